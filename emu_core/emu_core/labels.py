@@ -1,0 +1,83 @@
+"""Class tables: names, dataset ids, train ids and palettes, in one place.
+
+A *dataset id* is what a ground-truth PNG stores (Cityscapes' `labelIds`); a *train id* is the
+index of a network's output channel. Ids and colours are those of the Cityscapes benchmark
+(Cordts et al., CVPR 2016).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+IGNORE = 255
+"""Train id of pixels that neither a loss nor a metric looks at; also `unlabelled` on the wire."""
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """The classes of one dataset, in the order of their train ids."""
+
+    dataset: str
+    names: tuple[str, ...]
+    dataset_ids: tuple[int, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    sky: int | None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def colors(self) -> np.ndarray:
+        """RGB palette for every uint8 id, uint8 (256, 3); ids that are no class are black."""
+        table = np.zeros((256, 3), np.uint8)
+        table[: len(self)] = self.palette
+        return table
+
+    def to_train_ids(self, dataset_ids: np.ndarray) -> np.ndarray:
+        """Map dataset ids (uint8, any shape) to train ids; everything else becomes `IGNORE`."""
+        table = np.full(256, IGNORE, np.uint8)
+        table[list(self.dataset_ids)] = np.arange(len(self), dtype=np.uint8)
+        return table[dataset_ids]
+
+    def to_dataset_ids(self, train_ids: np.ndarray) -> np.ndarray:
+        """Map train ids (uint8, any shape) to dataset ids; everything else becomes 0."""
+        table = np.zeros(256, np.uint8)
+        table[: len(self)] = self.dataset_ids
+        return table[train_ids]
+
+
+_CITYSCAPES = (
+    ("road", 7, (128, 64, 128)),
+    ("sidewalk", 8, (244, 35, 232)),
+    ("building", 11, (70, 70, 70)),
+    ("wall", 12, (102, 102, 156)),
+    ("fence", 13, (190, 153, 153)),
+    ("pole", 17, (153, 153, 153)),
+    ("traffic light", 19, (250, 170, 30)),
+    ("traffic sign", 20, (220, 220, 0)),
+    ("vegetation", 21, (107, 142, 35)),
+    ("terrain", 22, (152, 251, 152)),
+    ("sky", 23, (70, 130, 180)),
+    ("person", 24, (220, 20, 60)),
+    ("rider", 25, (255, 0, 0)),
+    ("car", 26, (0, 0, 142)),
+    ("truck", 27, (0, 0, 70)),
+    ("bus", 28, (0, 60, 100)),
+    ("train", 31, (0, 80, 100)),
+    ("motorcycle", 32, (0, 0, 230)),
+    ("bicycle", 33, (119, 11, 32)),
+)
+
+CITYSCAPES = ClassTable(
+    dataset="cityscapes",
+    names=tuple(name for name, _, _ in _CITYSCAPES),
+    dataset_ids=tuple(dataset_id for _, dataset_id, _ in _CITYSCAPES),
+    palette=tuple(color for _, _, color in _CITYSCAPES),
+    sky=10,
+)
+
+UNKNOWN_OBJECT_ID = 5
+"""Cityscapes' labelId `dynamic`: no train id; the `unknown` split marks its objects with it."""
+
+TABLES = {CITYSCAPES.dataset: CITYSCAPES}

@@ -1,0 +1,42 @@
+"""Packaging of emu_core for pip and for colcon (ament_python).
+
+The base requires NumPy only: ONNX Runtime and OpenCV come in variants (CPU, GPU, Jetson, apt) that
+a plain requirement would overwrite. The extras name a working set for each visitor.
+"""
+
+from setuptools import find_packages, setup
+
+ROBOT = ["onnxruntime", "opencv-python-headless"]
+DEMO = [*ROBOT, "rosbags", "av", "matplotlib"]
+TRAIN = [
+    *ROBOT,
+    "torch",
+    "lightning",
+    "safetensors",
+    "jsonargparse[signatures]",
+    "onnx",
+    "rich",
+    "matplotlib",
+]
+RENDER = ["mujoco", "opencv-python-headless", "rich"]
+
+setup(
+    name="emu_core",
+    version="0.1.0",
+    description="Semantics, metric depth and the uncertainty of both from one camera (EMUFormer)",
+    license="Apache-2.0",
+    author="The EMU developers",
+    maintainer="The EMU developers",
+    maintainer_email="emu-maintainers@example.com",
+    python_requires=">=3.10",
+    packages=find_packages(include=["emu_core", "emu_core.*"]),
+    package_data={"emu_core": ["models/*"]},
+    include_package_data=True,
+    data_files=[
+        ("share/ament_index/resource_index/packages", ["resource/emu_core"]),
+        ("share/emu_core", ["package.xml"]),
+    ],
+    install_requires=["numpy"],
+    extras_require={"robot": ROBOT, "demo": DEMO, "train": TRAIN, "render": RENDER},
+    zip_safe=False,
+)
