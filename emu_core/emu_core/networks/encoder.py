@@ -1,0 +1,244 @@
+"""Mix Transformer (MiT-B0…B5), the encoder of SegFormer (Xie et al., NeurIPS 2021).
+
+Feature maps are carried as (N, H, W, C). Linear layers and norms act on the last axis, and the
+same memory seen as (N, C, H, W) is what torch calls `channels_last`, the convolutions' fast layout
+on CPU and GPU alike: no map is ever transposed in memory.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Sizes that tell MiT-B0…B5 apart (SegFormer, table 6)."""
+
+    widths: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]
+    decoder_width: int
+
+
+VARIANTS = {
+    "b0": Variant((32, 64, 160, 256), (2, 2, 2, 2), 256),
+    "b1": Variant((64, 128, 320, 512), (2, 2, 2, 2), 256),
+    "b2": Variant((64, 128, 320, 512), (3, 4, 6, 3), 768),
+    "b3": Variant((64, 128, 320, 512), (3, 4, 18, 3), 768),
+    "b4": Variant((64, 128, 320, 512), (3, 8, 27, 3), 768),
+    "b5": Variant((64, 128, 320, 512), (3, 6, 40, 3), 768),
+}
+
+# Common to all variants, one value per stage.
+PATCHES = (7, 3, 3, 3)
+STRIDES = (4, 2, 2, 2)
+HEADS = (1, 2, 5, 8)
+REDUCTIONS = (8, 4, 2, 1)
+MLP_RATIO = 4
+
+MIN_IMAGE_SIZE = 32
+"""Smallest image side in pixels: below it a stage's keys and values reduce to nothing."""
+
+
+def find_variant(name: str) -> Variant:
+    """Look a variant up by its name, "b0"…"b5"; ValueError on any other."""
+    if name not in VARIANTS:
+        raise ValueError(
+            f"Expected `variant` to be one of {', '.join(VARIANTS)}, but got {name!r}."
+        )
+    return VARIANTS[name]
+
+
+class MixTransformer(nn.Module):
+    """Hierarchical encoder: four stages of efficient self-attention and Mix-FFN.
+
+    Args:
+        variant: "b0"…"b5".
+        drop_path: stochastic depth of the last block; rises linearly from 0 at the first one.
+        layer_norm_eps: epsilon of every LayerNorm. The original runs its blocks and stages with
+            1e-6; Hugging Face's SegFormer runs every norm with 1e-5 whatever its configuration
+            says. `weights.load_hugging_face` sets what the checkpoint's own code runs with.
+    """
+
+    def __init__(
+        self, variant: str = "b0", drop_path: float = 0.1, layer_norm_eps: float = 1e-6
+    ) -> None:
+        super().__init__()
+        sizes = find_variant(variant)
+        blocks_before = [sum(sizes.depths[:i]) for i in range(4)]
+        last = sum(sizes.depths) - 1
+        rates = [drop_path * i / last for i in range(last + 1)]
+        channels = (3, *sizes.widths)
+        self.sizes = sizes
+        self.stages = nn.ModuleList(
+            Stage(
+                channels[i],
+                channels[i + 1],
+                patch=PATCHES[i],
+                stride=STRIDES[i],
+                heads=HEADS[i],
+                reduction=REDUCTIONS[i],
+                drop_paths=rates[blocks_before[i] : blocks_before[i] + sizes.depths[i]],
+            )
+            for i in range(4)
+        )
+        self.set_layer_norm_eps(layer_norm_eps)
+        self.apply(_init_weights)
+
+    def set_layer_norm_eps(self, eps: float) -> None:
+        """Set the epsilon of every LayerNorm, which belongs to a checkpoint like its weights."""
+        self.layer_norm_eps = eps
+        for module in self.modules():
+            if isinstance(module, nn.LayerNorm):
+                module.eps = eps
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Encode ImageNet-normalised RGB, float (N, 3, H, W), H and W at least 32.
+
+        Returns:
+            Four feature maps (N, C_i, H/4…H/32, W/4…W/32), finest first, sides rounded up,
+            channels last in memory.
+        """
+        if image.ndim != 4 or image.shape[1] != 3 or min(image.shape[2:]) < MIN_IMAGE_SIZE:
+            raise ValueError(
+                f"Expected `image` to be (N, 3, H, W) with H and W at least {MIN_IMAGE_SIZE}, "
+                f"but got {tuple(image.shape)}."
+            )
+        features = []
+        x = image.contiguous(memory_format=torch.channels_last)
+        for stage in self.stages:
+            x = stage(x)
+            features.append(x)
+        return features
+
+
+class Stage(nn.Module):
+    """Overlapping patch embedding, transformer blocks, LayerNorm."""
+
+    def __init__(
+        self,
+        in_width: int,
+        width: int,
+        *,
+        patch: int,
+        stride: int,
+        heads: int,
+        reduction: int,
+        drop_paths: list[float],
+    ) -> None:
+        super().__init__()
+        self.embed = nn.Conv2d(in_width, width, patch, stride, padding=patch // 2)
+        self.embed_norm = nn.LayerNorm(width)
+        self.blocks = nn.ModuleList(Block(width, heads, reduction, p) for p in drop_paths)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed_norm(_channels_last(self.embed(x)))  # (N, H, W, C)
+        for block in self.blocks:
+            x = block(x)
+        return _channels_first(self.norm(x))  # (N, C, H, W)
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block with stochastic depth on both branches."""
+
+    def __init__(self, width: int, heads: int, reduction: int, drop_path: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attention = EfficientAttention(width, heads, reduction)
+        self.norm2 = nn.LayerNorm(width)
+        self.ffn = MixFFN(width)
+        self.drop_path = drop_path
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self._add(x, self.attention(self.norm1(x)))
+        return self._add(x, self.ffn(self.norm2(x)))
+
+    def _add(self, x: Tensor, branch: Tensor) -> Tensor:
+        if not self.training or self.drop_path == 0.0:
+            return x + branch
+        keep = 1.0 - self.drop_path
+        scale = branch.new_empty((len(branch), 1, 1, 1)).bernoulli_(keep).div_(keep)
+        return torch.addcmul(x, branch, scale)
+
+
+class EfficientAttention(nn.Module):
+    """Self-attention whose keys and values come from a map reduced `reduction` times per side."""
+
+    def __init__(self, width: int, heads: int, reduction: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+        self.output = nn.Linear(width, width)
+        self.reduce: nn.Conv2d | None = None
+        self.reduce_norm: nn.LayerNorm | None = None
+        if reduction > 1:
+            self.reduce = nn.Conv2d(width, width, reduction, stride=reduction)
+            self.reduce_norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, h, w, c = x.shape
+        context = x
+        if self.reduce is not None and self.reduce_norm is not None:
+            context = self.reduce_norm(_channels_last(self.reduce(_channels_first(x))))
+        attended = _attend(
+            self._split(self.query(x)),  # (N, heads, H·W, C/heads)
+            self._split(self.key(context)),  # (N, heads, H·W/reduction², C/heads)
+            self._split(self.value(context)),
+        )
+        return self.output(attended.transpose(1, 2).reshape(n, h, w, c))
+
+    def _split(self, x: Tensor) -> Tensor:
+        n, h, w, c = x.shape
+        return x.reshape(n, h * w, self.heads, c // self.heads).transpose(1, 2)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    if query.device.type == "cpu" and query.dtype == torch.bfloat16:
+        # On a CPU the fused kernel's backward pass is slower in bfloat16 than in float32.
+        with torch.autocast("cpu", enabled=False):
+            return F.scaled_dot_product_attention(query.float(), key.float(), value.float())
+    return F.scaled_dot_product_attention(query, key, value)
+
+
+class MixFFN(nn.Module):
+    """Linear, 3×3 depth-wise convolution (it stands for a positional encoding), GELU, Linear."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        hidden = MLP_RATIO * width
+        self.linear1 = nn.Linear(width, hidden)
+        self.depthwise = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.linear2 = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = _channels_last(self.depthwise(_channels_first(self.linear1(x))))  # (N, H, W, 4C)
+        return self.linear2(F.gelu(x))
+
+
+def _channels_first(x: Tensor) -> Tensor:
+    """View (N, H, W, C) as (N, C, H, W)."""
+    return x.permute(0, 3, 1, 2)
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """View (N, C, H, W) as (N, H, W, C)."""
+    return x.permute(0, 2, 3, 1)
+
+
+def _init_weights(module: nn.Module) -> None:
+    """Initialise as SegFormer's authors do."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Conv2d):
+        fan_out = module.weight[0, 0].numel() * module.out_channels // module.groups
+        nn.init.normal_(module.weight, std=math.sqrt(2.0 / fan_out))
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,152 @@
+"""The three networks of the EMUFormer papers: SegFormer, DepthFormer, SegDepthFormer.
+
+All return `RawOutputs` at a quarter of the image's size, before upsampling and activations:
+`emu_core.prediction` turns them into a Prediction, in the order that losses, metrics and export
+share (arXiv 2402.10580).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from emu_core.networks.decoder import AllMLPDecoder, FoldedDecoder
+from emu_core.networks.encoder import MixTransformer
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Mean and standard deviation of ImageNet's RGB in 0…1, which scale every network's input."""
+
+
+class RawOutputs(NamedTuple):
+    """What a network computes, at H/4 × W/4, before upsampling and activations."""
+
+    logits: Tensor | None
+    """Class scores before softmax (N, C, H/4, W/4); None without a segmentation decoder."""
+    depth: Tensor | None
+    """Mean before ReLU, variance before softplus (N, 2, H/4, W/4); None without depth decoder."""
+
+
+class Network(nn.Module):
+    """One Mix Transformer with a segmentation decoder, a depth decoder or both.
+
+    Use one of its three subclasses. Decoders have the same names in all of them, so that weights
+    move from one network to another.
+
+    Args:
+        variant: "b0"…"b5".
+        num_classes: channels of the logits, None for no segmentation decoder.
+        depth: whether there is a depth decoder.
+        dropout: dropout probability before each decoder's last layer.
+        drop_path: stochastic depth of the encoder's last block.
+        folded: compute the decoders in their folded form (`decoder.py`); the result is the same.
+        layer_norm_eps: see `MixTransformer`.
+    """
+
+    def __init__(
+        self,
+        variant: str,
+        num_classes: int | None,
+        depth: bool,
+        *,
+        dropout: float = 0.1,
+        drop_path: float = 0.1,
+        folded: bool = True,
+        layer_norm_eps: float = 1e-6,
+    ) -> None:
+        super().__init__()
+        if num_classes is not None and num_classes < 2:
+            raise ValueError(f"Expected `num_classes` to be at least 2, but got {num_classes}.")
+        self.variant = variant
+        self.num_classes = num_classes
+        self.dropout = dropout
+        self.drop_path = drop_path
+        self.encoder = MixTransformer(variant, drop_path, layer_norm_eps)
+        widths, width = self.encoder.sizes.widths, self.encoder.sizes.decoder_width
+        self.segmentation_decoder: nn.Module | None = None
+        self.depth_decoder: nn.Module | None = None
+        if num_classes is not None:
+            self.segmentation_decoder = AllMLPDecoder(
+                widths, width, num_classes, dropout=dropout, folded=folded
+            )
+        if depth:
+            # In bfloat16 a step at 60 m is 0.25 m: the last layer runs in float32.
+            self.depth_decoder = AllMLPDecoder(
+                widths, width, 2, dropout=dropout, folded=folded, float32_head=True
+            )
+
+    def forward(self, image: Tensor) -> RawOutputs:
+        """Run on ImageNet-normalised RGB, float (N, 3, H, W); see `normalize`."""
+        features = self.encoder(image)
+        return RawOutputs(
+            None if self.segmentation_decoder is None else self.segmentation_decoder(features),
+            None if self.depth_decoder is None else self.depth_decoder(features),
+        )
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether `fold_for_inference` made this network."""
+        decoders = (self.segmentation_decoder, self.depth_decoder)
+        return any(isinstance(decoder, FoldedDecoder) for decoder in decoders)
+
+    @torch.no_grad()
+    def init_depth(self, mean: float, std: float = 5.0) -> None:
+        """Set the depth decoder's last bias so that training starts from the data's statistics.
+
+        Without it many of the depth ReLUs of a network trained from scratch are dead.
+
+        Args:
+            mean: mean depth of the training data, metres.
+            std: standard deviation that the network shall first predict, metres.
+        """
+        if not isinstance(self.depth_decoder, AllMLPDecoder):
+            raise ValueError(f"{type(self).__name__} has no depth decoder to initialise.")
+        if mean <= 0 or std <= 0:
+            raise ValueError(f"Expected `mean` and `std` above 0 m, but got {mean} and {std}.")
+        assert self.depth_decoder.head.bias is not None
+        variance = std**2
+        # softplus(b) = s²  ⇔  b = s² + log(1 − exp(−s²))
+        bias = (mean, variance + math.log(-math.expm1(-variance)))
+        self.depth_decoder.head.bias.copy_(torch.tensor(bias))
+
+    def fold_for_inference(self) -> Network:
+        """Copy the network in eval mode with frozen, folded decoders, for export and timing."""
+        frozen = copy.deepcopy(self).eval().requires_grad_(False)
+        for name in ("segmentation_decoder", "depth_decoder"):
+            decoder = getattr(frozen, name)
+            if isinstance(decoder, AllMLPDecoder):
+                setattr(frozen, name, decoder.fold_for_inference())
+        return frozen
+
+
+class SegFormer(Network):
+    """Segmentation alone: logits (N, num_classes, H/4, W/4)."""
+
+    def __init__(self, variant: str = "b0", num_classes: int = 19, **options) -> None:
+        super().__init__(variant, num_classes, depth=False, **options)
+
+
+class DepthFormer(Network):
+    """Depth alone: raw mean and variance (N, 2, H/4, W/4)."""
+
+    def __init__(self, variant: str = "b0", **options) -> None:
+        super().__init__(variant, None, depth=True, **options)
+
+
+class SegDepthFormer(Network):
+    """Segmentation and depth from one encoder; also the EMUFormer student."""
+
+    def __init__(self, variant: str = "b0", num_classes: int = 19, **options) -> None:
+        super().__init__(variant, num_classes, depth=True, **options)
+
+
+def normalize(rgb: Tensor) -> Tensor:
+    """Scale RGB images, uint8 (N, 3, H, W), to the float32 input of the networks."""
+    mean, std = (
+        torch.tensor(v, device=rgb.device).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD)
+    )
+    return (rgb.float() / 255 - mean) / std

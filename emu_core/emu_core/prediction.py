@@ -1,0 +1,69 @@
+"""What every method returns: a Prediction, and the way there from a network's raw outputs.
+
+Losses, metrics and export share one order: raw outputs are upsampled to full size first, then come
+softmax, ReLU and softplus, then means and moments over samples. Softplus before upsampling would
+give other variances, and samples averaged at a quarter of the size other labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from emu_core.networks.models import RawOutputs
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Semantics, depth and their uncertainties at full size, whatever method they come from.
+
+    What a network does not predict is None.
+    """
+
+    probabilities: Tensor | None = None
+    """Class probabilities (N, C, H, W); with samples, their mean."""
+    depth_mean: Tensor | None = None
+    """Mean depth (N, 1, H, W), metres, not negative."""
+    depth_variance: Tensor | None = None
+    """Predictive variance of depth (N, 1, H, W), m²: the sum of the two parts below."""
+    depth_aleatoric: Tensor | None = None
+    """Variance predicted by the members, averaged (N, 1, H, W), m²; None if it cannot be told."""
+    depth_epistemic: Tensor | None = None
+    """Variance of the members' means (N, 1, H, W), m²; None if it cannot be told."""
+
+
+def to_prediction(raw: RawOutputs, size: tuple[int, int]) -> Prediction:
+    """Turn one network's raw outputs into a Prediction of the image's (height, width)."""
+    return activate(upsample(raw, size))
+
+
+def upsample(raw: RawOutputs, size: tuple[int, int]) -> RawOutputs:
+    """Interpolate raw outputs bilinearly to (height, width), in float32 even under autocast."""
+    return RawOutputs(*(None if x is None else _upsample(x, size) for x in raw))
+
+
+def activate(raw: RawOutputs) -> Prediction:
+    """Apply softmax, ReLU and softplus to raw outputs at full size, in float32.
+
+    Channel 0 of depth becomes the mean, channel 1 the variance (arXiv 2402.10580).
+    """
+    probabilities = mean = variance = None
+    if raw.logits is not None:
+        probabilities = _at_least_float32(raw.logits).softmax(dim=1)
+    if raw.depth is not None:
+        mean_channel, variance_channel = _at_least_float32(raw.depth).split(1, dim=1)
+        mean, variance = F.relu(mean_channel), F.softplus(variance_channel)
+    return Prediction(probabilities, mean, variance)
+
+
+def _upsample(x: Tensor, size: tuple[int, int]) -> Tensor:
+    with torch.autocast(x.device.type, enabled=False):
+        x = _at_least_float32(x)
+        return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))

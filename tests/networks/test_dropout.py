@@ -1,0 +1,59 @@
+"""The fast dropout is dropout."""
+
+import pytest
+import torch
+
+from emu_core.networks.dropout import Dropout
+
+
+@pytest.mark.parametrize("p", [0.1, 0.2, 0.5])
+def test_a_fraction_p_is_dropped_and_the_rest_scaled(p):
+    torch.manual_seed(0)
+    n = 400_003  # not a multiple of what is drawn at once
+    out = Dropout(p)(torch.ones(n))
+    values = out.unique()
+    assert values.tolist() == pytest.approx([0.0, 1 / (1 - p)], rel=1e-4)
+    deviation = (p * (1 - p) / n) ** 0.5
+    assert (out == 0).double().mean() == pytest.approx(p, abs=5 * deviation)
+    # Each of the four lanes that one random number fills, and pairs of neighbours.
+    dropped = (out[: n // 4 * 4] == 0).view(-1, 4).double()
+    assert dropped.mean(0).tolist() == pytest.approx([p] * 4, abs=10 * deviation)
+    pairs = (dropped[:, 1:] * dropped[:, :-1]).mean(0)
+    assert pairs.tolist() == pytest.approx([p * p] * 3, abs=10 * deviation)
+
+
+def test_it_keeps_type_and_memory_format_and_covers_every_element():
+    torch.manual_seed(0)
+    x = torch.rand(2, 5, 7, 9).add(1).to(torch.bfloat16).to(memory_format=torch.channels_last)
+    out = Dropout(0.5)(x)
+    assert out.dtype == torch.bfloat16
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    assert torch.all((out == 0) | (out == 2 * x))
+    repeated = x.expand(3, *x.shape)  # three views of the same memory get masks of their own
+    zeros = Dropout(0.5)(repeated) == 0
+    assert not torch.equal(zeros[0], zeros[1])
+
+
+def test_the_gradient_passes_where_the_value_did():
+    torch.manual_seed(0)
+    x = torch.rand(1000).add(1).requires_grad_()
+    out = Dropout(0.5)(x)
+    out.sum().backward()
+    torch.testing.assert_close(x.grad, (out / x).detach())
+
+
+def test_a_seed_repeats_the_mask_and_the_next_call_draws_another():
+    x, dropout = torch.ones(1000), Dropout(0.5)
+    torch.manual_seed(3)
+    first, second = dropout(x), dropout(x)
+    torch.manual_seed(3)
+    assert torch.equal(dropout(x), first)
+    assert not torch.equal(first, second)
+
+
+def test_it_is_the_identity_in_evaluation_and_at_zero_and_nothing_at_one():
+    x = torch.rand(10)
+    assert torch.equal(Dropout(0.5).eval()(x), x)
+    assert torch.equal(Dropout(0.0)(x), x)
+    assert torch.equal(Dropout(1.0)(x), torch.zeros(10))
+    assert Dropout(1 - 1e-9)(x).isfinite().all()

@@ -1,0 +1,109 @@
+"""Our own model files: a model comes back from its file alone."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from emu_core.networks import (
+    DepthFormer,
+    SegDepthFormer,
+    SegFormer,
+    WeightsError,
+    load_model,
+    save_model,
+)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        SegFormer("b0", 7, dropout=0.5, layer_norm_eps=1e-5),
+        DepthFormer("b0", drop_path=0.2),
+        SegDepthFormer("b1", 40),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_a_model_comes_back_equal_with_its_options_and_metadata(model, tmp_path):
+    torch.manual_seed(0)
+    model.to(memory_format=torch.channels_last).train()
+    model(torch.randn(2, 3, 64, 64))  # statistics of their own
+    metadata = {"epoch": 3, "classes": ["Straße", "tree"], "metrics": {"miou": 0.5}}
+
+    save_model(model, tmp_path / "new" / "model.safetensors", metadata)
+    again, returned = load_model(tmp_path / "new" / "model.safetensors")
+
+    assert type(again) is type(model)
+    assert returned == metadata
+    assert not again.training
+    for name in ("variant", "num_classes", "dropout", "drop_path"):
+        assert getattr(again, name) == getattr(model, name)
+    assert again.encoder.layer_norm_eps == model.encoder.layer_norm_eps
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["model.safetensors"]
+    state = model.state_dict()
+    assert all(torch.equal(x, state[name]) for name, x in again.state_dict().items())
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        for a, b in zip(again(x), model.eval()(x), strict=True):
+            torch.testing.assert_close(a, b)
+
+
+def test_a_frozen_or_foreign_model_is_not_saved(tmp_path):
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(WeightsError, match="save the original"):
+        save_model(SegFormer("b0").fold_for_inference(), path)
+    with pytest.raises(
+        WeightsError, match="SegFormer, DepthFormer, SegDepthFormer, but got Linear"
+    ):
+        save_model(torch.nn.Linear(2, 2), path)
+    assert not path.exists()
+
+
+def test_metadata_that_json_cannot_hold_leaves_the_old_file(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_model(SegFormer("b0"), path, {"run": 1})
+    with pytest.raises(WeightsError, match="metadata"):
+        save_model(SegFormer("b0"), path, {"run": object()})
+    assert load_model(path)[1] == {"run": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_files_that_are_no_models_are_refused_with_their_path(tmp_path):
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(WeightsError, match=r"no model at .*model\.safetensors"):
+        load_model(path)
+    save_model(SegFormer("b0"), path)
+    whole = path.read_bytes()
+    for content in (b"", b"garbage", whole[:50_000]):
+        path.write_bytes(content)
+        with pytest.raises(WeightsError, match=r"model\.safetensors is no model"):
+            load_model(path)
+    save_file({"weight": torch.zeros(2)}, path)
+    with pytest.raises(WeightsError, match=r"model\.safetensors is no model"):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 99}, "has format 99"),
+        ({"kind": "Linear"}, "is no model"),
+        ({"variant": "b9"}, "is no model"),
+        ({"num_classes": 5}, "is no model"),
+        ({"variant": None}, "is no model"),
+    ],
+)
+def test_a_header_that_does_not_match_is_refused(change, message, tmp_path):
+    path = tmp_path / "model.safetensors"
+    model = SegFormer("b0")
+    header = {
+        "version": 1, "kind": "SegFormer", "variant": "b0", "num_classes": 19,
+        "dropout": 0.1, "drop_path": 0.1, "layer_norm_eps": 1e-6,
+    }  # fmt: skip
+    texts = {"emu_metadata": "{}"}
+    save_file(model.state_dict(), path, texts | {"emu_model": json.dumps(header)})
+    load_model(path)
+    save_file(model.state_dict(), path, texts | {"emu_model": json.dumps(header | change)})
+    with pytest.raises(WeightsError, match=message):
+        load_model(path)

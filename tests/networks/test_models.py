@@ -1,0 +1,106 @@
+"""The three networks: sizes, outputs, initial depth, gradients, freezing."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from emu_core.networks import (
+    DepthFormer,
+    SegDepthFormer,
+    SegFormer,
+    normalize,
+)
+
+
+def count(network):
+    return sum(p.numel() for p in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("variant", "millions"),
+    [("b0", 3.8), ("b1", 13.7), ("b2", 27.5), ("b3", 47.3), ("b4", 64.1), ("b5", 84.7)],
+)
+def test_segformer_has_the_published_number_of_parameters(variant, millions):
+    with torch.device("meta"):
+        network = SegFormer(variant, num_classes=150)  # SegFormer's table 1, ADE20K
+    assert round(count(network) / 1e6, 1) == millions
+
+
+def test_the_joint_network_has_one_encoder_and_two_decoders():
+    with torch.device("meta"):
+        seg, depth, joint = SegFormer("b0"), DepthFormer("b0"), SegDepthFormer("b0")
+    assert count(joint) == count(seg) + count(depth) - count(seg.encoder)
+    assert round(count(joint) / 1e6, 1) == 4.1
+    assert set(joint.state_dict()) == set(seg.state_dict()) | set(depth.state_dict())
+
+
+def test_each_network_returns_what_it_has_at_a_quarter_of_the_size():
+    x = torch.zeros(2, 3, 64, 96)
+    with torch.no_grad():
+        seg, depth, joint = (n.eval()(x) for n in (SegFormer(), DepthFormer(), SegDepthFormer()))
+    assert seg.logits.shape == joint.logits.shape == (2, 19, 16, 24)
+    assert depth.depth.shape == joint.depth.shape == (2, 2, 16, 24)
+    assert seg.depth is None
+    assert depth.logits is None
+
+
+@pytest.mark.parametrize("std", [0.01, 0.5, 5.0, 40.0])
+def test_depth_starts_at_the_datas_mean_and_the_given_deviation(std):
+    network = DepthFormer("b0")
+    network.init_depth(mean=17.5, std=std)
+    network.depth_decoder.head.weight.data.zero_()
+    with torch.no_grad():
+        depth = network(torch.zeros(2, 3, 32, 32)).depth
+    assert torch.all(depth[:, 0] == 17.5)
+    torch.testing.assert_close(F.softplus(depth[:, 1]).sqrt(), torch.full((2, 8, 8), std))
+
+
+def test_initial_depth_needs_a_depth_decoder_and_positive_metres():
+    with pytest.raises(ValueError, match="SegFormer has no depth decoder"):
+        SegFormer("b0").init_depth(10.0)
+    with pytest.raises(ValueError, match="above 0 m, but got -3"):
+        DepthFormer("b0").init_depth(-3.0)
+
+
+def test_a_network_needs_two_classes():
+    with pytest.raises(ValueError, match="`num_classes` to be at least 2, but got 1"):
+        SegFormer("b0", num_classes=1)
+
+
+@pytest.mark.parametrize("folded", [True, False])
+def test_gradients_reach_every_parameter_under_autocast(folded):
+    torch.manual_seed(0)
+    network = SegDepthFormer("b0", folded=folded, drop_path=0.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        raw = network(torch.randn(2, 3, 64, 64))
+    assert raw.depth.dtype == torch.float32
+    (raw.logits.float().square().sum() + raw.depth.square().sum()).backward()
+    for name, p in network.named_parameters():
+        assert p.grad is not None, name
+        assert p.grad.isfinite().all(), name
+        # A bias before BatchNorm, or of attention's keys, cannot change anything.
+        if "projections" not in name and "key.bias" not in name:
+            assert p.grad.abs().max() > 0, name
+
+
+def test_freezing_keeps_the_outputs_and_the_original():
+    torch.manual_seed(0)
+    network = SegDepthFormer("b0").train()
+    network(torch.randn(2, 3, 64, 64))  # BatchNorm's statistics move away from 0 and 1
+    frozen = network.fold_for_inference()
+    assert network.training
+    assert not network.is_folded
+    assert frozen.is_folded
+    x = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        for a, b in zip(frozen(x), network.eval()(x), strict=True):
+            torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+
+def test_normalisation_is_imagenets():
+    rgb = torch.tensor([0, 128, 255], dtype=torch.uint8).view(1, 3, 1, 1)
+    expected = [(0 - 0.485) / 0.229, (128 / 255 - 0.456) / 0.224, (1 - 0.406) / 0.225]
+    torch.testing.assert_close(normalize(rgb).flatten(), torch.tensor(expected))
+    assert math.isclose(expected[0], -2.1179, abs_tol=1e-4)
