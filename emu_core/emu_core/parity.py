@@ -1,0 +1,129 @@
+"""Do two runs of one model give the same maps? A sampled reference, errors and tolerances.
+
+Engines differ: another processor, TensorRT, half precision. The model file therefore carries a
+`Reference` (an image and what the exporting run answered at a few thousand pixels) and, for each
+precision, tolerances on the errors that `measure_errors` returns:
+
+| key | meaning | within, if |
+|---|---|---|
+| `labels_agree` | fraction of pixels with the same class | ≥ |
+| `depth_kind_agree` | fraction of pixels where both are finite, both +Inf or both NaN | ≥ |
+| `label_uncertainty_abs` | largest absolute difference | ≤ |
+| `depth_rel`, `depth_std_rel` | largest relative difference where both are finite | ≤ |
+
+Relative differences count values below `FLOOR_M` as `FLOOR_M`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+FLOOR_M = 0.5
+"""Metres under which a relative error is taken of this value: depth may touch zero."""
+
+FP32_TOLERANCES = {
+    "labels_agree": 0.999,
+    "depth_kind_agree": 0.999,
+    "label_uncertainty_abs": 1e-3,
+    "depth_rel": 1e-3,
+    "depth_std_rel": 1e-3,
+}
+"""What any engine that computes in single precision must keep."""
+
+FP16_TOLERANCES = {
+    "labels_agree": 0.99,
+    "depth_kind_agree": 0.99,
+    "label_uncertainty_abs": 0.05,
+    "depth_rel": 0.05,
+    "depth_std_rel": 0.1,
+}
+"""What half precision must keep. Computing a SegDepthFormer-B0 in it costs 0.1 % of the labels and
+0.01, 0.001 and 0.001 in the other three: these limits leave room for depths near 0."""
+
+ERROR_NAMES = tuple(FP32_TOLERANCES)
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What one run answered at some pixels.
+
+    `png` is the network's input image (H, W, 3), already at the network's size; `rows` and `cols`
+    are pixel positions in the output maps, uint16 (n,); `values` maps each output's name to what
+    stood there, (n,).
+    """
+
+    png: bytes
+    rows: np.ndarray
+    cols: np.ndarray
+    values: Mapping[str, np.ndarray]
+
+    @classmethod
+    def sample(
+        cls, png: bytes, outputs: Mapping[str, np.ndarray], count: int = 4096, seed: int = 0
+    ) -> Reference:
+        """Keep `count` pixels, drawn uniformly, of `outputs`, name -> (H, W)."""
+        height, width = next(iter(outputs.values())).shape
+        draw = np.random.default_rng(seed).permutation(height * width)[:count]
+        rows, cols = np.unravel_index(np.sort(draw), (height, width))
+        return cls(
+            png=png,
+            rows=rows.astype(np.uint16),
+            cols=cols.astype(np.uint16),
+            values={name: values[rows, cols] for name, values in outputs.items()},
+        )
+
+    def errors(self, outputs: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Errors of `outputs`, name -> (H, W), against this reference."""
+        sampled = {name: outputs[name][self.rows, self.cols] for name in self.values}
+        return measure_errors(sampled, self.values)
+
+
+def measure_errors(
+    measured: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]
+) -> dict[str, float]:
+    """Errors between two sets of the four outputs (equal shapes), by the names of the table above.
+
+    NaN in `label_uncertainty` is an infinite error: nothing may pass by not being a number.
+    """
+    kinds_agree = np.ones(np.shape(expected["depth"]), bool)
+    relative = {}
+    for name in ("depth", "depth_std"):
+        got, want = np.asarray(measured[name]), np.asarray(expected[name])
+        kinds_agree &= _kind(got) == _kind(want)
+        relative[name] = _largest_relative(got, want)
+    uncertainty = np.abs(
+        np.asarray(measured["label_uncertainty"], np.float64) - expected["label_uncertainty"]
+    )
+    return {
+        "labels_agree": float(np.mean(measured["labels"] == expected["labels"])),
+        "depth_kind_agree": float(np.mean(kinds_agree)),
+        "label_uncertainty_abs": float(np.max(np.nan_to_num(uncertainty, nan=np.inf))),
+        "depth_rel": relative["depth"],
+        "depth_std_rel": relative["depth_std"],
+    }
+
+
+def violations(errors: Mapping[str, float], tolerances: Mapping[str, float]) -> list[str]:
+    """One phrase for each error that is out of tolerance; empty if the two runs agree."""
+    phrases = []
+    for name, limit in tolerances.items():
+        error = errors[name]
+        at_least = name.endswith("_agree")
+        # Written so that NaN is a violation.
+        if not (error >= limit if at_least else error <= limit):
+            phrases.append(f"{name} {error:.6g} (must be {'≥' if at_least else '≤'} {limit:g})")
+    return phrases
+
+
+def _kind(values: np.ndarray) -> np.ndarray:
+    """0 finite, 1 infinite, 2 NaN."""
+    return np.isinf(values).astype(np.uint8) + 2 * np.isnan(values).astype(np.uint8)
+
+
+def _largest_relative(got: np.ndarray, want: np.ndarray) -> float:
+    both = np.isfinite(got) & np.isfinite(want)
+    got64, want64 = got[both].astype(np.float64), want[both].astype(np.float64)
+    return float(np.max(np.abs(got64 - want64) / np.maximum(np.abs(want64), FLOOR_M), initial=0.0))
