@@ -1,0 +1,126 @@
+"""Message types of ROS 2 without ROS: definitions, CDR in and out, header stamps.
+
+The definitions come with the package `rosbags`; `vision_msgs`, which it lacks, is added here, and
+so is what a bag brings along. No torch, no ROS.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat, Nodetype
+from rosbags.typesys import (
+    Stores,
+    TypesysError,
+    get_types_from_idl,
+    get_types_from_msg,
+    get_typestore,
+)
+from rosbags.typesys.store import Typestore
+
+# Fields as documented on docs.ros.org for vision_msgs (the same in Humble and Jazzy).
+_VISION_MSGS = {
+    "vision_msgs/msg/VisionClass": "uint16 class_id\nstring class_name\n",
+    "vision_msgs/msg/LabelInfo": (
+        "std_msgs/Header header\nvision_msgs/VisionClass[] class_map\nfloat32 threshold\n"
+    ),
+}
+_IDL_SEPARATOR = "=" * 80 + "\n"
+
+
+def typestore(distro: str = "jazzy") -> Typestore:
+    """A fresh store of the message types of a ROS 2 distribution ("humble", "jazzy", …).
+
+    An unknown distribution gets Jazzy's. `store.types[NAME]` are the message classes.
+    """
+    known = {store.value: store for store in Stores}
+    store = get_typestore(known.get(f"ros2_{distro}", Stores.ROS2_JAZZY))
+    for name, text in _VISION_MSGS.items():
+        if name not in store.fielddefs:
+            store.register(get_types_from_msg(text, name))
+    return store
+
+
+def learn(store: Typestore, definitions: Iterable[tuple[str, MessageDefinition]]) -> None:
+    """Register those (type name, definition) pairs of a bag that the store does not know.
+
+    A definition that cannot be parsed is left out: only decoding that type fails then.
+    """
+    for name, definition in definitions:
+        absent = definition.format is MessageDefinitionFormat.NONE or not definition.data.strip()
+        if absent or name in store.fielddefs:
+            continue
+        try:
+            types = _parse(name, definition)
+            store.register({k: v for k, v in types.items() if k not in store.fielddefs})
+        except (TypesysError, ValueError, KeyError):
+            continue
+
+
+def learn_installed(
+    store: Typestore, msgtype: str, share_folder: Callable[[str], str | Path]
+) -> None:
+    """Register a type, and those it is made of, from the .msg files of installed packages.
+
+    Parameters
+    ----------
+    share_folder : gives the share folder of a package, or raises LookupError.
+    """
+    if msgtype in store.fielddefs:
+        return
+    package, _, name = msgtype.partition("/msg/")
+    try:
+        text = (Path(share_folder(package)) / "msg" / f"{name}.msg").read_text(encoding="utf-8")
+        types = get_types_from_msg(text, msgtype)
+        for _, fields in types.values():
+            for _, description in fields:
+                if (used := _message_name(description)) and used not in types:
+                    learn_installed(store, used, share_folder)
+        store.register(types)
+    except (LookupError, OSError, TypesysError, ValueError):
+        return
+
+
+def _message_name(description: Any) -> str | None:
+    """Name of the message type that a field, or the elements of a field, have."""
+    kind, value = description
+    if kind in (Nodetype.ARRAY, Nodetype.SEQUENCE):
+        return _message_name(value[0])
+    return value if kind is Nodetype.NAME else None
+
+
+def _parse(name: str, definition: MessageDefinition) -> dict:
+    if definition.format is MessageDefinitionFormat.MSG:
+        return get_types_from_msg(definition.data, name)
+    types: dict = {}
+    for part in definition.data.split(_IDL_SEPARATOR):
+        body = part.partition("\n")[2] if part.startswith("IDL: ") else part
+        if body.strip():
+            types.update(get_types_from_idl(body))
+    return types
+
+
+def has_header(store: Typestore, msgtype: str) -> bool:
+    """Whether messages of this type begin with a std_msgs/Header (unknown types: no)."""
+    if msgtype not in store.fielddefs:
+        return False
+    fields = store.fielddefs[msgtype][1]
+    return bool(fields) and fields[0][1] == (Nodetype.NAME, "std_msgs/msg/Header")
+
+
+def stamp_ns(data: bytes) -> int:
+    """Header stamp, in nanoseconds, of a raw CDR message that begins with a Header.
+
+    Raises
+    ------
+    ValueError
+        The message is shorter than a stamp.
+    """
+    if len(data) < 12:
+        raise ValueError(f"a message of {len(data)} bytes is too short for a header stamp")
+    # Byte 1 of the encapsulation header says the byte order: odd is little-endian.
+    sec, nanosec = struct.unpack_from("<iI" if data[1] & 1 else ">iI", data, 4)
+    return sec * 1_000_000_000 + nanosec

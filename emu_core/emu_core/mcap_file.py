@@ -1,0 +1,66 @@
+"""mcap files that break off: a recorder was killed or its disk was full, a copy was stopped.
+
+An mcap file is a magic number, records (opcode, length, content), and the magic number again
+(mcap.dev/spec). Messages lie in chunk records, so everything up to the last whole record can be
+read once the file has a proper end.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+MAGIC = b"\x89MCAP0\r\n"
+_DATA_END, _FOOTER = 0x0F, 0x02
+_HEAD = struct.Struct("<BQ")  # opcode, length of the content
+# End of the data without a checksum, then a footer that says that there is no summary.
+_END = _HEAD.pack(_DATA_END, 4) + bytes(4) + _HEAD.pack(_FOOTER, 20) + bytes(20) + MAGIC
+
+
+def breaks_off(file: Path) -> bool:
+    """Whether a file begins as mcap, but does not end as mcap."""
+    with file.open("rb") as stream:
+        begin = stream.read(len(MAGIC))
+        size = stream.seek(0, 2)
+        stream.seek(max(len(begin), size - len(MAGIC)))
+        return begin == MAGIC and stream.read() != MAGIC
+
+
+def close_broken(file: Path) -> None:
+    """Cut an mcap file behind its last whole record and give it an end, in place.
+
+    On a full disk the end may need the room of the last record: that one is given up then.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written, whatever is given up.
+    """
+    with file.open("r+b", buffering=0) as stream:
+        failure: OSError | None = None
+        for end in reversed(_record_ends(stream)):
+            try:
+                stream.truncate(end)
+                stream.seek(end)
+                if stream.write(_END) == len(_END):
+                    return
+            except OSError as error:
+                failure = error
+        raise failure or OSError(f"{file} has no whole record")
+
+
+def _record_ends(stream: BinaryIO) -> list[int]:
+    """Where the whole records end, the first offset being the end of the magic number."""
+    size = stream.seek(0, 2)
+    ends = [len(MAGIC)]
+    while ends[-1] + _HEAD.size <= size:
+        stream.seek(ends[-1])
+        opcode, length = _HEAD.unpack(stream.read(_HEAD.size))
+        end = ends[-1] + _HEAD.size + length
+        # Opcode 0 is what a crashed file system leaves behind the data; what follows the data
+        # (summary, footer) is rebuilt by readers.
+        if end > size or opcode in (0, _DATA_END, _FOOTER):
+            break
+        ends.append(end)
+    return ends
