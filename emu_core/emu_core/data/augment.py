@@ -1,0 +1,124 @@
+"""From a `Sample` to the network's input: joint resize, crop, flip and colour jitter.
+
+Depth is learned in one *canonical* focal length (Metric3D, arXiv 2307.10984): an object of a given
+size covers the same pixels at f_c as it does at f when its depth is scaled by f_c/f. Targets are
+therefore depth · f_c/f, f in pixels of the resized image, and the factor is undone at run time.
+Resizing an image by a factor changes its f by the same factor, so random scaling stays consistent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from emu_core.data.cityscapes import Sample
+from emu_core.labels import IGNORE
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How samples become inputs.
+
+    Args:
+        height: rows of the input.
+        width: columns of the input.
+        canonical_focal: f_c in pixels of the input, or None to learn plain metres.
+        depth_limit: targets beyond it are invalid, canonical metres; the model's range.
+        scale: range of random scaling on top of the resize that fits the width.
+        flip: mirror half of the samples.
+        jitter: strengths of brightness, contrast, saturation and hue.
+        rescale_depth: whether random scaling also scales metric depth (paper.md §5).
+    """
+
+    height: int = 256
+    width: int = 512
+    canonical_focal: float | None = None
+    depth_limit: float = 80.0
+    scale: tuple[float, float] = (1.0, 1.0)
+    flip: bool = False
+    jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    rescale_depth: bool = True
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Network input and targets: image uint8 (H,W,3), labels uint8 (H,W), canonical depth float32
+    (H,W) with NaN where invalid, and `depth_factor` that turns canonical metres into metres."""
+
+    image: np.ndarray
+    labels: np.ndarray
+    depth: np.ndarray
+    depth_factor: float
+
+
+def prepare(
+    sample: Sample, augmentation: Augmentation, rng: np.random.Generator | None = None
+) -> Prepared:
+    """Resize a sample to the network's size; with a generator, also augment it at random."""
+    a = augmentation
+    zoom = 1.0 if rng is None else float(np.exp(rng.uniform(*np.log(a.scale))))
+    fit = a.width / sample.image.shape[1]
+    image, labels, depth = _resized(sample, fit * zoom)
+    image, labels, depth = _cropped(image, labels, depth, a.height, a.width, rng)
+    if rng is not None:
+        if a.flip and rng.random() < 0.5:
+            image, labels, depth = image[:, ::-1], labels[:, ::-1], depth[:, ::-1]
+        image = color_jitter(image, a.jitter, rng)
+    focal = float(np.sqrt(sample.focal[0] * sample.focal[1])) * fit
+    focal *= zoom if a.rescale_depth else 1.0
+    factor = 1.0 if a.canonical_focal is None else focal / a.canonical_focal
+    depth = depth / np.float32(factor)
+    depth = np.where(depth <= a.depth_limit, depth, np.float32(np.nan))
+    return Prepared(np.ascontiguousarray(image), np.ascontiguousarray(labels), depth, factor)
+
+
+def color_jitter(
+    image: np.ndarray, strengths: tuple[float, float, float, float], rng: np.random.Generator
+) -> np.ndarray:
+    """Change brightness, contrast, saturation (factors 1 ± strength) and hue (turns ± strength/2).
+
+    Args:
+        image: uint8 (H,W,3) RGB.
+    """
+    if not any(strengths):
+        return image
+    brightness, contrast, saturation = (rng.uniform(1 - s, 1 + s) for s in strengths[:3])
+    hue = rng.uniform(-strengths[3], strengths[3]) * 0.5
+    pixels = image.astype(np.float32) * brightness
+    mean = float(pixels.mean())
+    pixels = (pixels - mean) * contrast + mean
+    grey = pixels @ np.array([0.299, 0.587, 0.114], np.float32)
+    pixels = grey[..., None] + (pixels - grey[..., None]) * saturation
+    pixels = np.clip(pixels, 0, 255)
+    if strengths[3]:
+        hsv = cv2.cvtColor(pixels / 255, cv2.COLOR_RGB2HSV)
+        hsv[..., 0] = (hsv[..., 0] + 360 * hue) % 360
+        pixels = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255
+    return np.clip(pixels + 0.5, 0, 255).astype(np.uint8)
+
+
+def _resized(sample: Sample, factor: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    height, width = sample.image.shape[:2]
+    size = (round(width * factor), round(height * factor))
+    smooth = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    return (
+        cv2.resize(sample.image, size, interpolation=smooth),
+        cv2.resize(sample.labels, size, interpolation=cv2.INTER_NEAREST),
+        cv2.resize(sample.depth, size, interpolation=cv2.INTER_NEAREST),
+    )
+
+
+def _cropped(image, labels, depth, height, width, rng):
+    """Cut (at random or from the middle) or pad (black, ignored, invalid) to height × width."""
+    pad = [max(height - image.shape[0], 0), max(width - image.shape[1], 0)]
+    if any(pad):
+        edges = (0, pad[0], 0, pad[1])
+        image = cv2.copyMakeBorder(image, *edges, cv2.BORDER_CONSTANT, value=(0, 0, 0))
+        labels = cv2.copyMakeBorder(labels, *edges, cv2.BORDER_CONSTANT, value=IGNORE)
+        depth = cv2.copyMakeBorder(depth, *edges, cv2.BORDER_CONSTANT, value=float("nan"))
+    room = (image.shape[0] - height, image.shape[1] - width)
+    top, left = (r // 2 if rng is None else int(rng.integers(r + 1)) for r in room)
+    window = (slice(top, top + height), slice(left, left + width))
+    return image[window], labels[window], depth[window]

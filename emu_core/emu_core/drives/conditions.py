@@ -1,0 +1,252 @@
+"""Light, weather and camera: what makes one drive look unlike another.
+
+Images are formed in linear light: haze after Koschmieder, I = J·t + A·(1 − t) with t = exp(−β·z);
+night by relighting the unlit picture from its own depth; shot and read noise; then the sRGB curve.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from emu_core.drives import textures
+
+Rng = np.random.Generator
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Pinhole camera of a drive; focal length in pixels of the rendered image."""
+
+    width: int
+    height: int
+    focal: float
+    mount_height: float
+    pitch: float
+    roll: float
+    yaw: float
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Principal point (u0, v0) in pixels, pixel centres at whole numbers."""
+        return (self.width - 1) / 2, (self.height - 1) / 2
+
+    @property
+    def fovy(self) -> float:
+        """Vertical field of view, degrees."""
+        return float(np.degrees(2 * np.arctan(self.height / 2 / self.focal)))
+
+
+HORIZONTAL_FOV = (56.0, 76.0)
+"""Range of the drawn horizontal fields of view, degrees."""
+
+
+def draw_camera(rng: Rng, width: int, height: int) -> Camera:
+    """Draw focal length, mounting height and angles."""
+    fov = np.radians(rng.uniform(*HORIZONTAL_FOV))
+    return Camera(
+        width=width,
+        height=height,
+        focal=float(width / 2 / np.tan(fov / 2)),
+        mount_height=float(rng.uniform(1.25, 1.9)),
+        pitch=float(np.radians(rng.uniform(-3.0, 5.0))),
+        roll=float(np.radians(rng.normal(0, 0.5))),
+        yaw=float(np.radians(rng.normal(0, 1.2))),
+    )
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Sun, sky, air and sensor of a drive. Angles in rad, `haze` is β in 1/m."""
+
+    night: bool
+    sun_elevation: float
+    sun_azimuth: float
+    sun: float
+    ambient: float
+    clouds: float
+    warmth: float
+    haze: float
+    exposure: float
+    balance: tuple[float, float, float]
+    shot_noise: float
+    read_noise: float
+    blur: float
+    vignette: float
+    seed: int
+
+    @property
+    def sun_direction(self) -> np.ndarray:
+        """Unit vector from the ground towards the sun."""
+        flat = np.cos(self.sun_elevation)
+        return np.array([
+            flat * np.cos(self.sun_azimuth), flat * np.sin(self.sun_azimuth),
+            np.sin(self.sun_elevation),
+        ])  # fmt: skip
+
+    @property
+    def horizon(self) -> np.ndarray:
+        """sRGB colour of the sky at the horizon and of the air, 0…1."""
+        if self.night:
+            return np.array([0.05, 0.055, 0.08])
+        grey = np.array([0.8, 0.82, 0.85])
+        blue = np.array([0.72, 0.81, 0.93])
+        low_sun = np.array([0.93, 0.8, 0.66])
+        clear = blue * (1 - self.warmth) + low_sun * self.warmth
+        return grey * self.clouds + clear * (1 - self.clouds)
+
+    @property
+    def zenith(self) -> np.ndarray:
+        """sRGB colour of the sky overhead, 0…1."""
+        if self.night:
+            return np.array([0.01, 0.012, 0.025])
+        return np.array([0.62, 0.65, 0.7]) * self.clouds + np.array([0.25, 0.45, 0.78]) * (
+            1 - self.clouds
+        )
+
+
+def draw_conditions(rng: Rng) -> Conditions:
+    """Draw an ordinary day: clear to overcast, light haze at most."""
+    clouds = float(np.clip(rng.beta(0.7, 0.7), 0, 1))
+    elevation = float(np.radians(rng.uniform(12, 68)))
+    gains = 1 + 0.04 * rng.normal(size=3)
+    return Conditions(
+        night=False,
+        sun_elevation=elevation,
+        sun_azimuth=float(rng.uniform(0, 2 * np.pi)),
+        sun=float((1 - 0.9 * clouds) * rng.uniform(0.55, 0.75)),
+        ambient=float(0.36 + 0.3 * clouds + rng.normal(0, 0.03)),
+        clouds=clouds,
+        warmth=float(np.clip(1.2 - np.degrees(elevation) / 25, 0, 0.9)),
+        haze=float(np.exp(rng.uniform(np.log(4e-4), np.log(6e-3)))),
+        exposure=float(np.exp(rng.normal(0.22, 0.16))),
+        balance=(float(gains[0]), float(gains[1]), float(gains[2])),
+        shot_noise=float(rng.uniform(0.004, 0.016)),
+        read_noise=float(rng.uniform(0.001, 0.006)),
+        blur=float(rng.uniform(0.3, 0.7)),
+        vignette=float(rng.uniform(0, 0.25)),
+        seed=int(rng.integers(2**31)),
+    )
+
+
+def dense_haze(rng: Rng, day: Conditions) -> Conditions:
+    """The same day in fog: visibility (3.9/β) of 40 to 130 m, no sun."""
+    visibility = rng.uniform(40, 130)
+    return replace(day, haze=float(3.9 / visibility), clouds=1.0, sun=0.05, ambient=0.62)
+
+
+def at_night(rng: Rng, day: Conditions) -> Conditions:
+    """The same street at night: headlights and lamps, a noisy sensor."""
+    return replace(
+        day, night=True, sun=0.0, ambient=1.0, warmth=0.0, haze=min(day.haze, 2e-3),
+        exposure=float(rng.uniform(0.9, 1.6)), shot_noise=float(rng.uniform(0.02, 0.05)),
+        read_noise=float(rng.uniform(0.006, 0.015)), blur=float(rng.uniform(0.5, 0.9)),
+    )  # fmt: skip
+
+
+def sky_faces(conditions: Conditions, size: int = 256) -> np.ndarray:
+    """Sky as a cube map, uint8 (6·size, size, 3): right, left, up, down, front, back."""
+    rng = np.random.default_rng(conditions.seed)
+    noise = textures.noise(rng, 512, 4, 6, 0.55)
+    a = (np.arange(size) + 0.5) / size * 2 - 1
+    u, v = np.meshgrid(a, -a)
+    one = np.ones_like(u)
+    directions = [(one, v, -u), (-one, v, u), (u, one, -v), (u, -one, v), (u, v, one),
+                  (-u, v, -one)]  # fmt: skip
+    faces = []
+    for x, up, z in directions:
+        length = np.sqrt(x * x + up * up + z * z)
+        height = np.clip(up / length, 0, 1)
+        fade = np.clip(height, 0, 1)[..., None] ** 0.6
+        color = conditions.horizon * (1 - fade) + conditions.zenith * fade
+        scale = 1 / np.maximum(height, 0.06)
+        column = (x / length * scale * 34).astype(int) % 512
+        row = (z / length * scale * 34).astype(int) % 512
+        cover = np.clip(noise[row, column] * 0.6 + conditions.clouds * 1.6 - 0.75, 0, 1)
+        cover = (cover * np.clip(height * 7, 0, 1))[..., None]
+        white = np.array([0.93, 0.94, 0.95]) if not conditions.night else conditions.horizon
+        color = color * (1 - cover) + white * (0.78 + 0.22 * (1 - conditions.clouds)) * cover
+        faces.append(color)
+    return textures.finish(np.concatenate(faces) * 255)
+
+
+def expose(
+    image: np.ndarray,
+    depth: np.ndarray,
+    glow: np.ndarray,
+    lamps: np.ndarray,
+    camera: Camera,
+    conditions: Conditions,
+    rng: Rng,
+) -> np.ndarray:
+    """Turn a clean rendering into the camera's picture.
+
+    Args:
+        image: rendering, uint8 sRGB (H,W,3); at night unlit.
+        depth: metres along z (H,W), +Inf for sky.
+        glow: how much each pixel shines by itself, 0…1 (H,W).
+        lamps: street lamps in camera coordinates (N,3), x right, y down, z forward, m.
+    Returns:
+        uint8 sRGB (H,W,3).
+    """
+    light = (image.astype(np.float32) / 255) ** 2.2
+    air = conditions.horizon.astype(np.float32) ** 2.2
+    if conditions.night:
+        light = _relight(light, depth, glow, lamps, camera, conditions)
+    through = np.exp(-conditions.haze * np.minimum(depth, 450.0)).astype(np.float32)[..., None]
+    if not conditions.night:
+        through = np.where(np.isinf(depth)[..., None] & (conditions.haze < 0.01), 1.0, through)
+    light = light * through + air * (1 - through)
+    light *= conditions.exposure * np.array(conditions.balance, np.float32)
+    light = cv2.GaussianBlur(light, (0, 0), conditions.blur)
+    light *= _vignette(camera, conditions.vignette)
+    noise = rng.standard_normal(light.shape, np.float32)
+    light = light + noise * np.sqrt(
+        np.maximum(light, 0) * conditions.shot_noise**2 + conditions.read_noise**2
+    )
+    return textures.finish(255 * np.clip(light, 0, 1) ** (1 / 2.2) + 0.5)
+
+
+def _vignette(camera: Camera, strength: float) -> np.ndarray:
+    u0, v0 = camera.centre
+    u = (np.arange(camera.width, dtype=np.float32) - u0) / camera.width
+    v = (np.arange(camera.height, dtype=np.float32) - v0) / camera.width
+    return 1 - strength * 3 * (u[None] ** 2 + v[:, None] ** 2)[..., None]
+
+
+def _relight(light, depth, glow, lamps, camera, conditions) -> np.ndarray:
+    """Light an unlit picture (linear, (H,W,3)) by headlights, street lamps and its own glow."""
+    u0, v0 = camera.centre
+    far = np.minimum(depth, 300.0).astype(np.float32)
+    x = (np.arange(camera.width, dtype=np.float32) - u0) / camera.focal * far
+    y = (np.arange(camera.height, dtype=np.float32) - v0)[:, None] / camera.focal * far
+    points = np.stack([x, y, far], -1)
+    normals = np.cross(np.gradient(points, axis=1), np.gradient(points, axis=0))
+    normals /= np.linalg.norm(normals, axis=-1, keepdims=True) + 1e-9
+    normals *= -np.sign(np.sum(normals * points, -1, keepdims=True))
+    shade = np.full((*depth.shape, 3), 0.012, np.float32) * np.array([0.7, 0.8, 1.2], np.float32)
+    for side in (-0.6, 0.6):
+        way = points - np.array([side, 0.7, 0.0], np.float32)
+        distance = np.linalg.norm(way, axis=-1)
+        tilt = way[..., 1] / np.maximum(way[..., 2], 0.1) - 0.02
+        beam = np.exp(-((way[..., 0] / np.maximum(way[..., 2], 0.1) / 0.42) ** 2))
+        beam *= np.exp(-((tilt / np.where(tilt > 0, 0.22, 0.06)) ** 2))
+        facing = np.clip(-np.sum(way * normals, -1) / (distance + 1e-6), 0.05, 1)
+        shade += (beam * facing * 55 / (distance**2 + 12))[..., None] * np.array(
+            [1.0, 0.97, 0.9], np.float32
+        )
+    for lamp in lamps:
+        way = lamp.astype(np.float32) - points
+        distance = np.linalg.norm(way, axis=-1)
+        facing = np.clip(np.sum(way * normals, -1) / (distance + 1e-6), 0.03, 1)
+        shade += (facing * 9 / (distance**2 + 4))[..., None] * np.array(
+            [1.0, 0.78, 0.5], np.float32
+        )
+    sky = np.isinf(depth)[..., None]
+    shine = light * (glow[..., None] * 3.0)
+    lit = np.where(sky, light, light * shade + shine)
+    return (
+        lit + 0.6 * cv2.GaussianBlur(shine, (0, 0), 5) + 0.25 * cv2.GaussianBlur(shine, (0, 0), 20)
+    )
