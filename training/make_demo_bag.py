@@ -1,0 +1,99 @@
+"""Put a rendered drive into the rosbag2 bag that `make demo` replays.
+
+    python training/make_demo_bag.py --root data/drives --split demo --output demo/drive
+
+Topics: /camera/image_raw/compressed (JPEG), /camera/camera_info, and the ground truth beside them:
+/ground_truth/labels (PNG of train ids, 255: none) and /ground_truth/disparity (16-bit PNG,
+Cityscapes' code for the camera's fx and `BASELINE`, half the image's size). One stamp per frame.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from emu_core import ground_truth
+from emu_core.bag_error import BagError
+from emu_core.bag_writer import BagWriter
+from emu_core.data.cityscapes import DataError, list_frames, read_camera, read_png
+from emu_core.labels import CITYSCAPES
+
+START_S = 1_700_000_000
+FRAME = "camera_optical"
+
+
+def write_bag(root: Path, split: str, output: Path, rate: float, quality: int) -> int:
+    """Write every frame of a split, in order, as one drive; returns how many there are."""
+    frames = list_frames(root, split)
+    with BagWriter(output) as writer:
+        types = writer.store.types
+        compressed = types["sensor_msgs/msg/CompressedImage"]
+        for topic in (IMAGE, ground_truth.LABELS, ground_truth.DISPARITY):
+            writer.add_topic(topic, compressed.__msgtype__)
+        writer.add_topic(INFO, "sensor_msgs/msg/CameraInfo")
+        for i, files in enumerate(frames):
+            time_ns = START_S * 10**9 + round(i * 1e9 / rate)
+            stamp = types["builtin_interfaces/msg/Time"](*divmod(time_ns, 10**9))
+            header = types["std_msgs/msg/Header"](stamp, FRAME)
+            image = read_png(files.path("leftImg8bit"), cv2.IMREAD_COLOR)
+            labels = CITYSCAPES.to_train_ids(read_png(files.path("gtFine"), cv2.IMREAD_GRAYSCALE))
+            raw = read_png(files.path("disparity"), cv2.IMREAD_UNCHANGED)
+            height, width = image.shape[:2]
+            half = cv2.resize(raw, (width // 2, height // 2), interpolation=cv2.INTER_NEAREST)
+            info = camera_info(types, header, files, height, width)
+            writer.write(INFO, time_ns, writer.encode(info))
+            jpeg = [cv2.IMWRITE_JPEG_QUALITY, quality]
+            for topic, code, array, options in (
+                (ground_truth.LABELS, "mono8; png", labels, []),
+                (ground_truth.DISPARITY, "mono16; png", half, []),
+                (IMAGE, "bgr8; jpeg compressed bgr8", image, jpeg),
+            ):
+                data = cv2.imencode(".jpg" if options else ".png", array, options)[1]
+                message = compressed(header, code, data.astype(np.uint8).ravel())
+                writer.write(topic, time_ns, writer.encode(message))
+    return len(frames)
+
+
+IMAGE = "/camera/image_raw/compressed"
+INFO = "/camera/camera_info"
+
+
+def camera_info(types: dict, header, files, height: int, width: int):
+    """A pinhole CameraInfo from Cityscapes' camera file."""
+    c = read_camera(files.path("camera"))
+    k = [c.fx, 0, c.u0, 0, c.fy, c.v0, 0, 0, 1]
+    p = [c.fx, 0, c.u0, 0, 0, c.fy, c.v0, 0, 0, 0, 1, 0]
+    roi = types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
+    return types["sensor_msgs/msg/CameraInfo"](
+        header, height, width, "plumb_bob", np.zeros(5), np.array(k, float),
+        np.eye(3).ravel(), np.array(p, float), 0, 0, roi,
+    )  # fmt: skip
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--root", type=Path, default=Path("data/drives"))
+    parser.add_argument("--split", default="demo")
+    parser.add_argument("--output", type=Path, default=Path("demo/drive"))
+    parser.add_argument("--rate", type=float, default=10.0, help="frames per second (10)")
+    parser.add_argument("--quality", type=int, default=88, help="of the JPEGs (88)")
+    args = parser.parse_args()
+    try:
+        count = write_bag(args.root, args.split, args.output, args.rate, args.quality)
+    except (BagError, DataError) as error:
+        print(f"make_demo_bag: {error}", file=sys.stderr)
+        return 1
+    size = sum(f.stat().st_size for f in args.output.iterdir()) / 1e6
+    print(f"{args.output}: {count} frames, {size:.1f} MB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

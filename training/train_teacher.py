@@ -1,0 +1,144 @@
+"""Train one member of the teacher, which is also a plain single network.
+
+    python training/train_teacher.py --config training/configs/b0_drives.yaml
+    python training/train_teacher.py --config training/configs/b0_drives.yaml --run.steps 200
+    python training/train_teacher.py --help
+
+Leaves in runs/NAME: last.ckpt (training goes on from it when the command is given again),
+last.safetensors and best.safetensors (weights alone), metrics.csv and the configuration.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jsonargparse
+import lightning
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger
+
+from emu_core.data.augment import Augmentation
+from emu_core.data.cityscapes import MAX_DEPTH, Cityscapes, DataError
+from emu_core.networks import SegDepthFormer
+from emu_core.networks.weights import save_model
+from emu_core.training.cpu import prepare_cpu
+from emu_core.training.loader import training_loader, validation_loader
+from emu_core.training.member import Member, Optimisation
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where the data lies and how it becomes network input.
+
+    Args:
+        root: folder in Cityscapes' layout.
+        max_depth: farther ground truth is invalid, metres.
+        augmentation: size, canonical focal length and random augmentation.
+        batch: images per step.
+        workers: processes that load images.
+    """
+
+    root: Path = Path("data/drives")
+    max_depth: float = MAX_DEPTH
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    batch: int = 8
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """How long to train, and where to.
+
+    Args:
+        name: folder below runs/.
+        steps: optimiser steps.
+        seed: of weights, order and augmentation.
+        precision: Lightning's precision flag, e.g. bf16-mixed or 32-true.
+        ema: decay of the averaged weights, 0 for none.
+        validate_every: steps between validations.
+        checkpoint_every: steps between checkpoints.
+        threads: CPU threads, 0 for all.
+    """
+
+    name: str = "member"
+    steps: int = 40000
+    seed: int = 0
+    precision: str = "bf16-mixed"
+    ema: float = 0.999
+    validate_every: int = 1000
+    checkpoint_every: int = 250
+    threads: int = 0
+
+
+def train(
+    data: Data = Data(),
+    optimisation: Optimisation = Optimisation(),  # noqa: B008
+    run: Run = Run(),
+    variant: str = "b0",
+    beta: float = 0.0,
+    depth_mean: float = 15.0,
+    depth_std: float = 8.0,
+) -> None:
+    """Train one SegDepthFormer with cross-entropy + Gaussian NLL.
+
+    Args:
+        data: data set and augmentation.
+        optimisation: AdamW and its schedule.
+        run: length, seed, precision, output.
+        variant: b0…b5.
+        beta: β of β-NLL, 0 for the plain Gaussian NLL.
+        depth_mean: mean depth of the training data, m: the depth head's first answer.
+        depth_std: the depth head's first standard deviation, m.
+    """
+    prepare_cpu(run.threads)
+    lightning.seed_everything(run.seed, workers=True)
+    folder = Path("runs") / run.name
+    folder.mkdir(parents=True, exist_ok=True)
+    model = SegDepthFormer(variant)
+    model.init_depth(depth_mean, depth_std)
+    member = Member(model, optimisation, beta=beta, max_depth=data.max_depth)
+    samples = Cityscapes(data.root, "train", data.max_depth)
+    print(f"{len(samples)} training images from {data.root}, depth valid up to {data.max_depth} m")
+    loader = training_loader(samples, data.augmentation, data.batch, run.seed, data.workers)
+    held_out = Cityscapes(data.root, "val", data.max_depth)
+    checkpoints = [
+        ModelCheckpoint(folder, "last", save_top_k=1, every_n_train_steps=run.checkpoint_every,
+                        enable_version_counter=False),
+        ModelCheckpoint(folder, "best", monitor="val_miou", mode="max",
+                        enable_version_counter=False),
+    ]  # fmt: skip
+    averaging = [EMAWeightAveraging(decay=run.ema)] if run.ema else []
+    trainer = lightning.Trainer(
+        accelerator="auto",
+        precision=run.precision,
+        max_steps=run.steps,
+        gradient_clip_val=optimisation.clip,
+        val_check_interval=min(run.validate_every, run.steps),
+        check_val_every_n_epoch=None,
+        logger=CSVLogger(folder, name="", version=""),
+        callbacks=[*checkpoints, *averaging, TQDMProgressBar(refresh_rate=10)],
+        default_root_dir=folder,
+        log_every_n_steps=20,
+    )
+    last = folder / "last.ckpt"
+    validation = validation_loader(held_out, data.augmentation, data.batch)
+    trainer.fit(member, loader, validation, ckpt_path=last if last.is_file() else None)
+    about = {"config": json.dumps({"variant": variant, "steps": run.steps, "seed": run.seed})}
+    save_model(member.model, folder / "last.safetensors", about)
+
+
+def main() -> int:
+    """Command line."""
+    try:
+        jsonargparse.auto_cli(train, as_positional=False, description=__doc__)
+    except DataError as error:
+        print(f"train_teacher: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
