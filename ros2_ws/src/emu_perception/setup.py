@@ -2,9 +2,31 @@
 
 from glob import glob
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
+from setuptools.command.develop import develop
 
 NAME = "emu_perception"
+PROGRAMS = ("emu_node", "player", "recorder", "demo")
+MODULES = {"emu_node": "node"}
+
+
+class Develop(develop):
+    """What `colcon build --symlink-install` runs.
+
+    It writes the interpreter that ran colcon into the programs, whatever setup.cfg says of
+    build_scripts; a virtual environment's onnxruntime would be missed.
+    """
+
+    def run(self):
+        super().run()
+        for program in PROGRAMS:
+            script = Path(self.script_dir or ".", program)
+            if script.is_file():
+                _, newline, rest = script.read_text().partition("\n")
+                script.write_text(f"#!/usr/bin/env python3{newline}{rest}")
+
 
 setup(
     name=NAME,
@@ -23,13 +45,9 @@ setup(
         (f"share/{NAME}/config", glob(f"{NAME}/config/*")),
     ],
     install_requires=["emu_core"],
-    extras_require={"bags": ["rosbags"], "demo": ["rosbags", "av", "matplotlib"]},
     entry_points={
-        "console_scripts": [
-            f"emu_node = {NAME}.node:main",
-            f"player = {NAME}.player:main",
-            f"recorder = {NAME}.recorder:main",
-        ]
+        "console_scripts": [f"{p} = {NAME}.{MODULES.get(p, p)}:main" for p in PROGRAMS],
     },
+    cmdclass={"develop": Develop},
     zip_safe=False,
 )

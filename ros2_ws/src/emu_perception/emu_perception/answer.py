@@ -1,0 +1,77 @@
+"""What follows from one image, each part computed when somebody first asks for it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import cv2
+import numpy as np
+
+from emu_core.overlay import blend
+from emu_core.perceiver import Perceiver, Perception
+
+from .camera_info import focal_lengths
+from .images import to_rgb
+from .lens import Lens
+
+
+class Answer:
+    """The parts of the answer to one Image or CompressedImage, lazily.
+
+    Any part may raise UnsupportedImage. All maps have one size, which is the model's.
+    """
+
+    def __init__(
+        self, message: Any, perceiver: Perceiver, lens: Lens, overlay_alpha: float
+    ) -> None:
+        self.header = message.header
+        self._message, self._perceiver, self._lens = message, perceiver, lens
+        self._overlay_alpha = overlay_alpha
+
+    @cached_property
+    def rgb(self) -> np.ndarray:
+        """The camera's image, uint8 (h, w, 3)."""
+        return to_rgb(self._message)
+
+    @cached_property
+    def camera_info(self) -> Any | None:
+        """The camera's CameraInfo, of this very image; None if unknown."""
+        height, width = self.rgb.shape[:2]
+        return self._lens.of_image(width, height)
+
+    @cached_property
+    def perception(self) -> Perception:
+        """The model's answer, in metres for this lens if that is known."""
+        rgb = self.rgb
+        focal = focal_lengths(self.camera_info) if self.camera_info is not None else None
+        return self._perceiver.perceive(rgb, focal=focal)
+
+    @cached_property
+    def confidence(self) -> np.ndarray:
+        """round(255·(1 − label_uncertainty)), and 0 where there is no label; uint8 (H, W)."""
+        seen = self.perception
+        # |255 − 255·u|, rounded and saturated, in one pass.
+        confidence = cv2.convertScaleAbs(seen.label_uncertainty, alpha=-255.0, beta=255.0)
+        confidence[seen.labels == 255] = 0
+        return confidence
+
+    @cached_property
+    def depth_camera_info(self) -> Any | None:
+        """The CameraInfo of the maps; None if that of the camera is unknown."""
+        if self.camera_info is None:
+            return None
+        return self._lens.of_maps(self.camera_info, self.header)
+
+    @cached_property
+    def overlay(self) -> np.ndarray:
+        """The classes over the image, paler where they are doubtful; uint8 (H, W, 3) BGR."""
+        seen = self.perception
+        rgb = blend(
+            self.rgb,
+            seen.labels,
+            seen.label_uncertainty,
+            self._perceiver.info.classes,
+            self._overlay_alpha,
+        )
+        return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)

@@ -1,0 +1,221 @@
+"""Between ROS image messages and NumPy arrays; knows the messages' fields only, not ROS.
+
+A view goes in, one copy goes out: `to_rgb` looks into a message's buffer in place, `fill_image`
+writes an array into one. Encodings are those of sensor_msgs/image_encodings.hpp, and conversions
+those of cv_bridge, bit for bit, where it has them. Decisions where it has none: `8UC3` is bgr8,
+OpenCV's own order; nv12 and nv21 have `height` rows of luma and then `height / 2` of chroma, all
+of `step` bytes.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import cv2
+import numpy as np
+
+MAX_PIXELS = 1 << 27
+"""134 megapixels: more than any robot's camera has, and what a damaged header easily exceeds."""
+
+_BAYER = {
+    # OpenCV names a mosaic after its second row's second and third pixel, ROS after the first two.
+    "bayer_rggb8": cv2.COLOR_BayerBG2RGB,
+    "bayer_bggr8": cv2.COLOR_BayerRG2RGB,
+    "bayer_gbrg8": cv2.COLOR_BayerGR2RGB,
+    "bayer_grbg8": cv2.COLOR_BayerGB2RGB,
+}
+_YUV_422 = {
+    "yuv422": cv2.COLOR_YUV2RGB_UYVY,
+    "uyvy": cv2.COLOR_YUV2RGB_UYVY,  # the name of yuv422 since Iron
+    "yuv422_yuy2": cv2.COLOR_YUV2RGB_YUY2,
+    "yuyv": cv2.COLOR_YUV2RGB_YUY2,
+}
+_YUV_420 = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
+_INTERLEAVED: dict[str, tuple[int, int | None]] = {  # bytes per pixel, conversion
+    "rgb8": (3, None),
+    "bgr8": (3, cv2.COLOR_BGR2RGB),
+    "8UC3": (3, cv2.COLOR_BGR2RGB),
+    "rgba8": (4, cv2.COLOR_RGBA2RGB),
+    "bgra8": (4, cv2.COLOR_BGRA2RGB),
+    "mono8": (1, cv2.COLOR_GRAY2RGB),
+    "mono16": (2, None),
+    **{name: (1, code) for name, code in _BAYER.items()},
+    **{name: (2, code) for name, code in _YUV_422.items()},
+}
+ENCODINGS = (*_INTERLEAVED, *_YUV_420)
+"""Encodings of sensor_msgs/Image that `to_rgb` reads."""
+
+_OUTGOING: dict[str, tuple[type[np.generic] | None, tuple[int, ...]]] = {  # channels, if any
+    "mono8": (np.uint8, ()),
+    "32FC1": (np.float32, ()),
+    "bgr8": (np.uint8, (3,)),
+}
+_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+_JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+
+
+class UnsupportedImage(ValueError):  # noqa: N818
+    """A message that is no image we can read; `kind` groups the reasons, for one log line each.
+
+    Kinds: encoding, zero size, too large, odd size, step, data, codec, damaged.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def to_rgb(message: Any) -> np.ndarray:
+    """The picture in a sensor_msgs Image or CompressedImage, uint8 (h, w, 3), RGB.
+
+    It shares the message's memory where nothing had to be converted: do not write into it.
+    Compressed images are decoded as they are stored, EXIF orientation ignored.
+
+    Raises
+    ------
+    UnsupportedImage
+        Encoding or codec unknown, or a message whose fields do not fit together.
+    """
+    try:
+        return _raw_to_rgb(message) if hasattr(message, "encoding") else _decode(message)
+    except cv2.error as error:
+        raise UnsupportedImage("damaged", f"OpenCV cannot convert it: {error.err}") from None
+
+
+def fill_image(message: Any, array: np.ndarray, encoding: str, header: Any) -> Any:
+    """Write an array (h, w) or (h, w, 3) into a sensor_msgs Image, with one copy; returns it.
+
+    `encoding` is mono8 (uint8), 32FC1 (float32) or bgr8 (uint8, 3 channels). Rows are not padded.
+    ValueError where array and encoding do not fit.
+    """
+    dtype, channels = _OUTGOING.get(encoding, (None, ()))
+    if array.dtype != dtype or array.ndim < 2 or array.shape[2:] != channels or not array.size:
+        raise ValueError(
+            f"Expected argument `array` to hold a {encoding} image and `encoding` to be one of "
+            f"{', '.join(_OUTGOING)}, but got {array.dtype} {array.shape}"
+        )
+    message.header = header
+    message.height, message.width = array.shape[:2]
+    message.encoding = encoding
+    message.is_bigendian = int(sys.byteorder == "big")
+    message.step = array[0].nbytes
+    _fill(message, np.ascontiguousarray(array))
+    return message
+
+
+def fill_jpeg(message: Any, bgr: np.ndarray, quality: int, header: Any) -> Any:
+    """Encode a picture, uint8 (h, w, 3) BGR, into a sensor_msgs CompressedImage; returns it."""
+    encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    message.header = header
+    message.format = "bgr8; jpeg compressed bgr8"
+    _fill(message, encoded)
+    return message
+
+
+def _fill(message: Any, array: np.ndarray) -> None:
+    """Copy an array's bytes into `message.data` in place.
+
+    Assigning to `data` copies once more (Jazzy) or looks at every single byte (Humble, and with
+    ROS_PYTHON_CHECK_FIELDS).
+    """
+    del message.data[:]
+    message.data.frombytes(array.data.cast("B"))
+
+
+def _raw_to_rgb(message: Any) -> np.ndarray:
+    height, width, encoding = message.height, message.width, message.encoding
+    pixels = _pixels(message)
+    if encoding in _YUV_420:
+        return cv2.cvtColor(pixels, _YUV_420[encoding])
+    if encoding == "mono16":
+        order = ">u2" if message.is_bigendian else "<u2"
+        deep = np.ascontiguousarray(pixels).view(order).astype(np.uint16, copy=False)
+        return cv2.cvtColor(_to_8_bits(deep), cv2.COLOR_GRAY2RGB)
+    channels, code = _INTERLEAVED[encoding]
+    if channels > 1:
+        pixels = pixels.reshape(height, width, channels)  # a view, even of padded rows
+    return pixels if code is None else cv2.cvtColor(pixels, code)
+
+
+def _pixels(message: Any) -> np.ndarray:
+    """The message's rows without their padding, uint8 (rows, bytes): a view, checked."""
+    height, width, encoding, step = message.height, message.width, message.encoding, message.step
+    size = len(message.data)
+
+    def refusal(kind: str, why: str) -> UnsupportedImage:
+        return UnsupportedImage(
+            kind, f"image of {width}x{height} {encoding!r}, step {step}, {size} bytes: {why}"
+        )
+
+    if encoding not in ENCODINGS:
+        raise refusal("encoding", f"this encoding is not supported; {', '.join(ENCODINGS)} are")
+    if height == 0 or width == 0:
+        raise refusal("zero size", "it has no pixels")
+    if height * width > MAX_PIXELS:
+        raise refusal("too large", f"at most {MAX_PIXELS} pixels are supported")
+    if encoding in _YUV_422 and width % 2:
+        raise refusal("odd size", "two pixels share their colour: the width must be even")
+    if encoding in _YUV_420 and (width % 2 or height % 2):
+        raise refusal("odd size", "2x2 pixels share their colour: both sizes must be even")
+    used = width * (1 if encoding in _YUV_420 else _INTERLEAVED[encoding][0])
+    if step < used:
+        raise refusal("step", f"a row takes at least {used} bytes")
+    rows = height * 3 // 2 if encoding in _YUV_420 else height
+    if size < rows * step:
+        raise refusal("data", f"{rows} rows of {step} bytes take {rows * step}")
+    return np.frombuffer(message.data, np.uint8, rows * step).reshape(rows, step)[:, :used]
+
+
+def _decode(message: Any) -> np.ndarray:
+    """Decode a CompressedImage."""
+    data = bytes(message.data)
+    described = f"compressed image of format {message.format!r}, {len(data)} bytes"
+    if data.startswith(_PNG_START):
+        size, complete = _png_size(data), data.rfind(_PNG_END) > 0
+    elif data.startswith(_JPEG_START):
+        size, complete = _jpeg_size(data), data.rfind(_JPEG_END) > 0
+    else:
+        raise UnsupportedImage("codec", f"{described}: neither JPEG nor PNG, which are supported")
+    if size[0] * size[1] > MAX_PIXELS:
+        raise UnsupportedImage(
+            "too large",
+            f"{described}, {size[0]}x{size[1]}: at most {MAX_PIXELS} pixels are supported",
+        )
+    # What is stored, in 8 or 16 bits, gray or colour; alpha is left out, as from raw images.
+    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if complete else None
+    if picture is None:
+        raise UnsupportedImage("damaged", f"{described}: truncated or damaged, it does not decode")
+    if picture.dtype == np.uint16:
+        picture = _to_8_bits(picture)
+    if picture.ndim == 3:
+        return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    # image_transport compresses a raw mosaic as if it were gray, and says so in front.
+    mosaic = message.format.partition(";")[0].strip()
+    return cv2.cvtColor(picture, _BAYER.get(mosaic, cv2.COLOR_GRAY2RGB))
+
+
+def _to_8_bits(deep: np.ndarray) -> np.ndarray:
+    """uint16 to uint8 by the factor 255/65535 = 1/257, rounded, as cv_bridge does."""
+    return cv2.convertScaleAbs(deep, alpha=255 / 65535)
+
+
+def _png_size(data: bytes) -> tuple[int, int]:
+    """Width and height in a PNG's first chunk (ISO/IEC 15948, 11.2.2); zeros if cut off."""
+    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    """Width and height in a JPEG's frame header (ITU-T T.81, B.2.2); zeros if there is none."""
+    at = 2
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker == 0xFF:  # a fill byte
+            at += 1
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height = int.from_bytes(data[at + 5 : at + 7], "big")
+            return int.from_bytes(data[at + 7 : at + 9], "big"), height
+        else:
+            at += 2 + length
+    return 0, 0

@@ -1,0 +1,116 @@
+"""The lens in front of the camera: its camera_info, and what that means for metres.
+
+A monocular network knows metres only for the focal length of its training; the ratio of focal
+lengths makes them metres for this lens. The last camera_info counts, whatever its stamp.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from emu_core.perceiver import Perceiver
+
+from .camera_info import CameraInfoError, focal_lengths, for_image, image_size, scaled
+from .complaints import Complaints
+
+FIRST_INFO_WAIT_S = 2.0  # DDS sends again what came before it had matched, within a second
+VIEW_SLACK = 0.1  # of the field of view, beyond those of training, before a warning
+NOTEWORTHY_CHANGE = 0.01  # of the scale: a zoom lens moves, a log line is due
+
+
+class Lens:
+    """Takes CameraInfo messages and answers for an image of any size; thread-safe.
+
+    `announced` says whether anybody publishes camera_info.
+    """
+
+    def __init__(
+        self,
+        perceiver: Perceiver,
+        announced: Callable[[], bool],
+        logger: Any,
+        complaints: Complaints,
+    ) -> None:
+        self._perceiver = perceiver
+        self._announced = announced
+        self._logger = logger
+        self._complaints = complaints
+        self._arrived = threading.Event()
+        self._latest: Any = None
+        self._waited = False
+        self._told_scale: float | None = None
+
+    def take(self, message: Any) -> None:
+        """The subscription's callback."""
+        self._latest = message
+        self._arrived.set()
+
+    def of_image(self, width: int, height: int) -> Any | None:
+        """The CameraInfo of a `width` × `height` image; None, with a warning, if unknown."""
+        if self._latest is None and not self._waited and self._announced():
+            # An image and its camera_info come one after the other, in either order.
+            self._arrived.wait(FIRST_INFO_WAIT_S)
+            self._waited = True
+        latest = self._latest
+        if latest is None:
+            self._unverified("missing", "no camera_info has come")
+            return None
+        try:
+            result = for_image(latest, width, height)
+        except CameraInfoError as problem:
+            self._unverified(problem.kind, str(problem))
+            return None
+        described = image_size(latest)
+        if described != (width, height):
+            self._complaints.warning(
+                "camera_info resized",
+                f"camera_info describes a {described[0]}x{described[1]} image, and the image is "
+                f"{width}x{height}: taken for a resized one, focal lengths follow",
+            )
+        self._tell_scale(result)
+        return result
+
+    def of_maps(self, camera_info: Any, header: Any) -> Any:
+        """The CameraInfo of the maps made from the image that `camera_info` describes."""
+        fitting = self._perceiver.fitting(camera_info.height, camera_info.width)
+        result = scaled(
+            camera_info,
+            fitting.scale_x,
+            fitting.scale_y,
+            fitting.offset_x,
+            fitting.offset_y,
+            fitting.width,
+            fitting.height,
+        )
+        result.header = header
+        return result
+
+    def _unverified(self, kind: str, why: str) -> None:
+        focal = self._perceiver.info.canonical_focal
+        self._complaints.warning(
+            f"camera_info {kind}",
+            f"scale unverified: {why}. Depth holds for a focal length of {focal:.0f} px at the "
+            "network's resolution",
+        )
+
+    def _tell_scale(self, camera_info: Any) -> None:
+        """Say once, and when it changes, what the lens does to depth."""
+        fx, fy = focal_lengths(camera_info) or (math.nan, math.nan)
+        fitting = self._perceiver.fitting(camera_info.height, camera_info.width)
+        focal, model = fitting.network_focal(fx, fy), self._perceiver.info
+        scale = focal / model.canonical_focal
+        if self._told_scale and math.isclose(scale, self._told_scale, rel_tol=NOTEWORTHY_CHANGE):
+            return
+        self._told_scale = scale
+        text = f"scale: camera {focal:.0f} px vs canonical {model.canonical_focal:.0f} px"
+        self._logger.info(f"{text} -> x{scale:.3f}")
+        view = math.degrees(2 * math.atan(camera_info.width / (2 * fx)))
+        narrowest, widest = model.horizontal_fov
+        if not narrowest * (1 - VIEW_SLACK) <= view <= widest * (1 + VIEW_SLACK):
+            self._logger.warning(
+                f"the camera sees {view:.0f}° across, and the model was trained on "
+                f"{narrowest:.0f}° to {widest:.0f}°: expect worse classes and depths"
+            )

@@ -1,0 +1,82 @@
+"""Start and end of our command-line ROS programs: one node, an executor, SIGINT as a wish to end.
+
+rclpy's own handlers shut the context down under a program that still has to flush a file; here
+SIGINT and SIGTERM only ask to stop, and the program ends by its own path.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from . import dds
+from .command_line import UserError
+
+
+class RosProcess:
+    """A node with its executor; `stop` is set once SIGINT or SIGTERM came."""
+
+    def __init__(self, node: Node, stop: threading.Event) -> None:
+        self.node = node
+        self.stop = stop
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(node)
+
+    def spin_once(self, timeout_s: float) -> None:
+        """Run one waiting callback, or wait for one for at most `timeout_s`."""
+        self._executor.spin_once(timeout_sec=timeout_s)
+
+    def spin_until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        """Run callbacks until the condition holds; False after the timeout or a wish to stop."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            if self.stop.is_set() or time.monotonic() > deadline:
+                return False
+            self.spin_once(min(0.05, timeout_s))
+        return True
+
+    def close(self) -> None:
+        """Release executor and node."""
+        self._executor.shutdown()
+        self.node.destroy_node()
+
+
+@contextmanager
+def ros_process(name: str, arguments: Sequence[str]) -> Iterator[RosProcess]:
+    """A running node called `name`; `arguments` may hold a `--ros-args` section.
+
+    Raises
+    ------
+    UserError
+        The ROS arguments are wrong.
+    """
+    dds.use_profile()  # before the first DDS participant: it is read once
+    stop = threading.Event()
+    previous = {
+        number: signal.signal(number, lambda *_: stop.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        try:
+            rclpy.init(args=list(arguments), signal_handler_options=SignalHandlerOptions.NO)
+        except Exception as error:  # rclpy's exceptions for arguments differ by distribution
+            raise UserError(f"ROS does not start: {error}") from error
+        process = RosProcess(
+            rclpy.create_node(name, enable_rosout=False, start_parameter_services=False), stop
+        )
+        try:
+            yield process
+        finally:
+            process.close()
+    finally:
+        rclpy.try_shutdown()
+        for number, handler in previous.items():
+            signal.signal(number, handler)

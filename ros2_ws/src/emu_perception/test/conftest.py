@@ -1,0 +1,39 @@
+"""Settings and fixtures of ROS tests.
+
+The DDS profile is read once per process, with its first participant; messages check their fields
+only if told so when their module is imported: so both are set here, before ROS is imported
+anywhere. Child processes inherit them.
+"""
+
+import os
+
+import pytest
+
+from emu_perception import dds
+
+os.environ.update(dds.environment())
+os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"
+
+
+@pytest.fixture(scope="module")
+def domain():
+    """A ROS domain that no other test process uses."""
+    coordinator = pytest.importorskip(
+        "domain_coordinator", reason="needs ros-jazzy-domain-coordinator"
+    )
+    with coordinator.domain_id() as number:
+        yield number
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A folder for model files."""
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="module")
+def model(models):
+    """A model file of 64x48 pixels, whose answers `emu_core.testing.dummy_outputs` knows."""
+    from emu_core.testing import make_dummy_model
+
+    return make_dummy_model(models / "dummy.onnx", (48, 64), canonical_focal=100.0)
