@@ -1,5 +1,34 @@
 # What a newcomer types. Environments live in .venvs/, one for each purpose; results in out/.
-PYTHON ?= python3
-VENVS := .venvs
+# PYTHON=python3.12 make demo   chooses the interpreter they are made from.
 
-.PHONY: help demo test lint format clean
+# Exclusions: tests of torch, lightning or mujoco, which the robot environment does not have.
+ROBOT_TESTS := ros2_ws/src/emu_perception/test tests/test_bags.py tests/test_robot_imports.py \
+	tests/test_model_file.py tests/test_perceiver.py tests/test_overlay.py tests/test_video.py
+MODEL := emu_core/emu_core/models/emu_b0_drives.onnx
+
+.PHONY: help demo test lint test-all test-robot clean
+
+help:
+	@echo "make demo        replay a drive through the real node, no ROS needed: out/demo/report.html"
+	@echo "make test        lint and test everything, on a recent and on a robot's older stack"
+	@echo "make lint        ruff and mypy alone"
+	@echo "make clean       remove results and environments (data/ and runs/ stay)"
+
+demo:
+	@python=$$(tools/environment.sh demo) && tools/on_ros.sh $$python -m emu_perception.demo \
+		--bag demo/drive --output out/demo
+
+test: lint test-all test-robot
+
+lint:
+	@python=$$(tools/environment.sh test) && $$python -m ruff check . \
+		&& $$python -m ruff format --check . && $$python -m mypy
+
+test-all:
+	@python=$$(tools/environment.sh test) && tools/on_ros.sh $$python -m pytest -q
+
+test-robot:
+	@python=$$(tools/environment.sh robot) && tools/on_ros.sh $$python -m pytest -q $(ROBOT_TESTS)
+
+clean:
+	rm -rf out build install log .venvs

@@ -6,19 +6,22 @@ a plain requirement would overwrite. The extras name a working set for each visi
 
 from setuptools import find_packages, setup
 
-ROBOT = ["onnxruntime", "opencv-python-headless"]
-DEMO = [*ROBOT, "rosbags", "av", "matplotlib"]
-TRAIN = [
-    *ROBOT,
-    "torch",
-    "lightning",
-    "safetensors",
-    "jsonargparse[signatures]",
-    "onnx",
-    "rich",
-    "matplotlib",
-]
-RENDER = ["mujoco", "opencv-python-headless", "rich"]
+DEMO_ON_ROS = ["onnxruntime", "rosbags", "av", "matplotlib"]  # apt's OpenCV is there
+EXTRAS = {
+    "robot": ["onnxruntime", "opencv-python-headless", "rosbags"],
+    "demo": [*DEMO_ON_ROS, "opencv-python-headless"],
+    "demo-ros": DEMO_ON_ROS,
+    "export": ["onnx"],
+    "train": [
+        *("torch", "lightning", "safetensors", "huggingface_hub", "onnx", "onnxruntime"),
+        *("jsonargparse[signatures]", "PyYAML", "opencv-python-headless", "rich", "matplotlib"),
+    ],
+    "render": ["mujoco", "opencv-python-headless", "PyYAML", "rich"],
+    "test": [
+        *("ruff", "mypy", "colcon-common-extensions"),
+        *("transformers", "torchmetrics", "scikit-learn", "cityscapesscripts"),  # as references
+    ],
+}
 
 setup(
     name="emu_core",
@@ -37,6 +40,6 @@ setup(
         ("share/emu_core", ["package.xml"]),
     ],
     install_requires=["numpy"],
-    extras_require={"robot": ROBOT, "demo": DEMO, "train": TRAIN, "render": RENDER},
+    extras_require=EXTRAS,
     zip_safe=False,
 )

@@ -1,0 +1,142 @@
+"""Turn trained weights into the one file that a robot runs, measured and with its model card.
+
+    python training/export.py --weights runs/first_student/last.safetensors \
+        --config training/configs/b0_drives.yaml --output runs/first_student/student.onnx
+    python training/export.py … --output emu_core/emu_core/models/emu_b0_drives.onnx
+
+The graph is checked against torch; the model is scored on test, haze and night as a robot would
+receive its answers; the figures go into the file's metadata and into MODEL_CARD.md beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+import yaml
+from evaluate import evaluate, print_scores
+
+from emu_core.data.cityscapes import Cityscapes, DataError, list_frames, read_camera
+from emu_core.export import ExportError, export
+from emu_core.model_file import ModelError, ModelInfo
+from emu_core.networks.weights import WeightsError, load_model
+from emu_core.perceiver import Perceiver
+
+TEMPLATE = Path(__file__).parent / "model_card_template.md"
+
+
+@dataclass(frozen=True)
+class Lens:
+    """Horizontal fields of view (degrees) that a split was taken with."""
+
+    narrowest: float
+    widest: float
+
+
+def lenses(root: Path, split: str, width: int) -> Lens:
+    """Range of the fields of view of a split, from its camera files; `width` of its images."""
+    views = [
+        math.degrees(2 * math.atan(width / 2 / read_camera(frame.path("camera")).fx))
+        for frame in list_frames(root, split)
+    ]
+    return Lens(round(min(views), 1), round(max(views), 1))
+
+
+def export_measured(weights: Path, config: dict, output: Path, splits: list[str]) -> None:
+    """Export, score, export again with the scores inside, and write the card."""
+    model, _ = load_model(weights)
+    data, augmentation = config["data"], config["data"]["augmentation"]
+    root = Path(data["root"])
+    train = Cityscapes(root, "train")
+    reference = Cityscapes(root, "val")[0].image.copy()
+    lens = lenses(root, "train", reference.shape[1])
+    run = config["run"]
+    facts = {
+        "reference_image": reference,
+        "depth_range": (0.5, float(augmentation["depth_limit"])),
+        "canonical_focal": float(augmentation["canonical_focal"]),
+        "horizontal_fov": (lens.narrowest, lens.widest),
+        "input_size": (augmentation["height"], augmentation["width"]),
+        "training_data": f"{len(train)} rendered frames (training/render_drives.py, split train, "
+        f"seeds in training/configs/drives.yaml), {run['steps']} steps of {data['batch']} images, "
+        f"seed {run['seed']}; no real images",
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / output.name
+        export(model, draft, metrics={}, **facts)
+        perceiver = Perceiver(draft)
+        scores = {split: evaluate(perceiver, root, split) for split in splits}
+    print_scores(scores)
+    metrics = {
+        f"{split}.{name}": value
+        for split, values in scores.items()
+        for name, value in values.items()
+        if name != "iou" and math.isfinite(value)
+    }
+    output.parent.mkdir(parents=True, exist_ok=True)
+    info = export(model, output, metrics=metrics, **facts)
+    card = output.with_name("MODEL_CARD.md")
+    card.write_text(model_card(info, scores), encoding="utf-8")
+    print(f"{card} written")
+
+
+def model_card(info: ModelInfo, scores: dict[str, dict]) -> str:
+    """The model card, in Markdown, from what the file says and what was measured."""
+    splits = list(scores)
+    figures = {name: [scores[s][name] for s in splits] for name in scores[splits[0]]}
+    del figures["iou"]
+    occurring = sorted({name for s in splits for name in scores[s]["iou"]})
+    classes = {name: [scores[s]["iou"].get(name) for s in splits] for name in occurring}
+    height, width = info.input_size
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        name=info.name,
+        megabytes=f"{info.path.stat().st_size / 1e6:.1f}",
+        precision=info.precision,
+        width=width,
+        height=height,
+        sha256=info.sha256,
+        commit=info.commit,
+        training_data=info.training_data,
+        narrow=f"{info.horizontal_fov[0]:g}",
+        wide=f"{info.horizontal_fov[1]:g}",
+        focal=f"{info.canonical_focal:g}",
+        farthest=f"{info.depth_range[1]:g}",
+        splits=" ".join(splits),
+        figures=_markdown(splits, figures),
+        classes=_markdown(splits, classes),
+    )
+
+
+def _markdown(columns: list[str], rows: dict[str, list[float | None]]) -> str:
+    lines = [" | ".join(["", *columns]), "|".join(["---"] * (len(columns) + 1))]
+    for name, values in rows.items():
+        lines.append(" | ".join([name, *("–" if v is None else f"{v:.3f}" for v in values)]))
+    return "".join(f"| {line} |\n" for line in lines)
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--weights", type=Path, required=True, help="…/last.safetensors")
+    parser.add_argument("--config", type=Path, required=True, help="the training's YAML")
+    parser.add_argument("--output", type=Path, required=True, help="ONNX file to write")
+    parser.add_argument("--splits", nargs="+", default=["test", "haze", "night"])
+    args = parser.parse_args()
+    try:
+        config = yaml.safe_load(args.config.read_text())
+        export_measured(args.weights, config, args.output, args.splits)
+    except (DataError, ExportError, ModelError, WeightsError, OSError) as error:
+        print(f"export: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
