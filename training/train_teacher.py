@@ -5,20 +5,24 @@
     python training/train_teacher.py --help
 
 Leaves in runs/NAME: last.ckpt (training goes on from it when the command is given again),
-last.safetensors and best.safetensors (weights alone), metrics.csv and the configuration.
+last.safetensors and best.safetensors (weights alone; best by validation's mIoU), metrics.csv
+(metrics-1.csv and so on are those of earlier calls) and config.yaml, which is a --config again.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import jsonargparse
 import lightning
+import torch
+import yaml
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
+from torch.utils.data import DataLoader
 
 from emu_core.data.augment import Augmentation
 from emu_core.data.cityscapes import MAX_DEPTH, Cityscapes, DataError
@@ -95,17 +99,45 @@ def train(
     """
     prepare_cpu(run.threads)
     lightning.seed_everything(run.seed, workers=True)
-    folder = Path("runs") / run.name
-    folder.mkdir(parents=True, exist_ok=True)
-    model = SegDepthFormer(variant)
-    model.init_depth(depth_mean, depth_std)
-    member = Member(model, optimisation, beta=beta, max_depth=data.max_depth)
     samples = Cityscapes(data.root, "train", data.max_depth)
     print(f"{len(samples)} training images from {data.root}, depth valid up to {data.max_depth} m")
     loader = training_loader(samples, data.augmentation, data.batch, run.seed, data.workers)
     held_out = Cityscapes(data.root, "val", data.max_depth)
+    validation = validation_loader(held_out, data.augmentation, data.batch)
+    model = SegDepthFormer(variant)
+    model.init_depth(depth_mean, depth_std)
+    member = Member(model, optimisation, beta=beta, max_depth=data.max_depth)
+    folder = Path("runs") / run.name
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"data": asdict(data), "optimisation": asdict(optimisation), "run": asdict(run),
+              "variant": variant, "beta": beta, "depth_mean": depth_mean,
+              "depth_std": depth_std}  # fmt: skip
+    plain = json.loads(json.dumps(config, default=str))  # YAML knows neither paths nor tuples
+    (folder / "config.yaml").write_text(yaml.safe_dump(plain, sort_keys=False))
+    fit(member, loader, validation, run, folder)
+    about = {"config": json.dumps({"variant": variant, "steps": run.steps, "seed": run.seed})}
+    save_model(member.model, folder / "last.safetensors", about)
+    if (folder / "best.ckpt").is_file():
+        member.load_state_dict(read_checkpoint(folder / "best.ckpt")["state_dict"])
+        save_model(member.model, folder / "best.safetensors", about)
+
+
+def fit(
+    member: Member, loader: DataLoader, validation: DataLoader, run: Run, folder: Path
+) -> None:
+    """Train from last.ckpt or from the start; leaves the averaged weights in the member."""
+    last, done = folder / "last.ckpt", 0
+    if last.is_file():
+        checkpoint = read_checkpoint(last)
+        done = checkpoint["global_step"]
+        print(f"{last} has {done} of {run.steps} steps")
+        if done >= run.steps:  # Lightning would leave the weights that are not averaged
+            member.load_state_dict(checkpoint["state_dict"])
+            return
+        keep_metrics(folder)
     checkpoints = [
-        ModelCheckpoint(folder, "last", save_top_k=1, every_n_train_steps=run.checkpoint_every,
+        ModelCheckpoint(folder, "last", save_top_k=1,
+                        every_n_train_steps=min(run.checkpoint_every, run.steps),
                         enable_version_counter=False),
         ModelCheckpoint(folder, "best", monitor="val_miou", mode="max",
                         enable_version_counter=False),
@@ -115,7 +147,7 @@ def train(
         accelerator="auto",
         precision=run.precision,
         max_steps=run.steps,
-        gradient_clip_val=optimisation.clip,
+        gradient_clip_val=member.optimisation.clip,
         val_check_interval=min(run.validate_every, run.steps),
         check_val_every_n_epoch=None,
         logger=CSVLogger(folder, name="", version=""),
@@ -123,19 +155,29 @@ def train(
         default_root_dir=folder,
         log_every_n_steps=20,
     )
-    last = folder / "last.ckpt"
-    validation = validation_loader(held_out, data.augmentation, data.batch)
-    trainer.fit(member, loader, validation, ckpt_path=last if last.is_file() else None)
-    about = {"config": json.dumps({"variant": variant, "steps": run.steps, "seed": run.seed})}
-    save_model(member.model, folder / "last.safetensors", about)
+    trainer.fit(member, loader, validation, ckpt_path=last if done else None)
+
+
+def keep_metrics(folder: Path) -> None:
+    """Rename metrics.csv, which Lightning deletes when a run goes on."""
+    earlier = len(list(folder.glob("metrics-*.csv")))
+    if (folder / "metrics.csv").is_file():
+        (folder / "metrics.csv").rename(folder / f"metrics-{earlier + 1}.csv")
+
+
+def read_checkpoint(path: Path) -> dict:
+    """What Lightning saved: `global_step`, `state_dict` (averaged weights) and more."""
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def main() -> int:
     """Command line."""
     try:
         jsonargparse.auto_cli(train, as_positional=False, description=__doc__)
-    except DataError as error:
-        print(f"train_teacher: {error}", file=sys.stderr)
+    except (DataError, FloatingPointError) as error:
+        # From a loading process comes a traceback that ends in the message.
+        message = str(error).rpartition("DataError: ")[2].strip()
+        print(f"train_teacher: {message}", file=sys.stderr)
         return 1
     return 0
 

@@ -1,21 +1,19 @@
 """Streaming metrics of both tasks and of their uncertainties, with constant memory; NumPy only.
 
-Every metric is `update(...)` per image, then `compute()`. Definitions: paper.md §4, where
-abstaining never improves a score: depth is scored on every pixel with valid ground truth.
+Every metric is `update(...)` per image, then `compute()`. Definitions: paper.md §4. Depth is
+scored on every pixel with valid ground truth, whether or not there is an estimate.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from emu_core.labels import IGNORE
-
 RANK_BITS = 20
-"""Scores are ranked by the leading bits of their float32 code: relative resolution 2⁻¹¹."""
+"""Scores are ranked by the leading bits of their float32 code: relative resolution 2⁻¹²."""
 
 
 class Confusion:
-    """Confusion matrix of classes; ignores pixels whose truth is `IGNORE`.
+    """Confusion matrix of classes; ignores pixels whose truth is no class, e.g. `IGNORE`.
 
     Args:
         num_classes: C ≥ 2.
@@ -35,17 +33,14 @@ class Confusion:
         valid = truth < count
         t, p = truth[valid].astype(np.int64), labels[valid].astype(np.int64)
         named = p < count
-        self.matrix += np.bincount(t[named] * count + p[named], minlength=count * count).reshape(
-            count, count
-        )
-
+        pairs = np.bincount(t[named] * count + p[named], minlength=count * count)
+        self.matrix += pairs.reshape(count, count)
         self._unnamed += np.bincount(t[~named], minlength=count)
 
     def compute(self) -> dict[str, np.ndarray | float]:
         """`iou` (C,) with NaN where a class occurs in neither, `miou` over the classes that occur
         in the truth (`present`, bool (C,)), `support` (C,) pixels of truth, and `accuracy`."""
         hit = np.diag(self.matrix)
-
         truth = self.matrix.sum(1) + self._unnamed
         union = truth + self.matrix.sum(0) - hit
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -140,10 +135,12 @@ class ErrorRanking:
 class DepthErrors:
     """Depth errors over every pixel with valid ground truth.
 
-    A missing or infinite estimate is a δ failure and counts as the range's end.
+    A missing (NaN, 0 or negative) or infinite estimate is a δ failure, and counts as that end of
+    the range, 0 or `max_depth`, which lies farther from the truth. So abstaining improves no
+    score of an estimate within the range.
 
     Args:
-        max_depth: the range's end, metres.
+        max_depth: the range's far end, metres.
     """
 
     def __init__(self, max_depth: float):
@@ -160,8 +157,10 @@ class DepthErrors:
         valid = np.isfinite(truth)
         y, estimate = truth[valid].astype(np.float64), depth[valid].astype(np.float64)
         usable = np.isfinite(estimate) & (estimate > 0)
-        filled = np.where(usable, estimate, self.max_depth)
-        ratio = np.where(usable, np.maximum(filled / y, y / filled), np.inf)
+        worst = np.where(y > self.max_depth / 2, 0.0, self.max_depth)
+        filled = np.where(usable, estimate, worst)
+        with np.errstate(divide="ignore"):
+            ratio = np.where(usable, np.maximum(filled / y, y / filled), np.inf)
         total = self._sum
         total["n"] += y.size
         total["covered"] += float(usable.sum())
@@ -173,7 +172,7 @@ class DepthErrors:
 
     def compute(self) -> dict[str, float]:
         """`rmse` (m), `abs_rel`, `delta1`…`delta3`, `coverage`: the share of pixels with a finite
-        estimate."""
+        estimate above 0; all NaN without a pixel."""
         s, n = self._sum, self._sum["n"] or float("nan")
         return {
             "rmse": float(np.sqrt(s["square"] / n)),
@@ -207,26 +206,32 @@ class PerceptionMetrics:
     ) -> None:
         """Add a frame's classes: predicted ids uint8, entropy/ln C and true ids uint8, (H,W)."""
         self.confusion.update(labels, truth)
-        known = truth != IGNORE
+        known = truth < len(self.confusion.matrix)
         right = (labels == truth)[known]
         self.calibration.update(1 - uncertainty[known], right)
         self.label_ranking.update(uncertainty[known], ~right)
 
     def update_depth(self, depth: np.ndarray, depth_std: np.ndarray, truth: np.ndarray) -> None:
-        """Add a frame's depth: estimate, its deviation and the truth (NaN: invalid), m, (H,W)."""
+        """Add a frame's depth: estimate, its deviation and the truth (NaN: invalid), m, (H,W).
+
+        Where there is a truth but no finite estimate, the ranking counts an error that the
+        deviation did not find, whatever it says: else abstaining would pay.
+        """
         wrong = self.depth.update(depth, truth)
-        self.depth_ranking.update(depth_std[np.isfinite(truth)], wrong)
+        valid = np.isfinite(truth)
+        score = np.where(np.isfinite(depth) & (depth > 0), depth_std, np.float32(0))
+        self.depth_ranking.update(score[valid], wrong)
 
     def compute(self) -> dict[str, float]:
         """The figures of `summary.json`."""
         depth = self.depth.compute()
         return {
-            "miou": self.confusion.compute()["miou"],
+            "miou": float(self.confusion.compute()["miou"]),
             "depth_rmse_m": depth["rmse"],
             "depth_abs_rel": depth["abs_rel"],
             "depth_delta1": depth["delta1"],
             "depth_coverage": depth["coverage"],
-            "label_ece": self.calibration.compute()["ece"],
+            "label_ece": float(self.calibration.compute()["ece"]),
             "label_error_auroc": self.label_ranking.compute()["auroc"],
             "depth_error_auroc": self.depth_ranking.compute()["auroc"],
         }

@@ -29,7 +29,8 @@ class Augmentation:
         scale: range of random scaling on top of the resize that fits the width.
         flip: mirror half of the samples.
         jitter: strengths of brightness, contrast, saturation and hue.
-        rescale_depth: whether random scaling also scales metric depth (paper.md §5).
+        rescale_depth: whether random scaling also scales metric depth (paper.md §5): an object
+            enlarged twice is learned at half its depth.
     """
 
     height: int = 256
@@ -66,9 +67,9 @@ def prepare(
         if a.flip and rng.random() < 0.5:
             image, labels, depth = image[:, ::-1], labels[:, ::-1], depth[:, ::-1]
         image = color_jitter(image, a.jitter, rng)
-    focal = float(np.sqrt(sample.focal[0] * sample.focal[1])) * fit
-    focal *= zoom if a.rescale_depth else 1.0
-    factor = 1.0 if a.canonical_focal is None else focal / a.canonical_focal
+    factor = zoom if a.rescale_depth else 1.0
+    if a.canonical_focal is not None:
+        factor *= float(np.sqrt(sample.focal[0] * sample.focal[1])) * fit / a.canonical_focal
     depth = depth / np.float32(factor)
     depth = np.where(depth <= a.depth_limit, depth, np.float32(np.nan))
     return Prepared(np.ascontiguousarray(image), np.ascontiguousarray(labels), depth, factor)
@@ -86,7 +87,7 @@ def color_jitter(
         return image
     brightness, contrast, saturation = (rng.uniform(1 - s, 1 + s) for s in strengths[:3])
     hue = rng.uniform(-strengths[3], strengths[3]) * 0.5
-    pixels = image.astype(np.float32) * brightness
+    pixels: np.ndarray = image.astype(np.float32) * brightness
     mean = float(pixels.mean())
     pixels = (pixels - mean) * contrast + mean
     grey = pixels @ np.array([0.299, 0.587, 0.114], np.float32)

@@ -6,8 +6,8 @@
     ROOT/camera/SPLIT/CITY/CITY_SEQUENCE_FRAME_camera.json
 
 Disparity is Cityscapes' 16-bit code: raw 0 is invalid, else d = (raw − 1)/256 pixels and
-depth = baseline·fx/d, fx of the *original* resolution. Raw 1 decodes to infinity, hence valid means
-raw > 1 and depth ≤ a limit.
+depth = baseline·fx/d, fx of the *original* resolution. Raw 1 decodes to infinity, hence valid
+means raw > 1 and depth ≤ a limit.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class CameraFile:
-    """What `camera/*.json` says: intrinsics in pixels of the original image, baseline in metres."""
+    """What `camera/*.json` says: intrinsics in pixels of the original image, baseline in m."""
 
     fx: float
     fy: float
@@ -112,14 +112,14 @@ def read_camera(path: str | Path) -> CameraFile:
     try:
         content = json.loads(_existing(Path(path)).read_text())
         inner = content["intrinsic"]
-        values = [inner[key] for key in ("fx", "fy", "u0", "v0")]
-        camera = CameraFile(*map(float, values), float(content["extrinsic"]["baseline"]))
+        fx, fy, u0, v0 = (float(inner[key]) for key in ("fx", "fy", "u0", "v0"))
+        camera = CameraFile(fx, fy, u0, v0, float(content["extrinsic"]["baseline"]))
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(
-            f"{path} is no Cityscapes camera file ({type(error).__name__}: {error}); expected JSON "
-            "with intrinsic fx, fy, u0, v0 and extrinsic baseline."
+            f"{path}{_source(path)} is no Cityscapes camera file ({type(error).__name__}: "
+            f"{error}); expected JSON with intrinsic fx, fy, u0, v0 and extrinsic baseline."
         ) from error
     if not (camera.fx > 0 and camera.fy > 0 and camera.baseline > 0):
         raise DataError(f"{path}: fx, fy and baseline must be positive, but got {camera}.")
@@ -193,8 +193,8 @@ class Cityscapes:
         camera = read_camera(files.path("camera"))
         if raw.dtype != np.uint16 or raw.ndim != 2:
             raise DataError(
-                f"{files.path('disparity')}: expected 16-bit grey, but got {raw.dtype} "
-                f"{raw.shape}; is it an 8-bit preview?"
+                f"{files.path('disparity')}{_source(files.path('disparity'))}: expected 16-bit "
+                f"grey, but got {raw.dtype} {raw.shape}; is it an 8-bit preview?"
             )
         for kind, array in (("gtFine", ids), ("disparity", raw)):
             if array.shape != image.shape[:2]:
@@ -210,15 +210,23 @@ def read_png(path: Path, flags: int) -> np.ndarray:
     """Read an image as OpenCV does (BGR); DataError names a missing or damaged file."""
     image = cv2.imdecode(np.frombuffer(_existing(path).read_bytes(), np.uint8), flags)
     if image is None:
-        raise DataError(f"{path} is damaged: OpenCV cannot decode it. Unpack or render it again.")
+        raise DataError(
+            f"{path}{_source(path)} is damaged: OpenCV cannot decode it. Unpack or render it "
+            "again."
+        )
     return image
 
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
-        kind = next((k for k, end in _SUFFIXES.items() if path.name.endswith("_" + end)), None)
-        source = f" (from {ARCHIVES[kind]})" if kind else ""
-        raise DataError(f"No file {path}{source}.")
+        raise DataError(f"No file {path}{_source(path)}.")
     if path.stat().st_size == 0:
-        raise DataError(f"{path} is empty. Unpack or render it again.")
+        raise DataError(f"{path}{_source(path)} is empty. Unpack or render it again.")
     return path
+
+
+def _source(path: str | Path) -> str:
+    """Where the official file of this name comes from, for messages."""
+    name = Path(path).name
+    kind = next((k for k, end in _SUFFIXES.items() if name.endswith("_" + end)), None)
+    return f" (from {ARCHIVES[kind]})" if kind else ""

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from emu_core.data.augment import Augmentation, prepare
-from emu_core.data.cityscapes import Sample
+from emu_core.data.cityscapes import DataError, Sample
 
 Batch = dict[str, Tensor]
 """image uint8 (N,3,H,W); labels uint8 (N,H,W); depth float32 (N,1,H,W) canonical metres, NaN where
@@ -79,7 +79,18 @@ def as_tensors(
 def training_loader(
     samples: Sequence[Sample], augmentation: Augmentation, batch: int, seed: int, workers: int
 ) -> DataLoader:
-    """Shuffled, augmented batches; the last, smaller one is dropped."""
+    """Shuffled, augmented batches; the last, smaller one is dropped.
+
+    Args:
+        batch: samples in each.
+        seed: of order and augmentation.
+        workers: processes that load samples; 0 loads in this one.
+
+    Raises:
+        DataError: there are too few samples for one batch.
+    """
+    if len(samples) < batch:
+        raise DataError(f"{len(samples)} training images are too few for a batch of {batch}.")
     return DataLoader(
         TrainingSet(samples, augmentation, seed),
         batch_size=batch,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import lightning
 import torch
@@ -64,12 +65,12 @@ class Member(lightning.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """L = L_CE + w1·L_GNLL on one batch."""
-        raw = upsample(self.model(normalize(batch["image"])), batch["image"].shape[-2:])
+        raw = upsample(self.model(normalize(batch["image"])), _size(batch))
         estimate = activate(RawOutputs(None, raw.depth))
+        mean, variance = estimate.depth_mean, estimate.depth_variance
+        assert raw.logits is not None and mean is not None and variance is not None
         seg = cross_entropy(raw.logits, batch["labels"])
-        depth = gaussian_nll(
-            estimate.depth_mean, estimate.depth_variance, batch["depth"], self.beta
-        )
+        depth = gaussian_nll(mean, variance, batch["depth"], self.beta)
         loss = seg + self.depth_weight * depth
         if not torch.isfinite(loss):
             raise FloatingPointError(
@@ -87,7 +88,7 @@ class Member(lightning.LightningModule):
     def validation_step(self, batch: Batch, _: int) -> None:
         """Score one batch in metres at the network's size."""
         raw = self.model(normalize(batch["image"]))
-        update_metrics(self._metrics, to_prediction(raw, batch["image"].shape[-2:]), batch)
+        update_metrics(self._metrics, to_prediction(raw, _size(batch)), batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores."""
@@ -125,7 +126,7 @@ def update_metrics(metrics: PerceptionMetrics, prediction: Prediction, batch: Ba
 
 def parameter_groups(model: nn.Module, o: Optimisation) -> list[dict]:
     """Parameters with their learning rate and weight decay; norms and biases do not decay."""
-    groups = {
+    groups: dict[tuple[bool, bool], dict[str, Any]] = {
         (decoder, decay): {
             "params": [],
             "lr": o.learning_rate * (o.decoder_factor if decoder else 1.0),
@@ -138,3 +139,8 @@ def parameter_groups(model: nn.Module, o: Optimisation) -> list[dict]:
         key = ("decoder" in name.split(".")[0], parameter.ndim > 1)
         groups[key]["params"].append(parameter)
     return [group for group in groups.values() if group["params"]]
+
+
+def _size(batch: Batch) -> tuple[int, int]:
+    height, width = batch["image"].shape[-2:]
+    return height, width

@@ -1,0 +1,286 @@
+"""The loader against files in the official layout and the official disparity formula."""
+
+import copy
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from emu_core.data.cityscapes import (
+    ARCHIVES,
+    MAX_DEPTH,
+    CameraFile,
+    Cityscapes,
+    DataError,
+    decode_disparity,
+    encode_disparity,
+    list_frames,
+    read_camera,
+    write_png,
+)
+from emu_core.labels import IGNORE
+
+FX, FY, BASELINE = 2262.52, 2265.3017905988554, 0.209313
+NAME = "aachen_000000_000019"
+FILES = {
+    "leftImg8bit": f"leftImg8bit/train/aachen/{NAME}_leftImg8bit.png",
+    "gtFine": f"gtFine/train/aachen/{NAME}_gtFine_labelIds.png",
+    "disparity": f"disparity/train/aachen/{NAME}_disparity.png",
+    "camera": f"camera/train/aachen/{NAME}_camera.json",
+}
+
+
+def official_depth(raw, focal=FX, baseline=BASELINE):
+    """cityscapesscripts' README: d = (p − 1)/256 for p > 0; depth = baseline·focal/d."""
+    return baseline * focal / ((raw.astype(np.float64) - 1) / 256)
+
+
+def test_disparity_decodes_as_the_official_readme_says():
+    raw = np.arange(1600, 65536, dtype=np.uint16).reshape(-1, 16)
+    depth = decode_disparity(raw, FX, BASELINE)
+    assert depth.dtype == np.float32
+    np.testing.assert_allclose(depth, official_depth(raw), rtol=1e-6)
+    assert 1.8 < depth.min() < 1.9  # 0.209313 · 2262.52 · 256 / 65534
+    assert 75 < depth.max() < 76
+
+
+def test_the_three_smallest_codes_are_invalid():
+    depth = decode_disparity(np.array([[0, 1, 2, 2000]], np.uint16), FX, BASELINE)
+    assert np.isnan(depth).tolist() == [[True, True, True, False]]
+
+
+def test_codes_0_and_1_stay_invalid_without_a_limit_and_2_is_121_km():
+    depth = decode_disparity(np.array([0, 1, 2], np.uint16), FX, BASELINE, np.inf)
+    assert np.isnan(depth[:2]).all()
+    assert depth[2] == pytest.approx(121_235, abs=1)
+
+
+@pytest.mark.parametrize("limit", [MAX_DEPTH, 30.0])
+def test_depth_is_valid_up_to_the_limit(limit):
+    raw = np.arange(2, 65536, dtype=np.uint16)
+    depth = decode_disparity(raw, FX, BASELINE, limit)
+    np.testing.assert_array_equal(np.isfinite(depth), official_depth(raw) <= limit)
+    assert limit - 0.1 < np.nanmax(depth) <= limit
+
+
+def test_codes_survive_decoding_and_encoding():
+    raw = np.arange(1600, 65536, dtype=np.uint16)
+    back = encode_disparity(decode_disparity(raw, FX, BASELINE), FX, BASELINE)
+    assert back.dtype == np.uint16
+    np.testing.assert_array_equal(back, raw)
+
+
+def test_depth_survives_encoding_within_half_a_code():
+    depth = np.random.default_rng(0).uniform(2, 79, (64, 64))
+    back = decode_disparity(encode_disparity(depth, FX, BASELINE), FX, BASELINE)
+    inverse = np.abs(1 / back - 1 / depth) * FX * BASELINE * 256
+    assert 0.4 < inverse.max() < 0.51
+
+
+def test_what_has_no_depth_encodes_as_invalid():
+    depth = np.array([np.nan, np.inf, -np.inf, 0.0, -3.0, 1e9])
+    raw = encode_disparity(depth, FX, BASELINE)
+    assert raw.tolist() == [0, 0, 0, 0, 0, 1]
+    assert np.isnan(decode_disparity(raw, FX, BASELINE)).all()
+
+
+def test_depth_too_near_for_the_code_saturates():
+    assert encode_disparity(np.array([0.01]), FX, BASELINE).tolist() == [65535]
+
+
+def test_a_sample_holds_what_its_files_hold(tmp_path, write_frame):
+    rng = np.random.default_rng(1)
+    rgb = rng.integers(0, 256, (24, 48, 3), np.uint8)
+    ids = rng.choice(np.array([0, 1, 3, 7, 11, 23, 26, 33], np.uint8), (24, 48))
+    raw = rng.integers(0, 65536, (24, 48)).astype(np.uint16)
+    write_frame(tmp_path, "train", NAME, rgb, ids, raw)
+    sample = Cityscapes(tmp_path, "train")[0]
+    assert sample.name == NAME
+    np.testing.assert_array_equal(sample.image, rgb)
+    train_ids = {7: 0, 11: 2, 23: 10, 26: 13, 33: 18}
+    np.testing.assert_array_equal(
+        sample.labels, np.vectorize(lambda i: train_ids.get(i, IGNORE))(ids)
+    )
+    with np.errstate(divide="ignore"):
+        expected = official_depth(raw)
+    expected[(raw < 2) | (expected > 80)] = np.nan
+    np.testing.assert_allclose(sample.depth, expected, rtol=1e-6)
+    assert sample.focal == (FX, FY)
+    assert (sample.image.dtype, sample.labels.dtype) == (np.uint8, np.uint8)
+    assert sample.depth.dtype == np.float32
+
+
+@pytest.mark.parametrize("size", [(24, 48), (12, 24)])
+def test_the_focal_length_is_the_files_own_at_any_size(tmp_path, write_frame, size):
+    # Official files are 1024 × 2048 and say fx = 2262.52 for exactly that size; the disparity
+    # counts pixels of that size too, hence nothing is to be rescaled when it is decoded.
+    write_frame(tmp_path, "train", NAME, size=size)
+    sample = Cityscapes(tmp_path, "train")[0]
+    np.testing.assert_allclose(sample.depth, BASELINE * FX / (3999 / 256), rtol=1e-6)
+    assert sample.focal == (FX, FY)
+
+
+def test_a_limit_given_to_the_data_set_reaches_its_samples(tmp_path, write_frame):
+    write_frame(tmp_path, "train", NAME)  # 30.3 m everywhere
+    assert np.isfinite(Cityscapes(tmp_path, "train", 31.0)[0].depth).all()
+    assert np.isnan(Cityscapes(tmp_path, "train", 30.0)[0].depth).all()
+
+
+def test_frames_of_all_cities_come_sorted_and_other_files_are_left_alone(tmp_path, write_frame):
+    names = ["ulm_000001_000019", "aachen_000001_000019", NAME, "bochum_000000_016125"]
+    for name in names:
+        write_frame(tmp_path, "train", name)
+    write_frame(tmp_path, "val", "frankfurt_000000_000294")
+    (tmp_path / "leftImg8bit/train/aachen/notes.txt").write_text("not a frame")
+    data = Cityscapes(tmp_path, "train")
+    assert len(data) == 4
+    assert [frame.name for frame in data.frames] == sorted(names)
+    assert [data[i].name for i in range(4)] == sorted(names)
+    assert len(Cityscapes(tmp_path, "val")) == 1
+
+
+def test_the_official_test_splits_dummy_labels_are_all_ignored(tmp_path, write_frame):
+    ids = np.full((24, 48), 3, np.uint8)  # out of roi
+    ids[:2], ids[20:] = 2, 1  # rectification border, ego vehicle
+    write_frame(tmp_path, "test", "berlin_000000_000019", ids=ids)
+    sample = Cityscapes(tmp_path, "test")[0]
+    assert (sample.labels == IGNORE).all()
+    assert np.isfinite(sample.depth).all()
+
+
+def test_a_missing_folder_is_named_with_its_archive_and_the_splits_there_are(
+    tmp_path, write_frame
+):
+    write_frame(tmp_path, "train", NAME)
+    write_frame(tmp_path, "val", NAME)
+    with pytest.raises(DataError) as error:
+        Cityscapes(tmp_path, "tets")
+    assert str(tmp_path / "leftImg8bit" / "tets") in str(error.value)
+    assert "leftImg8bit_trainvaltest.zip" in str(error.value)
+    assert "splits found: train, val." in str(error.value)
+
+
+def test_a_wrong_root_says_that_no_split_was_found(tmp_path):
+    with pytest.raises(DataError, match="splits found: none"):
+        list_frames(tmp_path / "nowhere", "train")
+
+
+def test_a_split_without_images_says_so(tmp_path):
+    (tmp_path / "leftImg8bit/train/aachen").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"No image in .*train.*_leftImg8bit\.png"):
+        list_frames(tmp_path, "train")
+
+
+@pytest.mark.parametrize("folder", list(FILES))
+def test_a_missing_file_is_named_with_its_archive(tmp_path, write_frame, folder):
+    write_frame(tmp_path, "train", NAME)
+    data = Cityscapes(tmp_path, "train")
+    (tmp_path / FILES[folder]).unlink()
+    with pytest.raises(DataError) as error:
+        data[0]
+    assert str(error.value) == f"No file {tmp_path / FILES[folder]} (from {ARCHIVES[folder]})."
+    assert ARCHIVES[folder] == f"{folder}_trainvaltest.zip"
+
+
+@pytest.mark.parametrize("folder", ["leftImg8bit", "gtFine", "disparity"])
+@pytest.mark.parametrize("kept", ["no byte", "half", "all but the last chunk", "other bytes"])
+def test_a_damaged_png_is_named_with_its_archive(tmp_path, write_frame, folder, kept, capfd):
+    rng = np.random.default_rng(0)
+    write_frame(
+        tmp_path,
+        "train",
+        NAME,
+        rng.integers(0, 256, (24, 48, 3), np.uint8),
+        rng.integers(0, 34, (24, 48)).astype(np.uint8),
+        rng.integers(0, 65536, (24, 48)).astype(np.uint16),
+    )
+    path = tmp_path / FILES[folder]
+    code = path.read_bytes()
+    left = {"no byte": 0, "half": len(code) // 2, "all but the last chunk": len(code) - 12}
+    path.write_bytes(b"<html>404</html>" if kept == "other bytes" else code[: left[kept]])
+    with pytest.raises(DataError, match="Unpack or render it again") as error:
+        Cityscapes(tmp_path, "train")[0]
+    assert str(path) in str(error.value)
+    assert ARCHIVES[folder] in str(error.value)
+    capfd.readouterr()  # libpng's own complaints
+
+
+def test_an_8_bit_disparity_is_refused_by_name(tmp_path, write_frame):
+    write_frame(tmp_path, "train", NAME, raw=np.full((24, 48), 90, np.uint8))
+    with pytest.raises(DataError, match=r"expected 16-bit grey, but got uint8.*preview") as error:
+        Cityscapes(tmp_path, "train")[0]
+    assert str(tmp_path / FILES["disparity"]) in str(error.value)
+    assert ARCHIVES["disparity"] in str(error.value)
+
+
+@pytest.mark.parametrize("folder", ["gtFine", "disparity"])
+def test_ground_truth_of_another_size_than_its_image_is_refused(tmp_path, write_frame, folder):
+    write_frame(tmp_path, "train", NAME)
+    wrong = np.zeros((12, 24), np.uint16 if folder == "disparity" else np.uint8)
+    assert cv2.imwrite(str(tmp_path / FILES[folder]), wrong)
+    with pytest.raises(DataError, match=r"is \(12, 24\), its image \(24, 48\)") as error:
+        Cityscapes(tmp_path, "train")[0]
+    assert str(tmp_path / FILES[folder]) in str(error.value)
+
+
+def test_a_camera_file_is_read(tmp_path, write_frame):
+    write_frame(tmp_path, "train", NAME)
+    camera = read_camera(tmp_path / FILES["camera"])
+    assert camera == CameraFile(fx=FX, fy=FY, u0=1096.98, v0=513.137, baseline=BASELINE)
+
+
+@pytest.fixture
+def camera_content(tmp_path, write_frame):
+    write_frame(tmp_path, "train", NAME)
+    return json.loads((tmp_path / FILES["camera"]).read_text())
+
+
+def replaced(content, group, key, value):
+    changed = copy.deepcopy(content)
+    changed[group][key] = value
+    return json.dumps(changed)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda c: "{",
+        lambda c: "[]",
+        lambda c: "null",
+        lambda c: "\udcff",  # no UTF-8
+        lambda c: json.dumps({"extrinsic": c["extrinsic"]}),
+        lambda c: json.dumps({"intrinsic": c["intrinsic"]}),
+        lambda c: json.dumps({**c, "intrinsic": 5}),
+        lambda c: replaced(c, "intrinsic", "fx", None),
+        lambda c: replaced(c, "intrinsic", "v0", "wide"),
+    ],
+)
+def test_what_is_no_camera_file_is_named_with_what_is_expected(tmp_path, camera_content, damage):
+    path = tmp_path / FILES["camera"]
+    path.write_bytes(damage(camera_content).encode(errors="surrogateescape"))
+    with pytest.raises(DataError, match="expected JSON with intrinsic fx, fy, u0, v0") as error:
+        Cityscapes(tmp_path, "train")[0]
+    assert str(path) in str(error.value)
+    assert ARCHIVES["camera"] in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("group", "key"), [("intrinsic", "fx"), ("intrinsic", "fy"), ("extrinsic", "baseline")]
+)
+@pytest.mark.parametrize("value", [0, -1.5, float("nan")])
+def test_a_camera_that_cannot_be_is_refused(tmp_path, camera_content, group, key, value):
+    path = tmp_path / FILES["camera"]
+    path.write_text(replaced(camera_content, group, key, value))
+    with pytest.raises(DataError, match="must be positive") as error:
+        read_camera(path)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((6, 8, 3), np.uint8), ((6, 8), np.uint16)])
+def test_a_written_png_holds_the_pixels_and_nothing_else_is_left(tmp_path, shape, dtype):
+    image = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape).astype(dtype)
+    write_png(tmp_path / "new" / "image.png", image)
+    back = cv2.imread(str(tmp_path / "new" / "image.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(back[..., ::-1] if image.ndim == 3 else back, image)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["image.png"]

@@ -1,0 +1,134 @@
+"""Batches are the same for a seed whatever the workers, and new in every epoch."""
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import default_collate
+
+from emu_core.data.augment import Augmentation, prepare
+from emu_core.data.cityscapes import DataError, Sample
+from emu_core.training.loader import (
+    EpochSampler,
+    TrainingSet,
+    as_tensors,
+    training_loader,
+    validation_loader,
+)
+
+AUGMENTATION = Augmentation(
+    24, 48, canonical_focal=80.0, scale=(0.8, 1.6), flip=True, jitter=(0.2, 0.2, 0.2, 0.05)
+)
+
+
+def sample(index):
+    rng = np.random.default_rng(index)
+    depth = rng.uniform(2, 60, (32, 64)).astype(np.float32)
+    depth[:4] = np.nan
+    return Sample(
+        f"frame{index}",
+        rng.integers(0, 256, (32, 64, 3), np.uint8),
+        np.full((32, 64), index, np.uint8),
+        depth,
+        (100.0 + index, 100.0 + index),
+    )
+
+
+SAMPLES = [sample(index) for index in range(7)]
+
+
+def epoch(loader, number):
+    loader.sampler.set_epoch(number)
+    return list(loader)
+
+
+def assert_same(first, second):
+    assert len(first) == len(second)
+    for a, b in zip(first, second, strict=True):
+        assert a.keys() == b.keys() == {"image", "labels", "depth", "depth_factor"}
+        for name in a:
+            torch.testing.assert_close(a[name], b[name], rtol=0, atol=0, equal_nan=True)
+
+
+def frames(batches):
+    """Which samples the batches hold: each has labels of its own."""
+    labels = [batch["labels"].flatten(1) for batch in batches]
+    return [int(row[row != 255][0]) for rows in labels for row in rows]
+
+
+def test_batches_have_the_documented_types_and_shapes():
+    batch = next(iter(training_loader(SAMPLES, AUGMENTATION, 3, seed=0, workers=0)))
+    described = {name: (value.dtype, tuple(value.shape)) for name, value in batch.items()}
+    assert described == {
+        "image": (torch.uint8, (3, 3, 24, 48)),
+        "labels": (torch.uint8, (3, 24, 48)),
+        "depth": (torch.float32, (3, 1, 24, 48)),
+        "depth_factor": (torch.float32, (3,)),
+    }
+
+
+def test_tensors_hold_the_prepared_sample():
+    tensors = as_tensors(SAMPLES[2], AUGMENTATION, np.random.default_rng(5))
+    ready = prepare(SAMPLES[2], AUGMENTATION, np.random.default_rng(5))
+    np.testing.assert_array_equal(tensors["image"].permute(1, 2, 0), ready.image)
+    np.testing.assert_array_equal(tensors["labels"], ready.labels)
+    np.testing.assert_array_equal(tensors["depth"][0], ready.depth)
+    assert tensors["depth_factor"].item() == pytest.approx(ready.depth_factor)
+
+
+@pytest.mark.parametrize("number", [0, 3])
+def test_two_worker_processes_give_exactly_what_none_gives(number):
+    alone, helped = (training_loader(SAMPLES, AUGMENTATION, 2, 11, w) for w in (0, 2))
+    assert_same(epoch(alone, number), epoch(helped, number))
+
+
+def test_a_sample_depends_on_seed_epoch_and_index_alone():
+    data = TrainingSet(SAMPLES, AUGMENTATION, seed=4)
+    np.random.seed(0)
+    first = data[2, 5]
+    data[0, 0], data[2, 4]
+    np.random.seed(1)
+    assert_same([first], [data[2, 5]])
+    for other in (data[3, 5], data[2, 4], TrainingSet(SAMPLES, AUGMENTATION, seed=5)[2, 5]):
+        assert not torch.equal(first["image"], other["image"])
+
+
+def test_every_epoch_shows_other_pictures_in_another_order():
+    loader = training_loader(SAMPLES, AUGMENTATION, 1, seed=0, workers=0)
+    first, second, again = epoch(loader, 0), epoch(loader, 1), epoch(loader, 0)
+    assert_same(first, again)
+    assert sorted(frames(first)) == sorted(frames(second)) == list(range(7))
+    assert frames(first) != frames(second)
+    images = [{frames([b])[0]: b["image"] for b in batches} for batches in (first, second)]
+    assert not any(torch.equal(images[0][i], images[1][i]) for i in range(7))
+
+
+def test_another_seed_gives_another_order():
+    orders = {tuple(EpochSampler(20, seed)) for seed in range(5)}
+    assert len(orders) == 5
+
+
+def test_an_epoch_is_a_permutation_drawn_from_seed_and_epoch():
+    sampler = EpochSampler(50, seed=3)
+    sampler.set_epoch(7)
+    pairs = list(sampler)
+    assert pairs == list(sampler)
+    assert {number for number, _ in pairs} == {7}
+    assert sorted(index for _, index in pairs) == list(range(50))
+    assert len(sampler) == 50
+
+
+def test_the_last_smaller_batch_is_dropped():
+    loader = training_loader(SAMPLES, AUGMENTATION, 3, seed=0, workers=0)
+    assert len(loader) == len(list(loader)) == 2
+
+
+def test_too_few_samples_for_a_batch_are_refused_before_training():
+    with pytest.raises(DataError, match="7 training images are too few for a batch of 8"):
+        training_loader(SAMPLES, AUGMENTATION, 8, seed=0, workers=0)
+
+
+def test_validation_shows_every_sample_once_in_order_and_without_augmentation():
+    batches = list(validation_loader(SAMPLES, AUGMENTATION, 3))
+    assert [len(batch["image"]) for batch in batches] == [3, 3, 1]
+    expected = [as_tensors(s, AUGMENTATION, None) for s in SAMPLES]
+    assert_same(batches, [default_collate(expected[i : i + 3]) for i in (0, 3, 6)])
