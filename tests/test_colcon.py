@@ -28,7 +28,8 @@ def workspace(request, tmp_path_factory):
         shutil.copytree(ROOT / package, root / package, ignore=ignored)
     shutil.copy(ROOT / "colcon.meta", root)
     built = subprocess.run(
-        [COLCON, "build", *request.param], check=False, cwd=root, env=_environment(), capture_output=True,
+        [COLCON, "build", *request.param], check=False, cwd=root, env=_environment(),
+        capture_output=True,
         text=True, timeout=240,
     )  # fmt: skip
     assert built.returncode == 0, built.stdout + built.stderr

@@ -20,7 +20,7 @@ import jsonargparse
 import lightning
 import torch
 import yaml
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
@@ -28,6 +28,7 @@ from emu_core.data.augment import Augmentation
 from emu_core.data.cityscapes import MAX_DEPTH, Cityscapes, DataError
 from emu_core.networks import SegDepthFormer
 from emu_core.networks.weights import save_model
+from emu_core.training.averaging import AveragedWeights
 from emu_core.training.cpu import prepare_cpu
 from emu_core.training.loader import training_loader, validation_loader
 from emu_core.training.member import Member, Optimisation
@@ -142,7 +143,7 @@ def fit(
         ModelCheckpoint(folder, "best", monitor="val_miou", mode="max",
                         enable_version_counter=False),
     ]  # fmt: skip
-    averaging = [EMAWeightAveraging(decay=run.ema)] if run.ema else []
+    averaging = [AveragedWeights(run.ema)] if run.ema else []
     trainer = lightning.Trainer(
         accelerator="auto",
         precision=run.precision,

@@ -15,6 +15,18 @@ from emu_core.drives import textures
 
 Rng = np.random.Generator
 
+_GAMMA = 2.2
+"""Exponent that stands for the sRGB curve."""
+
+_SKY_DISTANCE = 450.0
+"""Haze between the camera and the sky, as if the sky were so far away, metres."""
+
+_CLEAR = 0.01
+"""Below this haze (1/m) the sky is seen as it is painted."""
+
+_VISIBILITY = 3.9
+"""Visibility in metres is this over β: where a black object's contrast falls to 2 %."""
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -132,9 +144,9 @@ def draw_conditions(rng: Rng) -> Conditions:
 
 
 def dense_haze(rng: Rng, day: Conditions) -> Conditions:
-    """The same day in fog: visibility (3.9/β) of 40 to 130 m, no sun."""
+    """The same day in fog: visibility of 40 to 130 m, hardly any sun."""
     visibility = rng.uniform(40, 130)
-    return replace(day, haze=float(3.9 / visibility), clouds=1.0, sun=0.05, ambient=0.62)
+    return replace(day, haze=float(_VISIBILITY / visibility), clouds=1.0, sun=0.05, ambient=0.62)
 
 
 def at_night(rng: Rng, day: Conditions) -> Conditions:
@@ -144,6 +156,11 @@ def at_night(rng: Rng, day: Conditions) -> Conditions:
         exposure=float(rng.uniform(0.9, 1.6)), shot_noise=float(rng.uniform(0.02, 0.05)),
         read_noise=float(rng.uniform(0.006, 0.015)), blur=float(rng.uniform(0.5, 0.9)),
     )  # fmt: skip
+
+
+def sun_tint(warmth: float) -> np.ndarray:
+    """Colour of sunlight (3,), white to orange for warmth 0…1."""
+    return np.array([1.0, 1.0 - 0.12 * warmth, 1.0 - 0.35 * warmth])
 
 
 def sky_faces(conditions: Conditions, size: int = 256) -> np.ndarray:
@@ -191,14 +208,10 @@ def expose(
     Returns:
         uint8 sRGB (H,W,3).
     """
-    light = (image.astype(np.float32) / 255) ** 2.2
-    air = conditions.horizon.astype(np.float32) ** 2.2
+    light: np.ndarray = (image.astype(np.float32) / 255) ** _GAMMA
     if conditions.night:
-        light = _relight(light, depth, glow, lamps, camera, conditions)
-    through = np.exp(-conditions.haze * np.minimum(depth, 450.0)).astype(np.float32)[..., None]
-    if not conditions.night:
-        through = np.where(np.isinf(depth)[..., None] & (conditions.haze < 0.01), 1.0, through)
-    light = light * through + air * (1 - through)
+        light = _relight(light, depth, glow, lamps, camera)
+    light = _through_haze(light, depth, conditions)
     light *= conditions.exposure * np.array(conditions.balance, np.float32)
     light = cv2.GaussianBlur(light, (0, 0), conditions.blur)
     light *= _vignette(camera, conditions.vignette)
@@ -206,47 +219,72 @@ def expose(
     light = light + noise * np.sqrt(
         np.maximum(light, 0) * conditions.shot_noise**2 + conditions.read_noise**2
     )
-    return textures.finish(255 * np.clip(light, 0, 1) ** (1 / 2.2) + 0.5)
+    return textures.finish(255 * np.clip(light, 0, 1) ** (1 / _GAMMA) + 0.5)
+
+
+def _through_haze(light: np.ndarray, depth: np.ndarray, conditions: Conditions) -> np.ndarray:
+    """Koschmieder's law on linear light (H,W,3): what is far takes the colour of the air."""
+    air = conditions.horizon.astype(np.float32) ** _GAMMA
+    far = np.minimum(depth, _SKY_DISTANCE)
+    through = np.exp(-conditions.haze * far).astype(np.float32)[..., None]
+    if not conditions.night and conditions.haze < _CLEAR:
+        through[np.isinf(depth)] = 1
+    return light * through + air * (1 - through)
 
 
 def _vignette(camera: Camera, strength: float) -> np.ndarray:
+    """Factor (H,W,1) by which the picture darkens towards its corners."""
     u0, v0 = camera.centre
     u = (np.arange(camera.width, dtype=np.float32) - u0) / camera.width
     v = (np.arange(camera.height, dtype=np.float32) - v0) / camera.width
     return 1 - strength * 3 * (u[None] ** 2 + v[:, None] ** 2)[..., None]
 
 
-def _relight(light, depth, glow, lamps, camera, conditions) -> np.ndarray:
+def _relight(
+    light: np.ndarray, depth: np.ndarray, glow: np.ndarray, lamps: np.ndarray, camera: Camera
+) -> np.ndarray:
     """Light an unlit picture (linear, (H,W,3)) by headlights, street lamps and its own glow."""
-    u0, v0 = camera.centre
-    far = np.minimum(depth, 300.0).astype(np.float32)
-    x = (np.arange(camera.width, dtype=np.float32) - u0) / camera.focal * far
-    y = (np.arange(camera.height, dtype=np.float32) - v0)[:, None] / camera.focal * far
-    points = np.stack([x, y, far], -1)
+    points = _points(depth, camera)
     normals = np.cross(np.gradient(points, axis=1), np.gradient(points, axis=0))
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True) + 1e-9
-    normals *= -np.sign(np.sum(normals * points, -1, keepdims=True))
+    normals *= -np.sign(np.sum(normals * points, -1, keepdims=True))  # towards the camera
     shade = np.full((*depth.shape, 3), 0.012, np.float32) * np.array([0.7, 0.8, 1.2], np.float32)
     for side in (-0.6, 0.6):
-        way = points - np.array([side, 0.7, 0.0], np.float32)
-        distance = np.linalg.norm(way, axis=-1)
-        tilt = way[..., 1] / np.maximum(way[..., 2], 0.1) - 0.02
-        beam = np.exp(-((way[..., 0] / np.maximum(way[..., 2], 0.1) / 0.42) ** 2))
-        beam *= np.exp(-((tilt / np.where(tilt > 0, 0.22, 0.06)) ** 2))
-        facing = np.clip(-np.sum(way * normals, -1) / (distance + 1e-6), 0.05, 1)
-        shade += (beam * facing * 55 / (distance**2 + 12))[..., None] * np.array(
-            [1.0, 0.97, 0.9], np.float32
-        )
+        shade += _headlight(points, normals, np.array([side, 0.7, 0.0], np.float32))
     for lamp in lamps:
-        way = lamp.astype(np.float32) - points
-        distance = np.linalg.norm(way, axis=-1)
-        facing = np.clip(np.sum(way * normals, -1) / (distance + 1e-6), 0.03, 1)
-        shade += (facing * 9 / (distance**2 + 4))[..., None] * np.array(
-            [1.0, 0.78, 0.5], np.float32
-        )
+        shade += _street_lamp(points, normals, lamp.astype(np.float32))
     sky = np.isinf(depth)[..., None]
     shine = light * (glow[..., None] * 3.0)
     lit = np.where(sky, light, light * shade + shine)
     return (
         lit + 0.6 * cv2.GaussianBlur(shine, (0, 0), 5) + 0.25 * cv2.GaussianBlur(shine, (0, 0), 20)
     )
+
+
+def _points(depth: np.ndarray, camera: Camera) -> np.ndarray:
+    """What each pixel sees, in optical coordinates (H,W,3): x right, y down, z forward, m."""
+    u0, v0 = camera.centre
+    far = np.minimum(depth, 300.0).astype(np.float32)
+    x = (np.arange(camera.width, dtype=np.float32) - u0) / camera.focal * far
+    y = (np.arange(camera.height, dtype=np.float32) - v0)[:, None] / camera.focal * far
+    return np.stack([x, y, far], -1)
+
+
+def _headlight(points: np.ndarray, normals: np.ndarray, lamp: np.ndarray) -> np.ndarray:
+    """Low beam at `lamp` (3,): wide, and dim above the horizon. Light (H,W,3)."""
+    way = points - lamp
+    distance = np.linalg.norm(way, axis=-1)
+    tilt = way[..., 1] / np.maximum(way[..., 2], 0.1) - 0.02
+    beam = np.exp(-((way[..., 0] / np.maximum(way[..., 2], 0.1) / 0.42) ** 2))
+    beam *= np.exp(-((tilt / np.where(tilt > 0, 0.22, 0.06)) ** 2))
+    facing = np.clip(-np.sum(way * normals, -1) / (distance + 1e-6), 0.05, 1)
+    color = np.array([1.0, 0.97, 0.9], np.float32)
+    return (beam * facing * 55 / (distance**2 + 12))[..., None] * color
+
+
+def _street_lamp(points: np.ndarray, normals: np.ndarray, lamp: np.ndarray) -> np.ndarray:
+    """Sodium light from `lamp` (3,) to all sides. Light (H,W,3)."""
+    way = lamp - points
+    distance = np.linalg.norm(way, axis=-1)
+    facing = np.clip(np.sum(way * normals, -1) / (distance + 1e-6), 0.03, 1)
+    return (facing * 9 / (distance**2 + 4))[..., None] * np.array([1.0, 0.78, 0.5], np.float32)

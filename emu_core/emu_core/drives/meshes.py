@@ -37,11 +37,9 @@ class Mesh:
         normals /= np.linalg.norm(normals, axis=1, keepdims=True)
         return Mesh(self.vertices * factor, normals, self.uvs, self.faces)
 
-    def tilted(self, pitch: float) -> Mesh:
-        """The mesh turned by `pitch` (rad) about y; positive lowers what points forward."""
-        c, s = np.cos(pitch), np.sin(pitch)
-        turn = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
-        return Mesh(self.vertices @ turn.T, self.normals @ turn.T, self.uvs, self.faces)
+    def flipped(self) -> Mesh:
+        """The same surface seen from its other side."""
+        return Mesh(self.vertices, -self.normals, self.uvs, self.faces[:, ::-1])
 
 
 def merge(meshes: Sequence[Mesh]) -> Mesh:
@@ -71,11 +69,13 @@ def grid(points: np.ndarray, uvs: np.ndarray, two_sided: bool = False) -> Mesh:
     vertices = points.reshape(-1, 3)
     mesh = Mesh(vertices, _smooth_normals(vertices, faces), uvs.reshape(-1, 2), faces)
     if two_sided:
-        mesh = merge([mesh, Mesh(vertices, -mesh.normals, mesh.uvs, faces[:, ::-1])])
+        mesh = merge([mesh, mesh.flipped()])
     return mesh
 
 
-def quad(corners: np.ndarray, tiles: tuple[float, float] = (1.0, 1.0), two_sided=False) -> Mesh:
+def quad(
+    corners: np.ndarray, tiles: tuple[float, float] = (1.0, 1.0), two_sided: bool = False
+) -> Mesh:
     """A flat four-cornered face; corners (4,3) counter-clockwise, the first at (u,v) = (0,0)."""
     corners = np.asarray(corners, float)
     points = np.array([[corners[0], corners[3]], [corners[1], corners[2]]])
@@ -106,7 +106,9 @@ def box(size: Sequence[float], tile: float | None = None) -> Mesh:
     )
 
 
-def tube(points: np.ndarray, radii: Sequence[float], sides: int = 8, tile: float = 1.0) -> Mesh:
+def tube(
+    points: np.ndarray, radii: Sequence[float] | np.ndarray, sides: int = 8, tile: float = 1.0
+) -> Mesh:
     """A closed tube through points (N,3), m, with a radius for each: limbs, poles, trunks."""
     points = np.asarray(points, float)
     tangents = np.gradient(points, axis=0)
@@ -189,6 +191,7 @@ def blob(rng: np.random.Generator, roughness: float, detail: int = 2, tile: floa
 
 
 def _smooth_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Unit normals (V,3): each vertex takes its faces' normals, weighted by their areas."""
     corners = vertices[faces]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     total = np.zeros_like(vertices)
@@ -201,21 +204,23 @@ def _smooth_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 def _facing(mesh: Mesh, direction: Sequence[float] | np.ndarray) -> Mesh:
     """Flip a nearly flat mesh where it looks away from `direction`."""
     if np.sum(mesh.normals @ np.asarray(direction, float)) < 0:
-        return Mesh(mesh.vertices, -mesh.normals, mesh.uvs, mesh.faces[:, ::-1])
+        return mesh.flipped()
     return mesh
 
 
 def _outward(mesh: Mesh) -> Mesh:
-    """Flip a surface around the origin's x axis where it looks inwards."""
+    """Flip a surface that looks towards its own centre."""
     centre = mesh.vertices.mean(axis=0)
     if np.sum(mesh.normals * (mesh.vertices - centre)) < 0:
-        return Mesh(mesh.vertices, -mesh.normals, mesh.uvs, mesh.faces[:, ::-1])
+        return mesh.flipped()
     return mesh
 
 
 @cache
 def _icosphere(detail: int) -> tuple[np.ndarray, np.ndarray]:
-    g = (1 + 5**0.5) / 2
+    """Unit sphere from an icosahedron whose faces are split `detail` times into four."""
+    g = (1 + 5**0.5) / 2  # golden ratio
+    corners: list[tuple[float, float, float]]
     corners = [(-1, g, 0), (1, g, 0), (-1, -g, 0), (1, -g, 0), (0, -1, g), (0, 1, g)]
     corners += [(0, -1, -g), (0, 1, -g), (g, 0, -1), (g, 0, 1), (-g, 0, -1), (-g, 0, 1)]
     faces = [(0, 11, 5), (0, 5, 1), (0, 1, 7), (0, 7, 10), (0, 10, 11), (1, 5, 9), (5, 11, 4)]

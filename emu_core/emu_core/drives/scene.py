@@ -5,57 +5,74 @@ Needs the package `mujoco` and an OpenGL library (EGL; Debian: libegl1, libgl1-m
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from emu_core.drives import actors, traffic
-from emu_core.drives.conditions import Camera, Conditions, expose, sky_faces
+from emu_core.drives.conditions import expose, sky_faces, sun_tint
+from emu_core.drives.drive import Drive
 from emu_core.drives.meshes import Mesh, merge
-from emu_core.drives.street import Part, Scenery
+from emu_core.drives.opengl import mujoco, open_renderer
+from emu_core.drives.part import Part, Tint
+from emu_core.drives.traffic import Mover
+from emu_core.drives.vehicles import SHINY
 from emu_core.labels import CITYSCAPES, UNKNOWN_OBJECT_ID
-
-os.environ.setdefault("MUJOCO_GL", "egl")
-import mujoco  # noqa: E402  MUJOCO_GL must be set before
 
 IDS = dict(zip(CITYSCAPES.names, CITYSCAPES.dataset_ids, strict=True))
 IDS["unknown"] = UNKNOWN_OBJECT_ID
 
+_SHADOW_MAP, _SAMPLES = 2048, 4
+"""Pixels of the shadow map's side; samples per pixel against jagged edges."""
+
+_EXTENT, _NEAR, _FAR, _SHADOW_REACH = 100.0, 0.005, 6.0, 0.6
+"""Size of the scene, m, and the clipping planes and reach of shadows as multiples of it."""
+
+_SUN_AHEAD, _SUN_DISTANCE = 35.0, 80.0
+"""The sun's shadow map is centred so far ahead of the camera and seen from so far away, m."""
+
+_STRIDE = 4.2
+"""Phase by which legs swing per metre walked, rad."""
+
+_LAMPS_BEHIND, _LAMPS_AHEAD = 8.0, 70.0
+"""Street lamps light what is seen from so far behind to so far ahead of the camera, m."""
+
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame: RGB uint8 (H,W,3), Cityscapes labelIds uint8 (H,W), depth float32 (H,W) metres
-    along z, +Inf for sky."""
+    """One frame.
+
+    image RGB uint8 (H,W,3); label_ids Cityscapes' labelIds uint8 (H,W); depth float32 (H,W),
+    metres along z, +Inf for sky; intruder uint8 (H,W), 255 on the drive's intruder.
+    """
 
     image: np.ndarray
     label_ids: np.ndarray
     depth: np.ndarray
+    intruder: np.ndarray
 
 
 class Scene:
-    """Renders frames of a street with its traffic; close it, or use it as a context."""
+    """Renders frames of a drive; close it, or use it as a context.
 
-    def __init__(
-        self,
-        street: Scenery,
-        movers: list[traffic.Mover],
-        ego: traffic.Ego,
-        camera: Camera,
-        conditions: Conditions,
-    ):
-        self.street, self.movers, self.ego = street, movers, ego
-        self.camera, self.conditions = camera, conditions
-        self._ids: list[int] = []
-        self._glow: list[float] = []
-        self._owners: list[int] = []
+    Raises:
+        RenderingError: no OpenGL context can be made here.
+    """
+
+    def __init__(self, drive: Drive):
+        self.drive = drive
+        self.movers = [*drive.movers, drive.intruder] if drive.intruder else drive.movers
+        self._materials: dict[tuple[str, Tint, float], str] = {}
+        self._surfaces: list[tuple[int, float, bool]] = []  # of each geom: id, glow, intruder
         self.model = self._compile()
         self.data = mujoco.MjData(self.model)
-        self._ids_of_geom = np.array([*self._ids, IDS["sky"]], np.uint8)
-        self._glow_of_geom = np.array([*self._glow, 0.0], np.float32)
-        self._renderer = mujoco.Renderer(self.model, camera.height, camera.width)
+        # Where no geom is seen the renderer says −1, which indexes the last row: the sky.
+        ids, glow, intruder = zip(*self._surfaces, (IDS["sky"], 0.0, False), strict=True)
+        self._ids_of_geom = np.array(ids, np.uint8)
+        self._glow_of_geom = np.array(glow, np.float32)
+        self._intruder_of_geom = np.where(intruder, 255, 0).astype(np.uint8)
+        self._renderer = open_renderer(self.model, drive.camera.height, drive.camera.width)
 
     def __enter__(self) -> Scene:
         return self
@@ -69,8 +86,8 @@ class Scene:
 
     def frame(self, time: float, rng: np.random.Generator) -> Frame:
         """Render the drive at `time` seconds; `rng` draws the sensor's noise."""
-        self._move(time)
-        renderer = self._renderer
+        eye, turn = self._move(time)
+        renderer, drive = self._renderer, self.drive
         clean = self._render(shadows=True)
         renderer.enable_depth_rendering()
         depth = self._render(shadows=False)
@@ -78,19 +95,11 @@ class Scene:
         renderer.enable_segmentation_rendering()
         geom = self._render(shadows=False)[..., 0]
         renderer.disable_segmentation_rendering()
-        self._geom = geom
         depth = np.where(geom < 0, np.inf, depth).astype(np.float32)
-        image = expose(
-            clean, depth, self._glow_of_geom[geom], self._lamps(), self.camera, self.conditions,
-            rng,
-        )  # fmt: skip
-        return Frame(image, self._ids_of_geom[geom], depth)
-
-    def mask(self, name: str) -> np.ndarray:
-        """Where a named mover is seen in the last frame, uint8 (H,W), 255 inside."""
-        bodies = [i for i, mover in enumerate(self.movers) if mover.name == name]
-        geoms = [g for g, owner in enumerate(self._owners) if owner in bodies]
-        return np.where(np.isin(self._geom, geoms), 255, 0).astype(np.uint8)
+        lamps = self._lamps(eye, turn)
+        glow = self._glow_of_geom[geom]
+        image = expose(clean, depth, glow, lamps, drive.camera, drive.conditions, rng)
+        return Frame(image, self._ids_of_geom[geom], depth, self._intruder_of_geom[geom])
 
     def _render(self, shadows: bool) -> np.ndarray:
         self._renderer.update_scene(self.data, camera="camera")
@@ -102,69 +111,66 @@ class Scene:
     def _compile(self) -> mujoco.MjModel:
         spec = mujoco.MjSpec()
         spec.compiler.balanceinertia = True
-        visual = spec.visual
-        visual.global_.offwidth, visual.global_.offheight = self.camera.width, self.camera.height
-        visual.quality.shadowsize, visual.quality.offsamples = 2048, 4
-        visual.map.znear, visual.map.zfar = 0.005, 6.0
-        visual.map.shadowclip = 0.6
+        camera, visual = self.drive.camera, spec.visual
+        visual.global_.offwidth, visual.global_.offheight = camera.width, camera.height
+        visual.quality.shadowsize, visual.quality.offsamples = _SHADOW_MAP, _SAMPLES
+        visual.map.znear, visual.map.zfar = _NEAR, _FAR
+        visual.map.shadowclip = _SHADOW_REACH
         visual.headlight.diffuse, visual.headlight.specular = [0, 0, 0], [0, 0, 0]
-        visual.headlight.ambient = [self.conditions.ambient] * 3
-        spec.stat.extent, spec.stat.center = 100.0, [0, 0, 0]
+        visual.headlight.ambient = [self.drive.conditions.ambient] * 3
+        spec.stat.extent, spec.stat.center = _EXTENT, [0, 0, 0]
         self._add_textures(spec)
-        self._materials: dict[tuple, str] = {}
-        self._add_parts(spec, spec.worldbody, self.street.parts, "street", -1)
+        self._add_parts(spec, spec.worldbody, self.drive.scenery.parts, "street")
         for i, mover in enumerate(self.movers):
+            intruder = mover is self.drive.intruder
             body = spec.worldbody.add_body(name=f"mover{i}", mocap=True)
-            self._add_parts(spec, body, mover.actor.parts, f"mover{i}", i)
+            self._add_parts(spec, body, mover.actor.parts, f"mover{i}", intruder)
             for k, limb in enumerate(mover.actor.limbs):
                 body = spec.worldbody.add_body(name=f"mover{i}limb{k}", mocap=True)
-                self._add_parts(spec, body, limb.parts, f"mover{i}limb{k}", i)
+                self._add_parts(spec, body, limb.parts, f"mover{i}limb{k}", intruder)
         self._add_camera_and_sun(spec)
         return spec.compile()
 
     def _add_textures(self, spec: mujoco.MjSpec) -> None:
-        images = {**self.street.textures, **actors.paint_common(self.street.rng)}
         flat, cube = mujoco.mjtTexture.mjTEXTURE_2D, mujoco.mjtTexture.mjTEXTURE_SKYBOX
-        kinds = [(name, flat, image[::-1]) for name, image in images.items()]
-        for name, kind, image in [*kinds, ("sky", cube, sky_faces(self.conditions))]:
+        kinds = [(name, flat, image[::-1]) for name, image in self.drive.textures.items()]
+        for name, kind, image in [*kinds, ("sky", cube, sky_faces(self.drive.conditions))]:
             height, width = image.shape[:2]
             texture = spec.add_texture(name=name, type=kind, width=width, height=height)
             texture.nchannel = 3
             texture.data = np.ascontiguousarray(image).tobytes()
 
-    def _add_parts(self, spec, body, parts: Iterable[Part], prefix: str, owner: int) -> None:
+    def _add_parts(
+        self,
+        spec: mujoco.MjSpec,
+        body: mujoco.MjsBody,
+        parts: Iterable[Part],
+        prefix: str,
+        intruder: bool = False,
+    ) -> None:
         """Add parts to a body, one mesh for all that share surface and class."""
-        groups: dict[tuple, list[Mesh]] = defaultdict(list)
+        groups: dict[tuple[str, str, Tint, float], list[Mesh]] = defaultdict(list)
         for part in parts:
             groups[part.texture, part.label, part.tint, part.glow].append(part.mesh)
-        for k, (key, meshes) in enumerate(groups.items()):
-            texture, label, tint, glow = key
-            mesh = merge(meshes)
+        for k, ((texture, label, tint, glow), meshes) in enumerate(groups.items()):
             name = f"{prefix}.{k}"
-            spec.add_mesh(
-                name=name, inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL,
-                uservert=mesh.vertices.astype(np.float32).ravel(),
-                usernormal=mesh.normals.astype(np.float32).ravel(),
-                usertexcoord=mesh.uvs.astype(np.float32).ravel(),
-                userface=mesh.faces.astype(np.int32).ravel(),
-                userfacenormal=mesh.faces.astype(np.int32).ravel(),
-                userfacetexcoord=mesh.faces.astype(np.int32).ravel(),
-            )  # fmt: skip
+            _add_mesh(spec, name, merge(meshes))
             body.add_geom(
                 type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, contype=0, conaffinity=0,
                 material=self._material(spec, texture, tint, glow), mass=0,
             )  # fmt: skip
-            self._ids.append(IDS[label])
-            self._glow.append(glow)
-            self._owners.append(owner)
+            self._surfaces.append((IDS[label], glow, intruder))
 
-    def _material(self, spec, texture: str, tint: tuple, glow: float) -> str:
+    def _material(self, spec: mujoco.MjSpec, texture: str, tint: Tint, glow: float) -> str:
+        """Name of the material, added when it is first asked for."""
         key = (texture, tint, glow)
         if key not in self._materials:
             name = f"material{len(self._materials)}"
-            shiny = texture in actors.SHINY
+            shiny = texture in SHINY
+            # At night `expose` lights the picture, glow included.
+            emission = 0 if self.drive.conditions.night else glow
             material = spec.add_material(
-                name=name, rgba=[*tint, 1], emission=glow if not self.conditions.night else 0,
+                name=name, rgba=[*tint, 1], emission=emission,
                 specular=0.35 if shiny else 0.02, shininess=0.6 if shiny else 0.1,
             )  # fmt: skip
             material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = texture
@@ -172,62 +178,79 @@ class Scene:
         return self._materials[key]
 
     def _add_camera_and_sun(self, spec: mujoco.MjSpec) -> None:
-        c = self.conditions
+        conditions = self.drive.conditions
         eye = spec.worldbody.add_body(name="eye", mocap=True)
-        eye.add_camera(name="camera", fovy=self.camera.fovy)
+        eye.add_camera(name="camera", fovy=self.drive.camera.fovy)
         follow = spec.worldbody.add_body(name="sun", mocap=True)
-        tint = np.array([1.0, 1.0 - 0.12 * c.warmth, 1.0 - 0.35 * c.warmth])
-        if c.sun > 0:
+        if conditions.sun > 0:
+            way, light = conditions.sun_direction, conditions.sun * sun_tint(conditions.warmth)
             follow.add_light(
                 type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, castshadow=True,
-                pos=c.sun_direction * 80, dir=-c.sun_direction, diffuse=c.sun * tint,
-                specular=0.4 * c.sun * tint, ambient=[0, 0, 0],
+                pos=way * _SUN_DISTANCE, dir=-way, diffuse=light, specular=0.4 * light,
+                ambient=[0, 0, 0],
             )  # fmt: skip
-            follow.add_light(
+            follow.add_light(  # a little light of the sky, so that shaded fronts have a shape
                 type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, castshadow=False, pos=[0, 0, 50],
                 dir=[0.15, 0.1, -1], diffuse=[0.16] * 3, specular=[0, 0, 0], ambient=[0, 0, 0],
             )  # fmt: skip
 
     # -- moving ---------------------------------------------------------------------------------
 
-    def _move(self, time: float) -> None:
-        path = self.street.path
-        s = self.ego.s(time)
-        eye = path.world(s, self.ego.d, self.camera.mount_height)
-        yaw = float(path.yaw(s)) + self.camera.yaw
-        pitch = float(path.pitch(s)) + self.camera.pitch
-        self._pose("eye", eye, _camera_quat(yaw, pitch, self.camera.roll))
-        self._pose("sun", path.world(s + 35, 0), np.array([1.0, 0, 0, 0]))
-        self._view = (eye, _rotation(yaw, pitch, self.camera.roll))
+    def _move(self, time: float) -> tuple[np.ndarray, np.ndarray]:
+        """Put everything where it is at a time; the camera's place (3,) and rotation (3,3)."""
+        drive, path, camera = self.drive, self.drive.scenery.path, self.drive.camera
+        s = drive.ego.s(time)
+        eye = path.world(s, drive.ego.d, camera.mount_height)
+        turn = _rotation(
+            float(path.yaw(s)) + camera.yaw, path.pitch(s) + camera.pitch, camera.roll
+        )
+        self._pose("eye", eye, _camera_quat(turn))
+        self._pose("sun", path.world(s + _SUN_AHEAD, 0), np.array([1.0, 0, 0, 0]))
         for i, mover in enumerate(self.movers):
-            ms, md = mover.at(time)
-            heading = float(path.yaw(ms)) + mover.heading
-            grade = float(path.pitch(ms)) * np.cos(mover.heading)
-            place = path.world(ms, md, mover.z)
-            self._pose(f"mover{i}", place, _quat(heading, grade))
-            c, n = np.cos(heading), np.sin(heading)
-            for k, limb in enumerate(mover.actor.limbs):
-                x, y, z = limb.pivot
-                pivot = place + (c * x - n * y, n * x + c * y, z)
-                stride = np.hypot(mover.speed, mover.drift) * 4.2
-                angle = limb.swing * np.sin(limb.phase + stride * time)
-                self._pose(f"mover{i}limb{k}", pivot, _quat(heading, angle))
+            self._move_actor(f"mover{i}", mover, time)
         mujoco.mj_kinematics(self.model, self.data)
         mujoco.mj_camlight(self.model, self.data)
+        return eye, turn
+
+    def _move_actor(self, name: str, mover: Mover, time: float) -> None:
+        path = self.drive.scenery.path
+        s, d = mover.at(time)
+        heading = float(path.yaw(s)) + mover.heading
+        grade = path.pitch(s) * np.cos(mover.heading)
+        place = path.world(s, d, mover.z)
+        self._pose(name, place, _quat(heading, grade))
+        stride = np.hypot(mover.speed, mover.drift) * _STRIDE
+        cos, sin = np.cos(heading), np.sin(heading)
+        for k, limb in enumerate(mover.actor.limbs):
+            x, y, z = limb.pivot
+            pivot = place + (cos * x - sin * y, sin * x + cos * y, z)
+            angle = limb.swing * np.sin(limb.phase + stride * time)
+            self._pose(f"{name}limb{k}", pivot, _quat(heading, angle))
 
     def _pose(self, name: str, position: np.ndarray, quat: np.ndarray) -> None:
         index = self.model.body(name).mocapid[0]
         self.data.mocap_pos[index] = position
         self.data.mocap_quat[index] = quat
 
-    def _lamps(self) -> np.ndarray:
-        """Street lamps near the camera, in its coordinates (N,3)."""
-        if not self.conditions.night or not self.street.lamps:
+    def _lamps(self, eye: np.ndarray, turn: np.ndarray) -> np.ndarray:
+        """Street lamps near the camera, in its optical coordinates (N,3); none by day."""
+        lamps = self.drive.scenery.lamps
+        if not self.drive.conditions.night or not lamps:
             return np.zeros((0, 3))
-        eye, turn = self._view
-        local = (np.array(self.street.lamps) - eye) @ turn  # forward, left, up
+        local = (np.array(lamps) - eye) @ turn  # forward, left, up
         optical = np.stack([-local[:, 1], -local[:, 2], local[:, 0]], 1)
-        return optical[(optical[:, 2] > -8) & (optical[:, 2] < 70)]
+        return optical[(optical[:, 2] > -_LAMPS_BEHIND) & (optical[:, 2] < _LAMPS_AHEAD)]
+
+
+def _add_mesh(spec: mujoco.MjSpec, name: str, mesh: Mesh) -> None:
+    faces = mesh.faces.astype(np.int32).ravel()
+    spec.add_mesh(
+        name=name, inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL,
+        uservert=mesh.vertices.astype(np.float32).ravel(),
+        usernormal=mesh.normals.astype(np.float32).ravel(),
+        usertexcoord=mesh.uvs.astype(np.float32).ravel(),
+        userface=faces, userfacenormal=faces, userfacetexcoord=faces,
+    )  # fmt: skip
 
 
 def _quat(yaw: float, pitch: float) -> np.ndarray:
@@ -245,9 +268,9 @@ def _rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
     return rz @ ry @ rx
 
 
-def _camera_quat(yaw: float, pitch: float, roll: float) -> np.ndarray:
+def _camera_quat(turn: np.ndarray) -> np.ndarray:
     """Quaternion of a camera that looks along the body's x axis (MuJoCo looks along −z)."""
     optical = np.array([[0, 0, -1], [-1, 0, 0], [0, 1, 0]], float)  # columns: right, up, back
     quat = np.zeros(4)
-    mujoco.mju_mat2Quat(quat, (_rotation(yaw, pitch, roll) @ optical).ravel())
+    mujoco.mju_mat2Quat(quat, (turn @ optical).ravel())
     return quat

@@ -51,7 +51,7 @@ def jitter(rng: Rng, color: Color, amount: float = 0.1) -> Color:
 
 
 def asphalt(rng: Rng, size: int = 512) -> np.ndarray:
-    """Road surface without marks: grain, patches, cracks, tyre tracks."""
+    """Road surface without marks: grain, stains, repaired patches, cracks."""
     grey = rng.uniform(62, 108)
     tint = np.array([1.0, 1.0, rng.uniform(0.96, 1.06)]) * grey
     image = paint(tint, noise(rng, size, 128, 2), 0.07)
@@ -77,8 +77,8 @@ def road(rng: Rng, width: float, lines: list[tuple[float, str]], length: float) 
         length: metres along (rows of the tile); dashes repeat twice in it.
     """
     size = 1024
-    image = cv2.resize(asphalt(rng, 512), (size, size), interpolation=cv2.INTER_LINEAR)
-    image = image.astype(np.float32)
+    base = cv2.resize(asphalt(rng), (size, size), interpolation=cv2.INTER_LINEAR)
+    image: np.ndarray = base.astype(np.float32)
     image *= (1 + 0.05 * noise(rng, size, 256, 1))[..., None]
     worn = np.clip(0.85 + 0.25 * noise(rng, size, 32, 3), 0.25, 1)[..., None]
     mark = np.array([226.0, 226.0, 220.0])
@@ -105,10 +105,14 @@ def road(rng: Rng, width: float, lines: list[tuple[float, str]], length: float) 
 
 
 def zebra(rng: Rng) -> np.ndarray:
-    """A pedestrian crossing: bars along the road, 10 of them across."""
-    image = cv2.resize(asphalt(rng, 256), (512, 512)).astype(np.float32)
-    worn = np.clip(0.9 + 0.2 * noise(rng, 512, 32), 0.3, 1)[..., None]
-    bars = (np.arange(512) // 26 % 2 == 0)[None, :, None] * np.ones((512, 1, 1))
+    """A pedestrian crossing: bars along the road, 10 of them across.
+
+    The tile has few rows: seen from afar, they would make the renderer blur the columns as well.
+    """
+    rows, columns = 32, 512
+    image = cv2.resize(asphalt(rng, 256), (columns, rows), interpolation=cv2.INTER_AREA)
+    worn = np.clip(0.9 + 0.2 * noise(rng, columns, 32)[:rows], 0.3, 1)[..., None]
+    bars = (np.arange(columns) // 26 % 2 == 0)[None, :, None] * np.ones((rows, 1, 1))
     return finish(image * (1 - bars * worn) + 225.0 * bars * worn)
 
 
@@ -151,22 +155,25 @@ def bark(rng: Rng, size: int = 64) -> np.ndarray:
     return finish(paint(jitter(rng, (96, 78, 62), 0.15), stretched, 0.25))
 
 
-def masonry(rng: Rng, size: int = 256, rows: int = 16) -> np.ndarray:
-    """Bricks or blocks with mortar; rows bricks high in a tile."""
+def masonry(rng: Rng, rows: int, size: int = 256) -> np.ndarray:
+    """Bricks or blocks with mortar, `rows` of them high in a tile."""
     color = [(142, 76, 58), (168, 104, 78), (120, 84, 72), (176, 160, 132), (150, 148, 144)]
     base = np.array(jitter(rng, color[rng.integers(5)], 0.1))
-    height = size // rows
-    image = np.empty((size, size, 3), np.float32)
+    height = -(-size // rows)
+    image: np.ndarray = np.empty((rows * height, size, 3), np.float32)
+    mortar = 168.0
     for row in range(rows):
         width = height * 2 if rows > 8 else height * 2 - height // 2
         count = max(size // width, 1)
+        shift = (row % 2) * width // 2
         shades = 1 + 0.12 * rng.normal(size=count)
         line = np.repeat(shades, -(-size // count))[:size]
-        line = np.roll(line, (row % 2) * width // 2)
+        line = np.roll(line, shift)
         image[row * height : (row + 1) * height] = base * line[None, :, None]
-        joints = (np.arange(count) * (size // count) + (row % 2) * width // 2) % size
-        image[row * height : (row + 1) * height, joints] = 168.0
-        image[row * height] = 168.0 * 0.9
+        joints = (np.arange(count) * (size // count) + shift) % size
+        image[row * height : (row + 1) * height, joints] = mortar
+        image[row * height] = mortar * 0.9
+    image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
     return finish(paint(image, noise(rng, size, 32), 0.06))
 
 
@@ -206,8 +213,8 @@ def facade(rng: Rng, size: int = 512) -> np.ndarray:
     """A house front, four bays by four floors: brick, plaster, concrete or curtain wall."""
     style = rng.choice(["brick", "plaster", "concrete", "glass"], p=[0.3, 0.38, 0.2, 0.12])
     if style == "brick":
-        wall = cv2.resize(masonry(rng, 256, 32), (size, size), interpolation=cv2.INTER_AREA)
-        wall = wall.astype(np.float32)
+        bricks = cv2.resize(masonry(rng, 32), (size, size), interpolation=cv2.INTER_AREA)
+        wall: np.ndarray = bricks.astype(np.float32)
     else:
         colors = [(214, 202, 176), (196, 176, 146), (204, 204, 200), (182, 122, 100)]
         colors += [(160, 172, 178), (222, 214, 204), (178, 180, 150)]
@@ -323,3 +330,8 @@ def cloth(rng: Rng, size: int = 64) -> np.ndarray:
     elif kind == 2:
         image[:, np.arange(size) // 8 % 2 == 0] *= 0.75
     return finish(image)
+
+
+def plain() -> np.ndarray:
+    """An even, nearly white surface that the material's tint colours."""
+    return np.full((16, 16, 3), 235, np.uint8)

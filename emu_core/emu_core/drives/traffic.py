@@ -5,18 +5,42 @@ Motion is linear in street coordinates, so it bends with the road. Nobody comes 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
-from emu_core.drives import actors
-from emu_core.drives.actors import Actor
-from emu_core.drives.street import CURB, Layout
+from emu_core.drives import people, vehicles
+from emu_core.drives.actor import Actor
+from emu_core.drives.layout import CURB, Layout, Rng, sign_of
 
-Rng = np.random.Generator
+Time = TypeVar("Time", float, np.ndarray)
+
+_VEHICLES: dict[str, Callable[[Rng], Actor]] = {
+    "car": vehicles.car,
+    "truck": vehicles.truck,
+    "bus": vehicles.bus,
+    "motorcycle": lambda rng: people.motorcycle(rng, ridden=True),
+    "bicycle": lambda rng: people.bicycle(rng, ridden=True),
+}
+_VEHICLE_SHARES = (0.53, 0.14, 0.1, 0.12, 0.11)
+
+_PARKED: dict[str, Callable[[Rng], Actor]] = {
+    "car": vehicles.car,
+    "truck": vehicles.truck,
+    "motorcycle": lambda rng: people.motorcycle(rng, ridden=False),
+}
+_PARKED_SHARES = (0.86, 0.06, 0.08)
+
+_AHEAD = 110.0
+"""How far ahead of the camera's last place the street is populated, metres."""
+
+_KEEP_AHEAD, _KEEP_BESIDE = 5.0, 1.2
+"""How far movers stay away from the camera along and across the street, metres."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Mover:
     """An actor with its place (s, d, z) m at time 0, velocity (m/s) and heading (rad)."""
 
@@ -27,10 +51,9 @@ class Mover:
     drift: float = 0.0
     heading: float = 0.0
     z: float = 0.0
-    name: str = ""
 
-    def at(self, time: float) -> tuple[float, float]:
-        """Street coordinates (s, d) at a time in seconds."""
+    def at(self, time: Time) -> tuple[Time, Time]:
+        """Street coordinates (s, d) at a time, or an array of times, in seconds."""
         return self.s + self.speed * time, self.d + self.drift * time
 
 
@@ -42,7 +65,8 @@ class Ego:
     speed: float
     duration: float
 
-    def s(self, time: float) -> float:
+    def s(self, time: Time) -> Time:
+        """How far it has come at a time, or an array of times, metres."""
         return self.speed * time
 
 
@@ -56,25 +80,14 @@ def draw_ego(rng: Rng, layout: Layout, duration: float, speed: float) -> Ego:
 def populate(rng: Rng, layout: Layout, ego: Ego, end: float) -> list[Mover]:
     """Everybody in the street between the camera's start and `end`."""
     density = rng.uniform(0.5, 1.3)
-    reach = min(end - 20, ego.s(ego.duration) + 110)
+    reach = min(end - 20, ego.s(ego.duration) + _AHEAD)
     movers = [
         *_lanes(rng, layout, ego, reach, density),
         *_parked(rng, layout, reach),
         *_walkers(rng, layout, reach, density),
-        *_crossers(rng, layout, ego),
+        *_crossers(rng, layout),
     ]
-    return [mover for mover in movers if not _in_the_way(mover, ego)]
-
-
-def _vehicle(rng: Rng, tram: bool = False) -> Actor:
-    if tram and rng.random() < 0.4:
-        return actors.tram(rng)
-    kind = rng.choice(
-        ["car", "truck", "bus", "motorcycle", "bicycle"], p=[0.53, 0.14, 0.1, 0.12, 0.11]
-    )
-    if kind in ("motorcycle", "bicycle"):
-        return getattr(actors, kind)(rng, True)
-    return getattr(actors, kind)(rng)
+    return [mover for mover in movers if not in_the_way(mover, ego)]
 
 
 def _lanes(rng: Rng, layout: Layout, ego: Ego, reach: float, density: float) -> list[Mover]:
@@ -82,75 +95,83 @@ def _lanes(rng: Rng, layout: Layout, ego: Ego, reach: float, density: float) -> 
     movers = []
     for lane in range(layout.lanes):
         centre = (lane + 0.5) * layout.lane
-        for side in (1, -1):
-            d = centre * side
-            own = side < 0 and abs(d - ego.d) < layout.lane / 2
-            if side < 0:
-                speed = ego.speed if own else ego.speed * rng.uniform(0.6, 1.3)
-            else:
+        for side in (0, 1):
+            d = centre * sign_of(side)
+            oncoming = side == 0
+            own = not oncoming and abs(d - ego.d) < layout.lane / 2
+            if oncoming:
                 speed = -rng.uniform(5, 12)
-            extra = abs(speed) * ego.duration
+            else:
+                speed = ego.speed if own else ego.speed * rng.uniform(0.6, 1.3)
             s = rng.uniform(11, 40) if own else -25 + rng.uniform(0, 20)
-            last = reach + (extra if side > 0 else 0)
+            last = reach + (abs(speed) * ego.duration if oncoming else 0)
+            heading = np.pi if oncoming else 0.0
             while s < last:
-                actor = _vehicle(rng, tram=layout.tram and lane == 0 and side > 0)
+                actor = _vehicle(rng, tram=layout.tram and lane == 0 and oncoming)
                 s += actor.length / 2
-                heading = 0.0 if side < 0 else np.pi
-                shift = rng.normal(0, 0.12) - (0.4 if actor.width < 1 else 0.0) * side * -1
-                movers.append(Mover(actor, s, d + shift, speed, heading=heading))
+                aside = rng.normal(0, 0.12)
+                if actor.width < 1:  # two-wheelers keep to the edge
+                    aside += 0.4 * sign_of(side)
+                movers.append(Mover(actor, s, d + aside, speed, heading=heading))
                 s += actor.length / 2 + rng.exponential(24) / density + 4
     return movers
 
 
+def _vehicle(rng: Rng, tram: bool) -> Actor:
+    if tram and rng.random() < 0.4:
+        return vehicles.tram(rng)
+    return _VEHICLES[str(rng.choice(list(_VEHICLES), p=_VEHICLE_SHARES))](rng)
+
+
 def _parked(rng: Rng, layout: Layout, reach: float) -> list[Mover]:
+    """Vehicles in the parking lanes, bicycles on the sidewalks."""
     movers = []
-    for side, sign in ((0, 1), (1, -1)):
+    for side in (0, 1):
+        sign = sign_of(side)
         if layout.parking[side]:
             d = sign * (layout.edge(side) - layout.parking[side] / 2)
             s, fill = -15.0, rng.uniform(0.4, 0.95)
             while s < reach:
-                kind = rng.choice(["car", "truck", "motorcycle"], p=[0.86, 0.06, 0.08])
-                actor = actors.motorcycle(rng, False) if kind == "motorcycle" else getattr(
-                    actors, kind)(rng)  # fmt: skip
+                actor = _PARKED[str(rng.choice(list(_PARKED), p=_PARKED_SHARES))](rng)
                 s += actor.length / 2
-                if rng.random() < fill and not _at_junction(layout, s, 6):
+                if rng.random() < fill and not layout.at_junction(s, 6):
                     heading = 0.0 if side else np.pi
                     movers.append(Mover(actor, s, d, heading=heading + rng.normal(0, 0.02)))
                 s += actor.length / 2 + rng.uniform(0.6, 1.6)
         wall = sign * (layout.front(side) - 0.5)
         for _ in range(rng.integers(1, 6)):
             s = rng.uniform(0, reach)
-            if not _at_junction(layout, s, 3):
-                movers.append(
-                    Mover(actors.bicycle(rng, False), s, wall, heading=rng.normal(0, 0.15), z=CURB)
-                )
+            if not layout.at_junction(s, 3):
+                bicycle = people.bicycle(rng, ridden=False)
+                movers.append(Mover(bicycle, s, wall, heading=rng.normal(0, 0.15), z=CURB))
     return movers
 
 
 def _walkers(rng: Rng, layout: Layout, reach: float, density: float) -> list[Mover]:
+    """People on the sidewalks, alone or in pairs; one in five stands."""
     movers = []
-    for side, sign in ((0, 1), (1, -1)):
+    for side in (0, 1):
         inner = layout.edge(side) + layout.verge[side] + 0.5
         outer = layout.front(side) - 0.4
         for _ in range(rng.poisson(reach / 13 * density)):
             group = 2 if rng.random() < 0.3 else 1
-            s, d = rng.uniform(-5, reach), rng.uniform(inner, outer) * sign
-            walking = rng.random() < 0.8
+            s, d = rng.uniform(-5, reach), rng.uniform(inner, outer) * sign_of(side)
+            walking = bool(rng.random() < 0.8)
             speed = float(rng.choice([-1, 1]) * rng.uniform(0.9, 1.6)) if walking else 0.0
             heading = (0.0 if speed > 0 else np.pi) if walking else rng.uniform(0, 2 * np.pi)
-            if _at_junction(layout, s, 1):
+            if layout.at_junction(s, 1):
                 continue
             for k in range(group):
-                figure = actors.person(rng, walking)
-                offset = k * 0.6 * rng.choice([-1, 1])
+                figure = people.person(rng, walking)
+                aside = k * 0.6 * rng.choice([-1, 1])
                 movers.append(
-                    Mover(figure, s + k * 0.3, d + offset, speed, heading=heading, z=CURB)
+                    Mover(figure, s + k * 0.3, d + aside, speed, heading=heading, z=CURB)
                 )
     return movers
 
 
-def _crossers(rng: Rng, layout: Layout, ego: Ego) -> list[Mover]:
-    """People on the zebra stripes before each junction, out of the camera's way."""
+def _crossers(rng: Rng, layout: Layout) -> list[Mover]:
+    """People on the zebra stripes before each junction."""
     movers = []
     for s0, _ in layout.junctions:
         for _ in range(rng.poisson(1.6)):
@@ -158,18 +179,14 @@ def _crossers(rng: Rng, layout: Layout, ego: Ego) -> list[Mover]:
             d = rng.uniform(-layout.edge(1) - 3, layout.edge(0) + 3)
             heading = np.pi / 2 if drift > 0 else -np.pi / 2
             s = s0 - 3 + rng.normal(0, 0.7)
-            movers.append(Mover(actors.person(rng), s, d - drift, 0.0, drift, heading))
+            movers.append(Mover(people.person(rng), s, d - drift, 0.0, drift, heading))
     return movers
 
 
-def _at_junction(layout: Layout, s: float, margin: float) -> bool:
-    return any(a - margin < s < b + margin for a, b in layout.junctions)
-
-
-def _in_the_way(mover: Mover, ego: Ego) -> bool:
-    """Whether the camera would meet the mover, head-on or by overtaking."""
+def in_the_way(mover: Mover, ego: Ego) -> bool:
+    """Whether the mover ever comes near the camera: head-on, by overtaking or by standing."""
     time = np.linspace(0, ego.duration, 64)
     s, d = mover.at(time)
-    near = np.abs(s - ego.speed * time) < mover.actor.length / 2 + 5.0
-    beside = np.abs(d - ego.d) < mover.actor.width / 2 + 1.2
+    near = np.abs(s - ego.s(time)) < mover.actor.length / 2 + _KEEP_AHEAD
+    beside = np.abs(d - ego.d) < mover.actor.width / 2 + _KEEP_BESIDE
     return bool(np.any(near & beside))

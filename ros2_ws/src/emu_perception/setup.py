@@ -1,7 +1,6 @@
 """Packaging of emu_perception for colcon (ament_python) and for pip."""
 
 from glob import glob
-
 from pathlib import Path
 
 from setuptools import find_packages, setup

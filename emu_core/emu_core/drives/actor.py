@@ -1,0 +1,45 @@
+"""What moves, as shapes: an actor's parts and limbs in its own frame.
+
+Frame: x forward, y left, z up, metres; the origin is on the ground below the actor's middle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from emu_core.drives.part import Part, Tint
+
+PAINT: tuple[Tint, ...] = (
+    (0.92, 0.92, 0.92), (0.12, 0.12, 0.13), (0.55, 0.56, 0.58), (0.32, 0.33, 0.35),
+    (0.62, 0.1, 0.1), (0.12, 0.2, 0.48), (0.2, 0.34, 0.24), (0.7, 0.62, 0.45), (0.8, 0.55, 0.12),
+)  # fmt: skip
+"""Colours of cars, clothes and helmets."""
+
+HEADLIGHT: tuple[Tint, float] = ((1.0, 1.0, 0.92), 0.35)
+TAILLIGHT: tuple[Tint, float] = ((0.75, 0.05, 0.05), 0.25)
+"""Tint and glow."""
+
+
+@dataclass(frozen=True)
+class Limb:
+    """A leg or an arm that swings about y through `pivot` (m): `swing` rad at `phase` rad."""
+
+    parts: list[Part]
+    pivot: tuple[float, float, float]
+    swing: float
+    phase: float
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Parts and limbs in the actor's frame; `length` and `width` in metres on the ground."""
+
+    parts: list[Part]
+    length: float
+    width: float
+    limbs: list[Limb] = field(default_factory=list)
+
+
+def resized(part: Part, factor: float) -> Part:
+    """The part scaled about the actor's origin."""
+    return replace(part, mesh=part.mesh.scaled(factor, factor, factor))

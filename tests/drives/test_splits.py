@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import pytest
+
+from emu_core.drives.splits import SplitsError, load_splits
+
+CONFIG = Path(__file__).parents[2] / "training" / "configs" / "drives.yaml"
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return load_splits(CONFIG)
+
+
+def test_no_seed_is_in_two_splits(splits):
+    seeds = [{spec.seed for spec in drives} for drives in splits.values()]
+    assert sum(map(len, seeds)) == len(set().union(*seeds))
+
+
+def test_the_splits_are_those_of_the_project(splits):
+    assert set(splits) == {"train", "val", "test", "demo", "haze", "night", "unknown"}
+    assert len(splits["test"]) >= 20
+    assert len(splits["demo"]) == 1 and splits["demo"][0].frames >= 100
+
+
+def test_haze_night_and_unknown_objects_are_in_no_training_drive(splits):
+    conditions = {name: {spec.condition for spec in drives} for name, drives in splits.items()}
+    intruders = {name: {spec.intruder for spec in drives} for name, drives in splits.items()}
+    for name in ("train", "val", "test", "demo"):
+        assert conditions[name] == {"day"}
+        assert intruders[name] == {None}
+    assert conditions["haze"] == {"haze"} and conditions["night"] == {"night"}
+    assert intruders["unknown"] == {"unknown", "known"}
+
+
+def test_pairs_share_their_seed_and_follow_one_another(splits):
+    drives = splits["unknown"]
+    for unknown, known in zip(drives[::2], drives[1::2], strict=True):
+        assert unknown.seed == known.seed
+        assert (unknown.intruder, known.intruder) == ("unknown", "known")
+
+
+HEAD = "width: 64\nheight: 32\nsplits:\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("width: 64\n", "expected the keys width, height and splits"),
+        ("a: [", "is no YAML"),
+        (HEAD, "expected splits to map names to entries"),
+        (
+            HEAD + "  val: {seeds: [1, 2]}\n",
+            "split val: expected the keys frames, interval, seeds",
+        ),
+        (HEAD + "  val: {seeds: 3, frames: 1, interval: 1}\n", "seeds as [first, last]"),
+        (HEAD + "  val: {seeds: [3, 1], frames: 1, interval: 1}\n", "seeds as [first, last]"),
+        (HEAD + "  val: {seeds: [a, b], frames: 1, interval: 1}\n", "split val"),
+        (HEAD + "  val: {seeds: [1, 2], frames: x, interval: 1}\n", "split val"),
+        (HEAD + "  val: {seeds: [1, 2], frames: 0, interval: 1}\n", "a positive frames"),
+        (HEAD + "  val: {seeds: [1, 2], frames: 1, interval: 1, fog: 2}\n", "unknown key fog"),
+        (
+            HEAD + "  val: {seeds: [1, 2], frames: 1, interval: 1, condition: snow}\n",
+            "day or haze or night, but got 'snow'",
+        ),
+        (
+            HEAD + "  val: {seeds: [1, 2], frames: 1, interval: 1}\n"
+            "  test: {seeds: [2, 5], frames: 1, interval: 1}\n",
+            "seed 2 is in the splits val and test",
+        ),
+    ],
+)
+def test_a_wrong_list_of_drives_is_refused_by_file_and_split(tmp_path, text, message):
+    path = tmp_path / "drives.yaml"
+    path.write_text(text)
+    with pytest.raises(SplitsError) as caught:
+        load_splits(path)
+    assert str(path) in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_a_missing_list_of_drives_is_named(tmp_path):
+    with pytest.raises(SplitsError, match=r"Cannot read .*nothing\.yaml: No such file"):
+        load_splits(tmp_path / "nothing.yaml")
