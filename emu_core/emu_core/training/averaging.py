@@ -14,7 +14,7 @@ class AveragedWeights(WeightAveraging):
     """
 
     def __init__(self, decay: float):
-        super().__init__(avg_fn=lambda *values: average(*values, decay=decay))
+        super().__init__(avg_fn=lambda old, new, count: average(old, new, count, decay))
 
 
 def average(averaged: Tensor, current: Tensor, count: Tensor | int, decay: float) -> Tensor:
