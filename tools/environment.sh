@@ -63,7 +63,7 @@ if [ ! -f "$made" ] || [ "$(cat "$made")" != "$state $wanted" ]; then
     rm -f "$made"
     [ -x "$venv/bin/python" ] || "$python" -m venv $options "$venv"
     # shellcheck disable=SC2086
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+    "$venv/bin/python" -m pip install -qq --disable-pip-version-check \
         --constraint "$constraints" $wanted >&2 || fail "installing into $venv failed, see above"
     echo "$state $wanted" > "$made"
     say "installed in $(($(date +%s) - begin)) s"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks
 
@@ -11,7 +13,7 @@ except ImportError:
 
     HUMBLE = True
 
-__all__ = ["HUMBLE", "SubscriptionEventCallbacks", "localhost_only"]
+__all__ = ["HUMBLE", "SubscriptionEventCallbacks", "localhost_only", "matched"]
 
 
 def localhost_only() -> dict[str, str]:
@@ -19,3 +21,8 @@ def localhost_only() -> dict[str, str]:
     if HUMBLE:
         return {"ROS_LOCALHOST_ONLY": "1"}  # which Jazzy still reads, but warns about
     return {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+
+
+def matched(subscription: Any) -> bool:
+    """Whether a subscription found a publisher; Humble cannot tell, so there it says yes."""
+    return getattr(subscription, "get_publisher_count", lambda: 1)() > 0

@@ -75,11 +75,6 @@ def writer_qos(recorded: Sequence[Qos], *, lossless: bool) -> QoSProfile:
     return qos
 
 
-def matched(subscription: Any) -> bool:
-    """Whether a subscription found a publisher; Humble cannot tell, so it says yes."""
-    return getattr(subscription, "get_publisher_count", lambda: 1)() > 0
-
-
 def recorded_qos(infos: Sequence[Any]) -> list[Qos]:
     """What a bag notes about these publishers (no publisher: the default profile)."""
     return [_to_bag(info.qos_profile) for info in infos] or [offered()]

@@ -18,7 +18,8 @@ from emu_core import bag_types
 from emu_core.bags import Bag, Message
 
 from .command_line import UserError
-from .endpoints import matched, message_class, publishers, reader_qos, writer_qos
+from .distro import matched
+from .endpoints import message_class, publishers, reader_qos, writer_qos
 from .ros_process import RosProcess
 
 _CLOCK_PERIOD_S = 0.025

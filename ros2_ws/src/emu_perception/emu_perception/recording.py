@@ -18,7 +18,8 @@ from emu_core import bag_types
 from emu_core.bag_writer import BagWriter
 
 from .command_line import UserError
-from .endpoints import READER_DEPTH, matched, message_class, publishers, reader_qos, recorded_qos
+from .distro import matched
+from .endpoints import READER_DEPTH, message_class, publishers, reader_qos, recorded_qos
 from .ros_process import RosProcess
 
 _QUEUE_LIMIT = 512 * 2**20  # bytes that may wait for a slow disk before messages are dropped
