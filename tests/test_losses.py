@@ -96,8 +96,10 @@ def test_the_gaussian_loss_is_the_normal_distributions_without_its_constant():
 def test_the_gaussian_loss_and_its_gradients_are_torchs():
     mean, variance, target = depths(invalid=0.0)
     ours = gradients(lambda m, v: gaussian_nll(m, v, target), mean, variance)
-    # torch's clamps variances to eps from below instead of adding it: the same above 0.1 m².
-    theirs = gradients(lambda m, v: F.gaussian_nll_loss(m, target, v, eps=1e-9), mean, variance)
+    # torch's clamps variances from below instead of adding a floor.
+    theirs = gradients(
+        lambda m, v: F.gaussian_nll_loss(m, target, v + MIN_VARIANCE, eps=0), mean, variance
+    )
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 

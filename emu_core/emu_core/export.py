@@ -40,7 +40,13 @@ from emu_core.model_file import (
     read_info,
     to_metadata,
 )
-from emu_core.networks.models import IMAGENET_MEAN, IMAGENET_STD, SegDepthFormer, normalize
+from emu_core.networks.models import (
+    DEPTH_UNIT,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    SegDepthFormer,
+    normalize,
+)
 from emu_core.parity import (
     FP16_TOLERANCES,
     FP32_TOLERANCES,
@@ -253,7 +259,8 @@ class _Graph(nn.Module):
             for x in raw
         )
         labels, uncertainty = self._label(logits.flatten(2)[0])  # (C, H'·W')
-        mean, std = depth[0, 0].relu(), F.softplus(depth[0, 1]).sqrt()
+        mean = depth[0, 0].relu() * DEPTH_UNIT
+        std = F.softplus(depth[0, 1]).sqrt() * DEPTH_UNIT
         far = mean > self.farthest
         if self.sky is not None:
             far = far | (labels == self.sky)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from emu_core.labels import IGNORE
 
-MIN_VARIANCE = 1e-6
-"""Added to every variance in a loss, m²: keeps 1/s² and log s² finite as s² → 0."""
+MIN_VARIANCE = 1e-4
+"""Added to every variance in a loss, m² (1 cm): keeps 1/s² and log s² finite as s² → 0."""
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

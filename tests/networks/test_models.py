@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from emu_core.networks import (
     DepthFormer,
@@ -12,6 +11,7 @@ from emu_core.networks import (
     SegFormer,
     normalize,
 )
+from emu_core.prediction import activate
 
 
 def count(network):
@@ -52,9 +52,9 @@ def test_depth_starts_at_the_datas_mean_and_the_given_deviation(std):
     network.init_depth(mean=17.5, std=std)
     network.depth_decoder.head.weight.data.zero_()
     with torch.no_grad():
-        depth = network(torch.zeros(2, 3, 32, 32)).depth
-    assert torch.all(depth[:, 0] == 17.5)
-    torch.testing.assert_close(F.softplus(depth[:, 1]).sqrt(), torch.full((2, 8, 8), std))
+        prediction = activate(network(torch.zeros(2, 3, 32, 32)))
+    assert torch.all(prediction.depth_mean == 17.5)
+    torch.testing.assert_close(prediction.depth_variance.sqrt(), torch.full((2, 1, 8, 8), std))
 
 
 def test_initial_depth_needs_a_depth_decoder_and_positive_metres():

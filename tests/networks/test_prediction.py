@@ -19,10 +19,10 @@ def test_depth_and_variance_follow_a_hand_computation():
     prediction = to_prediction(raw, (1, 4))
     assert prediction.probabilities is None
     assert prediction.depth_mean.shape == prediction.depth_variance.shape == (1, 1, 1, 4)
-    assert prediction.depth_mean.flatten().tolist() == [0.0, 0.0, 4.0, 6.0]
-    assert prediction.depth_variance.flatten().tolist() == pytest.approx(
-        [softplus(-3.0), softplus(-1.0), softplus(3.0), softplus(5.0)], rel=1e-6
-    )
+    # Raw outputs count in tens of metres, variances in hundreds of square metres.
+    assert prediction.depth_mean.flatten().tolist() == [0.0, 0.0, 40.0, 60.0]
+    expected = [100 * softplus(x) for x in (-3.0, -1.0, 3.0, 5.0)]
+    assert prediction.depth_variance.flatten().tolist() == pytest.approx(expected, rel=1e-6)
     # The other order would say something else.
     assert abs((3 * softplus(-3.0) + softplus(5.0)) / 4 - softplus(-1.0)) > 0.9
     assert prediction.depth_aleatoric is None
