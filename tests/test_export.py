@@ -85,7 +85,7 @@ def maps_in_numpy(network, image, size):
     entropy = -(p * np.log(np.maximum(p, 1e-300))).sum(0)
     labels = logits.argmax(0).astype(np.uint8)
     mean = np.maximum(depth[0], 0)
-    std = np.sqrt(np.logaddexp(0, depth[1]))
+    std = 10 * np.sqrt(np.logaddexp(0, depth[1]))  # variances count in (10 m)²
     far, none = (labels == SKY) | (mean > FARTHEST), mean == 0
     return {
         "labels": labels,

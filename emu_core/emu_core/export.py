@@ -41,9 +41,9 @@ from emu_core.model_file import (
     to_metadata,
 )
 from emu_core.networks.models import (
-    DEPTH_UNIT,
     IMAGENET_MEAN,
     IMAGENET_STD,
+    VARIANCE_UNIT,
     SegDepthFormer,
     normalize,
 )
@@ -259,8 +259,8 @@ class _Graph(nn.Module):
             for x in raw
         )
         labels, uncertainty = self._label(logits.flatten(2)[0])  # (C, H'·W')
-        mean = depth[0, 0].relu() * DEPTH_UNIT
-        std = F.softplus(depth[0, 1]).sqrt() * DEPTH_UNIT
+        mean = depth[0, 0].relu()
+        std = F.softplus(depth[0, 1]).sqrt() * math.sqrt(VARIANCE_UNIT)
         far = mean > self.farthest
         if self.sky is not None:
             far = far | (labels == self.sky)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from emu_core.networks.models import DEPTH_UNIT, RawOutputs
+from emu_core.networks.models import VARIANCE_UNIT, RawOutputs
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,14 @@ def upsample(raw: RawOutputs, size: tuple[int, int]) -> RawOutputs:
 def activate(raw: RawOutputs) -> Prediction:
     """Apply softmax, ReLU and softplus to raw outputs at full size, in float32.
 
-    Channel 0 of depth becomes the mean, channel 1 the variance (arXiv 2402.10580), in metres.
+    Channel 0 of depth becomes the mean, channel 1 the variance (arXiv 2402.10580).
     """
     probabilities = mean = variance = None
     if raw.logits is not None:
         probabilities = _at_least_float32(raw.logits).softmax(dim=1)
     if raw.depth is not None:
         mean_channel, variance_channel = _at_least_float32(raw.depth).split(1, dim=1)
-        mean = F.relu(mean_channel) * DEPTH_UNIT
-        variance = F.softplus(variance_channel) * DEPTH_UNIT**2
+        mean, variance = F.relu(mean_channel), F.softplus(variance_channel) * VARIANCE_UNIT
     return Prediction(probabilities, mean, variance)
 
 

@@ -19,8 +19,8 @@ def test_depth_and_variance_follow_a_hand_computation():
     prediction = to_prediction(raw, (1, 4))
     assert prediction.probabilities is None
     assert prediction.depth_mean.shape == prediction.depth_variance.shape == (1, 1, 1, 4)
-    # Raw outputs count in tens of metres, variances in hundreds of square metres.
-    assert prediction.depth_mean.flatten().tolist() == [0.0, 0.0, 40.0, 60.0]
+    assert prediction.depth_mean.flatten().tolist() == [0.0, 0.0, 4.0, 6.0]
+    # Means count in metres, variances in hundreds of square metres.
     expected = [100 * softplus(x) for x in (-3.0, -1.0, 3.0, 5.0)]
     assert prediction.depth_variance.flatten().tolist() == pytest.approx(expected, rel=1e-6)
     # The other order would say something else.

@@ -21,12 +21,12 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Mean and standard deviation of ImageNet's RGB in 0…1, which scale every network's input."""
 
-DEPTH_UNIT = 10.0
-"""Metres that a raw depth output of 1 means.
+VARIANCE_UNIT = 100.0
+"""Depth variances count in (10 m)²; means count in metres.
 
-Variances then are mostly below one unit², where softplus is nearly exponential: a step of the
-optimiser changes them by a factor. In metres it acts like a ReLU, and the variance of sharp pixels
-collapses to 0, whose errors over s² are the whole gradient of every fifth batch.
+Most variances are below this unit, where softplus is nearly exponential: a step of the optimiser
+changes them by a factor. In m² it acts like a ReLU: variances are slow to leave their start; then
+those of sharp pixels collapse to 0, and error over s² is all the gradient of every fifth batch.
 """
 
 
@@ -36,8 +36,8 @@ class RawOutputs(NamedTuple):
     logits: Tensor | None
     """Class scores before softmax (N, C, H/4, W/4); None without a segmentation decoder."""
     depth: Tensor | None
-    """Mean before ReLU, variance before softplus, in `DEPTH_UNIT` (N, 2, H/4, W/4); None without
-    a depth decoder."""
+    """Mean before ReLU in metres, variance before softplus in `VARIANCE_UNIT` (N, 2, H/4, W/4);
+    None without a depth decoder."""
 
 
 class Network(nn.Module):
@@ -117,9 +117,9 @@ class Network(nn.Module):
         if mean <= 0 or std <= 0:
             raise ValueError(f"Expected `mean` and `std` above 0 m, but got {mean} and {std}.")
         assert self.depth_decoder.head.bias is not None
-        variance = (std / DEPTH_UNIT) ** 2
+        variance = std**2 / VARIANCE_UNIT
         # softplus(b) = s²  ⇔  b = s² + log(1 − exp(−s²))
-        bias = (mean / DEPTH_UNIT, variance + math.log(-math.expm1(-variance)))
+        bias = (mean, variance + math.log(-math.expm1(-variance)))
         self.depth_decoder.head.bias.copy_(torch.tensor(bias))
 
     def fold_for_inference(self) -> Network:
