@@ -15,6 +15,7 @@ EXTRAS = {
     "train": [
         *("torch", "lightning", "safetensors", "huggingface_hub", "onnx", "onnxruntime"),
         *("jsonargparse[signatures]", "PyYAML", "opencv-python-headless", "rich", "matplotlib"),
+        *("h5py", "scipy"),  # NYUv2's files
     ],
     "render": ["mujoco", "opencv-python-headless", "PyYAML", "rich"],
     "test": [

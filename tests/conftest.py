@@ -43,3 +43,36 @@ def _write_frame(root, split, name, rgb=None, ids=None, raw=None, camera=None, s
     path = root / "camera" / split / city / f"{name}_camera.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(camera or AACHEN))
+
+
+@pytest.fixture
+def write_nyuv2():
+    """Function that writes NYUv2's three official files; frames that it is not given are zero."""
+    return _write_nyuv2
+
+
+def _write_nyuv2(root, frames):
+    """`frames` maps numbers 1…1449 to image (480,640,3), labels (480,640) of 894 classes, depth.
+
+    Odd numbers up to 1307 and all from 1309 to 1449 are train's: 795 and 654 as they should be.
+    Class c of 894 maps to (c − 1) % 40 + 1.
+    """
+    import h5py  # here, so that a robot's tests do without
+    from scipy.io import savemat
+
+    root.mkdir(parents=True, exist_ok=True)
+    arrays = {"images": ((3, 640, 480), np.uint8), "labels": ((640, 480), np.uint16),
+              "depths": ((640, 480), np.float32)}  # fmt: skip
+    # MATLAB 7.3 writes HDF5 after a header of 512 bytes, in chunks, and its axes are reversed.
+    with h5py.File(root / "nyu_depth_v2_labeled.mat", "w", userblock_size=512) as file:
+        for place, (key, (shape, dtype)) in enumerate(arrays.items()):
+            stored = file.create_dataset(
+                key, (1449, *shape), dtype, chunks=(1, *shape), compression="gzip"
+            )
+            for number, frame in frames.items():
+                stored[number - 1] = np.asarray(frame[place], dtype).T
+    numbers = np.arange(1, 1450)
+    test = (numbers % 2 == 0) & (numbers <= 1308)
+    savemat(root / "splits.mat", {"trainNdxs": numbers[~test][:, None].astype(float),
+                                  "testNdxs": numbers[test][:, None].astype(float)})  # fmt: skip
+    savemat(root / "classMapping40.mat", {"mapClass": np.arange(894.0)[None] % 40 + 1})

@@ -1,10 +1,10 @@
-"""The class table against the official one of cityscapesscripts."""
+"""The class tables: Cityscapes' against cityscapesscripts, NYUv2's against published facts."""
 
 import numpy as np
 import pytest
 from cityscapesscripts.helpers.labels import id2label, trainId2label
 
-from emu_core.labels import CITYSCAPES, IGNORE, TABLES, UNKNOWN_OBJECT_ID
+from emu_core.labels import CITYSCAPES, IGNORE, NYUV2, TABLES, UNKNOWN_OBJECT_ID
 
 STORED = [label for label in id2label.values() if label.id >= 0]
 EVALUATED = [trainId2label[i] for i in range(19)]
@@ -65,3 +65,34 @@ def test_sky_and_the_unknown_objects_id_are_what_their_names_say():
     assert id2label[UNKNOWN_OBJECT_ID].name == "dynamic"
     assert CITYSCAPES.to_train_ids(np.array([UNKNOWN_OBJECT_ID])) == IGNORE
     assert TABLES[CITYSCAPES.dataset] is CITYSCAPES
+
+
+PASCAL = [
+    *((128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128), (128, 0, 128), (0, 128, 128)),
+    *((128, 128, 128), (64, 0, 0), (192, 0, 0), (64, 128, 0), (192, 128, 0), (64, 0, 128)),
+    *((192, 0, 128), (64, 128, 128), (192, 128, 128), (0, 64, 0), (128, 64, 0), (0, 192, 0)),
+    *((128, 192, 0), (0, 64, 128)),
+]
+"""The printed colours of PASCAL VOC's twenty classes, in their order."""
+
+
+def test_nyuv2s_forty_classes_count_from_one_and_nothing_is_unlabelled():
+    assert len(NYUV2) == 40 == len(set(NYUV2.names)) == len(NYUV2.palette)
+    # Places in the official classMapping40.mat, counted from 1.
+    official = {1: "wall", 2: "floor", 5: "chair", 10: "bookshelf", 11: "picture", 20: "floor mat",
+                22: "ceiling", 24: "refridgerator", 25: "television", 28: "shower curtain",
+                30: "whiteboard", 31: "person", 32: "night stand", 36: "bathtub", 37: "bag",
+                38: "otherstructure", 39: "otherfurniture", 40: "otherprop"}  # fmt: skip
+    assert {i: NYUV2.names[i - 1] for i in official} == official
+    expected = np.full(256, IGNORE, np.uint8)
+    expected[1:41] = range(40)
+    ids = np.arange(256, dtype=np.uint8)
+    np.testing.assert_array_equal(NYUV2.to_train_ids(ids), expected)
+    assert NYUV2.to_dataset_ids(np.array([IGNORE, 0, 39])).tolist() == [0, 1, 40]
+    assert NYUV2.sky is None
+    assert TABLES["nyuv2"] is NYUV2
+
+
+def test_nyuv2s_colours_follow_pascal_voc_and_differ():
+    assert list(NYUV2.palette[:20]) == PASCAL
+    assert len({*NYUV2.palette, (0, 0, 0)}) == 41

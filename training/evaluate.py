@@ -15,7 +15,8 @@ from pathlib import Path
 
 from rich.progress import track
 
-from emu_core.data.cityscapes import MAX_DEPTH, Cityscapes, DataError, Sample
+from emu_core.data.cityscapes import MAX_DEPTH, Cityscapes
+from emu_core.data.sample import DataError, Sample
 from emu_core.model_file import ModelError
 from emu_core.perceiver import Perceiver
 from emu_core.scoring import score

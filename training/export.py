@@ -21,7 +21,8 @@ from string import Template
 import yaml
 from evaluate import evaluate, print_scores
 
-from emu_core.data.cityscapes import Cityscapes, DataError, list_frames, read_camera
+from emu_core.data.cityscapes import Cityscapes, list_frames, read_camera
+from emu_core.data.sample import DataError
 from emu_core.export import ExportError, export
 from emu_core.model_file import ModelError, ModelInfo
 from emu_core.networks.weights import WeightsError, load_model

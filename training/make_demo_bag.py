@@ -19,7 +19,8 @@ import numpy as np
 from emu_core import ground_truth
 from emu_core.bag_error import BagError
 from emu_core.bag_writer import BagWriter
-from emu_core.data.cityscapes import DataError, list_frames, read_camera, read_png
+from emu_core.data.cityscapes import list_frames, read_camera, read_png
+from emu_core.data.sample import DataError
 from emu_core.labels import CITYSCAPES
 
 START_S = 1_700_000_000

@@ -30,7 +30,8 @@ from typing import Any
 
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
-from emu_core.data.cityscapes import Cityscapes, DataError
+from emu_core.data.cityscapes import Cityscapes
+from emu_core.data.sample import DataError
 from emu_core.drives.drive import DriveSpec
 from emu_core.drives.rendering_error import RenderingError
 from emu_core.drives.splits import SplitsError, load_splits

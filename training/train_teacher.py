@@ -25,7 +25,8 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
 from emu_core.data.augment import Augmentation
-from emu_core.data.cityscapes import MAX_DEPTH, Cityscapes, DataError
+from emu_core.data.cityscapes import MAX_DEPTH, Cityscapes
+from emu_core.data.sample import DataError
 from emu_core.networks import SegDepthFormer
 from emu_core.networks.weights import save_model
 from emu_core.training.averaging import AveragedWeights

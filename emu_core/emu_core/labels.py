@@ -1,8 +1,9 @@
 """Class tables: names, dataset ids, train ids and palettes, in one place.
 
 A *dataset id* is what a ground-truth PNG stores (Cityscapes' `labelIds`); a *train id* is the
-index of a network's output channel. Ids and colours are those of the Cityscapes benchmark
-(Cordts et al., CVPR 2016).
+index of a network's output channel. Cityscapes' ids and colours are the benchmark's (Cordts et
+al., CVPR 2016); NYUv2's 40 classes are those of Gupta et al. (CVPR 2013), coloured by PASCAL
+VOC's rule.
 """
 
 from __future__ import annotations
@@ -80,4 +81,29 @@ CITYSCAPES = ClassTable(
 UNKNOWN_OBJECT_ID = 5
 """Cityscapes' labelId `dynamic`: no train id; the `unknown` split marks its objects with it."""
 
-TABLES = {CITYSCAPES.dataset: CITYSCAPES}
+_NYUV2 = (
+    *("wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf"),
+    *("picture", "counter", "blinds", "desk", "shelves", "curtain", "dresser", "pillow", "mirror"),
+    *("floor mat", "clothes", "ceiling", "books", "refridgerator", "television", "paper", "towel"),
+    *("shower curtain", "box", "whiteboard", "person", "night stand", "toilet", "sink", "lamp"),
+    *("bathtub", "bag", "otherstructure", "otherfurniture", "otherprop"),
+)  # spelt as in the official classMapping40.mat
+
+
+def _pascal_color(index: int) -> tuple[int, int, int]:
+    """PASCAL VOC's colour of a class: its bits, dealt to R, G, B in turn, highest place first."""
+    red, green, blue = (
+        sum((index >> (3 * i + channel) & 1) << (7 - i) for i in range(3)) for channel in range(3)
+    )
+    return red, green, blue
+
+
+NYUV2 = ClassTable(
+    dataset="nyuv2",
+    names=_NYUV2,
+    dataset_ids=tuple(range(1, 41)),  # 0 is unlabelled
+    palette=tuple(_pascal_color(i) for i in range(1, 41)),
+    sky=None,
+)
+
+TABLES = {table.dataset: table for table in (CITYSCAPES, NYUV2)}

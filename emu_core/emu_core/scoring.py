@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import cv2
 import numpy as np
 
-from emu_core.data.cityscapes import MAX_DEPTH, Sample
+from emu_core.data.cityscapes import MAX_DEPTH
+from emu_core.data.sample import Sample
 from emu_core.metrics import PerceptionMetrics
 from emu_core.perceiver import Perceiver, Perception
 

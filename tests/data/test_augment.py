@@ -1,6 +1,7 @@
 """Joint augmentation: pixels of image, labels and depth stay together, and depth stays metric."""
 
 import colorsys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emu_core.data.augment import Augmentation, color_jitter, prepare
-from emu_core.data.cityscapes import Sample
+from emu_core.data.sample import Sample
 from emu_core.labels import IGNORE
 
 
@@ -191,6 +192,58 @@ def test_the_depth_limit_is_canonical_and_inclusive():
     ready = prepare(sample, Augmentation(32, 64, canonical_focal=100.0, depth_limit=50.0))
     np.testing.assert_array_equal(np.isfinite(ready.depth), sample.depth / 2 <= 50.0)
     assert np.nanmax(ready.depth) == 50.0
+
+
+def test_a_crop_can_be_cut_from_an_image_larger_than_itself():
+    sample = coordinates(64, 128, focal=(100.0, 100.0))
+    augmentation = Augmentation(48, 48, canonical_focal=50.0, depth_limit=np.inf, image_width=128)
+    middle = prepare(sample, augmentation)
+    np.testing.assert_array_equal(middle.image, sample.image[8:56, 40:88])
+    assert middle.depth_factor == pytest.approx(2.0)
+    np.testing.assert_allclose(middle.depth, sample.depth[8:56, 40:88] / 2)
+    corners = set()
+    for seed in range(30):
+        ready = prepare(sample, augmentation, np.random.default_rng(seed))
+        left, top = ready.image[0, 0, :2]
+        corners.add((int(top), int(left)))
+        np.testing.assert_array_equal(ready.image, sample.image[top : top + 48, left : left + 48])
+    assert {top for top, _ in corners} <= set(range(17))
+    assert len({left for _, left in corners}) > 10
+
+
+def test_scaling_is_on_top_of_the_resize_to_the_images_width():
+    sample = coordinates(64, 128, focal=(100.0, 100.0))
+    augmentation = Augmentation(
+        32, 32, canonical_focal=100.0, depth_limit=np.inf, scale=(2.0, 2.0), image_width=64
+    )
+    ready = prepare(sample, augmentation, np.random.default_rng(3))
+    assert ready.depth_factor == pytest.approx(1.0)  # halved, then doubled: the original pixels
+    rows, columns = source_pixels(ready.depth, ready.depth_factor, 128)
+    np.testing.assert_array_equal(ready.image[..., 0], columns)
+    np.testing.assert_array_equal(ready.image[..., 1], rows)
+
+
+def test_stronger_jitter_alone_changes_the_colours_and_nothing_else():
+    members = Augmentation(32, 64, 100.0, np.inf, jitter=(0.1, 0.1, 0.1, 0.0))
+    distillation = replace(members, jitter=(0.4, 0.4, 0.4, 0.2))
+    sample, plain = coordinates(32, 64), prepare(coordinates(32, 64), members)
+    for seed in range(5):
+        ready = prepare(sample, distillation, np.random.default_rng(seed))
+        np.testing.assert_array_equal(ready.labels, plain.labels)
+        np.testing.assert_array_equal(ready.depth, plain.depth)
+        assert ready.depth_factor == plain.depth_factor
+        assert ready.image.shape == plain.image.shape
+        assert (ready.image != plain.image).any()
+
+
+def test_stronger_jitter_moves_colours_farther():
+    image = photo().astype(int)
+    weak, strong = (
+        np.mean([np.abs(color_jitter(photo(), s, np.random.default_rng(i)) - image).mean()
+                 for i in range(20)])
+        for s in ((0.1, 0.1, 0.1, 0.1), (0.4, 0.4, 0.4, 0.4))
+    )  # fmt: skip
+    assert strong > 2 * weak > 0
 
 
 def test_invalid_depth_stays_invalid():

@@ -12,16 +12,20 @@ from emu_core.data.cityscapes import (
     MAX_DEPTH,
     CameraFile,
     Cityscapes,
-    DataError,
     decode_disparity,
     encode_disparity,
     list_frames,
     read_camera,
     write_png,
 )
+from emu_core.data.sample import DataError
 from emu_core.labels import IGNORE
 
 FX, FY, BASELINE = 2262.52, 2265.3017905988554, 0.209313
+AACHEN = {
+    "extrinsic": {"baseline": BASELINE},
+    "intrinsic": {"fx": FX, "fy": FY, "u0": 1096.98, "v0": 513.137},
+}
 NAME = "aachen_000000_000019"
 FILES = {
     "leftImg8bit": f"leftImg8bit/train/aachen/{NAME}_leftImg8bit.png",
@@ -106,19 +110,78 @@ def test_a_sample_holds_what_its_files_hold(tmp_path, write_frame):
         expected = official_depth(raw)
     expected[(raw < 2) | (expected > 80)] = np.nan
     np.testing.assert_allclose(sample.depth, expected, rtol=1e-6)
-    assert sample.focal == (FX, FY)
+    assert sample.focal == pytest.approx((FX * 48 / 2048, FY * 24 / 1024))
     assert (sample.image.dtype, sample.labels.dtype) == (np.uint8, np.uint8)
     assert sample.depth.dtype == np.float32
 
 
-@pytest.mark.parametrize("size", [(24, 48), (12, 24)])
-def test_the_focal_length_is_the_files_own_at_any_size(tmp_path, write_frame, size):
+@pytest.mark.parametrize("size", [(1024, 2048), (512, 1024), (24, 48)])
+def test_resized_images_keep_their_depth_and_have_shorter_focal_lengths(
+    tmp_path, write_frame, size
+):
     # Official files are 1024 × 2048 and say fx = 2262.52 for exactly that size; the disparity
     # counts pixels of that size too, hence nothing is to be rescaled when it is decoded.
     write_frame(tmp_path, "train", NAME, size=size)
     sample = Cityscapes(tmp_path, "train")[0]
     np.testing.assert_allclose(sample.depth, BASELINE * FX / (3999 / 256), rtol=1e-6)
-    assert sample.focal == (FX, FY)
+    assert sample.focal == pytest.approx((FX * size[1] / 2048, FY * size[0] / 1024))
+
+
+@pytest.mark.parametrize(
+    ("size", "u0"),
+    [((24, 48), 23.5), ((30, 48), 21.0), ((512, 1024), 511.5), ((768, 2048), 1096.98)],
+)
+def test_a_camera_file_for_the_images_own_size_counts_as_it_is(tmp_path, write_frame, size, u0):
+    camera = copy.deepcopy(AACHEN)
+    camera["intrinsic"]["u0"] = u0
+    write_frame(tmp_path, "train", NAME, camera=camera, size=size)
+    assert Cityscapes(tmp_path, "train")[0].focal == (FX, FY)
+
+
+@pytest.mark.parametrize("size", [(768, 768), (512, 2000), (24, 40)])
+@pytest.mark.parametrize("u0", [200.0, 2000.0, float("nan")])
+def test_a_camera_file_for_another_image_is_refused(tmp_path, write_frame, size, u0):
+    camera = copy.deepcopy(AACHEN)
+    camera["intrinsic"]["u0"] = u0
+    write_frame(tmp_path, "train", NAME, camera=camera, size=size)
+    with pytest.raises(DataError, match=f"near the middle neither of the image, {size[1]}×") as e:
+        Cityscapes(tmp_path, "train")[0]
+    assert str(tmp_path / FILES["camera"]) in str(e.value)
+
+
+def test_frames_without_ground_truth_are_images_with_nothing_to_learn_from(tmp_path, write_frame):
+    rgb = np.random.default_rng(1).integers(0, 256, (24, 48, 3), np.uint8)
+    write_frame(tmp_path, "train", NAME, rgb)
+    for folder in ("gtFine", "disparity"):
+        (tmp_path / FILES[folder]).unlink()
+    data = Cityscapes(tmp_path, "train", labelled=False)
+    sample = data[0]
+    assert data.names == [sample.name] == [NAME]
+    np.testing.assert_array_equal(sample.image, rgb)
+    assert (sample.labels == IGNORE).all()
+    assert np.isnan(sample.depth).all()
+    assert (sample.labels.dtype, sample.depth.dtype) == (np.uint8, np.float32)
+    assert sample.labels.shape == sample.depth.shape == (24, 48)
+    assert sample.focal == pytest.approx((FX * 48 / 2048, FY * 24 / 1024))
+    with pytest.raises(DataError, match=r"No file .*gtFine_labelIds\.png"):
+        Cityscapes(tmp_path, "train")[0]
+
+
+def test_frames_without_ground_truth_still_need_their_camera(tmp_path, write_frame):
+    write_frame(tmp_path, "train_extra", NAME)
+    path = tmp_path / FILES["camera"].replace("train/", "train_extra/")
+    path.unlink()
+    with pytest.raises(DataError) as error:
+        Cityscapes(tmp_path, "train_extra", labelled=False)[0]
+    assert str(error.value) == f"No file {path} (from camera_trainextra.zip)."
+
+
+def test_coloured_labels_are_refused_by_name(tmp_path, write_frame):
+    write_frame(tmp_path, "train", NAME)
+    assert cv2.imwrite(str(tmp_path / FILES["gtFine"]), np.full((24, 48, 3), 7, np.uint8))
+    with pytest.raises(DataError, match=r"expected 8-bit grey, but got .*coloured") as error:
+        Cityscapes(tmp_path, "train")[0]
+    assert str(tmp_path / FILES["gtFine"]) in str(error.value)
 
 
 def test_a_limit_given_to_the_data_set_reaches_its_samples(tmp_path, write_frame):

@@ -3,7 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from emu_core.data.cityscapes import Cityscapes, DataError, FrameFiles, encode_disparity, write_png
+from emu_core.data.cityscapes import Cityscapes, FrameFiles, encode_disparity, write_png
+from emu_core.data.sample import DataError
 from emu_core.drives.survey import count_classes, learn_prior, score_prior
 
 ROAD, SKY, CAR, NOTHING = 7, 23, 26, 0
@@ -19,7 +20,7 @@ def add_frame(root, split, index, ids, depth):
     write_png(files.path("disparity"), encode_disparity(depth, focal, baseline))
     camera = {
         "extrinsic": {"baseline": baseline},
-        "intrinsic": {"fx": focal, "fy": focal, "u0": 0.0, "v0": 0.0},
+        "intrinsic": {"fx": focal, "fy": focal, "u0": (ids.shape[1] - 1) / 2, "v0": 0.5},
     }
     path = files.path("camera")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,9 @@ import torch
 from torch.utils.data import default_collate
 
 from emu_core.data.augment import Augmentation, prepare
-from emu_core.data.cityscapes import DataError, Sample
+from emu_core.data.choice import Selection
+from emu_core.data.nyuv2 import NYUv2
+from emu_core.data.sample import DataError, Sample
 from emu_core.training.loader import (
     EpochSampler,
     TrainingSet,
@@ -79,6 +81,28 @@ def test_tensors_hold_the_prepared_sample():
 def test_two_worker_processes_give_exactly_what_none_gives(number):
     alone, helped = (training_loader(SAMPLES, AUGMENTATION, 2, 11, w) for w in (0, 2))
     assert_same(epoch(alone, number), epoch(helped, number))
+
+
+def test_nyuv2s_official_file_is_read_by_worker_processes_as_by_none(tmp_path, write_nyuv2):
+    rng = np.random.default_rng(0)
+    frames = {
+        number: (
+            rng.integers(0, 256, (480, 640, 3), np.uint8),
+            np.full((480, 640), number),
+            np.full((480, 640), number / 100, np.float32),
+        )
+        for number in (2, 100, 328, 500, 654)
+    }
+    write_nyuv2(tmp_path, frames)
+    data = NYUv2(tmp_path, "test")
+    indices = [data.names.index(f"{number:04d}") for number in frames]
+    samples = Selection(data, indices)
+    samples[0]  # read by the parent before it forks
+    augmentation = Augmentation(60, 80, depth_limit=100, scale=(0.8, 1.2), jitter=(0.2,) * 4)
+    alone, helped = (epoch(training_loader(samples, augmentation, 1, 3, w), 1) for w in (0, 2))
+    assert_same(alone, helped)
+    found = sorted((b["depth"] * b["depth_factor"]).nanmean().item() for b in helped)
+    np.testing.assert_allclose(found, [number / 100 for number in frames], rtol=1e-5)
 
 
 def test_a_sample_depends_on_seed_epoch_and_index_alone():

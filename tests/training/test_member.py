@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from emu_core.data.augment import Augmentation
-from emu_core.data.cityscapes import Sample
+from emu_core.data.sample import Sample
 from emu_core.metrics import PerceptionMetrics
 from emu_core.networks import SegDepthFormer, normalize
 from emu_core.prediction import Prediction

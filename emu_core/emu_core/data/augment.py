@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from emu_core.data.cityscapes import Sample
+from emu_core.data.sample import Sample
 from emu_core.labels import IGNORE
 
 
@@ -21,16 +21,24 @@ from emu_core.labels import IGNORE
 class Augmentation:
     """How samples become inputs.
 
+    The student of a distillation meets the teacher's inputs under stronger colour jitter
+    (paper.md §6). Both see the same tensor, so that is `dataclasses.replace(augmentation,
+    jitter=…)` of the members' own. With a `scale` of (1, 1) and no `flip`, frames of the input's
+    shape keep their geometry and jitter alone is left.
+
     Args:
         height: rows of the input.
         width: columns of the input.
-        canonical_focal: f_c in pixels of the input, or None to learn plain metres.
+        canonical_focal: f_c in pixels of the input (of the resized image, where the input is a
+            crop of it), or None to learn plain metres.
         depth_limit: targets beyond it are invalid, canonical metres; the model's range.
-        scale: range of random scaling on top of the resize that fits the width.
+        scale: range of random scaling on top of the resize to `image_width`.
         flip: mirror half of the samples.
-        jitter: strengths of brightness, contrast, saturation and hue.
+        jitter: strengths of brightness, contrast, saturation and hue; see `color_jitter`.
         rescale_depth: whether random scaling also scales metric depth (paper.md §5): an object
             enlarged twice is learned at half its depth.
+        image_width: columns that the whole image is resized to before the crop, e.g. 2048 for
+            crops of 768×768 from Cityscapes; None fits the image to the input's `width`.
     """
 
     height: int = 256
@@ -41,6 +49,7 @@ class Augmentation:
     flip: bool = False
     jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     rescale_depth: bool = True
+    image_width: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,7 @@ def prepare(
     """Resize a sample to the network's size; with a generator, also augment it at random."""
     a = augmentation
     zoom = 1.0 if rng is None else float(np.exp(rng.uniform(*np.log(a.scale))))
-    fit = a.width / sample.image.shape[1]
+    fit = (a.image_width or a.width) / sample.image.shape[1]
     image, labels, depth = _resized(sample, fit * zoom)
     image, labels, depth = _cropped(image, labels, depth, a.height, a.width, rng)
     if rng is not None:
@@ -82,6 +91,8 @@ def color_jitter(
 
     Args:
         image: uint8 (H,W,3) RGB.
+        strengths: of the four, in that order, each drawn evenly. Where hue is published as
+            ± a fraction h of a turn (torchvision's ColorJitter), its strength here is 2h.
     """
     if not any(strengths):
         return image

@@ -8,6 +8,9 @@
 Disparity is Cityscapes' 16-bit code: raw 0 is invalid, else d = (raw − 1)/256 pixels and
 depth = baseline·fx/d, fx of the *original* resolution. Raw 1 decodes to infinity, hence valid
 means raw > 1 and depth ≤ a limit.
+
+The files may be resized copies of the official ones (labels and disparity by nearest neighbour,
+disparity's values and the camera files unchanged): depth stays the same, focal lengths shrink.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from emu_core.data.files import existing_file, read_grey, read_image
+from emu_core.data.sample import DataError, Sample, unlabelled
 from emu_core.labels import CITYSCAPES
 
 MAX_DEPTH = 80.0
@@ -30,7 +35,10 @@ ARCHIVES = {
     "disparity": "disparity_trainvaltest.zip",
     "camera": "camera_trainvaltest.zip",
 }
-"""Folder → the official archive that holds it."""
+"""Folder → the official archive that holds its splits train, val and test."""
+
+OFFICIAL_SIZE = (1024, 2048)
+"""Height and width that the official camera files and disparities refer to."""
 
 _SUFFIXES = {
     "leftImg8bit": "leftImg8bit.png",
@@ -39,9 +47,8 @@ _SUFFIXES = {
     "camera": "camera.json",
 }
 
-
-class DataError(ValueError):
-    """A data set is missing, incomplete or damaged; the message names the file."""
+_OFF_CENTRE = 0.1
+"""How far off the middle a principal point may lie, in widths; in Aachen it is 0.036."""
 
 
 @dataclass(frozen=True)
@@ -53,21 +60,6 @@ class CameraFile:
     u0: float
     v0: float
     baseline: float
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One frame as arrays.
-
-    image uint8 (H,W,3) RGB; labels uint8 (H,W) train ids, 255 ignored; depth float32 (H,W) metres
-    along z, NaN where there is no valid ground truth; focal (fx, fy) in pixels of this image.
-    """
-
-    name: str
-    image: np.ndarray
-    labels: np.ndarray
-    depth: np.ndarray
-    focal: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -110,7 +102,7 @@ def list_frames(root: str | Path, split: str) -> list[FrameFiles]:
 def read_camera(path: str | Path) -> CameraFile:
     """Read a `camera/*.json`."""
     try:
-        content = json.loads(_existing(Path(path)).read_text())
+        content = json.loads(existing_file(Path(path), _origin(path)).read_text())
         inner = content["intrinsic"]
         fx, fy, u0, v0 = (float(inner[key]) for key in ("fx", "fy", "u0", "v0"))
         camera = CameraFile(fx, fy, u0, v0, float(content["extrinsic"]["baseline"]))
@@ -118,7 +110,7 @@ def read_camera(path: str | Path) -> CameraFile:
         if isinstance(error, DataError):
             raise
         raise DataError(
-            f"{path}{_source(path)} is no Cityscapes camera file ({type(error).__name__}: "
+            f"{path}{_origin(path)} is no Cityscapes camera file ({type(error).__name__}: "
             f"{error}); expected JSON with intrinsic fx, fy, u0, v0 and extrinsic baseline."
         ) from error
     if not (camera.fx > 0 and camera.fy > 0 and camera.baseline > 0):
@@ -164,6 +156,36 @@ def write_png(path: Path, image: np.ndarray) -> None:
     temporary.rename(path)
 
 
+def focal_of_image(
+    camera: CameraFile, shape: tuple[int, int], path: str | Path
+) -> tuple[float, float]:
+    """(fx, fy) in pixels of an image.
+
+    A camera file does not say which size it is for. The principal point tells: it lies near the
+    middle of either this image or of the official one, whose resized copy this image then is.
+
+    Args:
+        shape: the image's (H, W).
+        path: the camera file, for the message.
+
+    Raises:
+        DataError: the camera file fits neither size.
+    """
+    (height, width), (full_height, full_width) = shape, OFFICIAL_SIZE
+    off_centre = abs((camera.u0 + 0.5) / width - 0.5)
+    off_official = abs((camera.u0 + 0.5) / full_width - 0.5)
+    resized = width * full_height == height * full_width and off_official < off_centre
+    if not (off_official if resized else off_centre) <= _OFF_CENTRE:  # NaN is refused
+        raise DataError(
+            f"{path}: the principal point u0 = {camera.u0:g} is near the middle neither of the "
+            f"image, {width}×{height}, nor of an official one ({full_width}×{full_height}) "
+            "resized to it. Keep images whole, with the camera file of their original."
+        )
+    if not resized:
+        return camera.fx, camera.fy
+    return camera.fx * width / full_width, camera.fy * height / full_height
+
+
 class Cityscapes:
     """A split as a sequence of `Sample`.
 
@@ -171,6 +193,8 @@ class Cityscapes:
         root: the folder that holds `leftImg8bit` and its siblings.
         split: train, val, test or any other folder below them.
         max_depth: farther ground truth is invalid, metres.
+        labelled: False reads images and cameras alone, e.g. fresh frames to distil on: every
+            label is ignored, every depth NaN.
 
     Raises:
         DataError: no such split; or, at access, a file that is missing or damaged.
@@ -178,55 +202,59 @@ class Cityscapes:
 
     classes = CITYSCAPES
 
-    def __init__(self, root: str | Path, split: str, max_depth: float = MAX_DEPTH):
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        max_depth: float = MAX_DEPTH,
+        labelled: bool = True,
+    ):
         self.frames = list_frames(root, split)
-        self.max_depth = max_depth
+        self.max_depth, self.labelled = max_depth, labelled
+
+    @property
+    def names(self) -> list[str]:
+        """CITY_SEQUENCE_FRAME of each sample."""
+        return [frame.name for frame in self.frames]
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def __getitem__(self, index: int) -> Sample:
         files = self.frames[index]
-        image = read_png(files.path("leftImg8bit"), cv2.IMREAD_COLOR)
-        ids = read_png(files.path("gtFine"), cv2.IMREAD_GRAYSCALE)
-        raw = read_png(files.path("disparity"), cv2.IMREAD_UNCHANGED)
+        image = read_png(files.path("leftImg8bit"), cv2.IMREAD_COLOR)[..., ::-1]
         camera = read_camera(files.path("camera"))
-        if raw.dtype != np.uint16 or raw.ndim != 2:
-            raise DataError(
-                f"{files.path('disparity')}{_source(files.path('disparity'))}: expected 16-bit "
-                f"grey, but got {raw.dtype} {raw.shape}; is it an 8-bit preview?"
-            )
-        for kind, array in (("gtFine", ids), ("disparity", raw)):
-            if array.shape != image.shape[:2]:
-                raise DataError(
-                    f"{files.path(kind)} is {array.shape}, its image {image.shape[:2]} (H,W)."
-                )
+        height, width = image.shape[:2]
+        focal = focal_of_image(camera, (height, width), files.path("camera"))
+        if not self.labelled:
+            return unlabelled(files.name, image, focal)
+        ids = _truth(files.path("gtFine"), np.uint8, (height, width))
+        raw = _truth(files.path("disparity"), np.uint16, (height, width))
         depth = decode_disparity(raw, camera.fx, camera.baseline, self.max_depth)
-        labels = self.classes.to_train_ids(ids)
-        return Sample(files.name, image[..., ::-1], labels, depth, (camera.fx, camera.fy))
+        return Sample(files.name, image, self.classes.to_train_ids(ids), depth, focal)
 
 
 def read_png(path: Path, flags: int) -> np.ndarray:
     """Read an image as OpenCV does (BGR); DataError names a missing or damaged file."""
-    image = cv2.imdecode(np.frombuffer(_existing(path).read_bytes(), np.uint8), flags)
-    if image is None:
-        raise DataError(
-            f"{path}{_source(path)} is damaged: OpenCV cannot decode it. Unpack or render it "
-            "again."
-        )
-    return image
+    return read_image(path, flags, _origin(path))
 
 
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise DataError(f"No file {path}{_source(path)}.")
-    if path.stat().st_size == 0:
-        raise DataError(f"{path}{_source(path)} is empty. Unpack or render it again.")
-    return path
+def _truth(path: Path, dtype: type, shape: tuple[int, int]) -> np.ndarray:
+    """Ground truth of an image's size."""
+    hint = "is it an 8-bit preview?" if dtype == np.uint16 else "is it the coloured picture?"
+    truth = read_grey(path, dtype, hint, _origin(path))
+    if truth.shape != shape:
+        raise DataError(f"{path} is {truth.shape}, its image {shape} (H,W).")
+    return truth
 
 
-def _source(path: str | Path) -> str:
-    """Where the official file of this name comes from, for messages."""
-    name = Path(path).name
-    kind = next((k for k, end in _SUFFIXES.items() if name.endswith("_" + end)), None)
-    return f" (from {ARCHIVES[kind]})" if kind else ""
+def _origin(path: str | Path) -> str:
+    """Which official archive holds a file, for messages."""
+    path = Path(path)
+    kind = next((k for k, end in _SUFFIXES.items() if path.name.endswith("_" + end)), None)
+    if kind is None:
+        return ""
+    archive = ARCHIVES[kind]
+    if path.parent.parent.name == "train_extra":  # the splits' folders hold one per city
+        archive = archive.replace("trainvaltest", "trainextra")
+    return f" (from {archive})"

@@ -9,7 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from emu_core.data.cityscapes import Cityscapes, DataError, Sample, list_frames, read_png
+from emu_core.data.cityscapes import Cityscapes, list_frames, read_png
+from emu_core.data.sample import DataError, Sample
 from emu_core.labels import CITYSCAPES, IGNORE
 
 CLOSE = 1.25

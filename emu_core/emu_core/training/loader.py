@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from emu_core.data.augment import Augmentation, prepare
-from emu_core.data.cityscapes import DataError, Sample
+from emu_core.data.sample import DataError, Sample, Samples
 
 Batch = dict[str, Tensor]
 """image uint8 (N,3,H,W); labels uint8 (N,H,W); depth float32 (N,1,H,W) canonical metres, NaN where
@@ -38,7 +38,7 @@ class EpochSampler(Sampler):
 class TrainingSet(Dataset):
     """Samples as network inputs; random augmentation depends on (seed, epoch, index) alone."""
 
-    def __init__(self, samples: Sequence[Sample], augmentation: Augmentation, seed: int):
+    def __init__(self, samples: Samples, augmentation: Augmentation, seed: int):
         self.samples, self.augmentation, self.seed = samples, augmentation, seed
 
     def __len__(self) -> int:
@@ -53,7 +53,7 @@ class TrainingSet(Dataset):
 class ValidationSet(Dataset):
     """Samples as network inputs, resized and nothing else."""
 
-    def __init__(self, samples: Sequence[Sample], augmentation: Augmentation):
+    def __init__(self, samples: Samples, augmentation: Augmentation):
         self.samples, self.augmentation = samples, augmentation
 
     def __len__(self) -> int:
@@ -77,7 +77,7 @@ def as_tensors(
 
 
 def training_loader(
-    samples: Sequence[Sample], augmentation: Augmentation, batch: int, seed: int, workers: int
+    samples: Samples, augmentation: Augmentation, batch: int, seed: int, workers: int
 ) -> DataLoader:
     """Shuffled, augmented batches; the last, smaller one is dropped.
 
@@ -102,8 +102,6 @@ def training_loader(
     )
 
 
-def validation_loader(
-    samples: Sequence[Sample], augmentation: Augmentation, batch: int
-) -> DataLoader:
+def validation_loader(samples: Samples, augmentation: Augmentation, batch: int) -> DataLoader:
     """Every sample once, in order."""
     return DataLoader(ValidationSet(samples, augmentation), batch_size=batch)

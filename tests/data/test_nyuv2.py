@@ -1,0 +1,249 @@
+"""Both forms of NYUv2 against files in the official layout, written without code under test."""
+
+import pickle
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from emu_core.data.nyuv2 import FOCAL, MAX_DEPTH, ORIGINS, NYUv2
+from emu_core.data.sample import DataError
+from emu_core.labels import IGNORE, NYUV2
+
+MAT, SPLITS, MAPPING = "nyu_depth_v2_labeled.mat", "splits.mat", "classMapping40.mat"
+
+
+def frame(seed, limit=12.0):
+    """Random image, labels of 894 classes (0 unlabelled), depth with zeros and far pixels."""
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 256, (480, 640, 3), np.uint8)
+    labels = rng.integers(0, 895, (480, 640)).astype(np.uint16)
+    labels[0, :2] = 0, 894
+    depth = rng.uniform(0.5, limit, (480, 640)).astype(np.float32)
+    depth[1, :3] = 0, MAX_DEPTH, np.nan
+    return image, labels, depth
+
+
+def train_ids(labels):
+    """What the fixture's class map makes of 894 classes: class c is (c − 1) % 40."""
+    return np.where(labels == 0, IGNORE, (labels.astype(int) - 1) % 40)
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return {3: frame(3), 1449: frame(9), 2: frame(2)}
+
+
+@pytest.fixture
+def official(tmp_path, write_nyuv2, frames):
+    write_nyuv2(tmp_path / "nyu", frames)
+    return tmp_path / "nyu"
+
+
+def check(sample, number, expected, limit=MAX_DEPTH):
+    image, labels, depth = expected
+    assert sample.name == f"{number:04d}"
+    np.testing.assert_array_equal(sample.image, image)
+    np.testing.assert_array_equal(sample.labels, train_ids(labels))
+    valid = np.isfinite(depth) & (depth > 0) & (depth <= limit)
+    np.testing.assert_array_equal(np.isfinite(sample.depth), valid)
+    np.testing.assert_allclose(sample.depth[valid], depth[valid], rtol=1e-6)
+    assert sample.labels.dtype == sample.image.dtype == np.uint8
+    assert sample.depth.dtype == np.float32
+    assert sample.focal == pytest.approx((518.8579, 519.4696), abs=1e-4)
+
+
+def test_the_official_files_hold_795_and_654_frames_that_are_turned_upright(official, frames):
+    train, test = NYUv2(official, "train"), NYUv2(official, "test")
+    assert (len(train), len(test)) == (795, 654)
+    assert not set(train.names) & set(test.names)
+    check(train[train.names.index("0003")], 3, frames[3])
+    check(train[794], 1449, frames[1449])
+    check(test[0], 2, frames[2])
+    assert train.classes is NYUV2
+
+
+def test_a_limit_given_to_the_data_set_is_inclusive(official, frames):
+    data = NYUv2(official, "test", max_depth=4.0)
+    check(data[0], 2, frames[2], limit=4.0)
+    assert NYUv2(official, "test")[0].depth[1, 1] == MAX_DEPTH
+    assert data.max_depth == 4.0
+
+
+def test_iteration_ends_after_the_last_frame(official):
+    data = NYUv2(official, "test", labelled=False)
+    with pytest.raises(IndexError):
+        data[654]
+
+
+def test_images_can_be_had_without_their_ground_truth(official, frames):
+    sample = NYUv2(official, "test", labelled=False)[0]
+    np.testing.assert_array_equal(sample.image, frames[2][0])
+    assert (sample.labels == IGNORE).all()
+    assert np.isnan(sample.depth).all()
+    assert sample.focal == FOCAL
+
+
+def test_a_data_set_holds_no_open_file_that_a_process_could_inherit(official, frames):
+    data = NYUv2(official, "test")
+    data[0]
+    check(pickle.loads(pickle.dumps(data))[0], 2, frames[2])
+
+
+@pytest.mark.parametrize("name", [MAT, SPLITS, MAPPING])
+def test_one_missing_file_of_the_three_is_named_with_its_origin(official, name):
+    (official / name).unlink()
+    with pytest.raises(DataError, match="not all of NYUv2's three files") as error:
+        NYUv2(official, "train")
+    assert f"missing: {name} (from {ORIGINS[name]})" in str(error.value)
+    assert str(official) in str(error.value)
+
+
+def test_an_empty_folder_names_all_three_files_and_the_unpacked_form(tmp_path):
+    with pytest.raises(DataError, match="labels_40") as error:
+        NYUv2(tmp_path, "train")
+    for name, origin in ORIGINS.items():
+        assert f"{name} (from {origin})" in str(error.value)
+    assert str(tmp_path / "train") in str(error.value)
+
+
+def test_another_split_is_refused_and_the_two_are_named(official):
+    with pytest.raises(DataError, match="splits train and test, but got 'val'"):
+        NYUv2(official, "val")
+
+
+@pytest.mark.parametrize("name", [MAT, SPLITS, MAPPING])
+@pytest.mark.parametrize("content", ["nothing", "half", "web page"])
+def test_a_damaged_file_is_named_with_its_origin(official, name, content):
+    path = official / name
+    code = path.read_bytes()
+    path.write_bytes(
+        {"nothing": b"", "half": code[: len(code) // 2], "web page": b"<html>404</html>"}[content]
+    )
+    with pytest.raises(DataError) as error:
+        NYUv2(official, "train")
+    assert str(path) in str(error.value)
+    assert ORIGINS[name] in str(error.value)
+
+
+def test_a_mat_file_without_the_expected_variable_is_refused(official):
+    savemat(official / SPLITS, {"trainIdx": np.arange(3)})
+    with pytest.raises(DataError, match="with trainNdxs, testNdxs that was expected"):
+        NYUv2(official, "train")
+
+
+@pytest.mark.parametrize(
+    "mapping", [np.arange(894) % 13 + 41, np.arange(40) + 1, np.arange(894) % 40]
+)
+def test_a_class_map_that_is_not_894_to_40_is_refused(official, mapping):
+    savemat(official / MAPPING, {"mapClass": mapping[None]})
+    with pytest.raises(DataError, match=r"expected mapClass to map 894 classes to 1…40") as error:
+        NYUv2(official, "train")
+    assert str(official / MAPPING) in str(error.value)
+
+
+@pytest.mark.parametrize("numbers", [[0, 1, 2], [5, 1450], []])
+def test_splits_that_count_images_the_file_does_not_hold_are_refused(official, numbers):
+    column = np.array(numbers, float).reshape(-1, 1)
+    savemat(official / SPLITS, {"trainNdxs": column, "testNdxs": column})
+    with pytest.raises(DataError, match="holds 1 to 1449") as error:
+        NYUv2(official, "train")
+    assert str(official / SPLITS) in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["images", "depths", "labels"])
+def test_arrays_of_another_order_or_type_are_refused(official, key):
+    with h5py.File(official / MAT, "r+") as file:
+        shape = file[key].shape
+        del file[key]
+        file.create_dataset(key, shape[::-1], np.float64, chunks=True)
+    with pytest.raises(DataError) as error:
+        NYUv2(official, "train")
+    assert str(official / MAT) in str(error.value)
+    if key != "images":  # whose first axis says how many there are
+        assert f"expected {key} to be" in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["images", "depths", "labels"])
+def test_an_official_file_that_lacks_an_array_is_refused(official, key):
+    with h5py.File(official / MAT, "r+") as file:
+        del file[key]
+    with pytest.raises(DataError, match="no HDF5 file with images, depths and labels"):
+        NYUv2(official, "train")
+
+
+def test_a_label_that_the_class_map_does_not_know_is_refused(tmp_path, write_nyuv2, frames):
+    image, labels, depth = frames[2]
+    write_nyuv2(tmp_path, {2: (image, np.where(labels == 894, 895, labels), depth)})
+    with pytest.raises(DataError, match="image 0002 has the label 895"):
+        NYUv2(tmp_path, "test")[0]
+
+
+def unpack(root, split, number, content):
+    """Write one frame of the unpacked form."""
+    image, labels, depth = content
+    ids = np.where(labels == 0, 0, (labels.astype(int) - 1) % 40 + 1).astype(np.uint8)
+    raw = np.rint(np.nan_to_num(depth) * 1000).astype(np.uint16)
+    for folder, array in (("rgb", image[..., ::-1]), ("labels_40", ids), ("depth", raw)):
+        path = root / split / folder / f"{number:04d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(path), array, [cv2.IMWRITE_PNG_COMPRESSION, 0])
+
+
+def in_millimetres(content):
+    """A frame with the depths that whole millimetres can hold."""
+    image, labels, depth = content
+    return image, labels, (np.rint(depth * 1000) / 1000).astype(np.float32)
+
+
+@pytest.fixture
+def unpacked(tmp_path, frames):
+    unpack(tmp_path, "train", 1449, frames[1449])
+    unpack(tmp_path, "train", 3, frames[3])
+    unpack(tmp_path, "test", 2, frames[2])
+    return tmp_path
+
+
+def test_the_unpacked_form_holds_the_same_samples(unpacked, frames):
+    train, test = NYUv2(unpacked, "train"), NYUv2(unpacked, "test")
+    assert train.names == ["0003", "1449"]
+    check(train[0], 3, in_millimetres(frames[3]))
+    check(train[1], 1449, in_millimetres(frames[1449]))
+    check(test[0], 2, in_millimetres(frames[2]))
+
+
+def test_unpacked_images_alone_suffice_without_ground_truth(unpacked, frames):
+    for folder in ("depth", "labels_40"):
+        (unpacked / "test" / folder / "0002.png").unlink()
+    sample = NYUv2(unpacked, "test", labelled=False)[0]
+    np.testing.assert_array_equal(sample.image, frames[2][0])
+    assert (sample.labels == IGNORE).all()
+    with pytest.raises(DataError, match=r"No file .*0002\.png"):
+        NYUv2(unpacked, "test")[0]
+
+
+def test_an_unpacked_split_without_images_says_so(unpacked):
+    (unpacked / "test/rgb/0002.png").unlink()
+    with pytest.raises(DataError, match=r"No image in .*rgb: expected NNNN\.png"):
+        NYUv2(unpacked, "test")
+
+
+@pytest.mark.parametrize(
+    ("folder", "array", "message"),
+    [
+        ("rgb", np.zeros((240, 320, 3), np.uint8), r"is \(240, 320\) \(H,W\)"),
+        ("depth", np.zeros((240, 320), np.uint16), r"is \(240, 320\) \(H,W\)"),
+        ("depth", np.zeros((480, 640), np.uint8), "expected 16-bit grey, but got uint8"),
+        ("labels_40", np.zeros((480, 640, 3), np.uint8), "expected 8-bit grey, but got uint8"),
+        ("labels_40", np.full((480, 640), 41, np.uint8), "holds the id 41"),
+        ("labels_40", np.full((480, 640), 255, np.uint8), "add 1 to every pixel"),
+    ],
+)
+def test_a_wrong_unpacked_file_is_named_with_what_is_expected(unpacked, folder, array, message):
+    path = unpacked / "test" / folder / "0002.png"
+    assert cv2.imwrite(str(path), array)
+    with pytest.raises(DataError, match=message) as error:
+        NYUv2(unpacked, "test")[0]
+    assert str(path) in str(error.value)
