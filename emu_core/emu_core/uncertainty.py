@@ -57,3 +57,32 @@ def mixture_moments(means: Tensor, variances: Tensor) -> DepthMoments:
     means, variances = means.to(dtype), variances.to(dtype)
     # Deviations from the mean, never E[μ²] − E[μ]²: in float32 that loses centimetres at 60 m.
     return DepthMoments(means.mean(dim=0), variances.mean(dim=0), means.var(dim=0, correction=0))
+
+
+class RunningMoments:
+    """`mixture_moments` of samples that come one by one; memory does not grow with their number.
+
+    By Welford's recurrence (Technometrics 1962): like `mixture_moments`, and unlike E[μ²] − E[μ]²,
+    it keeps millimetres at 60 m in float32.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def add(self, mean: Tensor, variance: Tensor) -> None:
+        """Add one sample's mean and variance, both (N, 1, H, W), metres and m²."""
+        dtype = torch.promote_types(mean.dtype, torch.float32)
+        mean, variance = mean.to(dtype), variance.to(dtype)
+        if self.count == 0:
+            self._mean, self._squares, self._variance = (torch.zeros_like(mean) for _ in range(3))
+        self.count += 1
+        off = mean - self._mean
+        self._mean = self._mean + off / self.count
+        self._squares = self._squares + off * (mean - self._mean)
+        self._variance = self._variance + (variance - self._variance) / self.count
+
+    def compute(self) -> DepthMoments:
+        """Moments of the samples so far; ValueError if there are none."""
+        if self.count == 0:
+            raise ValueError("Expected at least one sample before `compute`, but got none.")
+        return DepthMoments(self._mean, self._variance, self._squares / self.count)

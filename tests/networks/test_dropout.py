@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from emu_core.networks.dropout import Dropout
+from emu_core.networks.dropout import Dropout, sampling
 
 
 @pytest.mark.parametrize("p", [0.1, 0.2, 0.5])
@@ -57,3 +57,26 @@ def test_it_is_the_identity_in_evaluation_and_at_zero_and_nothing_at_one():
     assert torch.equal(Dropout(0.0)(x), x)
     assert torch.equal(Dropout(1.0)(x), torch.zeros(10))
     assert Dropout(1 - 1e-9)(x).isfinite().all()
+
+
+@pytest.mark.parametrize("p", [0.2, 0.5, 1.0])
+def test_sampling_drops_the_same_units_of_every_image_in_evaluation_mode(p):
+    dropout, n = Dropout(p).eval(), 100_003
+    network, generator = torch.nn.Sequential(dropout), torch.Generator().manual_seed(0)
+    x = torch.ones(3, n)
+    with sampling(network, generator):
+        first, second = network(x), network(x)
+    assert torch.equal(first[0], first[1])
+    assert torch.equal(first[0], first[2])
+    assert (first == 0).double().mean() == pytest.approx(p, abs=5 * (p * (1 - p) / n) ** 0.5)
+    if p < 1:
+        assert first.max().item() == pytest.approx(1 / (1 - p), rel=1e-4)
+        assert not torch.equal(first, second)
+    assert torch.equal(network(x), x)  # afterwards it is off again
+
+
+def test_sampling_ends_with_an_error_inside_too():
+    network = torch.nn.Sequential(Dropout(0.5)).eval()
+    with pytest.raises(RuntimeError), sampling(network, torch.Generator()):
+        raise RuntimeError
+    assert torch.equal(network(torch.ones(1, 9)), torch.ones(1, 9))

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from emu_core.networks.dropout import Dropout
 from emu_core.networks.encoder import VARIANTS, Block, MixTransformer
 
 
@@ -88,3 +89,27 @@ def test_bfloat16_autocast_stays_near_float32():
     for a, b in zip(rounded, exact, strict=True):
         assert a.dtype == torch.bfloat16
         assert (a - b).abs().mean() < 0.02 * b.abs().mean()
+
+
+def test_dropout_lies_after_the_last_layers_of_attention_and_ffn_in_training_alone():
+    x = torch.randn(1, 3, 32, 32)
+    torch.manual_seed(0)
+    encoder = MixTransformer("b0", drop_path=0.0, dropout=0.5)
+    places = [name for name, m in encoder.named_modules() if isinstance(m, Dropout)]
+    assert len(places) == 2 * 8  # attention and FFN of B0's eight blocks
+    zeros = []
+    for block in (b for b in encoder.modules() if isinstance(b, Block)):
+        for branch in (block.attention, block.ffn):
+            branch.register_forward_hook(
+                lambda _, __, out: zeros.append((out == 0).double().mean().item())
+            )
+    trained = encoder(x)
+    assert len(zeros) == 16
+    assert sum(zeros) / 16 == pytest.approx(0.5, abs=0.05)
+    evaluated = encoder.eval()(x)
+    assert not torch.allclose(trained[3], evaluated[3])
+    torch.manual_seed(0)
+    without = MixTransformer("b0", drop_path=0.0).eval()
+    assert without.state_dict().keys() == encoder.state_dict().keys()
+    for a, b in zip(without(x), evaluated, strict=True):
+        assert torch.equal(a, b)

@@ -5,7 +5,12 @@ import math
 import pytest
 import torch
 
-from emu_core.uncertainty import mixture_moments, normalized_entropy, predictive_entropy
+from emu_core.uncertainty import (
+    RunningMoments,
+    mixture_moments,
+    normalized_entropy,
+    predictive_entropy,
+)
 
 
 def as_map(*probabilities):
@@ -89,3 +94,49 @@ def test_samples_of_different_shapes_or_none_are_refused():
         mixture_moments(torch.zeros(2, 1, 1, 4, 4), torch.zeros(1, 1, 1, 4, 4))
     with pytest.raises(ValueError, match="M at least 1"):
         mixture_moments(torch.zeros(0, 1, 1, 4, 4), torch.zeros(0, 1, 1, 4, 4))
+
+
+def running(means, variances):
+    moments = RunningMoments()
+    for mean, variance in zip(means, variances, strict=True):
+        moments.add(mean, variance)
+    return moments.compute()
+
+
+@pytest.mark.parametrize("samples", [1, 2, 10, 50])
+def test_running_moments_equal_the_mixtures_raw_moments(samples):
+    generator = torch.Generator().manual_seed(0)
+    means, variances = torch.rand(
+        2, samples, 2, 1, 4, 5, generator=generator, dtype=torch.float64
+    ).mul(60)
+    moments = running(means, variances)
+    torch.testing.assert_close(moments.mean, means.mean(0))
+    torch.testing.assert_close(moments.aleatoric, variances.mean(0))
+    second = (means**2).mean(0) - means.mean(0) ** 2
+    torch.testing.assert_close(moments.epistemic, second, rtol=1e-9, atol=1e-9)
+
+
+def test_running_moments_keep_small_disagreement_at_far_range_in_float32():
+    generator = torch.Generator().manual_seed(0)
+    exact = 75 + 0.01 * torch.randn(10, 1, 1, 8, 8, generator=generator, dtype=torch.float64)
+    means = exact.float()
+    expected = ((exact - exact.mean(0)) ** 2).mean(0)
+    epistemic = running(means, torch.zeros_like(means)).epistemic
+    torch.testing.assert_close(epistemic.double(), expected, rtol=5e-3, atol=0)
+
+
+def test_running_moments_take_half_precision_in_float32_and_stay_as_they_were_computed():
+    moments = RunningMoments()
+    with pytest.raises(ValueError, match="at least one sample"):
+        moments.compute()
+    for mean in (60.0, 60.5):
+        moments.add(torch.tensor([mean]).bfloat16(), torch.ones(1).bfloat16())
+    first = moments.compute()
+    moments.add(torch.tensor([90.0]), torch.tensor([4.0]))
+    assert first.mean.dtype == torch.float32
+    assert (first.mean.item(), first.aleatoric.item(), first.epistemic.item()) == (
+        60.25,
+        1,
+        0.0625,
+    )
+    assert moments.compute().aleatoric.item() == 2

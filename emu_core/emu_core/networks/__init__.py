@@ -6,7 +6,7 @@
     prediction = to_prediction(raw, size=(512, 1024))  # emu_core.prediction
 
 `encoder` is the Mix Transformer, `decoder` the all-MLP decoder, `models` puts them together,
-`weights` reads and writes their files.
+`weights` reads and writes their files, `sub_ensemble` those of one trunk with many heads.
 """
 
 from emu_core.networks.models import (
@@ -18,6 +18,11 @@ from emu_core.networks.models import (
     SegDepthFormer,
     SegFormer,
     normalize,
+)
+from emu_core.networks.sub_ensemble import (
+    load_sub_ensemble,
+    save_sub_ensemble,
+    with_new_heads,
 )
 from emu_core.networks.weights import WeightsError, load_hugging_face, load_model, save_model
 
@@ -32,6 +37,9 @@ __all__ = [
     "WeightsError",
     "load_hugging_face",
     "load_model",
+    "load_sub_ensemble",
     "normalize",
     "save_model",
+    "save_sub_ensemble",
+    "with_new_heads",
 ]

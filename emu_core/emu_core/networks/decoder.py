@@ -61,12 +61,19 @@ class AllMLPDecoder(nn.Module):
         Returns:
             Raw outputs (N, outputs, H/4, W/4).
         """
+        return self.read_out(self.fuse_features(features))
+
+    def fuse_features(self, features: Sequence[Tensor]) -> Tensor:
+        """Compute all that comes before the dropout: (N, D, H/4, W/4)."""
         if self.folded:
             fused = _fuse(features, *self.folded_weights())
         else:
             fused = self._fuse_literally(features)
-        x = self.dropout(F.relu(self.norm(fused), inplace=True))
-        return _run_head(self.head, x, self.float32_head)
+        return F.relu(self.norm(fused), inplace=True)
+
+    def read_out(self, fused: Tensor) -> Tensor:
+        """Run dropout and the last layer on what `fuse_features` returned."""
+        return _run_head(self.head, self.dropout(fused), self.float32_head)
 
     def _fuse_literally(self, features: Sequence[Tensor]) -> Tensor:
         size = features[0].shape[2:]

@@ -1,6 +1,9 @@
-"""Dropout whose mask costs little on a CPU."""
+"""Dropout whose mask costs little on a CPU, and that can be sampled from in evaluation mode."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -14,16 +17,52 @@ class Dropout(nn.Dropout):
     Torch draws a CPU's mask one Bernoulli number at a time: more than a tenth of a training step
     of SegDepthFormer-B0. There, p is rounded to a multiple of 2⁻¹⁶, and the kept elements are
     scaled by what that leaves. Elsewhere it is torch's own.
+
+    Inside `sampling` it is live in evaluation mode too, with one mask for all images of a batch.
     """
 
+    generator: torch.Generator | None = None
+
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.p == 0.0 or self.p == 1.0 or x.device.type != "cpu":
+        if self.generator is not None and self.p > 0.0:
+            return x * _mask(x[:1], self.p, self.generator)
+        if not self.training or self.p == 0.0:
+            return x
+        if x.device.type != "cpu":
             return super().forward(x)
-        dropped = min(round(self.p * LEVELS), LEVELS - 1)
-        bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        drawn = bits.view(torch.int16)[: x.numel()].as_strided(x.shape, _dense_strides(x))
-        noise = (drawn >= dropped - LEVELS // 2).to(x.dtype).mul_(LEVELS / (LEVELS - dropped))
-        return x * noise
+        return x * _mask(x, self.p, None)
+
+
+@contextmanager
+def sampling(network: nn.Module, generator: torch.Generator) -> Iterator[None]:
+    """Drop units of a network in evaluation mode, for Monte Carlo dropout.
+
+    Every `Dropout` draws its mask from `generator`, in the order of the forward pass, and nothing
+    else changes: BatchNorm keeps its running statistics, stochastic depth stays off. A mask is
+    drawn for one image and applied to all, so that what an image gets depends on the generator
+    and on its size, not on its neighbours in the batch.
+    """
+    layers = [module for module in network.modules() if isinstance(module, Dropout)]
+    for layer in layers:
+        layer.generator = generator
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.generator = None
+
+
+def _mask(x: Tensor, p: float, generator: torch.Generator | None) -> Tensor:
+    """Draw what to multiply x by: 0 with probability p, else 1/(1 − p)."""
+    if p == 1.0:
+        return torch.zeros_like(x)
+    if x.device.type != "cpu":
+        return torch.empty_like(x).bernoulli_(1.0 - p, generator=generator).div_(1.0 - p)
+    dropped = min(round(p * LEVELS), LEVELS - 1)
+    bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64)
+    bits.random_(-(2**63), None, generator=generator)
+    drawn = bits.view(torch.int16)[: x.numel()].as_strided(x.shape, _dense_strides(x))
+    return (drawn >= dropped - LEVELS // 2).to(x.dtype).mul_(LEVELS / (LEVELS - dropped))
 
 
 def _dense_strides(x: Tensor) -> tuple[int, ...]:

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from emu_core.networks.dropout import Dropout
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -62,10 +64,16 @@ class MixTransformer(nn.Module):
         layer_norm_eps: epsilon of every LayerNorm. The original runs its blocks and stages with
             1e-6; Hugging Face's SegFormer runs every norm with 1e-5 whatever its configuration
             says. `weights.load_hugging_face` sets what the checkpoint's own code runs with.
+        dropout: probability after attention's last layer and after both of Mix-FFN's; none on
+            attention's weights. 0 in SegFormer; MC Dropout may want it.
     """
 
     def __init__(
-        self, variant: str = "b0", drop_path: float = 0.1, layer_norm_eps: float = 1e-6
+        self,
+        variant: str = "b0",
+        drop_path: float = 0.1,
+        layer_norm_eps: float = 1e-6,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         sizes = find_variant(variant)
@@ -83,6 +91,7 @@ class MixTransformer(nn.Module):
                 heads=HEADS[i],
                 reduction=REDUCTIONS[i],
                 drop_paths=rates[blocks_before[i] : blocks_before[i] + sizes.depths[i]],
+                dropout=dropout,
             )
             for i in range(4)
         )
@@ -129,11 +138,14 @@ class Stage(nn.Module):
         heads: int,
         reduction: int,
         drop_paths: list[float],
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.embed = nn.Conv2d(in_width, width, patch, stride, padding=patch // 2)
         self.embed_norm = nn.LayerNorm(width)
-        self.blocks = nn.ModuleList(Block(width, heads, reduction, p) for p in drop_paths)
+        self.blocks = nn.ModuleList(
+            Block(width, heads, reduction, drop_path, dropout) for drop_path in drop_paths
+        )
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -146,12 +158,14 @@ class Stage(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block with stochastic depth on both branches."""
 
-    def __init__(self, width: int, heads: int, reduction: int, drop_path: float) -> None:
+    def __init__(
+        self, width: int, heads: int, reduction: int, drop_path: float, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
-        self.attention = EfficientAttention(width, heads, reduction)
+        self.attention = EfficientAttention(width, heads, reduction, dropout)
         self.norm2 = nn.LayerNorm(width)
-        self.ffn = MixFFN(width)
+        self.ffn = MixFFN(width, dropout)
         self.drop_path = drop_path
 
     def forward(self, x: Tensor) -> Tensor:
@@ -169,13 +183,14 @@ class Block(nn.Module):
 class EfficientAttention(nn.Module):
     """Self-attention whose keys and values come from a map reduced `reduction` times per side."""
 
-    def __init__(self, width: int, heads: int, reduction: int) -> None:
+    def __init__(self, width: int, heads: int, reduction: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.heads = heads
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width)
         self.value = nn.Linear(width, width)
         self.output = nn.Linear(width, width)
+        self.dropout = Dropout(dropout)
         self.reduce: nn.Conv2d | None = None
         self.reduce_norm: nn.LayerNorm | None = None
         if reduction > 1:
@@ -192,7 +207,7 @@ class EfficientAttention(nn.Module):
             self._split(self.key(context)),  # (N, heads, H·W/reduction², C/heads)
             self._split(self.value(context)),
         )
-        return self.output(attended.transpose(1, 2).reshape(n, h, w, c))
+        return self.dropout(self.output(attended.transpose(1, 2).reshape(n, h, w, c)))
 
     def _split(self, x: Tensor) -> Tensor:
         n, h, w, c = x.shape
@@ -210,16 +225,17 @@ def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 class MixFFN(nn.Module):
     """Linear, 3×3 depth-wise convolution (it stands for a positional encoding), GELU, Linear."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, dropout: float = 0.0) -> None:
         super().__init__()
         hidden = MLP_RATIO * width
         self.linear1 = nn.Linear(width, hidden)
         self.depthwise = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
         self.linear2 = nn.Linear(hidden, width)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         x = _channels_last(self.depthwise(_channels_first(self.linear1(x))))  # (N, H, W, 4C)
-        return self.linear2(F.gelu(x))
+        return self.dropout(self.linear2(self.dropout(F.gelu(x))))
 
 
 def _channels_first(x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -51,6 +52,7 @@ class Network(nn.Module):
         num_classes: channels of the logits, None for no segmentation decoder.
         depth: whether there is a depth decoder.
         dropout: dropout probability before each decoder's last layer.
+        encoder_dropout: dropout probability in every block of the encoder; see `MixTransformer`.
         drop_path: stochastic depth of the encoder's last block.
         folded: compute the decoders in their folded form (`decoder.py`); the result is the same.
         layer_norm_eps: see `MixTransformer`.
@@ -63,6 +65,7 @@ class Network(nn.Module):
         depth: bool,
         *,
         dropout: float = 0.1,
+        encoder_dropout: float = 0.0,
         drop_path: float = 0.1,
         folded: bool = True,
         layer_norm_eps: float = 1e-6,
@@ -73,8 +76,10 @@ class Network(nn.Module):
         self.variant = variant
         self.num_classes = num_classes
         self.dropout = dropout
+        self.encoder_dropout = encoder_dropout
         self.drop_path = drop_path
-        self.encoder = MixTransformer(variant, drop_path, layer_norm_eps)
+        self.encoder_frozen = False
+        self.encoder = MixTransformer(variant, drop_path, layer_norm_eps, encoder_dropout)
         widths, width = self.encoder.sizes.widths, self.encoder.sizes.decoder_width
         self.segmentation_decoder: nn.Module | None = None
         self.depth_decoder: nn.Module | None = None
@@ -90,11 +95,26 @@ class Network(nn.Module):
 
     def forward(self, image: Tensor) -> RawOutputs:
         """Run on ImageNet-normalised RGB, float (N, 3, H, W); see `normalize`."""
-        features = self.encoder(image)
+        return self.decode(self.encoder(image))
+
+    def decode(self, features: Sequence[Tensor]) -> RawOutputs:
+        """Run the decoders alone on the encoder's features."""
         return RawOutputs(
             None if self.segmentation_decoder is None else self.segmentation_decoder(features),
             None if self.depth_decoder is None else self.depth_decoder(features),
         )
+
+    def freeze_encoder(self) -> None:
+        """Train the decoders alone: the encoder gets no gradients and stays in eval mode."""
+        self.encoder_frozen = True
+        self.encoder.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Network:
+        """Set the mode; a frozen encoder has no dropout and no stochastic depth in training."""
+        super().train(mode)
+        if self.encoder_frozen:
+            self.encoder.eval()
+        return self
 
     @property
     def is_folded(self) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -236,13 +237,13 @@ def _download(hub_id: str, revision: str | None) -> Path:
 
 def _read(path: Path) -> dict[str, Tensor]:
     if path.suffix != ".json":
-        return _read_file(path)
+        return read_tensors(path)
     index = _read_index(path)
     tensors: dict[str, Tensor] = {}
     for shard in sorted(set(index.values())):
         if not (path.parent / shard).is_file():
             raise WeightsError(f"{path} names {shard}, which is not beside it.")
-        tensors |= _read_file(path.parent / shard)
+        tensors |= read_tensors(path.parent / shard)
     if set(index) != set(tensors):
         wrong = sorted(set(index) ^ set(tensors))
         raise WeightsError(f"{path} and its files disagree about {_listed(wrong)}.")
@@ -262,7 +263,8 @@ def _read_index(path: Path) -> dict[str, str]:
     return dict(names)
 
 
-def _read_file(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a .safetensors or .bin file; WeightsError if it is damaged or holds anything else."""
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -296,30 +298,59 @@ def save_model(model: Network, path: str | Path, metadata: dict[str, Any] | None
         WeightsError: the model is of another kind or folded for inference, or the metadata is
             nothing for JSON.
     """
+    write_tensors(path, model.state_dict(), describe(model), metadata or {})
+
+
+def describe(model: Network) -> dict[str, Any]:
+    """Say what a model must be built with before its weights fit; see `build`.
+
+    Raises:
+        WeightsError: the model is of another kind or folded for inference.
+    """
     kind = type(model).__name__
     if KINDS.get(kind) is not type(model):
         raise WeightsError(f"Expected one of {', '.join(KINDS)}, but got {kind}.")
     if model.is_folded:
         raise WeightsError("A model folded for inference cannot be saved: save the original.")
-    header = {
+    return {
         "version": FORMAT_VERSION,
         "kind": kind,
         "variant": model.variant,
         "num_classes": model.num_classes,
         "dropout": model.dropout,
+        "encoder_dropout": model.encoder_dropout,
         "drop_path": model.drop_path,
         "layer_norm_eps": model.encoder.layer_norm_eps,
     }
+
+
+def build(header: Mapping[str, Any]) -> Network:
+    """Build the untrained model that `describe` described; KeyError or ValueError on another."""
+    kind = KINDS[header["kind"]]
+    options = {k: header[k] for k in ("dropout", "drop_path", "layer_norm_eps")}
+    options["encoder_dropout"] = header.get("encoder_dropout", 0.0)  # older files have none
+    if kind is not DepthFormer:
+        options["num_classes"] = header["num_classes"]
+    return kind(header["variant"], **options)
+
+
+def write_tensors(
+    path: str | Path,
+    tensors: Mapping[str, Tensor],
+    header: Mapping[str, Any],
+    metadata: Mapping[str, Any],
+) -> None:
+    """Write a safetensors file in one step; WeightsError unless JSON can hold the metadata."""
     try:
-        texts = {"emu_model": json.dumps(header), "emu_metadata": json.dumps(metadata or {})}
+        texts = {"emu_model": json.dumps(header), "emu_metadata": json.dumps(metadata)}
     except (TypeError, ValueError) as error:
         raise WeightsError(f"Expected `metadata` that JSON can hold, but: {error}") from error
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    tensors = {name: x.detach().cpu().contiguous() for name, x in model.state_dict().items()}
+    plain = {name: x.detach().cpu().contiguous() for name, x in tensors.items()}
     try:
-        save_file(tensors, unfinished, texts)
+        save_file(plain, unfinished, texts)
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -330,6 +361,24 @@ def load_model(path: str | Path) -> tuple[Network, dict[str, Any]]:
 
     Returns:
         The model and the metadata that was saved with it.
+
+    Raises:
+        WeightsError: the file is missing, damaged, no EMU model, or of a newer format.
+    """
+    header, metadata = read_header(path)
+    if "heads" in header:
+        raise WeightsError(f"{path} holds {header['heads']} heads: read it as a sub-ensemble.")
+    try:
+        with torch.device("meta"):  # every tensor comes from the file
+            model = build(header)
+        model.load_state_dict(read_tensors(Path(path)), assign=True)
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise WeightsError(f"{path} is no model of this project: {error}") from error
+    return model.eval(), metadata
+
+
+def read_header(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read what one of our files says of its model, and its metadata, without any weights.
 
     Raises:
         WeightsError: the file is missing, damaged, no EMU model, or of a newer format.
@@ -347,14 +396,4 @@ def load_model(path: str | Path) -> tuple[Network, dict[str, Any]]:
         raise WeightsError(f"{path} is no model of this project: {error!r}") from error
     if version > FORMAT_VERSION:
         raise WeightsError(f"{path} has format {version}; this version reads {FORMAT_VERSION}.")
-    try:
-        kind = KINDS[header["kind"]]
-        options = {k: header[k] for k in ("dropout", "drop_path", "layer_norm_eps")}
-        if kind is not DepthFormer:
-            options["num_classes"] = header["num_classes"]
-        with torch.device("meta"):  # every tensor comes from the file
-            model = kind(header["variant"], **options)
-        model.load_state_dict(_read_file(path), assign=True)
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise WeightsError(f"{path} is no model of this project: {error}") from error
-    return model.eval(), metadata
+    return header, metadata
