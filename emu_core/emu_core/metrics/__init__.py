@@ -5,16 +5,23 @@ scored on every pixel with valid ground truth, whether or not there is an estima
 """
 
 from emu_core.metrics.calibration import Calibration
+from emu_core.metrics.certainty import Certainty
 from emu_core.metrics.confusion import Confusion
 from emu_core.metrics.depth import DepthErrors
+from emu_core.metrics.histogram import ScoreHistogram
 from emu_core.metrics.perception import PerceptionMetrics
 from emu_core.metrics.ranking import RANK_BITS, ErrorRanking
+from emu_core.metrics.sparsification import RiskCoverage, Sparsification
 
 __all__ = [
     "RANK_BITS",
     "Calibration",
+    "Certainty",
     "Confusion",
     "DepthErrors",
     "ErrorRanking",
     "PerceptionMetrics",
+    "RiskCoverage",
+    "ScoreHistogram",
+    "Sparsification",
 ]
