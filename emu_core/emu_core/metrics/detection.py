@@ -74,11 +74,11 @@ def pairs_won(groups: list[Bins], common: Bins) -> np.ndarray:
     then wᵀ U w / (w·positives · w·negatives), at no further cost.
     """
     place = [np.searchsorted(common.start, bins.start, side="right") - 1 for bins in groups]
+    found = [np.flatnonzero(bins.positives) for bins in groups]
     won = np.zeros((len(groups), len(groups)))
     for e, theirs in enumerate(groups):
         negatives = np.bincount(place[e], theirs.negatives, minlength=len(common.start))
         below = np.cumsum(negatives) - 0.5 * negatives
         for d, ours in enumerate(groups):
-            found = np.flatnonzero(ours.positives)
-            won[d, e] = ours.positives[found] @ below[place[d][found]]
+            won[d, e] = ours.positives[found[d]] @ below[place[d][found[d]]]
     return won

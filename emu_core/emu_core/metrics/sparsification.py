@@ -19,8 +19,8 @@ class Sparsification(Additive):
 
     Of each image, the error of the pixels that are kept, less that of an oracle which drops the
     largest errors first, both over the error of all pixels. Among equal uncertainties those to
-    drop are drawn by lot, in expectation. An image without any error has no ranking and is left
-    out.
+    drop are drawn by lot, in expectation (of the mean square, where a root is taken). An image
+    without any error has no ranking and is left out.
 
     Args:
         root: the errors are squares, and the root of their mean is the error (RMSE).
