@@ -1,0 +1,154 @@
+"""Counts of scores in bins that follow them, for pooled rankings with a printed error bound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from emu_core.metrics.additive import Additive
+from emu_core.metrics.order import Order
+
+BINS = 1 << 20
+"""Bins at most by default: 22 MB, and an AUROC's error bound of some 10⁻⁶."""
+
+_WIDEST = 11
+"""Bins get no wider than 2¹¹ float32 codes, 2⁻¹² relative, while there is room: where pixels are
+rare now, they may be frequent in the next drive."""
+
+
+class Bins(NamedTuple):
+    """Disjoint bins of float32 codes, ascending. A bin is [start, start + 2^level), start a
+    multiple of 2^level, so that two bins of different histograms are nested or apart."""
+
+    start: np.ndarray
+    """uint32 (n,)."""
+    level: np.ndarray
+    """uint8 (n,); a bin of level 0 is one float32 number, its ties are true ones."""
+    negatives: np.ndarray
+    """int64 (n,)."""
+    positives: np.ndarray
+    """int64 (n,)."""
+
+
+class ScoreHistogram(Additive):
+    """Scores of positives (errors, unknown objects) and negatives, in a bounded number of bins.
+
+    While there is room, every float32 number has a bin of its own, and rankings are exact. Then
+    neighbouring bins join, the ones with fewest pixels first (as in the q-digest of Shrivastava
+    et al., SenSys 2004), so that a bin holds about the same share of pixels wherever the scores
+    gather: also if nearly all lie within a thousandth of each other.
+
+    Args:
+        bins: how many bins to hold at most.
+    """
+
+    def __init__(self, bins: int = BINS):
+        if bins < 1:
+            raise ValueError(f"Expected argument `bins` to be ≥ 1, but got {bins}.")
+        self.limit = bins
+        self._bins = _empty()
+        self._waiting: list[Bins] = []
+
+    def update(self, order: Order, positive: np.ndarray) -> None:
+        """Add pixels: their order by score, and whether each is a positive, bool (n,)."""
+        if len(order) != positive.size:
+            raise ValueError(
+                f"Expected `positive` of the {len(order)} pixels in `order`, but got "
+                f"{positive.size}."
+            )
+        if not len(order):
+            return
+        first = order.ties[:-1]
+        found = np.add.reduceat(positive.ravel()[order.index], first, dtype=np.int64)
+        count = np.diff(order.ties)
+        self._add(Bins(order.codes[first], np.zeros(len(first), np.uint8), count - found, found))
+
+    def bins(self) -> Bins:
+        """All that was counted."""
+        if self._waiting:
+            self._bins = _limited(joined([self._bins, *self._waiting]), self.limit)
+            self._waiting = []
+        return self._bins
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The bins by field name."""
+        return {name: array.copy() for name, array in self.bins()._asdict().items()}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Replace what was counted by a `state()`."""
+        self._waiting = []
+        self._bins = _limited(Bins(**{name: state[name] for name in Bins._fields}), self.limit)
+
+    def merge(self, other: Additive) -> None:
+        """Add another histogram's counts; where bins differ, the wider one stays."""
+        if not isinstance(other, ScoreHistogram):
+            raise ValueError(
+                f"Expected `other` to be a ScoreHistogram, but got a {type(other).__name__}."
+            )
+        self._add(other.bins())
+
+    def _add(self, bins: Bins) -> None:
+        self._waiting.append(bins)
+        if sum(len(waiting.start) for waiting in self._waiting) > self.limit:
+            self.bins()  # joining is dear, so images wait for it together
+
+
+def joined(parts: Iterable[Bins]) -> Bins:
+    """Add histograms up; where bins overlap, the widest takes the others' counts."""
+    start, level, negatives, positives = (
+        np.concatenate(field) for field in zip(*parts, strict=True)
+    )
+    # Ascending, and the widest first among those that begin together.
+    order = np.argsort(start.astype(np.int64) * 256 - level, kind="stable")
+    start, level = start[order], level[order]
+    reach = np.maximum.accumulate(start.astype(np.int64) + (1 << level.astype(np.int64)))
+    opens = np.ones(len(start), bool)
+    opens[1:] = start[1:] >= reach[:-1]
+    first = np.flatnonzero(opens)
+    if not len(first):
+        return _empty()
+    return Bins(
+        start[first],
+        level[first],
+        np.add.reduceat(negatives[order], first),
+        np.add.reduceat(positives[order], first),
+    )
+
+
+def _limited(bins: Bins, limit: int) -> Bins:
+    """Join light neighbours until at most `limit` bins are left."""
+    share, widest = 3 / limit, _WIDEST
+    while len(bins.start) > limit:
+        bins = _coarsened(bins, share, widest)
+        share, widest = 2 * share, min(widest + 1, 31)
+    return bins
+
+
+def _coarsened(bins: Bins, share: float, widest: int) -> Bins:
+    """Put each bin into the widest one that holds no more than `share` of all pixels.
+
+    Positives and negatives weigh one half each, for the error of an AUROC is the product of their
+    shares. At most 3/share bins are left (as in a q-digest) beside those at the widest level.
+    """
+    weight = 0.5 * bins.negatives / max(int(bins.negatives.sum()), 1)
+    weight += 0.5 * bins.positives / max(int(bins.positives.sum()), 1)
+    level = bins.level.copy()
+    active = np.arange(len(level))
+    for target in range(widest, 0, -1):
+        if not len(active):
+            break
+        parent = bins.start[active] >> np.uint32(target)
+        first = np.flatnonzero(np.concatenate([[True], parent[1:] != parent[:-1]]))
+        light = np.add.reduceat(weight[active], first) <= share
+        settled = np.repeat(light, np.diff(np.append(first, len(active))))
+        level[active[settled]] = np.maximum(level[active[settled]], target)
+        active = active[~settled]
+    start = (bins.start >> level) << level
+    return joined([bins._replace(start=start.astype(np.uint32), level=level)])
+
+
+def _empty() -> Bins:
+    none = np.zeros(0, np.int64)
+    return Bins(np.zeros(0, np.uint32), np.zeros(0, np.uint8), none, none)

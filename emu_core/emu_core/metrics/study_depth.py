@@ -1,0 +1,140 @@
+"""The study's figures of depth and of its deviation."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emu_core.metrics.additive import Additive, same_shape
+from emu_core.metrics.certainty import Certainty
+from emu_core.metrics.depth import DELTA, DepthErrors, Residuals, residuals
+from emu_core.metrics.detection import auroc
+from emu_core.metrics.histogram import ScoreHistogram
+from emu_core.metrics.order import ascending
+from emu_core.metrics.proper import COVERAGES, GaussianScores
+from emu_core.metrics.road_objects import Detection, RoadObjects
+from emu_core.metrics.sparsification import FRACTIONS, RiskCoverage, Sparsification
+
+_PRINTED = (0.5, 0.9, 0.95)
+"""Intervals whose coverage is a figure; `arrays` has all of `COVERAGES`."""
+
+
+class DepthStudy:
+    """Streaming figures of Gaussian depths; `StudyMetrics` says how to use them.
+
+    A pixel with a truth but without an estimate is an error that the deviation did not find, and
+    in the pooled ranking also a false alarm above all others. So abstaining improves none of
+    `rmse`, `abs_rel`, `delta1`…`delta3`, `nll`, `error_auroc` and `aurc`. AUSE and the shares at a
+    threshold are relative to the errors there are: read them beside `depth_coverage`.
+
+    Args:
+        max_depth: the range's end, metres.
+        bins: of each pooled ranking.
+    """
+
+    def __init__(self, max_depth: float, bins: int):
+        self.distances, self.scores = DepthErrors(max_depth), GaussianScores()
+        self.certainty, self.risk = Certainty(), RiskCoverage()
+        self.errors, self.unknown = ScoreHistogram(bins), Detection(bins)
+        self.by_square, self.by_relative = Sparsification(root=True), Sparsification()
+        self.parts: dict[str, Additive] = {
+            "distances": self.distances,
+            "scores": self.scores,
+            "certainty": self.certainty,
+            "risk": self.risk,
+            "by_square": self.by_square,
+            "by_relative": self.by_relative,
+            "errors": self.errors,
+            "unknown": self.unknown.region,
+            "unknown_twin": self.unknown.twins,
+        }
+
+    def update(
+        self,
+        mean: np.ndarray,
+        variance: np.ndarray,
+        truth: np.ndarray,
+        objects: RoadObjects | None = None,
+    ) -> None:
+        """Add an image: metres, m², metres, (H,W) each."""
+        same_shape(mean=mean, variance=variance, truth=truth)
+        if (variance < 0).any():
+            raise ValueError(
+                f"Expected `variance` ≥ 0, but got {np.nanmin(variance):.4g}: is it log s²?"
+            )
+        std = np.sqrt(variance, dtype=np.float32)
+        if objects is not None:
+            self.unknown.update(std, objects)
+        valid = np.isfinite(truth)
+        y, mu = truth[valid], mean[valid]
+        limit = self.distances.max_depth
+        off = residuals(mu, y, limit)
+        self.distances.add(off)
+        self.scores.update(mu, variance[valid], y, limit)
+        self._rank(np.where(off.usable, std[valid], np.float32(0)), off)
+
+    def _rank(self, std: np.ndarray, off: Residuals) -> None:
+        """Everything that orders an image's pixels (n,) by their deviation."""
+        order, wrong = ascending(std), off.ratio >= DELTA
+        self.certainty.update(std, ~wrong, order.median)
+        self.errors.update(order, wrong)
+        if missing := np.count_nonzero(~off.usable):
+            alarms = ascending(np.full(missing, np.inf, np.float32))
+            self.errors.update(alarms, np.zeros(missing, bool))
+        self.risk.update(order, order.cumulative(wrong))
+        squares = order.cumulative(off.distance**2)
+        self.by_square.update(order, squares, _ascending(off.distance) ** 2)
+        self.by_relative.update(order, order.cumulative(off.relative), _ascending(off.relative))
+
+    def compute(self) -> dict[str, float]:
+        """`rmse` (m), `abs_rel`, `delta1`…`delta3`, `depth_coverage` (pixels with an estimate);
+        with the prefix `depth.`: `nll`, `coverage50`, `coverage90` and `coverage95` of central
+        intervals, `error_auroc` and `error_auroc_bound` (errors: ratios ≥ 1.25), `aurc`, `ause`
+        (RMSE) and `ause_abs_rel`, each with `_random`, `Certainty`'s and `Detection`'s."""
+        if not self.distances.sums[0]:
+            return {}
+        distances, gauss = self.distances.compute(), self.scores.compute()
+        square, relative = self.by_square.compute(), self.by_relative.compute()
+        ranking = auroc(self.errors.bins())
+        coverage = np.asarray(gauss["coverage"])
+        uncertainty = {
+            "nll": gauss["nll"],
+            **{f"coverage{100 * p:.0f}": coverage[COVERAGES.index(p)] for p in _PRINTED},
+            "error_auroc": ranking.value,
+            "error_auroc_bound": ranking.bound,
+            **self.risk.compute(),
+            "ause": square["ause"],
+            "ause_random": square["random"],
+            "ause_abs_rel": relative["ause"],
+            "ause_abs_rel_random": relative["random"],
+            **self.certainty.compute(),
+            **self.unknown.compute(),
+        }
+        figures = {
+            **{name: value for name, value in distances.items() if name != "coverage"},
+            "depth_coverage": distances["coverage"],
+            **{f"depth.{name}": value for name, value in uncertainty.items()},
+        }
+        return {name: float(value) for name, value in figures.items()}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """With the prefix `depth.`: the reliability diagram's `reliability_nominal` and
+        `reliability_coverage` (11,); over `sparsification_fraction` (100,), `sparsification_rmse`,
+        `sparsification_abs_rel` and each with `_oracle`, 1 at 0. Empty without a pixel."""
+        if not self.distances.sums[0]:
+            return {}
+        square, relative = self.by_square.compute(), self.by_relative.compute()
+        curves = {
+            "reliability_nominal": COVERAGES,
+            "reliability_coverage": self.scores.compute()["coverage"],
+            "sparsification_fraction": FRACTIONS.copy(),
+            "sparsification_rmse": square["curve"],
+            "sparsification_rmse_oracle": square["oracle"],
+            "sparsification_abs_rel": relative["curve"],
+            "sparsification_abs_rel_oracle": relative["oracle"],
+        }
+        return {f"depth.{name}": np.asarray(curve) for name, curve in curves.items()}
+
+
+def _ascending(values: np.ndarray) -> np.ndarray:
+    """Sorted as float32, which is twice as fast; float64 again."""
+    return np.sort(values.astype(np.float32)).astype(np.float64)
