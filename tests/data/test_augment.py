@@ -159,6 +159,33 @@ def test_without_a_generator_the_crop_is_the_middle_and_nothing_is_flipped_or_sc
     np.testing.assert_array_equal(ready.depth, sample.depth[20:40])
 
 
+def test_class_crops_show_a_rare_class_half_of_the_time_where_there_are_two():
+    sample = coordinates(64, 128)
+    labels = np.zeros((64, 128), np.uint8)
+    labels[40, 90] = 7
+    sample = replace(sample, labels=labels)
+
+    def share(class_crops):
+        a = Augmentation(16, 32, depth_limit=np.inf, scale=(4.0, 4.0), class_crops=class_crops)
+        crops = [prepare(sample, a, np.random.default_rng(seed)) for seed in range(300)]
+        for crop in crops:  # image, labels and depth are still of one place
+            rows, columns = source_pixels(crop.depth, crop.depth_factor, 128)
+            np.testing.assert_array_equal(crop.labels, labels[rows, columns])
+        return np.mean([(crop.labels == 7).any() for crop in crops])
+
+    anywhere = (16 / 49) * (32 / 97)  # of the corners' places
+    assert share(0.0) == pytest.approx(anywhere, abs=0.06)
+    assert share(1.0) == pytest.approx(0.5 + 0.5 * anywhere, abs=0.1)
+
+
+def test_class_crops_of_a_frame_without_classes_lie_anywhere():
+    sample = coordinates(64, 128)
+    sample = replace(sample, labels=np.full((64, 128), IGNORE, np.uint8))
+    a = Augmentation(16, 32, depth_limit=np.inf, scale=(4.0, 4.0), class_crops=1.0)
+    ready = prepare(sample, a, np.random.default_rng(0))
+    assert ready.labels.shape == (16, 32)
+
+
 def test_what_is_too_small_is_padded_with_black_ignored_and_invalid_pixels():
     sample = coordinates(16, 64)
     ready = prepare(sample, Augmentation(24, 64, depth_limit=np.inf))

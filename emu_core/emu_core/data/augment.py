@@ -39,6 +39,8 @@ class Augmentation:
             enlarged twice is learned at half its depth.
         image_width: columns that the whole image is resized to before the crop, e.g. 2048 for
             crops of 768×768 from Cityscapes; None fits the image to the input's `width`.
+        class_crops: share of the crops that are laid over a pixel of a class drawn evenly from
+            those in the frame: rare classes are seen more often, and larger with `scale`.
     """
 
     height: int = 256
@@ -50,6 +52,7 @@ class Augmentation:
     jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     rescale_depth: bool = True
     image_width: int | None = None
+    class_crops: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,9 @@ def prepare(
     zoom = 1.0 if rng is None else float(np.exp(rng.uniform(*np.log(a.scale))))
     fit = (a.image_width or a.width) / sample.image.shape[1]
     image, labels, depth = _resized(sample, fit * zoom)
-    image, labels, depth = _cropped(image, labels, depth, a.height, a.width, rng)
+    image, labels, depth = _padded(image, labels, depth, a.height, a.width)
+    window = _window(labels, a, rng)
+    image, labels, depth = image[window], labels[window], depth[window]
     if rng is not None:
         if a.flip and rng.random() < 0.5:
             image, labels, depth = image[:, ::-1], labels[:, ::-1], depth[:, ::-1]
@@ -122,15 +127,39 @@ def _resized(sample: Sample, factor: float) -> tuple[np.ndarray, np.ndarray, np.
     )
 
 
-def _cropped(image, labels, depth, height, width, rng):
-    """Cut (at random or from the middle) or pad (black, ignored, invalid) to height × width."""
+def _padded(image, labels, depth, height, width):
+    """Pad (black, ignored, invalid) below and to the right to at least height × width."""
     pad = [max(height - image.shape[0], 0), max(width - image.shape[1], 0)]
     if any(pad):
         edges = (0, pad[0], 0, pad[1])
         image = cv2.copyMakeBorder(image, *edges, cv2.BORDER_CONSTANT, value=(0, 0, 0))
         labels = cv2.copyMakeBorder(labels, *edges, cv2.BORDER_CONSTANT, value=IGNORE)
         depth = cv2.copyMakeBorder(depth, *edges, cv2.BORDER_CONSTANT, value=float("nan"))
-    room = (image.shape[0] - height, image.shape[1] - width)
-    top, left = (r // 2 if rng is None else int(rng.integers(r + 1)) for r in room)
-    window = (slice(top, top + height), slice(left, left + width))
-    return image[window], labels[window], depth[window]
+    return image, labels, depth
+
+
+def _window(
+    labels: np.ndarray, a: Augmentation, rng: np.random.Generator | None
+) -> tuple[slice, slice]:
+    """Where the crop lies: in the middle; with a generator anywhere, or over a class."""
+    size, room = (a.height, a.width), (labels.shape[0] - a.height, labels.shape[1] - a.width)
+    if rng is None:
+        corner = [r // 2 for r in room]
+    elif a.class_crops and rng.random() < a.class_crops and np.any(labels != IGNORE):
+        pixel = _pixel_of_a_class(labels, rng)
+        corner = [
+            int(np.clip(p - rng.integers(n), 0, r))
+            for p, n, r in zip(pixel, size, room, strict=True)
+        ]
+    else:
+        corner = [int(rng.integers(r + 1)) for r in room]
+    top, left = corner
+    return slice(top, top + a.height), slice(left, left + a.width)
+
+
+def _pixel_of_a_class(labels: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
+    """Row and column of a random pixel of a class drawn evenly from those that occur."""
+    occurring = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)[:IGNORE])
+    pixels = np.flatnonzero(labels == rng.choice(occurring))
+    row, column = divmod(int(rng.choice(pixels)), labels.shape[1])
+    return row, column

@@ -338,15 +338,16 @@ def test_a_slow_node_answers_the_newest_frame_and_counts_the_rest(domain, models
         rig.wait_for_answers()
         box = rig.received["semantic/image", RELIABLE]
         box.clear()
-        for burst in range(3):
+        sent = 0
+        while len(box) == sent < 300:  # on a busy machine the node may keep up with a burst
             stamps = [rig.send(image_message("mono8", 8, 8, bytes(64))) for _ in range(10)]
-            newest = stamps[-1]
-            rig.ros.wait_until(partial(box.__contains__, newest), f"the newest of burst {burst}")
+            sent += len(stamps)
+            rig.ros.wait_until(partial(box.__contains__, stamps[-1]), f"the newest of {sent}")
         assert list(box) == sorted(box), "never an older frame after a newer one"
-        assert len(box) < 30
+        assert len(box) < sent
         assert process.stop() == 0
     told = counts(process)
-    assert told["dropped"] >= 3
+    assert told["dropped"] >= 1
     assert told["in"] == told["answered"] + told["dropped"] + told["unheard"]
 
 
