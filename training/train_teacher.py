@@ -103,12 +103,14 @@ def train(
     lightning.seed_everything(run.seed, workers=True)
     samples = Cityscapes(data.root, "train", data.max_depth)
     print(f"{len(samples)} training images from {data.root}, depth valid up to {data.max_depth} m")
-    loader = training_loader(samples, data.augmentation, data.batch, run.seed, data.workers)
+    loader = training_loader(
+        samples, data.augmentation, data.batch, run.steps, run.seed, data.workers
+    )
     held_out = Cityscapes(data.root, "val", data.max_depth)
     validation = validation_loader(held_out, data.augmentation, data.batch)
     model = SegDepthFormer(variant)
     model.init_depth(depth_mean, depth_std)
-    member = Member(model, optimisation, beta=beta, max_depth=data.max_depth)
+    member = Member(model, optimisation, beta=beta, max_depth=data.max_depth, seed=run.seed)
     folder = Path("runs") / run.name
     folder.mkdir(parents=True, exist_ok=True)
     config = {"data": asdict(data), "optimisation": asdict(optimisation), "run": asdict(run),

@@ -8,6 +8,7 @@
 import csv
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +44,7 @@ def write_drives(root, write_frame):
             )
 
 
-def train(folder, *arguments, root="data"):
+def train(folder, *arguments, root="data", program=(str(SCRIPT),)):
     options = {
         "data.root": root,
         "data.batch": 2,
@@ -60,7 +61,7 @@ def train(folder, *arguments, root="data"):
         "run.checkpoint_every": 250,
         "run.threads": 1,
     }
-    command = [sys.executable, str(SCRIPT)]
+    command = [sys.executable, *program]
     command += [part for name, value in options.items() for part in (f"--{name}", str(value))]
     return subprocess.run(
         [*command, *arguments],
@@ -163,6 +164,35 @@ def test_the_same_command_with_more_steps_goes_on_and_keeps_the_earlier_metrics(
     assert not torch.equal(before[name], after[name])
     # AdamW moves a weight by about its rate: a run from the start would be elsewhere by 1e-2.
     assert (before[name] - after[name]).abs().max() < 1e-3
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {folder!r})
+import train_teacher
+
+class Killed(train_teacher.Member):
+    def on_train_batch_end(self, *_):
+        if self.global_step == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+train_teacher.Member = Killed
+train_teacher.main()
+"""
+
+
+def test_a_run_killed_in_the_midst_of_an_epoch_ends_as_if_it_never_was(folder, trained):
+    options = ("--run.steps", "7", "--run.checkpoint_every", "3", "--run.validate_every", "3")
+    assert train(folder, *options, "--run.name", "whole").returncode == 0
+    code = KILLED.format(folder=str(SCRIPT.parent))
+    killed = train(folder, *options, "--run.name", "killed", program=("-c", code))
+    assert killed.returncode == -signal.SIGKILL
+    assert read_checkpoint(folder / "runs/killed/last.ckpt")["global_step"] == 3  # of 2 an epoch
+    assert train(folder, *options, "--run.name", "killed").returncode == 0
+    whole, resumed = (folder / "runs" / name for name in ("whole", "killed"))
+    for name in ("last.safetensors", "best.safetensors"):
+        assert_same_weights(weights(whole / name), weights(resumed / name))
+    assert rows(whole / "metrics.csv")[-1] == rows(resumed / "metrics.csv")[-1]
 
 
 def test_missing_data_ends_with_one_clear_message_and_leaves_nothing(tmp_path):

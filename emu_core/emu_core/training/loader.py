@@ -17,22 +17,59 @@ Batch = dict[str, Tensor]
 invalid; depth_factor float32 (N,) that turns canonical metres into metres."""
 
 
-class EpochSampler(Sampler):
-    """Yields (epoch, index) in an order drawn from (seed, epoch)."""
+class StepBatches(Sampler):
+    """The batches of a whole training, one for each step from `start` on.
 
-    def __init__(self, length: int, seed: int):
-        self.length, self.seed, self.epoch = length, seed, 0
+    Each is a list of (epoch, index). The order of an epoch is drawn from (seed, epoch), its last,
+    smaller batch is dropped. Of a batch every process of a distributed training takes its share.
 
-    def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this before each epoch."""
-        self.epoch = epoch
+    Args:
+        length: samples in an epoch.
+        batch: samples of a step, of all processes together.
+        steps: of the training.
+        seed: of the order.
+    """
+
+    def __init__(self, length: int, batch: int, steps: int, seed: int):
+        self.length, self.batch, self.steps, self.seed, self.start = length, batch, steps, seed, 0
 
     def __len__(self) -> int:
-        return self.length
+        return self.steps
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
-        return iter([(self.epoch, int(index)) for index in order])
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        rank, processes = _process()
+        per_epoch = self.length // self.batch
+        order, drawn = np.empty(0, np.int64), -1
+        for step in range(self.start, self.steps):
+            epoch, place = divmod(step, per_epoch)
+            if epoch != drawn:
+                order = np.random.default_rng([self.seed, epoch]).permutation(self.length)
+                drawn = epoch
+            batch = order[place * self.batch : (place + 1) * self.batch]
+            yield [(epoch, int(index)) for index in batch[rank::processes]]
+
+
+class TrainingLoader(DataLoader):
+    """Batches of a whole training as one long epoch, that goes on where a checkpoint stopped.
+
+    Lightning keeps `state_dict()` in its checkpoints.
+    """
+
+    batch_sampler: StepBatches
+
+    def __iter__(self) -> Iterator[Batch]:
+        self._taken = self.batch_sampler.start
+        for batch in super().__iter__():
+            self._taken += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """How many batches were taken."""
+        return {"taken": self._taken}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Begin behind the batches that were taken; call it before iterating."""
+        self.batch_sampler.start = state["taken"]
 
 
 class TrainingSet(Dataset):
@@ -77,12 +114,19 @@ def as_tensors(
 
 
 def training_loader(
-    samples: Samples, augmentation: Augmentation, batch: int, seed: int, workers: int
-) -> DataLoader:
-    """Shuffled, augmented batches; the last, smaller one is dropped.
+def training_loader(
+    samples: Samples,
+    augmentation: Augmentation,
+    batch: int,
+    steps: int,
+    seed: int,
+    workers: int = 0,
+) -> TrainingLoader:
+    """Shuffled, augmented batches, one for each step; the same whatever the workers.
 
     Args:
-        batch: samples in each.
+        batch: samples in each, of all processes of a distributed training together.
+        steps: how many batches.
         seed: of order and augmentation.
         workers: processes that load samples; 0 loads in this one.
 
@@ -91,13 +135,10 @@ def training_loader(
     """
     if len(samples) < batch:
         raise DataError(f"{len(samples)} training images are too few for a batch of {batch}.")
-    return DataLoader(
+    return TrainingLoader(
         TrainingSet(samples, augmentation, seed),
-        batch_size=batch,
-        sampler=EpochSampler(len(samples), seed),
+        batch_sampler=StepBatches(len(samples), batch, steps, seed),
         num_workers=workers,
-        drop_last=True,
-        persistent_workers=False,
         multiprocessing_context="fork" if workers else None,
     )
 
@@ -105,3 +146,10 @@ def training_loader(
 def validation_loader(samples: Samples, augmentation: Augmentation, batch: int) -> DataLoader:
     """Every sample once, in order."""
     return DataLoader(ValidationSet(samples, augmentation), batch_size=batch)
+
+
+def _process() -> tuple[int, int]:
+    """Rank of this process, and how many train together."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -48,6 +49,8 @@ class Member(lightning.LightningModule):
         depth_weight: w1 in L = L_CE + w1·L_GNLL.
         beta: β of β-NLL; 0 is the plain Gaussian NLL.
         max_depth: range of validation's depth scores, metres.
+        seed: of dropout and stochastic depth, drawn anew for each step: so a resumed run draws
+            what a run that was never killed would have drawn.
     """
 
     def __init__(
@@ -57,11 +60,18 @@ class Member(lightning.LightningModule):
         depth_weight: float = 1.0,
         beta: float = 0.0,
         max_depth: float = 80.0,
+        seed: int = 0,
     ):
         super().__init__()
         self.model, self.optimisation = model, optimisation
         self.depth_weight, self.beta, self.max_depth = depth_weight, beta, max_depth
+        self.seed = seed
         self.save_hyperparameters({"optimisation": asdict(optimisation), "beta": beta})
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed the step."""
+        words = np.random.SeedSequence([self.seed, self.global_step, self.global_rank])
+        torch.manual_seed(int(words.generate_state(1, np.uint64)[0]))
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """L = L_CE + w1·L_GNLL on one batch."""
