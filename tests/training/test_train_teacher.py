@@ -98,7 +98,7 @@ def trained(folder, write_frame):
         done = train(folder)
         assert done.returncode == 0, done.stderr
         assert "5 training images from data" in done.stdout
-    return folder / "runs" / "tiny"
+    return folder / "runs" / "tiny" / "member-0"
 
 
 def rows(path):
@@ -170,13 +170,14 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, {folder!r})
 import train_teacher
+from emu_core.training import teacher
 
-class Killed(train_teacher.Member):
+class Killed(teacher.Member):
     def on_train_batch_end(self, *_):
         if self.global_step == 5:
             os.kill(os.getpid(), signal.SIGKILL)
 
-train_teacher.Member = Killed
+teacher.Member = Killed
 train_teacher.main()
 """
 
@@ -187,9 +188,11 @@ def test_a_run_killed_in_the_midst_of_an_epoch_ends_as_if_it_never_was(folder, t
     code = KILLED.format(folder=str(SCRIPT.parent))
     killed = train(folder, *options, "--run.name", "killed", program=("-c", code))
     assert killed.returncode == -signal.SIGKILL
-    assert read_checkpoint(folder / "runs/killed/last.ckpt")["global_step"] == 3  # of 2 an epoch
+    assert (
+        read_checkpoint(folder / "runs/killed/member-0/last.ckpt")["global_step"] == 3
+    )  # of 2 an epoch
     assert train(folder, *options, "--run.name", "killed").returncode == 0
-    whole, resumed = (folder / "runs" / name for name in ("whole", "killed"))
+    whole, resumed = (folder / "runs" / name / "member-0" for name in ("whole", "killed"))
     for name in ("last.safetensors", "best.safetensors"):
         assert_same_weights(weights(whole / name), weights(resumed / name))
     assert rows(whole / "metrics.csv")[-1] == rows(resumed / "metrics.csv")[-1]

@@ -14,7 +14,8 @@ from emu_core.data.sample import DataError, Sample, Samples
 
 Batch = dict[str, Tensor]
 """image uint8 (N,3,H,W); labels uint8 (N,H,W); depth float32 (N,1,H,W) canonical metres, NaN where
-invalid; depth_factor float32 (N,) that turns canonical metres into metres."""
+invalid; depth_factor float32 (N,) that turns canonical metres into metres; labelled bool (N,),
+whether there is ground truth; key int64 (N,2), the variant and the index, in training alone."""
 
 
 class StepBatches(Sampler):
@@ -73,18 +74,31 @@ class TrainingLoader(DataLoader):
 
 
 class TrainingSet(Dataset):
-    """Samples as network inputs; random augmentation depends on (seed, epoch, index) alone."""
+    """Samples as network inputs; random augmentation depends on (seed, variant, index) alone.
 
-    def __init__(self, samples: Samples, augmentation: Augmentation, seed: int):
+    Args:
+        samples: what to load.
+        augmentation: size and strengths.
+        seed: of the augmentation.
+        variants: how many augmentations of a sample there are; epochs take them in turn. None:
+            a new one in every epoch.
+    """
+
+    def __init__(
+        self, samples: Samples, augmentation: Augmentation, seed: int, variants: int | None = None
+    ):
         self.samples, self.augmentation, self.seed = samples, augmentation, seed
+        self.variants = variants
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         epoch, index = key
-        rng = np.random.default_rng([self.seed, epoch, index])
-        return as_tensors(self.samples[index], self.augmentation, rng)
+        variant = epoch % self.variants if self.variants else epoch
+        rng = np.random.default_rng([self.seed, variant, index])
+        batch = as_tensors(self.samples[index], self.augmentation, rng)
+        return {**batch, "key": torch.tensor([variant, index])}
 
 
 class ValidationSet(Dataset):
@@ -110,10 +124,10 @@ def as_tensors(
         "labels": torch.from_numpy(ready.labels),
         "depth": torch.from_numpy(ready.depth)[None],
         "depth_factor": torch.tensor(ready.depth_factor, dtype=torch.float32),
+        "labelled": torch.tensor(sample.labelled),
     }
 
 
-def training_loader(
 def training_loader(
     samples: Samples,
     augmentation: Augmentation,
@@ -121,6 +135,7 @@ def training_loader(
     steps: int,
     seed: int,
     workers: int = 0,
+    variants: int | None = None,
 ) -> TrainingLoader:
     """Shuffled, augmented batches, one for each step; the same whatever the workers.
 
@@ -129,6 +144,7 @@ def training_loader(
         steps: how many batches.
         seed: of order and augmentation.
         workers: processes that load samples; 0 loads in this one.
+        variants: see `TrainingSet`.
 
     Raises:
         DataError: there are too few samples for one batch.
@@ -136,7 +152,7 @@ def training_loader(
     if len(samples) < batch:
         raise DataError(f"{len(samples)} training images are too few for a batch of {batch}.")
     return TrainingLoader(
-        TrainingSet(samples, augmentation, seed),
+        TrainingSet(samples, augmentation, seed, variants),
         batch_sampler=StepBatches(len(samples), batch, steps, seed),
         num_workers=workers,
         multiprocessing_context="fork" if workers else None,
