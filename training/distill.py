@@ -31,6 +31,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from rich.progress import track
 
 from emu_core.data.sample import DataError
+from emu_core.drives.splits import load_splits
 from emu_core.ensembles import Method, SingleNetwork, load_method, move_to
 from emu_core.export import export
 from emu_core.networks import SegDepthFormer, load_model, load_sub_ensemble
@@ -72,12 +73,12 @@ def distill(
         run: length, seed, precision, output of the student, and of the teacher but for its seed.
         control: also train the student's twin without a teacher: on the same inputs (but none
             without ground truth), from the same start, for as many steps.
-        render: list of drives that is rendered into data.root if that is missing; null for none.
+        render: list of drives that are rendered into data.root as far as they are missing: a
+            file, or its name beside the other configurations; null for none.
     """
     folder = Path("runs") / run.name
-    if render is not None and not data.root.exists():
-        with stage("Rendering drives"):
-            render_drives(render, data.root)
+    if render is not None:
+        render_drives(render, data.root)
     data.open_training(), data.open_test()  # what is missing is missed before hours of training
     write_config(folder, {
         "data": asdict(data), "architecture": asdict(architecture), "teacher": asdict(teacher),
@@ -114,18 +115,23 @@ def distill(
 
 
 def render_drives(drives: Path, root: Path) -> None:
-    """Render a list of drives, by its path or its name beside the other configurations.
+    """Render a list of drives, unless all frames are there.
 
     Raises:
-        DataError: rendering is not possible here; the command has said why.
+        DataError: rendering is not possible here; its own command has said why.
     """
     path = drives if drives.is_file() else HERE / "configs" / drives
+    frames = sum(drive.count for split in load_splits(path).values() for drive in split)
+    if len(list(root.glob("camera/*/*/*.json"))) >= frames:
+        return
     command = [HERE / "render_drives.py", "--config", path, "--output", root]
-    if subprocess.run([sys.executable, *map(str, command)], check=False).returncode:
+    with stage(f"Rendering {frames} frames into {root}"):
+        done = subprocess.run([sys.executable, *map(str, command)], check=False)
+    if done.returncode:
         again = " ".join(["python", *map(str, command)])
         raise DataError(
-            f"There are no drives in {root}, and they could not be rendered here. Where "
-            f"rendering works, this makes them: {again}. Then copy {root} here."
+            f"{root} lacks drives, and they could not be rendered here. Where rendering works, "
+            f"this makes them: {again}. Then copy {root} here."
         )
 
 

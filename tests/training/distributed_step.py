@@ -1,7 +1,8 @@
 """One step on several CPU processes: `python distributed_step.py FOLDER PROCESSES`.
 
-Lightning starts the others. Leaves each learner's gradients in FOLDER/NAME.pt. `test_distributed`
-calls it, and does the same step in one process.
+Lightning starts the others. Leaves each learner's gradients in FOLDER/NAME.pt, and in
+FOLDER/RANK.txt what each process said when one of them met a loss that was no number.
+`test_distributed` calls it, and does the same steps in one process.
 """
 
 import sys
@@ -70,14 +71,23 @@ class WatchedMember(Watched, Member):
     pass
 
 
+class HalfSpoiled(Member):
+    """One process of two meets a loss that is no number."""
+
+    def terms(self, raw, batch, reduce_count):
+        terms = super().terms(raw, batch, reduce_count)
+        return {**terms, "ce": terms["ce"] * (torch.nan if self.global_rank else 1)}
+
+
 class WatchedStudent(Watched, Student):
     pass
 
 
 def learner(name):
     common = {"optimisation": Optimisation(), "num_classes": 19, "max_depth": 80.0}
-    if name == "member":
-        return WatchedMember(network(0), loss=MemberLoss(), **common)
+    if name != "student":
+        kind = WatchedMember if name == "member" else HalfSpoiled
+        return kind(network(0), loss=MemberLoss(), **common)
     loss = StudentLoss(mean_weight=0.5, kl_pixels="labelled")
     return WatchedStudent(
         network(0), SingleNetwork(network(1)), loss=loss, sky=CITYSCAPES.sky, **common
@@ -104,3 +114,7 @@ if __name__ == "__main__":
     for name in LEARNERS:
         found = gradients(name, folder, processes, samples())
         rank_zero_only(torch.save)(found, folder / f"{name}.pt")
+    try:
+        gradients("spoiled", folder, processes, samples())
+    except FloatingPointError as error:
+        (folder / f"{rank_zero_only.rank}.txt").write_text(str(error))

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -136,14 +137,11 @@ def test_without_a_configuration_it_takes_the_tiny_one(script, monkeypatch):
 def test_drives_that_are_missing_are_rendered_by_the_command_that_renders(
     script, tmp_path, monkeypatch
 ):
-    commands = []
-
-    class Done:
-        returncode = 0
+    commands, status = [], 0
 
     def run(command, check):
         commands.append(command)
-        return Done
+        return SimpleNamespace(returncode=status)
 
     monkeypatch.setattr(script.subprocess, "run", run)
     script.render_drives(Path("drives_tiny.yaml"), tmp_path)
@@ -151,6 +149,17 @@ def test_drives_that_are_missing_are_rendered_by_the_command_that_renders(
     config = str(folder / "configs" / "drives_tiny.yaml")
     expected = ["--config", config, "--output", str(tmp_path)]
     assert commands == [[sys.executable, str(folder / "render_drives.py"), *expected]]
-    Done.returncode = 1
-    with pytest.raises(DataError, match=r"no drives in .* could not be rendered here.*Then copy"):
+    status = 1
+    with pytest.raises(DataError, match=r"lacks drives, .* could not be rendered.*Then copy"):
         script.render_drives(Path("drives_tiny.yaml"), tmp_path)
+
+    drives = tmp_path / "two.yaml"
+    drives.write_text(
+        "{width: 64, height: 32, splits: {train: {seeds: [1, 2], frames: 1, interval: 1}}}"
+    )
+    for name in ("train1_000000_000000", "train2_000000_000000"):
+        path = tmp_path / "camera" / "train" / name[:6] / f"{name}_camera.json"
+        path.parent.mkdir(parents=True)
+        path.touch()
+    script.render_drives(drives, tmp_path)  # all there: a machine that cannot render will do
+    assert len(commands) == 2

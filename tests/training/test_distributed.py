@@ -11,12 +11,15 @@ import torch
 
 PROGRAM = Path(__file__).parent / "distributed_step.py"
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*LeafSpec"),
+    pytest.mark.filterwarnings("ignore:.*directory .* exists and is not empty"),
+]
 
 
 @pytest.fixture(scope="module")
-def of_two_processes(tmp_path_factory):
-    """Gradients by learner, of one step on two CPU processes that Lightning starts."""
+def two_processes(tmp_path_factory):
+    """The folder that two CPU processes have left, the second of which Lightning started."""
     folder = tmp_path_factory.mktemp("two")
     command = [sys.executable, str(PROGRAM), str(folder), "2"]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo"}
@@ -25,7 +28,7 @@ def of_two_processes(tmp_path_factory):
     )
     assert done.returncode == 0, done.stderr
     assert "All distributed processes registered. Starting with 2 processes" in done.stderr
-    return {name: torch.load(folder / f"{name}.pt") for name in distributed_step.LEARNERS}
+    return folder
 
 
 def flat(gradients):
@@ -38,14 +41,15 @@ def error(gradients, reference):
 
 @pytest.mark.parametrize("name", distributed_step.LEARNERS)
 def test_gradients_are_those_of_one_process_with_the_joint_batch(
-    name, of_two_processes, tmp_path, monkeypatch
+    name, two_processes, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     frames = distributed_step.samples()
     joint = distributed_step.gradients(name, tmp_path / "joint", 1, frames)
-    assert error(of_two_processes[name], joint) < 1e-4
+    shared = torch.load(two_processes / f"{name}.pt")
+    assert error(shared, joint) < 1e-4
     for parameter, gradient in joint.items():
-        close = (of_two_processes[name][parameter] - gradient).norm() <= 1e-3 * gradient.norm()
+        close = (shared[parameter] - gradient).norm() <= 1e-3 * gradient.norm()
         assert close or gradient.norm() < 1e-4, parameter
 
     # Each process by its own counts, as losses that average over their pixels would do it:
@@ -61,3 +65,10 @@ def test_gradients_are_those_of_one_process_with_the_joint_batch(
     ]
     mean = {key: (shares[0][key] + shares[1][key]) / 2 for key in joint}
     assert error(mean, joint) > 0.1
+
+
+def test_processes_stop_together_when_one_diverges(two_processes):
+    first, second = ((two_processes / f"{rank}.txt").read_text() for rank in (0, 1))
+    assert first.startswith("The loss of another process became no finite number at step 0 (ce ")
+    assert second.startswith("The loss became nan at step 0 (ce nan, depth ")
+    assert not (two_processes / "spoiled" / "last.ckpt").exists()

@@ -86,8 +86,9 @@ class Learner(lightning.LightningModule):
         terms = self.terms(raw, batch, reduce_count)
         loss = total(terms)
         if not self._finite_everywhere(loss):
+            whose = "loss" if not torch.isfinite(loss) else "loss of another process"
             each = ", ".join(f"{name} {term.item():.4g}" for name, term in terms.items())
-            raise self._diverged(f"The loss became {loss.item()}", each)
+            raise self._diverged(f"The {whose} became {_name(loss)}", each)
         if self.shares_every and self.global_step % self.shares_every == 0:
             shares = gradient_shares(terms, raw)
             for logger in self.loggers:  # at once: `log_dict` waits for the logging interval
@@ -110,7 +111,7 @@ class Learner(lightning.LightningModule):
         # In half precision the scaler skips such a step, and scales the next loss by less.
         scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
         if not scaled and not torch.isfinite(norm):
-            raise self._diverged(f"The gradient's norm became {norm.item()}", "the loss is finite")
+            raise self._diverged(f"The gradient's norm became {_name(norm)}", "the loss is finite")
         self.log("gradient_norm", norm)
 
     def _finite_everywhere(self, loss: Tensor) -> bool:
@@ -216,6 +217,10 @@ def parameter_groups(model: nn.Module, o: Optimisation) -> list[dict]:
             key = ("decoder" in name.split(".")[0], parameter.ndim > 1)
             groups[key]["params"].append(parameter)
     return [group for group in groups.values() if group["params"]]
+
+
+def _name(value: Tensor) -> str:
+    return "no finite number" if torch.isfinite(value) else str(value.item())
 
 
 def _each(update: Callable[..., None], maps: tuple[Tensor, ...]) -> None:
