@@ -374,9 +374,28 @@ def test_a_damaged_file_met_by_a_loading_process_ends_with_its_message_alone(scr
     assert capsys.readouterr().err == "train_teacher: x.png is damaged.\n"
 
 
-def test_an_interrupted_command_says_that_it_goes_on(capsys):
-    def interrupt():
-        raise KeyboardInterrupt
+class Interrupted(teacher.Member):
+    def on_train_batch_start(self, *arguments):
+        super().on_train_batch_start(*arguments)
+        if self.global_step == 1:
+            raise KeyboardInterrupt
 
-    assert run_command("train_teacher", interrupt) == 130
-    assert "interrupted; the same command goes on" in capsys.readouterr().err
+
+def test_an_interrupted_command_says_that_it_goes_on(trained, train, folder, monkeypatch, capsys):
+    monkeypatch.setattr(teacher, "Member", Interrupted)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        assert train("--run.name", "interrupted") == 130
+    finally:
+        signal.signal(signal.SIGINT, handler)  # Lightning has switched it off
+    error = capsys.readouterr().err
+    assert "train_teacher: interrupted; the same command goes on from there." in error
+    assert not (folder / "runs" / "interrupted" / "member-0" / "last.safetensors").exists()
+
+
+def test_an_exit_that_is_no_interruption_stays_one():
+    def leave():
+        raise SystemExit(2)
+
+    with pytest.raises(SystemExit):
+        run_command("train_teacher", leave)

@@ -63,7 +63,10 @@ def run_command(name: str, call: Callable[[], object]) -> int:
         message = str(error).rpartition("DataError: ")[2].strip()
         print(f"{name}: {message}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as error:
+        # Lightning exits when it is interrupted.
+        if not any(isinstance(e, KeyboardInterrupt) for e in (error, error.__context__)):
+            raise
         print(f"{name}: interrupted; the same command goes on from there.", file=sys.stderr)
         return 130
     return 0

@@ -130,13 +130,13 @@ def fit(
         print_once(f"{last} has {done} of {run.steps} steps")
         if done >= run.steps:  # Lightning would leave the weights that are not averaged
             learner.load_state_dict(checkpoint["state_dict"])
-            write_weights(learner, run, folder)
+            write_weights(learner, folder, {"steps": done, "seed": run.seed})
             return folder / WEIGHTS
         keep_metrics(folder, done)
         del checkpoint
     trainer = _trainer(learner, run, folder, held_out.classes, data.batch)
     trainer.fit(learner, loader, validation, ckpt_path=last if done else None)
-    write_weights(learner, run, folder)
+    write_weights(learner, folder, {"steps": trainer.global_step, "seed": run.seed})
     trainer.strategy.barrier("weights")  # the other processes go on to read them
     return folder / WEIGHTS
 
@@ -173,9 +173,8 @@ def _trainer(
 
 
 @rank_zero_only
-def write_weights(learner: Learner, run: Run, folder: Path) -> None:
+def write_weights(learner: Learner, folder: Path, about: dict[str, Any]) -> None:
     """Write last.safetensors and best.safetensors; the last stay in the learner."""
-    about = {"steps": run.steps, "seed": run.seed}
     if (folder / "best.ckpt").is_file():
         last = {name: value.clone() for name, value in learner.state_dict().items()}
         learner.load_state_dict(read_checkpoint(folder / "best.ckpt")["state_dict"])
