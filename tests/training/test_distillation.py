@@ -221,6 +221,12 @@ def test_a_teacher_has_its_own_seed_steps_and_backbone(data, fitted, tmp_path):
     assert not torch.equal(first[name], second[name])
 
 
+def test_members_do_not_start_from_what_their_student_starts_from(data, fitted, tmp_path):
+    student = Architecture(init=tmp_path / "runs/teacher/member-0/last.safetensors")
+    obtain_teacher(Teacher(members=1), data, student, Optimisation(), RUN, tmp_path)
+    assert fitted[0][3]["architecture"]["init"] is None
+
+
 def test_a_teacher_of_other_metres_is_refused(data, tmp_path):
     folder = tmp_path / "member-0"
     folder.mkdir()

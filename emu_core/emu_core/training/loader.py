@@ -67,7 +67,7 @@ class TrainingLoader(DataLoader):
     batch_sampler: StepBatches
     _taken = 0
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         self._taken = self.batch_sampler.start
         for batch in super().__iter__():
             self._taken += 1

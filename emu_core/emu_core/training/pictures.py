@@ -72,8 +72,8 @@ def to_perception(prediction: Prediction, factor: float, classes: ClassTable) ->
         labels = first[0].argmax(0).numpy().astype(np.uint8)
         uncertainty = normalized_entropy(first)[0, 0].numpy()
     if prediction.depth_mean is not None and prediction.depth_variance is not None:
-        depth = prediction.depth_mean[0, 0].float().cpu().numpy() * factor
-        std = prediction.depth_variance[0, 0].float().sqrt().cpu().numpy() * factor
+        depth = (prediction.depth_mean[0, 0].float() * factor).cpu().numpy()
+        std = (prediction.depth_variance[0, 0].float().sqrt() * factor).cpu().numpy()
         mark = np.where(depth > 0, np.float32(0), np.float32(np.nan))
         if classes.sky is not None:
             mark[labels == classes.sky] = np.inf

@@ -47,7 +47,7 @@ class Teacher:
         loss: of the teacher's networks.
         steps: of each of them; null: as many as the student's.
         seed: of the first one.
-        architecture: of the teacher's networks; null: the student's.
+        architecture: of the teacher's networks; null: the student's, without its init.
     """
 
     folder: Path | None = None
@@ -89,7 +89,7 @@ def obtain_teacher(
         kind, paths = find_teacher(teacher.folder)
         return kind, paths[: teacher.members]
     own = replace(run, seed=teacher.seed, steps=teacher.steps or run.steps)
-    network = teacher.architecture or architecture
+    network = teacher.architecture or replace(architecture, init=None)
     arguments = (data, network, teacher.loss, optimisation, own, teacher.members, folder)
     if teacher.method == "sub_ensemble":
         return "dse", [train_sub_ensemble(*arguments)]

@@ -69,8 +69,9 @@ class TeacherCache:
         if missing:
             fresh = teacher(images[missing])
             for place, n in enumerate(missing):
-                kept[n] = _shrunk(fresh, place) | {_OWNER: owners[n]}
-                _write(files[n], kept[n])
+                maps = _shrunk(fresh, place) | {_OWNER: owners[n]}
+                _write(files[n], maps)
+                kept[n] = maps
         height, width = images.shape[-2:]
         return _enlarged([maps for maps in kept if maps], (height, width), images.device)
 
