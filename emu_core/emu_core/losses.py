@@ -1,7 +1,7 @@
 """The terms of the losses (paper.md §2); each in float32, whatever the autocast.
 
 Every term looks at valid pixels only and is zero, with zero gradient, where there are none.
-`distillation` adds them up to the member's and the student's loss.
+`objectives` adds them up to the member's and the student's loss.
 
 Masked means do not average over processes that see unequal numbers of valid pixels. Hence every
 term takes `reduce_count`, which maps this process's count to the one that its sum is divided by:

@@ -19,7 +19,8 @@ class Sample:
     """One frame as arrays.
 
     image uint8 (H,W,3) RGB; labels uint8 (H,W) train ids, 255 ignored; depth float32 (H,W) metres
-    along z, NaN where there is no valid ground truth; focal (fx, fy) in pixels of this image.
+    along z, NaN where there is no valid ground truth; focal (fx, fy) in pixels of this image;
+    labelled: whether there is ground truth at all.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Sample:
     labels: np.ndarray
     depth: np.ndarray
     focal: tuple[float, float]
+    labelled: bool = True
 
 
 class Samples(Protocol):
@@ -57,6 +59,5 @@ def unlabelled(name: str, image: np.ndarray, focal: tuple[float, float]) -> Samp
         focal: (fx, fy) in pixels of the image.
     """
     shape = image.shape[:2]
-    return Sample(
-        name, image, np.full(shape, IGNORE, np.uint8), np.full(shape, np.nan, np.float32), focal
-    )
+    labels, depth = np.full(shape, IGNORE, np.uint8), np.full(shape, np.nan, np.float32)
+    return Sample(name, image, labels, depth, focal, labelled=False)

@@ -1,0 +1,229 @@
+"""What training a member and training a student have in common: optimiser, seeds, validation."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from emu_core.losses import ReduceCount, identity, mean_over_ranks
+from emu_core.metrics import PerceptionMetrics
+from emu_core.networks.models import Network, RawOutputs, normalize
+from emu_core.objectives import Terms, gradient_shares, total
+from emu_core.prediction import Prediction, to_prediction
+from emu_core.training.loader import Batch
+from emu_core.uncertainty import normalized_entropy
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """AdamW with a polynomial schedule (paper.md §6).
+
+    Args:
+        learning_rate: of the encoder; 6e-5 from ImageNet weights, 5e-4…1e-3 from scratch.
+        decoder_factor: the decoders' rate over the encoder's; 10 in the papers, 1 from scratch.
+        weight_decay: not applied to norms and biases.
+        warmup: steps of linear warm-up.
+        power: of the polynomial decay.
+        clip: gradient norm limit, 0 for none.
+    """
+
+    learning_rate: float = 6e-5
+    decoder_factor: float = 10.0
+    weight_decay: float = 0.01
+    warmup: int = 500
+    power: float = 0.9
+    clip: float = 1.0
+
+
+class Learner(lightning.LightningModule):
+    """Trains one network; subclasses say with what loss.
+
+    Args:
+        model: SegFormer, DepthFormer or SegDepthFormer.
+        optimisation: optimiser and schedule.
+        num_classes: C of the data set.
+        max_depth: range of validation's depth scores, metres.
+        seed: of dropout and stochastic depth, drawn anew for each step: so a resumed run draws
+            what a run that was never killed would have drawn.
+        shares_every: steps between two looks at which term of the loss pulls how much (0: never).
+    """
+
+    def __init__(
+        self,
+        model: Network,
+        optimisation: Optimisation,
+        num_classes: int,
+        max_depth: float,
+        seed: int = 0,
+        shares_every: int = 0,
+    ):
+        super().__init__()
+        self.model, self.optimisation = model, optimisation
+        self.num_classes, self.max_depth = num_classes, max_depth
+        self.seed, self.shares_every = seed, shares_every
+        self.save_hyperparameters({"optimisation": asdict(optimisation)})
+
+    @abstractmethod
+    def terms(self, raw: RawOutputs, batch: Batch, reduce_count: ReduceCount) -> Terms:
+        """The weighted terms of the loss, from the network's raw outputs on a batch."""
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed the step."""
+        words = np.random.SeedSequence([self.seed, self.global_step, self.global_rank])
+        torch.manual_seed(int(words.generate_state(1, np.uint64)[0]))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of one batch."""
+        raw = self.model(normalize(batch["image"]))
+        reduce_count = mean_over_ranks if self.trainer.world_size > 1 else identity
+        terms = self.terms(raw, batch, reduce_count)
+        loss = total(terms)
+        if not self._finite_everywhere(loss):
+            whose = "loss" if not torch.isfinite(loss) else "loss of another process"
+            each = ", ".join(f"{name} {term.item():.4g}" for name, term in terms.items())
+            raise self._diverged(f"The {whose} became {_name(loss)}", each)
+        if self.shares_every and self.global_step % self.shares_every == 0:
+            shares = gradient_shares(terms, raw)
+            for logger in self.loggers:  # at once: `log_dict` waits for the logging interval
+                logger.log_metrics(
+                    {f"share_{name.replace('/', '_')}": share for name, share in shares.items()},
+                    step=self.global_step,
+                )
+        self.log_dict({"loss": loss, **terms}, prog_bar=True)
+        return loss
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Limit the gradient's norm, and stop before one that is not finite spoils the weights."""
+        limit = self.optimisation.clip or float("inf")
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        # In half precision the scaler skips such a step, and scales the next loss by less.
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        if not scaled and not torch.isfinite(norm):
+            raise self._diverged(f"The gradient's norm became {_name(norm)}", "the loss is finite")
+        self.log("gradient_norm", norm)
+
+    def _finite_everywhere(self, loss: Tensor) -> bool:
+        """Whether the loss is finite in all processes: they stop together or not at all."""
+        broken = (~torch.isfinite(loss.detach())).float()
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(broken)
+        return not bool(broken)
+
+    def _diverged(self, what: str, details: str) -> FloatingPointError:
+        return FloatingPointError(
+            f"{what} at step {self.global_step} ({details}). The last checkpoint is still good: "
+            "lower the learning rate, then resume from it."
+        )
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting."""
+        self._metrics = PerceptionMetrics(self.num_classes, self.max_depth)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Prediction]:
+        """Score one batch in metres at the network's size."""
+        raw = self.model(normalize(batch["image"]))
+        height, width = batch["image"].shape[-2:]
+        prediction = to_prediction(raw, (height, width))
+        update_metrics(self._metrics, prediction, batch)
+        return {"prediction": prediction}
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores of the tasks that the network has."""
+        scores = {
+            name: float(value)
+            for name, value in self._metrics.compute().items()
+            if (name.startswith("depth_") and self.model.depth_decoder is not None)
+            or (not name.startswith("depth_") and self.model.segmentation_decoder is not None)
+        }
+        self.log_dict({f"val_{name}": value for name, value in scores.items()}, prog_bar=False)
+        if not self.trainer.sanity_checking:
+            self.print("validation:", ", ".join(f"{k} {v:.4f}" for k, v in scores.items()))
+
+    def configure_optimizers(self):
+        """AdamW: no decay on norms and biases, the decoders faster than the encoder."""
+        o = self.optimisation
+        optimizer = torch.optim.AdamW(parameter_groups(self.model, o), lr=o.learning_rate)
+        steps = int(self.trainer.estimated_stepping_batches)
+
+        def factor(step: int) -> float:
+            warm = min(1.0, (step + 1) / max(o.warmup, 1))
+            return warm * max(1 - step / steps, 0.0) ** o.power
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+    def on_train_start(self) -> None:
+        """Take rates and decay from the configuration: a checkpoint restores those it had."""
+        (optimizer,), (config,) = self.trainer.optimizers, self.trainer.lr_scheduler_configs
+        schedule = config.scheduler
+        assert isinstance(schedule, torch.optim.lr_scheduler.LambdaLR)
+        wanted = parameter_groups(self.model, self.optimisation)
+        schedule.base_lrs = [group["lr"] for group in wanted]
+        for group, own, factor in zip(
+            optimizer.param_groups, wanted, schedule.lr_lambdas, strict=True
+        ):
+            group["initial_lr"], group["weight_decay"] = own["lr"], own["weight_decay"]
+            group["lr"] = own["lr"] * factor(schedule.last_epoch)
+
+
+def monitored(model: Network) -> tuple[str, str]:
+    """The validation score that chooses the best weights, and whether it is best at max or min."""
+    if model.segmentation_decoder is None:
+        return "val_depth_rmse_m", "min"
+    return "val_miou", "max"
+
+
+def update_metrics(metrics: PerceptionMetrics, prediction: Prediction, batch: Batch) -> None:
+    """Add a batch to the metrics, in metres, as a robot would receive it."""
+    if prediction.probabilities is not None:
+        seg = (prediction.probabilities.argmax(1).to(torch.uint8),
+               normalized_entropy(prediction.probabilities), batch["labels"])  # fmt: skip
+        _each(metrics.update_labels, seg)
+    if prediction.depth_mean is not None and prediction.depth_variance is not None:
+        factor = batch["depth_factor"].view(-1, 1, 1, 1)
+        depth = (prediction.depth_mean * factor, prediction.depth_variance.sqrt() * factor,
+                 batch["depth"] * factor)  # fmt: skip
+        _each(metrics.update_depth, depth)
+
+
+def parameter_groups(model: nn.Module, o: Optimisation) -> list[dict]:
+    """Parameters with their learning rate and weight decay; norms and biases do not decay.
+
+    Frozen parameters are left out.
+    """
+    groups: dict[tuple[bool, bool], dict[str, Any]] = {
+        (decoder, decay): {
+            "params": [],
+            "lr": o.learning_rate * (o.decoder_factor if decoder else 1.0),
+            "weight_decay": o.weight_decay if decay else 0.0,
+        }
+        for decoder in (False, True)
+        for decay in (False, True)
+    }
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            key = ("decoder" in name.split(".")[0], parameter.ndim > 1)
+            groups[key]["params"].append(parameter)
+    return [group for group in groups.values() if group["params"]]
+
+
+def _name(value: Tensor) -> str:
+    return "no finite number" if torch.isfinite(value) else str(value.item())
+
+
+def _each(update: Callable[..., None], maps: tuple[Tensor, ...]) -> None:
+    """Call `update` with each frame's arrays (H, W)."""
+    for frame in zip(*(m.squeeze(1).cpu().numpy() for m in maps), strict=True):
+        update(*frame)
