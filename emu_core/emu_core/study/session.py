@@ -1,0 +1,145 @@
+"""A session of a study: say what it will take, do it, write down what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from emu_core.data.choice import open_dataset
+from emu_core.evaluation.comparison import describe, time_missing
+from emu_core.evaluation.store import read_json, write_json
+from emu_core.evaluation.tables import csv_lines
+from emu_core.study.claims import compare, gap_closed
+from emu_core.study.cost import KINDS, measure
+from emu_core.study.document import blocks, write_document, write_study_plots
+from emu_core.study.estimate import estimate, table
+from emu_core.study.execution import Execution, StudyError
+from emu_core.study.findings import Findings, collect
+from emu_core.study.plan import Scoring
+from emu_core.study.summary import as_text, summarise
+from emu_core.training.cpu import prepare_cpu
+
+COSTS = "costs.json"
+"""In the study's folder: measured seconds per image."""
+
+RESULTS = "study.json"
+
+
+def announce(execution: Execution) -> float:
+    """Print every step, and the hours that are left; returns these.
+
+    Raises:
+        DataError: there are no frames to measure the costs on.
+        StudyError: the configuration lacks the cost of some kind of work.
+    """
+    lines = estimate(execution, costs(execution))
+    hours = sum(line.left for line in lines) / 3600
+    done = sum(line.done for line in lines)
+    print(table(lines))
+    print(
+        f"{execution.folder}: {done} of {len(lines)} steps are done, some {hours:.1f} h are left"
+    )
+    return hours
+
+
+def costs(execution: Execution) -> Mapping[str, float]:
+    """Seconds per image: as configured, or measured once and kept."""
+    given = execution.study.seconds_per_image
+    if given is not None:
+        lacking = [kind for kind in KINDS if kind not in given]
+        if lacking:
+            raise StudyError(f"seconds_per_image lacks {', '.join(lacking)}.")
+        return given
+    path = execution.folder / COSTS
+    known = read_json(path)
+    if known is None:
+        print("measuring what a training step costs …", flush=True)
+        data = execution.data
+        prepare_cpu(execution.study.run.threads)
+        samples = open_dataset(data.kind, data.root, "train", data.max_depth)
+        known = measure(samples, data, execution.study.architecture)
+        write_json(path, known)
+    return known
+
+
+def work(execution: Execution, hours: float | None = None) -> bool:
+    """Do what is left, with tables after every scoring, then times and plots.
+
+    Returns:
+        Whether everything is done and nothing failed.
+    """
+    prepare_cpu(execution.study.run.threads)
+
+    def tell(scoring: Scoring) -> None:
+        report(execution, plots=False)
+
+    finished = execution.run(hours, tell)
+    scored = [s for s in execution.plan if isinstance(s, Scoring) and execution.done(s)]
+    if scored:
+        candidates = [scoring.candidate(execution.folder) for scoring in scored]
+        time_missing(candidates, next(iter(execution.splits.values())), execution.folder)
+    report(execution)
+    for key, reason in execution.failed.items():
+        print(f"not done: {key}: {reason}")
+    return finished and not execution.failed
+
+
+def report(execution: Execution, docs: Path | None = None, plots: bool = True) -> None:
+    """Write study.json, study.csv, study.md and plots of all that was found so far.
+
+    Args:
+        docs: a folder that gets them as well; of its study.md only what the study writes changes.
+        plots: whether to draw them, which takes longest.
+    """
+    study, folder = execution.study, execution.folder
+    findings = collect(study, execution.plan)
+    of_splits = [
+        (regime, split, rows)
+        for regime, splits in findings.cells.items()
+        for split, rows in splits.items()
+    ]
+    comparisons = [c for place in of_splits for c in compare(*place)]
+    closed = [c for place in of_splits for c in gap_closed(*place)]
+    results = as_text(summarise(findings, comparisons, closed, about(execution, findings)))
+    long = {
+        (regime, split, name): row
+        for regime, splits in findings.rows.items()
+        for split, rows in splits.items()
+        for name, row in rows.items()
+    }
+    figures = csv_lines(long, ("regime", "split", "method"))
+    text = blocks(findings, comparisons, closed)
+    for target, pictures in ((folder, "plots"), (docs, "study")):
+        if target is None:
+            continue
+        target.mkdir(parents=True, exist_ok=True)
+        (target / RESULTS).write_text(results, encoding="utf-8")
+        (target / "study.csv").write_text(figures, encoding="utf-8")
+        found = dict(text)
+        if plots:
+            names = write_study_plots(target / pictures, findings, closed)
+            for regime in findings.rows:
+                own = [name for name in names if name.startswith(f"{regime}_")]
+                found[f"{regime}: plots"] = "\n\n".join(
+                    f"![{name.removesuffix('.png')}]({pictures}/{name})" for name in own
+                )
+        write_document(target / "study.md", "Study", found)
+
+
+def about(execution: Execution, findings: Findings) -> dict[str, Any]:
+    """What the figures are figures of."""
+    study = execution.study
+    return {
+        "setting": describe(execution.splits, findings.timings),
+        "interval": f"95 %, {study.resamples} resamples of the drives",
+        "members": study.members,
+        "regimes": {name: asdict(regime) for name, regime in study.regimes.items()},
+        "splits": study.splits,
+        "variant": study.architecture.variant,
+        "batch": study.data.batch,
+        "done": sum(execution.done(step) for step in execution.plan),
+        "steps": len(execution.plan),
+        "failed": execution.failed,
+    }
