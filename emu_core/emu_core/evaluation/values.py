@@ -67,8 +67,9 @@ def values(cell: Cell) -> dict[str, Value]:
             continue
         sd = float(figures.std(ddof=1)) if len(figures) > 1 else None
         resampled = replicates(cell, name)
-        exists = resampled is not None and np.isfinite(resampled).any()
-        ci95 = interval(resampled) if exists else None
+        ci95 = None if resampled is None else interval(resampled)
+        if ci95 is not None and not np.isfinite(ci95).all():
+            ci95 = None
         found[name] = Value(float(figures.mean()), sd, ci95)
     return found
 
@@ -124,6 +125,8 @@ def difference(first: Cell, second: Cell, name: str, *, paired_seeds: bool = Fal
 
 
 def interval(resampled: np.ndarray) -> Interval:
-    """2.5 % and 97.5 % of the resamples for which a figure exists."""
+    """2.5 % and 97.5 % of the resamples for which a figure exists; NaN if there are none."""
+    if not np.isfinite(resampled).any():
+        return float("nan"), float("nan")
     low, high = np.nanpercentile(resampled, [2.5, 97.5])
     return float(low), float(high)
