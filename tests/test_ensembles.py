@@ -67,7 +67,7 @@ def by_hand(raws):
         result["probabilities"] = np.mean([e / e.sum(1, keepdims=True) for e in softmax], axis=0)
     if samples[0][1] is not None:
         means = np.stack([np.maximum(d[:, :1], 0) for _, d in samples])
-        variances = np.stack([np.logaddexp(0, d[:, 1:]) for _, d in samples])
+        variances = 100 * np.stack([np.logaddexp(0, d[:, 1:]) for _, d in samples])  # (10 m)²
         result["depth_mean"] = means.mean(0)
         result["depth_aleatoric"] = variances.mean(0)
         result["depth_epistemic"] = means.var(0)
@@ -393,6 +393,21 @@ def test_every_kind_is_built_from_its_files(member_files):
         load_method("mcd", member_files[:1], samples=3, seed=4)(images),
         MCDropout(network, 3, 4)(images),
     )
+
+
+def test_all_that_a_method_keeps_moves_to_a_device(member_files):
+    networks = [load_model(path)[0] for path in member_files]
+    shared = [networks[0], load_model(member_files[1])[0]]
+    shared[1].encoder = shared[0].encoder
+    for method in (
+        SingleNetwork(networks[0]),
+        MCDropout(networks[1], 2),
+        SubEnsemble(shared),
+        DeepEnsemble([networks[2], member_files[0]]),
+    ):
+        ensembles.move_to(method, "meta")
+    assert all(x.is_meta for n in [*networks, *shared] for x in n.state_dict().values())
+    ensembles.move_to(lambda images: Prediction(), "meta")  # keeps nothing
 
 
 def test_wrong_kinds_and_numbers_of_files_are_refused(member_files):

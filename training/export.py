@@ -1,7 +1,7 @@
 """Turn trained weights into the one file that a robot runs, measured and with its model card.
 
-    python training/export.py --weights runs/first_student/last.safetensors \
-        --config training/configs/b0_drives.yaml --output runs/first_student/student.onnx
+    python training/export.py --weights runs/distilled/student/last.safetensors \
+        --config runs/distilled/student/config.yaml --output runs/distilled/student.onnx
     python training/export.py … --output emu_core/emu_core/models/emu_b0_drives.onnx
 
 The graph is checked against torch; the model is scored on test, haze and night as a robot would
@@ -14,59 +14,27 @@ import argparse
 import math
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-import yaml
 from evaluate import evaluate, print_scores
 
-from emu_core.data.cityscapes import Cityscapes, list_frames, read_camera
-from emu_core.data.sample import DataError
 from emu_core.export import ExportError, export
 from emu_core.model_file import ModelError, ModelInfo
-from emu_core.networks.weights import WeightsError, load_model
+from emu_core.networks.weights import load_model
 from emu_core.perceiver import Perceiver
+from emu_core.training.release import model_facts, read_config
 
 TEMPLATE = Path(__file__).parent / "model_card_template.md"
 
 
-@dataclass(frozen=True)
-class Lens:
-    """Horizontal fields of view (degrees) that a split was taken with."""
-
-    narrowest: float
-    widest: float
-
-
-def lenses(root: Path, split: str, width: int) -> Lens:
-    """Range of the fields of view of a split, from its camera files; `width` of its images."""
-    views = [
-        math.degrees(2 * math.atan(width / 2 / read_camera(frame.path("camera")).fx))
-        for frame in list_frames(root, split)
-    ]
-    return Lens(round(min(views), 1), round(max(views), 1))
-
-
-def export_measured(weights: Path, config: dict, output: Path, splits: list[str]) -> None:
+def export_measured(
+    weights: Path, config: Path, output: Path, splits: list[str], teacher: str = ""
+) -> None:
     """Export, score, export again with the scores inside, and write the card."""
     model, _ = load_model(weights)
-    data, augmentation = config["data"], config["data"]["augmentation"]
-    root = Path(data["root"])
-    train = Cityscapes(root, "train")
-    reference = Cityscapes(root, "val")[0].image.copy()
-    lens = lenses(root, "train", reference.shape[1])
-    run = config["run"]
-    facts = {
-        "reference_image": reference,
-        "depth_range": (0.5, float(augmentation["depth_limit"])),
-        "canonical_focal": float(augmentation["canonical_focal"]),
-        "horizontal_fov": (lens.narrowest, lens.widest),
-        "input_size": (augmentation["height"], augmentation["width"]),
-        "training_data": f"{len(train)} rendered frames (training/render_drives.py, split train, "
-        f"seeds in training/configs/drives.yaml), {run['steps']} steps of {data['batch']} images, "
-        f"seed {run['seed']}; no real images",
-    }
+    data, run = read_config(config)
+    root, facts = data.root, model_facts(data, run, teacher)
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / output.name
         export(model, draft, metrics={}, **facts)
@@ -126,14 +94,14 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--weights", type=Path, required=True, help="…/last.safetensors")
-    parser.add_argument("--config", type=Path, required=True, help="the training's YAML")
+    parser.add_argument("--config", type=Path, required=True, help="config.yaml beside it")
     parser.add_argument("--output", type=Path, required=True, help="ONNX file to write")
+    parser.add_argument("--distilled-from", default="", help="e.g. '5 networks', for the card")
     parser.add_argument("--splits", nargs="+", default=["test", "haze", "night"])
     args = parser.parse_args()
     try:
-        config = yaml.safe_load(args.config.read_text())
-        export_measured(args.weights, config, args.output, args.splits)
-    except (DataError, ExportError, ModelError, WeightsError, OSError) as error:
+        export_measured(args.weights, args.config, args.output, args.splits, args.distilled_from)
+    except (ValueError, ExportError, ModelError, OSError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 1
     return 0

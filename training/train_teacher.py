@@ -1,32 +1,31 @@
-"""Train a teacher: the members of a Deep Ensemble, or the heads of a Deep Sub-Ensemble.
+r"""Train a teacher: the members of a Deep Ensemble, or the heads of a Deep Sub-Ensemble.
 
     python training/train_teacher.py --config training/configs/b0_drives.yaml      # one network
     python training/train_teacher.py --config training/configs/b0_drives.yaml --members 10
     python training/train_teacher.py --config training/configs/b0_drives.yaml --members 10 \
-        --method sub_ensemble
+        --method sub_ensemble --run.name sub_ensemble
+    python training/train_teacher.py --config training/configs/cityscapes.yaml \
+        --architecture.variant b5 --run.devices 4
     python training/train_teacher.py --help
 
 Leaves in runs/NAME/member-K: last.ckpt (training goes on from it when the command is given
 again), last.safetensors and best.safetensors (weights alone; best by validation's mIoU),
-metrics.csv (metrics-1.csv and so on are those of earlier calls), pictures/ and config.yaml, which is a
---config again. Members that are complete are skipped.
+metrics.csv (metrics-1.csv and so on are those of earlier calls), pictures/ and config.yaml, which
+is a --config again. Members that are complete are skipped. A sub-ensemble's heads are put together
+in runs/NAME/sub_ensemble.safetensors.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Literal
 
-import jsonargparse
-
-from emu_core.data.sample import DataError
-from emu_core.networks import WeightsError
 from emu_core.objectives import MemberLoss
+from emu_core.training.command import call_from, run_command
 from emu_core.training.learner import Optimisation
 from emu_core.training.recipe import Architecture, Data
 from emu_core.training.run import Run
-from emu_core.training.teacher import train_ensemble, train_sub_ensemble
+from emu_core.training.teacher import TeacherMethod, train_ensemble, train_sub_ensemble
 
 
 def train(
@@ -36,7 +35,7 @@ def train(
     optimisation: Optimisation = Optimisation(),  # noqa: B008
     run: Run = Run(),  # noqa: B008
     members: int = 1,
-    method: Literal["ensemble", "sub_ensemble"] = "ensemble",
+    method: TeacherMethod = "ensemble",
 ) -> None:
     """Train the networks of a teacher, one after the other.
 
@@ -56,14 +55,7 @@ def train(
 
 def main() -> int:
     """Command line."""
-    try:
-        jsonargparse.auto_cli(train, as_positional=False, description=__doc__)
-    except (DataError, WeightsError, FloatingPointError, ValueError) as error:
-        # From a loading process comes a traceback that ends in the message.
-        message = str(error).rpartition("DataError: ")[2].strip()
-        print(f"train_teacher: {message}", file=sys.stderr)
-        return 1
-    return 0
+    return run_command("train_teacher", lambda: call_from(sys.argv[1:], train, __doc__))
 
 
 if __name__ == "__main__":

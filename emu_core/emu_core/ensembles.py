@@ -260,6 +260,20 @@ def load_method(
     return MCDropout(network, samples, seed) if kind == "mcd" else SingleNetwork(network)
 
 
+def move_to(method: Method, device: str | torch.device) -> None:
+    """Move the networks that a method keeps in memory; what it reads anew goes to the images."""
+    if isinstance(method, (SingleNetwork, MCDropout)):
+        kept: list[Network] = [method.network]
+    elif isinstance(method, SubEnsemble):
+        kept = method.networks
+    elif isinstance(method, DeepEnsemble):
+        kept = [member for member in method.members if isinstance(member, Network)]
+    else:
+        kept = []
+    for network in kept:
+        network.to(device)
+
+
 @torch.no_grad()
 def _next(raws: Iterator[RawOutputs], size: tuple[int, int]) -> Prediction | None:
     # Gradients are off here, and not around a `yield`, where they would be for the caller too.

@@ -1,16 +1,21 @@
 """Batches are the same for a seed whatever the workers, and new in every epoch."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.utils.data import default_collate
 
 from emu_core.data.augment import Augmentation, prepare
 from emu_core.data.choice import Selection
 from emu_core.data.nyuv2 import NYUv2
-from emu_core.data.sample import DataError, Sample
+from emu_core.data.sample import DataError, Sample, unlabelled
+from emu_core.training import loader as loading
 from emu_core.training.loader import (
-    EpochSampler,
+    StepBatches,
     TrainingSet,
     as_tensors,
     training_loader,
@@ -38,15 +43,13 @@ def sample(index):
 SAMPLES = [sample(index) for index in range(7)]
 
 
-def epoch(loader, number):
-    loader.sampler.set_epoch(number)
-    return list(loader)
+NAMES = {"image", "labels", "depth", "depth_factor", "labelled"}
 
 
 def assert_same(first, second):
     assert len(first) == len(second)
     for a, b in zip(first, second, strict=True):
-        assert a.keys() == b.keys() == {"image", "labels", "depth", "depth_factor"}
+        assert a.keys() == b.keys() >= NAMES
         for name in a:
             torch.testing.assert_close(a[name], b[name], rtol=0, atol=0, equal_nan=True)
 
@@ -58,13 +61,15 @@ def frames(batches):
 
 
 def test_batches_have_the_documented_types_and_shapes():
-    batch = next(iter(training_loader(SAMPLES, AUGMENTATION, 3, seed=0, workers=0)))
+    batch = next(iter(training_loader(SAMPLES, AUGMENTATION, 3, 1, seed=0)))
     described = {name: (value.dtype, tuple(value.shape)) for name, value in batch.items()}
     assert described == {
         "image": (torch.uint8, (3, 3, 24, 48)),
         "labels": (torch.uint8, (3, 24, 48)),
         "depth": (torch.float32, (3, 1, 24, 48)),
         "depth_factor": (torch.float32, (3,)),
+        "labelled": (torch.bool, (3,)),
+        "key": (torch.int64, (3, 2)),
     }
 
 
@@ -75,12 +80,18 @@ def test_tensors_hold_the_prepared_sample():
     np.testing.assert_array_equal(tensors["labels"], ready.labels)
     np.testing.assert_array_equal(tensors["depth"][0], ready.depth)
     assert tensors["depth_factor"].item() == pytest.approx(ready.depth_factor)
+    assert tensors["labelled"].item() is True
 
 
-@pytest.mark.parametrize("number", [0, 3])
-def test_two_worker_processes_give_exactly_what_none_gives(number):
-    alone, helped = (training_loader(SAMPLES, AUGMENTATION, 2, 11, w) for w in (0, 2))
-    assert_same(epoch(alone, number), epoch(helped, number))
+def test_frames_without_ground_truth_are_told_from_those_with_it():
+    fresh = unlabelled("fresh", SAMPLES[0].image, SAMPLES[0].focal)
+    batch = next(iter(validation_loader([SAMPLES[0], fresh], AUGMENTATION, 2)))
+    assert batch["labelled"].tolist() == [True, False]
+
+
+def test_two_worker_processes_give_exactly_what_none_gives():
+    alone, helped = (list(training_loader(SAMPLES, AUGMENTATION, 2, 7, 11, w)) for w in (0, 2))
+    assert_same(alone, helped)
 
 
 def test_nyuv2s_official_file_is_read_by_worker_processes_as_by_none(tmp_path, write_nyuv2):
@@ -99,7 +110,7 @@ def test_nyuv2s_official_file_is_read_by_worker_processes_as_by_none(tmp_path, w
     samples = Selection(data, indices)
     samples[0]  # read by the parent before it forks
     augmentation = Augmentation(60, 80, depth_limit=100, scale=(0.8, 1.2), jitter=(0.2,) * 4)
-    alone, helped = (epoch(training_loader(samples, augmentation, 1, 3, w), 1) for w in (0, 2))
+    alone, helped = (list(training_loader(samples, augmentation, 1, 5, 3, w)) for w in (0, 2))
     assert_same(alone, helped)
     found = sorted((b["depth"] * b["depth_factor"]).nanmean().item() for b in helped)
     np.testing.assert_allclose(found, [number / 100 for number in frames], rtol=1e-5)
@@ -117,38 +128,80 @@ def test_a_sample_depends_on_seed_epoch_and_index_alone():
 
 
 def test_every_epoch_shows_other_pictures_in_another_order():
-    loader = training_loader(SAMPLES, AUGMENTATION, 1, seed=0, workers=0)
-    first, second, again = epoch(loader, 0), epoch(loader, 1), epoch(loader, 0)
-    assert_same(first, again)
+    batches = list(training_loader(SAMPLES, AUGMENTATION, 1, 14, seed=0))
+    first, second = batches[:7], batches[7:]
     assert sorted(frames(first)) == sorted(frames(second)) == list(range(7))
     assert frames(first) != frames(second)
-    images = [{frames([b])[0]: b["image"] for b in batches} for batches in (first, second)]
+    images = [{frames([b])[0]: b["image"] for b in half} for half in (first, second)]
     assert not any(torch.equal(images[0][i], images[1][i]) for i in range(7))
 
 
+def test_variants_come_in_turn_and_are_the_same_for_every_seed():
+    data = TrainingSet(SAMPLES, AUGMENTATION, seed=4, variants=2)
+    assert_same([data[0, 5], data[1, 5]], [data[2, 5], data[3, 5]])
+    assert not torch.equal(data[0, 5]["image"], data[1, 5]["image"])
+    assert data[3, 5]["key"].tolist() == [1, 5]
+    assert_same([data[1, 2]], [TrainingSet(SAMPLES, AUGMENTATION, seed=8, variants=2)[1, 2]])
+
+
 def test_another_seed_gives_another_order():
-    orders = {tuple(EpochSampler(20, seed)) for seed in range(5)}
+    orders = {str(list(StepBatches(20, 5, 4, seed))) for seed in range(5)}
     assert len(orders) == 5
 
 
-def test_an_epoch_is_a_permutation_drawn_from_seed_and_epoch():
-    sampler = EpochSampler(50, seed=3)
-    sampler.set_epoch(7)
-    pairs = list(sampler)
-    assert pairs == list(sampler)
-    assert {number for number, _ in pairs} == {7}
-    assert sorted(index for _, index in pairs) == list(range(50))
-    assert len(sampler) == 50
+@settings(max_examples=30, deadline=None)
+@given(length=st.integers(1, 40), data=st.data(), seed=st.integers(0, 2**32))
+def test_every_epoch_is_a_permutation_but_for_its_last_smaller_batch(length, data, seed):
+    batch = data.draw(st.integers(1, length))
+    per_epoch = length // batch
+    batches = list(StepBatches(length, batch, 3 * per_epoch, seed))
+    assert len(batches) == 3 * per_epoch
+    for epoch in range(3):
+        pairs = [pair for b in batches[epoch * per_epoch :][:per_epoch] for pair in b]
+        assert {number for number, _ in pairs} == {epoch}
+        indices = [index for _, index in pairs]
+        assert len(set(indices)) == len(indices) == per_epoch * batch
+        assert set(indices) <= set(range(length))
 
 
-def test_the_last_smaller_batch_is_dropped():
-    loader = training_loader(SAMPLES, AUGMENTATION, 3, seed=0, workers=0)
-    assert len(loader) == len(list(loader)) == 2
+def test_there_are_as_many_batches_as_steps_even_within_an_epoch():
+    loader = training_loader(SAMPLES, AUGMENTATION, 3, 5, seed=0)
+    assert len(loader) == len(list(loader)) == 5
+
+
+def test_processes_share_each_batch_of_the_same_order(monkeypatch):
+    joint = list(StepBatches(11, 5, 6, seed=3))
+    shares = []
+    for rank in range(2):
+        monkeypatch.setattr(loading, "_process", lambda rank=rank: (rank, 2))
+        shares.append(list(StepBatches(11, 5, 6, seed=3)))
+    assert [len(share) for share in shares[0]] == [3] * 6
+    for whole, first, second in zip(joint, *shares, strict=True):
+        assert sorted(first + second) == sorted(whole)
+
+
+def test_more_processes_than_images_in_a_batch_are_refused(monkeypatch):
+    monkeypatch.setattr(loading, "_process", lambda: (0, 4))
+    with pytest.raises(DataError, match="A batch of 3 cannot be shared by 4 processes"):
+        next(iter(StepBatches(11, 3, 6, seed=3)))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_goes_on_behind_the_batches_that_were_taken(workers):
+    whole = list(training_loader(SAMPLES, AUGMENTATION, 2, 8, seed=5))
+    stopped = training_loader(SAMPLES, AUGMENTATION, 2, 8, 5, workers)
+    assert stopped.state_dict() == {"taken": 0}
+    first = list(islice(stopped, 5))  # workers are ahead of what was taken
+    resumed = training_loader(SAMPLES, AUGMENTATION, 2, 8, 5, workers)
+    resumed.load_state_dict(stopped.state_dict())
+    assert resumed.state_dict() == {"taken": 5}
+    assert_same([*first, *resumed], whole)
+    assert resumed.state_dict() == {"taken": 8}
 
 
 def test_too_few_samples_for_a_batch_are_refused_before_training():
     with pytest.raises(DataError, match="7 training images are too few for a batch of 8"):
-        training_loader(SAMPLES, AUGMENTATION, 8, seed=0, workers=0)
+        training_loader(SAMPLES, AUGMENTATION, 8, 1, seed=0)
 
 
 def test_validation_shows_every_sample_once_in_order_and_without_augmentation():

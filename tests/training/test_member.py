@@ -13,9 +13,11 @@ from emu_core.data.augment import Augmentation
 from emu_core.data.sample import Sample
 from emu_core.metrics import PerceptionMetrics
 from emu_core.networks import SegDepthFormer, normalize
+from emu_core.objectives import MemberLoss
 from emu_core.prediction import Prediction
+from emu_core.training.learner import Optimisation, parameter_groups, update_metrics
 from emu_core.training.loader import as_tensors, training_loader, validation_loader
-from emu_core.training.member import Member, Optimisation, parameter_groups, update_metrics
+from emu_core.training.member import Member
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
@@ -50,7 +52,8 @@ def member():
     torch.manual_seed(0)
     model = SegDepthFormer("b0")
     model.init_depth(15.0, 8.0)
-    return Member(model, Optimisation(learning_rate=1e-3, decoder_factor=1.0, warmup=1))
+    optimisation = Optimisation(learning_rate=1e-3, decoder_factor=1.0, warmup=1)
+    return Member(model, optimisation, MemberLoss(), 19, 80.0)
 
 
 class Losses(lightning.Callback):
@@ -76,7 +79,7 @@ def trainer(**options):
 def test_a_few_steps_on_a_fixed_batch_lower_the_loss(member):
     losses = Losses()
     lightning.seed_everything(0)
-    loader = training_loader(STREETS, AUGMENTATION, 2, seed=0, workers=0)
+    loader = training_loader(STREETS, AUGMENTATION, 2, 10, seed=0)
     trainer(max_steps=10, callbacks=[losses]).fit(member, loader)
     assert len(losses.values) == 10
     assert losses.values[0] > 4.5  # ln 19 for the classes, log 8 m and more for the depth
@@ -85,7 +88,8 @@ def test_a_few_steps_on_a_fixed_batch_lower_the_loss(member):
 
 def test_the_loss_is_cross_entropy_plus_weighted_gaussian_nll_at_full_size(member):
     member.eval()
-    member.depth_weight = 0.5
+    member.loss = MemberLoss(depth_weight=0.5)
+    member.trainer = SimpleNamespace(world_size=1)
     batch = next(iter(validation_loader(STREETS, AUGMENTATION, 2)))
     logged = {}
     member.log_dict = lambda values, **_: logged.update(values)
@@ -100,21 +104,54 @@ def test_the_loss_is_cross_entropy_plus_weighted_gaussian_nll_at_full_size(membe
     nll = F.gaussian_nll_loss(mean[valid], batch["depth"][valid], variance[valid], eps=1e-9)
     torch.testing.assert_close(loss, seg + 0.5 * nll, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(logged["ce"], seg, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(logged["gnll"], nll, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logged["depth"], 0.5 * nll, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("broken", ["segmentation_decoder", "depth_decoder"])
 def test_a_loss_that_is_not_finite_stops_with_a_message_that_helps(member, broken):
     with torch.no_grad():
         getattr(member.model, broken).head.bias.fill_(float("nan"))
-    loader = training_loader(STREETS, AUGMENTATION, 2, seed=0, workers=0)
+    loader = training_loader(STREETS, AUGMENTATION, 2, 1, seed=0)
     with pytest.raises(FloatingPointError) as error:
         trainer(max_steps=1).fit(member, loader)
     message = str(error.value)
-    assert message.startswith("The loss became nan at step 0 (cross-entropy ")
-    part = {"segmentation_decoder": "(cross-entropy nan,", "depth_decoder": "GNLL nan)"}
+    assert message.startswith("The loss became nan at step 0 (ce ")
+    part = {"segmentation_decoder": "(ce nan,", "depth_decoder": "depth nan)"}
     assert part[broken] in message
     assert "lower the learning rate, then resume" in message
+
+
+def test_a_gradient_that_is_not_finite_stops_before_it_spoils_the_weights(member):
+    bias = member.model.depth_decoder.head.bias
+    bias.register_hook(lambda gradient: gradient * float("inf"))
+    before = {name: value.clone() for name, value in member.state_dict().items()}
+    loader = training_loader(STREETS, AUGMENTATION, 2, 1, seed=0)
+    with pytest.raises(FloatingPointError, match=r"gradient's norm became .* at step 0"):
+        trainer(max_steps=1).fit(member, loader)
+    for name, parameter in member.named_parameters():
+        torch.testing.assert_close(parameter, before[name], rtol=0, atol=0)
+
+
+def test_the_gradient_is_clipped_to_its_limit(member):
+    member.optimisation = replace(member.optimisation, clip=0.25)
+    norms = []
+
+    def look(optimizer):
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"]]
+        norms.append(torch.stack([g.norm() for g in gradients]).norm().item())
+
+    clip = member.configure_gradient_clipping
+
+    def around(optimizer, *args, **kwargs):
+        look(optimizer)
+        clip(optimizer, *args, **kwargs)
+        look(optimizer)
+
+    member.configure_gradient_clipping = around
+    loader = training_loader(STREETS, AUGMENTATION, 2, 1, seed=0)
+    trainer(max_steps=1).fit(member, loader)
+    assert norms[0] > 1
+    assert norms[1] == pytest.approx(0.25, rel=1e-4)
 
 
 def test_norms_and_biases_do_not_decay_and_decoders_have_their_own_rate():
@@ -148,7 +185,7 @@ def rates(optimisation, total, steps):
     model = torch.nn.ModuleDict(
         {"encoder": torch.nn.Linear(2, 2), "depth_decoder": torch.nn.Linear(2, 2)}
     )
-    member = Member(model, optimisation)
+    member = Member(model, optimisation, MemberLoss(), 19, 80.0)
     member.trainer = SimpleNamespace(estimated_stepping_batches=total)
     (optimizer,), (schedule,) = member.configure_optimizers()
     assert schedule["interval"] == "step"

@@ -1,8 +1,9 @@
 """`training/train_teacher.py` as a researcher starts it, on a few tiny frames.
 
-1. Four steps leave checkpoints, weights, metrics and the configuration.
-2. The same command with two more steps goes on from there.
-3. Nothing to train, nothing to read and a diverging loss end with one clear message.
+1. Four steps leave checkpoints, weights, metrics, pictures and the configuration.
+2. The same command with two more steps goes on from there; with other settings it is refused.
+3. A killed run ends bit-identical to one that was never killed.
+4. Nothing to read and a diverging loss end with one clear message.
 """
 
 import csv
@@ -18,11 +19,16 @@ import pytest
 import torch
 import yaml
 
-from emu_core.networks import SegDepthFormer
-from emu_core.networks.weights import load_model
-from emu_core.training.member import Member, Optimisation
+from emu_core.networks import load_model, load_sub_ensemble
+from emu_core.training import run as running
+from emu_core.training import teacher
+from emu_core.training.checkpoints import LastCheckpoint
+from emu_core.training.command import run_command
+from emu_core.training.run import keep_metrics
 
 SCRIPT = Path(__file__).parents[2] / "training" / "train_teacher.py"
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec")
 
 
 def write_drives(root, write_frame):
@@ -44,11 +50,11 @@ def write_drives(root, write_frame):
             )
 
 
-def train(folder, *arguments, root="data", program=(str(SCRIPT),)):
+def arguments(*others):
     options = {
-        "data.root": root,
+        "data.root": "data",
         "data.batch": 2,
-        "data.workers": 1,
+        "data.workers": 0,
         "data.augmentation.height": 64,
         "data.augmentation.width": 128,
         "data.augmentation.canonical_focal": 100.0,
@@ -61,23 +67,7 @@ def train(folder, *arguments, root="data", program=(str(SCRIPT),)):
         "run.checkpoint_every": 250,
         "run.threads": 1,
     }
-    command = [sys.executable, *program]
-    command += [part for name, value in options.items() for part in (f"--{name}", str(value))]
-    return subprocess.run(
-        [*command, *arguments],
-        cwd=folder,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A working folder with data/ and, after four steps, runs/tiny/."""
-    return tmp_path_factory.mktemp("work")
+    return [p for name, value in options.items() for p in (f"--{name}", str(value))] + [*others]
 
 
 @pytest.fixture(scope="module")
@@ -91,19 +81,46 @@ def script():
     del sys.modules[spec.name]
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A working folder, that of this process, with data/."""
+    folder = tmp_path_factory.mktemp("work")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def train(script, folder):
+    """Function that runs the command, and returns its exit status."""
+
+    def run(*others):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["train_teacher", *arguments(*others)])
+            return script.main()
+
+    return run
+
+
 @pytest.fixture
-def trained(folder, write_frame):
+def trained(folder, train, write_frame, capsys):
     if not (folder / "data").exists():
         write_drives(folder / "data", write_frame)
-        done = train(folder)
-        assert done.returncode == 0, done.stderr
-        assert "5 training images from data" in done.stdout
+        assert train() == 0
+        out = capsys.readouterr().out
+        assert "5 training images from data, depth valid up to 80 m" in out
+        assert out.count("validation: miou") == 2
     return folder / "runs" / "tiny" / "member-0"
 
 
 def rows(path):
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
+
+
+def validations(*paths):
+    return [row["step"] for path in paths for row in rows(path) if row["val_miou"]]
 
 
 def weights(path):
@@ -128,14 +145,16 @@ def test_four_steps_leave_checkpoints_weights_metrics_and_configuration(trained)
     best = read_checkpoint(trained / "best.ckpt")["state_dict"]
     best = {name.removeprefix("model."): value for name, value in best.items()}
     assert_same_weights(weights(trained / "best.safetensors"), best)
+    assert load_model(trained / "last.safetensors")[1] == {"steps": 4, "seed": 0}
     metrics = rows(trained / "metrics.csv")
-    assert [row["step"] for row in metrics if row["val_miou"]] == ["1", "3"]
+    assert validations(trained / "metrics.csv") == ["1", "3"]
     assert all(float(row["val_depth_rmse_m"]) > 0 for row in metrics if row["val_miou"])
+    assert {path.name for path in (trained / "pictures").iterdir()} == {"000002.jpg", "000004.jpg"}
     config = yaml.safe_load((trained / "config.yaml").read_text())
     assert config["run"]["steps"] == 4
     assert config["data"]["root"] == "data"
     assert config["data"]["augmentation"]["canonical_focal"] == 100.0
-    assert config["variant"] == "b0"
+    assert config["architecture"]["variant"] == "b0"
 
 
 def test_the_averaged_weights_are_not_the_trained_ones(trained):
@@ -145,20 +164,41 @@ def test_the_averaged_weights_are_not_the_trained_ones(trained):
     assert not torch.equal(averaged, raw)
 
 
-def test_a_finished_run_given_again_keeps_its_averaged_weights(trained, script):
-    member = Member(SegDepthFormer("b0"), Optimisation())
-    script.fit(member, None, None, script.Run(name="tiny", steps=4), trained)
-    assert_same_weights(member.model.state_dict(), weights(trained / "last.safetensors"))
+def test_a_complete_network_is_not_trained_again(trained, train, monkeypatch):
+    def refuse(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(teacher, "fit", refuse)
+    assert train() == 0
 
 
-def test_the_same_command_with_more_steps_goes_on_and_keeps_the_earlier_metrics(trained, folder):
+def test_a_run_that_was_killed_before_it_wrote_its_weights_writes_them(trained, train):
+    expected = {name: weights(trained / name) for name in ("last.safetensors", "best.safetensors")}
+    for name in expected:
+        (trained / name).unlink()
+    assert train() == 0
+    for name, value in expected.items():
+        assert_same_weights(weights(trained / name), value)
+
+
+def test_other_settings_are_refused_before_they_mix_two_networks(trained, train, capsys):
+    before = (trained / "config.yaml").read_text()
+    assert train("--run.steps", "6", "--data.batch", "3", "--architecture.dropout", "0.2") == 1
+    error = capsys.readouterr().err
+    assert "data.batch was 2, now 3; architecture.dropout was 0.1, now 0.2" in error
+    assert "Give this one another run.name" in error
+    assert (trained / "config.yaml").read_text() == before
+
+
+def test_the_same_command_with_more_steps_goes_on_and_keeps_the_earlier_metrics(
+    trained, train, capsys
+):
     earlier, before = rows(trained / "metrics.csv"), weights(trained / "last.safetensors")
-    done = train(folder, "--run.steps", "6")
-    assert done.returncode == 0, done.stderr
-    assert "last.ckpt has 4 of 6 steps" in done.stdout
+    assert train("--run.steps", "6") == 0
+    assert "last.ckpt has 4 of 6 steps" in capsys.readouterr().out
     assert read_checkpoint(trained / "last.ckpt")["global_step"] == 6
     assert rows(trained / "metrics-1.csv") == earlier
-    assert [row["step"] for row in rows(trained / "metrics.csv") if row["val_miou"]] == ["5"]
+    assert validations(trained / "metrics.csv") == ["5"]
     after = weights(trained / "last.safetensors")
     name = "encoder.stages.0.embed.weight"
     assert not torch.equal(before[name], after[name])
@@ -182,50 +222,180 @@ train_teacher.main()
 """
 
 
-def test_a_run_killed_in_the_midst_of_an_epoch_ends_as_if_it_never_was(folder, trained):
-    options = ("--run.steps", "7", "--run.checkpoint_every", "3", "--run.validate_every", "3")
-    assert train(folder, *options, "--run.name", "whole").returncode == 0
-    code = KILLED.format(folder=str(SCRIPT.parent))
-    killed = train(folder, *options, "--run.name", "killed", program=("-c", code))
-    assert killed.returncode == -signal.SIGKILL
-    assert (
-        read_checkpoint(folder / "runs/killed/member-0/last.ckpt")["global_step"] == 3
-    )  # of 2 an epoch
-    assert train(folder, *options, "--run.name", "killed").returncode == 0
-    whole, resumed = (folder / "runs" / name / "member-0" for name in ("whole", "killed"))
+SEVEN = ("--run.steps", "7", "--run.checkpoint_every", "4", "--run.validate_every", "3")
+
+
+@pytest.fixture
+def whole(trained, train, folder):
+    """A run of seven steps that nothing stops; two steps are an epoch."""
+    train(*SEVEN, "--run.name", "whole")
+    return folder / "runs" / "whole" / "member-0"
+
+
+def assert_same_runs(whole, resumed):
     for name in ("last.safetensors", "best.safetensors"):
         assert_same_weights(weights(whole / name), weights(resumed / name))
+    both = (resumed / "metrics-1.csv", resumed / "metrics.csv")
+    assert validations(*both) == validations(whole / "metrics.csv") == ["2", "5"]
     assert rows(whole / "metrics.csv")[-1] == rows(resumed / "metrics.csv")[-1]
 
 
-def test_missing_data_ends_with_one_clear_message_and_leaves_nothing(tmp_path):
-    done = train(tmp_path, root="nowhere")
-    assert done.returncode == 1
-    assert "train_teacher: No folder nowhere/leftImg8bit/train." in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / "runs").exists()
-
-
-def test_a_damaged_file_met_by_a_loading_process_ends_with_its_message_alone(
-    script, monkeypatch, capsys
+def test_a_run_killed_in_the_midst_of_an_epoch_ends_as_if_it_never_was(
+    whole, train, folder, capsys
 ):
-    def fail(*_, **__):
+    code = KILLED.format(folder=str(SCRIPT.parent))
+    killed = subprocess.run(
+        [sys.executable, "-c", code, *arguments(*SEVEN, "--run.name", "killed")],
+        env=os.environ,
+        check=False,
+        timeout=300,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    resumed = folder / "runs" / "killed" / "member-0"
+    assert read_checkpoint(resumed / "last.ckpt")["global_step"] == 4
+    assert train(*SEVEN, "--run.name", "killed") == 0
+    assert "last.ckpt has 4 of 7 steps" in capsys.readouterr().out
+    assert_same_runs(whole, resumed)
+
+
+class StoppedBehindValidation(teacher.Member):
+    def on_train_batch_start(self, *arguments):
+        super().on_train_batch_start(*arguments)
+        if self.global_step == 3:
+            raise OSError("No space left on device")
+
+
+class StoppedBeforeItsCheckpoint(LastCheckpoint):
+    def on_validation_end(self, trainer, *arguments):
+        if trainer.global_step == 6:  # validated, and the best weights may have been written
+            raise OSError("No space left on device")
+        super().on_validation_end(trainer, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("module", "stopped", "step"),
+    [(teacher, StoppedBehindValidation, 3), (running, StoppedBeforeItsCheckpoint, 4)],
+)
+def test_a_resumed_run_neither_skips_nor_repeats_a_validation(
+    module, stopped, step, whole, train, folder, monkeypatch, capsys
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(module, stopped.__bases__[0].__name__, stopped)
+        assert train(*SEVEN, "--run.name", stopped.__name__) == 1
+    assert "train_teacher: No space left on device" in capsys.readouterr().err
+    assert train(*SEVEN, "--run.name", stopped.__name__) == 0
+    assert f"last.ckpt has {step} of 7 steps" in capsys.readouterr().out
+    assert_same_runs(whole, folder / "runs" / stopped.__name__ / "member-0")
+
+
+def test_metrics_of_steps_that_are_done_again_are_left_out(tmp_path):
+    (tmp_path / "metrics-1.csv").write_text("step,loss\n0,9\n")
+    (tmp_path / "metrics.csv").write_text("loss,step,val_miou\n3,1,\n,2,0.5\n1,3,\n,3,0.6\n")
+    keep_metrics(tmp_path, done=3)
+    assert not (tmp_path / "metrics.csv").exists()
+    assert (tmp_path / "metrics-2.csv").read_text().split() == [
+        "loss,step,val_miou",
+        "3,1,",
+        ",2,0.5",
+    ]
+
+
+class Spoiled(teacher.Member):
+    """Its weights are no numbers any more when step 3 begins."""
+
+    def on_train_batch_start(self, batch, batch_idx):
+        super().on_train_batch_start(batch, batch_idx)
+        if self.global_step == 3:
+            with torch.no_grad():
+                self.model.segmentation_decoder.head.bias.fill_(float("nan"))
+
+
+def test_a_diverged_run_keeps_its_last_good_checkpoint_and_goes_on_at_a_lower_rate(
+    trained, train, folder, monkeypatch, capsys
+):
+    options = ("--run.name", "spoiled", "--run.checkpoint_every", "1", "--run.ema", "0")
+    options += ("--run.shares_every", "2", "--optimisation.warmup", "0")
+    with monkeypatch.context() as patch:
+        patch.setattr(teacher, "Member", Spoiled)
+        assert train(*options) == 1
+    error = capsys.readouterr().err
+    assert "train_teacher: The loss became nan at step 3 (ce nan, depth " in error
+    spoiled = folder / "runs" / "spoiled" / "member-0"
+    assert not (spoiled / "last.safetensors").exists()
+    checkpoint = read_checkpoint(spoiled / "last.ckpt")
+    assert checkpoint["global_step"] == 3
+    assert all(x.isfinite().all() for x in checkpoint["state_dict"].values())
+
+    shares = [row for row in rows(spoiled / "metrics.csv") if row["share_logits_ce"]]
+    assert [row["step"] for row in shares] == ["0", "2"]
+    assert float(shares[0]["share_logits_ce"]) == float(shares[0]["share_depth_mean_depth"]) == 1
+
+    assert train(*options, "--optimisation.learning_rate", "1e-9") == 0
+    before = {k.removeprefix("model."): v for k, v in checkpoint["state_dict"].items()}
+    moved = [
+        (value - before[name]).abs().max().item()
+        for name, value in weights(spoiled / "last.safetensors").items()
+        if "head" in name
+    ]
+    assert 0 < max(moved) < 2e-8  # ten times that rate, in one step
+
+
+def test_a_sub_ensembles_heads_share_one_trunk(trained, train, folder, capsys):
+    options = ("--method", "sub_ensemble", "--members", "2", "--run.name", "sub")
+    assert train(*options) == 0
+    capsys.readouterr()
+    networks, _ = load_sub_ensemble(folder / "runs/sub/sub_ensemble.safetensors")
+    assert len(networks) == 2
+    first, second = (weights(folder / f"runs/sub/member-{k}/last.safetensors") for k in (0, 1))
+    for name in first:
+        same = torch.equal(first[name], second[name])
+        assert same == name.startswith("encoder.") or name.endswith("num_batches_tracked"), name
+
+
+def test_missing_data_ends_with_one_clear_message_and_leaves_nothing(train, folder, capsys):
+    assert train("--data.root", "nowhere", "--run.name", "nothing") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("train_teacher: No folder nowhere/leftImg8bit/train.")
+    assert not (folder / "runs" / "nothing").exists()
+
+
+def test_a_damaged_file_met_by_a_loading_process_ends_with_its_message_alone(script, capsys):
+    from emu_core.data.sample import DataError
+
+    def fail():
         try:
-            raise script.DataError("x.png is damaged.")
-        except script.DataError:
+            raise DataError("x.png is damaged.")
+        except DataError:
             torch._utils.ExceptionWrapper(where="in DataLoader worker process 0").reraise()
 
-    with pytest.raises(script.DataError, match="Traceback"):
+    with pytest.raises(DataError, match="Traceback"):
         fail()
-    monkeypatch.setattr(script.jsonargparse, "auto_cli", fail)
-    assert script.main() == 1
+    assert run_command("train_teacher", fail) == 1
     assert capsys.readouterr().err == "train_teacher: x.png is damaged.\n"
 
 
-def test_a_diverging_loss_ends_with_its_message(script, monkeypatch, capsys):
-    def fail(*_, **__):
-        raise FloatingPointError("The loss became nan at step 3.")
+class Interrupted(teacher.Member):
+    def on_train_batch_start(self, *arguments):
+        super().on_train_batch_start(*arguments)
+        if self.global_step == 1:
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr(script.jsonargparse, "auto_cli", fail)
-    assert script.main() == 1
-    assert capsys.readouterr().err == "train_teacher: The loss became nan at step 3.\n"
+
+def test_an_interrupted_command_says_that_it_goes_on(trained, train, folder, monkeypatch, capsys):
+    monkeypatch.setattr(teacher, "Member", Interrupted)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        assert train("--run.name", "interrupted") == 130
+    finally:
+        signal.signal(signal.SIGINT, handler)  # Lightning has switched it off
+    error = capsys.readouterr().err
+    assert "train_teacher: interrupted; the same command goes on from there." in error
+    assert not (folder / "runs" / "interrupted" / "member-0" / "last.safetensors").exists()
+
+
+def test_an_exit_that_is_no_interruption_stays_one():
+    def leave():
+        raise SystemExit(2)
+
+    with pytest.raises(SystemExit):
+        run_command("train_teacher", leave)

@@ -20,4 +20,4 @@ class AveragedWeights(WeightAveraging):
 def average(averaged: Tensor, current: Tensor, count: Tensor | int, decay: float) -> Tensor:
     """The next average after `count` earlier ones, of one parameter or buffer."""
     kept = min(decay, (1 + int(count)) / (10 + int(count)))
-    return kept * averaged + (1 - kept) * current
+    return averaged + (1 - kept) * (current - averaged)  # exact where both are the same

@@ -31,7 +31,7 @@ class Optimisation:
         weight_decay: not applied to norms and biases.
         warmup: steps of linear warm-up.
         power: of the polynomial decay.
-        clip: gradient norm limit.
+        clip: gradient norm limit, 0 for none.
     """
 
     learning_rate: float = 6e-5
@@ -85,17 +85,47 @@ class Learner(lightning.LightningModule):
         reduce_count = mean_over_ranks if self.trainer.world_size > 1 else identity
         terms = self.terms(raw, batch, reduce_count)
         loss = total(terms)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"The loss became {loss.item()} at step {self.global_step} "
-                f"({', '.join(f'{name} {term.item():.4g}' for name, term in terms.items())}). The "
-                "last checkpoint is still good: lower the learning rate, then resume from it."
-            )
+        if not self._finite_everywhere(loss):
+            whose = "loss" if not torch.isfinite(loss) else "loss of another process"
+            each = ", ".join(f"{name} {term.item():.4g}" for name, term in terms.items())
+            raise self._diverged(f"The {whose} became {_name(loss)}", each)
         if self.shares_every and self.global_step % self.shares_every == 0:
             shares = gradient_shares(terms, raw)
-            self.log_dict({f"share_{name.replace('/', '_')}": v for name, v in shares.items()})
+            for logger in self.loggers:  # at once: `log_dict` waits for the logging interval
+                logger.log_metrics(
+                    {f"share_{name.replace('/', '_')}": share for name, share in shares.items()},
+                    step=self.global_step,
+                )
         self.log_dict({"loss": loss, **terms}, prog_bar=True)
         return loss
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Limit the gradient's norm, and stop before one that is not finite spoils the weights."""
+        limit = self.optimisation.clip or float("inf")
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        # In half precision the scaler skips such a step, and scales the next loss by less.
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        if not scaled and not torch.isfinite(norm):
+            raise self._diverged(f"The gradient's norm became {_name(norm)}", "the loss is finite")
+        self.log("gradient_norm", norm)
+
+    def _finite_everywhere(self, loss: Tensor) -> bool:
+        """Whether the loss is finite in all processes: they stop together or not at all."""
+        broken = (~torch.isfinite(loss.detach())).float()
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(broken)
+        return not bool(broken)
+
+    def _diverged(self, what: str, details: str) -> FloatingPointError:
+        return FloatingPointError(
+            f"{what} at step {self.global_step} ({details}). The last checkpoint is still good: "
+            "lower the learning rate, then resume from it."
+        )
 
     def on_validation_epoch_start(self) -> None:
         """Start counting."""
@@ -118,7 +148,8 @@ class Learner(lightning.LightningModule):
             or (not name.startswith("depth_") and self.model.segmentation_decoder is not None)
         }
         self.log_dict({f"val_{name}": value for name, value in scores.items()}, prog_bar=False)
-        self.print("validation:", ", ".join(f"{k} {v:.4f}" for k, v in scores.items()))
+        if not self.trainer.sanity_checking:
+            self.print("validation:", ", ".join(f"{k} {v:.4f}" for k, v in scores.items()))
 
     def configure_optimizers(self):
         """AdamW: no decay on norms and biases, the decoders faster than the encoder."""
@@ -132,6 +163,19 @@ class Learner(lightning.LightningModule):
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+    def on_train_start(self) -> None:
+        """Take rates and decay from the configuration: a checkpoint restores those it had."""
+        (optimizer,), (config,) = self.trainer.optimizers, self.trainer.lr_scheduler_configs
+        schedule = config.scheduler
+        assert isinstance(schedule, torch.optim.lr_scheduler.LambdaLR)
+        wanted = parameter_groups(self.model, self.optimisation)
+        schedule.base_lrs = [group["lr"] for group in wanted]
+        for group, own, factor in zip(
+            optimizer.param_groups, wanted, schedule.lr_lambdas, strict=True
+        ):
+            group["initial_lr"], group["weight_decay"] = own["lr"], own["weight_decay"]
+            group["lr"] = own["lr"] * factor(schedule.last_epoch)
 
 
 def monitored(model: Network) -> tuple[str, str]:
@@ -173,6 +217,10 @@ def parameter_groups(model: nn.Module, o: Optimisation) -> list[dict]:
             key = ("decoder" in name.split(".")[0], parameter.ndim > 1)
             groups[key]["params"].append(parameter)
     return [group for group in groups.values() if group["params"]]
+
+
+def _name(value: Tensor) -> str:
+    return "no finite number" if torch.isfinite(value) else str(value.item())
 
 
 def _each(update: Callable[..., None], maps: tuple[Tensor, ...]) -> None:

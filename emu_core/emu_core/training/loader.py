@@ -29,6 +29,9 @@ class StepBatches(Sampler):
         batch: samples of a step, of all processes together.
         steps: of the training.
         seed: of the order.
+
+    Raises:
+        DataError: at iteration, if there are more processes than samples in a batch.
     """
 
     def __init__(self, length: int, batch: int, steps: int, seed: int):
@@ -39,6 +42,11 @@ class StepBatches(Sampler):
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         rank, processes = _process()
+        if processes > self.batch:
+            raise DataError(
+                f"A batch of {self.batch} cannot be shared by {processes} processes: set "
+                f"data.batch to {processes} or more, or train on fewer devices."
+            )
         per_epoch = self.length // self.batch
         order, drawn = np.empty(0, np.int64), -1
         for step in range(self.start, self.steps):
@@ -57,6 +65,7 @@ class TrainingLoader(DataLoader):
     """
 
     batch_sampler: StepBatches
+    _taken = 0
 
     def __iter__(self) -> Iterator[Batch]:
         self._taken = self.batch_sampler.start
@@ -70,7 +79,7 @@ class TrainingLoader(DataLoader):
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Begin behind the batches that were taken; call it before iterating."""
-        self.batch_sampler.start = state["taken"]
+        self.batch_sampler.start = self._taken = state["taken"]
 
 
 class TrainingSet(Dataset):
@@ -80,15 +89,15 @@ class TrainingSet(Dataset):
         samples: what to load.
         augmentation: size and strengths.
         seed: of the augmentation.
-        variants: how many augmentations of a sample there are; epochs take them in turn. None:
-            a new one in every epoch.
+        variants: how many augmentations of a sample there are, the same for every seed; epochs
+            take them in turn. None: a new one in every epoch.
     """
 
     def __init__(
         self, samples: Samples, augmentation: Augmentation, seed: int, variants: int | None = None
     ):
-        self.samples, self.augmentation, self.seed = samples, augmentation, seed
-        self.variants = variants
+        self.samples, self.augmentation, self.variants = samples, augmentation, variants
+        self.seed = 0 if variants else seed  # so that every student finds them in the cache
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -156,6 +165,7 @@ def training_loader(
         batch_sampler=StepBatches(len(samples), batch, steps, seed),
         num_workers=workers,
         multiprocessing_context="fork" if workers else None,
+        pin_memory=torch.cuda.is_available(),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def to_perception(prediction: Prediction, factor: float, classes: ClassTable) ->
 
 
 class ProgressBar(TQDMProgressBar):
-    """Lightning's, with images per second.
+    """Lightning's, with images per second; validation's time does not count.
 
     Args:
         batch: images per step.
@@ -90,6 +91,27 @@ class ProgressBar(TQDMProgressBar):
     def __init__(self, batch: int):
         super().__init__(refresh_rate=10)
         self.batch = batch
+        self._ended: float | None = None  # when the last step did
+        self._seconds: float | None = None  # of a step, averaged over some twenty
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, *args: Any) -> None:
+        """Call the bar what it counts: a training is one long epoch to Lightning."""
+        super().on_train_epoch_start(trainer, *args)
+        self.train_progress_bar.set_description("steps")
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any) -> None:
+        """Take the time."""
+        now = time.monotonic()
+        if self._ended is not None:
+            last = now - self._ended
+            self._seconds = last if self._seconds is None else self._seconds * 0.95 + last * 0.05
+        self._ended = now
+        super().on_train_batch_end(trainer, *args)
+
+    def on_validation_end(self, trainer: lightning.Trainer, *args: Any) -> None:
+        """Begin to count anew."""
+        super().on_validation_end(trainer, *args)
+        self._ended = None
 
     def get_metrics(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
@@ -97,5 +119,6 @@ class ProgressBar(TQDMProgressBar):
         """What stands behind the bar."""
         items = super().get_metrics(trainer, pl_module)
         items.pop("v_num", None)
-        rate = self.train_progress_bar.format_dict.get("rate")
-        return {**items, "images/s": f"{self.batch * rate:.1f}"} if rate else items
+        if self._seconds:
+            items["images/s"] = f"{self.batch / self._seconds:.1f}"
+        return items

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -37,6 +37,9 @@ class Data:
         limit: train on at most so many frames.
         sequences: train on at most so many sequences.
         augmentation: size, canonical focal length and random augmentation.
+        variants: how many augmentations of each frame there are; null: new ones every epoch.
+        validation_size: (height, width) of whole images, where the network trains on crops of
+            images resized to `augmentation.image_width`.
         batch: images per step, of all processes together.
         workers: processes that load images.
     """
@@ -47,8 +50,26 @@ class Data:
     limit: int | None = None
     sequences: int | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
+    variants: int | None = None
+    validation_size: tuple[int, int] | None = None
     batch: int = 8
     workers: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse whole images that are not on the crops' scale."""
+        if self.validation_size is not None and self.augmentation.image_width is None:
+            raise ValueError(
+                "A validation_size of its own needs augmentation.image_width: without it, images "
+                "are resized to the width of the input, and objects would change their size."
+            )
+
+    @property
+    def whole_images(self) -> Augmentation:
+        """How validation's and test's images become input; nothing random."""
+        if self.validation_size is None:
+            return self.augmentation
+        height, width = self.validation_size
+        return replace(self.augmentation, height=height, width=width)
 
     def open_training(self, *, rest: bool = False, labelled: bool = True) -> DataSet:
         """The frames to train on; the rest of them, or without labels, for distillation."""
@@ -60,6 +81,11 @@ class Data:
     def open_validation(self) -> DataSet:
         """The frames that a training is watched on."""
         return open_dataset(self.kind, self.root, VALIDATION_SPLITS[self.kind], self.max_depth)
+
+    def open_test(self) -> DataSet:
+        """The frames that figures are reported on: Cityscapes' own are val, test has no labels."""
+        split = "test" if self.kind == "drives" else VALIDATION_SPLITS[self.kind]
+        return open_dataset(self.kind, self.root, split, self.max_depth)
 
 
 @dataclass(frozen=True)
@@ -73,7 +99,10 @@ class Architecture:
         encoder_dropout: in the encoder's blocks.
         drop_path: stochastic depth of the encoder's last block.
         encoder: weights that the encoder starts from: a .safetensors file of this project, or a
-            folder or hub name in Hugging Face's SegFormer format, e.g. nvidia/mit-b2.
+            folder or hub name in Hugging Face's SegFormer format, e.g. nvidia/mit-b2; {variant}
+            stands for the variant.
+        init: weights that encoder and decoders start from, a .safetensors file of this project;
+            a decoder that it lacks starts anew.
         depth_mean: the depth head's first answer, canonical metres; null measures it.
         depth_std: the depth head's first standard deviation, likewise.
     """
@@ -84,8 +113,14 @@ class Architecture:
     encoder_dropout: float = 0.0
     drop_path: float = 0.1
     encoder: str | None = None
+    init: Path | None = None
     depth_mean: float | None = None
     depth_std: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse two beginnings."""
+        if self.encoder is not None and self.init is not None:
+            raise ValueError("Give architecture.encoder or architecture.init, not both.")
 
     def build(self, num_classes: int, samples: Samples, augmentation: Augmentation) -> Network:
         """A network to train on these samples; torch's generator draws what no file gives."""
@@ -101,8 +136,9 @@ class Architecture:
         else:
             network = SegDepthFormer(self.variant, num_classes, **rates)
         if self.encoder is not None:
-            start_encoder(network, self.encoder)
-        if network.depth_decoder is not None:
+            start_encoder(network, self.encoder.replace("{variant}", self.variant))
+        begun = () if self.init is None else start_from(network, self.init)
+        if network.depth_decoder is not None and "depth_decoder" not in begun:
             self.start_depth(network, samples, augmentation)
         return network
 
@@ -116,17 +152,53 @@ class Architecture:
 
 
 def start_encoder(network: Network, weights: str) -> None:
-    """Load an encoder's weights from a file of this project or in Hugging Face's format."""
+    """Load an encoder's weights from a file of this project or in Hugging Face's format.
+
+    Raises:
+        WeightsError: there are no such weights, or they are of another kind.
+        ValueError: they are of another variant.
+    """
     if weights.endswith(".safetensors"):
-        other, _ = load_model(weights)
-        if other.variant != network.variant:
-            raise ValueError(
-                f"{weights} holds a {other.variant} encoder, but this network is a "
-                f"{network.variant}: set `variant`, or take other weights."
-            )
-        network.encoder.load_state_dict(other.encoder.state_dict())
+        _take_encoder(network, load_model(weights)[0], weights)
     else:
-        load_hugging_face(network, weights)
+        load_hugging_face(network, weights, encoder_only=True)
+
+
+def start_from(network: Network, weights: str | Path) -> tuple[str, ...]:
+    """Load the encoder and the decoders that both have from a file of this project.
+
+    Returns:
+        Names of the decoders that were loaded.
+
+    Raises:
+        WeightsError: there is no such model.
+        ValueError: it is of another variant or of other classes.
+    """
+    other, _ = load_model(weights)
+    both = [
+        name
+        for name in ("segmentation_decoder", "depth_decoder")
+        if getattr(network, name) is not None and getattr(other, name) is not None
+    ]
+    if "segmentation_decoder" in both and other.num_classes != network.num_classes:
+        raise ValueError(
+            f"{weights} knows {other.num_classes} classes, but the data has "
+            f"{network.num_classes}: take its encoder alone, with architecture.encoder."
+        )
+    _take_encoder(network, other, weights)
+    for name in both:
+        getattr(network, name).load_state_dict(getattr(other, name).state_dict())
+    return tuple(both)
+
+
+def _take_encoder(network: Network, other: Network, weights: str | Path) -> None:
+    if other.variant != network.variant:
+        raise ValueError(
+            f"{weights} holds a {other.variant} encoder, but this network is a "
+            f"{network.variant}: set architecture.variant, or take other weights."
+        )
+    network.encoder.load_state_dict(other.encoder.state_dict())
+    network.encoder.set_layer_norm_eps(other.encoder.layer_norm_eps)
 
 
 def depth_statistics(samples: Samples, augmentation: Augmentation) -> tuple[float, float]:

@@ -1,24 +1,35 @@
-"""One training run: from last.ckpt or from the start, to weights in runs/NAME."""
+"""One training run: from last.ckpt or from the start, to weights in its folder."""
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning
+import torch
 import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from torch.utils.data import DataLoader
+from lightning.pytorch.utilities import rank_zero_only
 
+from emu_core.data.sample import Samples
 from emu_core.labels import ClassTable
-from emu_core.networks.weights import save_model
+from emu_core.networks.weights import read_header, save_model
 from emu_core.training.averaging import AveragedWeights
 from emu_core.training.checkpoints import LastCheckpoint, read_checkpoint
+from emu_core.training.cpu import prepare_cpu
 from emu_core.training.learner import Learner, monitored
+from emu_core.training.loader import TrainingLoader, training_loader, validation_loader
 from emu_core.training.pictures import Pictures, ProgressBar
+from emu_core.training.recipe import Data
+
+WEIGHTS = "last.safetensors"
+"""The weights that a complete run leaves in its folder."""
+
+_LOG_EVERY = 20  # steps
 
 
 @dataclass(frozen=True)
@@ -52,89 +63,195 @@ class Run:
     nodes: int = 1
 
 
+def start(run: Run) -> None:
+    """Prepare this process for a run: threads and seeds."""
+    prepare_cpu(run.threads)
+    lightning.seed_everything(run.seed, workers=True, verbose=False)
+
+
+def training_batches(data: Data, samples: Samples, run: Run) -> TrainingLoader:
+    """The batches of a whole run."""
+    return training_loader(
+        samples, data.augmentation, data.batch, run.steps, run.seed, data.workers, data.variants
+    )
+
+
+def complete(folder: Path, run: Run, config: dict[str, Any]) -> bool:
+    """Whether a folder holds the weights of this run with all its steps.
+
+    Raises:
+        ValueError: what the folder holds was trained with other settings.
+    """
+    _expect_same_settings(folder, config)
+    path = folder / WEIGHTS
+    return path.is_file() and read_header(path)[1].get("steps", 0) >= run.steps
+
+
 def fit(
     learner: Learner,
-    loader: DataLoader,
-    validation: DataLoader,
+    loader: TrainingLoader,
+    data: Data,
     run: Run,
     folder: Path,
-    classes: ClassTable,
-    batch: int,
-) -> None:
+    config: dict[str, Any],
+) -> Path:
     """Train from last.ckpt or from the start, and write the weights.
 
-    Leaves the averaged weights in the learner, and in `folder` last.ckpt, best.ckpt,
+    Leaves the averaged weights in the learner, and in `folder` config.yaml, last.ckpt, best.ckpt,
     last.safetensors, best.safetensors, metrics.csv (metrics-1.csv and so on of earlier calls) and
-    pictures/. Does nothing but load the weights where the run is complete.
+    pictures/.
 
     Args:
         learner: what to train.
-        loader: a `TrainingLoader` of run.steps batches.
-        validation: what it is watched on.
+        loader: `training_batches`.
+        data: what it is watched on, and the size of a batch.
         run: how long, and how.
         folder: of this run.
-        classes: for the pictures.
-        batch: images per step, for the progress bar.
+        config: what config.yaml shall say.
+
+    Returns:
+        Path of last.safetensors.
+
+    Raises:
+        DataError: there is no data to validate on.
+        FloatingPointError: the loss or its gradient is not finite.
+        ValueError: last.ckpt is damaged.
     """
+    held_out = data.open_validation()
+    whole = data.whole_images
+    pixels = data.augmentation.height * data.augmentation.width
+    batch = max(data.batch * pixels // (whole.height * whole.width), 1)
+    validation = validation_loader(held_out, whole, batch)
+    write_config(folder, config)
     last, done = folder / "last.ckpt", 0
     if last.is_file():
         checkpoint = read_checkpoint(last)
         done = checkpoint["global_step"]
-        print(f"{last} has {done} of {run.steps} steps")
+        print_once(f"{last} has {done} of {run.steps} steps")
         if done >= run.steps:  # Lightning would leave the weights that are not averaged
             learner.load_state_dict(checkpoint["state_dict"])
-            return
-        keep_metrics(folder)
+            write_weights(learner, folder, {"steps": done, "seed": run.seed})
+            return folder / WEIGHTS
+        keep_metrics(folder, done)
+        del checkpoint
+    trainer = _trainer(learner, run, folder, held_out.classes, data.batch)
+    trainer.fit(learner, loader, validation, ckpt_path=last if done else None)
+    write_weights(learner, folder, {"steps": trainer.global_step, "seed": run.seed})
+    trainer.strategy.barrier("weights")  # the other processes go on to read them
+    return folder / WEIGHTS
+
+
+def _trainer(
+    learner: Learner, run: Run, folder: Path, classes: ClassTable, batch: int
+) -> lightning.Trainer:
     validate_every = min(run.validate_every, run.steps)
     monitor, mode = monitored(learner.model)
     callbacks = [
         ModelCheckpoint(folder, "best", monitor=monitor, mode=mode, enable_version_counter=False),
-        LastCheckpoint(last, run.checkpoint_every, validate_every),
+        LastCheckpoint(folder / "last.ckpt", run.checkpoint_every, validate_every),
         Pictures(folder / "pictures", classes),
         ProgressBar(batch),
     ]
     if run.ema:
         callbacks.append(AveragedWeights(run.ema))
-    trainer = lightning.Trainer(
+    return lightning.Trainer(
         accelerator="auto",
         devices=run.devices,
         num_nodes=run.nodes,
         use_distributed_sampler=False,  # ours takes each process's share itself
+        sync_batchnorm=torch.cuda.is_available(),  # of a joint batch; on CPUs torch has none
         precision=run.precision,
         max_steps=run.steps,
-        gradient_clip_val=learner.optimisation.clip,
         val_check_interval=validate_every,
         check_val_every_n_epoch=None,
         logger=CSVLogger(folder, name="", version=""),
         callbacks=callbacks,
         default_root_dir=folder,
-        log_every_n_steps=20,
+        log_every_n_steps=min(_LOG_EVERY, run.steps),
+        enable_model_summary=False,
     )
-    trainer.fit(learner, loader, validation, ckpt_path=last if done else None)
-    if trainer.is_global_zero:
-        write_weights(learner, run, folder)
 
 
-def write_weights(learner: Learner, run: Run, folder: Path) -> None:
+@rank_zero_only
+def write_weights(learner: Learner, folder: Path, about: dict[str, Any]) -> None:
     """Write last.safetensors and best.safetensors; the last stay in the learner."""
-    about = {"steps": run.steps, "seed": run.seed}
-    save_model(learner.model, folder / "last.safetensors", about)
     if (folder / "best.ckpt").is_file():
         last = {name: value.clone() for name, value in learner.state_dict().items()}
         learner.load_state_dict(read_checkpoint(folder / "best.ckpt")["state_dict"])
         save_model(learner.model, folder / "best.safetensors", about)
         learner.load_state_dict(last)
+    save_model(learner.model, folder / WEIGHTS, about)  # comes last: it marks the run complete
 
 
+@rank_zero_only
 def write_config(folder: Path, config: dict[str, Any]) -> None:
     """Leave config.yaml, which is a --config again."""
     folder.mkdir(parents=True, exist_ok=True)
-    plain = json.loads(json.dumps(config, default=str))  # YAML knows neither paths nor tuples
-    (folder / "config.yaml").write_text(yaml.safe_dump(plain, sort_keys=False))
+    (folder / "config.yaml").write_text(yaml.safe_dump(_plain(config), sort_keys=False))
 
 
-def keep_metrics(folder: Path) -> None:
-    """Rename metrics.csv, which Lightning deletes when a run goes on."""
-    earlier = len(list(folder.glob("metrics-*.csv")))
-    if (folder / "metrics.csv").is_file():
-        (folder / "metrics.csv").rename(folder / f"metrics-{earlier + 1}.csv")
+@rank_zero_only
+def keep_metrics(folder: Path, done: int) -> None:
+    """Rename metrics.csv, which Lightning deletes when a run goes on.
+
+    Steps from `done` on are left out: they are done again.
+    """
+    path = folder / "metrics.csv"
+    if not path.is_file():
+        return
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        rows = [row for row in reader if int(row["step"]) < done]
+        names = list(reader.fieldnames or [])
+    kept = folder / f"metrics-{len(list(folder.glob('metrics-*.csv'))) + 1}.csv"
+    with kept.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+    path.unlink()
+
+
+@rank_zero_only
+def print_once(text: str) -> None:
+    """Print at once, and from one process alone."""
+    print(text, flush=True)
+
+
+def _expect_same_settings(folder: Path, config: dict[str, Any]) -> None:
+    """Refuse to go on with a run under settings that would make another network of it."""
+    path = folder / "config.yaml"
+    begun = any((folder / name).is_file() for name in ("last.ckpt", WEIGHTS))
+    if not begun or not path.is_file():
+        return
+    then, now = _settings(yaml.safe_load(path.read_text())), _settings(_plain(config))
+    changed = [
+        f"{name} was {then[name]}, now {now[name]}"
+        for name in now
+        if name in then and then[name] != now[name]
+    ]
+    if changed:
+        raise ValueError(
+            f"{folder} holds a run with other settings: {'; '.join(changed)}. Give this one "
+            "another run.name, or delete that folder."
+        )
+
+
+def _settings(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """What decides which network a run makes, flat, by the options' names.
+
+    A run may go on with more steps, other rates, on another machine.
+    """
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        name = prefix + key
+        if isinstance(value, dict):
+            flat |= _settings(value, f"{name}.")
+        else:
+            flat[name] = value
+    free = ("optimisation.", "run.", "data.root", "data.workers")
+    return {n: v for n, v in flat.items() if n == "run.seed" or not n.startswith(free)}
+
+
+def _plain(config: dict[str, Any]) -> dict[str, Any]:
+    """The same in what YAML knows, neither paths nor tuples."""
+    return json.loads(json.dumps(config, default=str))

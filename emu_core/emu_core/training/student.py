@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from emu_core.ensembles import Method
+import torch
+from torch import Tensor
+
+from emu_core.ensembles import Method, move_to
 from emu_core.losses import ReduceCount
 from emu_core.networks.models import Network, RawOutputs
 from emu_core.objectives import StudentLoss, Terms, student_loss
+from emu_core.prediction import Prediction
 from emu_core.training.learner import Learner, Optimisation
 from emu_core.training.loader import Batch
 from emu_core.training.teacher_cache import TeacherCache
@@ -14,11 +18,13 @@ from emu_core.training.teacher_cache import TeacherCache
 class Student(Learner):
     """Trains one network with EMUFormer's loss (arXiv 2402.10580).
 
-    Teacher and student see the same tensor, augmentation and jitter included.
+    Teacher and student see the same tensor, augmentation and jitter included. The teacher stays as
+    it is: in eval mode, without gradients, and in no checkpoint; under autocast it runs in the
+    student's precision.
 
     Args:
         model: see `Learner`, as all others.
-        teacher: any method, usually a `DeepEnsemble`; it is not trained.
+        teacher: any method, usually a `DeepEnsemble`.
         loss: kinds, weights and masks of its terms.
         sky: train id of the sky, None if the data set has none.
         cache: keeps the teacher's predictions on disk; None asks the teacher anew.
@@ -39,17 +45,27 @@ class Student(Learner):
     ):
         super().__init__(model, optimisation, num_classes, max_depth, seed, shares_every)
         self.loss, self.sky = loss, sky
-        # In a list, so that Lightning neither saves nor averages the teacher's weights.
-        self._teacher = [teacher]
-        self._cache = cache
+        self.cache = cache
+
+        # In functions: what a module holds is copied for averaging, and modules in it are saved.
+        def ask_teacher(images: Tensor) -> Prediction:
+            return teacher(images)
+
+        def move_teacher(device: torch.device) -> None:
+            move_to(teacher, device)
+
+        self.ask_teacher, self._move_teacher = ask_teacher, move_teacher
+
+    def on_fit_start(self) -> None:
+        """Put the teacher where the images come."""
+        self._move_teacher(self.device)
 
     def terms(self, raw: RawOutputs, batch: Batch, reduce_count: ReduceCount) -> Terms:
-        """L_CE + w1·L_GNLL + w2·L_KL + w3·L_RMSLE (+ w4·L_mean)."""
-        (teacher,) = self._teacher
-        if self._cache is None:
-            prediction = teacher(batch["image"])
+        """L_CE + w1·L_depth + w2·L_KL + w3·L_RMSLE (+ w4·L_mean)."""
+        if self.cache is None:
+            prediction = self.ask_teacher(batch["image"])
         else:
-            prediction = self._cache.predict(teacher, batch)
+            prediction = self.cache.predict(self.ask_teacher, batch)
         return student_loss(
             raw,
             prediction,

@@ -6,19 +6,94 @@ Sub-Ensemble's heads differ likewise, on the trunk of the first one.
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
-import lightning
+import torch
+import yaml
+from lightning.pytorch.utilities import rank_zero_only
 
-from emu_core.networks import Network, load_model, save_sub_ensemble, with_new_heads
+from emu_core.networks import load_model, save_sub_ensemble, with_new_heads
 from emu_core.objectives import MemberLoss
-from emu_core.training.cpu import prepare_cpu
 from emu_core.training.learner import Optimisation
-from emu_core.training.loader import training_loader, validation_loader
 from emu_core.training.member import Member
 from emu_core.training.recipe import Architecture, Data
-from emu_core.training.run import Run, fit, write_config
+from emu_core.training.run import (
+    WEIGHTS,
+    Run,
+    complete,
+    fit,
+    print_once,
+    start,
+    training_batches,
+)
+
+SUB_ENSEMBLE = "sub_ensemble.safetensors"
+"""The file that holds a whole Deep Sub-Ensemble, beside its heads' folders."""
+
+TeacherMethod = Literal["ensemble", "sub_ensemble"]
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Where a teacher comes from.
+
+    Args:
+        folder: of a finished one, as training/train_teacher.py leaves it; null trains one first.
+        method: ensemble trains networks independently, sub_ensemble new heads on one trunk; a
+            finished one is what it is.
+        members: how many networks; of a finished ensemble at most so many.
+        loss: of the teacher's networks.
+        steps: of each of them; null: as many as the student's.
+        seed: of the first one.
+        architecture: of the teacher's networks; null: the student's.
+    """
+
+    folder: Path | None = None
+    method: TeacherMethod = "ensemble"
+    members: int = 10
+    loss: MemberLoss = field(default_factory=MemberLoss)
+    steps: int | None = None
+    seed: int = 0
+    architecture: Architecture | None = None
+
+
+def obtain_teacher(
+    teacher: Teacher,
+    data: Data,
+    architecture: Architecture,
+    optimisation: Optimisation,
+    run: Run,
+    folder: Path,
+) -> tuple[str, list[Path]]:
+    """Train a teacher, or find a finished one.
+
+    Args:
+        teacher: where it comes from.
+        data: what it is trained on.
+        architecture: the student's.
+        optimisation: optimiser and schedule.
+        run: the student's; its seed and its steps are not the teacher's.
+        folder: where it is trained.
+
+    Returns:
+        Kind and files as `load_method` takes them.
+
+    Raises:
+        As `train_ensemble`; ValueError for a folder without a finished teacher, or with one that
+        learned depth for another focal length.
+    """
+    if teacher.folder is not None:
+        _expect_same_depth(teacher.folder, data)
+        kind, paths = find_teacher(teacher.folder)
+        return kind, paths[: teacher.members]
+    own = replace(run, seed=teacher.seed, steps=teacher.steps or run.steps)
+    network = teacher.architecture or architecture
+    arguments = (data, network, teacher.loss, optimisation, own, teacher.members, folder)
+    if teacher.method == "sub_ensemble":
+        return "dse", [train_sub_ensemble(*arguments)]
+    return "de", train_ensemble(*arguments)
 
 
 def train_ensemble(
@@ -33,20 +108,20 @@ def train_ensemble(
     """Train the members of a Deep Ensemble, member k with seed run.seed + k.
 
     Returns:
-        folder/member-K/last.safetensors of each; those that exist are not trained again.
+        folder/member-K/last.safetensors of each; complete ones are not trained again.
 
     Raises:
         DataError: the data is missing or damaged.
         FloatingPointError: a loss diverged.
+        ValueError: settings that do not fit together, or not to what the folder holds.
     """
     paths = []
     for k in range(members):
         own = replace(run, seed=run.seed + k)
-        path = folder / f"member-{k}" / "last.safetensors"
-        if not path.is_file():
-            print(f"member {k} of {members}, seed {own.seed}: {path.parent}", flush=True)
-            train_network(data, architecture, loss, optimisation, own, path.parent)
-        paths.append(path)
+        print_once(f"member {k} of {members}, seed {own.seed}: {folder / f'member-{k}'}")
+        paths.append(
+            train_network(data, architecture, loss, optimisation, own, folder / f"member-{k}")
+        )
     return paths
 
 
@@ -62,23 +137,24 @@ def train_sub_ensemble(
     """Train a Deep Sub-Ensemble: trunk and head 0 together, then heads 1… on the frozen trunk.
 
     Returns:
-        folder/sub_ensemble.safetensors; heads that exist in folder/member-K are not trained again.
+        folder/sub_ensemble.safetensors; complete heads in folder/member-K are not trained again.
 
     Raises:
-        DataError: the data is missing or damaged.
-        FloatingPointError: a loss diverged.
+        As `train_ensemble`.
     """
     (first,) = train_ensemble(data, architecture, loss, optimisation, run, 1, folder)
     paths = [first]
     for k in range(1, heads):
         own = replace(run, seed=run.seed + k)
-        path = folder / f"member-{k}" / "last.safetensors"
-        if not path.is_file():
-            print(f"head {k} of {heads}, seed {own.seed}: {path.parent}", flush=True)
-            train_network(data, architecture, loss, optimisation, own, path.parent, trunk=first)
+        print_once(f"head {k} of {heads}, seed {own.seed}: {folder / f'member-{k}'}")
+        path = train_network(
+            data, architecture, loss, optimisation, own, folder / f"member-{k}", trunk=first
+        )
         paths.append(path)
-    together = folder / "sub_ensemble.safetensors"
-    save_sub_ensemble([load_model(path)[0] for path in paths], together)
+    together = folder / SUB_ENSEMBLE
+    rank_zero_only(save_sub_ensemble)([load_model(path)[0] for path in paths], together)
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()  # the other processes go on to read it
     return together
 
 
@@ -90,7 +166,7 @@ def train_network(
     run: Run,
     folder: Path,
     trunk: Path | None = None,
-) -> Network:
+) -> Path:
     """Train one network on ground truth; leaves what `run.fit` says in `folder`.
 
     Args:
@@ -99,32 +175,75 @@ def train_network(
         loss: kinds and weights of its terms.
         optimisation: optimiser and schedule.
         run: length, seed, precision.
-        folder: of this run, with config.yaml.
+        folder: of this run.
         trunk: weights of a network whose encoder is taken over and stays as it is.
+
+    Returns:
+        folder/last.safetensors; a complete network is not trained again.
+
+    Raises:
+        As `train_ensemble`.
     """
-    prepare_cpu(run.threads)
-    lightning.seed_everything(run.seed, workers=True, verbose=False)
-    samples, held_out = data.open_training(), data.open_validation()
-    print(
+    config = {
+        "data": asdict(data), "architecture": asdict(architecture), "loss": asdict(loss),
+        "optimisation": asdict(optimisation), "run": asdict(run),
+    }  # fmt: skip
+    if complete(folder, run, config):
+        return folder / WEIGHTS
+    start(run)
+    samples = data.open_training()
+    print_once(
         f"{len(samples)} training images from {data.root}, depth valid up to "
         f"{samples.max_depth:g} m"
     )
-    loader = training_loader(
-        samples, data.augmentation, data.batch, run.steps, run.seed, data.workers
-    )
-    validation = validation_loader(held_out, data.augmentation, data.batch)
-    num_classes = len(samples.classes)
     if trunk is None:
-        network = architecture.build(num_classes, samples, data.augmentation)
+        network = architecture.build(len(samples.classes), samples, data.augmentation)
     else:
         network = with_new_heads(load_model(trunk)[0])
         if network.depth_decoder is not None:
             architecture.start_depth(network, samples, data.augmentation)
     member = Member(
-        network, optimisation, loss, num_classes, samples.max_depth, run.seed, run.shares_every
-    )
-    config = {"data": asdict(data), "architecture": asdict(architecture), "loss": asdict(loss),
-              "optimisation": asdict(optimisation), "run": asdict(run)}  # fmt: skip
-    write_config(folder, config)
-    fit(member, loader, validation, run, folder, samples.classes, data.batch)
-    return network
+        network, optimisation, loss, len(samples.classes), samples.max_depth, run.seed,
+        run.shares_every,
+    )  # fmt: skip
+    return fit(member, training_batches(data, samples, run), data, run, folder, config)
+
+
+def find_teacher(folder: Path) -> tuple[str, list[Path]]:
+    """What a folder of `train_ensemble` or `train_sub_ensemble` holds.
+
+    Returns:
+        kind and paths as `load_method` takes them.
+
+    Raises:
+        ValueError: it holds no finished network.
+    """
+    if (folder / SUB_ENSEMBLE).is_file():
+        return "dse", [folder / SUB_ENSEMBLE]
+    paths = sorted(folder.glob(f"member-*/{WEIGHTS}"), key=_number)
+    if not paths:
+        raise ValueError(
+            f"Found no member-K/{WEIGHTS} in {folder}: train a teacher with "
+            "training/train_teacher.py first."
+        )
+    return "de", paths
+
+
+def _expect_same_depth(folder: Path, data: Data) -> None:
+    """Refuse a teacher whose metres are not the student's, as far as its configuration tells."""
+    config = next(iter(sorted(folder.glob("member-*/config.yaml"))), None)
+    if config is None:
+        return
+    augmentation = yaml.safe_load(config.read_text())["data"]["augmentation"]
+    for name in ("canonical_focal", "width", "image_width", "rescale_depth"):
+        theirs, ours = augmentation.get(name), getattr(data.augmentation, name)
+        if name in augmentation and theirs != ours:
+            raise ValueError(
+                f"The teacher in {folder} learned depth with data.augmentation.{name} {theirs}, "
+                f"and here it is {ours}: its metres would be wrong. Use the same."
+            )
+
+
+def _number(path: Path) -> tuple[int, str]:
+    digits = path.parent.name.rpartition("-")[2]
+    return (int(digits) if digits.isdigit() else -1, str(path))

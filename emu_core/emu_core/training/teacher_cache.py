@@ -3,11 +3,19 @@
 Predictions depend on the augmented image, so the augmentation may take only so many variants of a
 frame (`TrainingSet`); the first epochs ask the teacher and fill the cache, later ones read it. A
 file holds the maps at a quarter of the size, in half precision, compressed: about 0.3 MB for 19
-classes at 256 × 512. What is read is what was written: a resumed run sees the same targets.
+classes at 256 × 512. What is read is what was written, already in the pass that writes it: a
+resumed run sees the same targets.
+
+A file knows which image and which teacher it belongs to; where another one is asked for, with
+another augmentation perhaps, it is written anew.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
+import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +31,27 @@ SHRINK = 4
 """Maps are kept at H/4 × W/4, the networks' own output size."""
 
 _SMALLEST = 1e-8  # of a variance in m²: below, log s² says nothing
+_OWNER = "owner"
+
+Maps = dict[str, np.ndarray]
+"""float16 (C or 1, H/4, W/4) by name, and the digest of image and teacher."""
 
 
 class TeacherCache:
     """Keeps one file for each (variant, index) in a folder.
 
     Args:
-        folder: of this teacher, data set and augmentation alone; made if it is not there.
+        folder: of this data set; made if it is not there.
+        teacher: whose predictions these are, see `fingerprint`.
+
+    Raises:
+        ValueError: nobody said whose.
     """
 
-    def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, teacher: str):
+        if not teacher:
+            raise ValueError("Expected `teacher` to tell this one from others, but it is empty.")
+        self.folder, self.teacher = Path(folder), teacher
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def predict(self, teacher: Method, batch: Batch) -> Prediction:
@@ -43,49 +61,71 @@ class TeacherCache:
             teacher: asked for the images that have no file yet.
             batch: `image` (N,3,H,W) and `key` (N,2): variant and index.
         """
+        images = batch["image"]
+        owners = [self._owner(image) for image in images]
         files = [self.folder / f"{v:03d}_{i:06d}.npz" for v, i in batch["key"].tolist()]
-        missing = [n for n, file in enumerate(files) if not file.is_file()]
+        kept = [_read(file, owner) for file, owner in zip(files, owners, strict=True)]
+        missing = [n for n, maps in enumerate(kept) if maps is None]
         if missing:
-            fresh = teacher(batch["image"][missing])
+            fresh = teacher(images[missing])
             for place, n in enumerate(missing):
-                _write(files[n], fresh, place)
-        height, width = batch["image"].shape[-2:]
-        return _read(files, (height, width), batch["image"].device)
+                kept[n] = _shrunk(fresh, place) | {_OWNER: owners[n]}
+                _write(files[n], kept[n])
+        height, width = images.shape[-2:]
+        return _enlarged([maps for maps in kept if maps], (height, width), images.device)
+
+    def _owner(self, image: Tensor) -> np.ndarray:
+        digest = hashlib.blake2b(self.teacher.encode(), digest_size=16)
+        digest.update(image.cpu().numpy().tobytes())
+        return np.frombuffer(digest.digest(), np.uint8)
 
 
-def _write(file: Path, prediction: Prediction, place: int) -> None:
-    maps = {}
-    for name, values in _stored(prediction).items():
-        small = F.avg_pool2d(values[place : place + 1].float(), SHRINK)[0]
-        maps[name] = small.cpu().numpy().astype(np.float16)
-    unfinished = file.with_suffix(".part")
-    with unfinished.open("wb") as stream:
-        np.savez_compressed(stream, **maps)  # type: ignore[arg-type]
-    unfinished.replace(file)
+def fingerprint(paths: Iterable[str | Path]) -> str:
+    """What tells one teacher from another: a digest of its files' contents."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in paths:
+        digest.update(Path(path).read_bytes())
+    return digest.hexdigest()
 
 
-def _stored(prediction: Prediction) -> dict[str, Tensor]:
-    """What is kept; variances as logarithms, which half precision holds to 0.1 %."""
+def _shrunk(prediction: Prediction, place: int) -> Maps:
+    """What is kept of one image; variances as logarithms, which half precision holds to 1 %."""
     maps = {}
     if prediction.probabilities is not None:
         maps["probabilities"] = prediction.probabilities
     if prediction.depth_mean is not None and prediction.depth_variance is not None:
         maps["mean"] = prediction.depth_mean
         maps["log_variance"] = prediction.depth_variance.clamp_min(_SMALLEST).log()
-    return maps
+    return {
+        name: F.avg_pool2d(x[place : place + 1].float(), SHRINK)[0].half().cpu().numpy()
+        for name, x in maps.items()
+    }
 
 
-def _read(files: list[Path], size: tuple[int, int], device: torch.device) -> Prediction:
-    frames = []
-    for file in files:
-        with np.load(file) as maps:
-            frames.append({name: torch.from_numpy(maps[name]).float() for name in maps})
+def _write(file: Path, maps: Maps) -> None:
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    with unfinished.open("wb") as stream:
+        np.savez_compressed(stream, **maps)  # type: ignore[arg-type]
+    unfinished.replace(file)
+
+
+def _read(file: Path, owner: np.ndarray) -> Maps | None:
+    """The maps of a file; None if there is none, it is damaged, or another image's."""
+    try:
+        with np.load(file) as stored:
+            maps = dict(stored)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
+    return maps if np.array_equal(maps.get(_OWNER, ()), owner) else None
+
+
+def _enlarged(frames: list[Maps], size: tuple[int, int], device: torch.device) -> Prediction:
     full = {
         name: F.interpolate(
-            torch.stack([frame[name] for frame in frames]).to(device),
+            torch.from_numpy(np.stack([frame[name] for frame in frames])).to(device).float(),
             size=size, mode="bilinear", align_corners=False,
         )
-        for name in frames[0]
+        for name in frames[0] if name != _OWNER
     }  # fmt: skip
     probabilities = full.get("probabilities")
     if probabilities is not None:

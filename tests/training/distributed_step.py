@@ -1,0 +1,120 @@
+"""One step on several CPU processes: `python distributed_step.py FOLDER PROCESSES`.
+
+Lightning starts the others. Leaves each learner's gradients in FOLDER/NAME.pt, and in
+FOLDER/RANK.txt what each process said when one of them met a loss that was no number.
+`test_distributed` calls it, and does the same steps in one process.
+"""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+
+from emu_core.data.augment import Augmentation
+from emu_core.data.sample import Sample, unlabelled
+from emu_core.ensembles import SingleNetwork
+from emu_core.labels import CITYSCAPES
+from emu_core.networks import SegDepthFormer
+from emu_core.objectives import MemberLoss, StudentLoss
+from emu_core.training.learner import Optimisation
+from emu_core.training.loader import training_loader
+from emu_core.training.member import Member
+from emu_core.training.run import Run, fit
+from emu_core.training.student import Student
+
+AUGMENTATION = Augmentation(32, 64, canonical_focal=100.0)
+LEARNERS = ("member", "student")
+
+
+def samples():
+    """Four frames of very unequal ground truth: all, a little, no depth, none at all."""
+    found = []
+    for index, (labelled, measured) in enumerate(((1.0, 0.9), (0.05, 0.02), (0.5, 0.0))):
+        rng = np.random.default_rng(index)
+        image = rng.integers(0, 256, (32, 64, 3), np.uint8)
+        labels = rng.integers(0, 19, (32, 64)).astype(np.uint8)
+        labels[rng.random((32, 64)) >= labelled] = 255
+        depth = rng.uniform(2, 60, (32, 64)).astype(np.float32)
+        depth[rng.random((32, 64)) >= measured] = np.nan
+        found.append(Sample(str(index), image, labels, depth, (100.0, 100.0)))
+    return [*found, unlabelled("fresh", found[0].image[::-1].copy(), (100.0, 100.0))]
+
+
+def network(seed):
+    torch.manual_seed(seed)
+    model = SegDepthFormer("b0", dropout=0.0, drop_path=0.0)
+    model.init_depth(20.0, 8.0)
+    return model
+
+
+class Frames(list):
+    classes = CITYSCAPES
+
+
+class Watched:
+    """Keeps the gradients of a step; its BatchNorms do not look at their batch."""
+
+    def on_train_batch_start(self, batch, batch_idx):
+        super().on_train_batch_start(batch, batch_idx)
+        for module in self.model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.eval()
+
+    def on_before_optimizer_step(self, optimizer):
+        self.gradients = {name: p.grad.clone() for name, p in self.model.named_parameters()}
+
+
+class WatchedMember(Watched, Member):
+    pass
+
+
+class HalfSpoiled(Member):
+    """One process of two meets a loss that is no number."""
+
+    def terms(self, raw, batch, reduce_count):
+        terms = super().terms(raw, batch, reduce_count)
+        return {**terms, "ce": terms["ce"] * (torch.nan if self.global_rank else 1)}
+
+
+class WatchedStudent(Watched, Student):
+    pass
+
+
+def learner(name):
+    common = {"optimisation": Optimisation(), "num_classes": 19, "max_depth": 80.0}
+    if name != "student":
+        kind = WatchedMember if name == "member" else HalfSpoiled
+        return kind(network(0), loss=MemberLoss(), **common)
+    loss = StudentLoss(mean_weight=0.5, kl_pixels="labelled")
+    return WatchedStudent(
+        network(0), SingleNetwork(network(1)), loss=loss, sky=CITYSCAPES.sky, **common
+    )
+
+
+def gradients(name, folder, processes, frames):
+    """The gradients of one step on all frames as one batch."""
+    run = Run(steps=1, precision="32-true", ema=0, threads=1, devices=processes)
+    loader = training_loader(frames, AUGMENTATION, len(frames), 1, seed=0)
+    data = SimpleNamespace(
+        open_validation=lambda: Frames(frames[:1]),
+        whole_images=AUGMENTATION,
+        augmentation=AUGMENTATION,
+        batch=len(frames),
+    )
+    trained = learner(name)
+    fit(trained, loader, data, run, folder / name, {})
+    return trained.gradients
+
+
+if __name__ == "__main__":
+    folder, processes = Path(sys.argv[1]), int(sys.argv[2])
+    for name in LEARNERS:
+        found = gradients(name, folder, processes, samples())
+        rank_zero_only(torch.save)(found, folder / f"{name}.pt")
+    try:
+        gradients("spoiled", folder, processes, samples())
+    except FloatingPointError as error:
+        (folder / f"{rank_zero_only.rank}.txt").write_text(str(error))

@@ -1,0 +1,233 @@
+"""What teacher, student and control see, start from and are refused."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from emu_core.data.augment import Augmentation
+from emu_core.data.sample import Sample, unlabelled
+from emu_core.ensembles import DeepEnsemble, SingleNetwork
+from emu_core.labels import CITYSCAPES
+from emu_core.networks import SegDepthFormer, normalize, save_model
+from emu_core.objectives import MemberLoss, StudentLoss, student_loss
+from emu_core.training import distillation, teacher
+from emu_core.training.distillation import Distillation, train_control, train_student
+from emu_core.training.learner import Optimisation
+from emu_core.training.loader import validation_loader
+from emu_core.training.recipe import Architecture, Data
+from emu_core.training.run import Run
+from emu_core.training.student import Student
+from emu_core.training.teacher import Teacher, find_teacher, obtain_teacher
+from emu_core.training.teacher_cache import TeacherCache
+
+AUGMENTATION = Augmentation(32, 64, flip=True, jitter=(0.1, 0.1, 0.1, 0.1))
+RUN = Run(steps=3, seed=5, threads=1)
+LOSS = StudentLoss(depth="gnll", beta=0.5, depth_weight=2.0)
+PLAIN, B0 = Distillation(), Architecture()
+
+
+@pytest.fixture
+def data(tmp_path, write_frame):
+    """Six frames of three drives."""
+    rng = np.random.default_rng(0)
+    camera = {
+        "extrinsic": {"baseline": 0.22},
+        "intrinsic": {"fx": 60.0, "fy": 60.0, "u0": 31.5, "v0": 15.5},
+    }
+    for k in range(6):
+        write_frame(
+            tmp_path / "data", "train", f"drive{k % 3}_000000_{k:06d}",
+            rng.integers(0, 256, (32, 64, 3), np.uint8),
+            rng.choice(np.array([7, 11, 23], np.uint8), (32, 64)),
+            rng.integers(100, 1000, (32, 64)).astype(np.uint16), camera,
+        )  # fmt: skip
+    return Data(root=tmp_path / "data", augmentation=AUGMENTATION, batch=2, workers=0)
+
+
+@pytest.fixture
+def fitted(monkeypatch):
+    """What would have been trained, on what, instead of training it."""
+    calls = []
+
+    def remember(learner, loader, data, run, folder, config):
+        calls.append((learner, list(loader), data, config))
+        return folder
+
+    for module in (distillation, teacher):
+        monkeypatch.setattr(module, "fit", remember)
+    return calls
+
+
+def network(seed):
+    torch.manual_seed(seed)
+    return SegDepthFormer("b0")
+
+
+def distil(data, tmp_path, loss=LOSS, options=PLAIN, architecture=B0, teacher_id="it", cache=None):
+    return train_student(
+        data, architecture, loss, Optimisation(), RUN, tmp_path / "student",
+        SingleNetwork(network(9)), options, cache, teacher_id,
+    )  # fmt: skip
+
+
+def test_the_student_learns_from_the_teachers_answer_to_its_own_inputs():
+    frames = [
+        Sample(
+            str(k),
+            np.random.default_rng(k).integers(0, 256, (32, 64, 3), np.uint8),
+            np.full((32, 64), k, np.uint8),
+            np.full((32, 64), 10.0 + k, np.float32),
+            (60.0, 60.0),
+        )
+        for k in range(2)
+    ]
+    fresh = unlabelled("fresh", frames[0].image[::-1].copy(), (60.0, 60.0))
+    (batch,) = validation_loader([*frames, fresh], Augmentation(32, 64), 3)
+    asked, answers = [], DeepEnsemble([network(1), network(2)])
+
+    def ask(images):
+        asked.append(images)
+        return answers(images)
+
+    loss = replace(LOSS, mean_weight=0.5, variance_pixels="not_sky")
+    student = Student(network(0), ask, Optimisation(), loss, 19, 80.0, CITYSCAPES.sky)
+    raw = student.model.eval()(normalize(batch["image"]))
+    terms = student.terms(raw, batch, lambda count: count)
+    assert len(asked) == 1 and asked[0] is batch["image"]
+    labels, depth = batch["labels"].clone(), batch["depth"].clone()
+    expected = student_loss(
+        raw, answers(batch["image"]), labels, depth, loss, sky=CITYSCAPES.sky,
+        labelled=torch.tensor([True, True, False]),
+    )  # fmt: skip
+    assert set(terms) == {"ce", "depth", "kl", "variance", "mean"}
+    for name, term in expected.items():
+        torch.testing.assert_close(terms[name], term)
+
+
+def test_the_teacher_is_neither_trained_nor_saved_nor_copied():
+    taught_by = SingleNetwork(network(1).train())
+    student = Student(network(0), taught_by, Optimisation(), LOSS, 19, 80.0, CITYSCAPES.sky)
+    student.train()
+    assert not taught_by.network.training
+    assert len(list(student.parameters())) == len(list(student.model.parameters()))
+    assert all(name.startswith("model.") for name in student.state_dict())
+    copied = copy.deepcopy(student)  # as averaging of weights does
+    assert copied.ask_teacher is student.ask_teacher
+    answer = student.ask_teacher(torch.zeros(1, 3, 32, 64, dtype=torch.uint8))
+    assert not answer.probabilities.requires_grad
+    student._move_teacher("meta")
+    assert next(taught_by.network.parameters()).is_meta
+
+
+def test_the_control_has_the_students_inputs_start_and_steps(data, fitted, tmp_path):
+    torch.manual_seed(3)
+    save_model(network(4), tmp_path / "init.safetensors")
+    architecture = Architecture(init=tmp_path / "init.safetensors")
+    options = Distillation(variants=2)
+    distil(data, tmp_path, options=options, architecture=architecture)
+    train_control(data, architecture, LOSS, Optimisation(), RUN, tmp_path / "control", options)
+    (student, seen, _, _), (control, shown, _, _) = fitted
+    assert len(seen) == len(shown) == 3
+    for ours, theirs in zip(seen, shown, strict=True):
+        for name in ours:
+            torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=0, equal_nan=True)
+    for name, value in student.model.state_dict().items():
+        assert torch.equal(value, control.model.state_dict()[name])
+    assert control.loss == MemberLoss(depth="gnll", beta=0.5, depth_weight=2.0)
+    assert student.seed == control.seed == 5
+
+
+def test_the_student_meets_stronger_jitter_than_the_members_did(data, fitted, tmp_path):
+    distil(data, tmp_path)
+    _, batches, inputs, config = fitted[0]
+    assert inputs.augmentation == replace(AUGMENTATION, jitter=(0.2, 0.2, 0.2, 0.4))
+    assert config["data"]["augmentation"]["jitter"] == (0.1, 0.1, 0.1, 0.1)  # for the next one
+    assert config["distillation"]["jitter"] == (0.2, 0.2, 0.2, 0.4)
+    keys = torch.cat([batch["key"] for batch in batches])
+    assert sorted(keys[:, 1].tolist()) == list(range(6))  # three steps of two: one epoch
+
+
+def test_fresh_frames_are_those_that_the_members_left_out(data, fitted, tmp_path):
+    options = Distillation(fresh="rest")
+    loss = replace(LOSS, mean_weight=1.0)
+    distil(replace(data, sequences=1), tmp_path, loss, options)
+    _, batches, _, _ = fitted[0]
+    labelled = torch.cat([batch["labelled"] for batch in batches])
+    keys = torch.cat([batch["key"] for batch in batches])
+    assert sorted(keys[~labelled, 1].tolist()) == [2, 3, 4, 5]  # behind the two of one drive
+    images = torch.cat([batch["labels"] for batch in batches])
+    assert (images[~labelled] == 255).all() and (images[labelled] != 255).any()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fresh": "rest"}, "neither data.limit nor data.sequences leaves anything out"),
+        ({"fresh": "train_extra"}, "No folder .*train_extra"),
+        ({"fresh": "train", "fresh_limit": 2}, "adds 2 frames without ground truth.*mean_weight"),
+    ],
+)
+def test_fresh_frames_that_are_not_there_or_teach_nothing_are_refused(
+    options, message, data, fitted, tmp_path
+):
+    with pytest.raises(ValueError, match=message):
+        distil(data, tmp_path, options=Distillation(**options))
+    assert not fitted
+
+
+def test_a_student_keeps_its_teacher(data, fitted, tmp_path):
+    distil(data, tmp_path)
+    distil(data, tmp_path)
+    with pytest.raises(ValueError, match="holds a student of another teacher"):
+        distil(data, tmp_path, teacher_id="another")
+    assert len(fitted) == 2
+
+
+def test_a_cache_that_would_never_be_read_is_refused(data, tmp_path):
+    with pytest.raises(ValueError, match=r"needs distillation\.variants"):
+        Distillation(cache=tmp_path)
+    with pytest.raises(ValueError, match=r"needs distillation\.variants"):
+        distil(data, tmp_path, cache=TeacherCache(tmp_path / "cache", "it"))
+
+
+def test_members_are_found_in_their_order(tmp_path):
+    for k in (10, 2, 0, 1):
+        folder = tmp_path / f"member-{k}"
+        folder.mkdir()
+        (folder / "last.safetensors").touch()
+    (tmp_path / "member-3").mkdir()  # not finished
+    kind, paths = find_teacher(tmp_path)
+    assert kind == "de"
+    assert [path.parent.name for path in paths] == [f"member-{k}" for k in (0, 1, 2, 10)]
+    (tmp_path / "sub_ensemble.safetensors").touch()
+    assert find_teacher(tmp_path) == ("dse", [tmp_path / "sub_ensemble.safetensors"])
+    with pytest.raises(ValueError, match=r"train a teacher with training/train_teacher\.py"):
+        find_teacher(tmp_path / "member-3")
+
+
+def test_a_teacher_has_its_own_seed_steps_and_backbone(data, fitted, tmp_path):
+    options = Teacher(members=2, steps=1, seed=7, architecture=Architecture("b1"))
+    kind, paths = obtain_teacher(options, data, Architecture(), Optimisation(), RUN, tmp_path)
+    assert kind == "de" and len(paths) == 2
+    assert [learner.seed for learner, *_ in fitted] == [7, 8]
+    assert {learner.model.variant for learner, *_ in fitted} == {"b1"}
+    assert [len(batches) for _, batches, _, _ in fitted] == [1, 1]
+    first, second = (learner.model.state_dict() for learner, *_ in fitted)
+    name = "segmentation_decoder.head.weight"
+    assert not torch.equal(first[name], second[name])
+
+
+def test_a_teacher_of_other_metres_is_refused(data, tmp_path):
+    folder = tmp_path / "member-0"
+    folder.mkdir()
+    (folder / "last.safetensors").touch()
+    config = {"data": {"augmentation": {"width": 64, "canonical_focal": 50.0}}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(ValueError, match=r"canonical_focal 50\.0, and here it is None"):
+        obtain_teacher(
+            Teacher(folder=tmp_path), data, Architecture(), Optimisation(), RUN, tmp_path
+        )

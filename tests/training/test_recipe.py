@@ -1,0 +1,108 @@
+"""What a network starts from, and the sizes that images come in."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from emu_core.data.augment import Augmentation
+from emu_core.data.sample import Sample
+from emu_core.networks import DepthFormer, SegDepthFormer, SegFormer, save_model
+from emu_core.training import recipe
+from emu_core.training.recipe import Architecture, Data, depth_statistics
+
+AUGMENTATION = Augmentation(32, 64)
+
+
+def sample(depth):
+    image, labels = np.zeros((32, 64, 3), np.uint8), np.zeros((32, 64), np.uint8)
+    return Sample("", image, labels, np.asarray(depth, np.float32), (100.0, 100.0))
+
+
+half = np.repeat([10.0, 30.0], 32)[None].repeat(32, 0)
+half[:, ::2] = np.nan
+SAMPLES = [sample(half), sample(half)]
+
+
+def same(first, second):
+    """Whether all weights agree."""
+    theirs = second.state_dict()
+    return all(torch.equal(value, theirs[name]) for name, value in first.state_dict().items())
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A network with a file of its own."""
+    torch.manual_seed(1)
+    network = SegDepthFormer("b0", 19, layer_norm_eps=1e-5)
+    save_model(network, tmp_path / "trained.safetensors")
+    return network, tmp_path / "trained.safetensors"
+
+
+def test_depth_starts_at_the_mean_and_deviation_of_valid_depth():
+    assert depth_statistics(SAMPLES, AUGMENTATION) == (pytest.approx(20), pytest.approx(10))
+    network = Architecture().build(19, SAMPLES, AUGMENTATION)
+    mean, variance = network.depth_decoder.head.bias
+    assert mean.item() == pytest.approx(20)
+    assert 100 * torch.nn.functional.softplus(variance).item() == pytest.approx(100, rel=1e-4)
+    given = Architecture(depth_mean=7.0).build(19, SAMPLES, AUGMENTATION)
+    assert given.depth_decoder.head.bias[0].item() == 7
+
+
+def test_a_network_starts_from_all_weights_of_another(trained):
+    other, path = trained
+    network = Architecture(init=path, dropout=0.5).build(19, SAMPLES, AUGMENTATION)
+    assert same(network, other)
+    assert network.encoder.layer_norm_eps == 1e-5
+    assert network.dropout == 0.5  # which no file decides
+
+
+def test_what_the_other_lacks_starts_anew(tmp_path):
+    torch.manual_seed(1)
+    other = SegFormer("b0", 19)
+    save_model(other, tmp_path / "seg.safetensors")
+    network = Architecture(init=tmp_path / "seg.safetensors").build(19, SAMPLES, AUGMENTATION)
+    assert same(network.encoder, other.encoder)
+    assert same(network.segmentation_decoder, other.segmentation_decoder)
+    assert network.depth_decoder.head.bias[0].item() == pytest.approx(20)
+    depth = replace(Architecture(init=tmp_path / "seg.safetensors"), task="depth")
+    assert isinstance(depth.build(19, SAMPLES, AUGMENTATION), DepthFormer)
+
+
+def test_an_encoder_is_taken_alone(trained):
+    other, path = trained
+    network = Architecture(encoder=str(path)).build(40, SAMPLES, AUGMENTATION)
+    assert same(network.encoder, other.encoder)
+    assert network.encoder.layer_norm_eps == 1e-5
+    assert network.num_classes == 40
+    assert not same(network.depth_decoder, other.depth_decoder)
+
+
+@pytest.mark.parametrize("variant", ["b0", "b2"])
+def test_the_encoder_s_name_follows_the_variant(variant, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        recipe, "load_hugging_face", lambda network, name, **options: asked.append((name, options))
+    )
+    Architecture(variant, encoder="nvidia/mit-{variant}").build(19, SAMPLES, AUGMENTATION)
+    assert asked == [(f"nvidia/mit-{variant}", {"encoder_only": True})]
+
+
+def test_weights_of_another_kind_are_refused_by_name(trained):
+    _, path = trained
+    with pytest.raises(ValueError, match="holds a b0 encoder, but this network is a b1"):
+        Architecture("b1", init=path).build(19, SAMPLES, AUGMENTATION)
+    with pytest.raises(ValueError, match="knows 19 classes, but the data has 40"):
+        Architecture(init=path).build(40, SAMPLES, AUGMENTATION)
+    with pytest.raises(ValueError, match="not both"):
+        Architecture(init=path, encoder="nvidia/mit-b0")
+
+
+def test_whole_images_keep_the_scale_of_the_crops():
+    crops = Augmentation(768, 768, image_width=2048, scale=(0.5, 2.0))
+    data = Data(augmentation=crops, validation_size=(1024, 2048))
+    assert data.whole_images == replace(crops, height=1024, width=2048)
+    assert Data(augmentation=crops).whole_images == crops
+    with pytest.raises(ValueError, match=r"needs augmentation\.image_width"):
+        Data(validation_size=(1024, 2048))
