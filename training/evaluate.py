@@ -27,6 +27,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.progress import track
@@ -82,13 +83,16 @@ def evaluate_methods(args: argparse.Namespace) -> None:
     """Score methods side by side, and write tables and plots."""
     # Here, because whoever scores a model file needs no torch.
     from emu_core.evaluation.candidate import parse_candidates
-    from emu_core.evaluation.comparison import compare, read_data
+    from emu_core.evaluation.comparison import compare
     from emu_core.evaluation.splits import open_split
     from emu_core.training.cpu import prepare_cpu
+    from emu_core.training.release import read_config
 
     prepare_cpu(args.threads)
     candidates = [c for text in args.methods for c in parse_candidates(text)]
-    data = read_data(args.config, args.root)
+    data, _ = read_config(args.config)
+    if args.root:
+        data = replace(data, root=args.root)
     size = tuple(args.size) if args.size else None
     splits = {name: open_split(data, name, size, args.stride) for name in args.splits}
     folder = args.output or Path("runs/evaluation")

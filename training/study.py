@@ -23,13 +23,14 @@ from pathlib import Path
 import jsonargparse
 
 from emu_core.study.config import Study
-from emu_core.study.execution import Execution, trainers
+from emu_core.study.execution import TRAINERS, Execution, Trainers
 from emu_core.study.plan import make_plan
-from emu_core.study.session import announce, report, work
+from emu_core.study.session import announce, report, take_times, work
+from emu_core.training.command import run_command
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line."""
+def carry_out(arguments: list[str] | None = None, trainers: Trainers = TRAINERS) -> None:
+    """Do what the command line says."""
     parser = jsonargparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", action="config", help="YAML of the study")
     parser.add_class_arguments(Study)
@@ -37,29 +38,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--report", action="store_true", help="write tables and plots, and stop")
     parser.add_argument("--hours", type=float, help="begin no step after so many")
     parser.add_argument("--docs", type=Path, help="folder that gets the results as well")
-    try:
-        options = parser.instantiate(parser.parse_args(arguments))
-        study = Study(**{field.name: options[field.name] for field in fields(Study)})
-        execution = Execution(study, make_plan(study), trainers())
-        execution.prepare()
-        if options.report:
-            report(execution, options.docs)
-            return 0
+    options = parser.instantiate(parser.parse_args(arguments))
+    study = Study(**{field.name: options[field.name] for field in fields(Study)})
+    execution = Execution(study, make_plan(study), trainers)
+    execution.prepare()
+    if not options.report:
         announce(execution)
         if options.plan:
-            return 0
-        complete = work(execution, options.hours)
-        if options.docs:
-            report(execution, options.docs)
-        return 0 if complete else 3
-    except (ValueError, OSError) as error:
-        # From a loading process comes a traceback that ends in the message.
-        message = str(error).rpartition("DataError: ")[2].strip()
-        print(f"study: {message}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("study: interrupted; the same command goes on from there.", file=sys.stderr)
-        return 130
+            return
+        work(execution, options.hours)
+    take_times(execution)
+    report(execution, options.docs)
+    execution.raise_failures()
+
+
+def main(arguments: list[str] | None = None, trainers: Trainers = TRAINERS) -> int:
+    """Command line."""
+    return run_command("study", lambda: carry_out(arguments, trainers))
 
 
 if __name__ == "__main__":

@@ -46,7 +46,8 @@ def folder(tmp_path, write_drive, monkeypatch):
             network.init_depth(11.0, 5.0)
         save_model(network, tmp_path / name / "last.safetensors")
     augmentation = {"height": 32, "width": 64, "canonical_focal": 100.0, "depth_limit": 110.0}
-    config = {"data": {"kind": "drives", "root": "data", "augmentation": augmentation}}
+    data = {"kind": "drives", "root": "data", "augmentation": augmentation}
+    config = {"data": data, "run": {"name": "tiny"}}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -100,7 +101,7 @@ def test_methods_are_scored_once_and_tables_and_plots_are_written(
         (["--methods", "single=gone.safetensors"], "Found no model at gone.safetensors"),
         (["--methods", "best=x"], "Expected [NAME:]KIND=FILES"),
         (["--splits", "night"], "No folder data/leftImg8bit/night"),
-        (["--config", "member-0"], "member-0 is no config.yaml of a training"),
+        (["--config", "member-0"], "member-0 is no configuration of a training"),
     ],
 )
 def test_what_is_missing_ends_with_one_clear_message(

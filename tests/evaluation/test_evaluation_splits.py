@@ -105,3 +105,12 @@ def test_a_split_that_is_not_there_is_named(tiny_data, write_drive):
     write_drive(tiny_data.root, "test", "test3000_000000_000000")
     with pytest.raises(DataError, match=r"No folder .*leftImg8bit/haze"):
         open_split(tiny_data, "haze")
+
+
+def test_networks_that_trained_on_crops_are_scored_on_whole_images(tiny_data, write_drive):
+    write_drive(tiny_data.root, "test", "test3000_000000_000000")
+    crops = replace(tiny_data.augmentation, height=24, width=24, image_width=64)
+    data = replace(tiny_data, augmentation=crops, validation_size=(32, 64))
+    (view,), (plain,) = open_split(data, "test"), open_split(tiny_data, "test")
+    np.testing.assert_array_equal(view.image, plain.image)
+    assert view.depth_factor == pytest.approx(plain.depth_factor)

@@ -46,12 +46,12 @@ CONFIG = {
 
 
 @pytest.fixture
-def script(fakes, monkeypatch):
+def run(fakes):
+    """Function that runs the command with these arguments."""
     spec = importlib.util.spec_from_file_location("study_command", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "trainers", fakes.trainers)
-    return module
+    return lambda arguments: module.main(arguments, fakes.trainers())
 
 
 @pytest.fixture
@@ -61,8 +61,8 @@ def config(drives):
     return ["--config", str(path)]
 
 
-def test_the_plan_says_what_would_be_done_and_for_how_long(script, config, fakes, capsys):
-    assert script.main([*config, "--plan"]) == 0
+def test_the_plan_says_what_would_be_done_and_for_how_long(run, config, fakes, capsys):
+    assert run([*config, "--plan"]) == 0
     lines = capsys.readouterr().out.splitlines()
     # Two networks of 10 steps of 2 images at 36 s and a core's share of loading.
     hours = 2 * 20 * (36 + 36 / os.cpu_count()) / 3600
@@ -84,12 +84,11 @@ def killed(data, architecture, loss, optimisation, run, folder):
     network(data, architecture, loss, optimisation, run, folder)
 
 fakes.network = killed
-study.trainers = fakes.trainers
-study.main({arguments!r})
+study.main({arguments!r}, fakes.trainers())
 """
 
 
-def test_a_killed_study_goes_on_and_tells_what_it_found(script, config, fakes):
+def test_a_killed_study_goes_on_and_tells_what_it_found(run, config, fakes):
     code = KILLED.format(
         tests=str(Path(__file__).parent), training=str(SCRIPT.parent), arguments=config
     )
@@ -99,7 +98,7 @@ def test_a_killed_study_goes_on_and_tells_what_it_found(script, config, fakes):
     assert set(partial["few"]["haze"]) == {"single"}
     assert partial["few"]["haze"]["single"]["seeds"] == 1
 
-    assert script.main([*config, "--docs", "docs"]) == 0
+    assert run([*config, "--docs", "docs"]) == 0
     assert "few/joint/member-0" not in fakes.keys
     assert "few/joint/member-1" in fakes.keys
     content = json.loads(Path("docs/study.json").read_text())
@@ -116,8 +115,17 @@ def test_a_killed_study_goes_on_and_tells_what_it_found(script, config, fakes):
     assert methods == {"single", "de", "student", "control", "apart-single"}
 
 
-def test_a_report_needs_no_training(script, config, fakes):
-    assert script.main([*config, "--report"]) == 0
+def test_a_training_that_diverged_is_named_at_the_end(run, config, fakes, capsys):
+    fakes.failing = {"seed-0"}
+    assert run(config) == 1
+    error = capsys.readouterr().err
+    assert "study: 4 steps could not be done: few/student/seed-0: The loss became nan" in error
+    content = json.loads(Path("runs/tiny/study.json").read_text())
+    assert set(content["few"]["haze"]) == {"single", "de"}
+
+
+def test_a_report_needs_no_training(run, config, fakes):
+    assert run([*config, "--report"]) == 0
     assert fakes.keys == []
     assert json.loads(Path("runs/tiny/study.json").read_text())["few"] == {
         "in_domain": {}, "haze": {},
@@ -133,16 +141,16 @@ def test_a_report_needs_no_training(script, config, fakes):
         ({"splits": {"in_domain": "test", "haze": "fog"}}, "leftImg8bit/fog"),
     ],
 )
-def test_what_is_wrong_ends_with_one_clear_message(script, config, fakes, capsys, change, message):
+def test_what_is_wrong_ends_with_one_clear_message(run, config, fakes, capsys, change, message):
     Path("study.yaml").write_text(yaml.safe_dump(CONFIG | change))
-    assert script.main(config) == 1
+    assert run(config) == 1
     error = capsys.readouterr().err
     assert error.startswith("study: ")
     assert message in error
     assert fakes.keys == []
 
 
-def test_the_shipped_configuration_has_every_row_that_the_issue_asks_for(script):
+def test_the_shipped_configuration_has_every_row_that_the_issue_asks_for():
     import jsonargparse
 
     parser = jsonargparse.ArgumentParser()

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import torch
-import yaml
 from torch import Tensor
 
-from emu_core.data.augment import Augmentation
-from emu_core.data.sample import DataError
 from emu_core.evaluation.candidate import Candidate
 from emu_core.evaluation.missing import score_missing
 from emu_core.evaluation.report import (
@@ -25,7 +21,6 @@ from emu_core.evaluation.report import (
 from emu_core.evaluation.splits import Split
 from emu_core.evaluation.store import Store
 from emu_core.evaluation.timing import Timing, time_methods
-from emu_core.training.recipe import Data
 
 TIMED_IMAGES = 21
 """The first one warms up."""
@@ -99,23 +94,3 @@ def describe(splits: Mapping[str, Split], timings: Mapping[str, Timing]) -> str:
             f"PyTorch in fp32, {timing.threads} threads, {timing.device}."
         )
     return text
-
-
-def read_data(config: Path, root: Path | None = None) -> Data:
-    """The data section of a training's config.yaml.
-
-    Args:
-        root: where the data lies now, None for where it lay in training.
-
-    Raises:
-        DataError: there is no such file, or no such section in it.
-    """
-    try:
-        content = dict(yaml.safe_load(config.read_text())["data"])
-        augmentation = Augmentation(**content.pop("augmentation"))
-        data = Data(**{**content, "root": Path(content["root"])}, augmentation=augmentation)
-    except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
-        raise DataError(
-            f"{config} is no config.yaml of a training: {type(error).__name__} {error}."
-        ) from error
-    return data if root is None else replace(data, root=root)

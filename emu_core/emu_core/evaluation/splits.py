@@ -15,7 +15,7 @@ from math import inf
 
 import numpy as np
 
-from emu_core.data.augment import prepare
+from emu_core.data.augment import Augmentation, prepare
 from emu_core.data.choice import Kind, evenly, open_dataset
 from emu_core.data.cityscapes import FrameFiles
 from emu_core.data.files import read_grey
@@ -53,17 +53,19 @@ class Split:
     Args:
         samples: all of them.
         name: of the split.
-        data: where it lies, the network's size and canonical focal length; nothing random of its
-            augmentation is used.
+        data: where it lies.
+        whole: how images become the network's input; nothing random of it is used.
         stride: only every so many images.
     """
 
-    def __init__(self, samples: DataSet, name: str, data: Data, stride: int = 1):
+    def __init__(
+        self, samples: DataSet, name: str, data: Data, whole: Augmentation, stride: int = 1
+    ):
         self.samples, self.name = samples, name
         self.root, self.kind = data.root, data.kind
         self.classes, self.max_depth = samples.classes, samples.max_depth
         # No limit: where the network cannot see that far, it is wrong, and that counts.
-        self.augmentation = replace(data.augmentation, depth_limit=inf)
+        self.augmentation = replace(whole, depth_limit=inf)
         names = samples.names
         self._places = sorted(
             (drive_of(names[i], data.kind), i) for i in range(0, len(names), stride)
@@ -123,19 +125,18 @@ def open_split(
     Args:
         data: where it lies, and what the network gets; its part of the training frames is ignored.
         split: test, haze, …
-        size: height and width of the network's input instead of the training's; then the whole
-            image's width is the input's, as for Cityscapes at 1024 × 2048 after crops of 768.
+        size: height and width of the network's input, the whole image's width being the input's;
+            None for what a training's validation uses.
         stride: only every so many images.
 
     Raises:
         DataError: there is no such data.
     """
+    whole = data.whole_images
     if size is not None:
-        height, width = size
-        whole = replace(data.augmentation, height=height, width=width, image_width=None)
-        data = replace(data, augmentation=whole)
+        whole = replace(whole, height=size[0], width=size[1], image_width=None)
     samples = open_dataset(data.kind, data.root, split, data.max_depth)
-    return Split(samples, split, data, stride)
+    return Split(samples, split, data, whole, stride)
 
 
 def drive_of(name: str, kind: Kind) -> str:

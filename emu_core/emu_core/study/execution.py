@@ -26,7 +26,11 @@ from emu_core.evaluation.store import Store, read_json, write_json
 from emu_core.study.config import Study
 from emu_core.study.copies import copy_drives
 from emu_core.study.plan import COPIED, COPIED_APART, Scoring, Step, Training
+from emu_core.training.distillation import Distillation, train_control, train_student
 from emu_core.training.recipe import Data
+from emu_core.training.run import WEIGHTS
+from emu_core.training.teacher import train_network, train_sub_ensemble
+from emu_core.training.teacher_cache import TeacherCache, fingerprint
 
 SETTINGS = "training.json"
 """In the folder of every training: what it was started with."""
@@ -66,18 +70,15 @@ class Trainers(NamedTuple):
     """Makes what keeps a teacher's answers, from a folder and the teacher's files."""
 
 
-def trainers() -> Trainers:
-    """The real ones."""
-    from emu_core.training import distillation, teacher, teacher_cache
-
-    return Trainers(
-        teacher.train_network,
-        teacher.train_sub_ensemble,
-        distillation.train_student,
-        distillation.train_control,
-        distillation.Distillation,
-        lambda folder, files: teacher_cache.TeacherCache(folder, teacher_cache.fingerprint(files)),
-    )
+TRAINERS = Trainers(
+    train_network,
+    train_sub_ensemble,
+    train_student,
+    train_control,
+    Distillation,
+    lambda folder, files: TeacherCache(folder, fingerprint(files)),
+)
+"""The real ones."""
 
 
 class Execution:
@@ -89,7 +90,7 @@ class Execution:
         trainers: what trains.
     """
 
-    def __init__(self, study: Study, plan: Sequence[Step], trainers: Trainers):
+    def __init__(self, study: Study, plan: Sequence[Step], trainers: Trainers = TRAINERS):
         self.study, self.plan, self.trainers = study, plan, trainers
         self.folder = study.folder
         self.failed: dict[str, str] = {}
@@ -178,6 +179,12 @@ class Execution:
                 scored(step)
         return True
 
+    def raise_failures(self) -> None:
+        """StudyError that names every step that failed, and why."""
+        if self.failed:
+            reasons = "; ".join(f"{key}: {reason}" for key, reason in self.failed.items())
+            raise StudyError(f"{len(self.failed)} steps could not be done: {reasons}")
+
     def _score(self, scoring: Scoring) -> None:
         splits = {name: self.splits[name] for name in scoring.splits}
         candidate = scoring.candidate(self.folder)
@@ -214,13 +221,13 @@ class Execution:
         if t.encoder is not None:
             architecture = replace(architecture, encoder=str(self._weights(t.encoder)))
         if t.init is not None:
-            architecture = replace(architecture, init=self._weights(t.init))
+            architecture = replace(architecture, encoder=None, init=self._weights(t.init))
         common = (t.data, architecture, t.loss, t.optimisation, t.run)
         if t.kind == "network":
             self.trainers.network(*common, target)
         elif t.kind == "heads":
             assert t.trunk is not None
-            _copy(self._weights(t.trunk), target / "member-0" / "last.safetensors")
+            _copy(self._weights(t.trunk), target / "member-0" / WEIGHTS)
             self.trainers.heads(*common, t.heads, target)
         elif t.kind == "control":
             self.trainers.control(*common, target, self._inputs(t))
@@ -242,7 +249,7 @@ class Execution:
         )
 
     def _weights(self, key: str) -> Path:
-        return self.folder / key / "last.safetensors"
+        return self.folder / key / WEIGHTS
 
     def _trainings(self) -> Iterable[Training]:
         return (step for step in self.plan if isinstance(step, Training))

@@ -16,7 +16,8 @@ from emu_core.study.config import Distilling, Study
 from emu_core.study.rows import APART, ROWS, Row
 from emu_core.training.learner import Optimisation
 from emu_core.training.recipe import Architecture, Data, Task
-from emu_core.training.run import Run
+from emu_core.training.run import WEIGHTS, Run
+from emu_core.training.teacher import SUB_ENSEMBLE
 
 PRETRAINING = "pretraining"
 
@@ -74,8 +75,7 @@ class Training:
 
     def weights(self, folder: Path) -> Path:
         """What it leaves in the study's folder."""
-        name = "sub_ensemble.safetensors" if self.kind == "heads" else "last.safetensors"
-        return folder / self.key / name
+        return folder / self.key / (SUB_ENSEMBLE if self.kind == "heads" else WEIGHTS)
 
     def settings(self) -> dict[str, Any]:
         """All that it depends on, as it comes back from JSON."""

@@ -11,6 +11,7 @@ from emu_core.data.choice import open_dataset
 from emu_core.evaluation.comparison import describe, time_missing
 from emu_core.evaluation.store import read_json, write_json
 from emu_core.evaluation.tables import csv_lines
+from emu_core.export import head_commit
 from emu_core.study.claims import compare, gap_closed
 from emu_core.study.cost import KINDS, measure
 from emu_core.study.document import blocks, write_document, write_study_plots
@@ -64,26 +65,19 @@ def costs(execution: Execution) -> Mapping[str, float]:
     return known
 
 
-def work(execution: Execution, hours: float | None = None) -> bool:
-    """Do what is left, with tables after every scoring, then times and plots.
-
-    Returns:
-        Whether everything is done and nothing failed.
-    """
+def work(execution: Execution, hours: float | None = None) -> None:
+    """Do what is left, and write tables after every scoring."""
     prepare_cpu(execution.study.run.threads)
+    execution.run(hours, lambda scoring: report(execution, plots=False))
 
-    def tell(scoring: Scoring) -> None:
-        report(execution, plots=False)
 
-    finished = execution.run(hours, tell)
+def take_times(execution: Execution) -> None:
+    """Time every row that was scored, all anew if there is a new one."""
+    prepare_cpu(execution.study.run.threads)
     scored = [s for s in execution.plan if isinstance(s, Scoring) and execution.done(s)]
     if scored:
         candidates = [scoring.candidate(execution.folder) for scoring in scored]
         time_missing(candidates, next(iter(execution.splits.values())), execution.folder)
-    report(execution)
-    for key, reason in execution.failed.items():
-        print(f"not done: {key}: {reason}")
-    return finished and not execution.failed
 
 
 def report(execution: Execution, docs: Path | None = None, plots: bool = True) -> None:
@@ -132,6 +126,7 @@ def about(execution: Execution, findings: Findings) -> dict[str, Any]:
     """What the figures are figures of."""
     study = execution.study
     return {
+        "commit": head_commit(),
         "setting": describe(execution.splits, findings.timings),
         "interval": f"95 %, {study.resamples} resamples of the drives",
         "members": study.members,
