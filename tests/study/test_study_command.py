@@ -12,12 +12,15 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
+import jsonargparse
 import pytest
 import yaml
 
 from emu_core.study.config import Study
+from emu_core.study.plan import make_plan
 
 SCRIPT = Path(__file__).parents[2] / "training" / "study.py"
 CONFIGS = SCRIPT.parent / "configs"
@@ -150,30 +153,55 @@ def test_what_is_wrong_ends_with_one_clear_message(run, config, fakes, capsys, c
     assert fakes.keys == []
 
 
-def test_the_shipped_configuration_has_every_row_that_the_issue_asks_for():
-    import jsonargparse
-
+def read(*configs):
     parser = jsonargparse.ArgumentParser()
+    parser.add_argument("--config", action="config")
     parser.add_class_arguments(Study)
-    options = parser.instantiate(parser.parse_path(CONFIGS / "study.yaml"))
-    study = Study(**vars(options))
+    arguments = [part for name in configs for part in ("--config", str(CONFIGS / name))]
+    options = parser.instantiate(parser.parse_args(arguments))
+    return Study(**{field.name: options[field.name] for field in fields(Study)})
+
+
+def seeds_of(study):
+    """How many seeds each row gets: (regime, row, apart) → number."""
     seeds = {}
     for item in study.order:
         for regime in item.regimes or study.regimes:
             key = (regime, item.row, item.apart)
             seeds[key] = max(seeds.get(key, 0), item.seeds)
-    for regime in ("few", "ample"):
+    return seeds
+
+
+@pytest.mark.parametrize(
+    ("configs", "regimes"),
+    [
+        (["study.yaml"], {"few", "ample"}),
+        (["cityscapes.yaml", "study_cityscapes.yaml"], {"full"}),
+        (["nyuv2.yaml", "study_nyuv2.yaml"], {"full"}),
+    ],
+)
+def test_the_shipped_configurations_have_every_row_of_the_papers_tables(configs, regimes):
+    study = read(*configs)
+    seeds = seeds_of(study)
+    assert set(study.regimes) == regimes
+    assert study.members >= 5
+    for regime in regimes:
         for row in ("single", "mcd20", "mcd50", "dse", "de"):
             assert (regime, row, False) in seeds
             assert (regime, row, True) in seeds
-        assert seeds[regime, "student", False] >= 3
-        assert seeds[regime, "control", False] >= 3
-        assert seeds[regime, "single", False] >= 5
-        assert seeds[regime, "single", True] >= 5
-    assert study.members >= 5
-    assert study.regimes["few"].limit <= 300
-    assert set(study.splits) == {"in_domain", "haze", "night", "unknown"}
+        for row in ("student", "control"):
+            assert seeds[regime, row, False] >= 3
+        assert min(seeds[regime, "single", apart] for apart in (False, True)) >= 5
     for loss in ("l1", "rmsle", "beta"):
-        assert ("few", f"single_{loss}", False) in seeds
-        assert ("few", f"student_{loss}", False) in seeds
-    assert ("few", "student_fresh", False) in seeds
+        assert any((regime, f"single_{loss}", False) in seeds for regime in regimes)
+        assert any((regime, f"student_{loss}", False) in seeds for regime in regimes)
+    assert make_plan(study)
+
+
+def test_the_study_on_drives_has_few_frames_fresh_ones_and_all_splits():
+    study = read("study.yaml")
+    assert study.regimes["few"].limit <= 300
+    assert ("few", "student_fresh", False) in seeds_of(study)
+    assert set(study.splits) == {"in_domain", "haze", "night", "unknown"}
+    assert study.copies is not None
+    assert study.pretraining is not None

@@ -101,6 +101,7 @@ def test_tables_have_a_row_for_what_is_missing(told):
     assert "| in_domain | 12.5 |" in text["few: members"]
     assert "| in_domain | classes: NLL, nats | -0.6 [" in text["few: gap closed"]
     assert "no gap" in text["few: gap closed"]  # of AUROC the ensemble has less here
+    assert "student: at least 70 % closed in 5 of 5 gaps." in text["few: gap closed"]
 
 
 def test_what_people_wrote_in_the_document_stays(tmp_path):

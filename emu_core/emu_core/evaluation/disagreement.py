@@ -65,7 +65,7 @@ def disagreement(method: SampledMethod, batches: Iterable[Tensor]) -> dict[str, 
 def _differing_pairs(labels: Tensor) -> Tensor:
     """Share of the pairs of samples that differ, (N,H,W), from their labels (M,N,H,W)."""
     count = len(labels)
-    different = torch.zeros(labels.shape[1:])
+    different = torch.zeros(labels.shape[1:], device=labels.device)
     for i in range(count):
         for j in range(i):
             different += labels[i] != labels[j]

@@ -15,18 +15,19 @@ from emu_core.evaluation.splits import Split
 from emu_core.evaluation.store import Store
 
 
+_PIXELS = 1 << 19
+
+
 def score_missing(
     candidates: Sequence[Candidate],
     splits: Mapping[str, Split],
     store: Store,
-    batch: int = 4,
     device: str | torch.device = "cpu",
 ) -> int:
     """Score what `store` does not hold, method by method; one method at a time is in memory.
 
     Args:
         splits: by the name that results are kept under.
-        batch: images that are predicted together.
         device: where the networks run.
 
     Returns:
@@ -52,11 +53,21 @@ def score_missing(
                 label = f"{candidate.name} {candidate.seed}, {name}"
                 task = bar.add_task(label, total=len(split))
                 results = score(
-                    method, split, batch, device, lambda n, b=bar, t=task: b.advance(t, n)
+                    method,
+                    split,
+                    batch_of(split),
+                    device,
+                    lambda n, b=bar, t=task: b.advance(t, n),
                 )
             store.keep(candidate, name, setting(split), results)
             count += 1
     return count
+
+
+def batch_of(split: Split) -> int:
+    """How many images are predicted together: one of 1024 × 2048 pixels, eight small ones."""
+    height, width = split.size
+    return min(max(_PIXELS // (height * width), 1), 8)
 
 
 def setting(split: Split) -> dict[str, Any]:

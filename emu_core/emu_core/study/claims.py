@@ -95,8 +95,8 @@ def compare(regime: str, split: str, rows: Rows) -> list[Comparison]:
     pairs: list[tuple[int, str, str, tuple[str, ...]]] = [
         *((1, row, APART + row, ("miou", *SEG_UNCERTAINTY)) for row in (*RIVALS, "de")),
         *((2, "de", rival, UNCERTAINTY) for rival in RIVALS),
-        *((3, "student", other, UNCERTAINTY) for other in ("de", "single", "control")),
-        *((3, "student_fresh", other, UNCERTAINTY) for other in ("de", "single", "control")),
+        *((3, student, other, ("miou", *UNCERTAINTY))
+          for student in ("student", "student_fresh") for other in ("de", "single", "control")),
         (4, "student", "de", DEPTH_ACCURACY),
         (4, "student", "control", DEPTH_ACCURACY),
         (4, "student", "single", DEPTH_ACCURACY),

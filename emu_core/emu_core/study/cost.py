@@ -67,25 +67,28 @@ def scoring_seconds(scoring: Scoring, images: Mapping[str, int], costs: Costs) -
     return each * sum(images[split] for split in scoring.splits)
 
 
-def measure(samples: DataSet, data: Data, architecture: Architecture) -> dict[str, float]:
+def measure(
+    samples: DataSet, data: Data, architecture: Architecture, device: str = "cpu"
+) -> dict[str, float]:
     """Time a few steps of every kind of work on real images, in some 20 seconds.
 
     Args:
         samples: as many as a batch, or more.
         data: size and batch.
         architecture: of the networks.
+        device: where they run.
     """
     ready = [
         as_tensors(samples[i], data.augmentation, np.random.default_rng(i))
         for i in range(min(data.batch, len(samples)))
     ]
-    batch = {name: torch.stack([one[name] for one in ready]) for name in ready[0]}
+    batch = {name: torch.stack([one[name] for one in ready]).to(device) for name in ready[0]}
     classes, variant = len(samples.classes), architecture.variant
-    joint = SegDepthFormer(variant, classes)
+    joint = SegDepthFormer(variant, classes).to(device)
     found = {
         "joint": _step(joint, batch),
-        "segmentation": _step(SegFormer(variant, classes), batch),
-        "depth": _step(DepthFormer(variant), batch),
+        "segmentation": _step(SegFormer(variant, classes).to(device), batch),
+        "depth": _step(DepthFormer(variant).to(device), batch),
     }
     joint.freeze_encoder()
     found["heads"] = _step(joint, batch)
@@ -128,9 +131,10 @@ def _count(network: Network, batch: Batch, samples: DataSet) -> None:
     assert prediction.probabilities is not None
     assert prediction.depth_mean is not None and prediction.depth_variance is not None
     for n in range(len(batch["image"])):
-        study.update_classes(prediction.probabilities[n].numpy(), batch["labels"][n].numpy())
-        mean, variance = prediction.depth_mean[n, 0], prediction.depth_variance[n, 0]
-        study.update_depth(mean.numpy(), variance.numpy(), batch["depth"][n, 0].numpy())
+        seg = prediction.probabilities[n], batch["labels"][n]
+        depth = prediction.depth_mean[n, 0], prediction.depth_variance[n, 0], batch["depth"][n, 0]
+        study.update_classes(*(x.cpu().numpy() for x in seg))
+        study.update_depth(*(x.cpu().numpy() for x in depth))
 
 
 def _timed(run: Callable[[], object], images: int) -> float:
@@ -140,5 +144,7 @@ def _timed(run: Callable[[], object], images: int) -> float:
     for _ in range(_STEPS):
         start = time.perf_counter()
         run()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         taken.append(time.perf_counter() - start)
     return float(np.median(taken)) / images

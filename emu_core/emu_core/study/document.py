@@ -40,6 +40,10 @@ JOINT = (*METHODS, "student_fresh")
 """Rows of the main tables; single-task networks follow."""
 
 
+AIM = 0.7
+"""Share of a gap that a student is to close."""
+
+
 def blocks(
     findings: Findings, comparisons: Sequence[Comparison], closed: Sequence[Closed]
 ) -> dict[str, str]:
@@ -47,7 +51,7 @@ def blocks(
     found = {}
     for regime in findings.rows:
         found[f"{regime}: tables"] = _tables(findings, regime)
-        found[f"{regime}: gap closed"] = _gap(findings, [c for c in closed if c.regime == regime])
+        found[f"{regime}: gap closed"] = _gap([c for c in closed if c.regime == regime])
         found[f"{regime}: members"] = _members(findings.disagreement.get(regime, {}))
         found[f"{regime}: depth loss"] = _ablation(findings, regime)
     for claim in CLAIMS:
@@ -144,7 +148,7 @@ def _tables(findings: Findings, regime: str) -> str:
     return "\n\n".join(text)
 
 
-def _gap(findings: Findings, closed: Sequence[Closed]) -> str:
+def _gap(closed: Sequence[Closed]) -> str:
     if not closed:
         return "Needs the rows `single` and `de`."
     rows = list(dict.fromkeys(row for c in closed for row in c.shares))
@@ -154,6 +158,11 @@ def _gap(findings: Findings, closed: Sequence[Closed]) -> str:
         cells = [_percent(c.shares[row]) if row in c.shares else MISSING for row in rows]
         gap = _differs(c.gap)
         lines.append(f"| {c.split} | {label(c.figure)} | {gap} | " + " | ".join(cells) + " |")
+    for row in rows:
+        there = [share for c in closed if (share := c.shares.get(row)) is not None]
+        most = sum(share.mean >= AIM for share in there)
+        text = f"{heading(row)}: at least {100 * AIM:.0f} % closed in {most} of {len(there)} gaps."
+        lines += ["", text]
     return "\n".join(lines)
 
 

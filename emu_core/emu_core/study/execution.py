@@ -93,6 +93,7 @@ class Execution:
     def __init__(self, study: Study, plan: Sequence[Step], trainers: Trainers = TRAINERS):
         self.study, self.plan, self.trainers = study, plan, trainers
         self.folder = study.folder
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.failed: dict[str, str] = {}
         """Key of a step → why it could not be done."""
         self._splits: dict[str, Split] | None = None
@@ -188,15 +189,21 @@ class Execution:
     def _score(self, scoring: Scoring) -> None:
         splits = {name: self.splits[name] for name in scoring.splits}
         candidate = scoring.candidate(self.folder)
-        score_missing([candidate], splits, self.store(scoring.regime))
+        store = self.store(scoring.regime)
+        score_missing([candidate], splits, store, device=self.device)
         if candidate.kind == "de" and not candidate.depth_paths:
-            method = candidate.load()
+            method = candidate.load(self.device)
             assert isinstance(method, DeepEnsemble)
             found = {
-                name: disagreement(method, _images(split, _LOOKED_AT))
-                for name, split in splits.items()
+                name: disagreement(method, self._images(split)) for name, split in splits.items()
             }
             write_json(self.folder / scoring.regime / DISAGREEMENT, found)
+
+    def _images(self, split: Split) -> Iterator[Tensor]:
+        """Some of a split's images, uint8 (1,3,H,W) each."""
+        for view in split.some(_LOOKED_AT):
+            image = torch.from_numpy(view.image).permute(2, 0, 1)[None]
+            yield image.contiguous().to(self.device)
 
     def _train(self, training: Training) -> None:
         target = self.folder / training.key
@@ -267,12 +274,6 @@ class Execution:
                 f"{path.parent} was trained with other settings ({'; '.join(changed[:4])}). "
                 "Delete that folder to train it anew, or give the study another name."
             )
-
-
-def _images(split: Split, most: int) -> Iterator[Tensor]:
-    """At most so many of a split's images, spread evenly, uint8 (1,3,H,W) each."""
-    for view in split.some(most):
-        yield torch.from_numpy(view.image).permute(2, 0, 1)[None].contiguous()
 
 
 def _changes(before: Any, now: Any, key: str = "") -> list[tuple[str, Any, Any]]:

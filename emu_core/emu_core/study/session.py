@@ -60,7 +60,7 @@ def costs(execution: Execution) -> Mapping[str, float]:
         data = execution.data
         prepare_cpu(execution.study.run.threads)
         samples = open_dataset(data.kind, data.root, "train", data.max_depth)
-        known = measure(samples, data, execution.study.architecture)
+        known = measure(samples, data, execution.study.architecture, execution.device)
         write_json(path, known)
     return known
 
@@ -77,7 +77,8 @@ def take_times(execution: Execution) -> None:
     scored = [s for s in execution.plan if isinstance(s, Scoring) and execution.done(s)]
     if scored:
         candidates = [scoring.candidate(execution.folder) for scoring in scored]
-        time_missing(candidates, next(iter(execution.splits.values())), execution.folder)
+        split = next(iter(execution.splits.values()))
+        time_missing(candidates, split, execution.folder, execution.device)
 
 
 def report(execution: Execution, docs: Path | None = None, plots: bool = True) -> None:
