@@ -43,7 +43,7 @@ def test_rows_that_were_not_scored_are_dashes():
 
 def test_the_csv_has_a_line_for_each_figure():
     row = {"rmse": Value(4.5, 0.1, (4.0, 5.0)), "ece": Value(0.1234567, None, None)}
-    assert csv_lines({("test", "de"): row}, ("split", "method")) == (
+    assert csv_lines([(("test", "de"), row)], ("split", "method")) == (
         "split,method,figure,mean,sd,ci95_low,ci95_high\n"
         "test,de,rmse,4.5,0.1,4,5\n"
         "test,de,ece,0.123457,,,\n"

@@ -121,15 +121,15 @@ def parse_candidates(text: str) -> list[Candidate]:
         )
     tasks = [_files(pattern) for pattern in patterns]
     if kind == "de":
-        return [Candidate(name, kind, *tasks)]
+        return [Candidate(name, kind, tasks[0], tasks[1] if len(tasks) > 1 else ())]
     if len({len(found) for found in tasks}) > 1:
         raise ValueError(
             f"{text!r}: expected as many networks for depth as for classes, but there are "
             f"{len(tasks[1])} and {len(tasks[0])}."
         )
     return [
-        Candidate(name, kind, *((path,) for path in of_seed), seed=seed)
-        for seed, of_seed in enumerate(zip(*tasks, strict=True))
+        Candidate(name, kind, (path,), tuple(depth_paths), seed)
+        for seed, (path, *depth_paths) in enumerate(zip(*tasks, strict=True))
     ]
 
 

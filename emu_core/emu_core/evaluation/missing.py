@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,6 @@ from emu_core.evaluation.candidate import Candidate
 from emu_core.evaluation.score import score
 from emu_core.evaluation.splits import Split
 from emu_core.evaluation.store import Store
-
 
 _PIXELS = 1 << 19
 
@@ -52,13 +52,8 @@ def score_missing(
             with Progress(disable=not sys.stderr.isatty(), transient=True) as bar:
                 label = f"{candidate.name} {candidate.seed}, {name}"
                 task = bar.add_task(label, total=len(split))
-                results = score(
-                    method,
-                    split,
-                    batch_of(split),
-                    device,
-                    lambda n, b=bar, t=task: b.advance(t, n),
-                )
+                advance = partial(bar.advance, task)
+                results = score(method, split, batch_of(split), device, advance)
             store.keep(candidate, name, setting(split), results)
             count += 1
     return count

@@ -87,7 +87,7 @@ def write_report(folder: Path, title: str, note: str, cells: plots.Cells, rows: 
     names = write_plots(folder, title, cells, rows)
     text += [f"![{Path(name).stem}]({name})" for name in names]
     (folder / "evaluation.md").write_text("\n".join(text) + "\n", encoding="utf-8")
-    long = {(split, m): row for split, methods in rows.items() for m, row in methods.items()}
+    long = [((split, m), row) for split, methods in rows.items() for m, row in methods.items()]
     lines = tables.csv_lines(long, ("split", "method"))
     (folder / "evaluation.csv").write_text(lines, encoding="utf-8")
     write_json(

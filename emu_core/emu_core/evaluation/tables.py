@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -85,16 +85,19 @@ DEPTH = (
     *_certainty("depth"),
     MILLISECONDS,
 )
-UNKNOWN = tuple(
-    Figure(f"{task}.unknown_{name}", f"{word} {heading}", better, beside=beside)
-    for task, word in (("seg", "classes:"), ("depth", "depth:"))
-    for name, heading, better, beside in (
-        ("auroc", "AUROC", "higher", None),
-        ("ap", "AP", "higher", f"{task}.unknown_ap_random"),
-        ("fpr95", "FPR95", "lower", None),
-        ("twin_auroc", "AUROC against its twin", "higher", None),
+
+
+def _unknown(task: str, word: str) -> tuple[Figure, ...]:
+    name = f"{task}.unknown_"
+    return (
+        Figure(f"{name}auroc", f"{word}: AUROC", "higher"),
+        Figure(f"{name}ap", f"{word}: AP", "higher", beside=f"{name}ap_random"),
+        Figure(f"{name}fpr95", f"{word}: FPR95", "lower"),
+        Figure(f"{name}twin_auroc", f"{word}: AUROC against its twin", "higher"),
     )
-)
+
+
+UNKNOWN = (*_unknown("seg", "classes"), *_unknown("depth", "depth"))
 """Unknown objects on the road, found by the entropy and by the deviation of depth."""
 
 TABLES: dict[str, tuple[Figure, ...]] = {
@@ -129,17 +132,17 @@ def markdown(figures: Sequence[Figure], rows: Mapping[str, Row | None]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def csv_lines(tables: Mapping[tuple[str, ...], Row], keys: Sequence[str]) -> str:
+def csv_lines(tables: Iterable[tuple[Sequence[str], Row]], keys: Sequence[str]) -> str:
     """Every figure of every row in one long table.
 
     Args:
-        tables: rows by the values of `keys`.
+        tables: values of `keys`, and the row.
         keys: headings of the first columns, e.g. split, method.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*keys, "figure", "mean", "sd", "ci95_low", "ci95_high"])
-    for key, row in tables.items():
+    for key, row in tables:
         for name, value in row.items():
             spread = "" if value.sd is None else f"{value.sd:.6g}"
             ends = ("", "") if value.ci95 is None else (f"{end:.6g}" for end in value.ci95)
@@ -147,7 +150,7 @@ def csv_lines(tables: Mapping[tuple[str, ...], Row], keys: Sequence[str]) -> str
     return text.getvalue()
 
 
-def _best(figure: Figure, rows) -> float | None:
+def _best(figure: Figure, rows: Iterable[Row | None]) -> float | None:
     means = [row[figure.name].mean for row in rows if row and figure.name in row]
     if figure.better is None or len(means) < 2:
         return None

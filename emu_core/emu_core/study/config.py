@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -152,16 +153,9 @@ class Study:
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         for item in self.order:
-            for name, value, known in (
-                ("row", item.row, ROWS),
-                *(("regimes", regime, self.regimes) for regime in item.regimes or ()),
-                *(("splits", split, self.splits) for split in item.splits or ()),
-            ):
-                if value not in known:
-                    raise ValueError(
-                        f"order, row {item.row}: expected {name} of {', '.join(known)}, but got "
-                        f"{value!r}."
-                    )
+            _expect_known(item, "row", [item.row], ROWS)
+            _expect_known(item, "regimes", item.regimes or (), self.regimes)
+            _expect_known(item, "splits", item.splits or (), self.splits)
             if item.apart and ROWS[item.row].teacher:
                 raise ValueError(f"order, row {item.row}: students have no single-task form.")
             if item.seeds < 1:
@@ -171,3 +165,11 @@ class Study:
     def folder(self) -> Path:
         """Where all of it lies."""
         return Path("runs") / self.name
+
+
+def _expect_known(item: Item, name: str, values: Iterable[str], known: Collection[str]) -> None:
+    for value in values:
+        if value not in known:
+            raise ValueError(
+                f"order, row {item.row}: expected {name} of {', '.join(known)}, but got {value!r}."
+            )

@@ -45,8 +45,8 @@ def copy_drives(copies: Copies, splits: Iterable[str], apart: Path, rest: Path) 
             jobs += [(frame, FrameFiles(root, split, frame.name)) for root in roots]
     missing = [job for job in jobs if not job[1].path("camera").is_file()]
     with ThreadPoolExecutor(2) as pool:
-        for _ in pool.map(lambda job: _copy(*job, copies.width), missing):
-            pass
+        for done in [pool.submit(_copy, old, new, copies.width) for old, new in missing]:
+            done.result()
     return len(missing)
 
 

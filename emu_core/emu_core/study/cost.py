@@ -131,10 +131,13 @@ def _count(network: Network, batch: Batch, samples: DataSet) -> None:
     assert prediction.probabilities is not None
     assert prediction.depth_mean is not None and prediction.depth_variance is not None
     for n in range(len(batch["image"])):
-        seg = prediction.probabilities[n], batch["labels"][n]
-        depth = prediction.depth_mean[n, 0], prediction.depth_variance[n, 0], batch["depth"][n, 0]
-        study.update_classes(*(x.cpu().numpy() for x in seg))
-        study.update_depth(*(x.cpu().numpy() for x in depth))
+        p, mean, variance, labels, depth = (
+            x[n].cpu().numpy()
+            for x in (prediction.probabilities, prediction.depth_mean[:, 0],
+                      prediction.depth_variance[:, 0], batch["labels"], batch["depth"][:, 0])
+        )  # fmt: skip
+        study.update_classes(p, labels)
+        study.update_depth(mean, variance, depth)
 
 
 def _timed(run: Callable[[], object], images: int) -> float:

@@ -68,7 +68,8 @@ def write_document(path: Path, title: str, content: Mapping[str, str]) -> None:
         new = f"{opening}\n{block.strip()}\n<!-- end -->"
         place = re.compile(re.escape(opening) + r".*?<!-- end -->", re.DOTALL)
         if place.search(text):
-            text = place.sub(lambda _, new=new: new, text, count=1)
+            before, after = place.split(text, maxsplit=1)
+            text = before + new + after
         else:
             text += f"\n## {name[0].upper()}{name[1:]}\n\n{new}\n"
     path.parent.mkdir(parents=True, exist_ok=True)

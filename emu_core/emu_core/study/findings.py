@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,10 +26,10 @@ class Findings:
         disagreement: regime → split → figure, of the joint ensemble's members.
     """
 
-    cells: dict[str, Cells]
-    rows: dict[str, Rows]
+    cells: Mapping[str, Cells]
+    rows: Mapping[str, Rows]
     timings: dict[str, Timing]
-    disagreement: dict[str, dict[str, dict[str, float]]]
+    disagreement: Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
 def collect(study: Study, plan: Sequence[Step]) -> Findings:

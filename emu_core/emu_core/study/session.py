@@ -98,12 +98,12 @@ def report(execution: Execution, docs: Path | None = None, plots: bool = True) -
     comparisons = [c for place in of_splits for c in compare(*place)]
     closed = [c for place in of_splits for c in gap_closed(*place)]
     results = as_text(summarise(findings, comparisons, closed, about(execution, findings)))
-    long = {
-        (regime, split, name): row
+    long = [
+        ((regime, split, name), row)
         for regime, splits in findings.rows.items()
         for split, rows in splits.items()
         for name, row in rows.items()
-    }
+    ]
     figures = csv_lines(long, ("regime", "split", "method"))
     text = blocks(findings, comparisons, closed)
     for target, pictures in ((folder, "plots"), (docs, "study")):
