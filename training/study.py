@@ -5,7 +5,8 @@
     python training/study.py --config training/configs/study.yaml --hours 2.4
     python training/study.py --config training/configs/study.yaml --report --docs docs
 
-The most valuable rows come first. What is done is skipped, a training that was killed goes on from
+On two CPU cores start it twice with --run.threads 1: each does what the other does not. The most
+valuable rows come first. What is done is skipped, a training that was killed goes on from
 its last checkpoint, and tables are written with what is there. Leaves in runs/NAME:
 
     REGIME/joint/member-K, REGIME/student/seed-K, …    every network, as train_teacher.py leaves it

@@ -22,7 +22,8 @@ def steps(study, monkeypatch):
     monkeypatch.setattr(cost.os, "cpu_count", lambda: 4)  # loading costs 0.02 beside training
     order = [Item("single"), Item("student", seeds=2), Item("dse"), Item("mcd20"),
              Item("single", apart=True), Item("dse", apart=True), Item("de")]  # fmt: skip
-    return {step.key: step for step in make_plan(replace(study, order=order))}
+    with_worker = replace(study, order=order, data=replace(study.data, workers=1))
+    return {step.key: step for step in make_plan(with_worker)}
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,11 @@ def steps(study, monkeypatch):
 )
 def test_a_training_costs_its_images(steps, key, seconds):
     assert training_seconds(steps[key], COSTS) == pytest.approx(seconds)
+
+
+def test_without_workers_loading_costs_all_of_its_time(study):
+    member = next(step for step in make_plan(study) if step.key == "few/joint/member-0")
+    assert training_seconds(member, COSTS) == pytest.approx(20 * 1.08)
 
 
 @pytest.mark.parametrize(

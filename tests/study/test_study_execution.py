@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from emu_core.networks import load_model
+from emu_core.study import execution as module
 from emu_core.study.config import Item
 from emu_core.study.execution import Execution, StudyError
 from emu_core.study.plan import make_plan
@@ -116,6 +117,29 @@ def test_a_training_that_diverges_costs_only_what_needs_it(small, begin, fakes):
         "few/evaluation/student-0": f"needs {student}",
     }
     assert fakes.keys == ["few/joint/member-0", "few/control/seed-0"]
+
+
+def test_two_processes_share_the_steps(small, begin, fakes, monkeypatch):
+    first, second = begin(small), begin(small)
+    slept = []
+
+    def others_work(seconds):
+        """The other process, which holds the lock of member 1 until here, finishes it."""
+        slept.append(seconds)
+        held.__exit__(None, None, None)
+        assert second.run()
+
+    held = second.lock("few/joint/member-1", wait=False)
+    assert held.__enter__()
+    with first.lock("few/joint/member-1", wait=False) as mine:
+        assert not mine
+    monkeypatch.setattr(module.time, "sleep", others_work)
+    assert first.run()
+    assert len(slept) == 1
+    # Member 1 was the other's, and the student had to wait for it.
+    assert fakes.keys == ["few/joint/member-0", "few/control/seed-0", "few/joint/member-1",
+                          "few/student/seed-0"]  # fmt: skip
+    assert all(first.done(step) for step in first.plan)
 
 
 def test_no_step_begins_when_the_hours_are_over(small, begin, fakes, capsys):

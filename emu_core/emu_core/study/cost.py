@@ -47,7 +47,8 @@ def training_seconds(training: Training, costs: Costs) -> float:
         each = costs["heads"] * (1.0 if task == "joint" else 0.5)
     else:
         each = costs[task] + costs["forward"] * len(training.teacher) * training.asks
-    return training.images * (each + costs["load"] / (os.cpu_count() or 1))
+    beside = training.data.workers and (os.cpu_count() or 1)  # loading shares all cores
+    return training.images * (each + costs["load"] / (beside or 1))
 
 
 def scoring_seconds(scoring: Scoring, images: Mapping[str, int], costs: Costs) -> float:

@@ -1,7 +1,8 @@
 """Does what a study's plan says and is not done yet; kill it and start it again.
 
 A training is done when its weights lie in its folder, a scoring when the store holds it for these
-weights. Unfinished trainings go on from their last checkpoint.
+weights. Unfinished trainings go on from their last checkpoint. Several processes may work on one
+study: on small images two of one thread each do twice as much as one of two.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +27,7 @@ from emu_core.evaluation.splits import Split, open_split
 from emu_core.evaluation.store import Store, read_json, write_json
 from emu_core.study.config import Study
 from emu_core.study.copies import copy_drives
+from emu_core.study.locks import locked
 from emu_core.study.plan import COPIED, COPIED_APART, Scoring, Step, Training
 from emu_core.training.distillation import Distillation, train_control, train_student
 from emu_core.training.recipe import Data
@@ -48,6 +51,9 @@ DURATIONS = "durations.json"
 _HARMLESS = {"data.root", "data.workers", "run.threads", "run.devices", "run.nodes",
              "run.validate_every", "run.checkpoint_every", "run.shares_every"}  # fmt: skip
 """Settings that last.safetensors does not depend on."""
+
+_POLL_S = 5.0
+"""Seconds between two looks at what other processes have done."""
 
 _LOOKED_AT = 48
 """Images of a split that the members' disagreement is measured on."""
@@ -96,6 +102,7 @@ class Execution:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.failed: dict[str, str] = {}
         """Key of a step → why it could not be done."""
+        self._finished: set[str] = set()
         self._splits: dict[str, Split] | None = None
 
     @property
@@ -131,9 +138,14 @@ class Execution:
                 ("train", VALIDATION_SPLITS[self.study.data.kind], *self.study.splits.values())
             )
             apart, rest = self.folder / COPIED_APART, self.folder / COPIED
-            written = copy_drives(self.study.copies, splits, apart, rest)
+            with self.lock("copies"):
+                written = copy_drives(self.study.copies, splits, apart, rest)
             if written:
                 print(f"{written} frames copied to {self.folder / 'data'}", flush=True)
+
+    def lock(self, name: str, wait: bool = True) -> AbstractContextManager[bool]:
+        """Keep other processes that work on this study from the same; see `locked`."""
+        return locked(self.folder / "locks" / name.replace("/", "-"), wait)
 
     def done(self, step: Step) -> bool:
         """Whether nothing is left to do of a step."""
@@ -149,7 +161,9 @@ class Execution:
     def run(
         self, hours: float | None = None, scored: Callable[[Scoring], None] = lambda scoring: None
     ) -> bool:
-        """Do what is not done; a step that fails costs only those that need it.
+        """Do what is not done, the first of it first; a step that fails costs what needs it.
+
+        Other processes may do the same at the same time: each step is one's alone.
 
         Args:
             hours: begin no step after so many.
@@ -161,23 +175,44 @@ class Execution:
         Raises:
             DataError: an image or its truth is missing or damaged.
         """
-        start = time.monotonic()
-        for number, step in enumerate(self.plan, 1):
-            if self.done(step):
+        end = None if hours is None else time.monotonic() + 3600 * hours
+        while (left := self._left()) and not (end is not None and time.monotonic() > end):
+            if not any(self._do(step, scored) for step in left):
+                time.sleep(_POLL_S)  # others are at what is left, or at what it needs
+        if left:
+            print(f"{hours:g} h are over: give the command again to go on", flush=True)
+        return not left
+
+    def _left(self) -> list[Step]:
+        """What is neither done nor impossible."""
+        left = []
+        for step in self.plan:
+            if step.key in self._finished or step.key in self.failed:
                 continue
-            if hours is not None and time.monotonic() - start > 3600 * hours:
-                print(f"{hours:g} h are over: give the command again to go on", flush=True)
-                return False
             missing = [key for key in step.needs if key in self.failed]
             if missing:
                 self.failed[step.key] = f"needs {', '.join(missing)}"
-                continue
-            print(f"[{number}/{len(self.plan)}] {step.key}", flush=True)
+            elif self.done(step):
+                self._finished.add(step.key)
+            else:
+                left.append(step)
+        return left
+
+    def _do(self, step: Step, scored: Callable[[Scoring], None]) -> bool:
+        """Do a step, unless another process is at it or at what it needs."""
+        if not self._finished.issuperset(step.needs):
+            return False
+        with self.lock(step.key, wait=False) as mine:
+            if not mine:
+                return False
+            if self.done(step):  # another process was faster
+                return True
+            print(f"[{self.plan.index(step) + 1}/{len(self.plan)}] {step.key}", flush=True)
             if isinstance(step, Training):
                 self._train(step)
-            else:
-                self._score(step)
-                scored(step)
+                return True
+            self._score(step)
+        scored(step)
         return True
 
     def raise_failures(self) -> None:
@@ -189,8 +224,6 @@ class Execution:
     def _score(self, scoring: Scoring) -> None:
         splits = {name: self.splits[name] for name in scoring.splits}
         candidate = scoring.candidate(self.folder)
-        store = self.store(scoring.regime)
-        score_missing([candidate], splits, store, device=self.device)
         if candidate.kind == "de" and not candidate.depth_paths:
             method = candidate.load(self.device)
             assert isinstance(method, DeepEnsemble)
@@ -198,6 +231,8 @@ class Execution:
                 name: disagreement(method, self._images(split)) for name, split in splits.items()
             }
             write_json(self.folder / scoring.regime / DISAGREEMENT, found)
+        store = self.store(scoring.regime)
+        score_missing([candidate], splits, store, device=self.device)
 
     def _images(self, split: Split) -> Iterator[Tensor]:
         """Some of a split's images, uint8 (1,3,H,W) each."""
@@ -219,9 +254,10 @@ class Execution:
         if not training.weights(self.folder).is_file():
             raise StudyError(f"{target} has no weights after its training: delete that folder.")
         if fresh:
-            durations = read_json(self.folder / DURATIONS) or {}
-            durations[training.key] = round(time.monotonic() - start, 1)
-            write_json(self.folder / DURATIONS, durations)
+            with self.lock("durations"):
+                durations = read_json(self.folder / DURATIONS) or {}
+                durations[training.key] = round(time.monotonic() - start, 1)
+                write_json(self.folder / DURATIONS, durations)
 
     def _call(self, t: Training, target: Path) -> None:
         architecture = t.architecture

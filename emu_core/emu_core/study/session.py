@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from emu_core.evaluation.comparison import describe, time_missing
 from emu_core.evaluation.store import read_json, write_json
 from emu_core.evaluation.tables import csv_lines
 from emu_core.export import head_commit
-from emu_core.study.claims import compare, gap_closed
+from emu_core.study.claims import Closed, compare, gap_closed
 from emu_core.study.cost import KINDS, measure
 from emu_core.study.document import blocks, write_document, write_study_plots
 from emu_core.study.estimate import estimate, table
@@ -40,7 +40,8 @@ def announce(execution: Execution) -> float:
     done = sum(line.done for line in lines)
     print(table(lines))
     print(
-        f"{execution.folder}: {done} of {len(lines)} steps are done, some {hours:.1f} h are left"
+        f"{execution.folder}: {done} of {len(lines)} steps are done; for one process some "
+        f"{hours:.1f} h are left"
     )
     return hours
 
@@ -54,14 +55,15 @@ def costs(execution: Execution) -> Mapping[str, float]:
             raise StudyError(f"seconds_per_image lacks {', '.join(lacking)}.")
         return given
     path = execution.folder / COSTS
-    known = read_json(path)
-    if known is None:
-        print("measuring what a training step costs …", flush=True)
-        data = execution.data
-        prepare_cpu(execution.study.run.threads)
-        samples = open_dataset(data.kind, data.root, "train", data.max_depth)
-        known = measure(samples, data, execution.study.architecture, execution.device)
-        write_json(path, known)
+    with execution.lock("costs"):
+        known = read_json(path)
+        if known is None:
+            print("measuring what a training step costs …", flush=True)
+            data = execution.data
+            prepare_cpu(execution.study.run.threads)
+            samples = open_dataset(data.kind, data.root, "train", data.max_depth)
+            known = measure(samples, data, execution.study.architecture, execution.device)
+            write_json(path, known)
     return known
 
 
@@ -88,39 +90,52 @@ def report(execution: Execution, docs: Path | None = None, plots: bool = True) -
         docs: a folder that gets them as well; of its study.md only what the study writes changes.
         plots: whether to draw them, which takes longest.
     """
-    study, folder = execution.study, execution.folder
-    findings = collect(study, execution.plan)
-    of_splits = [
-        (regime, split, rows)
-        for regime, splits in findings.cells.items()
-        for split, rows in splits.items()
-    ]
-    comparisons = [c for place in of_splits for c in compare(*place)]
-    closed = [c for place in of_splits for c in gap_closed(*place)]
-    results = as_text(summarise(findings, comparisons, closed, about(execution, findings)))
-    long = [
+    with execution.lock("report"):
+        findings = collect(execution.study, execution.plan)
+        of_splits = [
+            (regime, split, rows)
+            for regime, splits in findings.cells.items()
+            for split, rows in splits.items()
+        ]
+        comparisons = [c for place in of_splits for c in compare(*place)]
+        closed = [c for place in of_splits for c in gap_closed(*place)]
+        results = summarise(findings, comparisons, closed, about(execution, findings))
+        text = blocks(findings, comparisons, closed)
+        for folder, pictures in ((execution.folder, "plots"), (docs, "study")):
+            if folder is None:
+                continue
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / RESULTS).write_text(as_text(results), encoding="utf-8")
+            (folder / "study.csv").write_text(_figures(findings), encoding="utf-8")
+            if plots:
+                text |= _pictures(folder, pictures, findings, closed)
+            write_document(folder / "study.md", "Study", text)
+
+
+def _figures(findings: Findings) -> str:
+    """Every figure, as CSV."""
+    rows = [
         ((regime, split, name), row)
         for regime, splits in findings.rows.items()
-        for split, rows in splits.items()
-        for name, row in rows.items()
+        for split, methods in splits.items()
+        for name, row in methods.items()
     ]
-    figures = csv_lines(long, ("regime", "split", "method"))
-    text = blocks(findings, comparisons, closed)
-    for target, pictures in ((folder, "plots"), (docs, "study")):
-        if target is None:
-            continue
-        target.mkdir(parents=True, exist_ok=True)
-        (target / RESULTS).write_text(results, encoding="utf-8")
-        (target / "study.csv").write_text(figures, encoding="utf-8")
-        found = dict(text)
-        if plots:
-            names = write_study_plots(target / pictures, findings, closed)
-            for regime in findings.rows:
-                own = [name for name in names if name.startswith(f"{regime}_")]
-                found[f"{regime}: plots"] = "\n\n".join(
-                    f"![{name.removesuffix('.png')}]({pictures}/{name})" for name in own
-                )
-        write_document(target / "study.md", "Study", found)
+    return csv_lines(rows, ("regime", "split", "method"))
+
+
+def _pictures(
+    folder: Path, pictures: str, findings: Findings, closed: Sequence[Closed]
+) -> dict[str, str]:
+    """Draw the plots, and make the blocks that show them."""
+    names = write_study_plots(folder / pictures, findings, closed)
+    return {
+        f"{regime}: plots": "\n\n".join(
+            f"![{name.removesuffix('.png')}]({pictures}/{name})"
+            for name in names
+            if name.startswith(f"{regime}_")
+        )
+        for regime in findings.rows
+    }
 
 
 def about(execution: Execution, findings: Findings) -> dict[str, Any]:
