@@ -21,7 +21,7 @@ AACHEN = {
 """What Cityscapes' camera files hold, for images of 2048 × 1024."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_frame():
     """Function that writes a frame's four files in Cityscapes' layout, without code under test."""
     return _write_frame

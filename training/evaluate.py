@@ -1,8 +1,24 @@
-"""Score a model file on held-out drives, as a robot would receive its answers.
+r"""Score models on held-out images: a model file as a robot uses it, or methods as in the paper.
 
-python training/evaluate.py                                        # the shipped model, test
-python training/evaluate.py --splits test haze night --output runs/scores.json
-python training/evaluate.py --model runs/first_student/student.onnx --stride 4
+As a robot receives its answers, at the ground truth's own size:
+
+    python training/evaluate.py                                        # the shipped model, test
+    python training/evaluate.py --splits test haze night --output runs/scores.json
+    python training/evaluate.py --model runs/first_student/student.onnx --stride 4
+
+Methods side by side, in PyTorch, at the size and on the data of a training's config.yaml:
+
+    python training/evaluate.py --config runs/teacher/member-0/config.yaml \
+        --methods single='runs/teacher/member-*/last.safetensors' \
+                  de='runs/teacher/member-*/last.safetensors' \
+                  mcd20:mcd=runs/mcd20/member-0/last.safetensors \
+                  dse=runs/sub/sub_ensemble.safetensors student=runs/student/last.safetensors \
+                  apart:single='runs/seg/*/last.safetensors,runs/depth/*/last.safetensors' \
+        --splits test haze night unknown --output runs/teacher/evaluation
+
+A method is [NAME:]KIND=FILES: single, control, student and mcd take each file as a seed, de takes
+all as its members, and two lists with a comma between are single-task networks. OUTPUT gets
+evaluation.md, .csv, .json, plots, and SPLIT/NAME-SEED.npz: what is there is not scored again.
 """
 
 from __future__ import annotations
@@ -11,13 +27,13 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.progress import track
 
 from emu_core.data.cityscapes import MAX_DEPTH, Cityscapes
-from emu_core.data.sample import DataError, Sample
-from emu_core.model_file import ModelError
+from emu_core.data.sample import Sample
 from emu_core.perceiver import Perceiver
 from emu_core.scoring import score
 
@@ -52,6 +68,38 @@ def print_scores(scores: dict[str, dict]) -> None:
         )
 
 
+def evaluate_model(args: argparse.Namespace) -> None:
+    """Score one model file as a robot receives its answers."""
+    perceiver, root = Perceiver(args.model), args.root or Path("data/drives")
+    print(f"{perceiver.info.name} on {root}, depth valid up to {MAX_DEPTH:g} m")
+    scores = {s: evaluate(perceiver, root, s, args.stride) for s in args.splits}
+    print_scores(scores)
+    if args.output:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        args.output.write_text(json.dumps(scores, indent=1) + "\n")
+
+
+def evaluate_methods(args: argparse.Namespace) -> None:
+    """Score methods side by side, and write tables and plots."""
+    # Here, because whoever scores a model file needs no torch.
+    from emu_core.evaluation.candidate import parse_candidates
+    from emu_core.evaluation.comparison import compare
+    from emu_core.evaluation.splits import open_split
+    from emu_core.training.cpu import prepare_cpu
+    from emu_core.training.release import read_config
+
+    prepare_cpu(args.threads)
+    candidates = [c for text in args.methods for c in parse_candidates(text)]
+    data, _ = read_config(args.config)
+    if args.root:
+        data = replace(data, root=args.root)
+    size = tuple(args.size) if args.size else None
+    splits = {name: open_split(data, name, size, args.stride) for name in args.splits}
+    folder = args.output or Path("runs/evaluation")
+    print(compare(candidates, splits, folder, args.device))
+    print(f"{folder}: evaluation.md, .csv, .json and plots written")
+
+
 def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(
@@ -59,23 +107,33 @@ def main() -> int:
     )
     parser.add_argument("--model", type=Path, help="ONNX file (default: the shipped one)")
     parser.add_argument(
-        "--root", type=Path, default=Path("data/drives"), help="Cityscapes' layout"
+        "--methods", nargs="+", metavar="[NAME:]KIND=FILES", help="score these in PyTorch instead"
     )
+    parser.add_argument("--config", type=Path, help="of --methods: a training's config.yaml")
+    parser.add_argument(
+        "--root", type=Path,
+        help="where the data lies (default: data/drives; of --methods: what --config says)",
+    )  # fmt: skip
     parser.add_argument("--splits", nargs="+", default=["test"])
     parser.add_argument("--stride", type=int, default=1, help="only every so many frames")
-    parser.add_argument("--output", type=Path, help="write the scores as JSON")
+    parser.add_argument(
+        "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"),
+        help="of --methods: the network's input and the truth (default: what --config says)",
+    )  # fmt: skip
+    parser.add_argument("--threads", type=int, default=0, help="of --methods; 0: all cores")
+    parser.add_argument("--device", default="cpu", help="of --methods: cpu or cuda")
+    parser.add_argument(
+        "--output", type=Path,
+        help="write the scores: a JSON file; of --methods a folder (default: runs/evaluation)",
+    )  # fmt: skip
     args = parser.parse_args()
+    if args.methods and not args.config:
+        parser.error("--methods needs --config, the config.yaml of one of their trainings")
     try:
-        perceiver = Perceiver(args.model)
-        print(f"{perceiver.info.name} on {args.root}, depth valid up to {MAX_DEPTH:g} m")
-        scores = {s: evaluate(perceiver, args.root, s, args.stride) for s in args.splits}
-    except (DataError, ModelError) as error:
+        evaluate_methods(args) if args.methods else evaluate_model(args)
+    except (ValueError, OSError) as error:  # DataError, ModelError and WeightsError among them
         print(f"evaluate: {error}", file=sys.stderr)
         return 1
-    print_scores(scores)
-    if args.output:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        args.output.write_text(json.dumps(scores, indent=1) + "\n")
     return 0
 
 

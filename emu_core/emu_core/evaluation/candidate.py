@@ -1,0 +1,143 @@
+"""One trained method of a table as its files: what to load, and whether it is still the same."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from glob import glob
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from emu_core.ensembles import KINDS, Method, load_method
+from emu_core.networks.weights import WeightsError
+from emu_core.prediction import Prediction
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A method under one seed.
+
+    Args:
+        name: of its row, e.g. mcd20.
+        kind: one of `ensembles.KINDS`.
+        paths: its file, or a Deep Ensemble's members.
+        depth_paths: of single-task networks, those for depth; `paths` are those for classes.
+        seed: which of the row's seeds this is.
+        samples: of MC Dropout.
+    """
+
+    name: str
+    kind: str
+    paths: tuple[Path, ...]
+    depth_paths: tuple[Path, ...] = ()
+    seed: int = 0
+    samples: int = 10
+
+    def load(self, device: str | torch.device = "cpu") -> Method:
+        """The method, all of it in memory.
+
+        Raises:
+            WeightsError: a file is missing, damaged or of another kind.
+            ValueError: an unknown kind, or a wrong number of files.
+        """
+        parts = [
+            load_method(
+                self.kind, list(paths), samples=self.samples, in_memory=True, device=device
+            )
+            for paths in (self.paths, self.depth_paths)
+            if paths
+        ]
+        return parts[0] if len(parts) == 1 else Apart(*parts)
+
+    def fingerprint(self) -> str:
+        """Changes with the weights and with how they are used, not with where they lie.
+
+        Raises:
+            WeightsError: a file is missing.
+        """
+        use = f"{self.kind} {self.samples if self.kind == 'mcd' else 1}"
+        files = [[_digest(p) for p in paths] for paths in (self.paths, self.depth_paths)]
+        return hashlib.sha256(f"{use} {files}".encode()).hexdigest()[:16]
+
+
+class Apart:
+    """Two methods, one for classes and one for depth, as one: the single-task rows.
+
+    Args:
+        segmentation: predicts class probabilities.
+        depth: predicts depth.
+    """
+
+    def __init__(self, segmentation: Method, depth: Method) -> None:
+        self.segmentation, self.depth = segmentation, depth
+
+    def __call__(self, images: Tensor) -> Prediction:
+        """Predict for images, uint8 (N, 3, H, W)."""
+        classes, depth = self.segmentation(images), self.depth(images)
+        return Prediction(
+            classes.probabilities,
+            depth.depth_mean,
+            depth.depth_variance,
+            depth.depth_aleatoric,
+            depth.depth_epistemic,
+        )
+
+
+def _digest(path: Path) -> str:
+    if not path.is_file():
+        raise WeightsError(f"Found no model at {path}.")
+    stat = path.stat()
+    return _content(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=1024)
+def _content(path: Path, _changed: int, _size: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def parse_candidates(text: str) -> list[Candidate]:
+    """The candidates of a row from `[NAME:]KIND=FILES`, as on a command line.
+
+    FILES is a path with wildcards. A Deep Ensemble takes all of them as its members, every other
+    kind each as one seed. Two of them with a comma between are single-task networks: those for
+    classes, then those for depth. NAME is KIND unless said.
+
+    Raises:
+        ValueError: it reads otherwise, or there are not as many networks for depth as for classes.
+        WeightsError: there is no such file.
+    """
+    row, equals, files = text.partition("=")
+    name, colon, kind = row.partition(":")
+    kind = kind if colon else name
+    patterns = files.split(",")
+    if not equals or not name or kind not in KINDS or len(patterns) > 2:
+        raise ValueError(
+            f"Expected [NAME:]KIND=FILES or KIND=FILES,FILES, KIND one of {', '.join(KINDS)}, "
+            f"but got {text!r}."
+        )
+    tasks = [_files(pattern) for pattern in patterns]
+    if kind == "de":
+        return [Candidate(name, kind, tasks[0], tasks[1] if len(tasks) > 1 else ())]
+    if len({len(found) for found in tasks}) > 1:
+        raise ValueError(
+            f"{text!r}: expected as many networks for depth as for classes, but there are "
+            f"{len(tasks[1])} and {len(tasks[0])}."
+        )
+    return [
+        Candidate(name, kind, (path,), tuple(depth_paths), seed)
+        for seed, (path, *depth_paths) in enumerate(zip(*tasks, strict=True))
+    ]
+
+
+def _files(pattern: str) -> tuple[Path, ...]:
+    """The files of a pattern, member-10 behind member-9."""
+    found = glob(pattern, recursive=True)
+    if not found:
+        raise WeightsError(f"Found no model at {pattern}.")
+    numbers = re.compile(r"(\d+)")
+    natural = sorted(found, key=lambda p: [int(t) if t.isdigit() else t for t in numbers.split(p)])
+    return tuple(map(Path, natural))

@@ -1,0 +1,160 @@
+"""The paper's claims (paper.md §7) as comparisons with intervals, and the gap a student closes.
+
+Every comparison is of two rows on the same drives of one split, drives and seeds drawn again for
+its interval. What the interval does not settle is called open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from emu_core.evaluation.tables import DEPTH, SEGMENTATION
+from emu_core.evaluation.values import (
+    Cell,
+    Difference,
+    Value,
+    difference,
+    interval,
+    mean,
+    replicates,
+)
+from emu_core.study.rows import APART
+
+BETTER = {f.name: f.better for f in (*SEGMENTATION, *DEPTH) if f.better is not None}
+"""Where each figure is better."""
+
+SEG_UNCERTAINTY = ("seg.nll", "seg.brier", "ece", "seg.error_auroc", "seg.ause")
+DEPTH_UNCERTAINTY = ("depth.nll", "depth.error_auroc", "depth.ause")
+UNCERTAINTY = (*SEG_UNCERTAINTY, *DEPTH_UNCERTAINTY)
+
+GAP = ("seg.nll", "seg.brier", "seg.error_auroc", "seg.ause", *DEPTH_UNCERTAINTY)
+"""Figures by which an ensemble is to be better than a single network."""
+
+DEPTH_ACCURACY = ("rmse", "abs_rel", "delta1")
+
+RIVALS = ("single", "mcd20", "mcd50", "dse")
+"""What a Deep Ensemble is compared with."""
+
+Rows = Mapping[str, Cell]
+"""The rows of one regime on one split."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One row against another by one figure.
+
+    Args:
+        claim: number in paper.md §7.
+        regime: of both.
+        split: of both.
+        first: the row that is claimed to be better.
+        second: the other.
+        figure: name.
+        difference: first less second.
+    """
+
+    claim: int
+    regime: str
+    split: str
+    first: str
+    second: str
+    figure: str
+    difference: Difference
+
+    @property
+    def verdict(self) -> Literal["better", "worse", "open"]:
+        """What the interval says of the first."""
+        better = BETTER[self.figure]
+        assert better is not None
+        return self.difference.verdict(better)
+
+
+@dataclass(frozen=True)
+class Closed:
+    """How much of the gap between single networks and their ensemble a row closes.
+
+    Args:
+        gap: ensemble less single network.
+        shares: by row: 0 as the single network, 1 as the ensemble, more if better; None where the
+            ensemble is not clearly better: there is no gap to close.
+    """
+
+    regime: str
+    split: str
+    figure: str
+    gap: Difference
+    shares: dict[str, Value | None]
+
+
+def compare(regime: str, split: str, rows: Rows) -> list[Comparison]:
+    """Every comparison of the claims that these rows suffice for."""
+    pairs: list[tuple[int, str, str, tuple[str, ...]]] = [
+        *((1, row, APART + row, ("miou", *SEG_UNCERTAINTY)) for row in (*RIVALS, "de")),
+        *((2, "de", rival, UNCERTAINTY) for rival in RIVALS),
+        *((3, student, other, ("miou", *UNCERTAINTY))
+          for student in ("student", "student_fresh") for other in ("de", "single", "control")),
+        (4, "student", "de", DEPTH_ACCURACY),
+        (4, "student", "control", DEPTH_ACCURACY),
+        (4, "student", "single", DEPTH_ACCURACY),
+        *((4, f"student_{loss}", f"single_{loss}", DEPTH_ACCURACY)
+          for loss in ("l1", "rmsle", "beta")),
+        *((4, "student", f"student_{loss}", DEPTH_ACCURACY) for loss in ("l1", "rmsle", "beta")),
+    ]  # fmt: skip
+    return [
+        Comparison(claim, regime, split, first, second, figure, found)
+        for claim, first, second, figures in pairs
+        if first in rows and second in rows
+        for figure in figures
+        if (found := _difference(rows[first], rows[second], figure, claim == 1)) is not None
+    ]
+
+
+def gap_closed(
+    regime: str,
+    split: str,
+    rows: Rows,
+    of: tuple[str, ...] = ("student", "student_fresh", "control"),
+) -> list[Closed]:
+    """How much of each figure's gap these rows close."""
+    if "single" not in rows or "de" not in rows:
+        return []
+    found = []
+    for figure in GAP:
+        gap = _difference(rows["de"], rows["single"], figure)
+        if gap is None:
+            continue
+        better = BETTER[figure]
+        assert better is not None
+        there = gap.verdict(better) == "better"
+        shares = {
+            row: _share(rows["single"], rows["de"], rows[row], figure) if there else None
+            for row in of
+            if row in rows
+        }
+        found.append(Closed(regime, split, figure, gap, shares))
+    return found
+
+
+def _difference(first: Cell, second: Cell, figure: str, paired: bool = False) -> Difference | None:
+    if not all(figure in scored.resampled for cell in (first, second) for scored in cell):
+        return None
+    found = difference(first, second, figure, paired_seeds=paired)
+    return found if np.isfinite([found.mean, *found.ci95]).all() else None
+
+
+def _share(single: Cell, ensemble: Cell, row: Cell, figure: str) -> Value:
+    streams = (np.random.default_rng(stream) for stream in range(3))
+    drawn = [
+        replicates(c, figure, s) for c, s in zip((single, ensemble, row), streams, strict=True)
+    ]
+    base, best, own = (np.asarray(values) for values in drawn)
+    at = [mean(cell, figure) for cell in (single, ensemble, row)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = (own - base) / (best - base)
+    each = [(scored.results.pooled[figure] - at[0]) / (at[1] - at[0]) for scored in row]
+    sd = float(np.std(each, ddof=1)) if len(each) > 1 else None
+    return Value((at[2] - at[0]) / (at[1] - at[0]), sd, interval(shares))

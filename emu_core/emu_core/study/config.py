@@ -1,0 +1,175 @@
+"""What a study's configuration says; training/configs/study.yaml is an example."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from emu_core.objectives import MemberLoss, StudentLoss
+from emu_core.study.rows import ROWS
+from emu_core.training.learner import Optimisation
+from emu_core.training.recipe import Architecture, Data, Task
+from emu_core.training.run import Run
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Reduced copies of drives, made once: reading full frames costs as much as training on them.
+
+    Args:
+        source: the drives.
+        width: of the copies, pixels; enough for the largest random scale.
+        pretraining_drives: how many of train the encoder's pre-training gets, evenly spread; no
+            other training sees them.
+    """
+
+    source: Path = Path("data/drives")
+    width: int = 512
+    pretraining_drives: int = 60
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """What every encoder of the study starts from.
+
+    Trained on the members' own frames it would make them agree (paper.md §6).
+
+    Args:
+        steps: optimiser steps.
+        task: joint, segmentation or depth.
+        optimisation: of a training from scratch.
+        seed: of weights, order and augmentation.
+        root: data whose train split no other training sees; None for what `copies` sets apart.
+    """
+
+    steps: int = 2000
+    task: Task = "joint"
+    optimisation: Optimisation = field(default_factory=Optimisation)
+    seed: int = 1000
+    root: Path | None = None
+
+
+@dataclass(frozen=True)
+class Regime:
+    """How much there is to learn from.
+
+    Args:
+        steps: of every network.
+        limit: at most so many frames.
+        sequences: of at most so many drives.
+    """
+
+    steps: int
+    limit: int | None = None
+    sequences: int | None = None
+
+
+@dataclass(frozen=True)
+class Distilling:
+    """How students learn, and the controls with them.
+
+    Args:
+        loss: the student's.
+        jitter: brightness, contrast, saturation and hue; see `data.augment.color_jitter`.
+        variants: how many augmentations of each frame there are; the teacher's answers to them
+            are kept for later epochs and students. null: new ones every epoch, nothing kept.
+        init: what students and controls start from: the pre-trained encoder, or a whole member.
+        steps: of students and controls; null for the regime's.
+        fresh_limit: at most so many frames without labels, where some are distilled on.
+        fresh_mean_weight: weight of the teacher's mean depth there, unless the loss has its own.
+    """
+
+    loss: StudentLoss = field(default_factory=StudentLoss)
+    jitter: tuple[float, float, float, float] = (0.2, 0.2, 0.2, 0.4)
+    variants: int | None = None
+    init: Literal["encoder", "member"] = "encoder"
+    steps: int | None = None
+    fresh_limit: int | None = None
+    fresh_mean_weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Item:
+    """A row of the tables, for every regime.
+
+    Args:
+        row: one of `rows.ROWS`.
+        seeds: 0…seeds − 1; those that an earlier item has are not trained again.
+        apart: single-task networks, one for classes and one for depth, instead of joint ones.
+        regimes: only these; None for all.
+        splits: only these; None for all.
+    """
+
+    row: str
+    seeds: int = 1
+    apart: bool = False
+    regimes: list[str] | None = None
+    splits: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study.
+
+    Args:
+        name: of its folder below runs/.
+        data: data set, augmentation and batch of all trainings; `limit` and `sequences` are the
+            regimes'.
+        architecture: of all networks; the rows set task, dropout and encoder.
+        loss: of members.
+        optimisation: of all networks but the pre-trained one.
+        run: precision, averaging, first seed; the rows set name and steps.
+        regimes: by name.
+        splits: what is scored, by its name in the tables.
+        order: what is trained and scored first, then next, and so on.
+        members: of ensembles, and heads of sub-ensembles.
+        samples: of MC Dropout.
+        copies: reduced copies to work on instead of data.root; none for null.
+        pretraining: what encoders start from; architecture.encoder for null.
+        distilling: of students.
+        seconds_per_image: what a training pass costs, by kind (`cost.KINDS`); null measures it.
+        resamples: of the bootstrap over drives.
+    """
+
+    name: str
+    data: Data
+    architecture: Architecture
+    optimisation: Optimisation
+    run: Run
+    regimes: dict[str, Regime]
+    splits: dict[str, str]
+    order: list[Item]
+    loss: MemberLoss = field(default_factory=MemberLoss)
+    members: int = 5
+    samples: int = 10
+    copies: Copies | None = None
+    pretraining: Pretraining | None = None
+    distilling: Distilling = field(default_factory=Distilling)
+    seconds_per_image: dict[str, float] | None = None
+    resamples: int = 1000
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        for item in self.order:
+            _expect_known(item, "row", [item.row], ROWS)
+            _expect_known(item, "regimes", item.regimes or (), self.regimes)
+            _expect_known(item, "splits", item.splits or (), self.splits)
+            if item.apart and ROWS[item.row].teacher:
+                raise ValueError(f"order, row {item.row}: students have no single-task form.")
+            if item.seeds < 1:
+                raise ValueError(f"order, row {item.row}: expected at least one seed.")
+
+    @property
+    def folder(self) -> Path:
+        """Where all of it lies."""
+        return Path("runs") / self.name
+
+
+def _expect_known(item: Item, name: str, values: Iterable[str], known: Collection[str]) -> None:
+    for value in values:
+        if value not in known:
+            raise ValueError(
+                f"order, row {item.row}: expected {name} of {', '.join(known)}, but got {value!r}."
+            )

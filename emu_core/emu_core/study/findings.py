@@ -1,0 +1,48 @@
+"""What a study has found so far, read from its folder: nothing is trained or scored here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from emu_core.evaluation.plots import Cells
+from emu_core.evaluation.report import Rows, load_cells, load_timings, rows_of
+from emu_core.evaluation.store import Store, read_json
+from emu_core.evaluation.timing import Timing
+from emu_core.study.config import Study
+from emu_core.study.execution import DISAGREEMENT, TIMING
+from emu_core.study.plan import Scoring, Step
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Results by regime.
+
+    Args:
+        cells: regime → split → row → its seeds.
+        rows: regime → split → row → figures.
+        timings: row → milliseconds.
+        disagreement: regime → split → figure, of the joint ensemble's members.
+    """
+
+    cells: Mapping[str, Cells]
+    rows: Mapping[str, Rows]
+    timings: dict[str, Timing]
+    disagreement: Mapping[str, Mapping[str, Mapping[str, float]]]
+
+
+def collect(study: Study, plan: Sequence[Step]) -> Findings:
+    """Read what there is of a plan."""
+    timings = load_timings(study.folder / TIMING)
+    cells, rows, differ = {}, {}, {}
+    for regime in study.regimes:
+        scorings = [s for s in plan if isinstance(s, Scoring) and s.regime == regime]
+        candidates = [scoring.candidate(study.folder) for scoring in scorings]
+        store = Store(study.folder / regime / "evaluation", study.resamples)
+        cells[regime] = load_cells(store, candidates, list(study.splits))
+        rows[regime] = rows_of(cells[regime], timings)
+        found: Any = read_json(study.folder / regime / DISAGREEMENT)
+        if found:
+            differ[regime] = found
+    return Findings(cells, rows, timings, differ)

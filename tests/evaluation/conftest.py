@@ -1,0 +1,91 @@
+"""Drives with known depth, and methods that answer without a network."""
+
+import numpy as np
+import pytest
+import torch
+
+from emu_core.data.augment import Augmentation
+from emu_core.evaluation.store import Scored
+from emu_core.metrics import DriveResults, StudyMetrics, drive_weights
+from emu_core.prediction import Prediction
+from emu_core.training.recipe import Data
+
+CAMERA = {
+    "extrinsic": {"baseline": 0.22},
+    "intrinsic": {"fx": 150.0, "fy": 150.0, "u0": 79.5, "v0": 39.5},
+}
+"""Of the drives' images, 160 × 80."""
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small tensors on a busy machine: one thread is faster than two that wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def write_drive(write_frame):
+    """Function that writes a drive's frame: road below, sky above, 11 m everywhere but the sky."""
+
+    def write(root, split, name, seed=0, ids=None):
+        rng = np.random.default_rng(seed)
+        if ids is None:
+            ids = np.full((80, 160), 7, np.uint8)
+            ids[:30] = 23
+        raw = np.where(ids == 23, 0, 1 + 256 * 3).astype(np.uint16)  # 0.22 · 150 / 3 px = 11 m
+        rgb = rng.integers(0, 256, (80, 160, 3), np.uint8)
+        write_frame(root, split, name, rgb, ids, raw, CAMERA)
+
+    return write
+
+
+@pytest.fixture
+def tiny_data(tmp_path):
+    """Drives at 32 × 64 pixels, learned for a focal length of 100 of them."""
+    return Data(
+        root=tmp_path / "data",
+        augmentation=Augmentation(height=32, width=64, canonical_focal=100.0, depth_limit=20.0),
+    )
+
+
+@pytest.fixture
+def noise_method():
+    """A method whose answers depend on the image alone: classes and depth from its colours."""
+
+    def method(images):
+        x = images.float() / 255
+        logits = torch.cat([x * (k + 1) for k in range(6)] + [x[:, :1]], 1)  # (N,19,H,W)
+        mean = 20 + 10 * x[:, :1]
+        return Prediction(logits.softmax(1), mean, 1 + 4 * x[:, 1:2])
+
+    return method
+
+
+@pytest.fixture
+def scored():
+    """Function that makes results of random pixels on three drives; `skill` makes them better."""
+
+    def make(seed, skill=1.0, classes=5, resamples=40):
+        rng = np.random.default_rng(7)  # the same drives for all
+        own = np.random.default_rng(seed)
+        drives = {}
+        for name in ("a", "b", "c"):
+            study = StudyMetrics(classes, 80.0)
+            for _ in range(2):
+                truth = rng.integers(0, classes, (12, 20)).astype(np.uint8)
+                logits = own.normal(size=(classes, 12, 20))
+                logits += skill * np.eye(classes)[truth].transpose(2, 0, 1)
+                p = np.exp(logits) / np.exp(logits).sum(0)
+                y = rng.uniform(5, 60, (12, 20)).astype(np.float32)
+                std = (own.uniform(0.1, 0.5, y.shape) * y / skill).astype(np.float32)
+                mean = np.abs(y + std * own.normal(size=y.shape)).astype(np.float32)
+                study.update_classes(p.astype(np.float32), truth)
+                study.update_depth(mean, std**2, y)
+            drives[name] = study
+        results = DriveResults.of(drives)
+        return Scored(results, results.bootstrap(drive_weights(3, resamples, 0)))
+
+    return make

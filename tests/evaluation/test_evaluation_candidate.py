@@ -1,0 +1,101 @@
+"""Methods as files: how a command line names them, and when they are no longer the same."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from emu_core.evaluation.candidate import Apart, Candidate, parse_candidates
+from emu_core.networks import DepthFormer, SegFormer, WeightsError, save_model
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("joint", "depth"):
+        for k in (0, 1, 10, 2):
+            path = Path(f"{folder}/member-{k}/last.safetensors")
+            path.parent.mkdir(parents=True)
+            path.write_bytes(f"{folder} {k}".encode())
+    return [Path(f"joint/member-{k}/last.safetensors") for k in (0, 1, 2, 10)]
+
+
+def test_an_ensemble_takes_all_files_as_members_in_the_order_of_their_numbers(files):
+    assert parse_candidates("de=joint/member-*/last.safetensors") == [
+        Candidate("de", "de", tuple(files))
+    ]
+
+
+def test_other_kinds_take_each_file_as_a_seed(files):
+    assert parse_candidates("single=joint/member-*/*.safetensors") == [
+        Candidate("single", "single", (path,), seed=k) for k, path in enumerate(files)
+    ]
+
+
+def test_a_row_may_have_a_name_of_its_own(files):
+    (candidate,) = parse_candidates(f"mcd20:mcd={files[0]}")
+    assert (candidate.name, candidate.kind) == ("mcd20", "mcd")
+
+
+def test_a_comma_stands_between_single_task_networks(files):
+    found = parse_candidates("apart:single=joint/*/last.safetensors,depth/*/last.safetensors")
+    assert [c.paths for c in found] == [(path,) for path in files]
+    assert found[3].depth_paths == (Path("depth/member-10/last.safetensors"),)
+    (ensemble,) = parse_candidates("de=joint/*/last.safetensors,depth/*/last.safetensors")
+    assert len(ensemble.paths) == len(ensemble.depth_paths) == 4
+
+
+@pytest.mark.parametrize("text", ["joint/last.safetensors", "best=x", "=x", "single=a,b,c"])
+def test_what_reads_otherwise_is_refused_with_the_form(text):
+    with pytest.raises(ValueError, match=r"Expected \[NAME:\]KIND=FILES"):
+        parse_candidates(text)
+
+
+def test_files_that_are_not_there_are_named(files):
+    with pytest.raises(WeightsError, match="Found no model at nowhere"):
+        parse_candidates("single=nowhere/*.safetensors")
+
+
+def test_as_many_networks_for_depth_as_for_classes_are_needed(files):
+    with pytest.raises(ValueError, match="but there are 4 and 1"):
+        parse_candidates(f"single={files[0]},depth/*/last.safetensors")
+
+
+def test_the_fingerprint_follows_contents_and_use_not_places(files):
+    first, second = (Candidate("a", "single", (path,)) for path in files[:2])
+    assert first.fingerprint() != second.fingerprint()
+    moved = files[0].with_name("moved.safetensors")
+    moved.write_bytes(files[0].read_bytes())
+    assert Candidate("b", "single", (moved,), seed=3).fingerprint() == first.fingerprint()
+    few, many = (Candidate("m", "mcd", (files[0],), samples=n).fingerprint() for n in (5, 10))
+    assert len({few, many, first.fingerprint()}) == 3
+    apart = Candidate("a", "single", (files[0],), (files[1],)).fingerprint()
+    assert apart != Candidate("a", "de", tuple(files[:2])).fingerprint()
+
+
+def test_weights_that_change_change_the_fingerprint(files):
+    candidate = Candidate("a", "single", (files[0],))
+    before = candidate.fingerprint()
+    files[0].write_bytes(b"trained on")
+    assert candidate.fingerprint() != before
+
+
+def test_a_missing_file_is_named(files):
+    with pytest.raises(WeightsError, match="Found no model at gone"):
+        Candidate("a", "single", (Path("gone"),)).fingerprint()
+
+
+def test_single_task_networks_answer_as_one_method(tmp_path):
+    torch.manual_seed(0)
+    networks = {"seg": SegFormer("b0", 5), "depth": DepthFormer("b0")}
+    for name, network in networks.items():
+        save_model(network, tmp_path / f"{name}.safetensors")
+    paths = [(tmp_path / f"{name}.safetensors",) for name in networks]
+    method = Candidate("apart", "single", *paths).load()
+    assert isinstance(method, Apart)
+    images = torch.randint(0, 256, (1, 3, 32, 64), dtype=torch.uint8)
+    prediction = method(images)
+    classes, depth = method.segmentation(images), method.depth(images)
+    torch.testing.assert_close(prediction.probabilities, classes.probabilities)
+    torch.testing.assert_close(prediction.depth_mean, depth.depth_mean)
+    torch.testing.assert_close(prediction.depth_variance, depth.depth_variance)

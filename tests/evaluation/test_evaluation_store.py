@@ -1,0 +1,103 @@
+"""What was scored stays scored, and nothing else counts as scored."""
+
+import numpy as np
+import pytest
+
+from emu_core.evaluation import store as module
+from emu_core.evaluation.candidate import Candidate
+from emu_core.evaluation.missing import score_missing
+from emu_core.evaluation.splits import open_split
+from emu_core.evaluation.store import Store, read_json, write_json
+
+SETTING = {"split": "test", "height": 32}
+
+
+@pytest.fixture
+def candidate(tmp_path):
+    weights = tmp_path / "last.safetensors"
+    weights.write_bytes(b"weights")
+    return Candidate("single", "single", (weights,), seed=2)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "evaluation", resamples=50)
+
+
+def test_results_come_back_with_a_resample_of_the_drives_for_each_draw(store, candidate, scored):
+    results = scored(0).results
+    store.keep(candidate, "haze", SETTING, results)
+    back = store.load("single", 2, "haze")
+    assert back.results.pooled == results.pooled
+    assert back.resampled["seg.nll"].shape == (50,)
+    assert back.resampled["seg.nll"].mean() == pytest.approx(results.pooled["seg.nll"], rel=0.02)
+    assert store.load("single", 0, "haze") is None
+    assert store.load("single", 2, "test") is None
+
+
+def test_all_methods_of_a_split_are_drawn_alike(store, candidate, scored):
+    for name in ("a", "b"):
+        other = Candidate(name, "single", candidate.paths)
+        store.keep(other, "test", SETTING, scored(0).results)
+    first, second = (store.load(name, 0, "test").resampled["rmse"] for name in ("a", "b"))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_other_weights_settings_or_resamples_count_as_not_scored(store, candidate, scored):
+    assert not store.has(candidate, "test", SETTING)
+    store.keep(candidate, "test", SETTING, scored(0).results)
+    assert store.has(candidate, "test", SETTING)
+    assert not store.has(candidate, "test", SETTING | {"height": 64})
+    assert not Store(store.folder, resamples=60).has(candidate, "test", SETTING)
+    candidate.paths[0].write_bytes(b"trained on")
+    assert not store.has(candidate, "test", SETTING)
+
+
+def test_an_evaluation_that_was_killed_while_writing_counts_as_not_scored(
+    store, candidate, scored, monkeypatch
+):
+    store.keep(candidate, "test", SETTING, scored(0).results)
+    candidate.paths[0].write_bytes(b"trained on")
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "write_json", killed)
+    with pytest.raises(KeyboardInterrupt):
+        store.keep(candidate, "test", SETTING, scored(1).results)
+    assert not store.has(candidate, "test", SETTING)
+    assert store.load("single", 2, "test") is None
+
+
+def test_json_that_is_damaged_reads_as_nothing(tmp_path):
+    write_json(tmp_path / "deep" / "x.json", {"δ1": 0.5})
+    assert read_json(tmp_path / "deep" / "x.json") == {"δ1": 0.5}
+    (tmp_path / "deep" / "x.json").write_text("{")
+    assert read_json(tmp_path / "deep" / "x.json") is None
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["x.json"]
+
+
+def test_only_what_is_missing_is_scored_and_loaded(
+    store, tiny_data, write_drive, noise_method, tmp_path, monkeypatch
+):
+    for split in ("test", "haze"):
+        write_drive(tiny_data.root, split, f"{split}3000_000000_000000")
+    candidates = []
+    for k in range(2):
+        weights = tmp_path / f"{k}.safetensors"
+        weights.write_bytes(bytes([k]))
+        candidates.append(Candidate("single", "single", (weights,), seed=k))
+    loaded = []
+
+    def load(self, device="cpu"):
+        loaded.append(self.seed)
+        return noise_method
+
+    monkeypatch.setattr(Candidate, "load", load)
+    splits = {"in_domain": open_split(tiny_data, "test")}
+    assert score_missing(candidates[:1], splits, store) == 1
+    splits["haze"] = open_split(tiny_data, "haze")
+    assert score_missing(candidates, splits, store) == 3
+    assert loaded == [0, 0, 1]
+    assert score_missing(candidates, splits, store) == 0
+    assert loaded == [0, 0, 1]

@@ -1,0 +1,100 @@
+"""The paper's claims as comparisons, and the gap a student closes, on figures made by hand."""
+
+import pytest
+
+from emu_core.study.claims import GAP, compare, gap_closed
+from emu_core.study.document import claim_text
+
+
+def rows(scored, **figures):
+    """Rows with one seed each and the same figure for everything that is asked."""
+    return {
+        row: [scored(dict.fromkeys((*GAP, "ece", "miou", "rmse", "abs_rel", "delta1"), value))]
+        for row, value in figures.items()
+    }
+
+
+def found(comparisons, claim, first, second):
+    return {
+        c.figure: c for c in comparisons if (c.claim, c.first, c.second) == (claim, first, second)
+    }
+
+
+def test_each_claim_compares_the_rows_it_is_about(scored):
+    of_study = rows(scored, single=1.0, de=0.5, student=0.6, control=0.9, mcd20=0.7)
+    of_study["apart-single"] = rows(scored, x=1.2)["x"]
+    comparisons = compare("few", "haze", of_study)
+    assert {(c.claim, c.first, c.second) for c in comparisons} == {
+        (1, "single", "apart-single"),
+        (2, "de", "single"), (2, "de", "mcd20"),
+        (3, "student", "de"), (3, "student", "single"), (3, "student", "control"),
+        (4, "student", "de"), (4, "student", "control"), (4, "student", "single"),
+    }  # fmt: skip
+    assert {(c.regime, c.split) for c in comparisons} == {("few", "haze")}
+
+
+def test_a_lower_nll_and_a_higher_auroc_are_better(scored):
+    comparisons = found(
+        compare("few", "haze", rows(scored, single=1.0, de=0.5)), 2, "de", "single"
+    )
+    assert comparisons["seg.nll"].difference.mean == pytest.approx(-0.5)
+    assert comparisons["seg.nll"].verdict == "better"
+    assert comparisons["depth.error_auroc"].verdict == "worse"
+
+
+def test_a_difference_that_drives_do_not_agree_on_is_open(scored):
+    single = [scored({"seg.nll": [1.0, 2.0, 3.0, 4.0]})]
+    ensemble = [scored({"seg.nll": [2.0, 1.0, 2.0, 3.0]})]
+    (comparison,) = compare("few", "haze", {"single": single, "de": ensemble})
+    assert comparison.difference.mean == pytest.approx(-0.5)
+    assert comparison.verdict == "open"
+
+
+def test_the_ablation_is_about_depth(scored):
+    of_study = rows(scored, student=1.0, student_l1=1.5, single_l1=2.0)
+    comparisons = [c for c in compare("few", "haze", of_study) if c.claim == 4]
+    assert {(c.first, c.second) for c in comparisons} == {
+        ("student_l1", "single_l1"), ("student", "student_l1"),
+    }  # fmt: skip
+    assert {c.figure for c in comparisons} == {"rmse", "abs_rel", "delta1"}
+
+
+def test_a_student_half_way_to_its_teacher_closes_half_the_gap(scored):
+    cells = {
+        "single": [scored({"seg.nll": 1.0}), scored({"seg.nll": 1.2})],
+        "de": [scored({"seg.nll": 0.5})],
+        "student": [scored({"seg.nll": 0.8}), scored({"seg.nll": 0.8})],
+        "control": [scored({"seg.nll": 1.1})],
+    }
+    (closed,) = gap_closed("few", "haze", cells)
+    assert closed.figure == "seg.nll"
+    assert closed.gap.mean == pytest.approx(-0.6)
+    assert closed.shares["student"].mean == pytest.approx(0.5)
+    assert closed.shares["student"].sd == pytest.approx(0.0)
+    low, high = closed.shares["student"].ci95  # singles of 1.0 to 1.2: 0.2/0.5 to 0.4/0.7
+    assert (low, high) == pytest.approx((0.4, 4 / 7))
+    assert closed.shares["control"].mean == pytest.approx(0.0)
+
+
+def test_where_the_ensemble_is_not_clearly_better_there_is_no_gap_to_close(scored):
+    cells = {
+        "single": [scored({"seg.nll": [1.0, 2.0]})],
+        "de": [scored({"seg.nll": [1.1, 1.8]})],
+        "student": [scored({"seg.nll": 1.0})],
+    }
+    (closed,) = gap_closed("few", "haze", cells)
+    assert closed.shares == {"student": None}
+    assert gap_closed("few", "haze", {"single": cells["single"]}) == []
+
+
+def test_the_text_of_a_claim_counts_verdicts_and_gives_every_interval(scored):
+    text = claim_text(2, compare("few", "haze", rows(scored, single=1.0, de=0.5)))
+    assert "Deep Ensembles give the best uncertainties" in text
+    assert (
+        "Deep Ensemble against single network: better in 6 of 8 comparisons, worse in 2, open in 0"
+        in text
+    )
+    assert "| | classes: NLL, nats |" in text
+    assert "| few, haze | -0.5 ✓<br><sub>-0.5 … -0.5</sub> |" in text
+    assert "-0.5 ✗" in text
+    assert "rows that it needs are missing" in claim_text(5, [])

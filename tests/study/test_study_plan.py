@@ -1,0 +1,179 @@
+"""What is trained and scored in which order, and what each network needs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from emu_core.objectives import StudentLoss
+from emu_core.study.config import Copies, Distilling, Item
+from emu_core.study.plan import Scoring, Training, make_plan
+from emu_core.study.rows import ABLATION, METHODS, ROWS
+
+
+def trainings(study, **changes):
+    plan = make_plan(replace(study, **changes))
+    return {step.key: step for step in plan if isinstance(step, Training)}
+
+
+def test_rows_come_in_the_configured_order_each_behind_its_networks(study):
+    keys = [step.key for step in make_plan(study)]
+    assert keys[:5] == [
+        "pretraining",
+        "few/joint/member-0",
+        "few/evaluation/single-0",
+        "few/joint/member-1",
+        "few/evaluation/single-1",
+    ]
+    assert keys[5:9] == [
+        "ample/joint/member-0",
+        "ample/evaluation/single-0",
+        "ample/joint/member-1",
+        "ample/evaluation/single-1",
+    ]
+    assert keys[9:13] == [
+        "few/evaluation/de-0",
+        "ample/evaluation/de-0",
+        "few/student/seed-0",
+        "few/evaluation/student-0",
+    ]
+
+
+def test_every_step_comes_behind_all_that_it_needs(study):
+    everything = [Item(row, seeds=2) for row in ROWS] + [
+        Item(row, apart=True) for row in METHODS if not ROWS[row].teacher
+    ]
+    seen = set()
+    for step in make_plan(replace(study, order=everything[::-1])):
+        assert set(step.needs) <= seen, step.key
+        seen.add(step.key)
+
+
+def test_the_ensembles_members_are_the_single_networks(study):
+    plan = {step.key: step for step in make_plan(study)}
+    ensemble, single = plan["few/evaluation/de-0"], plan["few/evaluation/single-1"]
+    assert ensemble.needs == ("few/joint/member-0", "few/joint/member-1")
+    assert single.needs == ("few/joint/member-1",)
+    folder = Path("runs/tiny")
+    assert ensemble.candidate(folder).paths == tuple(
+        folder / f"few/joint/member-{k}/last.safetensors" for k in range(2)
+    )
+
+
+def test_members_differ_in_their_seed_alone_and_start_from_one_encoder(study):
+    of_study = trainings(study)
+    first, second = (of_study[f"few/joint/member-{k}"] for k in range(2))
+    assert (first.run.seed, second.run.seed) == (0, 1)
+    assert replace(second, key=first.key, run=first.run) == first
+    assert first.encoder == "pretraining"
+    assert first.run.steps == 10
+    assert first.data.limit == 2
+    assert of_study["ample/joint/member-0"].data.limit is None
+    assert of_study["pretraining"].run.steps == 30
+    assert of_study["pretraining"].data.limit is None
+
+
+def test_single_task_networks_pair_up_with_the_seeds_of_the_joint_ones(study):
+    plan = {step.key: step for step in make_plan(study)}
+    apart = plan["few/evaluation/apart-single-1"]
+    assert apart.needs == ("few/segmentation/member-1", "few/depth/member-1")
+    joint, alone = plan["few/joint/member-1"], plan["few/segmentation/member-1"]
+    assert alone.run == joint.run
+    assert replace(alone.architecture, task="joint") == joint.architecture
+    candidate = apart.candidate(Path("x"))
+    assert candidate.name == "apart-single"
+    assert candidate.depth_paths == (Path("x/few/depth/member-1/last.safetensors"),)
+
+
+def test_student_and_control_differ_in_the_teacher_alone(study):
+    of_study = trainings(study)
+    student, control = (of_study[f"few/{row}/seed-0"] for row in ("student", "control"))
+    assert student.kind == "student"
+    assert control.kind == "control"
+    alike = {"kind": "control", "key": control.key, "teacher": (), "asks": True}
+    assert replace(student, **alike) == control
+    assert student.teacher == ("few/joint/member-0", "few/joint/member-1")
+
+
+def test_only_the_first_student_asks_its_teacher_where_answers_are_kept(study):
+    order = [Item("student", seeds=2), Item("student_l1"), Item("student_fresh", seeds=2)]
+    kept = trainings(study, order=order)
+    asks = {key: t.asks for key, t in kept.items() if t.kind == "student" and "few" in key}
+    assert asks == {
+        "few/student/seed-0": True,
+        "few/student/seed-1": False,
+        "few/student_l1/seed-0": False,
+        "few/student_fresh/seed-0": True,
+        "few/student_fresh/seed-1": False,
+    }
+    never = trainings(study, order=order, distilling=Distilling(variants=None))
+    assert all(t.asks for t in never.values())
+
+
+def test_fresh_frames_need_a_weight_on_the_teachers_mean(study):
+    of_study = trainings(study, order=[Item("student"), Item("student_fresh")])
+    plain, fresh = (of_study[f"few/{row}/seed-0"] for row in ("student", "student_fresh"))
+    assert plain.loss == StudentLoss()
+    assert not plain.fresh
+    assert fresh.loss == StudentLoss(mean_weight=1.0)
+    assert fresh.fresh
+
+
+def test_the_depth_loss_is_ablated_with_and_without_a_teacher(study):
+    of_study = trainings(study, order=[Item(row) for row in ABLATION])
+    losses = {
+        key: (t.loss.depth, t.loss.beta) for key, t in of_study.items() if key.startswith("few")
+    }
+    assert losses["few/joint-single_l1/member-0"] == ("l1", 0.0)
+    assert losses["few/joint-single_rmsle/member-0"] == ("rmsle", 0.0)
+    assert losses["few/joint-single_beta/member-0"] == ("gnll", 0.5)
+    assert losses["few/student_l1/seed-0"] == ("l1", 0.0)
+    assert losses["few/student_beta/seed-0"] == ("gnll", 0.5)
+    assert losses["few/joint/member-0"] == losses["few/student/seed-0"] == ("gnll", 0.0)
+
+
+def test_dropout_rows_are_trained_with_their_dropout(study):
+    of_study = trainings(study, order=[Item("mcd20"), Item("mcd50", apart=True)])
+    assert of_study["few/joint-mcd20/member-0"].architecture.dropout == 0.2
+    assert of_study["few/depth-mcd50/member-0"].architecture.dropout == 0.5
+    assert of_study["few/depth-mcd50/member-0"].architecture.task == "depth"
+
+
+def test_heads_grow_on_the_first_members_trunk(study):
+    heads = trainings(study)["few/joint-dse"]
+    assert heads.trunk == "few/joint/member-0"
+    assert heads.heads == 2
+    assert heads.weights(Path("x")) == Path("x/few/joint-dse/sub_ensemble.safetensors")
+
+
+def test_students_may_start_from_a_member(study):
+    student = trainings(study, distilling=Distilling(init="member"))["few/student/seed-0"]
+    assert student.init == "few/joint/member-0"
+    assert student.encoder is None
+
+
+def test_copies_keep_the_pretrainings_drives_apart(study):
+    of_study = trainings(study, copies=Copies())
+    assert of_study["pretraining"].data.root == Path("runs/tiny/data/pretraining")
+    assert of_study["few/joint/member-0"].data.root == Path("runs/tiny/data/drives")
+
+
+def test_a_row_asked_for_twice_is_scored_on_all_splits_of_both(study):
+    order = [Item("single", splits=["haze"]), Item("single", splits=["in_domain"])]
+    scorings = [s for s in make_plan(replace(study, order=order)) if isinstance(s, Scoring)]
+    assert [s.splits for s in scorings] == [("haze", "in_domain")] * 2  # one for each regime
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        (Item("best"), "row best: expected row of single,"),
+        (Item("single", regimes=["many"]), "expected regimes of few, ample, but got 'many'"),
+        (Item("single", splits=["fog"]), "expected splits of in_domain, haze, but got 'fog'"),
+        (Item("student", apart=True), "students have no single-task form"),
+        (Item("de", seeds=0), "at least one seed"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(study, item, message):
+    with pytest.raises(ValueError, match=message):
+        replace(study, order=[item])
