@@ -17,6 +17,7 @@ its last checkpoint, and tables are written with what is there. Leaves in runs/N
 
 from __future__ import annotations
 
+import argparse
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -30,9 +31,17 @@ from emu_core.study.session import announce, report, take_times, work
 from emu_core.training.command import run_command
 
 
+class Help(argparse.RawDescriptionHelpFormatter, jsonargparse.DefaultHelpFormatter):
+    """Leaves the description's lines as they are."""
+
+
 def carry_out(arguments: list[str] | None = None, trainers: Trainers = TRAINERS) -> None:
     """Do what the command line says."""
-    parser = jsonargparse.ArgumentParser(description=__doc__)
+    parser = jsonargparse.ArgumentParser(
+        description=__doc__,
+        usage="study.py --config FILE [--plan] [--report] [--hours H] [--docs FOLDER] [--KEY X]",
+        formatter_class=Help,
+    )
     parser.add_argument("--config", action="config", help="YAML of the study")
     parser.add_class_arguments(Study)
     parser.add_argument("--plan", action="store_true", help="print it with its hours, and stop")
