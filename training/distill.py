@@ -1,4 +1,4 @@
-r"""Distil an ensemble into one network: teacher, student, comparison, model file.
+r"""Distil an ensemble into one network: teacher, student, evaluation, model file.
 
     python training/distill.py                     # all of it on a few small drives: ten minutes
     python training/distill.py --config training/configs/b0_drives.yaml --run.name distilled \
@@ -9,40 +9,40 @@ r"""Distil an ensemble into one network: teacher, student, comparison, model fil
 
 Without --config it takes training/configs/distill_tiny.yaml, and renders the drives that this
 needs. Leaves in runs/NAME: teacher/member-K and student (and control: the student's twin without a
-teacher), each as train_teacher.py says; comparison.md and comparison.json, single network against
-ensemble and student on frames that none has seen; student.onnx, which a robot runs. Given again,
-the command goes on where it stopped and skips what is complete.
+teacher), each as train_teacher.py says; evaluation: tables and plots of single network, ensemble
+and student on frames that none has seen; student.onnx, which a robot runs. Given again, the
+command goes on where it stopped and skips what is complete.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
-from rich.progress import track
 
 from emu_core.data.sample import DataError
 from emu_core.drives.splits import load_splits
-from emu_core.ensembles import Method, SingleNetwork, load_method, move_to
+from emu_core.ensembles import load_method
+from emu_core.evaluation.candidate import Candidate
+from emu_core.evaluation.comparison import compare
+from emu_core.evaluation.splits import Split, open_split
+from emu_core.evaluation.tables import Row, summary
 from emu_core.export import export
-from emu_core.networks import SegDepthFormer, load_model, load_sub_ensemble
+from emu_core.networks import SegDepthFormer, load_model
 from emu_core.objectives import StudentLoss
 from emu_core.training.command import call_from, run_command
-from emu_core.training.comparison import Scores, compare, markdown, mean_scores
 from emu_core.training.distillation import Distillation, train_control, train_student
 from emu_core.training.learner import Optimisation
 from emu_core.training.recipe import Architecture, Data
 from emu_core.training.release import model_facts
-from emu_core.training.run import Run, write_config
+from emu_core.training.run import WEIGHTS, Run, write_config
 from emu_core.training.teacher import Teacher, obtain_teacher
 from emu_core.training.teacher_cache import TeacherCache, fingerprint
 
@@ -79,7 +79,8 @@ def distill(
     folder = Path("runs") / run.name
     if render is not None:
         render_drives(render, data.root)
-    data.open_training(), data.open_test()  # what is missing is missed before hours of training
+    # What is missing is missed before hours of training.
+    data.open_training(), open_split(data, data.test_split)
     write_config(folder, {
         "data": asdict(data), "architecture": asdict(architecture), "teacher": asdict(teacher),
         "distillation": asdict(distillation), "loss": asdict(loss), "run": asdict(run),
@@ -103,13 +104,13 @@ def distill(
             networks["control"] = train_control(*given, folder / "control", distillation)
     if rank_zero_only.rank:
         return
-    with stage("Comparison"):
-        scores = compare_all(kind, members, networks, data)
-        (folder / "comparison.json").write_text(json.dumps(scores, indent=1) + "\n")
-        (folder / "comparison.md").write_text(markdown(scores), encoding="utf-8")
-        print(markdown(scores))
+    with stage("Evaluation"):
+        split = open_split(data, data.test_split)
+        rows = evaluate(kind, members, networks, split, folder / "evaluation")
+        print(f"{split.name}, {len(split)} images; more in {folder}/evaluation/evaluation.md")
+        print(summary(rows))
     with stage("Model file"):
-        write_model(networks["student"], scores["student"], f"{len(members)} networks"
+        write_model(networks["student"], rows["student"], f"{len(members)} networks"
                     if kind == "de" else "a sub-ensemble", distillation.inputs(data), run,
                     folder / "student.onnx")  # fmt: skip
 
@@ -135,46 +136,41 @@ def render_drives(drives: Path, root: Path) -> None:
         )
 
 
-def compare_all(
-    kind: str, members: list[Path], networks: dict[str, Path], data: Data
-) -> dict[str, Scores]:
-    """Figures of the single network (mean over members), their ensemble, the student, ….
+def evaluate(
+    kind: str, members: list[Path], networks: dict[str, Path], split: Split, folder: Path
+) -> Mapping[str, Row]:
+    """Score the single network (each member a seed), their ensemble, the student, ….
 
     Args:
         kind, members: the teacher, as `load_method` takes it.
-        networks: the others' weights by name.
-        data: whose test frames they are scored on.
+        networks: the others' weights by kind.
+        split: what they are scored on.
+        folder: that gets tables and plots.
+
+    Returns:
+        Their figures.
     """
-    singles: list[Method]
-    if kind == "de":
-        singles = [load_method("single", [path]) for path in members]
-    else:
-        singles = [SingleNetwork(network) for network in load_sub_ensemble(members[0])[0]]
-    ensemble = "ensemble" if kind == "de" else "sub-ensemble"
-    methods = {f"member {k}": single for k, single in enumerate(singles)}
-    methods[ensemble] = load_method(kind, members, in_memory=True)
-    methods |= {name: load_method("single", [path]) for name, path in networks.items()}
+    singles = members if kind == "de" else sorted(members[0].parent.glob(f"member-*/{WEIGHTS}"))
+    candidates = [Candidate("single", "single", (path,), seed=k) for k, path in enumerate(singles)]
+    candidates += [Candidate(kind, kind, tuple(members))]
+    candidates += [Candidate(name, name, (path,)) for name, path in networks.items()]
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    for method in methods.values():
-        move_to(method, device)
-    frames = data.open_test()
-    shown = track(
-        range(len(frames)), f"{len(frames)} test frames", disable=not sys.stderr.isatty()
-    )
-    scores = compare(methods, frames, data.whole_images, shown, device)
-    single = mean_scores([scores.pop(f"member {k}") for k in range(len(singles))])
-    return {"single": single, **scores}
+    return compare(candidates, {split.name: split}, folder, device).rows[split.name]
 
 
 def write_model(
-    weights: Path, scores: Scores, teacher: str, data: Data, run: Run, path: Path
+    weights: Path, figures: Row, teacher: str, data: Data, run: Run, path: Path
 ) -> None:
     """Export the student, if it is one of both tasks, with its figures inside."""
     network, _ = load_model(weights)
     if not isinstance(network, SegDepthFormer):
         print(f"A model file holds classes and depth: none is made of a {type(network).__name__}.")
         return
-    metrics = {f"test.{name}": value for name, value in scores.items() if math.isfinite(value)}
+    metrics = {
+        f"{data.test_split}.{name}": value.mean
+        for name, value in figures.items()
+        if name != "ms_per_image"
+    }
     export(network, path, metrics=metrics, **model_facts(data, run, teacher))
 
 

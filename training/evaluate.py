@@ -85,6 +85,7 @@ def evaluate_methods(args: argparse.Namespace) -> None:
     from emu_core.evaluation.candidate import parse_candidates
     from emu_core.evaluation.comparison import compare
     from emu_core.evaluation.splits import open_split
+    from emu_core.evaluation.tables import summary
     from emu_core.training.cpu import prepare_cpu
     from emu_core.training.release import read_config
 
@@ -96,7 +97,10 @@ def evaluate_methods(args: argparse.Namespace) -> None:
     size = tuple(args.size) if args.size else None
     splits = {name: open_split(data, name, size, args.stride) for name in args.splits}
     folder = args.output or Path("runs/evaluation")
-    print(compare(candidates, splits, folder, args.device))
+    rows, note = compare(candidates, splits, folder, args.device)
+    print(note)
+    for name, methods in rows.items():
+        print(f"\n{name}\n{summary(methods)}")
     print(f"{folder}: evaluation.md, .csv, .json and plots written")
 
 

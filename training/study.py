@@ -17,7 +17,6 @@ its last checkpoint, and tables are written with what is there. Leaves in runs/N
 
 from __future__ import annotations
 
-import argparse
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -28,11 +27,7 @@ from emu_core.study.config import Study
 from emu_core.study.execution import TRAINERS, Execution, Trainers
 from emu_core.study.plan import make_plan
 from emu_core.study.session import announce, report, take_times, work
-from emu_core.training.command import run_command
-
-
-class Help(argparse.RawDescriptionHelpFormatter, jsonargparse.DefaultHelpFormatter):
-    """Leaves the description's lines as they are."""
+from emu_core.training.command import HelpFormatter, run_command
 
 
 def carry_out(arguments: list[str] | None = None, trainers: Trainers = TRAINERS) -> None:
@@ -40,7 +35,7 @@ def carry_out(arguments: list[str] | None = None, trainers: Trainers = TRAINERS)
     parser = jsonargparse.ArgumentParser(
         description=__doc__,
         usage="study.py --config FILE [--plan] [--report] [--hours H] [--docs FOLDER] [--KEY X]",
-        formatter_class=Help,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--config", action="config", help="YAML of the study")
     parser.add_class_arguments(Study)

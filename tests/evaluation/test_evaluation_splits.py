@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
+from emu_core.data.cityscapes import OBJECT_MASK
 from emu_core.data.sample import DataError
-from emu_core.evaluation.splits import OBJECT_MASK, drive_of, open_split
+from emu_core.evaluation.splits import drive_of, open_split
 
 
 def test_the_truth_is_in_metres_of_the_images_own_lens(tiny_data, write_drive):
@@ -81,11 +82,6 @@ def test_a_pair_is_one_drive_and_its_objects_are_told_apart(tiny_data, write_dri
     for view in (unknown, twin):
         assert view.objects.region[16:].all()
         assert not view.objects.region[:16].any()
-
-
-def test_the_masks_are_those_that_rendering_writes():
-    files = pytest.importorskip("emu_core.drives.files", reason="rendering needs MuJoCo")
-    assert files.MASK == OBJECT_MASK
 
 
 @pytest.mark.parametrize(

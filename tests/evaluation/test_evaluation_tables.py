@@ -7,6 +7,7 @@ from emu_core.evaluation.tables import (
     Figure,
     csv_lines,
     markdown,
+    summary,
 )
 from emu_core.evaluation.values import Value
 
@@ -39,6 +40,14 @@ def test_rows_that_were_not_scored_are_dashes():
     assert table.endswith("| b | – |\n")
     assert "**" not in table  # one alone is not the best
     assert markdown(FIGURES, {"a": None}) == "Nothing was scored yet.\n"
+
+
+def test_a_terminal_gets_a_column_for_each_method_and_a_dash_for_what_is_not_there():
+    rows = {"single": {"miou": Value(0.5, 0.1, None), "rmse": Value(4.0, None, None)},
+            "student": {"miou": Value(0.625, None, (0.6, 0.7))}}  # fmt: skip
+    assert summary(rows) == (
+        "           single  student\nmIoU ↑      0.500    0.625\nRMSE, m ↓    4.00        –\n"
+    )
 
 
 def test_the_csv_has_a_line_for_each_figure():

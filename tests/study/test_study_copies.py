@@ -6,9 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from emu_core.data.cityscapes import Cityscapes
+from emu_core.data.cityscapes import OBJECT_MASK, Cityscapes
 from emu_core.data.sample import DataError
-from emu_core.evaluation.splits import OBJECT_MASK
 from emu_core.study.config import Copies
 from emu_core.study.copies import copy_drives
 

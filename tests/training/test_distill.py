@@ -88,14 +88,15 @@ def test_one_command_leads_from_drives_to_a_model_file(
     run = tmp_path / "runs" / "tiny"
     for name in ("teacher/member-0", "teacher/member-1", "student", "control"):
         assert (run / name / "last.safetensors").is_file()
-    scores = json.loads((run / "comparison.json").read_text())
-    assert list(scores) == ["single", "ensemble", "student", "control"]
-    assert all(0 <= each["miou"] <= 1 and each["rmse"] > 0 for each in scores.values())
-    table = (run / "comparison.md").read_text()
-    assert table in out
+    scores = json.loads((run / "evaluation/evaluation.json").read_text())["test"]
+    assert list(scores) == ["single", "de", "student", "control"]
+    assert all(0 <= s["miou"]["mean"] <= 1 and s["rmse"]["mean"] > 0 for s in scores.values())
+    header, *lines = out[out.index("test, 3 images") :].splitlines()[1:]
+    assert header.split() == list(scores)
+    assert lines[0].split()[2:] == [f"{s['miou']['mean']:.3f}" for s in scores.values()]
     assert len(list((tmp_path / "cache").glob("*.npz"))) == 4  # 2 epochs, 2 frames each
     perceiver = Perceiver(run / "student.onnx")
-    assert perceiver.info.metrics["test.miou"] == pytest.approx(scores["student"]["miou"])
+    assert perceiver.info.metrics["test.miou"] == pytest.approx(scores["student"]["miou"]["mean"])
     assert "distilled from 2 networks" in perceiver.info.training_data
 
     # Given again, nothing is trained; a second student asks the finished members.
@@ -106,15 +107,13 @@ def test_one_command_leads_from_drives_to_a_model_file(
         patch.setattr("emu_core.training.teacher.fit", refuse)
         patch.setattr("emu_core.training.distillation.fit", refuse)
         assert distill() == 0
-    again = json.loads((run / "comparison.json").read_text())
-    same = {key: value for key, value in scores["student"].items() if key != "ms_per_image"}
-    assert same.items() <= again["student"].items()
+    assert json.loads((run / "evaluation/evaluation.json").read_text())["test"] == scores
     monkeypatch.setattr(script, "write_model", lambda *_: None)
     second = {"run__name": "second", "run__seed": 101, "control": "false"}
     assert distill(teacher__folder=run / "teacher", **second) == 0
     assert not (tmp_path / "runs/second/teacher").exists()
-    scores = json.loads((tmp_path / "runs/second/comparison.json").read_text())
-    assert list(scores) == ["single", "ensemble", "student"]
+    scores = json.loads((tmp_path / "runs/second/evaluation/evaluation.json").read_text())
+    assert list(scores["test"]) == ["single", "de", "student"]
 
 
 def test_missing_data_ends_with_one_message_and_leaves_nothing(distill, tmp_path, capsys):

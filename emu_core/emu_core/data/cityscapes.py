@@ -40,6 +40,9 @@ ARCHIVES = {
 OFFICIAL_SIZE = (1024, 2048)
 """Height and width that the official camera files and disparities refer to."""
 
+OBJECT_MASK = "gtFine_object.png"
+"""Suffix in gtFine of our drives' pairs: 255 on the object that was put into the scene."""
+
 _SUFFIXES = {
     "leftImg8bit": "leftImg8bit.png",
     "gtFine": "gtFine_labelIds.png",

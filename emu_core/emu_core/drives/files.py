@@ -8,14 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from emu_core.data.cityscapes import FrameFiles, encode_disparity, write_png
+from emu_core.data.cityscapes import OBJECT_MASK, FrameFiles, encode_disparity, write_png
 from emu_core.drives.conditions import Camera
 from emu_core.drives.drive import DriveSpec, draw
 from emu_core.drives.scene import Frame, Scene
 from emu_core.ground_truth import BASELINE
-
-MASK = "gtFine_object.png"
-"""Suffix of the `unknown` split's masks: 255 on the object that was put into the scene."""
 
 
 def frame_files(spec: DriveSpec, root: Path) -> list[FrameFiles]:
@@ -60,7 +57,7 @@ def write(files: FrameFiles, frame: Frame, camera: Camera, with_mask: bool = Fal
     write_png(files.path("gtFine"), frame.label_ids)
     write_png(files.path("disparity"), encode_disparity(frame.depth, camera.focal, BASELINE))
     if with_mask:
-        write_png(files.path("gtFine", MASK), frame.intruder)
+        write_png(files.path("gtFine", OBJECT_MASK), frame.intruder)
     u0, v0 = camera.centre
     content = {
         "extrinsic": {

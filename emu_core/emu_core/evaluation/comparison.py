@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from emu_core.evaluation.candidate import Candidate
 from emu_core.evaluation.missing import score_missing
 from emu_core.evaluation.report import (
+    Rows,
     load_cells,
     load_timings,
     rows_of,
@@ -26,16 +28,21 @@ TIMED_IMAGES = 21
 """The first one warms up."""
 
 
+class Comparison(NamedTuple):
+    """What `compare` found."""
+
+    rows: Rows
+    note: str
+    """What was measured how, in words."""
+
+
 def compare(
     candidates: Sequence[Candidate],
     splits: Mapping[str, Split],
     folder: Path,
     device: str | torch.device = "cpu",
-) -> str:
+) -> Comparison:
     """Score, time and report; what `folder` holds already is not scored again.
-
-    Returns:
-        What was measured how, in words.
 
     Raises:
         DataError, WeightsError, ValueError: see `score_missing`.
@@ -45,8 +52,9 @@ def compare(
     timings = time_missing(candidates, next(iter(splits.values())), folder, device)
     cells = load_cells(store, candidates, list(splits))
     note = describe(splits, timings)
-    write_report(folder, "Evaluation", note, cells, rows_of(cells, timings))
-    return note
+    rows = rows_of(cells, timings)
+    write_report(folder, "Evaluation", note, cells, rows)
+    return Comparison(rows, note)
 
 
 def time_missing(

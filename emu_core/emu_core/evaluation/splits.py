@@ -17,14 +17,11 @@ import numpy as np
 
 from emu_core.data.augment import Augmentation, prepare
 from emu_core.data.choice import Kind, evenly, open_dataset
-from emu_core.data.cityscapes import FrameFiles
+from emu_core.data.cityscapes import OBJECT_MASK, FrameFiles
 from emu_core.data.files import read_grey
 from emu_core.data.sample import DataSet, Sample
 from emu_core.metrics import RoadObjects, road_objects
 from emu_core.training.recipe import Data
-
-OBJECT_MASK = "gtFine_object.png"
-"""Suffix of the masks of pairs: 255 on the object that was put into the scene."""
 
 _UNKNOWN_SEQUENCE = "000000"
 """Of a pair, the sequence with the unknown object; the other one has its ordinary twin."""

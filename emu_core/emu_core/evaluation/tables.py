@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from emu_core.evaluation.values import Value
@@ -106,6 +106,20 @@ TABLES: dict[str, tuple[Figure, ...]] = {
     "unknown": UNKNOWN,
 }
 
+HEADLINES = tuple(
+    replace(figure, heading=f"{prefix}{figure.heading}")
+    for figures, prefix, names in (
+        (SEGMENTATION, "", ("miou", "ece")),
+        (SEGMENTATION, "class ", ("seg.nll", "seg.brier", "seg.error_auroc", "seg.ause")),
+        (DEPTH, "", ("rmse", "abs_rel")),
+        (DEPTH, "depth ", ("depth.nll", "depth.error_auroc", "depth.ause")),
+        (DEPTH, "", ("ms_per_image",)),
+    )
+    for figure in figures
+    if figure.name in names
+)
+"""What a terminal shows."""
+
 EXPLANATION = (
     "Mean ± standard deviation over seeds, and below it the 95 % interval of a bootstrap over "
     "drives; in brackets the signed calibration gap (positive: over-confident) and what random "
@@ -132,6 +146,23 @@ def markdown(figures: Sequence[Figure], rows: Mapping[str, Row | None]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def summary(rows: Mapping[str, Row]) -> str:
+    """The most telling means, a line for each figure and a column for each method, aligned.
+
+    Args:
+        rows: by the method's name.
+    """
+    shown = [f for f in HEADLINES if any(f.name in row for row in rows.values())]
+    cells = [["", *rows]] + [[f.title, *(_mean(f, row) for row in rows.values())] for f in shown]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "".join(
+        f"{name:{widths[0]}}"
+        + "".join(f"  {cell:>{width}}" for cell, width in zip(rest, widths[1:], strict=True))
+        + "\n"
+        for name, *rest in cells
+    )
+
+
 def csv_lines(tables: Iterable[tuple[Sequence[str], Row]], keys: Sequence[str]) -> str:
     """Every figure of every row in one long table.
 
@@ -155,6 +186,11 @@ def _best(figure: Figure, rows: Iterable[Row | None]) -> float | None:
     if figure.better is None or len(means) < 2:
         return None
     return max(means) if figure.better == "higher" else min(means)
+
+
+def _mean(figure: Figure, row: Row) -> str:
+    value = row.get(figure.name)
+    return MISSING if value is None else f"{value.mean:.{figure.digits}f}"
 
 
 def _cell(figure: Figure, row: Row, best: float | None) -> str:

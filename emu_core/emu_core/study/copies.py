@@ -13,8 +13,14 @@ from pathlib import Path
 import cv2
 
 from emu_core.data.choice import choose
-from emu_core.data.cityscapes import FrameFiles, list_frames, read_camera, read_png, write_png
-from emu_core.evaluation.splits import OBJECT_MASK
+from emu_core.data.cityscapes import (
+    OBJECT_MASK,
+    FrameFiles,
+    list_frames,
+    read_camera,
+    read_png,
+    write_png,
+)
 from emu_core.evaluation.store import write_json
 from emu_core.study.config import Copies
 

@@ -82,10 +82,10 @@ class Data:
         """The frames that a training is watched on."""
         return open_dataset(self.kind, self.root, VALIDATION_SPLITS[self.kind], self.max_depth)
 
-    def open_test(self) -> DataSet:
-        """The frames that figures are reported on: Cityscapes' own are val, test has no labels."""
-        split = "test" if self.kind == "drives" else VALIDATION_SPLITS[self.kind]
-        return open_dataset(self.kind, self.root, split, self.max_depth)
+    @property
+    def test_split(self) -> str:
+        """The frames that figures are reported on; Cityscapes' test has no labels."""
+        return "test" if self.kind == "drives" else VALIDATION_SPLITS[self.kind]
 
 
 @dataclass(frozen=True)
