@@ -267,7 +267,7 @@ def test_log1p_hardly_sees_small_variances_and_the_logarithm_does():
     near, far = (torch.tensor([[a**2]]) for a in (0.1, 0.3))
     assert rmsle(near, far).item() == pytest.approx(0.0762, abs=1e-3)
     assert rmsle(900 * near, 900 * far).item() == pytest.approx(2.1, abs=0.03)
-    assert rmsle(near, far, logarithm=log_variance).item() == pytest.approx(math.log(9), abs=1e-3)
+    assert rmsle(near, far, logarithm=log_variance).item() == pytest.approx(math.log(9), abs=0.01)
 
 
 def test_rmsle_at_equality_is_nothing_with_zero_gradient():
