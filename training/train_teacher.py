@@ -18,6 +18,7 @@ from pathlib import Path
 
 import jsonargparse
 import lightning
+import numpy as np
 import torch
 import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
@@ -26,12 +27,16 @@ from torch.utils.data import DataLoader
 
 from emu_core.data.augment import Augmentation
 from emu_core.data.cityscapes import MAX_DEPTH, Cityscapes, DataError
+from emu_core.labels import CITYSCAPES
 from emu_core.networks import SegDepthFormer
 from emu_core.networks.weights import save_model
 from emu_core.training.averaging import AveragedWeights
 from emu_core.training.cpu import prepare_cpu
 from emu_core.training.loader import training_loader, validation_loader
 from emu_core.training.member import Member, Optimisation
+
+_LOOKED_AT = 400
+"""Frames whose labels are counted."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,7 @@ def train(
     run: Run = Run(),
     variant: str = "b0",
     beta: float = 0.0,
+    class_balance: float = 0.0,
     depth_mean: float = 15.0,
     depth_std: float = 8.0,
 ) -> None:
@@ -95,6 +101,8 @@ def train(
         run: length, seed, precision, output.
         variant: b0…b5.
         beta: β of β-NLL, 0 for the plain Gaussian NLL.
+        class_balance: p ≥ 0; a pixel of a class with share f of all counts as f^-p does, 1 in the
+            mean. Rare classes are learned sooner, and named too often where in doubt.
         depth_mean: mean depth of the training data, m: the depth head's first answer.
         depth_std: the depth head's first standard deviation, m.
     """
@@ -107,12 +115,13 @@ def train(
     validation = validation_loader(held_out, data.augmentation, data.batch)
     model = SegDepthFormer(variant)
     model.init_depth(depth_mean, depth_std)
-    member = Member(model, optimisation, beta=beta, max_depth=data.max_depth)
+    weights = class_weights(samples, class_balance) if class_balance else None
+    member = Member(model, optimisation, 1.0, beta, data.max_depth, weights)
     folder = Path("runs") / run.name
     folder.mkdir(parents=True, exist_ok=True)
     config = {"data": asdict(data), "optimisation": asdict(optimisation), "run": asdict(run),
-              "variant": variant, "beta": beta, "depth_mean": depth_mean,
-              "depth_std": depth_std}  # fmt: skip
+              "variant": variant, "beta": beta, "class_balance": class_balance,
+              "depth_mean": depth_mean, "depth_std": depth_std}  # fmt: skip
     plain = json.loads(json.dumps(config, default=str))  # YAML knows neither paths nor tuples
     (folder / "config.yaml").write_text(yaml.safe_dump(plain, sort_keys=False))
     fit(member, loader, validation, run, folder)
@@ -121,6 +130,23 @@ def train(
     if (folder / "best.ckpt").is_file():
         member.load_state_dict(read_checkpoint(folder / "best.ckpt")["state_dict"])
         save_model(member.model, folder / "best.safetensors", about)
+
+
+def class_weights(samples: Cityscapes, power: float) -> torch.Tensor:
+    """Weights (C,) of the classes, f^-power, whose mean over all pixels is 1.
+
+    Args:
+        samples: whose labels give the shares f; `_LOOKED_AT` of them, evenly spread.
+        power: 0 for equal weights.
+    """
+    stride = max(len(samples) // _LOOKED_AT, 1)
+    counts = sum(
+        np.bincount(samples[i].labels.ravel(), minlength=256)[: len(CITYSCAPES)]
+        for i in range(0, len(samples), stride)
+    )
+    share = counts / np.sum(counts)
+    weights = (np.maximum(counts, 1) / np.sum(counts)) ** -power  # finite for absent classes
+    return torch.tensor(weights / (share * weights).sum(), dtype=torch.float32)
 
 
 def fit(

@@ -15,17 +15,20 @@ MIN_VARIANCE = 1e-4
 """Added to every variance in a loss, m² (1 cm): keeps 1/s² and log s² finite as s² → 0."""
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+def cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
     """Mean cross-entropy over the pixels that have a class.
 
     Args:
         logits: class scores (N,C,H,W).
         labels: train ids (N,H,W), `IGNORE` where there is none.
+        class_weights: what a pixel of each class counts (C,); None for 1.
     Returns:
         Scalar.
     """
     rows = logits.float().permute(0, 2, 3, 1).reshape(-1, logits.shape[1])  # twice as fast so
-    total = F.cross_entropy(rows, labels.long().ravel(), ignore_index=IGNORE, reduction="sum")
+    total = F.cross_entropy(
+        rows, labels.long().ravel(), class_weights, ignore_index=IGNORE, reduction="sum"
+    )
     return total / (labels != IGNORE).sum().clamp(min=1)
 
 

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -163,6 +164,13 @@ def test_the_same_command_with_more_steps_goes_on_and_keeps_the_earlier_metrics(
     assert not torch.equal(before[name], after[name])
     # AdamW moves a weight by about its rate: a run from the start would be elsewhere by 1e-2.
     assert (before[name] - after[name]).abs().max() < 1e-3
+
+
+def test_class_weights_follow_the_shares_of_the_labels_and_are_1_in_the_mean(script):
+    labels = np.repeat(np.array([0, 11, 255], np.uint8), [64, 4, 32]).reshape(10, 10)
+    weights = script.class_weights([SimpleNamespace(labels=labels)], 0.5)
+    assert float(weights[11] / weights[0]) == pytest.approx(4.0)
+    assert float(64 * weights[0] + 4 * weights[11]) == pytest.approx(68.0)
 
 
 def test_missing_data_ends_with_one_clear_message_and_leaves_nothing(tmp_path):

@@ -48,6 +48,7 @@ class Member(lightning.LightningModule):
         depth_weight: w1 in L = L_CE + w1·L_GNLL.
         beta: β of β-NLL; 0 is the plain Gaussian NLL.
         max_depth: range of validation's depth scores, metres.
+        class_weights: what a pixel of each class counts in the cross-entropy (C,); None for 1.
     """
 
     def __init__(
@@ -57,10 +58,12 @@ class Member(lightning.LightningModule):
         depth_weight: float = 1.0,
         beta: float = 0.0,
         max_depth: float = 80.0,
+        class_weights: Tensor | None = None,
     ):
         super().__init__()
         self.model, self.optimisation = model, optimisation
         self.depth_weight, self.beta, self.max_depth = depth_weight, beta, max_depth
+        self.register_buffer("class_weights", class_weights, persistent=False)
         self.save_hyperparameters({"optimisation": asdict(optimisation), "beta": beta})
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
@@ -69,7 +72,7 @@ class Member(lightning.LightningModule):
         estimate = activate(RawOutputs(None, raw.depth))
         mean, variance = estimate.depth_mean, estimate.depth_variance
         assert raw.logits is not None and mean is not None and variance is not None
-        seg = cross_entropy(raw.logits, batch["labels"])
+        seg = cross_entropy(raw.logits, batch["labels"], self.class_weights)
         depth = gaussian_nll(mean, variance, batch["depth"], self.beta)
         loss = seg + self.depth_weight * depth
         if not torch.isfinite(loss):
