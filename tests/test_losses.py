@@ -67,6 +67,13 @@ def test_cross_entropy_follows_a_hand_computation():
     assert cross_entropy(logits, labels).item() == pytest.approx(expected, rel=1e-6)
 
 
+def test_class_weights_say_what_a_pixel_of_each_class_counts():
+    logits = torch.tensor([[0.0, math.log(3.0)], [math.log(3.0), 0.0]]).T.reshape(1, 2, 1, 2)
+    labels = torch.tensor([[[0, 1]]], dtype=torch.uint8)  # p = 1/4 both
+    value = cross_entropy(logits, labels, torch.tensor([3.0, 0.5]))
+    assert value.item() == pytest.approx((3.0 + 0.5) * math.log(4) / 2, rel=1e-6)
+
+
 def test_ignored_pixels_give_cross_entropy_no_gradient():
     logits, labels = scores_and_labels()
     _, gradient = gradients(lambda x: cross_entropy(x, labels), logits)

@@ -90,6 +90,17 @@ def test_a_members_loss_is_cross_entropy_and_a_weighted_depth_loss_at_full_size(
     torch.testing.assert_close(total(terms), terms["ce"] + terms["depth"])
 
 
+def test_class_weights_reach_the_cross_entropy_of_members_and_students():
+    raw, truth, weights = make_raw(), make_truth(), torch.arange(1.0, CLASSES + 1)
+    weighted = cross_entropy(upsampled(raw)[0], truth[0], weights)
+    assert weighted > 1.5 * cross_entropy(upsampled(raw)[0], truth[0])
+    for terms in (
+        member_loss(raw, *truth, MemberLoss(), class_weights=weights),
+        student_loss(raw, make_teacher(), *truth, StudentLoss(), class_weights=weights),
+    ):
+        torch.testing.assert_close(terms["ce"], weighted)
+
+
 def test_a_network_with_one_decoder_has_one_term():
     raw, truth = make_raw(), make_truth()
     assert list(member_loss(RawOutputs(raw.logits, None), *truth, MemberLoss())) == ["ce"]

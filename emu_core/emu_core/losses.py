@@ -47,19 +47,24 @@ def mean_over_ranks(count: Tensor) -> Tensor:
 
 
 def cross_entropy(
-    logits: Tensor, labels: Tensor, *, reduce_count: ReduceCount = identity
+    logits: Tensor,
+    labels: Tensor,
+    class_weights: Tensor | None = None,
+    *,
+    reduce_count: ReduceCount = identity,
 ) -> Tensor:
     """Mean cross-entropy over the pixels that have a class.
 
     Args:
         logits: class scores (N,C,H,W).
         labels: train ids (N,H,W), `IGNORE` where there is none.
+        class_weights: what a pixel of each class counts (C,); None for 1.
         reduce_count: see the module.
     Returns:
         Scalar.
     """
     total = F.cross_entropy(
-        _rows(logits), labels.long().ravel(), ignore_index=IGNORE, reduction="sum"
+        _rows(logits), labels.long().ravel(), class_weights, ignore_index=IGNORE, reduction="sum"
     )
     return _divide(total, (labels != IGNORE).sum(), reduce_count)
 

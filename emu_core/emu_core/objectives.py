@@ -44,17 +44,21 @@ class MemberLoss:
         depth: gnll, rmsle or l1; the latter two leave the variance untrained.
         beta: β of β-NLL, 0 for the plain Gaussian NLL; of gnll alone.
         depth_weight: w1.
+        class_balance: p ≥ 0: a pixel of a class with share f of the data counts as f^-p does in
+            the cross-entropy, 1 in the mean. Rare classes are learned sooner, and named too often
+            where in doubt. Not in the paper.
     """
 
     depth: Literal["gnll", "rmsle", "l1"] = "gnll"
     beta: float = 0.0
     depth_weight: float = 1.0
+    class_balance: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what no loss is named after, and negative weights."""
         _expect_one_of("depth", self.depth, ("gnll", "rmsle", "l1"))
         for name, value in vars(self).items():
-            if name.endswith("_weight") and value < 0:
+            if name.endswith(("_weight", "_balance")) and value < 0:
                 raise ValueError(f"Expected `{name}` of at least 0, but got {value}.")
 
 
@@ -99,6 +103,7 @@ def member_loss(
     depth: Tensor,
     options: MemberLoss,
     *,
+    class_weights: Tensor | None = None,
     reduce_count: ReduceCount = identity,
 ) -> Terms:
     """Compute the terms of L = L_CE + w1·L_depth, those that the network has outputs for.
@@ -108,11 +113,12 @@ def member_loss(
         labels: train ids (N,H,W), `IGNORE` where there is none.
         depth: canonical metres (N,1,H,W), NaN where invalid.
         options: kinds and weights.
+        class_weights: what a pixel of each class counts in the cross-entropy (C,); None for 1.
         reduce_count: see `losses`.
     """
     full = upsample(raw, (depth.shape[-2], depth.shape[-1]))
     estimate = activate(RawOutputs(None, full.depth))
-    return _supervised(full.logits, estimate, labels, depth, options, reduce_count)
+    return _supervised(full.logits, estimate, labels, depth, options, class_weights, reduce_count)
 
 
 def student_loss(
@@ -124,6 +130,7 @@ def student_loss(
     *,
     sky: int | None = None,
     labelled: Tensor | None = None,
+    class_weights: Tensor | None = None,
     reduce_count: ReduceCount = identity,
 ) -> Terms:
     """Compute the terms of L = L_CE + w1·L_depth + w2·L_KL + w3·L_RMSLE + w4·L_mean.
@@ -136,6 +143,7 @@ def student_loss(
         options: kinds, weights and masks.
         sky: train id of the sky, None if there is no such class.
         labelled: whether each frame's ground truth may be used, bool (N,); None for all.
+        class_weights: what a pixel of each class counts in the cross-entropy (C,); None for 1.
         reduce_count: see `losses`.
 
     Raises:
@@ -152,7 +160,9 @@ def student_loss(
         )
     full = upsample(raw, (truth.depth.shape[-2], truth.depth.shape[-1]))
     estimate = activate(RawOutputs(None, full.depth))
-    terms = _supervised(full.logits, estimate, truth.labels, truth.depth, options, reduce_count)
+    terms = _supervised(
+        full.logits, estimate, truth.labels, truth.depth, options, class_weights, reduce_count
+    )
     if full.logits is not None and options.kl_weight:
         assert teacher.probabilities is not None
         classified = (truth.labels != IGNORE) | ~truth.has_labels
@@ -241,11 +251,12 @@ def _supervised(
     labels: Tensor,
     depth: Tensor,
     options: MemberLoss,
+    class_weights: Tensor | None,
     reduce_count: ReduceCount,
 ) -> Terms:
     terms = {}
     if logits is not None:
-        terms["ce"] = cross_entropy(logits, labels, reduce_count=reduce_count)
+        terms["ce"] = cross_entropy(logits, labels, class_weights, reduce_count=reduce_count)
     if estimate.depth_mean is not None and options.depth_weight:
         terms["depth"] = options.depth_weight * _depth_loss(estimate, depth, options, reduce_count)
     return terms

@@ -123,7 +123,7 @@ def _sized(image: np.ndarray) -> np.ndarray:
     width, height = TILE
     scale = min(width / image.shape[1], height / image.shape[0])
     size = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST_EXACT
     small = cv2.resize(image, size, interpolation=how)
     tile = np.zeros((height, width, 3), np.uint8)
     top, left = (height - size[1]) // 2, (width - size[0]) // 2

@@ -149,6 +149,20 @@ def test_cropping_and_flipping_move_all_three_exactly_alike():
     assert all(0 <= top <= 40 for top, _ in seen)
 
 
+@pytest.mark.parametrize("width", [40, 56, 72, 100, 128])
+def test_truth_stays_under_its_pixels_when_it_is_resized(width):
+    columns = np.arange(80, dtype=np.float32)
+    depth = np.broadcast_to(1 + columns, (40, 80)).copy()
+    labels = (depth // 8).astype(np.uint8)
+    sample = Sample("ramp", np.zeros((40, 80, 3), np.uint8), labels, depth, (100.0, 100.0))
+    ready = prepare(sample, Augmentation(width // 2, width, depth_limit=np.inf))
+    centres = (np.arange(width) + 0.5) * 80 / width - 0.5
+    assert np.abs(ready.depth - 1 - centres).max() <= 0.5 + 1e-5
+    if width != 40:  # the centre of an even number of pixels is none of them
+        assert np.mean(ready.depth - 1 - centres) == pytest.approx(0, abs=0.1)
+    np.testing.assert_array_equal(ready.labels, ready.depth // 8)
+
+
 def test_without_a_generator_the_crop_is_the_middle_and_nothing_is_flipped_or_scaled():
     sample = coordinates(60, 64)
     augmentation = Augmentation(

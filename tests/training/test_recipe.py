@@ -1,6 +1,7 @@
 """What a network starts from, and the sizes that images come in."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ import torch
 
 from emu_core.data.augment import Augmentation
 from emu_core.data.sample import Sample
+from emu_core.labels import CITYSCAPES
 from emu_core.networks import DepthFormer, SegDepthFormer, SegFormer, save_model
 from emu_core.training import recipe
-from emu_core.training.recipe import Architecture, Data, depth_statistics
+from emu_core.training.recipe import Architecture, Data, class_weights, depth_statistics
 
 AUGMENTATION = Augmentation(32, 64)
 
@@ -23,6 +25,10 @@ def sample(depth):
 half = np.repeat([10.0, 30.0], 32)[None].repeat(32, 0)
 half[:, ::2] = np.nan
 SAMPLES = [sample(half), sample(half)]
+
+
+class Frames(list):
+    classes = CITYSCAPES
 
 
 def same(first, second):
@@ -38,6 +44,16 @@ def trained(tmp_path):
     network = SegDepthFormer("b0", 19, layer_norm_eps=1e-5)
     save_model(network, tmp_path / "trained.safetensors")
     return network, tmp_path / "trained.safetensors"
+
+
+def test_class_weights_follow_the_shares_of_the_labels_and_are_1_in_the_mean():
+    labels = np.repeat(np.array([0, 11, 255], np.uint8), [64, 4, 32]).reshape(10, 10)
+    samples = Frames([SimpleNamespace(labels=labels)] * 3)
+    weights = class_weights(samples, 0.5)
+    assert weights.shape == (19,) and torch.isfinite(weights).all()
+    assert float(weights[11] / weights[0]) == pytest.approx(4.0)
+    assert float(64 * weights[0] + 4 * weights[11]) == pytest.approx(68.0)
+    assert class_weights(samples, 0.0) is None
 
 
 def test_depth_starts_at_the_mean_and_deviation_of_valid_depth():

@@ -122,8 +122,8 @@ def _resized(sample: Sample, factor: float) -> tuple[np.ndarray, np.ndarray, np.
     smooth = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
     return (
         cv2.resize(sample.image, size, interpolation=smooth),
-        cv2.resize(sample.labels, size, interpolation=cv2.INTER_NEAREST),
-        cv2.resize(sample.depth, size, interpolation=cv2.INTER_NEAREST),
+        cv2.resize(sample.labels, size, interpolation=cv2.INTER_NEAREST_EXACT),
+        cv2.resize(sample.depth, size, interpolation=cv2.INTER_NEAREST_EXACT),
     )
 
 

@@ -17,7 +17,7 @@ from emu_core.data.sample import DataSet, Samples
 from emu_core.ensembles import Method
 from emu_core.objectives import MemberLoss, StudentLoss
 from emu_core.training.learner import Optimisation
-from emu_core.training.recipe import Architecture, Data
+from emu_core.training.recipe import Architecture, Data, class_weights
 from emu_core.training.run import (
     WEIGHTS,
     Run,
@@ -156,6 +156,7 @@ def train_student(
     student = Student(
         network, teacher, optimisation, loss, len(labelled.classes), labelled.max_depth,
         labelled.classes.sky, run.seed, run.shares_every, cache,
+        class_weights(labelled, loss.class_balance),
     )  # fmt: skip
     _note_teacher(folder, teacher_id)
     return fit(student, training_batches(inputs, samples, run), inputs, run, folder, config)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from emu_core.data.augment import Augmentation, prepare
 from emu_core.data.choice import VALIDATION_SPLITS, Kind, evenly, open_dataset
@@ -24,6 +26,9 @@ Task = Literal["joint", "segmentation", "depth"]
 
 _LOOKED_AT = 64
 """Frames whose depth sets the depth head's first answer."""
+
+_COUNTED = 400
+"""Frames whose labels say how rare a class is."""
 
 
 @dataclass(frozen=True)
@@ -215,3 +220,21 @@ def depth_statistics(samples: Samples, augmentation: Augmentation) -> tuple[floa
     if valid.size == 0:
         raise ValueError("No training frame that was looked at has a valid depth.")
     return float(valid.mean()), float(valid.std())
+
+
+def class_weights(samples: DataSet, power: float) -> Tensor | None:
+    """Weights (C,) of the classes, f^-power for a share f of the labels, 1 in the mean of pixels.
+
+    Args:
+        samples: some of them, evenly spread, are looked at.
+        power: 0 for none, which gives None.
+    """
+    if not power:
+        return None
+    classes = len(samples.classes)
+    counts = np.zeros(classes)
+    for i in evenly(len(samples), _COUNTED):
+        counts += np.bincount(samples[i].labels.ravel(), minlength=256)[:classes]
+    share = counts / counts.sum()
+    weights = (np.maximum(counts, 1) / counts.sum()) ** -power  # finite for absent classes
+    return torch.tensor(weights / (share * weights).sum(), dtype=torch.float32)

@@ -27,8 +27,11 @@ class Student(Learner):
         teacher: any method, usually a `DeepEnsemble`.
         loss: kinds, weights and masks of its terms.
         sky: train id of the sky, None if the data set has none.
+        class_weights: what a pixel of each class counts in the cross-entropy (C,); None for 1.
         cache: keeps the teacher's predictions on disk; None asks the teacher anew.
     """
+
+    class_weights: Tensor | None
 
     def __init__(
         self,
@@ -42,10 +45,12 @@ class Student(Learner):
         seed: int = 0,
         shares_every: int = 0,
         cache: TeacherCache | None = None,
+        class_weights: Tensor | None = None,
     ):
         super().__init__(model, optimisation, num_classes, max_depth, seed, shares_every)
         self.loss, self.sky = loss, sky
         self.cache = cache
+        self.register_buffer("class_weights", class_weights, persistent=False)
 
         # In functions: what a module holds is copied for averaging, and modules in it are saved.
         def ask_teacher(images: Tensor) -> Prediction:
@@ -74,5 +79,6 @@ class Student(Learner):
             self.loss,
             sky=self.sky,
             labelled=batch["labelled"],
+            class_weights=self.class_weights,
             reduce_count=reduce_count,
         )

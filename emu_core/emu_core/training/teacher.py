@@ -18,7 +18,7 @@ from emu_core.networks import load_model, save_sub_ensemble, with_new_heads
 from emu_core.objectives import MemberLoss
 from emu_core.training.learner import Optimisation
 from emu_core.training.member import Member
-from emu_core.training.recipe import Architecture, Data
+from emu_core.training.recipe import Architecture, Data, class_weights
 from emu_core.training.run import (
     WEIGHTS,
     Run,
@@ -204,7 +204,7 @@ def train_network(
             architecture.start_depth(network, samples, data.augmentation)
     member = Member(
         network, optimisation, loss, len(samples.classes), samples.max_depth, run.seed,
-        run.shares_every,
+        run.shares_every, class_weights(samples, loss.class_balance),
     )  # fmt: skip
     return fit(member, training_batches(data, samples, run), data, run, folder, config)
 
