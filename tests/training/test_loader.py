@@ -1,5 +1,6 @@
 """Batches are the same for a seed whatever the workers, and new in every epoch."""
 
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -142,6 +143,17 @@ def test_variants_come_in_turn_and_are_the_same_for_every_seed():
     assert not torch.equal(data[0, 5]["image"], data[1, 5]["image"])
     assert data[3, 5]["key"].tolist() == [1, 5]
     assert_same([data[1, 2]], [TrainingSet(SAMPLES, AUGMENTATION, seed=8, variants=2)[1, 2]])
+
+
+def test_variants_are_no_members_augmentations_of_the_same_frame():
+    """Else a student would meet, but for its jitter, what a member has memorised."""
+    plain = replace(AUGMENTATION, jitter=(0, 0, 0, 0))
+    data = TrainingSet(SAMPLES, plain, seed=0, variants=3)
+    ours = [data[variant, 5]["image"] for variant in range(3)]
+    for seed in (0, 1, 2, 5, 100, 2**32 - 1):
+        member = TrainingSet(SAMPLES, plain, seed)
+        theirs = [member[epoch, 5]["image"] for epoch in range(6)]
+        assert not any(torch.equal(a, b) for a in ours for b in theirs)
 
 
 def test_another_seed_gives_another_order():

@@ -85,7 +85,7 @@ def test_another_student_finds_the_same_answers(tmp_path):
 
 
 def edged(size, block=1, certainty=1.0):
-    """A network's answer to two images as it comes: at H/4, with an edge at every `block` pixels."""
+    """A network's answer to two images, from H/4, with edges at every `block`-th pixel there."""
     shape = (2, 1, size[0] // 4, size[1] // 4)
     which = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     which = which[..., ::block, ::block].repeat_interleave(block, 2).repeat_interleave(block, 3)

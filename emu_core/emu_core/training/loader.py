@@ -89,15 +89,16 @@ class TrainingSet(Dataset):
         samples: what to load.
         augmentation: size and strengths.
         seed: of the augmentation.
-        variants: how many augmentations of a sample there are, the same for every seed; epochs
-            take them in turn. None: a new one in every epoch.
+        variants: how many augmentations of a sample there are, the same for every seed, so that
+            every student finds them in the cache, and no seed's own; epochs take them in turn.
+            None: a new one in every epoch.
     """
 
     def __init__(
         self, samples: Samples, augmentation: Augmentation, seed: int, variants: int | None = None
     ):
-        self.samples, self.augmentation, self.variants = samples, augmentation, variants
-        self.seed = 0 if variants else seed  # so that every student finds them in the cache
+        self.samples, self.augmentation = samples, augmentation
+        self.seed, self.variants = seed, variants
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -105,8 +106,12 @@ class TrainingSet(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         epoch, index = key
         variant = epoch % self.variants if self.variants else epoch
-        rng = np.random.default_rng([self.seed, variant, index])
-        batch = as_tensors(self.samples[index], self.augmentation, rng)
+        if self.variants:
+            # A child of the sequence: no [seed, …] gives its numbers, whatever the seed.
+            words = np.random.SeedSequence([variant, index], spawn_key=(0,))
+        else:
+            words = np.random.SeedSequence([self.seed, epoch, index])
+        batch = as_tensors(self.samples[index], self.augmentation, np.random.default_rng(words))
         return {**batch, "key": torch.tensor([variant, index])}
 
 

@@ -75,8 +75,8 @@ class TeacherCache:
         kept = [_read(file, owner) for file, owner in zip(files, owners, strict=True)]
         missing = [n for n, maps in enumerate(kept) if maps is None]
         if missing:
-            # The whole batch: an answer's last bits depend on its company, and a resumed run, which
-            # finds some of a batch's files, shall end as one that was never killed.
+            # The whole batch: an answer's last bits depend on its company, and a resumed run,
+            # which finds some of a batch's files, shall end as one that was never killed.
             fresh = teacher(images)
             for n in missing:
                 maps = _shrunk(fresh, n) | {_OWNER: owners[n]}
