@@ -1,6 +1,7 @@
 """What teacher, student and control see, start from and are refused."""
 
 import copy
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -227,13 +228,97 @@ def test_members_do_not_start_from_what_their_student_starts_from(data, fitted, 
     assert fitted[0][3]["architecture"]["init"] is None
 
 
+def finished(folder, data, k=0, **others):
+    """A member's folder as a training leaves it, but for the weights' contents."""
+    member = folder / f"member-{k}"
+    member.mkdir(parents=True)
+    (member / "last.safetensors").touch()
+    shown = {"kind": data.kind, "root": str(data.root), "limit": data.limit,
+             "sequences": data.sequences, "augmentation": {"width": 64}}  # fmt: skip
+    config = {"data": shown | others, "run": {"seed": k}}
+    (member / "config.yaml").write_text(yaml.safe_dump(config))
+    return member
+
+
+def take(folder, data, members=2, run=RUN, **options):
+    teacher = Teacher(folder=folder, members=members)
+    return obtain_teacher(teacher, data, Architecture(), Optimisation(), run, folder, **options)
+
+
 def test_a_teacher_of_other_metres_is_refused(data, tmp_path):
-    folder = tmp_path / "member-0"
-    folder.mkdir()
-    (folder / "last.safetensors").touch()
-    config = {"data": {"augmentation": {"width": 64, "canonical_focal": 50.0}}}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    finished(tmp_path, data, augmentation={"width": 64, "canonical_focal": 50.0})
     with pytest.raises(ValueError, match=r"canonical_focal 50\.0, and here it is None"):
-        obtain_teacher(
-            Teacher(folder=tmp_path), data, Architecture(), Optimisation(), RUN, tmp_path
-        )
+        take(tmp_path, data)
+
+
+def test_a_student_with_a_members_seed_is_refused(data, fitted, tmp_path):
+    """It would begin with that member's weights, and meet its crops in its order."""
+    options = Teacher(members=2, seed=4)
+    with pytest.raises(ValueError, match="seed 5 is that of the teacher's member-1"):
+        obtain_teacher(options, data, Architecture(), Optimisation(), RUN, tmp_path)
+    assert not fitted
+    for k in range(2):
+        finished(tmp_path / "teacher", data, k)
+    for seed in range(2):
+        message = f"seed {seed} is that of the teacher's .*member-{seed}: .*--run.seed 100"
+        with pytest.raises(ValueError, match=message):
+            take(tmp_path / "teacher", data, run=replace(RUN, seed=seed))
+    _, paths = take(tmp_path / "teacher", data, members=1, run=replace(RUN, seed=1))
+    assert len(paths) == 1  # the second member does not teach
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        ({"limit": 4}, "with data.limit 4, and here it is None"),
+        ({"sequences": 3}, "with data.sequences 3, and here it is 1"),
+        ({"kind": "cityscapes"}, "with data.kind cityscapes, and here it is drives"),
+        ({"root": "elsewhere"}, "with data.root elsewhere, and here it is .*data"),
+    ],
+)
+def test_fresh_frames_that_a_member_may_have_seen_are_refused(others, message, data, tmp_path):
+    data = replace(data, sequences=1)
+    finished(tmp_path / "same", data)
+    finished(tmp_path / "same", data, 1)
+    assert len(take(tmp_path / "same", data, rest=True)[1]) == 2
+    finished(tmp_path / "other", data)
+    finished(tmp_path / "other", data, 1, **others)
+    with pytest.raises(ValueError, match=f"member-1 was trained {message}"):
+        take(tmp_path / "other", data, rest=True)
+    assert len(take(tmp_path / "other", data)[1]) == 2  # without fresh frames all is well
+
+
+def test_fewer_members_than_asked_for_are_said_and_unfinished_ones_refused(
+    data, tmp_path, capsys
+):
+    for k in range(3):
+        finished(tmp_path, data, k)
+    assert len(take(tmp_path, data, members=2)[1]) == 2
+    assert capsys.readouterr().out == f"2 members in {tmp_path}\n"
+    assert len(take(tmp_path, data, members=10)[1]) == 3
+    assert "3 members in" in (out := capsys.readouterr().out) and "10 were asked for" in out
+    (tmp_path / "member-1" / "last.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"member-1 is not finished: .*--teacher\.members"):
+        take(tmp_path, data, members=3)
+    assert len(take(tmp_path, data, members=1)[1]) == 1
+
+
+def test_a_damaged_configuration_of_a_member_ends_in_a_message(data, tmp_path):
+    (finished(tmp_path, data) / "config.yaml").write_text("")
+    with pytest.raises(ValueError, match=r"member-0/config\.yaml is no configuration"):
+        take(tmp_path, data)
+
+
+def test_a_student_goes_on_with_another_cache(data, fitted, tmp_path):
+    def go_on(**others):
+        options = Distillation(**{"variants": 2} | others)
+        cache = TeacherCache(options.cache, "it")
+        return distil(data, tmp_path, options=options, cache=cache)
+
+    folder = go_on(cache=tmp_path / "first")
+    config = json.loads(json.dumps(fitted[0][3], default=str))
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "last.ckpt").touch()
+    go_on(cache=tmp_path / "second")
+    with pytest.raises(ValueError, match=r"distillation\.variants was 2, now 3"):
+        go_on(cache=tmp_path / "first", variants=3)

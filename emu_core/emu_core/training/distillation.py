@@ -91,6 +91,25 @@ class Distillation:
         )
 
 
+def open_frames(
+    data: Data, architecture: Architecture, loss: StudentLoss, distillation: Distillation
+) -> tuple[DataSet, DataSet | None]:
+    """What a student learns on: frames with ground truth, and those without, if there are any.
+
+    Raises:
+        DataError: the data is missing.
+        ValueError: frames without ground truth that are not there, or that would teach nothing.
+    """
+    labelled, fresh = data.open_training(), distillation.open_fresh(data)
+    if fresh is not None and architecture.task != "segmentation" and not loss.mean_weight:
+        raise ValueError(
+            f"distillation.fresh adds {len(fresh)} frames without ground truth, and without a "
+            "term for the teacher's mean depth nothing ties the student's there: set "
+            "loss.mean_weight above 0, or leave these frames out."
+        )
+    return labelled, fresh
+
+
 def train_student(
     data: Data,
     architecture: Architecture,
@@ -137,15 +156,9 @@ def train_student(
     if complete(folder, run, config):
         return folder / WEIGHTS
     start(run)
-    labelled, fresh = data.open_training(), distillation.open_fresh(data)
+    labelled, fresh = open_frames(data, architecture, loss, distillation)
     samples: Samples = labelled
     if fresh is not None:
-        if architecture.task != "segmentation" and not loss.mean_weight:
-            raise ValueError(
-                f"distillation.fresh adds {len(fresh)} frames without ground truth, and without a "
-                "term for the teacher's mean depth nothing ties the student's there: set "
-                "loss.mean_weight above 0, or leave these frames out."
-            )
         samples = ConcatDataset([labelled, fresh])  # type: ignore[list-item, assignment]
     inputs = distillation.inputs(data)
     print_once(

@@ -223,7 +223,7 @@ def _expect_same_settings(folder: Path, config: dict[str, Any]) -> None:
     begun = any((folder / name).is_file() for name in ("last.ckpt", WEIGHTS))
     if not begun or not path.is_file():
         return
-    then, now = _settings(yaml.safe_load(path.read_text())), _settings(_plain(config))
+    then, now = (_deciding(settings) for settings in (read_settings(path), _flat(_plain(config))))
     changed = [
         f"{name} was {then[name]}, now {now[name]}"
         for name in now
@@ -236,20 +236,37 @@ def _expect_same_settings(folder: Path, config: dict[str, Any]) -> None:
         )
 
 
-def _settings(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """What decides which network a run makes, flat, by the options' names.
+def read_settings(path: Path) -> dict[str, Any]:
+    """What a run's config.yaml says, flat, by the options' names, e.g. run.seed.
 
-    A run may go on with more steps, other rates, on another machine.
+    Raises:
+        ValueError: it cannot be read.
     """
+    try:
+        return _flat(yaml.safe_load(path.read_text()))
+    except (OSError, ValueError, yaml.YAMLError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is no configuration of a training ({error}): restore it, or delete "
+            f"{path.parent} to train from the start."
+        ) from error
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in config.items():
-        name = prefix + key
-        if isinstance(value, dict):
-            flat |= _settings(value, f"{name}.")
-        else:
-            flat[name] = value
-    free = ("optimisation.", "run.", "data.root", "data.workers")
-    return {n: v for n, v in flat.items() if n == "run.seed" or not n.startswith(free)}
+        flat |= (
+            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
+    return flat
+
+
+def _deciding(settings: dict[str, Any]) -> dict[str, Any]:
+    """What decides which network a run makes.
+
+    A run may go on with more steps, other rates, on another machine, with another cache.
+    """
+    free = ("optimisation.", "run.", "data.root", "data.workers", "distillation.cache")
+    return {n: v for n, v in settings.items() if n == "run.seed" or not n.startswith(free)}
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:
