@@ -23,7 +23,9 @@ def chosen():
         spec.loader.exec_module(scripts[name])
 
     def read(command, *configs, arguments=()):
-        function = scripts[command].train if command == "train_teacher" else scripts[command].distill
+        function = (
+            scripts[command].train if command == "train_teacher" else scripts[command].distill
+        )
         seen = []
 
         @functools.wraps(function)

@@ -288,9 +288,7 @@ def test_fresh_frames_that_a_member_may_have_seen_are_refused(others, message, d
     assert len(take(tmp_path / "other", data)[1]) == 2  # without fresh frames all is well
 
 
-def test_fewer_members_than_asked_for_are_said_and_unfinished_ones_refused(
-    data, tmp_path, capsys
-):
+def test_fewer_members_than_asked_for_are_said_and_unfinished_ones_refused(data, tmp_path, capsys):
     for k in range(3):
         finished(tmp_path, data, k)
     assert len(take(tmp_path, data, members=2)[1]) == 2

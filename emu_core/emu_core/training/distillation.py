@@ -30,6 +30,7 @@ from emu_core.training.run import (
 from emu_core.training.student import Student
 from emu_core.training.teacher import train_network
 from emu_core.training.teacher_cache import TeacherCache
+from emu_core.whole_files import replace_text
 
 REST = "rest"
 _TEACHER = "teacher.txt"
@@ -203,5 +204,4 @@ def _expect_same_teacher(folder: Path, teacher_id: str) -> None:
 @rank_zero_only
 def _note_teacher(folder: Path, teacher_id: str) -> None:
     if teacher_id:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / _TEACHER).write_text(teacher_id + "\n")
+        replace_text(folder / _TEACHER, teacher_id + "\n")

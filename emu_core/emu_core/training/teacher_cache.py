@@ -18,7 +18,6 @@ another augmentation perhaps, it is written anew.
 from __future__ import annotations
 
 import hashlib
-import os
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,6 +30,7 @@ from torch import Tensor
 from emu_core.ensembles import Method
 from emu_core.prediction import Prediction
 from emu_core.training.loader import Batch
+from emu_core.whole_files import replace_file
 
 SHRINK = 4
 """Maps are kept at H/4 × W/4, the networks' own output size."""
@@ -131,10 +131,7 @@ def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _write(file: Path, maps: Maps) -> None:
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-    with unfinished.open("wb") as stream:
-        np.savez_compressed(stream, **maps)  # type: ignore[arg-type]
-    unfinished.replace(file)
+    replace_file(file, lambda unfinished: np.savez_compressed(unfinished, **maps))  # type: ignore[arg-type]
 
 
 def _read(file: Path, owner: np.ndarray) -> Maps | None:
