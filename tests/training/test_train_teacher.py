@@ -37,7 +37,7 @@ def write_drives(root, write_frame):
         "extrinsic": {"baseline": 0.22},
         "intrinsic": {"fx": 150.0, "fy": 150.0, "u0": 79.5, "v0": 39.5},
     }
-    for split, count in (("train", 5), ("val", 2)):
+    for split, count in (("train", 5), ("val", 3)):  # validation has two batches
         for i in range(count):
             write_frame(
                 root,
