@@ -44,7 +44,7 @@ def sample(index):
 SAMPLES = [sample(index) for index in range(7)]
 
 
-NAMES = {"image", "labels", "depth", "depth_factor", "labelled"}
+NAMES = {"image", "labels", "depth", "depth_factor", "labelled", "inside"}
 
 
 def assert_same(first, second):
@@ -70,6 +70,7 @@ def test_batches_have_the_documented_types_and_shapes():
         "depth": (torch.float32, (3, 1, 24, 48)),
         "depth_factor": (torch.float32, (3,)),
         "labelled": (torch.bool, (3,)),
+        "inside": (torch.bool, (3, 24, 48)),
         "key": (torch.int64, (3, 2)),
     }
 
@@ -82,6 +83,7 @@ def test_tensors_hold_the_prepared_sample():
     np.testing.assert_array_equal(tensors["depth"][0], ready.depth)
     assert tensors["depth_factor"].item() == pytest.approx(ready.depth_factor)
     assert tensors["labelled"].item() is True
+    np.testing.assert_array_equal(tensors["inside"], ready.inside)
 
 
 def test_frames_without_ground_truth_are_told_from_those_with_it():

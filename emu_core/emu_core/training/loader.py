@@ -15,7 +15,8 @@ from emu_core.data.sample import DataError, Sample, Samples
 Batch = dict[str, Tensor]
 """image uint8 (N,3,H,W); labels uint8 (N,H,W); depth float32 (N,1,H,W) canonical metres, NaN where
 invalid; depth_factor float32 (N,) that turns canonical metres into metres; labelled bool (N,),
-whether there is ground truth; key int64 (N,2), the variant and the index, in training alone."""
+whether there is ground truth; inside bool (N,H,W), False where a small image was padded; key
+int64 (N,2), the variant and the index, in training alone."""
 
 
 class StepBatches(Sampler):
@@ -139,6 +140,7 @@ def as_tensors(
         "depth": torch.from_numpy(ready.depth)[None],
         "depth_factor": torch.tensor(ready.depth_factor, dtype=torch.float32),
         "labelled": torch.tensor(sample.labelled),
+        "inside": torch.from_numpy(ready.inside),
     }
 
 
