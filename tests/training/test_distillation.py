@@ -130,9 +130,9 @@ def test_the_control_has_the_students_inputs_start_and_steps(data, fitted, tmp_p
     torch.manual_seed(3)
     save_model(network(4), tmp_path / "init.safetensors")
     architecture = Architecture(init=tmp_path / "init.safetensors")
-    options = Distillation(variants=2)
-    distil(data, tmp_path, options=options, architecture=architecture)
-    train_control(data, architecture, LOSS, Optimisation(), RUN, tmp_path / "control", options)
+    options, loss = Distillation(variants=2), replace(LOSS, class_balance=0.25)
+    distil(data, tmp_path, loss, options, architecture)
+    train_control(data, architecture, loss, Optimisation(), RUN, tmp_path / "control", options)
     (student, seen, _, _), (control, shown, _, _) = fitted
     assert len(seen) == len(shown) == 3
     for ours, theirs in zip(seen, shown, strict=True):
@@ -140,7 +140,9 @@ def test_the_control_has_the_students_inputs_start_and_steps(data, fitted, tmp_p
             torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=0, equal_nan=True)
     for name, value in student.model.state_dict().items():
         assert torch.equal(value, control.model.state_dict()[name])
-    assert control.loss == MemberLoss(depth="gnll", beta=0.5, depth_weight=2.0)
+    assert control.loss == MemberLoss(depth="gnll", beta=0.5, depth_weight=2.0, class_balance=0.25)
+    assert torch.equal(student.class_weights, control.class_weights)
+    assert len(control.class_weights.unique()) > 3  # three classes occur, and most do not
     assert student.seed == control.seed == 5
 
 
