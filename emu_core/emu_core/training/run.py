@@ -210,10 +210,14 @@ def keep_metrics(folder: Path, done: int) -> None:
     text = path.read_text()
     whole = text[: text.rfind("\n") + 1]  # a killed process may have left half a line
     reader = csv.DictReader(whole.splitlines())
+    rows = [row for row in reader if _step(row) < done]
+    if not rows:
+        path.unlink()
+        return
     kept = io.StringIO()
     writer = csv.DictWriter(kept, list(reader.fieldnames or []))
     writer.writeheader()
-    writer.writerows(row for row in reader if _step(row) < done)
+    writer.writerows(rows)
     replace_text(path, kept.getvalue())
     names = (folder / f"metrics-{n}.csv" for n in itertools.count(1))
     path.rename(next(name for name in names if not name.exists()))

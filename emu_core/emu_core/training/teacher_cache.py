@@ -101,16 +101,18 @@ def fingerprint(paths: Iterable[str | Path]) -> str:
 
 def _shrunk(prediction: Prediction, place: int) -> Maps:
     """What is kept of one image; variances as logarithms, which half precision holds to 1 %."""
-    maps = {}
+
+    def own(maps: Tensor) -> Tensor:
+        return maps[place : place + 1].float()
+
+    kept = {}
     if prediction.probabilities is not None:
-        maps["log_probabilities"] = prediction.probabilities.clamp_min(_SMALLEST_PROBABILITY).log()
+        probabilities = own(prediction.probabilities)
+        kept["log_probabilities"] = probabilities.clamp_min(_SMALLEST_PROBABILITY).log()
     if prediction.depth_mean is not None and prediction.depth_variance is not None:
-        maps["mean"] = prediction.depth_mean
-        maps["log_variance"] = prediction.depth_variance.clamp_min(_SMALLEST).log()
-    return {
-        name: _quarter(x[place : place + 1].float())[0].half().cpu().numpy()
-        for name, x in maps.items()
-    }
+        kept["mean"] = own(prediction.depth_mean)
+        kept["log_variance"] = own(prediction.depth_variance).clamp_min(_SMALLEST).log()
+    return {name: _quarter(maps)[0].half().cpu().numpy() for name, maps in kept.items()}
 
 
 def _quarter(full: Tensor) -> Tensor:
