@@ -74,7 +74,7 @@ def distill(
         architecture: the student, and what it starts from.
         teacher: where the teacher comes from.
         distillation: what the student and its teacher look at.
-        loss: the student's.
+        loss: the student's; what it says of ground truth is the teacher's and the control's, too.
         optimisation: AdamW and its schedule, the student's and its teacher's.
         run: length, seed, precision, output of the student, and of the teacher but for its seed:
             the student's is no member's.
@@ -95,7 +95,7 @@ def distill(
     })  # fmt: skip
     with stage("Teacher"):
         kind, members = obtain_teacher(
-            teacher, data, architecture, optimisation, run, folder / "teacher",
+            teacher, data, architecture, loss.supervised, optimisation, run, folder / "teacher",
             rest=distillation.fresh == REST,
         )  # fmt: skip
     given = (data, architecture, loss, optimisation, run)

@@ -11,7 +11,7 @@ computes, and waits for, the same ones (`losses`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, NamedTuple
 
 import torch
@@ -96,6 +96,13 @@ class StudentLoss(MemberLoss):
         super().__post_init__()
         _expect_one_of("kl_pixels", self.kl_pixels, ("all", "labelled"))
         _expect_one_of("variance_pixels", self.variance_pixels, ("measured", "not_sky"))
+
+    @property
+    def supervised(self) -> MemberLoss:
+        """The part of ground truth alone, as members and the student's control learn it."""
+        return MemberLoss(
+            **{field.name: getattr(self, field.name) for field in fields(MemberLoss)}
+        )
 
 
 def member_loss(

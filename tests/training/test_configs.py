@@ -47,6 +47,7 @@ def test_a_base_is_understood_by_both_commands_alike(base, chosen):
     for section in ("data", "architecture", "optimisation"):
         assert member[section] == student[section], section
     assert member["data"].kind == ("drives" if base == "b0_drives" else base)
+    assert member["loss"] == student["loss"].supervised and student["teacher"].loss is None
     assert member["run"].steps == student["run"].steps > 1000
     scratch = chosen("distill", base, "from_scratch")
     assert scratch["architecture"].encoder is None

@@ -216,7 +216,9 @@ def test_members_are_found_in_their_order(tmp_path):
 
 def test_a_teacher_has_its_own_seed_steps_and_backbone(data, fitted, tmp_path):
     options = Teacher(members=2, steps=1, seed=7, architecture=Architecture("b1"))
-    kind, paths = obtain_teacher(options, data, Architecture(), Optimisation(), RUN, tmp_path)
+    kind, paths = obtain_teacher(
+        options, data, Architecture(), LOSS.supervised, Optimisation(), RUN, tmp_path
+    )
     assert kind == "de" and len(paths) == 2
     assert [learner.seed for learner, *_ in fitted] == [7, 8]
     assert {learner.model.variant for learner, *_ in fitted} == {"b1"}
@@ -226,9 +228,21 @@ def test_a_teacher_has_its_own_seed_steps_and_backbone(data, fitted, tmp_path):
     assert not torch.equal(first[name], second[name])
 
 
+def test_members_learn_from_ground_truth_as_their_student_does(data, fitted, tmp_path):
+    loss = replace(LOSS, class_balance=0.25)
+    given = (data, Architecture(), loss.supervised, Optimisation(), RUN)
+    obtain_teacher(Teacher(members=1), *given, tmp_path / "alike")
+    obtain_teacher(Teacher(members=1, loss=MemberLoss(depth="l1")), *given, tmp_path / "other")
+    first, second = (learner.loss for learner, *_ in fitted)
+    assert first == MemberLoss(depth="gnll", beta=0.5, depth_weight=2.0, class_balance=0.25)
+    assert second == MemberLoss(depth="l1")
+
+
 def test_members_do_not_start_from_what_their_student_starts_from(data, fitted, tmp_path):
     student = Architecture(init=tmp_path / "runs/teacher/member-0/last.safetensors")
-    obtain_teacher(Teacher(members=1), data, student, Optimisation(), RUN, tmp_path)
+    obtain_teacher(
+        Teacher(members=1), data, student, LOSS.supervised, Optimisation(), RUN, tmp_path
+    )
     assert fitted[0][3]["architecture"]["init"] is None
 
 
@@ -246,7 +260,8 @@ def finished(folder, data, k=0, **others):
 
 def take(folder, data, members=2, run=RUN, **options):
     teacher = Teacher(folder=folder, members=members)
-    return obtain_teacher(teacher, data, Architecture(), Optimisation(), run, folder, **options)
+    given = (data, Architecture(), MemberLoss(), Optimisation(), run, folder)
+    return obtain_teacher(teacher, *given, **options)
 
 
 def test_a_teacher_of_other_metres_is_refused(data, tmp_path):
@@ -259,7 +274,9 @@ def test_a_student_with_a_members_seed_is_refused(data, fitted, tmp_path):
     """It would begin with that member's weights, and meet its crops in its order."""
     options = Teacher(members=2, seed=4)
     with pytest.raises(ValueError, match="seed 5 is that of the teacher's member-1"):
-        obtain_teacher(options, data, Architecture(), Optimisation(), RUN, tmp_path)
+        obtain_teacher(
+            options, data, Architecture(), LOSS.supervised, Optimisation(), RUN, tmp_path
+        )
     assert not fitted
     for k in range(2):
         finished(tmp_path / "teacher", data, k)

@@ -6,7 +6,7 @@ without the teacher: stronger jitter and more passes alone can look like distill
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_only
@@ -15,7 +15,7 @@ from torch.utils.data import ConcatDataset
 from emu_core.data.choice import Selection, evenly, open_dataset
 from emu_core.data.sample import DataSet, Samples
 from emu_core.ensembles import Method
-from emu_core.objectives import MemberLoss, StudentLoss
+from emu_core.objectives import StudentLoss
 from emu_core.training.learner import Optimisation
 from emu_core.training.recipe import Architecture, Data, class_weights
 from emu_core.training.run import (
@@ -186,9 +186,8 @@ def train_control(
     distillation: Distillation = Distillation(),
 ) -> Path:
     """Train the student's control: alike in all but the teacher; arguments as `train_student`."""
-    own = {field.name: getattr(loss, field.name) for field in fields(MemberLoss)}
     return train_network(
-        distillation.inputs(data), architecture, MemberLoss(**own), optimisation, run, folder
+        distillation.inputs(data), architecture, loss.supervised, optimisation, run, folder
     )
 
 

@@ -6,7 +6,7 @@ Sub-Ensemble's heads differ likewise, on the trunk of the first one.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,7 +44,7 @@ class Teacher:
         method: ensemble trains networks independently, sub_ensemble new heads on one trunk; a
             finished one is what it is.
         members: how many networks; of a finished ensemble at most so many.
-        loss: of the teacher's networks.
+        loss: of the teacher's networks; null: the student's on ground truth.
         steps: of each of them; null: as many as the student's.
         seed: of the first one; none of theirs may be the student's.
         architecture: of the teacher's networks; null: the student's, without its init.
@@ -53,7 +53,7 @@ class Teacher:
     folder: Path | None = None
     method: TeacherMethod = "ensemble"
     members: int = 10
-    loss: MemberLoss = field(default_factory=MemberLoss)
+    loss: MemberLoss | None = None
     steps: int | None = None
     seed: int = 0
     architecture: Architecture | None = None
@@ -63,6 +63,7 @@ def obtain_teacher(
     teacher: Teacher,
     data: Data,
     architecture: Architecture,
+    loss: MemberLoss,
     optimisation: Optimisation,
     run: Run,
     folder: Path,
@@ -75,6 +76,7 @@ def obtain_teacher(
         teacher: where it comes from.
         data: what it is trained on.
         architecture: the student's.
+        loss: the student's on ground truth.
         optimisation: optimiser and schedule.
         run: the student's; its seed and its steps are not the teacher's.
         folder: where it is trained.
@@ -94,7 +96,8 @@ def obtain_teacher(
         _expect_another_seed(run, teacher.seed + k, f"member-{k}")
     own = replace(run, seed=teacher.seed, steps=teacher.steps or run.steps)
     network = teacher.architecture or replace(architecture, init=None)
-    arguments = (data, network, teacher.loss, optimisation, own, teacher.members, folder)
+    own_loss = teacher.loss or loss
+    arguments = (data, network, own_loss, optimisation, own, teacher.members, folder)
     if teacher.method == "sub_ensemble":
         return "dse", [train_sub_ensemble(*arguments)]
     return "de", train_ensemble(*arguments)
