@@ -86,4 +86,5 @@ def settle_rank() -> None:
         if "RANK" in os.environ
         else ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
     )
-    rank_zero_only.rank = max(int(os.environ.get(name, "0")) for name in numbers)
+    rank = max(int(os.environ.get(name, "0")) for name in numbers)
+    rank_zero_only.rank = rank  # type: ignore[attr-defined]
