@@ -146,8 +146,8 @@ def refuse_duplicates(candidates: Iterable[Candidate]) -> None:
         if other is not candidate:
             raise ValueError(
                 f"Two methods are {candidate.name!r}, seed {candidate.seed}: {_told(other)} and "
-                f"{_told(candidate)}. Name their rows, [NAME:]KIND=FILES, or give the seeds of one "
-                "row as one pattern."
+                f"{_told(candidate)}. Name their rows, [NAME:]KIND=FILES, or give the seeds of "
+                "one row as one pattern."
             )
 
 

@@ -52,7 +52,7 @@ def compare(
     store = Store(folder)
     score_missing(candidates, splits, store, device=device)
     timings = time_missing(candidates, next(iter(splits.values())), folder, device)
-    cells = load_cells(store, candidates, list(splits))
+    cells = load_cells(store, candidates, splits)
     note = describe(splits, timings)
     rows = rows_of(cells, timings)
     write_report(folder, "Evaluation", note, cells, rows)
