@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from emu_core.objectives import StudentLoss
-from emu_core.study.config import Copies, Distilling, Item
+from emu_core.study.config import Copies, Distilling, Item, Pretraining
 from emu_core.study.plan import Scoring, Training, make_plan
 from emu_core.study.rows import ABLATION, METHODS, ROWS
 
@@ -43,8 +43,9 @@ def test_every_step_comes_behind_all_that_it_needs(study):
     everything = [Item(row, seeds=2) for row in ROWS] + [
         Item(row, apart=True) for row in METHODS if not ROWS[row].teacher
     ]
+    regimes = {name: replace(regime, limit=2) for name, regime in study.regimes.items()}
     seen = set()
-    for step in make_plan(replace(study, order=everything[::-1])):
+    for step in make_plan(replace(study, order=everything[::-1], regimes=regimes)):
         assert set(step.needs) <= seen, step.key
         seen.add(step.key)
 
@@ -96,7 +97,8 @@ def test_student_and_control_differ_in_the_teacher_alone(study):
 
 
 def test_only_the_first_student_asks_its_teacher_where_answers_are_kept(study):
-    order = [Item("student", seeds=2), Item("student_l1"), Item("student_fresh", seeds=2)]
+    order = [Item("student", seeds=2), Item("student_l1"),
+             Item("student_fresh", seeds=2, regimes=["few"])]  # fmt: skip
     kept = trainings(study, order=order)
     asks = {key: t.asks for key, t in kept.items() if t.kind == "student" and "few" in key}
     assert asks == {
@@ -111,7 +113,7 @@ def test_only_the_first_student_asks_its_teacher_where_answers_are_kept(study):
 
 
 def test_fresh_frames_need_a_weight_on_the_teachers_mean(study):
-    of_study = trainings(study, order=[Item("student"), Item("student_fresh")])
+    of_study = trainings(study, order=[Item("student"), Item("student_fresh", regimes=["few"])])
     plain, fresh = (of_study[f"few/{row}/seed-0"] for row in ("student", "student_fresh"))
     assert plain.loss == StudentLoss()
     assert not plain.fresh
@@ -153,7 +155,7 @@ def test_students_may_start_from_a_member(study):
 
 
 def test_copies_keep_the_pretrainings_drives_apart(study):
-    of_study = trainings(study, copies=Copies())
+    of_study = trainings(study, copies=Copies(), pretraining=Pretraining())
     assert of_study["pretraining"].data.root == Path("runs/tiny/data/pretraining")
     assert of_study["few/joint/member-0"].data.root == Path("runs/tiny/data/drives")
 
@@ -177,3 +179,16 @@ def test_a_row_asked_for_twice_is_scored_on_all_splits_of_both(study):
 def test_what_cannot_be_meant_is_refused(study, item, message):
     with pytest.raises(ValueError, match=message):
         replace(study, order=[item])
+
+
+def test_a_pretraining_on_the_members_own_frames_is_refused(study):
+    with pytest.raises(ValueError, match="would run on the members' own frames"):
+        replace(study, pretraining=Pretraining())
+    assert trainings(study)["pretraining"].data.root == Path("data/others")
+
+
+def test_a_student_of_fresh_frames_needs_a_regime_that_leaves_some(study):
+    with pytest.raises(ValueError, match="regime ample trains on all frames, so none is fresh"):
+        replace(study, order=[Item("student_fresh")])
+    sequences = {"ample": replace(study.regimes["ample"], sequences=2)}
+    assert replace(study, order=[Item("student_fresh")], regimes=study.regimes | sequences)

@@ -270,7 +270,7 @@ class _Networks:
         study, plan = self.study, self.study.pretraining
         if plan is None:
             return None
-        root = plan.root or (study.folder / COPIED_APART if study.copies else study.data.root)
+        root = plan.root or study.folder / COPIED_APART
         training = Training(
             PRETRAINING,
             "network",
