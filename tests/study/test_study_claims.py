@@ -51,12 +51,21 @@ def test_a_difference_that_drives_do_not_agree_on_is_open(scored):
 
 
 def test_the_ablation_is_about_depth(scored):
-    of_study = rows(scored, student=1.0, student_l1=1.5, single_l1=2.0)
+    of_study = rows(scored, student=1.0, student_l1=1.5, single_l1=2.0, control_l1=1.8)
     comparisons = [c for c in compare("few", "haze", of_study) if c.claim == 4]
     assert {(c.first, c.second) for c in comparisons} == {
-        ("student_l1", "single_l1"), ("student", "student_l1"),
+        ("student_l1", "control_l1"), ("student", "student_l1"),
     }  # fmt: skip
     assert {c.figure for c in comparisons} == {"rmse", "abs_rel", "delta1"}
+
+
+def test_what_the_distilled_variance_does_is_compared_by_accuracy_and_uncertainty(scored):
+    of_study = rows(scored, student=1.0, student_novar=1.5, student_logvar=0.9)
+    for other in ("student_novar", "student_logvar"):
+        comparisons = found(compare("few", "haze", of_study), 4, "student", other)
+        assert set(comparisons) == {
+            "rmse", "abs_rel", "delta1", "depth.nll", "depth.error_auroc", "depth.ause",
+        }  # fmt: skip
 
 
 def test_a_student_half_way_to_its_teacher_closes_half_the_gap(scored):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from emu_core.objectives import StudentLoss
+from emu_core.objectives import MemberLoss, StudentLoss
 from emu_core.study.config import Copies, Distilling, Item, Pretraining
 from emu_core.study.plan import Scoring, Training, make_plan
 from emu_core.study.rows import ABLATION, METHODS, ROWS
@@ -131,7 +131,27 @@ def test_the_depth_loss_is_ablated_with_and_without_a_teacher(study):
     assert losses["few/joint-single_beta/member-0"] == ("gnll", 0.5)
     assert losses["few/student_l1/seed-0"] == ("l1", 0.0)
     assert losses["few/student_beta/seed-0"] == ("gnll", 0.5)
+    assert losses["few/control_l1/seed-0"] == ("l1", 0.0)
+    assert losses["few/control_beta/seed-0"] == ("gnll", 0.5)
     assert losses["few/joint/member-0"] == losses["few/student/seed-0"] == ("gnll", 0.0)
+    control, pupil = (of_study[f"few/{row}_rmsle/seed-0"] for row in ("control", "student"))
+    assert control.loss == pupil.loss
+    assert control.run == pupil.run
+    assert of_study["few/student_novar/seed-0"].loss == StudentLoss(variance_weight=0.0)
+    assert of_study["few/student_logvar/seed-0"].loss == StudentLoss(log_variance=True)
+
+
+def test_a_row_whose_variance_nothing_trains_has_no_uncertainty_of_depth(study):
+    plan = make_plan(replace(study, order=[Item(row) for row in ABLATION]))
+    without = {
+        step.row
+        for step in plan
+        if isinstance(step, Scoring) and not step.candidate(Path("x")).depth_uncertainty
+    }
+    assert without == {"single_l1", "single_rmsle", "control_l1", "control_rmsle"}
+    l1 = replace(study, loss=MemberLoss(depth="l1"), order=[Item("de", apart=True), Item("de")])
+    scorings = [step for step in make_plan(l1) if isinstance(step, Scoring)]
+    assert not any(step.candidate(Path("x")).depth_uncertainty for step in scorings)
 
 
 def test_dropout_rows_are_trained_with_their_dropout(study):

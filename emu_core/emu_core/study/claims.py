@@ -22,7 +22,7 @@ from emu_core.evaluation.values import (
     mean,
     replicates,
 )
-from emu_core.study.rows import APART
+from emu_core.study.rows import APART, LOSSES
 
 BETTER = {f.name: f.better for f in (*SEGMENTATION, *DEPTH) if f.better is not None}
 """Where each figure is better."""
@@ -100,9 +100,10 @@ def compare(regime: str, split: str, rows: Rows) -> list[Comparison]:
         (4, "student", "de", DEPTH_ACCURACY),
         (4, "student", "control", DEPTH_ACCURACY),
         (4, "student", "single", DEPTH_ACCURACY),
-        *((4, f"student_{loss}", f"single_{loss}", DEPTH_ACCURACY)
-          for loss in ("l1", "rmsle", "beta")),
-        *((4, "student", f"student_{loss}", DEPTH_ACCURACY) for loss in ("l1", "rmsle", "beta")),
+        *((4, f"student_{loss}", f"control_{loss}", DEPTH_ACCURACY) for loss in LOSSES),
+        *((4, "student", f"student_{loss}", DEPTH_ACCURACY) for loss in LOSSES),
+        *((4, "student", other, (*DEPTH_ACCURACY, *DEPTH_UNCERTAINTY))
+          for other in ("student_novar", "student_logvar")),
     ]  # fmt: skip
     return [
         Comparison(claim, regime, split, first, second, figure, found)
