@@ -34,19 +34,25 @@ def carry_out(arguments: list[str] | None = None, trainers: Trainers = TRAINERS)
     """Do what the command line says."""
     parser = jsonargparse.ArgumentParser(
         description=__doc__,
-        usage="study.py --config FILE [--plan] [--report] [--hours H] [--docs FOLDER] [--KEY X]",
+        usage="study.py --config FILE [--plan | --report] [--hours H] [--docs FOLDER] "
+        "[--redo] [--retry] [--KEY X]",
         formatter_class=HelpFormatter,
     )
     parser.add_argument("--config", action="config", help="YAML of the study")
     parser.add_class_arguments(Study)
     parser.add_argument("--plan", action="store_true", help="print it with its hours, and stop")
     parser.add_argument("--report", action="store_true", help="write tables and plots, and stop")
+    parser.add_argument(
+        "--redo", action="store_true",
+        help="delete networks that were trained with other settings or from other networks",
+    )  # fmt: skip
+    parser.add_argument("--retry", action="store_true", help="try again what diverged")
     parser.add_argument("--hours", type=float, help="begin no step after so many")
     parser.add_argument("--docs", type=Path, help="folder that gets the results as well")
     options = parser.instantiate(parser.parse_args(arguments))
     study = Study(**{field.name: options[field.name] for field in fields(Study)})
     execution = Execution(study, make_plan(study), trainers)
-    execution.prepare()
+    execution.prepare(options.redo, options.retry)
     if not options.report:
         announce(execution)
         if options.plan:

@@ -29,6 +29,8 @@ class Candidate:
         depth_paths: of single-task networks, those for depth; `paths` are those for classes.
         seed: which of the row's seeds this is.
         samples: of MC Dropout.
+        depth_uncertainty: False where the loss leaves the depth variance untrained (RMSLE and L1
+            without a teacher): what ranks by it, or scores it, is no figure of the method.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Candidate:
     depth_paths: tuple[Path, ...] = ()
     seed: int = 0
     samples: int = 10
+    depth_uncertainty: bool = True
 
     def load(self, device: str | torch.device = "cpu") -> Method:
         """The method, all of it in memory.

@@ -22,7 +22,7 @@ from emu_core.evaluation.values import (
     mean,
     replicates,
 )
-from emu_core.study.rows import APART
+from emu_core.study.rows import APART, LOSSES, ROWS
 
 BETTER = {f.name: f.better for f in (*SEGMENTATION, *DEPTH) if f.better is not None}
 """Where each figure is better."""
@@ -33,6 +33,11 @@ UNCERTAINTY = (*SEG_UNCERTAINTY, *DEPTH_UNCERTAINTY)
 
 GAP = ("seg.nll", "seg.brier", "seg.error_auroc", "seg.ause", *DEPTH_UNCERTAINTY)
 """Figures by which an ensemble is to be better than a single network."""
+
+LEAST_GAP = 0.03
+"""Share of the single network's figure, of what an AUROC lacks to 1, from which on there is a gap.
+
+An ensemble's NLL and Brier are better than its members' mean by Jensen's inequality alone."""
 
 DEPTH_ACCURACY = ("rmse", "abs_rel", "delta1")
 
@@ -79,15 +84,23 @@ class Closed:
 
     Args:
         gap: ensemble less single network.
-        shares: by row: 0 as the single network, 1 as the ensemble, more if better; None where the
-            ensemble is not clearly better: there is no gap to close.
+        size: of the gap, as a share of the single network's figure; of what an AUROC lacks to 1.
+        spread: standard deviation of the single networks' figures; None of a single one.
+        shares: by row: 0 as the single network, 1 as the ensemble, more if better; None where
+            there is no gap to close: the ensemble is not clearly better, or by less than
+            `LEAST_GAP`, or by less than its members differ.
+        distilled: by student: how much of the gap it closes beyond its control, the student's
+            training without a teacher; None likewise.
     """
 
     regime: str
     split: str
     figure: str
     gap: Difference
+    size: float
+    spread: float | None
     shares: dict[str, Value | None]
+    distilled: dict[str, Value | None]
 
 
 def compare(regime: str, split: str, rows: Rows) -> list[Comparison]:
@@ -100,16 +113,18 @@ def compare(regime: str, split: str, rows: Rows) -> list[Comparison]:
         (4, "student", "de", DEPTH_ACCURACY),
         (4, "student", "control", DEPTH_ACCURACY),
         (4, "student", "single", DEPTH_ACCURACY),
-        *((4, f"student_{loss}", f"single_{loss}", DEPTH_ACCURACY)
-          for loss in ("l1", "rmsle", "beta")),
-        *((4, "student", f"student_{loss}", DEPTH_ACCURACY) for loss in ("l1", "rmsle", "beta")),
+        *((4, f"student_{loss}", f"control_{loss}", DEPTH_ACCURACY) for loss in LOSSES),
+        *((4, "student", f"student_{loss}", DEPTH_ACCURACY) for loss in LOSSES),
+        *((4, "student", other, (*DEPTH_ACCURACY, *DEPTH_UNCERTAINTY))
+          for other in ("student_novar", "student_logvar")),
     ]  # fmt: skip
     return [
         Comparison(claim, regime, split, first, second, figure, found)
         for claim, first, second, figures in pairs
         if first in rows and second in rows
         for figure in figures
-        if (found := _difference(rows[first], rows[second], figure, claim == 1)) is not None
+        if (found := _difference(rows[first], rows[second], figure, paired(first, second)))
+        is not None
     ]
 
 
@@ -129,14 +144,34 @@ def gap_closed(
             continue
         better = BETTER[figure]
         assert better is not None
-        there = gap.verdict(better) == "better"
+        size, spread = _size(gap, rows["single"], figure)
+        there = (
+            gap.verdict(better) == "better"
+            and size >= LEAST_GAP
+            and abs(gap.mean) > (spread or 0.0)
+        )
         shares = {
             row: _share(rows["single"], rows["de"], rows[row], figure) if there else None
             for row in of
             if row in rows
         }
-        found.append(Closed(regime, split, figure, gap, shares))
+        distilled = {
+            row: _distilled(rows, row, figure) if there else None
+            for row in ("student", "student_fresh")
+            if row in rows and "control" in rows
+        }
+        found.append(Closed(regime, split, figure, gap, size, spread, shares, distilled))
     return found
+
+
+def paired(first: str, second: str) -> bool:
+    """Whether seed k of one row and seed k of the other begin alike.
+
+    Students and controls have their starts and seeds in common, as single-task networks have
+    theirs with the joint ones.
+    """
+    pupils = all(name in ROWS and ROWS[name].teacher for name in (first, second))
+    return pupils or second == APART + first
 
 
 def _difference(first: Cell, second: Cell, figure: str, paired: bool = False) -> Difference | None:
@@ -158,3 +193,32 @@ def _share(single: Cell, ensemble: Cell, row: Cell, figure: str) -> Value:
     each = [(scored.results.pooled[figure] - at[0]) / (at[1] - at[0]) for scored in row]
     sd = float(np.std(each, ddof=1)) if len(each) > 1 else None
     return Value((at[2] - at[0]) / (at[1] - at[0]), sd, interval(shares))
+
+
+def _size(gap: Difference, single: Cell, figure: str) -> tuple[float, float | None]:
+    """A gap's share of the single network's figure, and the spread of the single networks."""
+    each = [scored.results.pooled[figure] for scored in single]
+    spread = float(np.std(each, ddof=1)) if len(each) > 1 else None
+    own = mean(single, figure)
+    whole = 1.0 - own if BETTER[figure] == "higher" else abs(own)
+    return abs(gap.mean) / whole if whole > 0 else float("inf"), spread
+
+
+def _distilled(rows: Rows, student: str, figure: str) -> Value:
+    """(student − control)/(ensemble − single network), drives and seeds drawn again together."""
+    names = (student, "control", "de", "single")
+    pairs = len(rows[student]) == len(rows["control"])
+    streams = (0, 0 if pairs else 1, 2, 3)  # the same stream draws the same seeds again
+    drawn = [
+        np.asarray(replicates(rows[name], figure, np.random.default_rng([1, stream])))
+        for name, stream in zip(names, streams, strict=True)
+    ]
+    at = [mean(rows[name], figure) for name in names]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = (drawn[0] - drawn[1]) / (drawn[2] - drawn[3])
+    sd = None
+    if pairs and len(rows[student]) > 1:
+        twins = zip(rows[student], rows["control"], strict=True)
+        each = [s.results.pooled[figure] - c.results.pooled[figure] for s, c in twins]
+        sd = float(np.std(each, ddof=1)) / abs(at[2] - at[3])
+    return Value((at[0] - at[1]) / (at[2] - at[3]), sd, interval(shares))

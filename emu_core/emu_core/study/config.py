@@ -41,7 +41,7 @@ class Pretraining:
         task: joint, segmentation or depth.
         optimisation: of a training from scratch.
         seed: of weights, order and augmentation.
-        root: data whose train split no other training sees; None for what `copies` sets apart.
+        root: data whose train split no other training sees; null for what `copies` sets apart.
     """
 
     steps: int = 2000
@@ -160,6 +160,21 @@ class Study:
                 raise ValueError(f"order, row {item.row}: students have no single-task form.")
             if item.seeds < 1:
                 raise ValueError(f"order, row {item.row}: expected at least one seed.")
+            if ROWS[item.row].fresh:
+                self._expect_fresh_frames(item)
+        if self.pretraining and self.pretraining.root is None and self.copies is None:
+            raise ValueError(
+                "pretraining: without copies it would run on the members' own frames, and make "
+                "them agree. Set pretraining.root to other data, or copies to set drives apart."
+            )
+
+    def _expect_fresh_frames(self, item: Item) -> None:
+        for name in item.regimes or self.regimes:
+            if (self.regimes[name].limit, self.regimes[name].sequences) == (None, None):
+                raise ValueError(
+                    f"order, row {item.row}: regime {name} trains on all frames, so none is "
+                    "fresh. Give the row regimes that have a limit or sequences."
+                )
 
     @property
     def folder(self) -> Path:

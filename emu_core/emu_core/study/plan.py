@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emu_core.evaluation.candidate import Candidate
-from emu_core.objectives import MemberLoss
+from emu_core.objectives import MemberLoss, StudentLoss
 from emu_core.study.config import Distilling, Study
 from emu_core.study.rows import APART, ROWS, Row
 from emu_core.training.learner import Optimisation
@@ -73,6 +73,13 @@ class Training:
         """Training passes, of all heads together."""
         return self.run.steps * self.data.batch * max(self.heads - 1, 1)
 
+    @property
+    def learns_variance(self) -> bool:
+        """Whether anything trains the variance of its depth."""
+        if self.kind == "student" and isinstance(self.loss, StudentLoss):
+            return self.loss.depth == "gnll" or self.loss.variance_weight > 0
+        return self.loss.depth == "gnll"
+
     def weights(self, folder: Path) -> Path:
         """What it leaves in the study's folder."""
         return folder / self.key / (SUB_ENSEMBLE if self.kind == "heads" else WEIGHTS)
@@ -126,7 +133,8 @@ class Scoring:
             for trainings in (self.networks, self.depth_networks)
         )
         kind = ROWS[self.row].kind
-        return Candidate(self.name, kind, files, depth_files, self.seed, self.samples)
+        learned = all(t.learns_variance for t in self.depth_networks or self.networks)
+        return Candidate(self.name, kind, files, depth_files, self.seed, self.samples, learned)
 
 
 Step = Training | Scoring
@@ -194,7 +202,7 @@ class _Networks:
         if row.kind == "student":
             return (self._student(name, row, seed),)
         if row.kind == "control":
-            return (self._control(name, seed),)
+            return (self._control(name, row, seed),)
         return (self._member("" if name == "single" else name, row, seed, task),)
 
     def _member(self, variant: str, row: Row, k: int, task: Task) -> Training:
@@ -230,6 +238,10 @@ class _Networks:
         loss = distilling.loss
         if row.fresh:
             loss = replace(loss, mean_weight=loss.mean_weight or distilling.fresh_mean_weight)
+        if row.variance_weight is not None:
+            loss = replace(loss, variance_weight=row.variance_weight)
+        if row.log_variance:
+            loss = replace(loss, log_variance=True)
         members = self._of_row("de", 0, "joint")
         kept = distilling.variants is not None
         return self._add(
@@ -239,14 +251,13 @@ class _Networks:
                 loss=self._loss(loss, row),
                 teacher=tuple(member.key for member in members),
                 fresh=row.fresh,
-                asks=not (kept and (k > 0 or row.depth is not None)),
+                asks=not (kept and (k > 0 or name not in ("student", "student_fresh"))),
             )
         )
 
-    def _control(self, name: str, k: int) -> Training:
-        return self._add(
-            replace(self._pupil(name, k), kind="control", loss=self.study.distilling.loss)
-        )
+    def _control(self, name: str, row: Row, k: int) -> Training:
+        loss = self._loss(self.study.distilling.loss, row)
+        return self._add(replace(self._pupil(name, k), kind="control", loss=loss))
 
     def _pupil(self, name: str, k: int) -> Training:
         """What a student and its control have in common."""
@@ -270,7 +281,7 @@ class _Networks:
         study, plan = self.study, self.study.pretraining
         if plan is None:
             return None
-        root = plan.root or (study.folder / COPIED_APART if study.copies else study.data.root)
+        root = plan.root or study.folder / COPIED_APART
         training = Training(
             PRETRAINING,
             "network",
