@@ -76,10 +76,16 @@ def test_an_image_without_errors_has_no_part_in_the_mean():
     assert np.isnan(sparsified([score], [np.zeros(50)])["ause"])
 
 
+def risk(*images):
+    metric = RiskCoverage()
+    for score, wrong in images:
+        order = ascending(np.asarray(score))
+        metric.update(order, order.cumulative(np.asarray(wrong)))
+    return metric.compute()
+
+
 def aurc(score, wrong):
-    order, metric = ascending(np.asarray(score)), RiskCoverage()
-    metric.update(order, order.cumulative(np.asarray(wrong)))
-    return metric.compute()["aurc"]
+    return risk((score, wrong))["aurc"]
 
 
 def test_the_area_under_risk_and_coverage_follows_a_hand_computation():
@@ -95,6 +101,15 @@ def test_the_area_under_risk_and_coverage_is_the_mean_risk_of_the_most_certain()
     wrong = rng.random(20000) < score / 2
     risks = np.cumsum(wrong[np.argsort(score)]) / np.arange(1, 20001)
     assert aurc(score, wrong) == pytest.approx(risks.mean(), abs=2e-4)
+
+
+def test_random_scores_risk_the_error_rate_at_every_coverage():
+    rng = np.random.default_rng(4)
+    images = [rng.random(300) < rate for rate in (0.1, 0.4)]
+    shuffled = [risk(*((rng.random(300), wrong) for wrong in images)) for _ in range(200)]
+    expected = np.mean([figures["aurc"] for figures in shuffled])
+    found = shuffled[0]["aurc_random"]
+    assert found == pytest.approx(np.mean(images)) == pytest.approx(expected, rel=0.03)
 
 
 def test_nothing_has_no_area():

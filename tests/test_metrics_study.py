@@ -70,6 +70,8 @@ def test_figures_of_classes_are_those_of_the_references():
     figures = study.compute()
     jaccard = MulticlassJaccardIndex(CLASSES, ignore_index=IGNORE)(p.argmax(1), truth)
     assert figures["miou"] == pytest.approx(float(jaccard), rel=1e-6)
+    each = MulticlassJaccardIndex(CLASSES, average=None, ignore_index=IGNORE)(p.argmax(1), truth)
+    assert [figures[f"iou_{k}"] for k in range(CLASSES)] == pytest.approx(each.tolist(), rel=1e-6)
     valid = truth != IGNORE
     rows, true = p.permute(0, 2, 3, 1)[valid], truth[valid]
     ece = MulticlassCalibrationError(CLASSES, n_bins=15)(rows, true)

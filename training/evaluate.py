@@ -98,10 +98,11 @@ def evaluate_methods(args: argparse.Namespace) -> None:
     size = tuple(args.size) if args.size else None
     splits = {name: open_split(data, name, size, args.stride) for name in args.splits}
     folder = args.output or Path("runs/evaluation")
-    rows, note = compare(candidates, splits, folder, args.device)
+    rows, note, bound = compare(candidates, splits, folder, args.device)
     print(note)
     for name, methods in rows.items():
         print(f"\n{name}\n{summary(methods)}")
+    print(bound)
     print(f"{folder}: evaluation.md, .csv, .json and plots written")
 
 

@@ -83,6 +83,10 @@ def test_methods_are_scored_once_and_tables_and_plots_are_written(
     text = (out / "evaluation.md").read_text()
     assert "## haze: segmentation" in text
     assert "| apart |" in text
+    assert "## test: IoU of every class" in text
+    assert figures["test"]["single"]["iou.road"]["mean"] >= 0
+    exact = "which changes them by at most 0."
+    assert exact in text and exact in note
     rows = list(csv.DictReader((out / "evaluation.csv").open()))
     assert {row["method"] for row in rows} == {"single", "de", "apart"}
     assert (out / "reliability.png").stat().st_size > 1000

@@ -16,6 +16,7 @@ from emu_core.evaluation.report import (
     Rows,
     load_cells,
     load_timings,
+    ranking_bound,
     rows_of,
     save_timings,
     write_report,
@@ -34,6 +35,8 @@ class Comparison(NamedTuple):
     rows: Rows
     note: str
     """What was measured how, in words."""
+    bound: str
+    """How exact the pooled rankings are, in words."""
 
 
 def compare(
@@ -55,8 +58,9 @@ def compare(
     cells = load_cells(store, candidates, splits)
     note = describe(splits, timings)
     rows = rows_of(cells, timings)
-    write_report(folder, "Evaluation", note, cells, rows)
-    return Comparison(rows, note)
+    classes = next(iter(splits.values())).classes.names
+    write_report(folder, "Evaluation", note, cells, rows, classes)
+    return Comparison(rows, note, ranking_bound(cells))
 
 
 def time_missing(

@@ -88,21 +88,57 @@ def save_timings(path: Path, timings: Mapping[str, Timing]) -> None:
     write_json(path, {name: asdict(timing) for name, timing in timings.items()})
 
 
-def write_report(folder: Path, title: str, note: str, cells: plots.Cells, rows: Rows) -> None:
+def ranking_bound(cells: plots.Cells) -> str:
+    """How exact the pooled rankings of all cells are, in words; nothing where there are none."""
+    pooled = [
+        scored.results.pooled
+        for of_split in cells.values()
+        for cell in of_split.values()
+        for scored in cell
+    ]
+    bounds = [
+        value
+        for p in pooled
+        for name, value in p.items()
+        if name.endswith("_bound") and value >= 0
+    ]
+    if not bounds:
+        return ""
+    return (
+        f"AUROC, AP and FPR95 rank binned scores, which changes them by at most {max(bounds):.1g}."
+    )
+
+
+def write_report(
+    folder: Path,
+    title: str,
+    note: str,
+    cells: plots.Cells,
+    rows: Rows,
+    classes: Sequence[str] = (),
+) -> None:
     """Write evaluation.md, evaluation.csv, evaluation.json and the plots.
 
     Args:
         note: what was measured how, below the title.
+        classes: their names, for a table of every class's IoU.
     """
     folder.mkdir(parents=True, exist_ok=True)
     text = [f"# {title}", "", note, "", tables.EXPLANATION, ""]
+    contents = {**tables.TABLES, "IoU of every class": tables.class_figures(classes)}
     for split, methods in rows.items():
-        for heading, figures in tables.TABLES.items():
+        for heading, figures in contents.items():
             if any(f.name in row for row in methods.values() for f in figures):
                 text += [f"## {split}: {heading}", "", tables.markdown(figures, methods)]
+    text += [f"{ranking_bound(cells)} evaluation.csv has more figures: δ2, δ3, AUSE by the Brier "
+             "score and by AbsRel, all values of random uncertainties.", ""]  # fmt: skip
     names = write_plots(folder, title, cells, rows)
     text += [f"![{Path(name).stem}]({name})" for name in names]
     (folder / "evaluation.md").write_text("\n".join(text) + "\n", encoding="utf-8")
+    rows = {
+        split: {m: tables.with_class_names(row, classes) for m, row in methods.items()}
+        for split, methods in rows.items()
+    }
     long = [((split, m), row) for split, methods in rows.items() for m, row in methods.items()]
     lines = tables.csv_lines(long, ("split", "method"))
     (folder / "evaluation.csv").write_text(lines, encoding="utf-8")

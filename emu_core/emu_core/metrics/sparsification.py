@@ -74,22 +74,28 @@ class RiskCoverage(Additive):
     Risk is the error rate among the most certain pixels, averaged over coverages 0…1.
     """
 
-    SUMS = ("area", "images")
+    SUMS = ("area", "rate", "images")
 
     def __init__(self) -> None:
         self.area = np.zeros(())
+        self.rate = np.zeros(())
         self.images = np.zeros(())
 
     def update(self, order: Order, cumulative: np.ndarray) -> None:
         """Add an image: its pixels by uncertainty, and its 0/1 errors summed up in that order."""
         if len(order):
             self.area += _risk_area(order, cumulative)
+            self.rate += cumulative[-1] / len(order)
             self.images += 1
 
     def compute(self) -> dict[str, float]:
-        """`aurc`, NaN without an image; random scores would get the error rate."""
+        """`aurc` and `aurc_random`, what random scores would get: the mean of the images' error
+        rates; NaN without an image."""
         with np.errstate(invalid="ignore"):
-            return {"aurc": float(self.area / self.images)}
+            return {
+                "aurc": float(self.area / self.images),
+                "aurc_random": float(self.rate / self.images),
+            }
 
 
 def _kept_sum(order: Order, cumulative: np.ndarray, kept: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from emu_core.evaluation import plots
-from emu_core.evaluation.report import write_plots
+from emu_core.evaluation.report import ranking_bound, write_plots
 from emu_core.evaluation.tables import (
     DEPTH,
     EXPLANATION,
@@ -156,6 +156,7 @@ def _tables(findings: Findings, regime: str) -> str:
             if any(f.name in row for row in of_split.values() for f in figures):
                 text += [f"### {regime}, {split}: {title}", markdown(figures, shown)]
     text.append("In brackets behind a method: how many seeds.")
+    text.append(ranking_bound(findings.cells[regime]))
     return "\n\n".join(text)
 
 
