@@ -17,6 +17,9 @@ from emu_core.ensembles import KINDS, Method, load_method
 from emu_core.networks.weights import WeightsError
 from emu_core.prediction import Prediction
 
+IN_MEMORY = 2 << 30
+"""Bytes of networks that are kept in memory together; what is larger is read again and again."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -31,6 +34,7 @@ class Candidate:
         samples: of MC Dropout.
         depth_uncertainty: False where the loss leaves the depth variance untrained (RMSLE and L1
             without a teacher): what ranks by it, or scores it, is no figure of the method.
+        lazy: read an ensemble's members anew for every batch, even if they fit into memory.
     """
 
     name: str
@@ -40,9 +44,21 @@ class Candidate:
     seed: int = 0
     samples: int = 10
     depth_uncertainty: bool = True
+    lazy: bool = False
+
+    @property
+    def reads_lazily(self) -> bool:
+        """Whether an ensemble's members are read anew for every batch: as asked, and where all
+        files together are larger than `IN_MEMORY`."""
+        return self.lazy or self.size > IN_MEMORY
+
+    @property
+    def size(self) -> int:
+        """Bytes of its files."""
+        return sum(p.stat().st_size for p in (*self.paths, *self.depth_paths) if p.is_file())
 
     def load(self, device: str | torch.device = "cpu") -> Method:
-        """The method, all of it in memory.
+        """The method, in memory unless it `reads_lazily`.
 
         Raises:
             WeightsError: a file is missing, damaged or of another kind.
@@ -50,7 +66,11 @@ class Candidate:
         """
         parts = [
             load_method(
-                self.kind, list(paths), samples=self.samples, in_memory=True, device=device
+                self.kind,
+                list(paths),
+                samples=self.samples,
+                in_memory=not self.reads_lazily,
+                device=device,
             )
             for paths in (self.paths, self.depth_paths)
             if paths

@@ -78,7 +78,7 @@ def load_timings(path: Path) -> dict[str, Timing]:
     """What `save_timings` wrote, nothing if there is no such file."""
     content = read_json(path) or {}
     return {
-        name: Timing(**{**timing, "ci95": tuple(timing["ci95"])})
+        name: Timing(**{k: tuple(v) if isinstance(v, list) else v for k, v in timing.items()})
         for name, timing in content.items()
     }
 

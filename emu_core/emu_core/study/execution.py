@@ -23,13 +23,13 @@ from torch import Tensor
 from emu_core.data.choice import VALIDATION_SPLITS
 from emu_core.ensembles import DeepEnsemble, load_method
 from emu_core.evaluation.disagreement import disagreement
+from emu_core.evaluation.locks import locked
 from emu_core.evaluation.missing import score_missing, setting
 from emu_core.evaluation.splits import Split, open_split
 from emu_core.evaluation.store import Store, read_json, write_json
 from emu_core.study import records
 from emu_core.study.config import Study
 from emu_core.study.copies import copy_drives
-from emu_core.study.locks import locked
 from emu_core.study.plan import COPIED, COPIED_APART, Scoring, Step, Training
 from emu_core.training.distillation import Distillation, train_control, train_student
 from emu_core.training.recipe import Data

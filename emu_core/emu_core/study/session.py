@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from emu_core.data.choice import open_dataset
-from emu_core.evaluation.comparison import describe, time_missing
+from emu_core.evaluation.comparison import describe, time_missing, timed
 from emu_core.evaluation.store import read_json, write_json
 from emu_core.evaluation.tables import csv_lines
 from emu_core.export import head_commit
@@ -74,13 +75,31 @@ def work(execution: Execution, hours: float | None = None) -> None:
 
 
 def take_times(execution: Execution) -> None:
-    """Time every row that was scored, all anew if there is a new one."""
+    """Time every row that was scored, all anew if one is new or has changed.
+
+    Nothing else of the study may run meanwhile: another process that is at a step puts it off to
+    the next time, and none begins one before it is done.
+    """
     prepare_cpu(execution.study.run.threads)
-    scored = [s for s in execution.plan if isinstance(s, Scoring) and execution.done(s)]
-    if scored:
-        candidates = [scoring.candidate(execution.folder) for scoring in scored]
-        split = next(iter(execution.splits.values()))
-        time_missing(candidates, split, execution.folder, execution.device)
+    left = [step for step in execution.plan if not execution.done(step)]
+    keys = {step.key for step in left}
+    scored = [s for s in execution.plan if isinstance(s, Scoring) and s.key not in keys]
+    candidates = [scoring.candidate(execution.folder) for scoring in scored]
+    if not scored:
+        return
+    about = next(iter(execution.splits.values())), execution.folder, execution.device
+    if timed(candidates, *about) is not None:
+        return
+    with ExitStack() as held:
+        for step in left:
+            if not held.enter_context(execution.lock(step.key, wait=False)):
+                print(
+                    f"no times taken while another process is at {step.key}: give the command "
+                    "again when nothing else runs",
+                    flush=True,
+                )
+                return
+        time_missing(candidates, *about)
 
 
 def report(execution: Execution, docs: Path | None = None, plots: bool = True) -> None:
