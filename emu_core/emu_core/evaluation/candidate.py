@@ -30,7 +30,7 @@ class Candidate:
         kind: one of `ensembles.KINDS`.
         paths: its file, or a Deep Ensemble's members.
         depth_paths: of single-task networks, those for depth; `paths` are those for classes.
-        seed: which of the row's seeds this is.
+        seed: which of the row's seeds this is; also that of MC Dropout's masks.
         samples: of MC Dropout.
         depth_uncertainty: False where the loss leaves the depth variance untrained (RMSLE and L1
             without a teacher): what ranks by it, or scores it, is no figure of the method.
@@ -69,6 +69,7 @@ class Candidate:
                 self.kind,
                 list(paths),
                 samples=self.samples,
+                seed=self.seed,
                 in_memory=not self.reads_lazily,
                 device=device,
             )
@@ -80,10 +81,12 @@ class Candidate:
     def fingerprint(self) -> str:
         """Changes with the weights and with how they are used, not with where they lie.
 
+        The seed counts for MC Dropout alone, whose masks it draws.
+
         Raises:
             WeightsError: a file is missing.
         """
-        use = f"{self.kind} {self.samples if self.kind == 'mcd' else 1}"
+        use = self.kind + (f" {self.samples} {self.seed}" if self.kind == "mcd" else "")
         files = [[_digest(p) for p in paths] for paths in (self.paths, self.depth_paths)]
         return hashlib.sha256(f"{use} {files}".encode()).hexdigest()[:16]
 
