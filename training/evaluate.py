@@ -35,6 +35,7 @@ from rich.progress import track
 
 from emu_core.data.cityscapes import MAX_DEPTH, Cityscapes
 from emu_core.data.sample import Sample
+from emu_core.metrics import PerceptionMetrics
 from emu_core.perceiver import Perceiver
 from emu_core.scoring import score
 
@@ -43,8 +44,19 @@ def evaluate(
     perceiver: Perceiver, root: Path, split: str, stride: int = 1
 ) -> dict[str, float | dict[str, float]]:
     """Scores of one split, with each class's IoU under `iou`."""
+    return figures(perceiver, measure(perceiver, root, split, stride))
+
+
+def measure(perceiver: Perceiver, root: Path, split: str, stride: int = 1) -> PerceptionMetrics:
+    """Score one split."""
     data = Cityscapes(root, split)
-    metrics = score(perceiver, _shown(data, range(0, len(data), stride), split))
+    return score(perceiver, _shown(data, range(0, len(data), stride), split))
+
+
+def figures(
+    perceiver: Perceiver, metrics: PerceptionMetrics
+) -> dict[str, float | dict[str, float]]:
+    """All figures, with each class's IoU under `iou`."""
     iou = zip(perceiver.info.classes.names, metrics.confusion.compute()["iou"], strict=True)
     # NaN: neither in the truth nor predicted.
     return {**metrics.compute(), "iou": {n: float(v) for n, v in iou if not math.isnan(v)}}
@@ -73,8 +85,11 @@ def evaluate_model(args: argparse.Namespace) -> None:
     """Score one model file as a robot receives its answers."""
     perceiver, root = Perceiver(args.model), args.root or Path("data/drives")
     print(f"{perceiver.info.name} on {root}, depth valid up to {MAX_DEPTH:g} m")
-    scores = {s: evaluate(perceiver, root, s, args.stride) for s in args.splits}
+    metrics = {s: measure(perceiver, root, s, args.stride) for s in args.splits}
+    scores = {s: figures(perceiver, of_split) for s, of_split in metrics.items()}
     print_scores(scores)
+    bound = max(b for of_split in metrics.values() for b in of_split.bounds().values())
+    print(f"error AUROCs rank binned scores, which changes them by at most {bound:.1g}")
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)
         args.output.write_text(json.dumps(scores, indent=1) + "\n")

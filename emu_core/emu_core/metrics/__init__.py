@@ -15,7 +15,6 @@ from emu_core.metrics.depth import DepthErrors
 from emu_core.metrics.histogram import ScoreHistogram
 from emu_core.metrics.perception import PerceptionMetrics
 from emu_core.metrics.proper import ClassScores, GaussianScores
-from emu_core.metrics.ranking import RANK_BITS, ErrorRanking
 from emu_core.metrics.resampling import DriveResults, drive_weights
 from emu_core.metrics.road_objects import RoadObjects, road_objects
 from emu_core.metrics.sparsification import RiskCoverage, Sparsification
@@ -23,14 +22,12 @@ from emu_core.metrics.study import METRICS_VERSION, StudyMetrics
 
 __all__ = [
     "METRICS_VERSION",
-    "RANK_BITS",
     "Calibration",
     "Certainty",
     "ClassScores",
     "Confusion",
     "DepthErrors",
     "DriveResults",
-    "ErrorRanking",
     "GaussianScores",
     "PerceptionMetrics",
     "RiskCoverage",

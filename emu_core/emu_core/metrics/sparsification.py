@@ -71,9 +71,12 @@ class Sparsification(Additive):
             np.interp(kept - absent, np.arange(len(best)), best),
             lost + known * certain / max(present, 1),
         )
-        for total, errors in zip((self.curve, self.oracle, self.chance), left, strict=True):
-            share = errors / (known + lost) / (1 - FRACTIONS)
-            total += np.sqrt(share) if self.root else share
+        curve, oracle, chance = (errors / (known + lost) / (1 - FRACTIONS) for errors in left)
+        if self.root:
+            curve, oracle, chance = np.sqrt(curve), np.sqrt(oracle), np.sqrt(chance)
+        self.curve += curve
+        self.oracle += oracle
+        self.chance += chance
         self.images += 1
 
     def compute(self) -> dict[str, float | np.ndarray]:
