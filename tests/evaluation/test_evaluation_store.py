@@ -5,12 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from emu_core.evaluation import plots
 from emu_core.evaluation import store as module
 from emu_core.evaluation.candidate import Candidate
 from emu_core.evaluation.missing import score_missing, setting
-from emu_core.evaluation.report import load_cells
+from emu_core.evaluation.report import load_cells, rows_of, write_plots
 from emu_core.evaluation.splits import open_split
 from emu_core.evaluation.store import Store, read_json, write_json
+from emu_core.evaluation.tables import DEPTH, markdown
 
 SETTING = {"split": "test", "height": 32}
 
@@ -148,3 +150,25 @@ def test_only_what_is_missing_is_scored_and_loaded(
     assert loaded == [0, 0, 1]
     assert score_missing(candidates, splits, store) == 0
     assert loaded == [0, 0, 1]
+
+
+def test_of_a_variance_that_nothing_trained_there_is_no_figure_and_no_curve(
+    store, candidate, scored, tiny_data, write_drive
+):
+    write_drive(tiny_data.root, "test", "test3000_000000_000000")
+    splits = {"in_domain": open_split(tiny_data, "test")}
+    plain = replace(candidate, name="l1", depth_uncertainty=False)
+    for each in (candidate, plain):
+        store.keep(each, "in_domain", setting(splits["in_domain"]), scored(0).results)
+    cells = load_cells(store, [candidate, plain], splits)
+    rows = rows_of(cells, {})["in_domain"]
+    gone = {name for name in rows["single"] if name not in rows["l1"]}
+    assert gone == {name for name in rows["single"] if name.startswith("depth.")}
+    assert rows["l1"]["rmse"] == rows["single"]["rmse"]
+    assert not any(name.startswith("depth.") for name in cells["in_domain"]["l1"][0].resampled)
+    table = markdown(DEPTH, rows)
+    (line,) = (line for line in table.splitlines() if line.startswith("| l1 |"))
+    assert line.count("| – ") == sum(figure.name in gone for figure in DEPTH)
+    own, whole = (plots.mean_curves(cells["in_domain"][name]) for name in ("l1", "single"))
+    assert set(own) == {name for name in whole if not name.startswith("depth.")}
+    write_plots(store.folder, "Few", cells, {"in_domain": rows})

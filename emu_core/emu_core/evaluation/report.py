@@ -43,8 +43,11 @@ def load_cells(
             if not _is_current(store, candidate, name, split):
                 continue
             scored = store.load(candidate.name, candidate.seed, name)
-            if scored is not None:
-                of_split.setdefault(candidate.name, []).append(scored)
+            if scored is None:
+                continue
+            if not candidate.depth_uncertainty:
+                scored = scored.without_depth_uncertainty()
+            of_split.setdefault(candidate.name, []).append(scored)
         cells[name] = dict(of_split)
     return cells
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,16 @@ class Scored:
     results: DriveResults
     resampled: dict[str, np.ndarray]
     """Figure → (resamples,)."""
+
+    def without_depth_uncertainty(self) -> Scored:
+        """The same without what a depth variance that nothing has trained gives: its figures,
+        and the sums of its curves."""
+        pooled, sums, resampled = (
+            {name: value for name, value in found.items() if not name.startswith("depth.")}
+            for found in (self.results.pooled, self.results.sums, self.resampled)
+        )
+        kept = {n: s for n, s in self.results.sums.items() if n.startswith("depth.distances.")}
+        return Scored(replace(self.results, pooled=pooled, sums=sums | kept), resampled)
 
 
 class Store:
