@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from emu_core.evaluation import plots, tables
 from emu_core.evaluation.candidate import Candidate
@@ -147,11 +148,17 @@ def write_report(
     (folder / "evaluation.csv").write_text(lines, encoding="utf-8")
     write_json(
         folder / "evaluation.json",
-        {
-            split: {m: {name: asdict(v) for name, v in row.items()} for m, row in methods.items()}
-            for split, methods in rows.items()
-        },
+        {split: _with_nulls(methods) for split, methods in rows.items()},
     )
+
+
+def _with_nulls(methods: Mapping[str, Row]) -> dict[str, dict[str, Any]]:
+    """The rows of a split for JSON: null for what a method lacks and another one has."""
+    names = dict.fromkeys(name for row in methods.values() for name in row)
+    return {
+        method: {name: asdict(row[name]) if name in row else None for name in names}
+        for method, row in methods.items()
+    }
 
 
 def write_plots(
