@@ -42,6 +42,7 @@ class Pretraining:
         optimisation: of a training from scratch.
         seed: of weights, order and augmentation.
         root: data whose train split no other training sees; null for what `copies` sets apart.
+        sequences: at most so many drives of it, evenly spread; the fewer, the less members agree.
     """
 
     steps: int = 2000
@@ -49,6 +50,7 @@ class Pretraining:
     optimisation: Optimisation = field(default_factory=Optimisation)
     seed: int = 1000
     root: Path | None = None
+    sequences: int | None = None
 
 
 @dataclass(frozen=True)

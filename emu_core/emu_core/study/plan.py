@@ -285,7 +285,7 @@ class _Networks:
         training = Training(
             PRETRAINING,
             "network",
-            replace(study.data, root=root, limit=None, sequences=None),
+            replace(study.data, root=root, limit=None, sequences=plan.sequences),
             replace(study.architecture, task=plan.task),
             MemberLoss(),
             plan.optimisation,
