@@ -5,9 +5,15 @@
     python training/study.py --config training/configs/study.yaml --hours 2.4
     python training/study.py --config training/configs/study.yaml --report --docs docs
 
-On two CPU cores start it twice with --run.threads 1: each does what the other does not. The most
-valuable rows come first. What is done is skipped, a training that was killed goes on from
-its last checkpoint, and tables are written with what is there. Leaves in runs/NAME:
+On two CPU cores start it twice with --run.threads 1: each does what the other does not. On several
+GPUs start a process for each, CUDA_VISIBLE_DEVICES=0 python training/study.py …, 1, 2 and so on.
+
+The most valuable rows come first. What is done is skipped, a training that was killed goes on from
+its last checkpoint, and tables are written with what is there. Networks of other settings, or
+whose teacher or start was trained anew, are refused: --redo deletes them. A training that diverged
+is left out, with all that needs it, until --retry or until its failed.json is deleted.
+
+Leaves in runs/NAME:
 
     REGIME/joint/member-K, REGIME/student/seed-K, …    every network, as train_teacher.py leaves it
     REGIME/evaluation/SPLIT/ROW-SEED.npz               its scores, drive by drive

@@ -50,6 +50,12 @@ def test_every_step_comes_behind_all_that_it_needs(study):
         seen.add(step.key)
 
 
+def test_every_training_runs_on_one_device_of_its_process(study):
+    """Else Lightning would start the whole study again for each GPU."""
+    for training in trainings(study, run=replace(study.run, devices="auto", nodes=2)).values():
+        assert (training.run.devices, training.run.nodes) == (1, 1), training.key
+
+
 def test_the_ensembles_members_are_the_single_networks(study):
     plan = {step.key: step for step in make_plan(study)}
     ensemble, single = plan["few/evaluation/de-0"], plan["few/evaluation/single-1"]

@@ -122,7 +122,8 @@ class Study:
         architecture: of all networks; the rows set task, dropout and encoder.
         loss: of members.
         optimisation: of all networks but the pre-trained one.
-        run: precision, averaging, first seed; the rows set name and steps.
+        run: precision, averaging, first seed; the rows set name and steps. Every process trains
+            on one device: for more devices start more processes.
         regimes: by name.
         splits: what is scored, by its name in the tables.
         order: what is trained and scored first, then next, and so on.

@@ -46,16 +46,18 @@ def training_seconds(training: Training, costs: Costs) -> float:
     if training.kind == "heads":
         each = costs["heads"] * (1.0 if task == "joint" else 0.5)
     else:
-        each = costs[task] + costs["forward"] * len(training.teacher) * training.asks
+        each = costs[task]
     beside = training.data.workers and (os.cpu_count() or 1)  # loading shares all cores
-    return training.images * (each + costs["load"] / (beside or 1))
+    answers = training.answers * len(training.teacher) * costs["forward"]
+    return training.images * (each + costs["load"] / (beside or 1)) + answers
 
 
-def scoring_seconds(scoring: Scoring, images: Mapping[str, int], costs: Costs) -> float:
+def scoring_seconds(scoring: Scoring, images: Mapping[str, float], costs: Costs) -> float:
     """What scoring a row's seed takes.
 
     Args:
-        images: of each split.
+        images: of each split, counted in images of the training's size: one of twice its pixels
+            is two.
     """
     passes = {
         "mcd": _SHARED * (scoring.samples + 1),

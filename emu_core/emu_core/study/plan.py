@@ -74,6 +74,20 @@ class Training:
         return self.run.steps * self.data.batch * max(self.heads - 1, 1)
 
     @property
+    def answers(self) -> int:
+        """How many images its teacher is asked about: where answers are kept, each one once."""
+        if not self.teacher or not self.asks:
+            return 0
+        variants = self.distilling.variants if self.distilling else None
+        frames = self.data.limit
+        if self.fresh and frames is not None and self.distilling is not None:
+            limit = self.distilling.fresh_limit
+            frames = None if limit is None else frames + limit
+        if variants is None or frames is None:
+            return self.images
+        return min(self.images, frames * variants)
+
+    @property
     def learns_variance(self) -> bool:
         """Whether anything trains the variance of its depth."""
         if self.kind == "student" and isinstance(self.loss, StudentLoss):
@@ -169,7 +183,8 @@ class _Networks:
         self.data = replace(
             study.data, root=root, limit=of_regime.limit, sequences=of_regime.sequences
         )
-        self.run = replace(study.run, steps=of_regime.steps)
+        # Processes share the steps, so none of them starts others for more devices.
+        self.run = replace(study.run, steps=of_regime.steps, devices=1, nodes=1)
         self._made: dict[str, Training] = {}
 
     def scoring(self, row: str, seed: int, apart: bool, splits: tuple[str, ...]) -> Scoring:
@@ -289,7 +304,7 @@ class _Networks:
             replace(study.architecture, task=plan.task),
             MemberLoss(),
             plan.optimisation,
-            replace(study.run, name=study.name, steps=plan.steps, seed=plan.seed),
+            replace(self.run, name=study.name, steps=plan.steps, seed=plan.seed),
         )
         return self._add(training).key
 
