@@ -57,7 +57,8 @@ def carry_out(arguments: list[str] | None = None, trainers: Trainers = TRAINERS)
     parser.add_argument("--docs", type=Path, help="folder that gets the results as well")
     options = parser.instantiate(parser.parse_args(arguments))
     study = Study(**{field.name: options[field.name] for field in fields(Study)})
-    execution = Execution(study, make_plan(study), trainers)
+    given = sys.argv[1:] if arguments is None else arguments
+    execution = Execution(study, make_plan(study), trainers, given)
     execution.prepare(options.redo, options.retry)
     if not options.report:
         announce(execution)

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import fields, replace
+from importlib.metadata import version
 from pathlib import Path
 
 import jsonargparse
@@ -109,6 +110,9 @@ def test_a_killed_study_goes_on_and_tells_what_it_found(run, config, fakes):
     assert content["about"]["done"] == content["about"]["steps"] == 15
     text = Path("docs/study.md").read_text()
     assert "| student (1) |" in text
+    assert "    python training/study.py --config study.yaml --report --docs docs\n" in text
+    assert "Seeds: members 0…1; students and controls 100." in text
+    assert f"torch {version('torch')}" in text
     assert "![few_reliability](study/few_reliability.png)" in text
     assert Path("docs/study/few_reliability.png").is_file()
     with Path("docs/study.csv").open() as file:

@@ -9,6 +9,7 @@ from emu_core.evaluation.timing import Timing
 from emu_core.study.claims import compare, gap_closed
 from emu_core.study.document import blocks, write_document
 from emu_core.study.findings import Findings
+from emu_core.study.origin import commands
 from emu_core.study.summary import REQUIRED, as_text, summarise
 
 ASKED = {
@@ -19,6 +20,9 @@ ASKED = {
               "unknown_auroc", "coverage90"},
 }  # fmt: skip
 """What the issue asks of every method's entry."""
+
+ASKED_METHODS = ["single", "control", "mcd20", "mcd50", "dse", "de", "student"]
+ASKED_SPLITS = ["in_domain", "haze", "night", "unknown"]
 
 
 @pytest.fixture
@@ -66,6 +70,36 @@ def test_every_entry_has_every_figure_that_is_asked_for(told):
     assert entry["seg"]["unknown_auroc"] is None
     unknown = content["few"]["unknown"]["single"]
     assert unknown["seg"]["unknown_auroc"] == {"mean": 0.9, "sd": None, "ci95": [0.9, 0.9]}
+
+
+def test_a_whole_study_has_every_entry_that_is_asked_for(scored):
+    figures = dict.fromkeys(REQUIRED, 1.0)
+    of_split = {method: [scored(figures), scored(figures)] for method in ASKED_METHODS}
+    cells = {regime: dict.fromkeys(ASKED_SPLITS, of_split) for regime in ("ample", "few")}
+    timing = Timing(20.0, 1.0, (19.0, 21.0), 20, 2, "cpu")
+    timings = dict.fromkeys(ASKED_METHODS, timing)
+    rows = {regime: rows_of(of_regime, timings) for regime, of_regime in cells.items()}
+    findings = Findings(cells, rows, timings, {})
+    content = json.loads(as_text(summarise(findings, [], [], {})))
+    for regime in ("ample", "few"):
+        assert list(content[regime]) == ASKED_SPLITS
+        for split in ASKED_SPLITS:
+            assert set(content[regime][split]) == set(ASKED_METHODS)
+            for method in ASKED_METHODS:
+                entry = content[regime][split][method]
+                for task, names in ASKED.items():
+                    for name in names - {"seeds"}:
+                        value = (entry[task] if task else entry)[name]
+                        assert set(value) == {"mean", "sd", "ci95"}, (task, name)
+                assert entry["seeds"] == 2
+
+
+def test_commands_leave_out_what_is_done_of_a_study_now(study):
+    typed = ["--config", "a b.yaml", "--hours", "2", "--report", "--docs=docs", "--members", "3"]
+    *_, last = commands(study, typed)
+    assert last == (
+        "python training/study.py --config 'a b.yaml' --members 3 --report --docs docs"
+    )
 
 
 def test_single_task_networks_and_the_ablation_stand_apart(told):

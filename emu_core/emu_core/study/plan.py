@@ -25,7 +25,7 @@ COPIED = "data/drives"
 COPIED_APART = "data/pretraining"
 """Where the reduced copies lie below the study's folder."""
 
-_STUDENT_SEEDS = 100
+STUDENT_SEEDS = 100
 """Students' and controls' seeds come behind all members'."""
 
 
@@ -278,7 +278,7 @@ class _Networks:
         """What a student and its control have in common."""
         distilling = self.study.distilling
         whole = distilling.init == "member"
-        run = self._seeded(self.study.run.seed + _STUDENT_SEEDS + k)
+        run = self._seeded(self.study.run.seed + STUDENT_SEEDS + k)
         return Training(
             f"{self.regime}/{name}/seed-{k}",
             "network",
