@@ -38,11 +38,15 @@ def test_iou_follows_a_hand_computation():
     guess = np.array([[0, 0, 1, 1, 2, 3]], np.uint8)
     confusion.update(guess, truth)
     scores = confusion.compute()
-    # Class 2 is only guessed: IoU 0, but not in the mean. Class 3 only where truth is ignored.
+    # Class 2 is only guessed: IoU 0. Class 3 only where truth is ignored: in no mean.
     np.testing.assert_allclose(scores["iou"], [2 / 3, 1 / 3, 0, np.nan])
     assert scores["present"].tolist() == [True, True, False, False]
     assert scores["support"].tolist() == [3, 2, 0, 0]
-    assert scores["miou"] == pytest.approx(0.5)
+    assert scores["miou"] == pytest.approx(1 / 3)
+    theirs = MulticlassJaccardIndex(4, ignore_index=IGNORE)
+    assert scores["miou"] == pytest.approx(
+        float(theirs(torch.tensor(guess).long(), torch.tensor(truth).long()))
+    )
     assert scores["accuracy"] == pytest.approx(3 / 5)
 
 

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -44,9 +45,9 @@ def evaluate(
     """Scores of one split, with each class's IoU under `iou`."""
     data = Cityscapes(root, split)
     metrics = score(perceiver, _shown(data, range(0, len(data), stride), split))
-    classes = metrics.confusion.compute()
-    iou = zip(perceiver.info.classes.names, classes["iou"], classes["present"], strict=True)
-    return {**metrics.compute(), "iou": {name: float(v) for name, v, there in iou if there}}
+    iou = zip(perceiver.info.classes.names, metrics.confusion.compute()["iou"], strict=True)
+    # NaN: neither in the truth nor predicted.
+    return {**metrics.compute(), "iou": {n: float(v) for n, v in iou if not math.isnan(v)}}
 
 
 def _shown(data: Cityscapes, indices: Sequence[int], split: str) -> Iterator[Sample]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from emu_core.evaluation.candidate import Apart, Candidate, parse_candidates
+from emu_core.evaluation.candidate import Apart, Candidate, parse_candidates, refuse_duplicates
 from emu_core.networks import DepthFormer, SegFormer, WeightsError, save_model
 
 
@@ -59,6 +59,16 @@ def test_files_that_are_not_there_are_named(files):
 def test_as_many_networks_for_depth_as_for_classes_are_needed(files):
     with pytest.raises(ValueError, match="but there are 4 and 1"):
         parse_candidates(f"single={files[0]},depth/*/last.safetensors")
+
+
+def test_two_methods_of_one_row_and_seed_are_named_with_what_tells_them_apart(files):
+    first, *_, last = seeds = parse_candidates("single=joint/*/*.safetensors")
+    refuse_duplicates([*seeds, Candidate("de", "de", tuple(files))])
+    same = Candidate("single", "single", last.paths, seed=0)
+    with pytest.raises(ValueError, match=r"'single', seed 0: .*\[NAME:\]KIND=FILES") as error:
+        refuse_duplicates([*seeds, same])
+    assert str(first.paths[0]) in str(error.value)
+    assert str(last.paths[0]) in str(error.value)
 
 
 def test_the_fingerprint_follows_contents_and_use_not_places(files):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from glob import glob
@@ -134,6 +135,29 @@ def parse_candidates(text: str) -> list[Candidate]:
         Candidate(name, kind, (path,), tuple(depth_paths), seed)
         for seed, (path, *depth_paths) in enumerate(zip(*tasks, strict=True))
     ]
+
+
+def refuse_duplicates(candidates: Iterable[Candidate]) -> None:
+    """See that no two methods share a row and a seed: their results would be one file.
+
+    Raises:
+        ValueError: two do; the message names both and says how to tell them apart.
+    """
+    known: dict[tuple[str, int], Candidate] = {}
+    for candidate in candidates:
+        other = known.setdefault((candidate.name, candidate.seed), candidate)
+        if other is not candidate:
+            raise ValueError(
+                f"Two methods are {candidate.name!r}, seed {candidate.seed}: {_told(other)} and "
+                f"{_told(candidate)}. Name their rows, [NAME:]KIND=FILES, or give the seeds of "
+                "one row as one pattern."
+            )
+
+
+def _told(candidate: Candidate) -> str:
+    """A method's first file, with how many others there are."""
+    others = len(candidate.paths) + len(candidate.depth_paths) - 1
+    return str(candidate.paths[0]) + (f" (and {others} more)" if others else "")
 
 
 def _files(pattern: str) -> tuple[Path, ...]:

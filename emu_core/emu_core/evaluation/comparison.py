@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from emu_core.evaluation.candidate import Candidate
+from emu_core.evaluation.candidate import Candidate, refuse_duplicates
 from emu_core.evaluation.missing import score_missing
 from emu_core.evaluation.report import (
     Rows,
@@ -45,12 +45,14 @@ def compare(
     """Score, time and report; what `folder` holds already is not scored again.
 
     Raises:
+        ValueError: two methods have one row and seed.
         DataError, WeightsError, ValueError: see `score_missing`.
     """
+    refuse_duplicates(candidates)
     store = Store(folder)
     score_missing(candidates, splits, store, device=device)
     timings = time_missing(candidates, next(iter(splits.values())), folder, device)
-    cells = load_cells(store, candidates, list(splits))
+    cells = load_cells(store, candidates, splits)
     note = describe(splits, timings)
     rows = rows_of(cells, timings)
     write_report(folder, "Evaluation", note, cells, rows)

@@ -8,10 +8,13 @@ from pathlib import Path
 
 from emu_core.evaluation import plots, tables
 from emu_core.evaluation.candidate import Candidate
+from emu_core.evaluation.missing import setting
+from emu_core.evaluation.splits import Split
 from emu_core.evaluation.store import Store, read_json, write_json
 from emu_core.evaluation.tables import Row
 from emu_core.evaluation.timing import Timing
 from emu_core.evaluation.values import Cell, Value, values
+from emu_core.networks.weights import WeightsError
 
 Rows = Mapping[str, Mapping[str, Row]]
 """Split → method → figures."""
@@ -26,18 +29,31 @@ _DPI = 90
 
 
 def load_cells(
-    store: Store, candidates: Sequence[Candidate], splits: Sequence[str]
+    store: Store, candidates: Sequence[Candidate], splits: Mapping[str, Split]
 ) -> dict[str, dict[str, Cell]]:
-    """What the store holds of these methods: split → method → its seeds."""
+    """What the store holds of these methods: split → method → its seeds.
+
+    Scores of other weights, images or definitions do not count, nor do those of a method whose
+    networks are gone.
+    """
     cells: dict[str, dict[str, Cell]] = {}
-    for split in splits:
+    for name, split in splits.items():
         of_split: dict[str, list] = {}
         for candidate in candidates:
-            scored = store.load(candidate.name, candidate.seed, split)
+            if not _is_current(store, candidate, name, split):
+                continue
+            scored = store.load(candidate.name, candidate.seed, name)
             if scored is not None:
                 of_split.setdefault(candidate.name, []).append(scored)
-        cells[split] = dict(of_split)
+        cells[name] = dict(of_split)
     return cells
+
+
+def _is_current(store: Store, candidate: Candidate, name: str, split: Split) -> bool:
+    try:
+        return store.has(candidate, name, setting(split))
+    except WeightsError:
+        return False
 
 
 def rows_of(cells: plots.Cells, timings: Mapping[str, Timing]) -> Rows:

@@ -6,7 +6,8 @@
     scored = store.load("de", 0, "test")
 
 Files are replaced in one step and the description comes last, so a killed evaluation leaves
-nothing half; whatever was scored with other weights or at another size counts as not scored.
+nothing half; whatever was scored with other weights, on other images, at another size or by
+other definitions of the figures counts as not scored.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from emu_core.evaluation.candidate import Candidate
-from emu_core.metrics import DriveResults, drive_weights
+from emu_core.metrics import METRICS_VERSION, DriveResults, drive_weights
 
 RESAMPLES = 1000
 """Bootstrap resamples of the drives."""
@@ -92,7 +93,12 @@ class Store:
         return self.folder / split / f"{name}-{seed}.json"
 
     def _describe(self, candidate: Candidate, setting: Mapping[str, Any]) -> dict[str, Any]:
-        about = {"weights": candidate.fingerprint(), "resamples": self.resamples, **setting}
+        about = {
+            "weights": candidate.fingerprint(),
+            "resamples": self.resamples,
+            "metrics": METRICS_VERSION,
+            **setting,
+        }
         return json.loads(json.dumps(about))  # as it comes back from the file
 
 

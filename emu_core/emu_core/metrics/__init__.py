@@ -19,9 +19,10 @@ from emu_core.metrics.ranking import RANK_BITS, ErrorRanking
 from emu_core.metrics.resampling import DriveResults, drive_weights
 from emu_core.metrics.road_objects import RoadObjects, road_objects
 from emu_core.metrics.sparsification import RiskCoverage, Sparsification
-from emu_core.metrics.study import StudyMetrics
+from emu_core.metrics.study import METRICS_VERSION, StudyMetrics
 
 __all__ = [
+    "METRICS_VERSION",
     "RANK_BITS",
     "Calibration",
     "Certainty",

@@ -22,7 +22,7 @@ from emu_core.evaluation.tables import (
     markdown,
 )
 from emu_core.evaluation.values import Difference, Value
-from emu_core.study.claims import LEAST_GAP, Closed, Comparison
+from emu_core.study.claims import LEAST_GAP, SEEDS, Closed, Comparison
 from emu_core.study.findings import Findings
 from emu_core.study.rows import ABLATION, APART, METHODS, ROWS
 
@@ -113,15 +113,16 @@ def claim_text(claim: int, comparisons: Sequence[Comparison]) -> str:
     text = [f"**Claim {claim}.** {CLAIMS[claim]}"]
     if not comparisons:
         return "\n\n".join([*text, "Nothing was compared: the rows that it needs are missing."])
-    text.append("First row less second, with 95 % intervals; ✓ better, ✗ worse, else open.")
+    text.append(f"First row less second; ✓ better, ✗ worse, else open. {SEEDS}")
     pairs: dict[tuple[str, str], list[Comparison]] = {}
     for c in comparisons:
         pairs.setdefault((c.first, c.second), []).append(c)
     for (first, second), group in pairs.items():
-        count = Counter(c.verdict for c in group)
+        judged = [c.verdict for c in group if c.difference.seeds != "unknown"]
+        count = Counter(judged)
         text.append(
             f"{heading(first)} against {heading(second)}: better in {count['better']} of "
-            f"{len(group)} comparisons, worse in {count['worse']}, open in {count['open']}."
+            f"{len(judged)} comparisons, worse in {count['worse']}, open in {count['open']}."
         )
         text.append(_comparison_table(group))
     return "\n\n".join(text)
@@ -219,6 +220,7 @@ def _comparison_table(comparisons: Sequence[Comparison]) -> str:
     places: dict[tuple[str, str], dict[str, str]] = {}
     for c in comparisons:
         mark = {"better": " ✓", "worse": " ✗", "open": ""}[c.verdict]
+        mark += {"own": "", "borrowed": " °", "unknown": " (1 seed)"}[c.difference.seeds]
         low, high = c.difference.ci95
         cell = f"{c.difference.mean:+.3g}{mark}<br><sub>{low:+.3g} … {high:+.3g}</sub>"
         places.setdefault((c.regime, c.split), {})[c.figure] = cell

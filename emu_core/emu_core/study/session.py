@@ -92,7 +92,7 @@ def report(execution: Execution, docs: Path | None = None, plots: bool = True) -
         plots: whether to draw them, which takes longest.
     """
     with execution.lock("report"):
-        findings = collect(execution.study, execution.plan)
+        findings = collect(execution.study, execution.plan, execution.splits)
         of_splits = [
             (regime, split, rows)
             for regime, splits in findings.cells.items()
