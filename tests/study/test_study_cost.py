@@ -8,7 +8,7 @@ import torch
 from emu_core.data.choice import open_dataset
 from emu_core.study import cost
 from emu_core.study.config import Distilling, Item
-from emu_core.study.cost import KINDS, measure, scoring_seconds, training_seconds
+from emu_core.study.cost import KINDS, measure, relative, scoring_seconds, training_seconds
 from emu_core.study.estimate import estimate, table
 from emu_core.study.execution import Execution, StudyError
 from emu_core.study.plan import make_plan
@@ -44,6 +44,23 @@ def steps(study, monkeypatch):
 )
 def test_a_training_costs_its_images(steps, key, seconds):
     assert training_seconds(steps[key], COSTS) == pytest.approx(seconds)
+
+
+def test_a_larger_backbone_costs_as_much_more_as_it_computes():
+    """B1 is B0 at twice the width: its convolutions cost four times as much, its decoders less."""
+    assert relative("b0", "b0") == 1
+    assert 1.5 < relative("b1", "b0") < 4
+    assert relative("b2", "b1") > 1
+
+
+def test_the_estimate_counts_the_backbone(small, drives, fakes):
+    order = [Item("single"), Item("single", variant="b1")]
+    study = replace(small, order=order)
+    lines = estimate(Execution(study, make_plan(study), fakes.trainers()), COSTS)
+    seconds = {line.step.key: line.total for line in lines}
+    for key in ("joint/member-0", "evaluation/single-0"):
+        ratio = seconds[f"few-b1/{key}"] / seconds[f"few/{key}"]
+        assert ratio == pytest.approx(relative("b1", "b0"))
 
 
 def test_without_workers_loading_costs_all_of_its_time(study):

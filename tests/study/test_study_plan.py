@@ -180,6 +180,26 @@ def test_students_may_start_from_a_member(study):
     assert student.encoder is None
 
 
+def test_another_backbone_is_a_regime_of_its_own(study):
+    few = {"regimes": ["few"], "variant": "b1"}
+    order = [Item("single"), Item("de", **few), Item("student", **few), Item("single", **few)]
+    plan = {step.key: step for step in make_plan(replace(study, order=order))}
+    assert plan["few-b1/evaluation/de-0"].regime == "few-b1"
+    assert plan["few-b1/student/seed-0"].teacher == (
+        "few-b1/joint/member-0", "few-b1/joint/member-1",
+    )  # fmt: skip
+    member, other = plan["few/joint/member-0"], plan["few-b1/joint/member-0"]
+    assert (member.encoder, other.encoder) == ("pretraining", "pretraining-b1")
+    assert other.architecture == replace(member.architecture, variant="b1")
+    assert plan["pretraining-b1"].architecture.variant == "b1"
+    assert (other.data, other.run) == (member.data, member.run)
+
+
+def test_the_studys_own_backbone_is_no_other(study):
+    order = [Item("single", variant="b0", regimes=["few"])]
+    assert "few/joint/member-0" in trainings(study, order=order)
+
+
 def test_copies_keep_the_pretrainings_drives_apart(study):
     of_study = trainings(study, copies=Copies(), pretraining=Pretraining())
     assert of_study["pretraining"].data.root == Path("runs/tiny/data/pretraining")
@@ -200,6 +220,7 @@ def test_a_row_asked_for_twice_is_scored_on_all_splits_of_both(study):
         (Item("single", splits=["fog"]), "expected splits of in_domain, haze, but got 'fog'"),
         (Item("student", apart=True), "students have no single-task form"),
         (Item("de", seeds=0), "at least one seed"),
+        (Item("de", variant="b9"), "expected variant of b0, b1, .* but got 'b9'"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(study, item, message):

@@ -138,6 +138,15 @@ def test_tables_have_a_row_for_what_is_missing(told):
     assert "student: at least 70 % closed in 5 of 5 gaps." in text["few: gap closed"]
 
 
+def test_backbones_are_told_of_only_where_another_one_was_tried(told):
+    findings, comparisons, closed = told
+    assert "Not tested: all networks have the same backbone" in blocks(*told)["claim 5"]
+    both = {**findings.rows, "few-b1": findings.rows["few"]}
+    other = {**findings.cells, "few-b1": findings.cells["few"]}
+    findings = Findings(other, both, findings.timings, findings.disagreement)
+    assert "as regime few-b1." in blocks(findings, comparisons, closed)["claim 5"]
+
+
 def test_what_people_wrote_in_the_document_stays(tmp_path):
     path = tmp_path / "docs" / "study.md"
     write_document(path, "Study", {"few: tables": "first", "claim 1": "open"})

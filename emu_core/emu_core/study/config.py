@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from emu_core.networks.encoder import VARIANTS
 from emu_core.objectives import MemberLoss, StudentLoss
 from emu_core.study.rows import ROWS
 from emu_core.training.learner import Optimisation
@@ -79,7 +80,8 @@ class Distilling:
             are kept for later epochs and students. null: new ones every epoch, nothing kept.
         init: what students and controls start from: the pre-trained encoder, or a whole member.
         steps: of students and controls; null for the regime's.
-        fresh_limit: at most so many frames without labels, where some are distilled on.
+        fresh_limit: at most so many frames without labels, where some are distilled on. Many
+            more than labelled ones leave most batches without a label, which is a second change.
         fresh_mean_weight: weight of the teacher's mean depth there, unless the loss has its own.
     """
 
@@ -102,6 +104,8 @@ class Item:
         apart: single-task networks, one for classes and one for depth, instead of joint ones.
         regimes: only these; None for all.
         splits: only these; None for all.
+        variant: of all its networks, b0…b5; its results make regimes of their own, e.g. few-b1.
+            None for the study's.
     """
 
     row: str
@@ -109,6 +113,7 @@ class Item:
     apart: bool = False
     regimes: list[str] | None = None
     splits: list[str] | None = None
+    variant: str | None = None
 
 
 @dataclass(frozen=True)
@@ -159,6 +164,7 @@ class Study:
             _expect_known(item, "row", [item.row], ROWS)
             _expect_known(item, "regimes", item.regimes or (), self.regimes)
             _expect_known(item, "splits", item.splits or (), self.splits)
+            _expect_known(item, "variant", [item.variant] if item.variant else (), VARIANTS)
             if item.apart and ROWS[item.row].teacher:
                 raise ValueError(f"order, row {item.row}: students have no single-task form.")
             if item.seeds < 1:

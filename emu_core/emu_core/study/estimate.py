@@ -10,7 +10,7 @@ import numpy as np
 
 from emu_core.evaluation.splits import Split
 from emu_core.evaluation.store import read_json
-from emu_core.study.cost import Costs, scoring_seconds, training_seconds
+from emu_core.study.cost import Costs, relative, scoring_seconds, training_seconds
 from emu_core.study.execution import DURATIONS, Execution
 from emu_core.study.plan import Step, Training
 from emu_core.training.checkpoints import read_checkpoint
@@ -47,6 +47,7 @@ def estimate(execution: Execution, costs: Costs) -> list[Line]:
             total = factor * training_seconds(step, costs)
         else:
             total = scoring_seconds(step, images, costs)
+        total *= relative(_variant(step), execution.study.architecture.variant)
         done = execution.done(step)
         left = 0.0 if done else total * (1 - _share_done(step, execution))
         lines.append(Line(step, done, total, left))
@@ -73,6 +74,10 @@ def _group(step: Step) -> str:
     if isinstance(step, Training):
         return f"train {step.key.rpartition('/')[0] or step.key}"
     return f"score {step.regime}/{step.name}"
+
+
+def _variant(step: Step) -> str:
+    return (step if isinstance(step, Training) else step.networks[0]).architecture.variant
 
 
 def _images(split: Split, execution: Execution) -> float:
@@ -106,8 +111,10 @@ def _steps_done(folder: Path) -> int:
 def _factor(execution: Execution, costs: Costs) -> float:
     durations: Mapping[str, float] = read_json(execution.folder / DURATIONS) or {}
     trainings = {step.key: step for step in execution.plan if isinstance(step, Training)}
+    base = execution.study.architecture.variant
     ratios = [
-        seconds / training_seconds(trainings[key], costs)
+        seconds
+        / (training_seconds(trainings[key], costs) * relative(_variant(trainings[key]), base))
         for key, seconds in durations.items()
         if key in trainings
     ]

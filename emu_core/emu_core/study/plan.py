@@ -108,7 +108,7 @@ class Scoring:
     """A row under one seed, to be scored.
 
     Args:
-        regime: it was trained in.
+        regime: it was trained in; with another backbone than the study's, REGIME-VARIANT.
         row: of `ROWS`.
         seed: 0, 1, …
         networks: the method's; of single-task networks, those for classes.
@@ -156,14 +156,16 @@ Step = Training | Scoring
 
 def make_plan(study: Study) -> list[Step]:
     """Every training and scoring of a study, in an order in which it can be done."""
-    makers = {name: _Networks(study, name) for name in study.regimes}
+    makers: dict[tuple[str, str], _Networks] = {}
     steps: dict[str, Step] = {}
     for item in study.order:
         splits = tuple(item.splits or study.splits)
+        variant = item.variant or study.architecture.variant
         for regime in item.regimes or study.regimes:
+            maker = makers.setdefault((regime, variant), _Networks(study, regime, variant))
             for seed in range(item.seeds):
-                scoring = makers[regime].scoring(item.row, seed, item.apart, splits)
-                for training in makers[regime].wanted(scoring):
+                scoring = maker.scoring(item.row, seed, item.apart, splits)
+                for training in maker.wanted(scoring):
                     steps.setdefault(training.key, training)
                 earlier = steps.get(scoring.key)
                 if isinstance(earlier, Scoring):
@@ -174,10 +176,13 @@ def make_plan(study: Study) -> list[Step]:
 
 
 class _Networks:
-    """Makes the trainings of one regime."""
+    """Makes the trainings of one regime with one backbone."""
 
-    def __init__(self, study: Study, regime: str):
-        self.study, self.regime = study, regime
+    def __init__(self, study: Study, regime: str, variant: str):
+        own = variant == study.architecture.variant
+        self.study, self.suffix = study, "" if own else f"-{variant}"
+        self.architecture = replace(study.architecture, variant=variant)
+        self.regime = regime + self.suffix
         of_regime = study.regimes[regime]
         root = study.data.root if study.copies is None else study.folder / COPIED
         self.data = replace(
@@ -298,10 +303,10 @@ class _Networks:
             return None
         root = plan.root or study.folder / COPIED_APART
         training = Training(
-            PRETRAINING,
+            PRETRAINING + self.suffix,
             "network",
             replace(study.data, root=root, limit=None, sequences=plan.sequences),
-            replace(study.architecture, task=plan.task),
+            replace(self.architecture, task=plan.task),
             MemberLoss(),
             plan.optimisation,
             replace(self.run, name=study.name, steps=plan.steps, seed=plan.seed),
@@ -309,7 +314,7 @@ class _Networks:
         return self._add(training).key
 
     def _architecture(self, task: Task, dropout: float | None) -> Architecture:
-        plain = replace(self.study.architecture, task=task)
+        plain = replace(self.architecture, task=task)
         return plain if dropout is None else replace(plain, dropout=dropout)
 
     def _seeded(self, seed: int) -> Run:
