@@ -127,6 +127,16 @@ def test_fresh_frames_need_a_weight_on_the_teachers_mean(study):
     assert fresh.fresh
 
 
+def test_what_is_said_of_fresh_frames_changes_no_other_students_settings(study):
+    order = [Item("student"), Item("control"), Item("student_fresh", regimes=["few"])]
+    plans = [
+        trainings(study, order=order, distilling=Distilling(fresh_limit=limit))
+        for limit in (None, 7)
+    ]
+    changed = {key for key in plans[0] if plans[0][key].settings() != plans[1][key].settings()}
+    assert changed == {"few/student_fresh/seed-0"}
+
+
 def test_the_depth_loss_is_ablated_with_and_without_a_teacher(study):
     of_study = trainings(study, order=[Item(row) for row in ABLATION])
     losses = {

@@ -270,6 +270,7 @@ class _Networks:
                 kind="student",
                 loss=self._loss(loss, row),
                 teacher=tuple(member.key for member in members),
+                distilling=distilling if row.fresh else _without_fresh(distilling),
                 fresh=row.fresh,
                 asks=not (kept and (k > 0 or name not in ("student", "student_fresh"))),
             )
@@ -294,7 +295,7 @@ class _Networks:
             replace(run, steps=distilling.steps or run.steps),
             init=self._member("", ROWS["single"], 0, "joint").key if whole else None,
             encoder=None if whole else self._pretraining(),
-            distilling=distilling,
+            distilling=_without_fresh(distilling),
         )
 
     def _pretraining(self) -> str | None:
@@ -325,3 +326,11 @@ class _Networks:
 
     def _add(self, training: Training) -> Training:
         return self._made.setdefault(training.key, training)
+
+
+def _without_fresh(distilling: Distilling) -> Distilling:
+    """Without what is said of fresh frames, so that it can change where there are none."""
+    plain = Distilling()
+    return replace(
+        distilling, fresh_limit=plain.fresh_limit, fresh_mean_weight=plain.fresh_mean_weight
+    )
