@@ -50,6 +50,12 @@ def test_every_step_comes_behind_all_that_it_needs(study):
         seen.add(step.key)
 
 
+def test_every_training_runs_on_one_device_of_its_process(study):
+    """Else Lightning would start the whole study again for each GPU."""
+    for training in trainings(study, run=replace(study.run, devices="auto", nodes=2)).values():
+        assert (training.run.devices, training.run.nodes) == (1, 1), training.key
+
+
 def test_the_ensembles_members_are_the_single_networks(study):
     plan = {step.key: step for step in make_plan(study)}
     ensemble, single = plan["few/evaluation/de-0"], plan["few/evaluation/single-1"]
@@ -121,6 +127,16 @@ def test_fresh_frames_need_a_weight_on_the_teachers_mean(study):
     assert fresh.fresh
 
 
+def test_what_is_said_of_fresh_frames_changes_no_other_students_settings(study):
+    order = [Item("student"), Item("control"), Item("student_fresh", regimes=["few"])]
+    plans = [
+        trainings(study, order=order, distilling=Distilling(fresh_limit=limit))
+        for limit in (None, 7)
+    ]
+    changed = {key for key in plans[0] if plans[0][key].settings() != plans[1][key].settings()}
+    assert changed == {"few/student_fresh/seed-0"}
+
+
 def test_the_depth_loss_is_ablated_with_and_without_a_teacher(study):
     of_study = trainings(study, order=[Item(row) for row in ABLATION])
     losses = {
@@ -174,6 +190,26 @@ def test_students_may_start_from_a_member(study):
     assert student.encoder is None
 
 
+def test_another_backbone_is_a_regime_of_its_own(study):
+    few = {"regimes": ["few"], "variant": "b1"}
+    order = [Item("single"), Item("de", **few), Item("student", **few), Item("single", **few)]
+    plan = {step.key: step for step in make_plan(replace(study, order=order))}
+    assert plan["few-b1/evaluation/de-0"].regime == "few-b1"
+    assert plan["few-b1/student/seed-0"].teacher == (
+        "few-b1/joint/member-0", "few-b1/joint/member-1",
+    )  # fmt: skip
+    member, other = plan["few/joint/member-0"], plan["few-b1/joint/member-0"]
+    assert (member.encoder, other.encoder) == ("pretraining", "pretraining-b1")
+    assert other.architecture == replace(member.architecture, variant="b1")
+    assert plan["pretraining-b1"].architecture.variant == "b1"
+    assert (other.data, other.run) == (member.data, member.run)
+
+
+def test_the_studys_own_backbone_is_no_other(study):
+    order = [Item("single", variant="b0", regimes=["few"])]
+    assert "few/joint/member-0" in trainings(study, order=order)
+
+
 def test_copies_keep_the_pretrainings_drives_apart(study):
     of_study = trainings(study, copies=Copies(), pretraining=Pretraining())
     assert of_study["pretraining"].data.root == Path("runs/tiny/data/pretraining")
@@ -194,6 +230,7 @@ def test_a_row_asked_for_twice_is_scored_on_all_splits_of_both(study):
         (Item("single", splits=["fog"]), "expected splits of in_domain, haze, but got 'fog'"),
         (Item("student", apart=True), "students have no single-task form"),
         (Item("de", seeds=0), "at least one seed"),
+        (Item("de", variant="b9"), "expected variant of b0, b1, .* but got 'b9'"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(study, item, message):

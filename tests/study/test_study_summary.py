@@ -9,6 +9,7 @@ from emu_core.evaluation.timing import Timing
 from emu_core.study.claims import compare, gap_closed
 from emu_core.study.document import blocks, write_document
 from emu_core.study.findings import Findings
+from emu_core.study.origin import commands
 from emu_core.study.summary import REQUIRED, as_text, summarise
 
 ASKED = {
@@ -19,6 +20,9 @@ ASKED = {
               "unknown_auroc", "coverage90"},
 }  # fmt: skip
 """What the issue asks of every method's entry."""
+
+ASKED_METHODS = ["single", "control", "mcd20", "mcd50", "dse", "de", "student"]
+ASKED_SPLITS = ["in_domain", "haze", "night", "unknown"]
 
 
 @pytest.fixture
@@ -68,6 +72,36 @@ def test_every_entry_has_every_figure_that_is_asked_for(told):
     assert unknown["seg"]["unknown_auroc"] == {"mean": 0.9, "sd": None, "ci95": [0.9, 0.9]}
 
 
+def test_a_whole_study_has_every_entry_that_is_asked_for(scored):
+    figures = dict.fromkeys(REQUIRED, 1.0)
+    of_split = {method: [scored(figures), scored(figures)] for method in ASKED_METHODS}
+    cells = {regime: dict.fromkeys(ASKED_SPLITS, of_split) for regime in ("ample", "few")}
+    timing = Timing(20.0, 1.0, (19.0, 21.0), 20, 2, "cpu")
+    timings = dict.fromkeys(ASKED_METHODS, timing)
+    rows = {regime: rows_of(of_regime, timings) for regime, of_regime in cells.items()}
+    findings = Findings(cells, rows, timings, {})
+    content = json.loads(as_text(summarise(findings, [], [], {})))
+    for regime in ("ample", "few"):
+        assert list(content[regime]) == ASKED_SPLITS
+        for split in ASKED_SPLITS:
+            assert set(content[regime][split]) == set(ASKED_METHODS)
+            for method in ASKED_METHODS:
+                entry = content[regime][split][method]
+                for task, names in ASKED.items():
+                    for name in names - {"seeds"}:
+                        value = (entry[task] if task else entry)[name]
+                        assert set(value) == {"mean", "sd", "ci95"}, (task, name)
+                assert entry["seeds"] == 2
+
+
+def test_commands_leave_out_what_is_done_of_a_study_now(study):
+    typed = ["--config", "a b.yaml", "--hours", "2", "--report", "--docs=docs", "--members", "3"]
+    *_, last = commands(study, typed)
+    assert last == (
+        "python training/study.py --config 'a b.yaml' --members 3 --report --docs docs"
+    )
+
+
 def test_single_task_networks_and_the_ablation_stand_apart(told):
     content = json.loads(as_text(summarise(*told, {})))
     assert set(content["few"]["in_domain"]) == {"single", "de", "student"}
@@ -102,6 +136,15 @@ def test_tables_have_a_row_for_what_is_missing(told):
     assert "| in_domain | classes: NLL, nats | -0.6 [" in text["few: gap closed"]
     assert "no gap" in text["few: gap closed"]  # of AUROC the ensemble has less here
     assert "student: at least 70 % closed in 5 of 5 gaps." in text["few: gap closed"]
+
+
+def test_backbones_are_told_of_only_where_another_one_was_tried(told):
+    findings, comparisons, closed = told
+    assert "Not tested: all networks have the same backbone" in blocks(*told)["claim 5"]
+    both = {**findings.rows, "few-b1": findings.rows["few"]}
+    other = {**findings.cells, "few-b1": findings.cells["few"]}
+    findings = Findings(other, both, findings.timings, findings.disagreement)
+    assert "as regime few-b1." in blocks(findings, comparisons, closed)["claim 5"]
 
 
 def test_what_people_wrote_in_the_document_stays(tmp_path):

@@ -22,6 +22,7 @@ from emu_core.evaluation.tables import (
     markdown,
 )
 from emu_core.evaluation.values import Difference, Value
+from emu_core.networks.encoder import VARIANTS
 from emu_core.study.claims import LEAST_GAP, SEEDS, Closed, Comparison
 from emu_core.study.findings import Findings
 from emu_core.study.rows import ABLATION, APART, METHODS, ROWS
@@ -36,9 +37,11 @@ CLAIMS = {
 }
 """Of the paper, in paper.md's order."""
 
-JOINT = (*METHODS, "student_fresh")
-"""Rows of the main tables; single-task networks follow."""
+PLOTTED = (*METHODS, "student_fresh")
+"""Rows of the plots."""
 
+JOINT = (*PLOTTED, "single_rmsle")
+"""Rows of the main tables; single-task networks follow. The last is a baseline of the papers."""
 
 AIM = 0.7
 """Share of a gap that a student is to close."""
@@ -66,6 +69,7 @@ def blocks(
     for claim in CLAIMS:
         of_claim = [c for c in comparisons if c.claim == claim]
         found[f"claim {claim}"] = claim_text(claim, of_claim)
+    found["claim 5"] = _backbones(findings)
     return found
 
 
@@ -90,8 +94,8 @@ def write_study_plots(folder: Path, findings: Findings, closed: Sequence[Closed]
     folder.mkdir(parents=True, exist_ok=True)
     names: list[str] = []
     for regime, of_regime in findings.cells.items():
-        cells = {s: {n: c[n] for n in JOINT if n in c} for s, c in of_regime.items()}
-        rows = {s: {n: r[n] for n in JOINT if n in r} for s, r in findings.rows[regime].items()}
+        cells = {s: {n: c[n] for n in PLOTTED if n in c} for s, c in of_regime.items()}
+        rows = {s: {n: r[n] for n in PLOTTED if n in r} for s, r in findings.rows[regime].items()}
         names += write_plots(folder, regime, cells, rows, prefix=f"{regime}_")
         for split in of_regime:
             shares = {
@@ -124,6 +128,19 @@ def claim_text(claim: int, comparisons: Sequence[Comparison]) -> str:
         )
         text.append(_comparison_table(group))
     return "\n\n".join(text)
+
+
+def _backbones(findings: Findings) -> str:
+    """Of claim 5: other backbones are regimes of their own in the tables of the other claims."""
+    others = [
+        regime
+        for regime, of_splits in findings.rows.items()
+        if regime.rpartition("-")[2] in VARIANTS and any(of_splits.values())
+    ]
+    text = f"**Claim 5.** {CLAIMS[5]}\n\n"
+    if not others:
+        return f"{text}Not tested: all networks have the same backbone."
+    return f"{text}The claims above tell of it, line by line, as regime {', '.join(others)}."
 
 
 def label(figure: str) -> str:

@@ -91,10 +91,18 @@ class Execution:
         study: its configuration.
         plan: of `make_plan`.
         trainers: what trains.
+        arguments: of the command line, for the document.
     """
 
-    def __init__(self, study: Study, plan: Sequence[Step], trainers: Trainers = TRAINERS):
+    def __init__(
+        self,
+        study: Study,
+        plan: Sequence[Step],
+        trainers: Trainers = TRAINERS,
+        arguments: Sequence[str] = (),
+    ):
         self.study, self.plan, self.trainers = study, plan, trainers
+        self.arguments = tuple(arguments)
         self.folder = study.folder
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.failed: dict[str, str] = {}

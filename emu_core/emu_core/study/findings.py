@@ -41,12 +41,14 @@ def collect(study: Study, plan: Sequence[Step], splits: Mapping[str, Split]) -> 
     """
     timings = load_timings(study.folder / TIMING)
     cells, rows, differ = {}, {}, {}
-    for regime in study.regimes:
-        scorings = [s for s in plan if isinstance(s, Scoring) and s.regime == regime]
+    everything = [step for step in plan if isinstance(step, Scoring)]
+    for regime in dict.fromkeys((*study.regimes, *(s.regime for s in everything))):
+        scorings = [s for s in everything if s.regime == regime]
         candidates = [scoring.candidate(study.folder) for scoring in scorings]
         store = Store(study.folder / regime / "evaluation", study.resamples)
         cells[regime] = load_cells(store, candidates, splits)
-        rows[regime] = rows_of(cells[regime], timings)
+        # Other backbones are not timed.
+        rows[regime] = rows_of(cells[regime], timings if regime in study.regimes else {})
         found: Any = read_json(study.folder / regime / DISAGREEMENT)
         if found:
             differ[regime] = found

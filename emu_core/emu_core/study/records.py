@@ -26,7 +26,7 @@ SETTINGS = "training.json"
 FAILED = "failed.json"
 """In the folder of a training that diverged: why."""
 
-_HARMLESS = {"data.root", "data.workers", "run.threads", "run.devices", "run.nodes",
+_HARMLESS = {"data.root", "data.workers", "run.name", "run.threads", "run.devices", "run.nodes",
              "run.validate_every", "run.checkpoint_every", "run.shares_every"}  # fmt: skip
 """Settings that last.safetensors does not depend on."""
 

@@ -19,6 +19,7 @@ from emu_core.study.document import blocks, write_document, write_study_plots
 from emu_core.study.estimate import estimate, table
 from emu_core.study.execution import Execution, StudyError
 from emu_core.study.findings import Findings, collect
+from emu_core.study.origin import origin, origin_text
 from emu_core.study.plan import Scoring
 from emu_core.study.summary import as_text, summarise
 from emu_core.training.cpu import prepare_cpu
@@ -120,6 +121,7 @@ def report(execution: Execution, docs: Path | None = None, plots: bool = True) -
         closed = [c for place in of_splits for c in gap_closed(*place)]
         results = summarise(findings, comparisons, closed, about(execution, findings))
         text = blocks(findings, comparisons, closed)
+        text["commands"] = origin_text(results["about"])
         for folder, pictures in ((execution.folder, "plots"), (docs, "study")):
             if folder is None:
                 continue
@@ -162,6 +164,7 @@ def about(execution: Execution, findings: Findings) -> dict[str, Any]:
     study = execution.study
     return {
         "commit": head_commit(),
+        **origin(study, execution.arguments),
         "setting": describe(execution.splits, findings.timings),
         "interval": f"95 %, {study.resamples} resamples of the drives",
         "members": study.members,
