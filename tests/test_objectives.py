@@ -228,6 +228,37 @@ def test_in_mixed_batches_each_frame_learns_from_what_it_has():
     assert pulled("kl") == pulled("variance") == [True, True]
 
 
+@pytest.mark.parametrize("kl_pixels", ["all", "labelled"])
+@pytest.mark.parametrize("variance_pixels", ["measured", "not_sky"])
+def test_padding_teaches_nothing(kl_pixels, variance_pixels):
+    """Not even in frames without ground truth, where every pixel teaches otherwise."""
+    raw, teacher, (labels, depth) = make_raw(), make_teacher(), make_truth()
+    inside = torch.ones(2, *SIZE, dtype=torch.bool)
+    inside[0, 12:], inside[1, :, :7] = False, False
+    labels[~inside], depth[~inside[:, None]] = IGNORE, math.nan
+    options = StudentLoss(mean_weight=1, kl_pixels=kl_pixels, variance_pixels=variance_pixels)
+    given = {"sky": SKY, "labelled": torch.tensor([True, False]), "inside": inside}
+    terms = student_loss(raw, teacher, labels, depth, options, **given)
+
+    outside = ~inside[:, None]
+    other = Prediction(
+        teacher.probabilities.roll(1, dims=1).where(outside, teacher.probabilities),
+        (teacher.depth_mean + 9).where(outside, teacher.depth_mean),
+        (teacher.depth_variance + 9).where(outside, teacher.depth_variance),
+    )
+    same(student_loss(raw, other, labels, depth, options, **given), terms)
+    del given["inside"]
+    without = student_loss(raw, teacher, labels, depth, options, **given)
+    assert all(terms[name] != without[name] for name in ("kl", "variance", "mean"))
+
+    logits, _, _ = upsampled(raw)
+    each = F.kl_div(logits.log_softmax(1), teacher.probabilities, reduction="none").sum(1)
+    counted = inside if kl_pixels == "all" else inside.clone()
+    if kl_pixels == "labelled":
+        counted[0] &= labels[0] != IGNORE
+    torch.testing.assert_close(terms["kl"], 10 * each[counted].mean())
+
+
 # Shares of the gradient
 
 

@@ -38,7 +38,13 @@ from emu_core.export import export
 from emu_core.networks import SegDepthFormer, load_model
 from emu_core.objectives import StudentLoss
 from emu_core.training.command import call_from, run_command
-from emu_core.training.distillation import Distillation, train_control, train_student
+from emu_core.training.distillation import (
+    REST,
+    Distillation,
+    open_frames,
+    train_control,
+    train_student,
+)
 from emu_core.training.learner import Optimisation
 from emu_core.training.recipe import Architecture, Data
 from emu_core.training.release import model_facts
@@ -57,7 +63,7 @@ def distill(
     distillation: Distillation = Distillation(),  # noqa: B008
     loss: StudentLoss = StudentLoss(),  # noqa: B008
     optimisation: Optimisation = Optimisation(),  # noqa: B008
-    run: Run = Run(name="distilled"),  # noqa: B008
+    run: Run = Run(name="distilled", seed=100),  # noqa: B008
     control: bool = False,
     render: Path | None = None,
 ) -> None:
@@ -68,9 +74,10 @@ def distill(
         architecture: the student, and what it starts from.
         teacher: where the teacher comes from.
         distillation: what the student and its teacher look at.
-        loss: the student's.
+        loss: the student's; what it says of ground truth is the teacher's and the control's, too.
         optimisation: AdamW and its schedule, the student's and its teacher's.
-        run: length, seed, precision, output of the student, and of the teacher but for its seed.
+        run: length, seed, precision, output of the student, and of the teacher but for its seed:
+            the student's is no member's.
         control: also train the student's twin without a teacher: on the same inputs (but none
             without ground truth), from the same start, for as many steps.
         render: list of drives that are rendered into data.root as far as they are missing: a
@@ -80,7 +87,7 @@ def distill(
     if render is not None:
         render_drives(render, data.root)
     # What is missing is missed before hours of training.
-    data.open_training(), open_split(data, data.test_split)
+    open_frames(data, architecture, loss, distillation), open_split(data, data.test_split)
     write_config(folder, {
         "data": asdict(data), "architecture": asdict(architecture), "teacher": asdict(teacher),
         "distillation": asdict(distillation), "loss": asdict(loss), "run": asdict(run),
@@ -88,8 +95,9 @@ def distill(
     })  # fmt: skip
     with stage("Teacher"):
         kind, members = obtain_teacher(
-            teacher, data, architecture, optimisation, run, folder / "teacher"
-        )
+            teacher, data, architecture, loss.supervised, optimisation, run, folder / "teacher",
+            rest=distillation.fresh == REST,
+        )  # fmt: skip
     given = (data, architecture, loss, optimisation, run)
     with stage("Student"):
         name = fingerprint(members)
@@ -142,7 +150,8 @@ def evaluate(
     """Score the single network (each member a seed), their ensemble, the student, ….
 
     Args:
-        kind, members: the teacher, as `load_method` takes it.
+        kind, members: the teacher, as `load_method` takes it. Of a sub-ensemble the first network
+            alone is a single one: the other heads sit on its trunk.
         networks: the others' weights by kind.
         split: what they are scored on.
         folder: that gets tables and plots.
@@ -150,7 +159,10 @@ def evaluate(
     Returns:
         Their figures.
     """
-    singles = members if kind == "de" else sorted(members[0].parent.glob(f"member-*/{WEIGHTS}"))
+    singles = members
+    if kind == "dse":
+        first = members[0].parent / "member-0" / WEIGHTS
+        singles = [first] if first.is_file() else []
     candidates = [Candidate("single", "single", (path,), seed=k) for k, path in enumerate(singles)]
     candidates += [Candidate(kind, kind, tuple(members))]
     candidates += [Candidate(name, name, (path,)) for name, path in networks.items()]

@@ -11,7 +11,7 @@ computes, and waits for, the same ones (`losses`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, NamedTuple
 
 import torch
@@ -75,7 +75,8 @@ class StudentLoss(MemberLoss):
         temperature: of the KL divergence.
         reverse_kl: KL(student ‖ teacher) instead.
         log_variance: RMSLE of log s² instead of log(1 + s²).
-        kl_pixels: all, or labelled: those with a class, and all of a frame without labels.
+        kl_pixels: all of the image, or labelled: those with a class, and all of a frame without
+            labels. What a small image was padded with teaches nothing, here and below.
         variance_pixels: measured: those with valid depth; not_sky: those whose class, or the
             teacher's where there is none, is not the sky, which has no depth. In frames without
             ground truth always the latter.
@@ -95,6 +96,13 @@ class StudentLoss(MemberLoss):
         super().__post_init__()
         _expect_one_of("kl_pixels", self.kl_pixels, ("all", "labelled"))
         _expect_one_of("variance_pixels", self.variance_pixels, ("measured", "not_sky"))
+
+    @property
+    def supervised(self) -> MemberLoss:
+        """The part of ground truth alone, as members and the student's control learn it."""
+        return MemberLoss(
+            **{field.name: getattr(self, field.name) for field in fields(MemberLoss)}
+        )
 
 
 def member_loss(
@@ -130,6 +138,7 @@ def student_loss(
     *,
     sky: int | None = None,
     labelled: Tensor | None = None,
+    inside: Tensor | None = None,
     class_weights: Tensor | None = None,
     reduce_count: ReduceCount = identity,
 ) -> Terms:
@@ -143,6 +152,7 @@ def student_loss(
         options: kinds, weights and masks.
         sky: train id of the sky, None if there is no such class.
         labelled: whether each frame's ground truth may be used, bool (N,); None for all.
+        inside: pixels that are not padding, bool (N,H,W); None for all.
         class_weights: what a pixel of each class counts in the cross-entropy (C,); None for 1.
         reduce_count: see `losses`.
 
@@ -166,16 +176,19 @@ def student_loss(
     if full.logits is not None and options.kl_weight:
         assert teacher.probabilities is not None
         classified = (truth.labels != IGNORE) | ~truth.has_labels
+        classified = classified if inside is None else classified & inside
         terms["kl"] = options.kl_weight * kl_divergence(
             full.logits,
             teacher.probabilities,
-            None if options.kl_pixels == "all" else classified,
+            inside if options.kl_pixels == "all" else classified,
             temperature=options.temperature,
             reverse=options.reverse_kl,
             reduce_count=reduce_count,
         )
     if raw.depth is not None:
-        terms |= _distilled_depth(estimate, teacher, truth, options, sky, reduce_count)
+        not_sky = _not_sky(truth.labels, teacher, sky)  # (N,H,W)
+        not_sky = (not_sky if inside is None else not_sky & inside)[:, None]
+        terms |= _distilled_depth(estimate, teacher, truth, options, not_sky, reduce_count)
     return terms
 
 
@@ -279,13 +292,12 @@ def _distilled_depth(
     teacher: Prediction,
     truth: _Truth,
     options: StudentLoss,
-    sky: int | None,
+    not_sky: Tensor,
     reduce_count: ReduceCount,
 ) -> Terms:
     assert estimate.depth_mean is not None and estimate.depth_variance is not None
     assert teacher.depth_mean is not None and teacher.depth_variance is not None
     target_mean, target_variance = teacher.depth_mean.detach(), teacher.depth_variance.detach()
-    not_sky = _not_sky(truth.labels, teacher, sky)[:, None]  # (N,1,H,W)
     terms = {}
     if options.variance_weight:
         measured = torch.isfinite(truth.depth)

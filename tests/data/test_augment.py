@@ -208,6 +208,19 @@ def test_what_is_too_small_is_padded_with_black_ignored_and_invalid_pixels():
     assert not ready.image[16:].any()
     assert (ready.labels[16:] == IGNORE).all()
     assert np.isnan(ready.depth[16:]).all()
+    assert ready.inside[:16].all() and not ready.inside[16:].any()
+
+
+def test_what_is_padding_is_known_in_every_crop():
+    sample = replace(coordinates(32, 64), labels=np.full((32, 64), 3, np.uint8))
+    a = Augmentation(24, 48, depth_limit=np.inf, scale=(0.4, 1.5), flip=True, jitter=(0.5,) * 4)
+    shares = set()
+    for seed in range(30):
+        ready = prepare(sample, a, np.random.default_rng(seed))
+        np.testing.assert_array_equal(ready.inside, ready.labels == 3)
+        assert ready.inside.dtype == bool and ready.inside.flags["C_CONTIGUOUS"]
+        shares.add(ready.inside.mean())
+    assert min(shares) < 0.7 and max(shares) == 1
 
 
 @pytest.mark.parametrize("canonical", [None, 50.0])

@@ -82,6 +82,8 @@ def test_the_rest_is_what_a_training_has_not_seen(drives):
 def test_where_nothing_is_left_that_is_said(drives):
     with pytest.raises(DataError, match=r"Nothing is left of .*train"):
         open_dataset("drives", drives, "train", limit=12, rest=True)
+    with pytest.raises(DataError, match="Expected limit or sequences with rest"):
+        open_dataset("drives", "nowhere", "train", rest=True)  # before anything is read
 
 
 @pytest.mark.parametrize("name", ["max_depth", "limit", "sequences"])

@@ -85,6 +85,7 @@ class WatchedStudent(Watched, Student):
 
 def learner(name):
     common = {"optimisation": Optimisation(), "num_classes": 19, "max_depth": 80.0}
+    common["class_weights"] = torch.linspace(0.2, 3.0, 19)
     if name != "student":
         kind = WatchedMember if name == "member" else HalfSpoiled
         return kind(network(0), loss=MemberLoss(), **common)

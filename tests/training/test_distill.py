@@ -123,6 +123,34 @@ def test_missing_data_ends_with_one_message_and_leaves_nothing(distill, tmp_path
     assert not (tmp_path / "runs").exists()
 
 
+def test_frames_that_would_teach_nothing_are_refused_before_a_member_is_trained(
+    distill, tmp_path, write_frame, capsys
+):
+    write_drives(tmp_path / "data", write_frame)
+    assert distill(distillation__fresh="rest") == 1
+    assert "neither data.limit nor data.sequences" in capsys.readouterr().err
+    assert distill(distillation__fresh="rest", data__limit=2) == 1
+    assert "set loss.mean_weight above 0" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_of_a_sub_ensemble_the_first_network_alone_is_a_single_one(script, tmp_path, monkeypatch):
+    seen = []
+
+    def compare(candidates, *_):
+        seen.extend((c.name, c.paths) for c in candidates)
+        return SimpleNamespace(rows={"test": {}})
+
+    monkeypatch.setattr(script, "compare", compare)
+    heads = [tmp_path / f"member-{k}" / "last.safetensors" for k in range(2)]
+    for path in heads:
+        path.parent.mkdir()
+        path.touch()
+    together = tmp_path / "sub_ensemble.safetensors"
+    script.evaluate("dse", [together], {}, SimpleNamespace(name="test"), tmp_path)
+    assert seen == [("single", (heads[0],)), ("dse", (together,))]
+
+
 def test_without_a_configuration_it_takes_the_tiny_one(script, monkeypatch):
     seen = []
     monkeypatch.setattr(script, "call_from", lambda arguments, *_: seen.append(arguments))

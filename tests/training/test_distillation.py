@@ -1,6 +1,7 @@
 """What teacher, student and control see, start from and are refused."""
 
 import copy
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -85,7 +86,7 @@ def test_the_student_learns_from_the_teachers_answer_to_its_own_inputs():
         )
         for k in range(2)
     ]
-    fresh = unlabelled("fresh", frames[0].image[::-1].copy(), (60.0, 60.0))
+    fresh = unlabelled("fresh", frames[0].image[23::-1].copy(), (60.0, 60.0))
     (batch,) = validation_loader([*frames, fresh], Augmentation(32, 64), 3)
     asked, answers = [], DeepEnsemble([network(1), network(2)])
 
@@ -99,9 +100,11 @@ def test_the_student_learns_from_the_teachers_answer_to_its_own_inputs():
     terms = student.terms(raw, batch, lambda count: count)
     assert len(asked) == 1 and asked[0] is batch["image"]
     labels, depth = batch["labels"].clone(), batch["depth"].clone()
+    inside = torch.ones(3, 32, 64, dtype=torch.bool)
+    inside[2, 24:] = False  # the last one is smaller
     expected = student_loss(
         raw, answers(batch["image"]), labels, depth, loss, sky=CITYSCAPES.sky,
-        labelled=torch.tensor([True, True, False]),
+        labelled=torch.tensor([True, True, False]), inside=inside,
     )  # fmt: skip
     assert set(terms) == {"ce", "depth", "kl", "variance", "mean"}
     for name, term in expected.items():
@@ -127,9 +130,9 @@ def test_the_control_has_the_students_inputs_start_and_steps(data, fitted, tmp_p
     torch.manual_seed(3)
     save_model(network(4), tmp_path / "init.safetensors")
     architecture = Architecture(init=tmp_path / "init.safetensors")
-    options = Distillation(variants=2)
-    distil(data, tmp_path, options=options, architecture=architecture)
-    train_control(data, architecture, LOSS, Optimisation(), RUN, tmp_path / "control", options)
+    options, loss = Distillation(variants=2), replace(LOSS, class_balance=0.25)
+    distil(data, tmp_path, loss, options, architecture)
+    train_control(data, architecture, loss, Optimisation(), RUN, tmp_path / "control", options)
     (student, seen, _, _), (control, shown, _, _) = fitted
     assert len(seen) == len(shown) == 3
     for ours, theirs in zip(seen, shown, strict=True):
@@ -137,7 +140,9 @@ def test_the_control_has_the_students_inputs_start_and_steps(data, fitted, tmp_p
             torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=0, equal_nan=True)
     for name, value in student.model.state_dict().items():
         assert torch.equal(value, control.model.state_dict()[name])
-    assert control.loss == MemberLoss(depth="gnll", beta=0.5, depth_weight=2.0)
+    assert control.loss == MemberLoss(depth="gnll", beta=0.5, depth_weight=2.0, class_balance=0.25)
+    assert torch.equal(student.class_weights, control.class_weights)
+    assert len(control.class_weights.unique()) > 3  # three classes occur, and most do not
     assert student.seed == control.seed == 5
 
 
@@ -211,7 +216,9 @@ def test_members_are_found_in_their_order(tmp_path):
 
 def test_a_teacher_has_its_own_seed_steps_and_backbone(data, fitted, tmp_path):
     options = Teacher(members=2, steps=1, seed=7, architecture=Architecture("b1"))
-    kind, paths = obtain_teacher(options, data, Architecture(), Optimisation(), RUN, tmp_path)
+    kind, paths = obtain_teacher(
+        options, data, Architecture(), LOSS.supervised, Optimisation(), RUN, tmp_path
+    )
     assert kind == "de" and len(paths) == 2
     assert [learner.seed for learner, *_ in fitted] == [7, 8]
     assert {learner.model.variant for learner, *_ in fitted} == {"b1"}
@@ -221,19 +228,116 @@ def test_a_teacher_has_its_own_seed_steps_and_backbone(data, fitted, tmp_path):
     assert not torch.equal(first[name], second[name])
 
 
+def test_members_learn_from_ground_truth_as_their_student_does(data, fitted, tmp_path):
+    loss = replace(LOSS, class_balance=0.25)
+    given = (data, Architecture(), loss.supervised, Optimisation(), RUN)
+    obtain_teacher(Teacher(members=1), *given, tmp_path / "alike")
+    obtain_teacher(Teacher(members=1, loss=MemberLoss(depth="l1")), *given, tmp_path / "other")
+    first, second = (learner.loss for learner, *_ in fitted)
+    assert first == MemberLoss(depth="gnll", beta=0.5, depth_weight=2.0, class_balance=0.25)
+    assert second == MemberLoss(depth="l1")
+
+
 def test_members_do_not_start_from_what_their_student_starts_from(data, fitted, tmp_path):
     student = Architecture(init=tmp_path / "runs/teacher/member-0/last.safetensors")
-    obtain_teacher(Teacher(members=1), data, student, Optimisation(), RUN, tmp_path)
+    obtain_teacher(
+        Teacher(members=1), data, student, LOSS.supervised, Optimisation(), RUN, tmp_path
+    )
     assert fitted[0][3]["architecture"]["init"] is None
 
 
+def finished(folder, data, k=0, **others):
+    """A member's folder as a training leaves it, but for the weights' contents."""
+    member = folder / f"member-{k}"
+    member.mkdir(parents=True)
+    (member / "last.safetensors").touch()
+    shown = {"kind": data.kind, "root": str(data.root), "limit": data.limit,
+             "sequences": data.sequences, "augmentation": {"width": 64}}  # fmt: skip
+    config = {"data": shown | others, "run": {"seed": k}}
+    (member / "config.yaml").write_text(yaml.safe_dump(config))
+    return member
+
+
+def take(folder, data, members=2, run=RUN, **options):
+    teacher = Teacher(folder=folder, members=members)
+    given = (data, Architecture(), MemberLoss(), Optimisation(), run, folder)
+    return obtain_teacher(teacher, *given, **options)
+
+
 def test_a_teacher_of_other_metres_is_refused(data, tmp_path):
-    folder = tmp_path / "member-0"
-    folder.mkdir()
-    (folder / "last.safetensors").touch()
-    config = {"data": {"augmentation": {"width": 64, "canonical_focal": 50.0}}}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    finished(tmp_path, data, augmentation={"width": 64, "canonical_focal": 50.0})
     with pytest.raises(ValueError, match=r"canonical_focal 50\.0, and here it is None"):
+        take(tmp_path, data)
+
+
+def test_a_student_with_a_members_seed_is_refused(data, fitted, tmp_path):
+    """It would begin with that member's weights, and meet its crops in its order."""
+    options = Teacher(members=2, seed=4)
+    with pytest.raises(ValueError, match="seed 5 is that of the teacher's member-1"):
         obtain_teacher(
-            Teacher(folder=tmp_path), data, Architecture(), Optimisation(), RUN, tmp_path
+            options, data, Architecture(), LOSS.supervised, Optimisation(), RUN, tmp_path
         )
+    assert not fitted
+    for k in range(2):
+        finished(tmp_path / "teacher", data, k)
+    for seed in range(2):
+        message = f"seed {seed} is that of the teacher's .*member-{seed}: .*--run.seed 100"
+        with pytest.raises(ValueError, match=message):
+            take(tmp_path / "teacher", data, run=replace(RUN, seed=seed))
+    _, paths = take(tmp_path / "teacher", data, members=1, run=replace(RUN, seed=1))
+    assert len(paths) == 1  # the second member does not teach
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        ({"limit": 4}, "with data.limit 4, and here it is None"),
+        ({"sequences": 3}, "with data.sequences 3, and here it is 1"),
+        ({"kind": "cityscapes"}, "with data.kind cityscapes, and here it is drives"),
+        ({"root": "elsewhere"}, "with data.root elsewhere, and here it is .*data"),
+    ],
+)
+def test_fresh_frames_that_a_member_may_have_seen_are_refused(others, message, data, tmp_path):
+    data = replace(data, sequences=1)
+    finished(tmp_path / "same", data)
+    finished(tmp_path / "same", data, 1)
+    assert len(take(tmp_path / "same", data, rest=True)[1]) == 2
+    finished(tmp_path / "other", data)
+    finished(tmp_path / "other", data, 1, **others)
+    with pytest.raises(ValueError, match=f"member-1 was trained {message}"):
+        take(tmp_path / "other", data, rest=True)
+    assert len(take(tmp_path / "other", data)[1]) == 2  # without fresh frames all is well
+
+
+def test_fewer_members_than_asked_for_are_said_and_unfinished_ones_refused(data, tmp_path, capsys):
+    for k in range(3):
+        finished(tmp_path, data, k)
+    assert len(take(tmp_path, data, members=2)[1]) == 2
+    assert capsys.readouterr().out == f"2 members in {tmp_path}\n"
+    assert len(take(tmp_path, data, members=10)[1]) == 3
+    assert "3 members in" in (out := capsys.readouterr().out) and "10 were asked for" in out
+    (tmp_path / "member-1" / "last.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"member-1 is not finished: .*--teacher\.members"):
+        take(tmp_path, data, members=3)
+    assert len(take(tmp_path, data, members=1)[1]) == 1
+
+
+def test_a_damaged_configuration_of_a_member_ends_in_a_message(data, tmp_path):
+    (finished(tmp_path, data) / "config.yaml").write_text("")
+    with pytest.raises(ValueError, match=r"member-0/config\.yaml is no configuration"):
+        take(tmp_path, data)
+
+
+def test_a_student_goes_on_with_another_cache(data, fitted, tmp_path):
+    def go_on(**others):
+        options = Distillation(**{"variants": 2} | others)
+        cache = TeacherCache(options.cache, "it")
+        return distil(data, tmp_path, options=options, cache=cache)
+
+    folder = go_on(cache=tmp_path / "first")
+    config = json.loads(json.dumps(fitted[0][3], default=str))
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "last.ckpt").touch()
+    go_on(cache=tmp_path / "second")
+    with pytest.raises(ValueError, match=r"distillation\.variants was 2, now 3"):
+        go_on(cache=tmp_path / "first", variants=3)

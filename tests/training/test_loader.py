@@ -1,5 +1,6 @@
 """Batches are the same for a seed whatever the workers, and new in every epoch."""
 
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -43,7 +44,7 @@ def sample(index):
 SAMPLES = [sample(index) for index in range(7)]
 
 
-NAMES = {"image", "labels", "depth", "depth_factor", "labelled"}
+NAMES = {"image", "labels", "depth", "depth_factor", "labelled", "inside"}
 
 
 def assert_same(first, second):
@@ -69,6 +70,7 @@ def test_batches_have_the_documented_types_and_shapes():
         "depth": (torch.float32, (3, 1, 24, 48)),
         "depth_factor": (torch.float32, (3,)),
         "labelled": (torch.bool, (3,)),
+        "inside": (torch.bool, (3, 24, 48)),
         "key": (torch.int64, (3, 2)),
     }
 
@@ -81,6 +83,7 @@ def test_tensors_hold_the_prepared_sample():
     np.testing.assert_array_equal(tensors["depth"][0], ready.depth)
     assert tensors["depth_factor"].item() == pytest.approx(ready.depth_factor)
     assert tensors["labelled"].item() is True
+    np.testing.assert_array_equal(tensors["inside"], ready.inside)
 
 
 def test_frames_without_ground_truth_are_told_from_those_with_it():
@@ -142,6 +145,17 @@ def test_variants_come_in_turn_and_are_the_same_for_every_seed():
     assert not torch.equal(data[0, 5]["image"], data[1, 5]["image"])
     assert data[3, 5]["key"].tolist() == [1, 5]
     assert_same([data[1, 2]], [TrainingSet(SAMPLES, AUGMENTATION, seed=8, variants=2)[1, 2]])
+
+
+def test_variants_are_no_members_augmentations_of_the_same_frame():
+    """Else a student would meet, but for its jitter, what a member has memorised."""
+    plain = replace(AUGMENTATION, jitter=(0, 0, 0, 0))
+    data = TrainingSet(SAMPLES, plain, seed=0, variants=3)
+    ours = [data[variant, 5]["image"] for variant in range(3)]
+    for seed in (0, 1, 2, 5, 100, 2**32 - 1):
+        member = TrainingSet(SAMPLES, plain, seed)
+        theirs = [member[epoch, 5]["image"] for epoch in range(6)]
+        assert not any(torch.equal(a, b) for a in ours for b in theirs)
 
 
 def test_another_seed_gives_another_order():

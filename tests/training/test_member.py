@@ -132,6 +132,28 @@ def test_a_gradient_that_is_not_finite_stops_before_it_spoils_the_weights(member
         torch.testing.assert_close(parameter, before[name], rtol=0, atol=0)
 
 
+def test_half_precision_skips_such_steps_but_not_for_ever(member):
+    """The scaler halves the loss's scale at each of them; in the end the loss is to blame."""
+    member.trainer = SimpleNamespace(
+        precision_plugin=SimpleNamespace(scaler=object()), global_step=77, world_size=1
+    )
+    member.log = lambda *_: None
+    parameters = list(member.parameters())
+
+    def step(gradient):
+        for parameter in parameters:
+            parameter.grad = torch.full_like(parameter, gradient)
+        member.configure_gradient_clipping(None)
+
+    for _ in range(50):
+        step(float("inf"))
+    step(1.0)  # one that was taken: they are not in a row
+    for _ in range(50):
+        step(float("nan"))
+    with pytest.raises(FloatingPointError, match=r"at step 77 .*50 steps before it were skipped"):
+        step(float("inf"))
+
+
 def test_the_gradient_is_clipped_to_its_limit(member):
     member.optimisation = replace(member.optimisation, clip=0.25)
     norms = []

@@ -54,6 +54,9 @@ def test_class_weights_follow_the_shares_of_the_labels_and_are_1_in_the_mean():
     assert float(weights[11] / weights[0]) == pytest.approx(4.0)
     assert float(64 * weights[0] + 4 * weights[11]) == pytest.approx(68.0)
     assert class_weights(samples, 0.0) is None
+    nothing = Frames([SimpleNamespace(labels=np.full((4, 4), 255, np.uint8))])
+    with pytest.raises(ValueError, match="has a labelled pixel"):
+        class_weights(nothing, 0.5)
 
 
 def test_depth_starts_at_the_mean_and_deviation_of_valid_depth():

@@ -37,7 +37,7 @@ def write_drives(root, write_frame):
         "extrinsic": {"baseline": 0.22},
         "intrinsic": {"fx": 150.0, "fy": 150.0, "u0": 79.5, "v0": 39.5},
     }
-    for split, count in (("train", 5), ("val", 2)):
+    for split, count in (("train", 5), ("val", 3)):  # validation has two batches
         for i in range(count):
             write_frame(
                 root,
@@ -190,6 +190,25 @@ def test_other_settings_are_refused_before_they_mix_two_networks(trained, train,
     assert (trained / "config.yaml").read_text() == before
 
 
+def test_a_run_does_not_cease_or_begin_to_average(trained, train, capsys):
+    assert train("--run.steps", "6", "--run.ema", "0") == 1
+    assert "run.ema was above 0, now 0" in capsys.readouterr().err
+    assert train("--run.ema", "0.6") == 0  # complete; another decay may go on
+
+
+def test_a_damaged_configuration_ends_with_a_message(trained, train, capsys):
+    path = trained / "config.yaml"
+    before = path.read_text()
+    try:
+        for content in ("", "data: [", "a list"):
+            path.write_text(content)
+            assert train() == 1
+            error = capsys.readouterr().err
+            assert "member-0/config.yaml is no configuration of a training" in error
+    finally:
+        path.write_text(before)
+
+
 def test_the_same_command_with_more_steps_goes_on_and_keeps_the_earlier_metrics(
     trained, train, capsys
 ):
@@ -298,6 +317,27 @@ def test_metrics_of_steps_that_are_done_again_are_left_out(tmp_path):
         "3,1,",
         ",2,0.5",
     ]
+
+
+@pytest.mark.parametrize("torn", ["12", "12,0.5,9", "", ",", "1,0.2,1"])
+def test_metrics_that_a_kill_cut_off_are_left_out(tmp_path, torn):
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(b"step,loss,val_miou\r\n1,3,\r\n\r\nx,1,\r\n2,\r\n" + torn.encode())
+    keep_metrics(tmp_path, done=100)
+    assert rows(tmp_path / "metrics-1.csv") == [{"step": "1", "loss": "3", "val_miou": ""}]
+    for content in ("", "step,lo"):  # killed while the columns were written
+        path.write_text(content)
+        keep_metrics(tmp_path, done=100)
+        assert [left.name for left in tmp_path.iterdir()] == ["metrics-1.csv"]
+
+
+def test_earlier_metrics_are_not_written_over(tmp_path):
+    (tmp_path / "metrics-2.csv").write_text("step\n0\n")
+    for step in (1, 2):
+        (tmp_path / "metrics.csv").write_text(f"step\n{step}\n")
+        keep_metrics(tmp_path, done=9)
+    found = {path.name: rows(path)[0]["step"] for path in tmp_path.iterdir()}
+    assert found == {"metrics-1.csv": "1", "metrics-2.csv": "0", "metrics-3.csv": "2"}
 
 
 class Spoiled(teacher.Member):

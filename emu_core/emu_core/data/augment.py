@@ -58,12 +58,14 @@ class Augmentation:
 @dataclass(frozen=True)
 class Prepared:
     """Network input and targets: image uint8 (H,W,3), labels uint8 (H,W), canonical depth float32
-    (H,W) with NaN where invalid, and `depth_factor` that turns canonical metres into metres."""
+    (H,W) with NaN where invalid, `depth_factor` that turns canonical metres into metres, and
+    `inside` bool (H,W), False where a small image was padded."""
 
     image: np.ndarray
     labels: np.ndarray
     depth: np.ndarray
     depth_factor: float
+    inside: np.ndarray
 
 
 def prepare(
@@ -74,19 +76,20 @@ def prepare(
     zoom = 1.0 if rng is None else float(np.exp(rng.uniform(*np.log(a.scale))))
     fit = (a.image_width or a.width) / sample.image.shape[1]
     image, labels, depth = _resized(sample, fit * zoom)
-    image, labels, depth = _padded(image, labels, depth, a.height, a.width)
-    window = _window(labels, a, rng)
-    image, labels, depth = image[window], labels[window], depth[window]
+    maps = _padded(image, labels, depth, a.height, a.width)
+    window = _window(maps[1], a, rng)
+    image, labels, depth, inside = (map_[window] for map_ in maps)
     if rng is not None:
         if a.flip and rng.random() < 0.5:
-            image, labels, depth = image[:, ::-1], labels[:, ::-1], depth[:, ::-1]
+            image, labels, depth, inside = (x[:, ::-1] for x in (image, labels, depth, inside))
         image = color_jitter(image, a.jitter, rng)
     factor = zoom if a.rescale_depth else 1.0
     if a.canonical_focal is not None:
         factor *= float(np.sqrt(sample.focal[0] * sample.focal[1])) * fit / a.canonical_focal
     depth = depth / np.float32(factor)
     depth = np.where(depth <= a.depth_limit, depth, np.float32(np.nan))
-    return Prepared(np.ascontiguousarray(image), np.ascontiguousarray(labels), depth, factor)
+    image, labels, inside = (np.ascontiguousarray(x) for x in (image, labels, inside))
+    return Prepared(image, labels, depth, factor, inside)
 
 
 def color_jitter(
@@ -128,14 +131,20 @@ def _resized(sample: Sample, factor: float) -> tuple[np.ndarray, np.ndarray, np.
 
 
 def _padded(image, labels, depth, height, width):
-    """Pad (black, ignored, invalid) below and to the right to at least height × width."""
+    """Pad (black, ignored, invalid) below and to the right to at least height × width.
+
+    Returns:
+        The three maps, and where they are not padding, bool.
+    """
+    inside = np.ones(image.shape[:2], np.uint8)
     pad = [max(height - image.shape[0], 0), max(width - image.shape[1], 0)]
     if any(pad):
         edges = (0, pad[0], 0, pad[1])
         image = cv2.copyMakeBorder(image, *edges, cv2.BORDER_CONSTANT, value=(0, 0, 0))
         labels = cv2.copyMakeBorder(labels, *edges, cv2.BORDER_CONSTANT, value=IGNORE)
         depth = cv2.copyMakeBorder(depth, *edges, cv2.BORDER_CONSTANT, value=float("nan"))
-    return image, labels, depth
+        inside = cv2.copyMakeBorder(inside, *edges, cv2.BORDER_CONSTANT, value=0)
+    return image, labels, depth, inside.astype(bool)
 
 
 def _window(

@@ -52,7 +52,8 @@ def open_dataset(
         labelled: False yields images alone, all labels ignored and all depths NaN.
 
     Raises:
-        DataError: an unknown kind or a senseless argument; no such data; sequences of NYUv2.
+        DataError: an unknown kind or a senseless argument; no such data; sequences of NYUv2; the
+            rest of everything.
     """
     if kind not in MAX_DEPTHS:
         raise DataError(f"Expected a data set of {', '.join(MAX_DEPTHS)}, but got {kind!r}.")
@@ -60,11 +61,16 @@ def open_dataset(
     for name, value in limits.items():
         if value is not None and not value > 0:
             raise DataError(f"Expected {name} to be positive, but got {value}.")
+    if rest and limit is None and sequences is None:
+        raise DataError(
+            "Expected limit or sequences with rest: where neither leaves anything out of "
+            f"{split}, there is no rest."
+        )
     if kind == "nyuv2" and sequences is not None:
         raise DataError("NYUv2 has no sequences to choose from: give limit alone.")
     open_split = NYUv2 if kind == "nyuv2" else Cityscapes
     data: DataSet = open_split(root, split, max_depth or MAX_DEPTHS[kind], labelled)
-    if limit is None and sequences is None and not rest:
+    if limit is None and sequences is None:
         return data
     indices = choose(data.names, limit, sequences, rest)
     if not indices:

@@ -13,8 +13,7 @@ other definitions of the figures counts as not scored.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import numpy as np
 
 from emu_core.evaluation.candidate import Candidate
 from emu_core.metrics import METRICS_VERSION, DriveResults, drive_weights
+from emu_core.whole_files import replace_file, replace_text
 
 RESAMPLES = 1000
 """Bootstrap resamples of the drives."""
@@ -86,8 +86,8 @@ class Store:
         about.unlink(missing_ok=True)
         weights = drive_weights(len(results.names), self.resamples, _SEED)
         resampled = results.bootstrap(weights)
-        _replace(about.with_suffix(".npz"), results.save)
-        _replace(about.with_suffix(".resampled.npz"), lambda file: _save(file, resampled))
+        replace_file(about.with_suffix(".npz"), results.save)
+        replace_file(about.with_suffix(".resampled.npz"), lambda file: _save(file, resampled))
         write_json(about, self._describe(candidate, setting))
 
     def load(self, name: str, seed: int, split: str) -> Scored | None:
@@ -114,9 +114,8 @@ class Store:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON in one step, so that a killed run leaves the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    _replace(path, lambda file: file.write_text(text, encoding="utf-8"))
+    replace_text(path, text)
 
 
 def read_json(path: Path) -> Any:
@@ -129,12 +128,3 @@ def read_json(path: Path) -> Any:
 
 def _save(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    unfinished = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        write(unfinished)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -11,7 +11,6 @@ be rebuilt alone. Nothing here unpickles anything but tensors.
 from __future__ import annotations
 
 import json
-import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +23,7 @@ from torch import Tensor
 
 from emu_core.networks.hugging_face import HEAD, decoder_names, encoder_names, guess_variant
 from emu_core.networks.models import DepthFormer, Network, SegDepthFormer, SegFormer
+from emu_core.whole_files import replace_file
 
 TRANSFORMERS_LAYER_NORM_EPS = 1e-5
 """What transformers runs every LayerNorm of a SegFormer with, whatever its config.json says.
@@ -345,15 +345,8 @@ def write_tensors(
         texts = {"emu_model": json.dumps(header), "emu_metadata": json.dumps(metadata)}
     except (TypeError, ValueError) as error:
         raise WeightsError(f"Expected `metadata` that JSON can hold, but: {error}") from error
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     plain = {name: x.detach().cpu().contiguous() for name, x in tensors.items()}
-    try:
-        save_file(plain, unfinished, texts)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    replace_file(path, lambda unfinished: save_file(plain, unfinished, texts))
 
 
 def load_model(path: str | Path) -> tuple[Network, dict[str, Any]]:

@@ -1,14 +1,58 @@
-"""last.ckpt, from which a run goes on as if it had never been killed."""
+"""last.ckpt, from which a run goes on as if it had never been killed, and best.ckpt."""
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.plugins import TorchCheckpointIO
+
+from emu_core.whole_files import replace_file
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes checkpoints beside their place and moves them there: the old stay till the new are
+    whole.
+
+    Lightning's own are written to the folder for temporary files, from which they are copied where
+    that is another file system.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write one; Lightning lets the first process alone do so."""
+        replace_file(path, lambda part: torch.save(checkpoint, part), f"{path}.part")
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps best.ckpt, and knows its score in a run's folder that was moved, too.
+
+    Args:
+        folder: that it lies in.
+        monitor: the score.
+        mode: min or max, where it is best.
+    """
+
+    def __init__(self, folder: str | Path, monitor: str, mode: str):
+        super().__init__(folder, "best", monitor=monitor, mode=mode, enable_version_counter=False)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the state over, with its files in this folder."""
+
+        def here(path: str) -> str:
+            return os.path.join(str(self.dirpath), os.path.basename(path)) if path else path
+
+        names = ("best_model_path", "kth_best_model_path", "last_model_path")
+        best = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        paths = {name: here(state_dict[name]) for name in names}
+        moved = {**state_dict, **paths, "best_k_models": best, "dirpath": self.dirpath}
+        super().load_state_dict(moved)
 
 
 class LastCheckpoint(Checkpoint):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 
 import jsonargparse
+from lightning.pytorch.utilities import rank_zero_only
 
 from emu_core.export import ExportError
 
@@ -54,6 +56,7 @@ def run_command(name: str, call: Callable[[], object]) -> int:
         The exit status.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    settle_rank()
     for message in _CHATTER:
         warnings.filterwarnings("ignore", message)
     try:
@@ -70,3 +73,17 @@ def run_command(name: str, call: Callable[[], object]) -> int:
         print(f"{name}: interrupted; the same command goes on from there.", file=sys.stderr)
         return 130
     return 0
+
+
+def settle_rank() -> None:
+    """Let `rank_zero_only` know before there is a Trainer which process is the very first.
+
+    Until then Lightning goes by RANK, LOCAL_RANK or SLURM_PROCID alone, so that the first process
+    of every node is taken for the first of all where nodes are started by hand, and each writes.
+    """
+    numbers = (
+        ("RANK",)  # torchrun's, which is all that counts
+        if "RANK" in os.environ
+        else ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+    )
+    rank_zero_only.rank = max(int(os.environ.get(name, "0")) for name in numbers)

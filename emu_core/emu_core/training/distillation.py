@@ -6,7 +6,7 @@ without the teacher: stronger jitter and more passes alone can look like distill
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_only
@@ -15,7 +15,7 @@ from torch.utils.data import ConcatDataset
 from emu_core.data.choice import Selection, evenly, open_dataset
 from emu_core.data.sample import DataSet, Samples
 from emu_core.ensembles import Method
-from emu_core.objectives import MemberLoss, StudentLoss
+from emu_core.objectives import StudentLoss
 from emu_core.training.learner import Optimisation
 from emu_core.training.recipe import Architecture, Data, class_weights
 from emu_core.training.run import (
@@ -30,6 +30,7 @@ from emu_core.training.run import (
 from emu_core.training.student import Student
 from emu_core.training.teacher import train_network
 from emu_core.training.teacher_cache import TeacherCache
+from emu_core.whole_files import replace_text
 
 REST = "rest"
 _TEACHER = "teacher.txt"
@@ -91,6 +92,25 @@ class Distillation:
         )
 
 
+def open_frames(
+    data: Data, architecture: Architecture, loss: StudentLoss, distillation: Distillation
+) -> tuple[DataSet, DataSet | None]:
+    """What a student learns on: frames with ground truth, and those without, if there are any.
+
+    Raises:
+        DataError: the data is missing.
+        ValueError: frames without ground truth that are not there, or that would teach nothing.
+    """
+    labelled, fresh = data.open_training(), distillation.open_fresh(data)
+    if fresh is not None and architecture.task != "segmentation" and not loss.mean_weight:
+        raise ValueError(
+            f"distillation.fresh adds {len(fresh)} frames without ground truth, and without a "
+            "term for the teacher's mean depth nothing ties the student's there: set "
+            "loss.mean_weight above 0, or leave these frames out."
+        )
+    return labelled, fresh
+
+
 def train_student(
     data: Data,
     architecture: Architecture,
@@ -137,15 +157,9 @@ def train_student(
     if complete(folder, run, config):
         return folder / WEIGHTS
     start(run)
-    labelled, fresh = data.open_training(), distillation.open_fresh(data)
+    labelled, fresh = open_frames(data, architecture, loss, distillation)
     samples: Samples = labelled
     if fresh is not None:
-        if architecture.task != "segmentation" and not loss.mean_weight:
-            raise ValueError(
-                f"distillation.fresh adds {len(fresh)} frames without ground truth, and without a "
-                "term for the teacher's mean depth nothing ties the student's there: set "
-                "loss.mean_weight above 0, or leave these frames out."
-            )
         samples = ConcatDataset([labelled, fresh])  # type: ignore[list-item, assignment]
     inputs = distillation.inputs(data)
     print_once(
@@ -172,9 +186,8 @@ def train_control(
     distillation: Distillation = Distillation(),
 ) -> Path:
     """Train the student's control: alike in all but the teacher; arguments as `train_student`."""
-    own = {field.name: getattr(loss, field.name) for field in fields(MemberLoss)}
     return train_network(
-        distillation.inputs(data), architecture, MemberLoss(**own), optimisation, run, folder
+        distillation.inputs(data), architecture, loss.supervised, optimisation, run, folder
     )
 
 
@@ -190,5 +203,4 @@ def _expect_same_teacher(folder: Path, teacher_id: str) -> None:
 @rank_zero_only
 def _note_teacher(folder: Path, teacher_id: str) -> None:
     if teacher_id:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / _TEACHER).write_text(teacher_id + "\n")
+        replace_text(folder / _TEACHER, teacher_id + "\n")

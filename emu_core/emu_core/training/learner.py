@@ -20,6 +20,9 @@ from emu_core.prediction import Prediction, to_prediction
 from emu_core.training.loader import Batch
 from emu_core.uncertainty import normalized_entropy
 
+_SKIPPED = 50
+"""Steps in a row that half precision may skip: 2^16, the first scale, is used up long before."""
+
 
 @dataclass(frozen=True)
 class Optimisation:
@@ -68,6 +71,7 @@ class Learner(lightning.LightningModule):
         self.model, self.optimisation = model, optimisation
         self.num_classes, self.max_depth = num_classes, max_depth
         self.seed, self.shares_every = seed, shares_every
+        self._skipped = 0
         self.save_hyperparameters({"optimisation": asdict(optimisation)})
 
     @abstractmethod
@@ -108,10 +112,14 @@ class Learner(lightning.LightningModule):
         """Limit the gradient's norm, and stop before one that is not finite spoils the weights."""
         limit = self.optimisation.clip or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
-        # In half precision the scaler skips such a step, and scales the next loss by less.
+        # In half precision the scaler skips such a step, and scales the next loss by half.
         scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
-        if not scaled and not torch.isfinite(norm):
-            raise self._diverged(f"The gradient's norm became {_name(norm)}", "the loss is finite")
+        self._skipped = 0 if torch.isfinite(norm) else self._skipped + 1
+        if self._skipped > (_SKIPPED if scaled else 0):
+            details = "the loss is finite"
+            if scaled:
+                details += f"; {_SKIPPED} steps before it were skipped, at ever smaller scales"
+            raise self._diverged(f"The gradient's norm became {_name(norm)}", details)
         self.log("gradient_norm", norm)
 
     def _finite_everywhere(self, loss: Tensor) -> bool:

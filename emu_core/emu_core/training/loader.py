@@ -15,7 +15,8 @@ from emu_core.data.sample import DataError, Sample, Samples
 Batch = dict[str, Tensor]
 """image uint8 (N,3,H,W); labels uint8 (N,H,W); depth float32 (N,1,H,W) canonical metres, NaN where
 invalid; depth_factor float32 (N,) that turns canonical metres into metres; labelled bool (N,),
-whether there is ground truth; key int64 (N,2), the variant and the index, in training alone."""
+whether there is ground truth; inside bool (N,H,W), False where a small image was padded; key
+int64 (N,2), the variant and the index, in training alone."""
 
 
 class StepBatches(Sampler):
@@ -89,15 +90,16 @@ class TrainingSet(Dataset):
         samples: what to load.
         augmentation: size and strengths.
         seed: of the augmentation.
-        variants: how many augmentations of a sample there are, the same for every seed; epochs
-            take them in turn. None: a new one in every epoch.
+        variants: how many augmentations of a sample there are, the same for every seed, so that
+            every student finds them in the cache, and no seed's own; epochs take them in turn.
+            None: a new one in every epoch.
     """
 
     def __init__(
         self, samples: Samples, augmentation: Augmentation, seed: int, variants: int | None = None
     ):
-        self.samples, self.augmentation, self.variants = samples, augmentation, variants
-        self.seed = 0 if variants else seed  # so that every student finds them in the cache
+        self.samples, self.augmentation = samples, augmentation
+        self.seed, self.variants = seed, variants
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -105,8 +107,12 @@ class TrainingSet(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         epoch, index = key
         variant = epoch % self.variants if self.variants else epoch
-        rng = np.random.default_rng([self.seed, variant, index])
-        batch = as_tensors(self.samples[index], self.augmentation, rng)
+        if self.variants:
+            # A child of the sequence: no [seed, …] gives its numbers, whatever the seed.
+            words = np.random.SeedSequence([variant, index], spawn_key=(0,))
+        else:
+            words = np.random.SeedSequence([self.seed, epoch, index])
+        batch = as_tensors(self.samples[index], self.augmentation, np.random.default_rng(words))
         return {**batch, "key": torch.tensor([variant, index])}
 
 
@@ -134,6 +140,7 @@ def as_tensors(
         "depth": torch.from_numpy(ready.depth)[None],
         "depth_factor": torch.tensor(ready.depth_factor, dtype=torch.float32),
         "labelled": torch.tensor(sample.labelled),
+        "inside": torch.from_numpy(ready.inside),
     }
 
 

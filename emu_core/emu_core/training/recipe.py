@@ -228,6 +228,9 @@ def class_weights(samples: DataSet, power: float) -> Tensor | None:
     Args:
         samples: some of them, evenly spread, are looked at.
         power: 0 for none, which gives None.
+
+    Raises:
+        ValueError: none of the frames that were looked at has a labelled pixel.
     """
     if not power:
         return None
@@ -235,6 +238,8 @@ def class_weights(samples: DataSet, power: float) -> Tensor | None:
     counts = np.zeros(classes)
     for i in evenly(len(samples), _COUNTED):
         counts += np.bincount(samples[i].labels.ravel(), minlength=256)[:classes]
+    if not counts.any():
+        raise ValueError("No training frame that was looked at has a labelled pixel.")
     share = counts / counts.sum()
     weights = (np.maximum(counts, 1) / counts.sum()) ** -power  # finite for absent classes
     return torch.tensor(weights / (share * weights).sum(), dtype=torch.float32)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
+import itertools
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +14,6 @@ from typing import Any, Literal
 import lightning
 import torch
 import yaml
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -19,12 +21,18 @@ from emu_core.data.sample import Samples
 from emu_core.labels import ClassTable
 from emu_core.networks.weights import read_header, save_model
 from emu_core.training.averaging import AveragedWeights
-from emu_core.training.checkpoints import LastCheckpoint, read_checkpoint
+from emu_core.training.checkpoints import (
+    BestCheckpoint,
+    LastCheckpoint,
+    WholeCheckpoints,
+    read_checkpoint,
+)
 from emu_core.training.cpu import prepare_cpu
 from emu_core.training.learner import Learner, monitored
 from emu_core.training.loader import TrainingLoader, training_loader, validation_loader
 from emu_core.training.pictures import Pictures, ProgressBar
 from emu_core.training.recipe import Data
+from emu_core.whole_files import replace_text
 
 WEIGHTS = "last.safetensors"
 """The weights that a complete run leaves in its folder."""
@@ -147,7 +155,7 @@ def _trainer(
     validate_every = min(run.validate_every, run.steps)
     monitor, mode = monitored(learner.model)
     callbacks = [
-        ModelCheckpoint(folder, "best", monitor=monitor, mode=mode, enable_version_counter=False),
+        BestCheckpoint(folder, monitor, mode),
         LastCheckpoint(folder / "last.ckpt", run.checkpoint_every, validate_every),
         Pictures(folder / "pictures", classes),
         ProgressBar(batch),
@@ -166,6 +174,7 @@ def _trainer(
         check_val_every_n_epoch=None,
         logger=CSVLogger(folder, name="", version=""),
         callbacks=callbacks,
+        plugins=[WholeCheckpoints()],
         default_root_dir=folder,
         log_every_n_steps=min(_LOG_EVERY, run.steps),
         enable_model_summary=False,
@@ -186,8 +195,7 @@ def write_weights(learner: Learner, folder: Path, about: dict[str, Any]) -> None
 @rank_zero_only
 def write_config(folder: Path, config: dict[str, Any]) -> None:
     """Leave config.yaml, which is a --config again."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(_plain(config), sort_keys=False))
+    replace_text(folder / "config.yaml", yaml.safe_dump(_plain(config), sort_keys=False))
 
 
 @rank_zero_only
@@ -199,16 +207,27 @@ def keep_metrics(folder: Path, done: int) -> None:
     path = folder / "metrics.csv"
     if not path.is_file():
         return
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        rows = [row for row in reader if int(row["step"]) < done]
-        names = list(reader.fieldnames or [])
-    kept = folder / f"metrics-{len(list(folder.glob('metrics-*.csv'))) + 1}.csv"
-    with kept.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(rows)
-    path.unlink()
+    text = path.read_text()
+    whole = text[: text.rfind("\n") + 1]  # a killed process may have left half a line
+    reader = csv.DictReader(whole.splitlines())
+    rows = [row for row in reader if _step(row) < done]
+    if not rows:
+        path.unlink()
+        return
+    kept = io.StringIO()
+    writer = csv.DictWriter(kept, list(reader.fieldnames or []))
+    writer.writeheader()
+    writer.writerows(rows)
+    replace_text(path, kept.getvalue())
+    names = (folder / f"metrics-{n}.csv" for n in itertools.count(1))
+    path.rename(next(name for name in names if not name.exists()))
+
+
+def _step(row: dict[str, str | None]) -> float:
+    """The step of a row of metrics.csv, infinite where it is no whole row."""
+    step = row.get("step")
+    whole = None not in row and None not in row.values()
+    return int(step) if whole and step and step.isdigit() else math.inf
 
 
 @rank_zero_only
@@ -223,7 +242,7 @@ def _expect_same_settings(folder: Path, config: dict[str, Any]) -> None:
     begun = any((folder / name).is_file() for name in ("last.ckpt", WEIGHTS))
     if not begun or not path.is_file():
         return
-    then, now = _settings(yaml.safe_load(path.read_text())), _settings(_plain(config))
+    then, now = (_deciding(settings) for settings in (read_settings(path), _flat(_plain(config))))
     changed = [
         f"{name} was {then[name]}, now {now[name]}"
         for name in now
@@ -236,20 +255,41 @@ def _expect_same_settings(folder: Path, config: dict[str, Any]) -> None:
         )
 
 
-def _settings(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """What decides which network a run makes, flat, by the options' names.
+def read_settings(path: Path) -> dict[str, Any]:
+    """What a run's config.yaml says, flat, by the options' names, e.g. run.seed.
 
-    A run may go on with more steps, other rates, on another machine.
+    Raises:
+        ValueError: it cannot be read.
     """
+    try:
+        return _flat(yaml.safe_load(path.read_text()))
+    except (OSError, ValueError, yaml.YAMLError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is no configuration of a training ({error}): restore it, or delete "
+            f"{path.parent} to train from the start."
+        ) from error
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in config.items():
-        name = prefix + key
-        if isinstance(value, dict):
-            flat |= _settings(value, f"{name}.")
-        else:
-            flat[name] = value
-    free = ("optimisation.", "run.", "data.root", "data.workers")
-    return {n: v for n, v in flat.items() if n == "run.seed" or not n.startswith(free)}
+        flat |= (
+            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
+    return flat
+
+
+def _deciding(settings: dict[str, Any]) -> dict[str, Any]:
+    """What decides which network a run makes.
+
+    A run may go on with more steps, other rates, on another machine, with another cache. It may
+    not begin or cease to average its weights: it would go on from the average.
+    """
+    free = ("optimisation.", "run.", "data.root", "data.workers", "distillation.cache")
+    deciding = {n: v for n, v in settings.items() if n == "run.seed" or not n.startswith(free)}
+    if "run.ema" in settings:
+        deciding["run.ema"] = "above 0" if settings["run.ema"] else 0
+    return deciding
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:

@@ -79,6 +79,7 @@ class Student(Learner):
             self.loss,
             sky=self.sky,
             labelled=batch["labelled"],
+            inside=batch["inside"],
             class_weights=self.class_weights,
             reduce_count=reduce_count,
         )

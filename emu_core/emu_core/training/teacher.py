@@ -6,12 +6,11 @@ Sub-Ensemble's heads differ likewise, on the trunk of the first one.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-import yaml
 from lightning.pytorch.utilities import rank_zero_only
 
 from emu_core.networks import load_model, save_sub_ensemble, with_new_heads
@@ -25,6 +24,7 @@ from emu_core.training.run import (
     complete,
     fit,
     print_once,
+    read_settings,
     start,
     training_batches,
 )
@@ -44,16 +44,16 @@ class Teacher:
         method: ensemble trains networks independently, sub_ensemble new heads on one trunk; a
             finished one is what it is.
         members: how many networks; of a finished ensemble at most so many.
-        loss: of the teacher's networks.
+        loss: of the teacher's networks; null: the student's on ground truth.
         steps: of each of them; null: as many as the student's.
-        seed: of the first one.
+        seed: of the first one; none of theirs may be the student's.
         architecture: of the teacher's networks; null: the student's, without its init.
     """
 
     folder: Path | None = None
     method: TeacherMethod = "ensemble"
     members: int = 10
-    loss: MemberLoss = field(default_factory=MemberLoss)
+    loss: MemberLoss | None = None
     steps: int | None = None
     seed: int = 0
     architecture: Architecture | None = None
@@ -63,9 +63,12 @@ def obtain_teacher(
     teacher: Teacher,
     data: Data,
     architecture: Architecture,
+    loss: MemberLoss,
     optimisation: Optimisation,
     run: Run,
     folder: Path,
+    *,
+    rest: bool = False,
 ) -> tuple[str, list[Path]]:
     """Train a teacher, or find a finished one.
 
@@ -73,24 +76,28 @@ def obtain_teacher(
         teacher: where it comes from.
         data: what it is trained on.
         architecture: the student's.
+        loss: the student's on ground truth.
         optimisation: optimiser and schedule.
         run: the student's; its seed and its steps are not the teacher's.
         folder: where it is trained.
+        rest: whether the student also learns on what `data` leaves out, which a finished teacher
+            must not have seen.
 
     Returns:
         Kind and files as `load_method` takes them.
 
     Raises:
-        As `train_ensemble`; ValueError for a folder without a finished teacher, or with one that
-        learned depth for another focal length.
+        As `train_ensemble`; ValueError for a student with a member's seed, and for a folder whose
+        teacher is not finished, learned depth for another focal length or saw the fresh frames.
     """
     if teacher.folder is not None:
-        _expect_same_depth(teacher.folder, data)
-        kind, paths = find_teacher(teacher.folder)
-        return kind, paths[: teacher.members]
+        return _take_finished(teacher.folder, teacher.members, data, run, rest)
+    for k in range(teacher.members):
+        _expect_another_seed(run, teacher.seed + k, f"member-{k}")
     own = replace(run, seed=teacher.seed, steps=teacher.steps or run.steps)
     network = teacher.architecture or replace(architecture, init=None)
-    arguments = (data, network, teacher.loss, optimisation, own, teacher.members, folder)
+    own_loss = teacher.loss or loss
+    arguments = (data, network, own_loss, optimisation, own, teacher.members, folder)
     if teacher.method == "sub_ensemble":
         return "dse", [train_sub_ensemble(*arguments)]
     return "de", train_ensemble(*arguments)
@@ -220,7 +227,7 @@ def find_teacher(folder: Path) -> tuple[str, list[Path]]:
     """
     if (folder / SUB_ENSEMBLE).is_file():
         return "dse", [folder / SUB_ENSEMBLE]
-    paths = sorted(folder.glob(f"member-*/{WEIGHTS}"), key=_number)
+    paths = sorted(folder.glob(f"member-*/{WEIGHTS}"), key=lambda path: _number(path.parent))
     if not paths:
         raise ValueError(
             f"Found no member-K/{WEIGHTS} in {folder}: train a teacher with "
@@ -229,21 +236,69 @@ def find_teacher(folder: Path) -> tuple[str, list[Path]]:
     return "de", paths
 
 
-def _expect_same_depth(folder: Path, data: Data) -> None:
+def _take_finished(
+    folder: Path, members: int, data: Data, run: Run, rest: bool
+) -> tuple[str, list[Path]]:
+    """At most so many members of a folder, if a student of these settings may learn from them."""
+    kind, paths = find_teacher(folder)
+    folders = sorted((path.parent for path in folder.glob("member-*/config.yaml")), key=_number)
+    if kind == "de":
+        paths = paths[:members]
+        for own in folders:
+            if _number(own)[0] < members and own / WEIGHTS not in paths:
+                raise ValueError(
+                    f"{own} is not finished: go on with training/train_teacher.py, or take fewer "
+                    "of them with --teacher.members."
+                )
+        folders = [own for own in folders if own / WEIGHTS in paths]
+        asked = "" if len(paths) == members else f", where {members} were asked for"
+        print_once(f"{len(paths)} members in {folder}{asked}")
+    for own in folders:
+        settings = read_settings(own / "config.yaml")
+        _expect_same_depth(own, settings, data)
+        _expect_another_seed(run, settings.get("run.seed"), str(own))
+        if rest:
+            _expect_same_frames(own, settings, data)
+    return kind, paths
+
+
+def _expect_same_depth(member: Path, settings: dict[str, Any], data: Data) -> None:
     """Refuse a teacher whose metres are not the student's, as far as its configuration tells."""
-    config = next(iter(sorted(folder.glob("member-*/config.yaml"))), None)
-    if config is None:
-        return
-    augmentation = yaml.safe_load(config.read_text())["data"]["augmentation"]
     for name in ("canonical_focal", "width", "image_width", "rescale_depth"):
-        theirs, ours = augmentation.get(name), getattr(data.augmentation, name)
-        if name in augmentation and theirs != ours:
+        option = f"data.augmentation.{name}"
+        theirs, ours = settings.get(option), getattr(data.augmentation, name)
+        if option in settings and theirs != ours:
             raise ValueError(
-                f"The teacher in {folder} learned depth with data.augmentation.{name} {theirs}, "
-                f"and here it is {ours}: its metres would be wrong. Use the same."
+                f"The teacher's {member} learned depth with {option} {theirs}, and here it is "
+                f"{ours}: its metres would be wrong. Use the same."
+            )
+
+
+def _expect_another_seed(run: Run, seed: int | None, member: str) -> None:
+    """Refuse a student that would be a member again: its first weights, order and crops."""
+    if run.seed == seed:
+        raise ValueError(
+            f"The student's run.seed {run.seed} is that of the teacher's {member}: it would begin "
+            "with the same weights and meet the same crops in the same order. Give it another, "
+            "e.g. --run.seed 100."
+        )
+
+
+def _expect_same_frames(member: Path, settings: dict[str, Any], data: Data) -> None:
+    """Refuse fresh frames that a member was trained on."""
+    for name in ("kind", "root", "limit", "sequences"):
+        option, ours = f"data.{name}", getattr(data, name)
+        theirs = settings.get(option)
+        same = Path(theirs or "").resolve() == ours.resolve() if name == "root" else theirs == ours
+        if option in settings and not same:
+            raise ValueError(
+                f"distillation.fresh is rest, the frames that the members left out, but the "
+                f"teacher's {member} was trained with {option} {theirs}, and here it is {ours}. "
+                "Use the same, or other fresh frames."
             )
 
 
 def _number(path: Path) -> tuple[int, str]:
-    digits = path.parent.name.rpartition("-")[2]
+    """By which members' folders are ordered."""
+    digits = path.name.rpartition("-")[2]
     return (int(digits) if digits.isdigit() else -1, str(path))

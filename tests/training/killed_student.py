@@ -1,0 +1,58 @@
+"""A student that learns from a cache: `python killed_student.py DATA FOLDER ANSWERS`.
+
+Kills itself when so many of the teacher's answers are written. `test_killed_student` calls it, and
+trains students that nothing stops.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+from emu_core.data.augment import Augmentation
+from emu_core.ensembles import DeepEnsemble
+from emu_core.networks import SegDepthFormer
+from emu_core.objectives import StudentLoss
+from emu_core.training import teacher_cache
+from emu_core.training.distillation import Distillation, train_student
+from emu_core.training.learner import Optimisation
+from emu_core.training.recipe import Architecture, Data
+from emu_core.training.run import Run
+from emu_core.training.teacher_cache import TeacherCache
+
+STEPS = 5
+
+
+def network(seed):
+    torch.manual_seed(seed)
+    return SegDepthFormer("b0")
+
+
+def train(data, folder):
+    """Train a student in folder/student, with its teacher's answers in folder/cache."""
+    given = Data(root=data, augmentation=Augmentation(64, 128), batch=2, workers=0)
+    run = Run(
+        steps=STEPS, seed=100, precision="32-true", validate_every=3, checkpoint_every=2, threads=1
+    )
+    options = Distillation(variants=1, cache=folder / "cache")
+    teacher = DeepEnsemble([network(1), network(2)])
+    cache = TeacherCache(folder / "cache", "it")
+    return train_student(
+        given, Architecture(), StudentLoss(), Optimisation(warmup=1), run, folder / "student",
+        teacher, options, cache,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    data, folder, answers = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    write = teacher_cache._write
+
+    def write_or_die(file, maps):
+        write(file, maps)
+        if len(list(file.parent.iterdir())) == answers:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    teacher_cache._write = write_or_die
+    train(data, folder)
