@@ -94,8 +94,8 @@ def time_missing(
         for group in groups:
             found = time_methods({name: c.load(device) for name, c in group.items()}, images)
             for name, timing in found.items():
-                about = {"method": methods[name].fingerprint(), "in_turn": in_turn}
-                timings[name] = replace(timing, **about)
+                of_method = methods[name].fingerprint()
+                timings[name] = replace(timing, method=of_method, in_turn=in_turn)
         save_timings(path, timings)
     return timings
 

@@ -45,12 +45,18 @@ class Scored:
     def without_depth_uncertainty(self) -> Scored:
         """The same without what a depth variance that nothing has trained gives: its figures,
         and the sums of its curves."""
-        pooled, sums, resampled = (
-            {name: value for name, value in found.items() if not name.startswith("depth.")}
-            for found in (self.results.pooled, self.results.sums, self.resampled)
+        pooled, sums = self.results.pooled, self.results.sums
+        results = replace(
+            self.results,
+            pooled={n: value for n, value in pooled.items() if not n.startswith("depth.")},
+            sums={
+                n: value
+                for n, value in sums.items()
+                if n.startswith("depth.distances.") or not n.startswith("depth.")
+            },
         )
-        kept = {n: s for n, s in self.results.sums.items() if n.startswith("depth.distances.")}
-        return Scored(replace(self.results, pooled=pooled, sums=sums | kept), resampled)
+        kept = {n: drawn for n, drawn in self.resampled.items() if not n.startswith("depth.")}
+        return Scored(results, kept)
 
 
 class Store:

@@ -48,6 +48,8 @@ Seeds = Literal["own", "borrowed", "unknown"]
 """Whose standard deviation between seeds an interval holds: that of the rows' own seeds, that of
 other rows' for rows of one seed, or none."""
 
+_WEAKEST_FIRST: tuple[Seeds, ...] = ("unknown", "borrowed", "own")
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -172,7 +174,7 @@ def difference(
         errors = [seed_error(pooled(cell, name)) for cell in (first, second)]
     drawn = a - b + sum(error.draw(len(a), stream) for stream, error in enumerate(errors))
     seeds = {error.seeds for error in errors}
-    weakest: Seeds = next((kind for kind in ("unknown", "borrowed") if kind in seeds), "own")
+    weakest = next(kind for kind in _WEAKEST_FIRST if kind in seeds)
     return Difference(mean(first, name) - mean(second, name), interval(drawn), weakest)
 
 
