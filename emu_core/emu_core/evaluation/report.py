@@ -80,11 +80,10 @@ def milliseconds(timing: Timing) -> Value:
 
 def load_timings(path: Path) -> dict[str, Timing]:
     """What `save_timings` wrote, nothing if there is no such file."""
-    content = read_json(path) or {}
-    return {
-        name: Timing(**{k: tuple(v) if isinstance(v, list) else v for k, v in timing.items()})
-        for name, timing in content.items()
-    }
+    content: dict[str, dict[str, Any]] = read_json(path) or {}
+    for timing in content.values():
+        timing |= {name: tuple(v) for name, v in timing.items() if isinstance(v, list)}
+    return {name: Timing(**timing) for name, timing in content.items()}
 
 
 def save_timings(path: Path, timings: Mapping[str, Timing]) -> None:
