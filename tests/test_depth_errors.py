@@ -36,9 +36,11 @@ def test_depth_errors_agree_with_plain_formulas_over_several_images():
         truths.append(truth[np.isfinite(truth)].astype(np.float64))
     d, y = np.concatenate(estimates), np.concatenate(truths)
     ratio = np.maximum(d / y, y / d)
+    near = np.minimum(d, 80.0)  # the range's end
+    assert (near < d).any()
     expected = {
-        "rmse": np.sqrt(np.mean((d - y) ** 2)),
-        "abs_rel": np.mean(np.abs(d - y) / y),
+        "rmse": np.sqrt(np.mean((near - y) ** 2)),
+        "abs_rel": np.mean(np.abs(near - y) / y),
         "delta1": np.mean(ratio < 1.25),
         "delta2": np.mean(ratio < 1.25**2),
         "delta3": np.mean(ratio < 1.25**3),
@@ -120,11 +122,21 @@ def test_abstaining_never_improves_a_score(truth, estimate, missing, nothing):
     estimate=arrays(np.float32, 12, elements=st.floats(-10, 1e6, width=32)),
     missing=arrays(np.bool_, 12),
 )
-def test_abstaining_never_improves_the_share_of_good_depths_whatever_the_estimate(
-    truth, estimate, missing
-):
+def test_abstaining_never_improves_a_score_whatever_the_estimate(truth, estimate, missing):
     full, partial = DepthErrors(80.0), DepthErrors(80.0)
     full.update(estimate, truth)
     partial.update(np.where(missing, np.float32(np.nan), estimate), truth)
     for name in ("delta1", "delta2", "delta3", "coverage"):
         assert partial.compute()[name] <= full.compute()[name]
+    for name in ("rmse", "abs_rel"):
+        assert partial.compute()[name] >= full.compute()[name] * (1 - 1e-9)
+
+
+def test_an_estimate_beyond_the_range_is_no_farther_off_than_its_end():
+    errors = DepthErrors(80.0)
+    errors.update(np.array([1e6]), np.array([70.0]))
+    figures = errors.compute()
+    assert figures["rmse"] == pytest.approx(10.0)
+    assert figures["abs_rel"] == pytest.approx(1 / 7)
+    assert figures["delta3"] == 0.0  # by its own ratio, not by the end's
+    assert figures["coverage"] == 1.0

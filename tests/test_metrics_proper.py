@@ -11,7 +11,13 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import log_loss
 
 from emu_core import losses
-from emu_core.metrics import ClassScores, GaussianScores, StudyMetrics
+from emu_core.metrics import (
+    Certainty,
+    ClassScores,
+    GaussianScores,
+    RoadObjects,
+    StudyMetrics,
+)
 from emu_core.metrics.proper import COVERAGES, MIN_VARIANCE, class_pixels
 from emu_core.uncertainty import predictive_entropy
 
@@ -129,28 +135,95 @@ def test_no_pixel_gives_nan():
     assert np.isnan(ClassScores().compute()["nll"])
 
 
+def test_a_mean_that_is_no_depth_is_no_answer():
+    expected = gaussian([5.0], [np.nan], [5.0])
+    for nothing in ([0.0], [-3.0], [np.nan], [np.inf]):
+        found = gaussian(nothing, [1.0], [5.0])
+        assert found["nll"] == pytest.approx(expected["nll"])
+        assert not found["coverage"].any()
+    # A mean beyond the range is as far off as its end; its intervals are its own.
+    far, end = gaussian([300.0], [9.0], [70.0]), gaussian([80.0], [9.0], [70.0])
+    assert far["nll"] == end["nll"] == pytest.approx(0.5 * (100 / 9 + np.log(9)), rel=1e-4)
+    assert gaussian([83.0], [9.0], [79.0])["coverage"][COVERAGES.index(0.5)] == 0
+
+
 METRES = st.floats(0.5, 80, width=32)
-BETTER_LOW, BETTER_HIGH = ("rmse", "abs_rel", "depth.nll", "depth.aurc"), (
-    *("delta1", "delta2", "delta3", "depth_coverage"),
-    *("depth.coverage50", "depth.coverage90", "depth.error_auroc"),
-)  # fmt: skip
+ESTIMATES = METRES | st.sampled_from([1e-3, 79.9, 500.0, 1e20, 0.0, -2.0, np.nan, np.inf])
+BETTER_LOW = (
+    *("rmse", "abs_rel", "depth.nll", "depth.aurc", "depth.ause", "depth.ause_abs_rel"),
+    "depth.unknown_fpr95",
+)
+BETTER_HIGH = (
+    *("delta1", "delta2", "delta3", "depth_coverage", "depth.error_auroc"),
+    *("depth.coverage50", "depth.coverage90", "depth.coverage95"),
+    *("depth.unknown_auroc", "depth.unknown_twin_auroc"),
+)
+SHAPE = (2, 3, 5)
+"""Images, height, width."""
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    truth=arrays(np.float32, SHAPE, elements=METRES | st.just(np.nan)),
+    mean=arrays(np.float32, SHAPE, elements=ESTIMATES),
+    variance=arrays(
+        np.float32, SHAPE, elements=st.sampled_from([0.0, 0.25, 1.0, 9.0, 1e6, np.inf])
+    ),
+    missing=arrays(np.bool_, SHAPE),
+    nothing=st.sampled_from([np.nan, np.inf, 0.0]),
+    road=arrays(np.bool_, SHAPE),
+)
+def test_abstaining_never_improves_a_score(truth, mean, variance, missing, nothing, road):
+    """All figures of depth but the shares of certain pixels, whose thresholds it may move."""
+    full, partial = StudyMetrics(19, 80.0), StudyMetrics(19, 80.0)
+    for i in range(SHAPE[0]):
+        there = np.zeros(SHAPE[1:], bool)
+        there[1:, 1:3] = True
+        objects = RoadObjects(road[i] | there, there & (i == 0), there & (i == 1))
+        less = np.where(missing[i], np.float32(nothing), mean[i])
+        full.update_depth(mean[i], variance[i], truth[i], objects)
+        partial.update_depth(less, variance[i], truth[i], objects)
+    before, after = full.compute(), partial.compute()
+    if not before:
+        return
+    for name in BETTER_LOW:  # a figure may be NaN before there is an error
+        assert not after[name] < before[name] - 1e-9 * abs(before[name]) - 1e-9, name
+    for name in BETTER_HIGH:
+        assert not after[name] > before[name] + 1e-9, name
+    # Precision takes ties as one: it never ranks what all lies at the bottom below random scores.
+    least = before.get("depth.unknown_ap_random", 0)
+    assert not after["depth.unknown_ap"] > max(before["depth.unknown_ap"], least) + 1e-9
+    compared = {*BETTER_LOW, *BETTER_HIGH, "depth.unknown_ap"}
+    shares = ("p_acc_cer", "p_unc_inacc", "p_inacc_unc", "pavpu", "accuracy")
+    judged = {n for n in before if not n.endswith(("_random", "_bound"))}
+    left = {n for n in judged if n.startswith(tuple(f"depth.{share}" for share in shares))}
+    assert judged - left == compared
 
 
 @settings(max_examples=200, deadline=None)
 @given(
-    truth=arrays(np.float32, (3, 5), elements=METRES),
-    mean=arrays(np.float32, (3, 5), elements=METRES),
-    variance=arrays(np.float32, (3, 5), elements=st.sampled_from([0.0, 0.25, 1.0, 9.0])),
-    missing=arrays(np.bool_, (3, 5)),
-    nothing=st.sampled_from([np.nan, np.inf]),
+    score=arrays(np.float32, 12, elements=st.sampled_from([0.0, 0.5, 1.0, 2.0])),
+    accurate=arrays(np.bool_, 12),
+    missing=arrays(np.bool_, 12),
 )
-def test_abstaining_never_improves_a_score(truth, mean, variance, missing, nothing):
-    full, partial = StudyMetrics(19, 80.0), StudyMetrics(19, 80.0)
-    full.update_depth(mean, variance, truth)
-    partial.update_depth(np.where(missing, np.float32(nothing), mean), variance, truth)
+def test_abstaining_improves_no_share_of_certain_pixels_at_a_given_threshold(
+    score, accurate, missing
+):
+    full, partial = Certainty(), Certainty()
+    full.update(score, accurate, 0.75)
+    partial.update(score[~missing], accurate[~missing], 0.75, int(missing.sum()))
     before, after = full.compute(), partial.compute()
-    for name in BETTER_LOW:
-        assert after[name] >= before[name] - 1e-9 * abs(before[name])
-    for name in BETTER_HIGH:  # an AUROC is NaN before there is an error
-        assert not after[name] > before[name] + 1e-12
-    assert after["depth_coverage"] == pytest.approx(1 - missing.mean())
+    for name in ("p_acc_cer", "p_unc_inacc", "p_inacc_unc", "pavpu"):
+        assert not after[f"{name}_median"] > before[f"{name}_median"] + 1e-12
+    assert not after["accuracy"] > before["accuracy"]
+
+
+def test_abstaining_may_move_a_threshold():
+    """The exception: without the last pixel's great score, ten errors are above the mean."""
+    score = np.array([1.0] * 10 + [2.0] * 10 + [100.0], np.float32)
+    accurate = score == 1
+    full, partial = Certainty(), Certainty()
+    full.update(score, accurate, 2.0)
+    partial.update(score[:-1], accurate[:-1], 1.5, missing=1)
+    assert full.compute()["p_unc_inacc"] == pytest.approx(1 / 11)
+    assert partial.compute()["p_unc_inacc"] == pytest.approx(10 / 11)

@@ -68,6 +68,27 @@ def test_perfect_ranking_has_no_sparsification_error_and_no_ranking_has_a_random
     assert constant["random"] > 0.3
 
 
+def test_pixels_without_an_answer_are_kept_in_the_curve_and_right_in_the_oracle():
+    # 100 pixels of error 1, of which the 20 least certain have no answer that might be off by 4.
+    error = np.ones(80)
+    order, metric = ascending(np.zeros(80)), Sparsification()
+    metric.update(order, order.cumulative(error), error, np.full(20, 4.0))
+    result, kept = metric.compute(), 100 * (1 - FRACTIONS)
+    np.testing.assert_allclose(result["curve"], (80 + np.minimum(kept, 80)) / 160 / (kept / 100))
+    np.testing.assert_allclose(
+        result["oracle"], np.maximum(kept - 20, 0) / 160 / (kept / 100), atol=1e-12
+    )
+    assert result["ause"] == pytest.approx(result["random"])  # all scores are alike
+
+
+def test_who_answers_nothing_has_the_worst_ause_there_is():
+    nothing, metric = ascending(np.zeros(0)), Sparsification()
+    metric.update(nothing, nothing.cumulative(np.zeros(0)), np.zeros(0), np.ones(50))
+    np.testing.assert_allclose(metric.compute()["curve"], 1 / (1 - FRACTIONS))
+    worst = sparsified([np.arange(1000.0)], [np.arange(1000) == 0])["ause"]
+    assert 1 < worst <= metric.compute()["ause"]
+
+
 def test_an_image_without_errors_has_no_part_in_the_mean():
     rng = np.random.default_rng(2)
     score, error = rng.random(50), rng.random(50)
@@ -76,10 +97,16 @@ def test_an_image_without_errors_has_no_part_in_the_mean():
     assert np.isnan(sparsified([score], [np.zeros(50)])["ause"])
 
 
+def risk(*images):
+    metric = RiskCoverage()
+    for score, wrong in images:
+        order = ascending(np.asarray(score))
+        metric.update(order, order.cumulative(np.asarray(wrong)))
+    return metric.compute()
+
+
 def aurc(score, wrong):
-    order, metric = ascending(np.asarray(score)), RiskCoverage()
-    metric.update(order, order.cumulative(np.asarray(wrong)))
-    return metric.compute()["aurc"]
+    return risk((score, wrong))["aurc"]
 
 
 def test_the_area_under_risk_and_coverage_follows_a_hand_computation():
@@ -95,6 +122,27 @@ def test_the_area_under_risk_and_coverage_is_the_mean_risk_of_the_most_certain()
     wrong = rng.random(20000) < score / 2
     risks = np.cumsum(wrong[np.argsort(score)]) / np.arange(1, 20001)
     assert aurc(score, wrong) == pytest.approx(risks.mean(), abs=2e-4)
+
+
+def test_random_scores_risk_the_error_rate_at_every_coverage():
+    rng = np.random.default_rng(4)
+    images = [rng.random(300) < rate for rate in (0.1, 0.4)]
+    shuffled = [risk(*((rng.random(300), wrong) for wrong in images)) for _ in range(200)]
+    expected = np.mean([figures["aurc"] for figures in shuffled])
+    found = shuffled[0]["aurc_random"]
+    assert found == pytest.approx(np.mean(images)) == pytest.approx(expected, rel=0.03)
+
+
+def test_pixels_without_an_answer_are_the_most_certain_errors():
+    rng, metric = np.random.default_rng(5), RiskCoverage()
+    score, wrong = rng.integers(1, 9, 60), rng.random(60) < 0.3
+    order = ascending(score)
+    metric.update(order, order.cumulative(wrong), missing=15)
+    all_of_them = risk((np.append(score, np.zeros(15)), np.append(wrong, np.ones(15, bool))))
+    assert metric.compute() == pytest.approx(all_of_them)
+    nothing, lost = ascending(np.zeros(0)), RiskCoverage()
+    lost.update(nothing, nothing.cumulative(np.zeros(0)), missing=3)
+    assert lost.compute()["aurc"] == 1.0
 
 
 def test_nothing_has_no_area():
@@ -124,6 +172,19 @@ def test_certainty_follows_a_hand_computation():
         assert figures[name] == pytest.approx(mean[name])
         assert figures[f"{name}_median"] == pytest.approx(median[name])
     assert figures["accuracy"] == pytest.approx(3 / 5)
+
+
+def test_a_pixel_without_an_answer_is_certain_and_wrong_or_uncertain_and_right():
+    metric, score = Certainty(), np.array([1, 1, 2, 3, 9], np.float32)
+    accurate = np.array([1, 0, 1, 1, 0], bool)
+    metric.update(score, accurate, 2.0, missing=2)
+    figures = metric.compute()
+    shares = {"p_acc_cer": 3 / 6, "p_unc_inacc": 1 / 4, "p_inacc_unc": 1 / 3, "pavpu": 4 / 7}
+    for name, value in shares.items():
+        assert figures[name] == pytest.approx(value)
+    assert figures["accuracy"] == pytest.approx(3 / 7)
+    metric.update(score[:0], accurate[:0], float("nan"), missing=1)  # an image without answers
+    assert metric.compute()["accuracy"] == pytest.approx(3 / 8)
 
 
 def test_thresholds_are_each_images_and_counts_are_pooled():

@@ -70,6 +70,8 @@ def test_figures_of_classes_are_those_of_the_references():
     figures = study.compute()
     jaccard = MulticlassJaccardIndex(CLASSES, ignore_index=IGNORE)(p.argmax(1), truth)
     assert figures["miou"] == pytest.approx(float(jaccard), rel=1e-6)
+    each = MulticlassJaccardIndex(CLASSES, average=None, ignore_index=IGNORE)(p.argmax(1), truth)
+    assert [figures[f"iou_{k}"] for k in range(CLASSES)] == pytest.approx(each.tolist(), rel=1e-6)
     valid = truth != IGNORE
     rows, true = p.permute(0, 2, 3, 1)[valid], truth[valid]
     ece = MulticlassCalibrationError(CLASSES, n_bins=15)(rows, true)
@@ -183,6 +185,16 @@ def test_unknown_objects_are_looked_for_on_the_road_of_both_images_of_a_pair():
     assert figures["seg.unknown_fpr95"] == pytest.approx(expected, abs=2e-3)
     twins = roc_auc_score(positive[on_object], score[on_object])
     assert figures["seg.unknown_twin_auroc"] == pytest.approx(twins, abs=1e-3)
+
+
+def test_an_object_without_a_depth_is_overlooked_and_a_road_without_one_a_false_alarm():
+    """Whatever their variance: also if it is infinite, as of most uncertain pixels."""
+    study, unknown = StudyMetrics(CLASSES, 80.0), np.array([[True, True, False, False]])
+    where = road_objects(np.zeros((1, 4), np.uint8), unknown, unknown=True)
+    mean, variance = np.array([[5.0, np.nan, 5.0, 5.0]]), np.array([[3.0, np.inf, 1.0, np.inf]])
+    study.update_depth(mean, variance, np.full((1, 4), 5.0), where)
+    # The object's first pixel beats one of two of the road's, its second one none.
+    assert study.compute()["depth.unknown_auroc"] == pytest.approx(1 / 4)
 
 
 def test_memory_does_not_grow_with_the_number_of_images():

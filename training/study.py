@@ -5,9 +5,15 @@
     python training/study.py --config training/configs/study.yaml --hours 2.4
     python training/study.py --config training/configs/study.yaml --report --docs docs
 
-On two CPU cores start it twice with --run.threads 1: each does what the other does not. The most
-valuable rows come first. What is done is skipped, a training that was killed goes on from
-its last checkpoint, and tables are written with what is there. Leaves in runs/NAME:
+On two CPU cores start it twice with --run.threads 1: each does what the other does not. On several
+GPUs start a process for each, CUDA_VISIBLE_DEVICES=0 python training/study.py …, 1, 2 and so on.
+
+The most valuable rows come first. What is done is skipped, a training that was killed goes on from
+its last checkpoint, and tables are written with what is there. Networks of other settings, or
+whose teacher or start was trained anew, are refused: --redo deletes them. A training that diverged
+is left out, with all that needs it, until --retry or until its failed.json is deleted.
+
+Leaves in runs/NAME:
 
     REGIME/joint/member-K, REGIME/student/seed-K, …    every network, as train_teacher.py leaves it
     REGIME/evaluation/SPLIT/ROW-SEED.npz               its scores, drive by drive
@@ -34,19 +40,26 @@ def carry_out(arguments: list[str] | None = None, trainers: Trainers = TRAINERS)
     """Do what the command line says."""
     parser = jsonargparse.ArgumentParser(
         description=__doc__,
-        usage="study.py --config FILE [--plan] [--report] [--hours H] [--docs FOLDER] [--KEY X]",
+        usage="study.py --config FILE [--plan | --report] [--hours H] [--docs FOLDER] "
+        "[--redo] [--retry] [--KEY X]",
         formatter_class=HelpFormatter,
     )
     parser.add_argument("--config", action="config", help="YAML of the study")
     parser.add_class_arguments(Study)
     parser.add_argument("--plan", action="store_true", help="print it with its hours, and stop")
     parser.add_argument("--report", action="store_true", help="write tables and plots, and stop")
+    parser.add_argument(
+        "--redo", action="store_true",
+        help="delete networks that were trained with other settings or from other networks",
+    )  # fmt: skip
+    parser.add_argument("--retry", action="store_true", help="try again what diverged")
     parser.add_argument("--hours", type=float, help="begin no step after so many")
     parser.add_argument("--docs", type=Path, help="folder that gets the results as well")
     options = parser.instantiate(parser.parse_args(arguments))
     study = Study(**{field.name: options[field.name] for field in fields(Study)})
-    execution = Execution(study, make_plan(study), trainers)
-    execution.prepare()
+    given = sys.argv[1:] if arguments is None else arguments
+    execution = Execution(study, make_plan(study), trainers, given)
+    execution.prepare(options.redo, options.retry)
     if not options.report:
         announce(execution)
         if options.plan:

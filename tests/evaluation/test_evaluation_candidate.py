@@ -1,11 +1,13 @@
 """Methods as files: how a command line names them, and when they are no longer the same."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from emu_core.evaluation.candidate import Apart, Candidate, parse_candidates
+from emu_core.evaluation import candidate as module
+from emu_core.evaluation.candidate import Apart, Candidate, parse_candidates, refuse_duplicates
 from emu_core.networks import DepthFormer, SegFormer, WeightsError, save_model
 
 
@@ -61,6 +63,16 @@ def test_as_many_networks_for_depth_as_for_classes_are_needed(files):
         parse_candidates(f"single={files[0]},depth/*/last.safetensors")
 
 
+def test_two_methods_of_one_row_and_seed_are_named_with_what_tells_them_apart(files):
+    first, *_, last = seeds = parse_candidates("single=joint/*/*.safetensors")
+    refuse_duplicates([*seeds, Candidate("de", "de", tuple(files))])
+    same = Candidate("single", "single", last.paths, seed=0)
+    with pytest.raises(ValueError, match=r"'single', seed 0: .*\[NAME:\]KIND=FILES") as error:
+        refuse_duplicates([*seeds, same])
+    assert str(first.paths[0]) in str(error.value)
+    assert str(last.paths[0]) in str(error.value)
+
+
 def test_the_fingerprint_follows_contents_and_use_not_places(files):
     first, second = (Candidate("a", "single", (path,)) for path in files[:2])
     assert first.fingerprint() != second.fingerprint()
@@ -71,6 +83,32 @@ def test_the_fingerprint_follows_contents_and_use_not_places(files):
     assert len({few, many, first.fingerprint()}) == 3
     apart = Candidate("a", "single", (files[0],), (files[1],)).fingerprint()
     assert apart != Candidate("a", "de", tuple(files[:2])).fingerprint()
+
+
+def test_seeds_of_mc_dropout_have_masks_of_their_own(tmp_path):
+    torch.manual_seed(0)
+    save_model(SegFormer("b0", 5, dropout=0.5), tmp_path / "mcd.safetensors")
+    first, same, second = (
+        Candidate("mcd50", "mcd", (tmp_path / "mcd.safetensors",), seed=seed, samples=2)
+        for seed in (0, 0, 1)
+    )
+    assert first.fingerprint() == same.fingerprint() != second.fingerprint()
+    images = torch.randint(0, 256, (1, 3, 32, 64), dtype=torch.uint8)
+    answers = [c.load()(images).probabilities for c in (first, same, second)]
+    assert torch.equal(answers[0], answers[1])
+    assert not torch.allclose(answers[0], answers[2])
+
+
+def test_an_ensembles_members_stay_in_memory_unless_they_are_too_large(files, monkeypatch):
+    asked = []
+    monkeypatch.setattr(module, "load_method", lambda *_, **how: asked.append(how["in_memory"]))
+    candidate = Candidate("de", "de", tuple(files))
+    assert candidate.size == sum(path.stat().st_size for path in files)
+    candidate.load()
+    replace(candidate, lazy=True).load()
+    monkeypatch.setattr(module, "IN_MEMORY", candidate.size - 1)
+    candidate.load()
+    assert asked == [True, False, False]
 
 
 def test_weights_that_change_change_the_fingerprint(files):

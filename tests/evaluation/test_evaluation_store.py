@@ -1,13 +1,18 @@
 """What was scored stays scored, and nothing else counts as scored."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from emu_core.evaluation import plots
 from emu_core.evaluation import store as module
 from emu_core.evaluation.candidate import Candidate
-from emu_core.evaluation.missing import score_missing
+from emu_core.evaluation.missing import score_missing, setting
+from emu_core.evaluation.report import load_cells, rows_of, write_plots
 from emu_core.evaluation.splits import open_split
 from emu_core.evaluation.store import Store, read_json, write_json
+from emu_core.evaluation.tables import DEPTH, markdown
 
 SETTING = {"split": "test", "height": 32}
 
@@ -51,6 +56,50 @@ def test_other_weights_settings_or_resamples_count_as_not_scored(store, candidat
     assert not Store(store.folder, resamples=60).has(candidate, "test", SETTING)
     candidate.paths[0].write_bytes(b"trained on")
     assert not store.has(candidate, "test", SETTING)
+
+
+def test_other_definitions_of_the_figures_count_as_not_scored(
+    store, candidate, scored, monkeypatch
+):
+    store.keep(candidate, "test", SETTING, scored(0).results)
+    monkeypatch.setattr(module, "METRICS_VERSION", module.METRICS_VERSION + 1)
+    assert not store.has(candidate, "test", SETTING)
+
+
+def test_a_setting_changes_with_the_images_and_their_geometry_alone(tiny_data, write_drive):
+    name = "test3000_000000_000000"
+    write_drive(tiny_data.root, "test", name)
+
+    def now(**changes):
+        data = replace(tiny_data, augmentation=replace(tiny_data.augmentation, **changes))
+        return setting(open_split(data, "test"))
+
+    before = now()
+    assert now(scale=(0.5, 2.0), flip=True, jitter=(1.0,) * 4, depth_limit=50.0) == before
+    assert now(image_width=80) != before
+    assert now(canonical_focal=None) != before
+    camera = tiny_data.root / "camera" / "test" / "test3000" / f"{name}_camera.json"
+    camera.write_text(camera.read_text() + " ")
+    assert now() != before
+    moved = tiny_data.root.rename(tiny_data.root.with_name("moved"))
+    after = setting(open_split(replace(tiny_data, root=moved), "test"))
+    assert after == setting(open_split(replace(tiny_data, root=moved), "test")) != before
+    camera = moved / camera.relative_to(tiny_data.root)
+    camera.write_text(camera.read_text()[:-1])
+    assert setting(open_split(replace(tiny_data, root=moved), "test")) == before
+
+
+def test_tables_have_only_what_counts_as_scored(store, candidate, scored, tiny_data, write_drive):
+    write_drive(tiny_data.root, "test", "test3000_000000_000000")
+    splits = {"in_domain": open_split(tiny_data, "test")}
+    other = Candidate("single", "single", candidate.paths, seed=3)
+    gone = Candidate("gone", "single", (candidate.paths[0].with_name("gone"),))
+    store.keep(candidate, "in_domain", setting(splits["in_domain"]), scored(0).results)
+    # Of fewer resamples: together with the other seed's they would not add up.
+    few = Store(store.folder, resamples=20)
+    few.keep(other, "in_domain", setting(splits["in_domain"]), scored(0).results)
+    (cell,) = load_cells(store, [candidate, other, gone], splits)["in_domain"].values()
+    assert [s.resampled["rmse"].shape for s in cell] == [(50,)]
 
 
 def test_an_evaluation_that_was_killed_while_writing_counts_as_not_scored(
@@ -101,3 +150,25 @@ def test_only_what_is_missing_is_scored_and_loaded(
     assert loaded == [0, 0, 1]
     assert score_missing(candidates, splits, store) == 0
     assert loaded == [0, 0, 1]
+
+
+def test_of_a_variance_that_nothing_trained_there_is_no_figure_and_no_curve(
+    store, candidate, scored, tiny_data, write_drive
+):
+    write_drive(tiny_data.root, "test", "test3000_000000_000000")
+    splits = {"in_domain": open_split(tiny_data, "test")}
+    plain = replace(candidate, name="l1", depth_uncertainty=False)
+    for each in (candidate, plain):
+        store.keep(each, "in_domain", setting(splits["in_domain"]), scored(0).results)
+    cells = load_cells(store, [candidate, plain], splits)
+    rows = rows_of(cells, {})["in_domain"]
+    gone = {name for name in rows["single"] if name not in rows["l1"]}
+    assert gone == {name for name in rows["single"] if name.startswith("depth.")}
+    assert rows["l1"]["rmse"] == rows["single"]["rmse"]
+    assert not any(name.startswith("depth.") for name in cells["in_domain"]["l1"][0].resampled)
+    table = markdown(DEPTH, rows)
+    (line,) = (line for line in table.splitlines() if line.startswith("| l1 |"))
+    assert line.count("| – ") == sum(figure.name in gone for figure in DEPTH)
+    own, whole = (plots.mean_curves(cells["in_domain"][name]) for name in ("l1", "single"))
+    assert set(own) == {name for name in whole if not name.startswith("depth.")}
+    write_plots(store.folder, "Few", cells, {"in_domain": rows})

@@ -3,11 +3,14 @@
 from emu_core.evaluation.tables import (
     DEPTH,
     SEGMENTATION,
+    TABLES,
     UNKNOWN,
     Figure,
+    class_figures,
     csv_lines,
     markdown,
     summary,
+    with_class_names,
 )
 from emu_core.evaluation.values import Value
 
@@ -57,6 +60,22 @@ def test_the_csv_has_a_line_for_each_figure():
         "test,de,rmse,4.5,0.1,4,5\n"
         "test,de,ece,0.123457,,,\n"
     )
+
+
+def test_every_threshold_and_every_class_has_its_columns(scored):
+    row = {n: Value(0.5, None, None) for n in scored(0).results.pooled}
+    table = markdown(TABLES["segmentation, certain or not"], {"a": row, "b": row})
+    assert "| p(acc\\|cer) ↑ |" in table
+    assert "| p(acc\\|cer), median ↑ |" in table
+    assert "p(acc" not in markdown(TABLES["segmentation"], {"a": row})
+    everywhere = {f.name for figures in TABLES.values() for f in figures}
+    assert everywhere == {f.name for f in (*SEGMENTATION, *DEPTH, *UNKNOWN)}
+    assert {f"{t}.pavpu_median" for t in ("seg", "depth")} < everywhere
+    names = ("road", "car", "sky", "tree", "rider")
+    table = markdown(class_figures(names), {"a": row})
+    assert table.startswith("| method | road ↑ | car ↑ | sky ↑ | tree ↑ | rider ↑ |")
+    assert with_class_names(row, names)["iou.car"] is row["iou_1"]
+    assert "iou_1" not in with_class_names(row, names)
 
 
 def test_every_column_is_a_figure_that_the_metrics_compute(scored):

@@ -1,8 +1,16 @@
-"""Milliseconds per image, by a clock that the methods wind."""
+"""Milliseconds per image, by a clock that the methods wind; when they are taken again."""
+
+import json
+from dataclasses import replace
 
 import pytest
 import torch
 
+from emu_core.evaluation import comparison
+from emu_core.evaluation.candidate import Candidate
+from emu_core.evaluation.comparison import describe, time_missing
+from emu_core.evaluation.locks import locked
+from emu_core.evaluation.splits import open_split
 from emu_core.evaluation.timing import median_interval, time_methods
 
 IMAGES = [torch.zeros(1, 3, 8, 8, dtype=torch.uint8)] * 6
@@ -33,6 +41,7 @@ def test_the_median_leaves_out_the_warm_up_and_methods_take_turns():
     assert timings["fast"].images == 5
     assert timings["fast"].threads == torch.get_num_threads()
     assert timings["fast"].device == "cpu"
+    assert timings["fast"].size == (8, 8)
 
 
 def test_one_image_is_not_enough():
@@ -44,3 +53,78 @@ def test_the_interval_of_a_median_is_between_ranks():
     # Of 100 values, ranks 40 and 61 (from 1) hold the median with 95 % (binomial distribution).
     assert median_interval(range(1, 101)) == (40, 61)
     assert median_interval([3.0]) == (3.0, 3.0)
+
+
+@pytest.fixture
+def timed(tmp_path, tiny_data, write_drive, noise_method, monkeypatch):
+    """Two methods, a split of one image, and a function that times them into out/."""
+    write_drive(tiny_data.root, "test", "test3000_000000_000000")
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(name.encode())
+    candidates = [
+        Candidate("single", "single", (tmp_path / "a",)),
+        Candidate("mcd", "mcd", (tmp_path / "b",), samples=2),
+    ]
+    monkeypatch.setattr(Candidate, "load", lambda self, device="cpu": noise_method)
+    monkeypatch.setattr(comparison, "TIMED_IMAGES", 3)
+    taken = []
+
+    def take(methods, images):
+        assert len(images) == 3
+        with locked(tmp_path / "out" / "locks" / "timing", wait=False) as free:
+            assert not free  # no other process could take times now
+        taken.append(list(methods))
+        return time_methods(methods, images)
+
+    monkeypatch.setattr(comparison, "time_methods", take)
+
+    def run(candidates=candidates, size=None):
+        return time_missing(candidates, open_split(tiny_data, "test", size), tmp_path / "out")
+
+    run.candidates, run.taken = candidates, taken
+    return run
+
+
+def test_times_are_kept_until_a_method_the_size_or_the_threads_change(timed):
+    both = ["single", "mcd"]
+    first = timed()
+    assert timed() == first
+    assert timed.taken == [both]
+    single, mcd = timed.candidates
+    more = timed([single, replace(mcd, samples=5)])
+    assert timed.taken == [both] * 2
+    assert more["mcd"].method != first["mcd"].method
+    assert timed([single, replace(mcd, samples=5)], (16, 32))["single"].size == (16, 32)
+    single.paths[0].write_bytes(b"trained on")
+    timed()
+    assert timed.taken == [both] * 4
+    torch.set_num_threads(2)
+    assert timed()["mcd"].threads == 2
+    assert timed.taken == [both] * 5
+    assert set(timed([single])) == {"single"}  # those of the others are no longer together with it
+    assert timed.taken == [both] * 5
+
+
+def test_times_of_before_methods_were_named_in_them_count_as_not_taken(timed, tmp_path):
+    timed()
+    path = tmp_path / "out" / "timing.json"
+    old = {
+        name: {k: v for k, v in timing.items() if k not in ("method", "size", "in_turn")}
+        for name, timing in json.loads(path.read_text()).items()
+    }
+    path.write_text(json.dumps(old))
+    timed()
+    assert len(timed.taken) == 2
+
+
+def test_methods_that_do_not_fit_into_memory_together_are_timed_one_by_one(
+    timed, tiny_data, monkeypatch
+):
+    single, mcd = timed.candidates
+    timings = timed([replace(single, lazy=True), mcd])
+    assert timed.taken == [["single"], ["mcd"]]
+    split = open_split(tiny_data, "test")
+    assert "members read anew for every image" in describe({"test": split}, timings)
+    monkeypatch.setattr(comparison, "IN_MEMORY", 1)
+    timed([single, replace(mcd, samples=3)])
+    assert timed.taken[2:] == [["single"], ["mcd"]]

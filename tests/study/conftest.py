@@ -84,7 +84,7 @@ def make_study():
         ],
         members=2,
         samples=2,
-        pretraining=Pretraining(steps=30),
+        pretraining=Pretraining(steps=30, root=Path("data/others")),
         distilling=Distilling(variants=4),
         seconds_per_image=costs | {"metrics": 0.1, "load": 0.0},
         resamples=20,

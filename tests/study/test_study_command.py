@@ -11,7 +11,8 @@ import json
 import signal
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
+from importlib.metadata import version
 from pathlib import Path
 
 import jsonargparse
@@ -19,7 +20,7 @@ import pytest
 import yaml
 
 from emu_core.study.config import Study
-from emu_core.study.plan import make_plan
+from emu_core.study.plan import Training, make_plan
 
 SCRIPT = Path(__file__).parents[2] / "training" / "study.py"
 CONFIGS = SCRIPT.parent / "configs"
@@ -109,6 +110,9 @@ def test_a_killed_study_goes_on_and_tells_what_it_found(run, config, fakes):
     assert content["about"]["done"] == content["about"]["steps"] == 15
     text = Path("docs/study.md").read_text()
     assert "| student (1) |" in text
+    assert "    python training/study.py --config study.yaml --report --docs docs\n" in text
+    assert "Seeds: members 0…1; students and controls 100." in text
+    assert f"torch {version('torch')}" in text
     assert "![few_reliability](study/few_reliability.png)" in text
     assert Path("docs/study/few_reliability.png").is_file()
     with Path("docs/study.csv").open() as file:
@@ -151,12 +155,12 @@ def test_what_is_wrong_ends_with_one_clear_message(run, config, fakes, capsys, c
     assert fakes.keys == []
 
 
-def read(*configs):
+def read(*configs, options=()):
     parser = jsonargparse.ArgumentParser()
     parser.add_argument("--config", action="config")
     parser.add_class_arguments(Study)
     arguments = [part for name in configs for part in ("--config", str(CONFIGS / name))]
-    options = parser.instantiate(parser.parse_args(arguments))
+    options = parser.instantiate(parser.parse_args([*arguments, *options]))
     return Study(**{field.name: options[field.name] for field in fields(Study)})
 
 
@@ -192,7 +196,10 @@ def test_the_shipped_configurations_have_every_row_of_the_papers_tables(configs,
         assert min(seeds[regime, "single", apart] for apart in (False, True)) >= 5
     for loss in ("l1", "rmsle", "beta"):
         assert any((regime, f"single_{loss}", False) in seeds for regime in regimes)
-        assert any((regime, f"student_{loss}", False) in seeds for regime in regimes)
+        for row in ("student", "control"):
+            assert any((regime, f"{row}_{loss}", False) in seeds for regime in regimes)
+    for row in ("student_novar", "student_logvar"):
+        assert any((regime, row, False) in seeds for regime in regimes)
     assert make_plan(study)
 
 
@@ -203,3 +210,30 @@ def test_the_study_on_drives_has_few_frames_fresh_ones_and_all_splits():
     assert set(study.splits) == {"in_domain", "haze", "night", "unknown"}
     assert study.copies is not None
     assert study.pretraining is not None
+    # Every row is scored on every split, and with fresh frames a quarter still has labels.
+    assert all(item.splits is None for item in study.order)
+    labelled = study.regimes["few"].limit
+    assert labelled / (labelled + study.distilling.fresh_limit) == 0.25
+    assert study.distilling.variants == 32
+
+
+def test_pilots_are_small_and_take_the_studys_overrides():
+    study = read("study_pilot.yaml")
+    whole = read("study.yaml")
+    assert study.data.root == whole.folder / "data/drives"
+    assert study.pretraining.root == whole.folder / "data/pretraining"
+    assert replace(study.data, root=whole.data.root) == whole.data
+    steps = [step for step in make_plan(study) if isinstance(step, Training)]
+    assert len(steps) == 1 + 3 + 2 + 2
+    # 0.09 s for each image of a training pass, 0.02 s for each answer of a member (machine.md).
+    answers = 3 * min(3200, 96 * 32)
+    assert sum(t.images for t in steps) * 0.09 + answers * 0.02 < 45 * 60
+
+    options = ["--name", "other", "--pretraining.task", "segmentation"]
+    options += ["--pretraining.sequences", "12", "--optimisation.learning_rate", "5e-4"]
+    other = read("study_pilot.yaml", options=options)
+    assert other.folder == Path("runs/other")
+    assert other.pretraining == replace(study.pretraining, task="segmentation", sequences=12)
+    assert other.optimisation == replace(study.optimisation, learning_rate=5e-4)
+    pretraining, *_ = make_plan(other)
+    assert pretraining.data.sequences == 12

@@ -1,5 +1,7 @@
 """Reduced copies of drives: the same depths and classes through a lens that is described anew."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -29,8 +31,8 @@ def test_depth_classes_and_masks_are_those_of_the_nearest_pixel(copied, study):
     big, small = (Cityscapes(root, "haze")[1] for root in (study.data.root, "rest"))
     assert small.name == big.name
     assert small.image.shape == (40, 80, 3)
-    np.testing.assert_array_equal(small.labels, big.labels[::2, ::2])
-    np.testing.assert_allclose(small.depth, big.depth[::2, ::2], rtol=1e-6)
+    np.testing.assert_array_equal(small.labels, big.labels[1::2, 1::2])
+    np.testing.assert_allclose(small.depth, big.depth[1::2, 1::2], rtol=1e-6)
     mask = Path("rest/gtFine/haze/haze3001") / f"haze3001_000000_000000_{OBJECT_MASK}"
     expected = np.zeros((40, 80), np.uint8)
     expected[20:30, 10:25] = 255
@@ -67,3 +69,43 @@ def test_frames_are_not_enlarged(drives, study):
 def test_a_missing_split_is_named(drives, study):
     with pytest.raises(DataError, match=r"No folder .*leftImg8bit/night"):
         copy_drives(Copies(study.data.root), ("night",), Path("apart"), Path("rest"))
+
+
+SPLITS = ("train", "val", "haze")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pretraining_drives": 2}, "pretraining_drives: 1 → 2"),
+        ({"width": 64}, "width: 80 → 64"),
+        ({"source": Path("elsewhere")}, "source: data/drives → elsewhere"),
+    ],
+)
+def test_copies_of_other_settings_are_refused_before_anything_is_mixed(copied, changes, message):
+    shutil.copytree("data/drives", "elsewhere")
+    with pytest.raises(DataError, match=f"{message}.*another name, or delete that folder"):
+        copy_drives(replace(copied, **changes), SPLITS, Path("apart"), Path("rest"))
+    apart, rest = (Cityscapes(root, "train").names for root in ("apart", "rest"))
+    assert (len(apart), len(rest)) == (1, 2)
+
+
+def test_drives_that_were_rendered_later_are_refused(copied):
+    for path in sorted(copied.source.glob("*/train/train3000")):
+        new = path.with_name("train3009")
+        shutil.copytree(path, new)
+        for file in new.iterdir():
+            file.rename(new / file.name.replace("3000", "3009"))
+    with pytest.raises(DataError, match="train: 3 drives of 3 frames → 4 drives of 4 frames"):
+        copy_drives(copied, SPLITS, Path("apart"), Path("rest"))
+
+
+def test_another_split_is_added_to_the_copies(copied):
+    assert copy_drives(copied, (*SPLITS, "test"), Path("apart"), Path("rest")) == 2
+    assert copy_drives(copied, SPLITS, Path("apart"), Path("rest")) == 0
+
+
+def test_copies_that_nobody_listed_are_refused(copied):
+    Path("copies.json").unlink()
+    with pytest.raises(DataError, match="nobody knows how"):
+        copy_drives(copied, SPLITS, Path("apart"), Path("rest"))

@@ -1,6 +1,7 @@
 """A study carried out, killed, gone on with; with networks that are made instead of trained."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 
 from emu_core.networks import load_model
 from emu_core.study import execution as module
-from emu_core.study.config import Item
+from emu_core.study.config import Copies, Item
 from emu_core.study.execution import Execution, StudyError
 from emu_core.study.plan import make_plan
 
@@ -155,6 +156,90 @@ def test_networks_of_other_settings_are_refused_before_anything_starts(small, be
         begin(changed).prepare()
     begin(small).prepare()
     begin(replace(small, run=replace(small.run, threads=2))).prepare()  # which changes no network
+
+
+def retrain_member(fakes, begin, study):
+    """Delete member 0 and train another one, as with other packages or on another machine."""
+    shutil.rmtree(FOLDER / "few/joint/member-0", ignore_errors=True)
+    network = fakes.network
+    fakes.network = lambda d, a, loss, o, run, folder: network(
+        d, a, loss, o, replace(run, seed=run.seed + 50), folder
+    )
+    begin(study).run()
+    fakes.network = network
+
+
+def test_what_a_network_was_trained_from_must_be_what_lies_there(small, begin, fakes):
+    begin(small).run()
+    shutil.rmtree(FOLDER / "few/joint/member-0")
+    with pytest.raises(StudyError, match=r"student/seed-0 was trained from another few/joint/mem"):
+        begin(small).prepare()
+    execution = begin(small)
+    retrain_member(fakes, begin, small)
+    student = {step.key: step for step in execution.plan}["few/student/seed-0"]
+    assert not execution.done(student)
+    with pytest.raises(StudyError, match=r"few/student/seed-0.*let --redo delete all of them"):
+        begin(small).prepare()
+
+
+def test_redo_trains_what_a_replaced_network_was_the_teacher_of(small, begin, fakes):
+    begin(small).run()
+    retrain_member(fakes, begin, small)
+    del fakes.asked[:]
+    execution = begin(small)
+    execution.prepare(redo=True)
+    assert execution.run()
+    assert fakes.keys == ["few/student/seed-0"]
+    begin(small).prepare()
+
+
+def test_redo_deletes_what_was_trained_with_other_settings_and_what_learned_from_it(study, begin):
+    order = [Item("single", seeds=2), Item("student"), Item("control")]
+    study = replace(study, order=order, regimes={"few": study.regimes["few"]})
+    begin(study).run()
+    changed = replace(study, pretraining=replace(study.pretraining, steps=31))
+    execution = begin(changed)
+    with pytest.raises(StudyError, match=r"steps: 30 → 31\);.*0 was trained from pretraining;"):
+        execution.prepare()
+    execution.prepare(redo=True)
+    assert not any((FOLDER / step.key).exists() for step in execution.plan)
+
+
+def test_a_study_killed_between_a_network_and_its_pupils_goes_on_with_the_new_network(
+    small, begin, fakes
+):
+    begin(small).run()
+    del fakes.asked[:]
+    retrain_member(fakes, begin, small)
+    assert fakes.keys == ["few/joint/member-0"]  # and no student of the old one is called done
+
+
+def test_trainings_on_other_copies_do_not_fit(small, begin):
+    small = replace(small, copies=Copies(small.data.root, width=80, pretraining_drives=1))
+    first = begin(small)
+    first.prepare()
+    first.run()
+    shutil.rmtree(FOLDER / "data")
+    wider = begin(replace(small, copies=replace(small.copies, width=96)))
+    with pytest.raises(StudyError, match="member-0 was trained from another copy of the drives"):
+        wider.prepare()
+
+
+def test_a_training_that_diverged_is_not_tried_by_the_next_process(small, begin, fakes):
+    fakes.failing = {"member-1"}
+    begin(small).run()
+    fakes.failing = set()
+    del fakes.asked[:]
+    again = begin(small)
+    again.prepare()
+    assert again.run()
+    assert again.failed["few/joint/member-1"] == "The loss became nan at step 3."
+    assert fakes.keys == []
+    again = begin(small)
+    again.prepare(retry=True)
+    assert again.run()
+    assert again.failed == {}
+    assert fakes.keys == ["few/joint/member-1", "few/student/seed-0"]
 
 
 def test_weights_trained_anew_are_scored_anew(small, begin, fakes):

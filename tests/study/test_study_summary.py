@@ -9,6 +9,7 @@ from emu_core.evaluation.timing import Timing
 from emu_core.study.claims import compare, gap_closed
 from emu_core.study.document import blocks, write_document
 from emu_core.study.findings import Findings
+from emu_core.study.origin import commands
 from emu_core.study.summary import REQUIRED, as_text, summarise
 
 ASKED = {
@@ -20,6 +21,9 @@ ASKED = {
 }  # fmt: skip
 """What the issue asks of every method's entry."""
 
+ASKED_METHODS = ["single", "control", "mcd20", "mcd50", "dse", "de", "student"]
+ASKED_SPLITS = ["in_domain", "haze", "night", "unknown"]
+
 
 @pytest.fixture
 def findings(scored):
@@ -27,7 +31,7 @@ def findings(scored):
     cells = {
         "few": {
             "in_domain": {
-                "single": [scored(figures), scored(dict.fromkeys(figures, 1.2))],
+                "single": [scored(dict.fromkeys(figures, v)) for v in (1.09, 1.11)],
                 "de": [scored(dict.fromkeys(figures, 0.5))],
                 "student": [scored(dict.fromkeys(figures, 0.6))],
                 "apart-single": [scored(figures)],
@@ -60,12 +64,42 @@ def test_every_entry_has_every_figure_that_is_asked_for(told):
         assert names <= set(entry[task] if task else entry), task
     assert entry["seeds"] == 2
     assert entry["seg"]["nll"] == {
-        "mean": 1.1, "sd": pytest.approx(0.141421), "ci95": pytest.approx([1.1, 1.1]),
+        "mean": 1.1, "sd": pytest.approx(0.0141421), "ci95": pytest.approx([1.1, 1.1]),
     }  # fmt: skip
     assert entry["ms_per_image"] == {"mean": 20.0, "sd": 1.0, "ci95": [19.0, 21.0]}
     assert entry["seg"]["unknown_auroc"] is None
     unknown = content["few"]["unknown"]["single"]
     assert unknown["seg"]["unknown_auroc"] == {"mean": 0.9, "sd": None, "ci95": [0.9, 0.9]}
+
+
+def test_a_whole_study_has_every_entry_that_is_asked_for(scored):
+    figures = dict.fromkeys(REQUIRED, 1.0)
+    of_split = {method: [scored(figures), scored(figures)] for method in ASKED_METHODS}
+    cells = {regime: dict.fromkeys(ASKED_SPLITS, of_split) for regime in ("ample", "few")}
+    timing = Timing(20.0, 1.0, (19.0, 21.0), 20, 2, "cpu")
+    timings = dict.fromkeys(ASKED_METHODS, timing)
+    rows = {regime: rows_of(of_regime, timings) for regime, of_regime in cells.items()}
+    findings = Findings(cells, rows, timings, {})
+    content = json.loads(as_text(summarise(findings, [], [], {})))
+    for regime in ("ample", "few"):
+        assert list(content[regime]) == ASKED_SPLITS
+        for split in ASKED_SPLITS:
+            assert set(content[regime][split]) == set(ASKED_METHODS)
+            for method in ASKED_METHODS:
+                entry = content[regime][split][method]
+                for task, names in ASKED.items():
+                    for name in names - {"seeds"}:
+                        value = (entry[task] if task else entry)[name]
+                        assert set(value) == {"mean", "sd", "ci95"}, (task, name)
+                assert entry["seeds"] == 2
+
+
+def test_commands_leave_out_what_is_done_of_a_study_now(study):
+    typed = ["--config", "a b.yaml", "--hours", "2", "--report", "--docs=docs", "--members", "3"]
+    *_, last = commands(study, typed)
+    assert last == (
+        "python training/study.py --config 'a b.yaml' --members 3 --report --docs docs"
+    )
 
 
 def test_single_task_networks_and_the_ablation_stand_apart(told):
@@ -92,7 +126,7 @@ def test_tables_have_a_row_for_what_is_missing(told):
     text = blocks(*told)
     table = text["few: tables"]
     assert "### few, in_domain: segmentation" in table
-    assert "| single network (2) | **1.100** ± 0.141" in table
+    assert "| single network (2) | **1.100** ± 0.014" in table
     assert "| MC Dropout 20 % | – |" in table
     assert "| single-task: single network (1) |" in table
     assert "### few, in_domain: depth loss" not in table
@@ -102,6 +136,15 @@ def test_tables_have_a_row_for_what_is_missing(told):
     assert "| in_domain | classes: NLL, nats | -0.6 [" in text["few: gap closed"]
     assert "no gap" in text["few: gap closed"]  # of AUROC the ensemble has less here
     assert "student: at least 70 % closed in 5 of 5 gaps." in text["few: gap closed"]
+
+
+def test_backbones_are_told_of_only_where_another_one_was_tried(told):
+    findings, comparisons, closed = told
+    assert "Not tested: all networks have the same backbone" in blocks(*told)["claim 5"]
+    both = {**findings.rows, "few-b1": findings.rows["few"]}
+    other = {**findings.cells, "few-b1": findings.cells["few"]}
+    findings = Findings(other, both, findings.timings, findings.disagreement)
+    assert "as regime few-b1." in blocks(findings, comparisons, closed)["claim 5"]
 
 
 def test_what_people_wrote_in_the_document_stays(tmp_path):

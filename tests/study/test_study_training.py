@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from emu_core.networks import load_model
-from emu_core.study.config import Copies, Distilling, Item, Regime
+from emu_core.study.config import Copies, Distilling, Item, Pretraining, Regime
 from emu_core.study.execution import Execution
 from emu_core.study.plan import make_plan
 from emu_core.study.session import report, work
@@ -29,7 +29,7 @@ def real(study, drives):
         splits={"in_domain": "test"},
         order=rows,
         copies=Copies(study.data.root, width=80, pretraining_drives=1),
-        pretraining=replace(study.pretraining, steps=2),
+        pretraining=Pretraining(steps=2),
         distilling=Distilling(variants=2),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from glob import glob
@@ -16,6 +17,9 @@ from emu_core.ensembles import KINDS, Method, load_method
 from emu_core.networks.weights import WeightsError
 from emu_core.prediction import Prediction
 
+IN_MEMORY = 2 << 30
+"""Bytes of networks that are kept in memory together; what is larger is read again and again."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -26,8 +30,11 @@ class Candidate:
         kind: one of `ensembles.KINDS`.
         paths: its file, or a Deep Ensemble's members.
         depth_paths: of single-task networks, those for depth; `paths` are those for classes.
-        seed: which of the row's seeds this is.
+        seed: which of the row's seeds this is; also that of MC Dropout's masks.
         samples: of MC Dropout.
+        depth_uncertainty: False where the loss leaves the depth variance untrained (RMSLE and L1
+            without a teacher): what ranks by it, or scores it, is no figure of the method.
+        lazy: read an ensemble's members anew for every batch, even if they fit into memory.
     """
 
     name: str
@@ -36,9 +43,22 @@ class Candidate:
     depth_paths: tuple[Path, ...] = ()
     seed: int = 0
     samples: int = 10
+    depth_uncertainty: bool = True
+    lazy: bool = False
+
+    @property
+    def reads_lazily(self) -> bool:
+        """Whether an ensemble's members are read anew for every batch: as asked, and where all
+        files together are larger than `IN_MEMORY`."""
+        return self.lazy or self.size > IN_MEMORY
+
+    @property
+    def size(self) -> int:
+        """Bytes of its files."""
+        return sum(p.stat().st_size for p in (*self.paths, *self.depth_paths) if p.is_file())
 
     def load(self, device: str | torch.device = "cpu") -> Method:
-        """The method, all of it in memory.
+        """The method, in memory unless it `reads_lazily`.
 
         Raises:
             WeightsError: a file is missing, damaged or of another kind.
@@ -46,7 +66,12 @@ class Candidate:
         """
         parts = [
             load_method(
-                self.kind, list(paths), samples=self.samples, in_memory=True, device=device
+                self.kind,
+                list(paths),
+                samples=self.samples,
+                seed=self.seed,
+                in_memory=not self.reads_lazily,
+                device=device,
             )
             for paths in (self.paths, self.depth_paths)
             if paths
@@ -56,10 +81,12 @@ class Candidate:
     def fingerprint(self) -> str:
         """Changes with the weights and with how they are used, not with where they lie.
 
+        The seed counts for MC Dropout alone, whose masks it draws.
+
         Raises:
             WeightsError: a file is missing.
         """
-        use = f"{self.kind} {self.samples if self.kind == 'mcd' else 1}"
+        use = self.kind + (f" {self.samples} {self.seed}" if self.kind == "mcd" else "")
         files = [[_digest(p) for p in paths] for paths in (self.paths, self.depth_paths)]
         return hashlib.sha256(f"{use} {files}".encode()).hexdigest()[:16]
 
@@ -131,6 +158,29 @@ def parse_candidates(text: str) -> list[Candidate]:
         Candidate(name, kind, (path,), tuple(depth_paths), seed)
         for seed, (path, *depth_paths) in enumerate(zip(*tasks, strict=True))
     ]
+
+
+def refuse_duplicates(candidates: Iterable[Candidate]) -> None:
+    """See that no two methods share a row and a seed: their results would be one file.
+
+    Raises:
+        ValueError: two do; the message names both and says how to tell them apart.
+    """
+    known: dict[tuple[str, int], Candidate] = {}
+    for candidate in candidates:
+        other = known.setdefault((candidate.name, candidate.seed), candidate)
+        if other is not candidate:
+            raise ValueError(
+                f"Two methods are {candidate.name!r}, seed {candidate.seed}: {_told(other)} and "
+                f"{_told(candidate)}. Name their rows, [NAME:]KIND=FILES, or give the seeds of "
+                "one row as one pattern."
+            )
+
+
+def _told(candidate: Candidate) -> str:
+    """A method's first file, with how many others there are."""
+    others = len(candidate.paths) + len(candidate.depth_paths) - 1
+    return str(candidate.paths[0]) + (f" (and {others} more)" if others else "")
 
 
 def _files(pattern: str) -> tuple[Path, ...]:

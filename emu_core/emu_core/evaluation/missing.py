@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,10 @@ from emu_core.evaluation.splits import Split
 from emu_core.evaluation.store import Store
 
 _PIXELS = 1 << 19
+
+_OF_TRAINING = {"scale", "flip", "jitter", "rescale_depth", "class_crops", "depth_limit"}
+"""Fields of an `Augmentation` that views do not depend on: what is random, and a limit that is
+lifted."""
 
 
 def score_missing(
@@ -66,13 +71,12 @@ def batch_of(split: Split) -> int:
 
 
 def setting(split: Split) -> dict[str, Any]:
-    """What results on a split depend on, beside the method."""
+    """What results on a split depend on, beside the method, for JSON."""
+    view = {k: v for k, v in asdict(split.augmentation).items() if k not in _OF_TRAINING}
     return {
-        "root": str(split.root),
         "split": split.name,
         "images": len(split),
-        "height": split.size[0],
-        "width": split.size[1],
-        "canonical_focal": split.augmentation.canonical_focal,
+        "digest": split.digest,
         "max_depth": split.max_depth,
+        **view,
     }

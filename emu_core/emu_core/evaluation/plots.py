@@ -14,7 +14,7 @@ from matplotlib.figure import Figure as Canvas
 
 from emu_core.evaluation.tables import Figure
 from emu_core.evaluation.values import Cell, Value
-from emu_core.metrics import DriveResults, ScoreHistogram, StudyMetrics
+from emu_core.metrics import DriveResults, StudyMetrics
 from emu_core.metrics.study import restore
 
 Cells = Mapping[str, Mapping[str, Cell]]
@@ -41,11 +41,16 @@ _GAP = 0.055  # between two labels, in heights of a panel
 
 
 def curves(results: DriveResults) -> dict[str, np.ndarray]:
-    """The curves of `StudyMetrics.arrays` for all drives together."""
+    """The curves of `StudyMetrics.arrays` for all drives together; none of depth's uncertainty
+    where the results are without it."""
     study = StudyMetrics(results.num_classes, results.max_depth)
-    sums = {n: p for n, p in study.parts().items() if not isinstance(p, ScoreHistogram)}
-    restore(sums, {name: array.sum(0) for name, array in results.sums.items()})
-    return study.arrays()
+    held = {name.rpartition(".")[0] for name in results.sums}
+    restore(
+        {name: part for name, part in study.parts().items() if name in held},
+        {name: array.sum(0) for name, array in results.sums.items()},
+    )
+    trained = "depth.scores" in held
+    return {n: c for n, c in study.arrays().items() if trained or not n.startswith("depth.")}
 
 
 def mean_curves(cell: Cell) -> dict[str, np.ndarray]:

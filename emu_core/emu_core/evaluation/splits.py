@@ -9,22 +9,29 @@ augmented. Images come drive by drive.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import inf
+from pathlib import Path
 
 import numpy as np
 
 from emu_core.data.augment import Augmentation, prepare
 from emu_core.data.choice import Kind, evenly, open_dataset
-from emu_core.data.cityscapes import OBJECT_MASK, FrameFiles
+from emu_core.data.cityscapes import ARCHIVES, OBJECT_MASK, FrameFiles
 from emu_core.data.files import read_grey
+from emu_core.data.nyuv2 import ORIGINS
 from emu_core.data.sample import DataSet, Sample
 from emu_core.metrics import RoadObjects, road_objects
 from emu_core.training.recipe import Data
 
 _UNKNOWN_SEQUENCE = "000000"
 """Of a pair, the sequence with the unknown object; the other one has its ordinary twin."""
+
+_UNPACKED = ("rgb", "labels_40", "depth")
+"""Folders of NYUv2's unpacked form."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,29 @@ class Split:
     def drives(self) -> list[str]:
         """The drives, in order."""
         return sorted({drive for drive, _ in self._places})
+
+    @cached_property
+    def digest(self) -> str:
+        """Changes with the images: with their names, and with the sizes of all of their files."""
+        found = [
+            f"{path.relative_to(self.root)} {path.stat().st_size if path.is_file() else -1}"
+            for path in self._files
+        ]
+        return hashlib.sha256("\n".join(found).encode()).hexdigest()[:16]
+
+    @property
+    def _files(self) -> Iterator[Path]:
+        """Every file that a view may be read from, be it there or not."""
+        names = self.samples.names
+        for name in (names[index] for _, index in self._places):
+            if self.kind == "nyuv2":
+                yield from (self.root / self.name / kind / f"{name}.png" for kind in _UNPACKED)
+            else:
+                frame = FrameFiles(self.root, self.name, name)
+                yield from (frame.path(folder) for folder in ARCHIVES)
+                yield frame.path("gtFine", OBJECT_MASK)
+        if self.kind == "nyuv2":
+            yield from (self.root / name for name in ORIGINS)
 
     def __len__(self) -> int:
         return len(self._places)

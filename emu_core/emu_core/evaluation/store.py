@@ -6,21 +6,22 @@
     scored = store.load("de", 0, "test")
 
 Files are replaced in one step and the description comes last, so a killed evaluation leaves
-nothing half; whatever was scored with other weights or at another size counts as not scored.
+nothing half; whatever was scored with other weights, on other images, at another size or by
+other definitions of the figures counts as not scored.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from emu_core.evaluation.candidate import Candidate
-from emu_core.metrics import DriveResults, drive_weights
+from emu_core.metrics import METRICS_VERSION, DriveResults, drive_weights
 from emu_core.whole_files import replace_file, replace_text
 
 RESAMPLES = 1000
@@ -40,6 +41,22 @@ class Scored:
     results: DriveResults
     resampled: dict[str, np.ndarray]
     """Figure → (resamples,)."""
+
+    def without_depth_uncertainty(self) -> Scored:
+        """The same without what a depth variance that nothing has trained gives: its figures,
+        and the sums of its curves."""
+        pooled, sums = self.results.pooled, self.results.sums
+        results = replace(
+            self.results,
+            pooled={n: value for n, value in pooled.items() if not n.startswith("depth.")},
+            sums={
+                n: value
+                for n, value in sums.items()
+                if n.startswith("depth.distances.") or not n.startswith("depth.")
+            },
+        )
+        kept = {n: drawn for n, drawn in self.resampled.items() if not n.startswith("depth.")}
+        return Scored(results, kept)
 
 
 class Store:
@@ -92,7 +109,12 @@ class Store:
         return self.folder / split / f"{name}-{seed}.json"
 
     def _describe(self, candidate: Candidate, setting: Mapping[str, Any]) -> dict[str, Any]:
-        about = {"weights": candidate.fingerprint(), "resamples": self.resamples, **setting}
+        about = {
+            "weights": candidate.fingerprint(),
+            "resamples": self.resamples,
+            "metrics": METRICS_VERSION,
+            **setting,
+        }
         return json.loads(json.dumps(about))  # as it comes back from the file
 
 

@@ -46,6 +46,7 @@ class Figure:
 
 
 def _certainty(task: str) -> tuple[Figure, ...]:
+    """Shares of accurate × certain pixels, at the mean and at the median of each image."""
     shares = {
         "p_acc_cer": "p(acc\\|cer)",
         "p_unc_inacc": "p(unc\\|inacc)",
@@ -53,7 +54,10 @@ def _certainty(task: str) -> tuple[Figure, ...]:
         "pavpu": "PAvPU",
     }
     return tuple(
-        Figure(f"{task}.{name}", heading, "higher", beside=f"{task}.{name}_random")
+        Figure(
+            f"{task}.{name}{at}", heading + behind, "higher", beside=f"{task}.{name}{at}_random"
+        )
+        for at, behind in (("", ""), ("_median", ", median"))
         for name, heading in shares.items()
     )
 
@@ -67,8 +71,8 @@ SEGMENTATION = (
     Figure("seg.nll", "NLL, nats", "lower"),
     Figure("seg.brier", "Brier", "lower"),
     Figure("seg.error_auroc", "error AUROC", "higher"),
-    Figure("seg.ause", "AUSE", "lower"),
-    Figure("seg.aurc", "AURC", "lower"),
+    Figure("seg.ause", "AUSE", "lower", beside="seg.ause_random"),
+    Figure("seg.aurc", "AURC", "lower", beside="seg.aurc_random"),
     *_certainty("seg"),
     MILLISECONDS,
 )
@@ -80,8 +84,8 @@ DEPTH = (
     Figure("depth.nll", "NLL", "lower", 2),
     Figure("depth.coverage90", "within 90 %", None),
     Figure("depth.error_auroc", "error AUROC", "higher"),
-    Figure("depth.ause", "AUSE", "lower"),
-    Figure("depth.aurc", "AURC", "lower"),
+    Figure("depth.ause", "AUSE", "lower", beside="depth.ause_random"),
+    Figure("depth.aurc", "AURC", "lower", beside="depth.aurc_random"),
     *_certainty("depth"),
     MILLISECONDS,
 )
@@ -100,11 +104,28 @@ def _unknown(task: str, word: str) -> tuple[Figure, ...]:
 UNKNOWN = (*_unknown("seg", "classes"), *_unknown("depth", "depth"))
 """Unknown objects on the road, found by the entropy and by the deviation of depth."""
 
+_SHARES = {figure.name for task in ("seg", "depth") for figure in _certainty(task)}
+
 TABLES: dict[str, tuple[Figure, ...]] = {
-    "segmentation": SEGMENTATION,
-    "depth": DEPTH,
+    "segmentation": tuple(f for f in SEGMENTATION if f.name not in _SHARES),
+    "segmentation, certain or not": (SEGMENTATION[1], *_certainty("seg")),
+    "depth": tuple(f for f in DEPTH if f.name not in _SHARES),
+    "depth, certain or not": (DEPTH[2], *_certainty("depth")),
     "unknown": UNKNOWN,
 }
+"""By their titles. Certain means: an uncertainty not above its image's mean, or median."""
+
+
+def class_figures(names: Sequence[str]) -> tuple[Figure, ...]:
+    """The columns of every class's IoU, by their names in the order of the ids."""
+    return tuple(Figure(f"iou_{k}", name, "higher") for k, name in enumerate(names))
+
+
+def with_class_names(row: Row, names: Sequence[str]) -> Row:
+    """The row with `iou.NAME` for `iou_K`."""
+    of_id = {f"iou_{k}": f"iou.{name}" for k, name in enumerate(names)}
+    return {of_id.get(name, name): value for name, value in row.items()}
+
 
 HEADLINES = tuple(
     replace(figure, heading=f"{prefix}{figure.heading}")
@@ -123,7 +144,8 @@ HEADLINES = tuple(
 EXPLANATION = (
     "Mean ± standard deviation over seeds, and below it the 95 % interval of a bootstrap over "
     "drives; in brackets the signed calibration gap (positive: over-confident) and what random "
-    "uncertainties would get; bold: the best mean of a column."
+    "uncertainties would get; bold: the best mean of a column. Certain pixels are those up to the "
+    "mean of their image's uncertainties, or up to their median."
 )
 
 

@@ -25,6 +25,10 @@ class Timing:
         images: how many times were taken.
         threads: of PyTorch.
         device: it ran on.
+        size: height and width of the images.
+        method: its `Candidate.fingerprint`.
+        in_turn: with the other methods, image by image; else one after the other, the members of
+            an ensemble read anew for every image.
     """
 
     median: float
@@ -33,6 +37,9 @@ class Timing:
     images: int
     threads: int
     device: str
+    size: tuple[int, int] = (0, 0)
+    method: str = ""
+    in_turn: bool = True
 
 
 def time_methods(
@@ -47,6 +54,8 @@ def time_methods(
         images: uint8 (1, 3, H, W) each; the first one warms up and is not counted.
         clock: seconds.
     """
+    if len(images) < 2:
+        raise ValueError("Expected at least two images to time methods on: the first warms up.")
     taken: dict[str, list[float]] = {name: [] for name in methods}
     for image in images:
         for name, method in methods.items():
@@ -55,8 +64,7 @@ def time_methods(
             method(image)
             _wait(image)
             taken[name].append(1000 * (clock() - start))
-    device = str(images[0].device) if images else "cpu"
-    return {name: _timing(times[1:], device) for name, times in taken.items()}
+    return {name: _timing(times[1:], images[0]) for name, times in taken.items()}
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float]:
@@ -70,16 +78,15 @@ def median_interval(values: Sequence[float]) -> tuple[float, float]:
     return ordered[low], ordered[high]
 
 
-def _timing(times: list[float], device: str) -> Timing:
-    if not times:
-        raise ValueError("Expected at least two images to time methods on: the first warms up.")
+def _timing(times: list[float], image: Tensor) -> Timing:
     return Timing(
         float(np.median(times)),
         float(np.std(times, ddof=1)) if len(times) > 1 else 0.0,
         median_interval(times),
         len(times),
         torch.get_num_threads(),
-        device,
+        str(image.device),
+        (image.shape[-2], image.shape[-1]),
     )
 
 

@@ -15,21 +15,19 @@ from emu_core.metrics.depth import DepthErrors
 from emu_core.metrics.histogram import ScoreHistogram
 from emu_core.metrics.perception import PerceptionMetrics
 from emu_core.metrics.proper import ClassScores, GaussianScores
-from emu_core.metrics.ranking import RANK_BITS, ErrorRanking
 from emu_core.metrics.resampling import DriveResults, drive_weights
 from emu_core.metrics.road_objects import RoadObjects, road_objects
 from emu_core.metrics.sparsification import RiskCoverage, Sparsification
-from emu_core.metrics.study import StudyMetrics
+from emu_core.metrics.study import METRICS_VERSION, StudyMetrics
 
 __all__ = [
-    "RANK_BITS",
+    "METRICS_VERSION",
     "Calibration",
     "Certainty",
     "ClassScores",
     "Confusion",
     "DepthErrors",
     "DriveResults",
-    "ErrorRanking",
     "GaussianScores",
     "PerceptionMetrics",
     "RiskCoverage",

@@ -16,25 +16,35 @@ class Certainty(Additive):
     Certain means: an uncertainty not above the image's threshold. (Not strictly below it: of a
     saturated network more than half of the entropies are exactly 0, and so is their median.)
     The counts are pooled over images.
+
+    A pixel without an answer counts as certain and wrong, but in p(inacc|unc) as uncertain and
+    right. So, at a given threshold, abstaining improves no share. The threshold is that of the
+    pixels with an answer: what abstains may move it, and with it the shares of all others.
     """
 
-    SUMS = ("counts", "by_chance")
+    SUMS = ("counts", "by_chance", "missing")
 
     def __init__(self) -> None:
         self.counts = np.zeros((2, 4))
         """Pixels by threshold (mean, median): n_ac, n_au, n_ic, n_iu."""
         self.by_chance = np.zeros((2, 4))
         """What the counts would be if each image's scores were shuffled."""
+        self.missing = np.zeros(())
+        """Pixels without an answer."""
 
-    def update(self, score: np.ndarray, accurate: np.ndarray, median: float) -> None:
+    def update(
+        self, score: np.ndarray, accurate: np.ndarray, median: float, missing: int = 0
+    ) -> None:
         """Add an image's pixels.
 
         Args:
             score: uncertainty ≥ 0, (n,), Inf where it is beyond all bounds.
             accurate: bool (n,).
             median: of the scores, which whoever sorts them knows (`Order.median`).
+            missing: further pixels, which have no answer.
         """
         same_shape(score=score, accurate=accurate)
+        self.missing += missing
         n = score.size
         if not n:
             return
@@ -56,10 +66,10 @@ class Certainty(Additive):
         figures = {}
         for row, suffix in enumerate(("", "_median")):
             for table, chance in ((self.counts, ""), (self.by_chance, "_random")):
-                for name, value in _shares(table[row]).items():
+                for name, value in _shares(table[row], float(self.missing)).items():
                     figures[name + suffix + chance] = value
         ac, au, ic, iu = self.counts[0]
-        figures["accuracy"] = _ratio(ac + au, ac + au + ic + iu)
+        figures["accuracy"] = _ratio(ac + au, ac + au + ic + iu + float(self.missing))
         return figures
 
 
@@ -67,13 +77,13 @@ def _table(both: float, certain: int, accurate: int, n: int) -> list[float]:
     return [both, accurate - both, certain - both, n - certain - accurate + both]
 
 
-def _shares(table: np.ndarray) -> dict[str, float]:
+def _shares(table: np.ndarray, missing: float) -> dict[str, float]:
     ac, au, ic, iu = table
     return {
-        "p_acc_cer": _ratio(ac, ac + ic),
-        "p_unc_inacc": _ratio(iu, ic + iu),
-        "p_inacc_unc": _ratio(iu, iu + au),
-        "pavpu": _ratio(ac + iu, ac + au + ic + iu),
+        "p_acc_cer": _ratio(ac, ac + ic + missing),
+        "p_unc_inacc": _ratio(iu, ic + iu + missing),
+        "p_inacc_unc": _ratio(iu, iu + au + missing),
+        "pavpu": _ratio(ac + iu, ac + au + ic + iu + missing),
     }
 
 

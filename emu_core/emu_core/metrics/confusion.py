@@ -36,19 +36,19 @@ class Confusion(Additive):
         self.unnamed += np.bincount(t[~named], minlength=count)
 
     def compute(self) -> dict[str, np.ndarray | float]:
-        """`iou` (C,) with NaN where a class occurs in neither, `miou` over the classes that occur
-        in the truth (`present`, bool (C,)), `support` (C,) pixels of truth, and `accuracy`."""
+        """`iou` (C,) with NaN where a class occurs in neither truth nor prediction, and 0 where
+        it is only predicted; `miou` over all other than NaN, as in Cityscapes' own evaluation and
+        torchmetrics; `present`, bool (C,), and `support` (C,) pixels of truth; `accuracy`."""
         hit = np.diag(self.matrix)
         truth = self.matrix.sum(1) + self.unnamed
         union = truth + self.matrix.sum(0) - hit
         with np.errstate(invalid="ignore", divide="ignore"):
             iou = np.where(union > 0, hit / union, np.nan)
-        present = truth > 0
         total = truth.sum()
         return {
             "iou": iou,
-            "present": present,
+            "present": truth > 0,
             "support": truth,
-            "miou": float(iou[present].mean()) if present.any() else float("nan"),
+            "miou": float(iou[union > 0].mean()) if total else float("nan"),
             "accuracy": float(hit.sum() / total) if total else float("nan"),
         }

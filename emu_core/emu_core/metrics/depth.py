@@ -16,26 +16,38 @@ class Residuals(NamedTuple):
     """What is wrong with the estimates of pixels with a valid truth; float64, each (n,)."""
 
     distance: np.ndarray
-    """|ŷ − y|, metres."""
+    """|ŷ − y|, metres, ŷ within the range."""
     relative: np.ndarray
-    """|ŷ − y|/y."""
+    """|ŷ − y|/y, ŷ within the range."""
     ratio: np.ndarray
     """max(ŷ/y, y/ŷ), Inf where the estimate is missing."""
     usable: np.ndarray
     """Whether there is an estimate, bool."""
 
 
+def is_estimate(depth: np.ndarray, spread: np.ndarray | None = None) -> np.ndarray:
+    """Where there is an estimate, bool: a finite depth above 0 m.
+
+    Args:
+        depth: metres, of any shape.
+        spread: its variance or deviation; where that is not finite, there is no estimate either.
+    """
+    there = np.isfinite(depth) & (depth > 0)
+    return there if spread is None else there & np.isfinite(spread)
+
+
 def residuals(depth: np.ndarray, truth: np.ndarray, max_depth: float) -> Residuals:
     """Compare estimates with valid truths, both metres (n,).
 
-    A missing (NaN, 0 or negative) or infinite estimate counts as that end of the range, 0 or
-    `max_depth`, which lies farther from the truth.
+    Where there `is_estimate` none, that end of the range counts, 0 or `max_depth`, which lies
+    farther from the truth; one beyond the range is as far off as the range's end, and so never
+    worse than none. Its ratio is its own.
     """
     y, estimate = truth.astype(np.float64), depth.astype(np.float64)
-    usable = np.isfinite(estimate) & (estimate > 0)
+    usable = is_estimate(estimate)
     worst = np.where(y > max_depth / 2, 0.0, max_depth)
     filled = np.where(usable, estimate, worst)
-    distance = np.abs(filled - y)
+    distance = np.abs(np.minimum(filled, max_depth) - y)
     with np.errstate(divide="ignore"):
         ratio = np.where(usable, np.maximum(filled / y, y / filled), np.inf)
     return Residuals(distance, distance / y, ratio, usable)
@@ -45,7 +57,7 @@ class DepthErrors(Additive):
     """Depth errors over every pixel with valid ground truth.
 
     A missing estimate is a δ failure, and counts as the range's worse end (see `residuals`). So
-    abstaining improves no score of an estimate within the range.
+    abstaining improves no score.
 
     Args:
         max_depth: the range's far end, metres.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from emu_core.metrics.additive import Additive
-from emu_core.metrics.order import Order
+from emu_core.metrics.order import Order, ascending
 
 BINS = 1 << 20
 """Bins at most by default: 22 MB, and an AUROC's error bound of some 10⁻⁶."""
@@ -93,6 +93,14 @@ class ScoreHistogram(Additive):
         self._waiting.append(bins)
         if sum(len(waiting.start) for waiting in self._waiting) > self.limit:
             self.bins()  # joining is dear, so images wait for it together
+
+
+def add_missing(errors: ScoreHistogram, count: int) -> None:
+    """Count pixels without an answer among errors: as errors of the least uncertainty, and as
+    right ones of the greatest. Without the latter, abstaining where one is right would pay."""
+    if count:
+        for score, wrong in ((0.0, True), (np.inf, False)):
+            errors.update(ascending(np.full(count, score, np.float32)), np.full(count, wrong))
 
 
 def joined(parts: Iterable[Bins]) -> Bins:

@@ -7,8 +7,6 @@ from functools import cached_property
 
 import numpy as np
 
-from emu_core.metrics.ranking import rank_codes
-
 
 @dataclass(frozen=True)
 class Order:
@@ -55,3 +53,14 @@ def ascending(score: np.ndarray) -> Order:
     keys.sort()
     codes = (keys >> np.uint64(32)).astype(np.uint32)
     return Order(codes, (keys & np.uint64(0xFFFFFFFF)).astype(np.intp))
+
+
+def rank_codes(score: np.ndarray) -> np.ndarray:
+    """Integers, uint32 (n,), in the order of non-negative float32 scores of any shape.
+
+    They are the scores' own float32 codes. Negative scores rank as 0, NaN as +Inf.
+    """
+    flat = np.ascontiguousarray(score.ravel(), dtype=np.float32)
+    flat = np.where(np.isnan(flat), np.float32(np.inf), np.maximum(flat, np.float32(0)))
+    # Adding +0 turns −0 into 0: the code of −0 would rank above every number.
+    return (flat + np.float32(0)).view(np.uint32)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from emu_core.metrics.additive import Additive
+from emu_core.metrics.depth import is_estimate
 
 SMALLEST = np.finfo(np.float32).tiny
 """Probabilities below this count as this: their NLL is 87."""
@@ -110,9 +111,9 @@ class GaussianScores(Additive):
     """NLL of depths under N(μ, s²), and how often its central intervals hold the truth.
 
     The NLL is ½((y − μ)²/s² + ln s²), s² with `MIN_VARIANCE` added: the paper's loss, which leaves
-    out ½ ln 2π. Where mean or variance is not finite, the truth lies outside of every interval,
-    and the NLL is that of the range's worse end with the smallest variance: no answer scores
-    worse, so abstaining never pays.
+    out ½ ln 2π. In it a mean beyond the range is at its end. Where there `is_estimate` none, the
+    truth lies outside of every interval, and the NLL is that of the range's worse end with the
+    smallest variance: no answer scores worse, so abstaining never pays.
     """
 
     SUMS = ("pixels", "nll", "inside")
@@ -127,15 +128,15 @@ class GaussianScores(Additive):
     ) -> None:
         """Add pixels with a valid truth: mean, m, variance, m², and truth, m, each (n,)."""
         y, mu, s2 = (array.astype(np.float64) for array in (truth, mean, variance))
-        given = np.isfinite(mu) & np.isfinite(s2)
-        square = np.where(given, (y - mu) ** 2, np.maximum(y, max_depth - y) ** 2)
-        safe = np.where(given, s2, 0.0)
-        floored = safe + MIN_VARIANCE
+        given = is_estimate(mu, s2)
+        off = np.where(given, y - np.minimum(mu, max_depth), np.maximum(y, max_depth - y))
+        floored = np.where(given, s2, 0.0) + MIN_VARIANCE
         self.pixels += y.size
-        self.nll += 0.5 * np.sum(square / floored + np.log(floored))
+        self.nll += 0.5 * np.sum(off**2 / floored + np.log(floored))
         # |y − μ| ≤ z·s as squares, without a division by s = 0.
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.where(square > 0, square / np.where(given, s2, np.nan), 0.0)
+            square = (y - mu) ** 2
+            ratio = np.where(square > 0, square / s2, 0.0)
         ratio[~given] = np.inf
         limits = [NormalDist().inv_cdf((1 + p) / 2) ** 2 for p in COVERAGES]
         slot = np.searchsorted(limits, ratio, side="left")

@@ -22,6 +22,9 @@ from emu_core.metrics.road_objects import RoadObjects
 from emu_core.metrics.study_classes import ClassStudy
 from emu_core.metrics.study_depth import DepthStudy
 
+METRICS_VERSION = 2
+"""Raise it with every change of a figure's definition: what was scored before is scored again."""
+
 
 class StudyMetrics:
     """Accuracy, calibration, proper scores and rankings of classes and of depth.

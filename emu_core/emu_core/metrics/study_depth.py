@@ -6,9 +6,9 @@ import numpy as np
 
 from emu_core.metrics.additive import Additive, same_shape
 from emu_core.metrics.certainty import Certainty
-from emu_core.metrics.depth import DELTA, DepthErrors, Residuals, residuals
+from emu_core.metrics.depth import DELTA, DepthErrors, Residuals, is_estimate, residuals
 from emu_core.metrics.detection import auroc
-from emu_core.metrics.histogram import ScoreHistogram
+from emu_core.metrics.histogram import ScoreHistogram, add_missing
 from emu_core.metrics.order import ascending
 from emu_core.metrics.proper import COVERAGES, GaussianScores
 from emu_core.metrics.road_objects import Detection, RoadObjects
@@ -21,10 +21,12 @@ _PRINTED = (0.5, 0.9, 0.95)
 class DepthStudy:
     """Streaming figures of Gaussian depths; `StudyMetrics` says how to use them.
 
-    A pixel with a truth but without an estimate is an error that the deviation did not find, and
-    in the pooled ranking also a false alarm above all others. So abstaining improves none of
-    `rmse`, `abs_rel`, `delta1`…`delta3`, `nll`, `error_auroc` and `aurc`. AUSE and the shares at a
-    threshold are relative to the errors there are: read them beside `depth_coverage`.
+    A pixel with a truth but without an estimate (`is_estimate`) is an error that the deviation
+    did not find, and in the pooled ranking also a false alarm above all others; of an unknown
+    object it is overlooked, of the road a false alarm. So abstaining improves no figure, with two
+    exceptions: the shares of certain pixels, whose thresholds it may move (`Certainty`), and an
+    average precision below the positives' share, to which it may rise: precision takes ties as
+    one.
 
     Args:
         max_depth: the range's end, metres.
@@ -62,28 +64,33 @@ class DepthStudy:
                 f"Expected `variance` ≥ 0, but got {np.nanmin(variance):.4g}: is it log s²?"
             )
         std = np.sqrt(variance, dtype=np.float32)
+        there = is_estimate(mean, variance)
         if objects is not None:
-            self.unknown.update(std, objects)
+            lost = np.where(objects.unknown, np.float32(0), np.float32(np.inf))
+            self.unknown.update(np.where(there, std, lost), objects)
         valid = np.isfinite(truth)
-        y, mu = truth[valid], mean[valid]
+        y, mu = truth[valid], np.where(there, mean, np.float32(np.nan))[valid]
         limit = self.distances.max_depth
         off = residuals(mu, y, limit)
         self.distances.add(off)
         self.scores.update(mu, variance[valid], y, limit)
-        self._rank(np.where(off.usable, std[valid], np.float32(0)), off)
+        given = Residuals(*(values[off.usable] for values in off))
+        missing = Residuals(*(values[~off.usable] for values in off))
+        self._rank(std[valid][off.usable], given, missing)
 
-    def _rank(self, std: np.ndarray, off: Residuals) -> None:
+    def _rank(self, std: np.ndarray, off: Residuals, missing: Residuals) -> None:
         """Everything that orders an image's pixels (n,) by their deviation."""
         order, wrong = ascending(std), off.ratio >= DELTA
-        self.certainty.update(std, ~wrong, order.median)
+        count = len(missing.usable)
+        self.certainty.update(std, ~wrong, order.median, count)
         self.errors.update(order, wrong)
-        if missing := np.count_nonzero(~off.usable):
-            alarms = ascending(np.full(missing, np.inf, np.float32))
-            self.errors.update(alarms, np.zeros(missing, bool))
-        self.risk.update(order, order.cumulative(wrong))
+        add_missing(self.errors, count)
+        self.risk.update(order, order.cumulative(wrong), count)
         squares = order.cumulative(off.distance**2)
-        self.by_square.update(order, squares, _ascending(off.distance) ** 2)
-        self.by_relative.update(order, order.cumulative(off.relative), _ascending(off.relative))
+        largest_last = _ascending(off.distance) ** 2
+        self.by_square.update(order, squares, largest_last, missing.distance**2)
+        relative = order.cumulative(off.relative)
+        self.by_relative.update(order, relative, _ascending(off.relative), missing.relative)
 
     def compute(self) -> dict[str, float]:
         """`rmse` (m), `abs_rel`, `delta1`…`delta3`, `depth_coverage` (pixels with an estimate);

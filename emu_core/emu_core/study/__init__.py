@@ -5,6 +5,8 @@
 - `plan`: the order of trainings and scorings, the most valuable first.
 - `cost`: seconds per image, measured or given, and the hours that follow.
 - `copies`: reduced copies of the drives, those of the encoder's pre-training apart.
+- `records`: what each network was trained with and from, and which training failed.
 - `execution`: does what is not done yet; kill it and start it again.
-- `summary`, `claims`, `document`: study.json, the paper's claims, study.md.
+- `summary`, `claims`, `document`, `origin`: study.json, the paper's claims, study.md, and how it
+  was made.
 """

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from emu_core.networks.encoder import VARIANTS
 from emu_core.objectives import MemberLoss, StudentLoss
 from emu_core.study.rows import ROWS
 from emu_core.training.learner import Optimisation
@@ -41,7 +42,8 @@ class Pretraining:
         task: joint, segmentation or depth.
         optimisation: of a training from scratch.
         seed: of weights, order and augmentation.
-        root: data whose train split no other training sees; None for what `copies` sets apart.
+        root: data whose train split no other training sees; null for what `copies` sets apart.
+        sequences: at most so many drives of it, evenly spread; the fewer, the less members agree.
     """
 
     steps: int = 2000
@@ -49,6 +51,7 @@ class Pretraining:
     optimisation: Optimisation = field(default_factory=Optimisation)
     seed: int = 1000
     root: Path | None = None
+    sequences: int | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,8 @@ class Distilling:
             are kept for later epochs and students. null: new ones every epoch, nothing kept.
         init: what students and controls start from: the pre-trained encoder, or a whole member.
         steps: of students and controls; null for the regime's.
-        fresh_limit: at most so many frames without labels, where some are distilled on.
+        fresh_limit: at most so many frames without labels, where some are distilled on. Many
+            more than labelled ones leave most batches without a label, which is a second change.
         fresh_mean_weight: weight of the teacher's mean depth there, unless the loss has its own.
     """
 
@@ -100,6 +104,8 @@ class Item:
         apart: single-task networks, one for classes and one for depth, instead of joint ones.
         regimes: only these; None for all.
         splits: only these; None for all.
+        variant: of all its networks, b0…b5; its results make regimes of their own, e.g. few-b1.
+            None for the study's.
     """
 
     row: str
@@ -107,6 +113,7 @@ class Item:
     apart: bool = False
     regimes: list[str] | None = None
     splits: list[str] | None = None
+    variant: str | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +127,8 @@ class Study:
         architecture: of all networks; the rows set task, dropout and encoder.
         loss: of members.
         optimisation: of all networks but the pre-trained one.
-        run: precision, averaging, first seed; the rows set name and steps.
+        run: precision, averaging, first seed; the rows set name and steps. Every process trains
+            on one device: for more devices start more processes.
         regimes: by name.
         splits: what is scored, by its name in the tables.
         order: what is trained and scored first, then next, and so on.
@@ -156,10 +164,26 @@ class Study:
             _expect_known(item, "row", [item.row], ROWS)
             _expect_known(item, "regimes", item.regimes or (), self.regimes)
             _expect_known(item, "splits", item.splits or (), self.splits)
+            _expect_known(item, "variant", [item.variant] if item.variant else (), VARIANTS)
             if item.apart and ROWS[item.row].teacher:
                 raise ValueError(f"order, row {item.row}: students have no single-task form.")
             if item.seeds < 1:
                 raise ValueError(f"order, row {item.row}: expected at least one seed.")
+            if ROWS[item.row].fresh:
+                self._expect_fresh_frames(item)
+        if self.pretraining and self.pretraining.root is None and self.copies is None:
+            raise ValueError(
+                "pretraining: without copies it would run on the members' own frames, and make "
+                "them agree. Set pretraining.root to other data, or copies to set drives apart."
+            )
+
+    def _expect_fresh_frames(self, item: Item) -> None:
+        for name in item.regimes or self.regimes:
+            if (self.regimes[name].limit, self.regimes[name].sequences) == (None, None):
+                raise ValueError(
+                    f"order, row {item.row}: regime {name} trains on all frames, so none is "
+                    "fresh. Give the row regimes that have a limit or sequences."
+                )
 
     @property
     def folder(self) -> Path:

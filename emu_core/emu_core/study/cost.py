@@ -16,9 +16,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from emu_core.data.sample import DataSet
 from emu_core.metrics import StudyMetrics
@@ -46,16 +48,18 @@ def training_seconds(training: Training, costs: Costs) -> float:
     if training.kind == "heads":
         each = costs["heads"] * (1.0 if task == "joint" else 0.5)
     else:
-        each = costs[task] + costs["forward"] * len(training.teacher) * training.asks
+        each = costs[task]
     beside = training.data.workers and (os.cpu_count() or 1)  # loading shares all cores
-    return training.images * (each + costs["load"] / (beside or 1))
+    answers = training.answers * len(training.teacher) * costs["forward"]
+    return training.images * (each + costs["load"] / (beside or 1)) + answers
 
 
-def scoring_seconds(scoring: Scoring, images: Mapping[str, int], costs: Costs) -> float:
+def scoring_seconds(scoring: Scoring, images: Mapping[str, float], costs: Costs) -> float:
     """What scoring a row's seed takes.
 
     Args:
-        images: of each split.
+        images: of each split, counted in images of the training's size: one of twice its pixels
+            is two.
     """
     passes = {
         "mcd": _SHARED * (scoring.samples + 1),
@@ -66,6 +70,18 @@ def scoring_seconds(scoring: Scoring, images: Mapping[str, int], costs: Costs) -
         passes *= 1.5
     each = costs["load"] + costs["metrics"] + passes * costs["forward"]
     return each * sum(images[split] for split in scoring.splits)
+
+
+@lru_cache
+def relative(variant: str, base: str) -> float:
+    """What a backbone costs over another, by the operations of a forward."""
+    counts = []
+    for name in (variant, base):
+        network = SegDepthFormer(name, 19).eval()
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network(torch.zeros(1, 3, 64, 64))
+        counts.append(counter.get_total_flops())
+    return counts[0] / counts[1]
 
 
 def measure(

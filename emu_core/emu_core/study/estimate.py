@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from emu_core.evaluation.splits import Split
 from emu_core.evaluation.store import read_json
-from emu_core.study.cost import Costs, scoring_seconds, training_seconds
+from emu_core.study.cost import Costs, relative, scoring_seconds, training_seconds
 from emu_core.study.execution import DURATIONS, Execution
 from emu_core.study.plan import Step, Training
 from emu_core.training.checkpoints import read_checkpoint
@@ -37,7 +39,7 @@ def estimate(execution: Execution, costs: Costs) -> list[Line]:
     Trainings that ran in one go correct the others: by the median of how much longer they took
     than was thought.
     """
-    images = {name: len(split) for name, split in execution.splits.items()}
+    images = {name: _images(split, execution) for name, split in execution.splits.items()}
     factor = _factor(execution, costs)
     lines = []
     for step in execution.plan:
@@ -45,6 +47,7 @@ def estimate(execution: Execution, costs: Costs) -> list[Line]:
             total = factor * training_seconds(step, costs)
         else:
             total = scoring_seconds(step, images, costs)
+        total *= relative(_variant(step), execution.study.architecture.variant)
         done = execution.done(step)
         left = 0.0 if done else total * (1 - _share_done(step, execution))
         lines.append(Line(step, done, total, left))
@@ -73,19 +76,45 @@ def _group(step: Step) -> str:
     return f"score {step.regime}/{step.name}"
 
 
+def _variant(step: Step) -> str:
+    return (step if isinstance(step, Training) else step.networks[0]).architecture.variant
+
+
+def _images(split: Split, execution: Execution) -> float:
+    """How many of the training's images a split's whole images amount to."""
+    crop = execution.data.augmentation
+    return len(split) * split.size[0] * split.size[1] / (crop.height * crop.width)
+
+
 def _share_done(step: Step, execution: Execution) -> float:
-    """How much of a training lies in its last checkpoint."""
-    last = execution.folder / step.key / "last.ckpt"
-    if not isinstance(step, Training) or not last.is_file():
+    """How much of a training lies in its checkpoints."""
+    if not isinstance(step, Training):
         return 0.0
-    return min(read_checkpoint(last)["global_step"] / step.run.steps, 1.0)
+    folder = execution.folder / step.key
+    if step.kind != "heads":
+        return _steps_done(folder) / step.run.steps
+    heads = [folder / f"member-{k}" for k in range(1, step.heads)]
+    return sum(_steps_done(head) for head in heads) / (step.run.steps * max(len(heads), 1))
+
+
+def _steps_done(folder: Path) -> int:
+    """Steps of a network's training; none where its checkpoint is missing or damaged."""
+    last = folder / "last.ckpt"
+    if not last.is_file():
+        return 0
+    try:
+        return int(read_checkpoint(last)["global_step"])
+    except Exception:  # a torn file makes torch raise many kinds
+        return 0
 
 
 def _factor(execution: Execution, costs: Costs) -> float:
     durations: Mapping[str, float] = read_json(execution.folder / DURATIONS) or {}
     trainings = {step.key: step for step in execution.plan if isinstance(step, Training)}
+    base = execution.study.architecture.variant
     ratios = [
-        seconds / training_seconds(trainings[key], costs)
+        seconds
+        / (training_seconds(trainings[key], costs) * relative(_variant(trainings[key]), base))
         for key, seconds in durations.items()
         if key in trainings
     ]

@@ -1,7 +1,8 @@
 """Does what a study's plan says and is not done yet; kill it and start it again.
 
-A training is done when its weights lie in its folder, a scoring when the store holds it for these
-weights. Unfinished trainings go on from their last checkpoint. Several processes may work on one
+A training is done when its weights lie in its folder and were trained from the networks that lie
+in theirs, a scoring when the store holds it for these weights. Unfinished trainings go on from
+their last checkpoint. Several processes may work on one
 study: on small images two of one thread each do twice as much as one of two.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -22,21 +23,19 @@ from torch import Tensor
 from emu_core.data.choice import VALIDATION_SPLITS
 from emu_core.ensembles import DeepEnsemble, load_method
 from emu_core.evaluation.disagreement import disagreement
+from emu_core.evaluation.locks import locked
 from emu_core.evaluation.missing import score_missing, setting
 from emu_core.evaluation.splits import Split, open_split
 from emu_core.evaluation.store import Store, read_json, write_json
+from emu_core.study import records
 from emu_core.study.config import Study
 from emu_core.study.copies import copy_drives
-from emu_core.study.locks import locked
 from emu_core.study.plan import COPIED, COPIED_APART, Scoring, Step, Training
 from emu_core.training.distillation import Distillation, train_control, train_student
 from emu_core.training.recipe import Data
 from emu_core.training.run import WEIGHTS
 from emu_core.training.teacher import train_network, train_sub_ensemble
 from emu_core.training.teacher_cache import TeacherCache, fingerprint
-
-SETTINGS = "training.json"
-"""In the folder of every training: what it was started with."""
 
 DISAGREEMENT = "disagreement.json"
 """In a regime's folder: how much its ensemble's members differ, by split."""
@@ -48,12 +47,10 @@ DURATIONS = "durations.json"
 """Seconds of the trainings that ran in one go."""
 
 
-_HARMLESS = {"data.root", "data.workers", "run.threads", "run.devices", "run.nodes",
-             "run.validate_every", "run.checkpoint_every", "run.shares_every"}  # fmt: skip
-"""Settings that last.safetensors does not depend on."""
-
 _POLL_S = 5.0
 """Seconds between two looks at what other processes have done."""
+
+_NAMED = 8  # networks, in a message
 
 _LOOKED_AT = 48
 """Images of a split that the members' disagreement is measured on."""
@@ -94,10 +91,18 @@ class Execution:
         study: its configuration.
         plan: of `make_plan`.
         trainers: what trains.
+        arguments: of the command line, for the document.
     """
 
-    def __init__(self, study: Study, plan: Sequence[Step], trainers: Trainers = TRAINERS):
+    def __init__(
+        self,
+        study: Study,
+        plan: Sequence[Step],
+        trainers: Trainers = TRAINERS,
+        arguments: Sequence[str] = (),
+    ):
         self.study, self.plan, self.trainers = study, plan, trainers
+        self.arguments = tuple(arguments)
         self.folder = study.folder
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.failed: dict[str, str] = {}
@@ -124,15 +129,17 @@ class Execution:
         """Where the scores of a regime lie."""
         return Store(self.folder / regime / "evaluation", self.study.resamples)
 
-    def prepare(self) -> None:
-        """Make the reduced copies, and see that every finished training is this study's.
+    def prepare(self, redo: bool = False, retry: bool = False) -> None:
+        """Make the reduced copies, and see that every network that is there is this study's.
+
+        Args:
+            redo: delete those that are not, and what was trained from them.
+            retry: let trainings that diverged be tried again.
 
         Raises:
-            DataError: the drives are missing or damaged.
-            StudyError: a network was trained with other settings.
+            DataError: the drives are missing or damaged, or the copies are not this study's.
+            StudyError: a network was trained with other settings or from other networks.
         """
-        for training in self._trainings():
-            self._check(training)
         if self.study.copies is not None:
             splits = dict.fromkeys(
                 ("train", VALIDATION_SPLITS[self.study.data.kind], *self.study.splits.values())
@@ -142,6 +149,29 @@ class Execution:
                 written = copy_drives(self.study.copies, splits, apart, rest)
             if written:
                 print(f"{written} frames copied to {self.folder / 'data'}", flush=True)
+        if misfits := records.misfits(self._trainings(), self.folder):
+            self._drop(misfits) if redo else self._refuse(misfits)
+        if retry:
+            for training in self._trainings():
+                records.forget_failure(training.key, self.folder)
+
+    def _refuse(self, misfits: Mapping[str, str]) -> None:
+        reasons = [f"{self.folder / key} {reason}" for key, reason in misfits.items()]
+        beyond = len(reasons) - _NAMED
+        more = f"; and {beyond} more" if beyond > 0 else ""
+        raise StudyError(
+            f"{'; '.join(reasons[:_NAMED])}{more}. Delete these folders to train them anew, or "
+            "let --redo delete all of them, or give the study another name."
+        )
+
+    def _drop(self, misfits: Mapping[str, str]) -> None:
+        """Delete networks that are not this study's."""
+        for key, reason in misfits.items():
+            with self.lock(key, wait=False) as mine:
+                if not mine:
+                    raise StudyError(f"Another process is training {key}: stop it first.")
+                print(f"{self.folder / key} {reason}: deleted", flush=True)
+                shutil.rmtree(self.folder / key)
 
     def lock(self, name: str, wait: bool = True) -> AbstractContextManager[bool]:
         """Keep other processes that work on this study from the same; see `locked`."""
@@ -150,7 +180,8 @@ class Execution:
     def done(self, step: Step) -> bool:
         """Whether nothing is left to do of a step."""
         if isinstance(step, Training):
-            return step.weights(self.folder).is_file()
+            there = step.weights(self.folder).is_file()
+            return there and records.misfit(step, self.folder) is None
         if not all(
             t.weights(self.folder).is_file() for t in (*step.networks, *step.depth_networks)
         ):
@@ -194,6 +225,8 @@ class Execution:
                 self.failed[step.key] = f"needs {', '.join(missing)}"
             elif self.done(step):
                 self._finished.add(step.key)
+            elif reason := records.failure(step.key, self.folder):
+                self.failed[step.key] = reason
             else:
                 left.append(step)
         return left
@@ -205,8 +238,8 @@ class Execution:
         with self.lock(step.key, wait=False) as mine:
             if not mine:
                 return False
-            if self.done(step):  # another process was faster
-                return True
+            if self.done(step) or records.failure(step.key, self.folder):
+                return True  # another process was faster
             print(f"[{self.plan.index(step) + 1}/{len(self.plan)}] {step.key}", flush=True)
             if isinstance(step, Training):
                 self._train(step)
@@ -219,7 +252,10 @@ class Execution:
         """StudyError that names every step that failed, and why."""
         if self.failed:
             reasons = "; ".join(f"{key}: {reason}" for key, reason in self.failed.items())
-            raise StudyError(f"{len(self.failed)} steps could not be done: {reasons}")
+            raise StudyError(
+                f"{len(self.failed)} steps could not be done: {reasons} "
+                "(--retry tries again what failed; other settings may help it)"
+            )
 
     def _score(self, scoring: Scoring) -> None:
         splits = {name: self.splits[name] for name in scoring.splits}
@@ -242,13 +278,17 @@ class Execution:
 
     def _train(self, training: Training) -> None:
         target = self.folder / training.key
+        if reason := records.misfit(training, self.folder):  # a parent was replaced meanwhile
+            self.failed[training.key] = f"it {reason}: give the command again"
+            return
         fresh = not target.exists()
-        write_json(target / SETTINGS, training.settings())
+        records.note(training, self.folder)
         start = time.monotonic()
         try:
             self._call(training, target)
         except FloatingPointError as error:
             self.failed[training.key] = str(error)
+            records.note_failure(training, self.folder, str(error))
             print(f"{training.key} failed: {error}", flush=True)
             return
         if not training.weights(self.folder).is_file():
@@ -296,31 +336,6 @@ class Execution:
 
     def _trainings(self) -> Iterable[Training]:
         return (step for step in self.plan if isinstance(step, Training))
-
-    def _check(self, training: Training) -> None:
-        path = self.folder / training.key / SETTINGS
-        before = read_json(path)
-        if before is None:
-            return
-        now = training.settings()
-        differing = [change for change in _changes(before, now) if change[0] not in _HARMLESS]
-        changed = [f"{key}: {old} → {new}" for key, old, new in differing]
-        if changed:
-            raise StudyError(
-                f"{path.parent} was trained with other settings ({'; '.join(changed[:4])}). "
-                "Delete that folder to train it anew, or give the study another name."
-            )
-
-
-def _changes(before: Any, now: Any, key: str = "") -> list[tuple[str, Any, Any]]:
-    """Where two contents of JSON differ."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        found = []
-        for name in dict.fromkeys((*before, *now)):
-            inner = f"{key}.{name}" if key else name
-            found += _changes(before.get(name), now.get(name), inner)
-        return found
-    return [] if before == now else [(key, before, now)]
 
 
 def _copy(source: Path, target: Path) -> None:

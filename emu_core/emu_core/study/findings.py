@@ -8,6 +8,7 @@ from typing import Any
 
 from emu_core.evaluation.plots import Cells
 from emu_core.evaluation.report import Rows, load_cells, load_timings, rows_of
+from emu_core.evaluation.splits import Split
 from emu_core.evaluation.store import Store, read_json
 from emu_core.evaluation.timing import Timing
 from emu_core.study.config import Study
@@ -32,16 +33,22 @@ class Findings:
     disagreement: Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
-def collect(study: Study, plan: Sequence[Step]) -> Findings:
-    """Read what there is of a plan."""
+def collect(study: Study, plan: Sequence[Step], splits: Mapping[str, Split]) -> Findings:
+    """Read what there is of a plan.
+
+    Args:
+        splits: what is scored, by the names in the tables.
+    """
     timings = load_timings(study.folder / TIMING)
     cells, rows, differ = {}, {}, {}
-    for regime in study.regimes:
-        scorings = [s for s in plan if isinstance(s, Scoring) and s.regime == regime]
+    everything = [step for step in plan if isinstance(step, Scoring)]
+    for regime in dict.fromkeys((*study.regimes, *(s.regime for s in everything))):
+        scorings = [s for s in everything if s.regime == regime]
         candidates = [scoring.candidate(study.folder) for scoring in scorings]
         store = Store(study.folder / regime / "evaluation", study.resamples)
-        cells[regime] = load_cells(store, candidates, list(study.splits))
-        rows[regime] = rows_of(cells[regime], timings)
+        cells[regime] = load_cells(store, candidates, splits)
+        # Other backbones are not timed.
+        rows[regime] = rows_of(cells[regime], timings if regime in study.regimes else {})
         found: Any = read_json(study.folder / regime / DISAGREEMENT)
         if found:
             differ[regime] = found

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emu_core.evaluation.candidate import Candidate
-from emu_core.objectives import MemberLoss
+from emu_core.objectives import MemberLoss, StudentLoss
 from emu_core.study.config import Distilling, Study
 from emu_core.study.rows import APART, ROWS, Row
 from emu_core.training.learner import Optimisation
@@ -25,7 +25,7 @@ COPIED = "data/drives"
 COPIED_APART = "data/pretraining"
 """Where the reduced copies lie below the study's folder."""
 
-_STUDENT_SEEDS = 100
+STUDENT_SEEDS = 100
 """Students' and controls' seeds come behind all members'."""
 
 
@@ -73,6 +73,27 @@ class Training:
         """Training passes, of all heads together."""
         return self.run.steps * self.data.batch * max(self.heads - 1, 1)
 
+    @property
+    def answers(self) -> int:
+        """How many images its teacher is asked about: where answers are kept, each one once."""
+        if not self.teacher or not self.asks:
+            return 0
+        variants = self.distilling.variants if self.distilling else None
+        frames = self.data.limit
+        if self.fresh and frames is not None and self.distilling is not None:
+            limit = self.distilling.fresh_limit
+            frames = None if limit is None else frames + limit
+        if variants is None or frames is None:
+            return self.images
+        return min(self.images, frames * variants)
+
+    @property
+    def learns_variance(self) -> bool:
+        """Whether anything trains the variance of its depth."""
+        if self.kind == "student" and isinstance(self.loss, StudentLoss):
+            return self.loss.depth == "gnll" or self.loss.variance_weight > 0
+        return self.loss.depth == "gnll"
+
     def weights(self, folder: Path) -> Path:
         """What it leaves in the study's folder."""
         return folder / self.key / (SUB_ENSEMBLE if self.kind == "heads" else WEIGHTS)
@@ -87,7 +108,7 @@ class Scoring:
     """A row under one seed, to be scored.
 
     Args:
-        regime: it was trained in.
+        regime: it was trained in; with another backbone than the study's, REGIME-VARIANT.
         row: of `ROWS`.
         seed: 0, 1, …
         networks: the method's; of single-task networks, those for classes.
@@ -126,7 +147,8 @@ class Scoring:
             for trainings in (self.networks, self.depth_networks)
         )
         kind = ROWS[self.row].kind
-        return Candidate(self.name, kind, files, depth_files, self.seed, self.samples)
+        learned = all(t.learns_variance for t in self.depth_networks or self.networks)
+        return Candidate(self.name, kind, files, depth_files, self.seed, self.samples, learned)
 
 
 Step = Training | Scoring
@@ -134,14 +156,16 @@ Step = Training | Scoring
 
 def make_plan(study: Study) -> list[Step]:
     """Every training and scoring of a study, in an order in which it can be done."""
-    makers = {name: _Networks(study, name) for name in study.regimes}
+    makers: dict[tuple[str, str], _Networks] = {}
     steps: dict[str, Step] = {}
     for item in study.order:
         splits = tuple(item.splits or study.splits)
+        variant = item.variant or study.architecture.variant
         for regime in item.regimes or study.regimes:
+            maker = makers.setdefault((regime, variant), _Networks(study, regime, variant))
             for seed in range(item.seeds):
-                scoring = makers[regime].scoring(item.row, seed, item.apart, splits)
-                for training in makers[regime].wanted(scoring):
+                scoring = maker.scoring(item.row, seed, item.apart, splits)
+                for training in maker.wanted(scoring):
                     steps.setdefault(training.key, training)
                 earlier = steps.get(scoring.key)
                 if isinstance(earlier, Scoring):
@@ -152,16 +176,20 @@ def make_plan(study: Study) -> list[Step]:
 
 
 class _Networks:
-    """Makes the trainings of one regime."""
+    """Makes the trainings of one regime with one backbone."""
 
-    def __init__(self, study: Study, regime: str):
-        self.study, self.regime = study, regime
+    def __init__(self, study: Study, regime: str, variant: str):
+        own = variant == study.architecture.variant
+        self.study, self.suffix = study, "" if own else f"-{variant}"
+        self.architecture = replace(study.architecture, variant=variant)
+        self.regime = regime + self.suffix
         of_regime = study.regimes[regime]
         root = study.data.root if study.copies is None else study.folder / COPIED
         self.data = replace(
             study.data, root=root, limit=of_regime.limit, sequences=of_regime.sequences
         )
-        self.run = replace(study.run, steps=of_regime.steps)
+        # Processes share the steps, so none of them starts others for more devices.
+        self.run = replace(study.run, steps=of_regime.steps, devices=1, nodes=1)
         self._made: dict[str, Training] = {}
 
     def scoring(self, row: str, seed: int, apart: bool, splits: tuple[str, ...]) -> Scoring:
@@ -194,7 +222,7 @@ class _Networks:
         if row.kind == "student":
             return (self._student(name, row, seed),)
         if row.kind == "control":
-            return (self._control(name, seed),)
+            return (self._control(name, row, seed),)
         return (self._member("" if name == "single" else name, row, seed, task),)
 
     def _member(self, variant: str, row: Row, k: int, task: Task) -> Training:
@@ -230,6 +258,10 @@ class _Networks:
         loss = distilling.loss
         if row.fresh:
             loss = replace(loss, mean_weight=loss.mean_weight or distilling.fresh_mean_weight)
+        if row.variance_weight is not None:
+            loss = replace(loss, variance_weight=row.variance_weight)
+        if row.log_variance:
+            loss = replace(loss, log_variance=True)
         members = self._of_row("de", 0, "joint")
         kept = distilling.variants is not None
         return self._add(
@@ -238,21 +270,21 @@ class _Networks:
                 kind="student",
                 loss=self._loss(loss, row),
                 teacher=tuple(member.key for member in members),
+                distilling=distilling if row.fresh else _without_fresh(distilling),
                 fresh=row.fresh,
-                asks=not (kept and (k > 0 or row.depth is not None)),
+                asks=not (kept and (k > 0 or name not in ("student", "student_fresh"))),
             )
         )
 
-    def _control(self, name: str, k: int) -> Training:
-        return self._add(
-            replace(self._pupil(name, k), kind="control", loss=self.study.distilling.loss)
-        )
+    def _control(self, name: str, row: Row, k: int) -> Training:
+        loss = self._loss(self.study.distilling.loss, row)
+        return self._add(replace(self._pupil(name, k), kind="control", loss=loss))
 
     def _pupil(self, name: str, k: int) -> Training:
         """What a student and its control have in common."""
         distilling = self.study.distilling
         whole = distilling.init == "member"
-        run = self._seeded(self.study.run.seed + _STUDENT_SEEDS + k)
+        run = self._seeded(self.study.run.seed + STUDENT_SEEDS + k)
         return Training(
             f"{self.regime}/{name}/seed-{k}",
             "network",
@@ -263,27 +295,27 @@ class _Networks:
             replace(run, steps=distilling.steps or run.steps),
             init=self._member("", ROWS["single"], 0, "joint").key if whole else None,
             encoder=None if whole else self._pretraining(),
-            distilling=distilling,
+            distilling=_without_fresh(distilling),
         )
 
     def _pretraining(self) -> str | None:
         study, plan = self.study, self.study.pretraining
         if plan is None:
             return None
-        root = plan.root or (study.folder / COPIED_APART if study.copies else study.data.root)
+        root = plan.root or study.folder / COPIED_APART
         training = Training(
-            PRETRAINING,
+            PRETRAINING + self.suffix,
             "network",
-            replace(study.data, root=root, limit=None, sequences=None),
-            replace(study.architecture, task=plan.task),
+            replace(study.data, root=root, limit=None, sequences=plan.sequences),
+            replace(self.architecture, task=plan.task),
             MemberLoss(),
             plan.optimisation,
-            replace(study.run, name=study.name, steps=plan.steps, seed=plan.seed),
+            replace(self.run, name=study.name, steps=plan.steps, seed=plan.seed),
         )
         return self._add(training).key
 
     def _architecture(self, task: Task, dropout: float | None) -> Architecture:
-        plain = replace(self.study.architecture, task=task)
+        plain = replace(self.architecture, task=task)
         return plain if dropout is None else replace(plain, dropout=dropout)
 
     def _seeded(self, seed: int) -> Run:
@@ -294,3 +326,11 @@ class _Networks:
 
     def _add(self, training: Training) -> Training:
         return self._made.setdefault(training.key, training)
+
+
+def _without_fresh(distilling: Distilling) -> Distilling:
+    """Without what is said of fresh frames, so that it can change where there are none."""
+    plain = Distilling()
+    return replace(
+        distilling, fresh_limit=plain.fresh_limit, fresh_mean_weight=plain.fresh_mean_weight
+    )

@@ -17,6 +17,8 @@ class Row:
         dropout: before the decoders' last layers; None for the architecture's.
         depth: kind of depth loss; None for the study's.
         beta: of β-NLL, with a kind of depth loss.
+        variance_weight: of a student's RMSLE on the depth variance; None for the study's.
+        log_variance: that RMSLE is one of log s² instead of log(1 + s²).
         fresh: distil also on frames that no member has seen, without labels.
     """
 
@@ -25,6 +27,8 @@ class Row:
     dropout: float | None = None
     depth: Literal["gnll", "rmsle", "l1"] | None = None
     beta: float = 0.0
+    variance_weight: float | None = None
+    log_variance: bool = False
     fresh: bool = False
 
     @property
@@ -42,20 +46,32 @@ ROWS = {
     "student": Row("student", "student"),
     "control": Row("control", "control: student's training, no teacher"),
     "student_fresh": Row("student", "student, also on fresh frames", fresh=True),
-    # The depth loss, without and with distillation; gnll is `single` and `student`.
+    # The depth loss without a teacher, with the student's training alone, and with a teacher; gnll
+    # is `single`, `control` and `student`.
     "single_l1": Row("single", "single network, L1", depth="l1"),
     "single_rmsle": Row("single", "single network, RMSLE", depth="rmsle"),
     "single_beta": Row("single", "single network, β-NLL", depth="gnll", beta=0.5),
+    "control_l1": Row("control", "control, L1", depth="l1"),
+    "control_rmsle": Row("control", "control, RMSLE", depth="rmsle"),
+    "control_beta": Row("control", "control, β-NLL", depth="gnll", beta=0.5),
     "student_l1": Row("student", "student, L1", depth="l1"),
     "student_rmsle": Row("student", "student, RMSLE", depth="rmsle"),
     "student_beta": Row("student", "student, β-NLL", depth="gnll", beta=0.5),
+    # What the distilled variance does.
+    "student_novar": Row("student", "student, no variance distilled", variance_weight=0.0),
+    "student_logvar": Row("student", "student, RMSLE of log s²", log_variance=True),
 }
 
 METHODS = ("single", "control", "mcd20", "mcd50", "dse", "de", "student")
 """The main table's rows, in its order; also the keys of study.json."""
 
+LOSSES = ("l1", "rmsle", "beta")
+"""Depth losses beside the Gaussian NLL, as endings of rows."""
+
 ABLATION = ("single_l1", "single_rmsle", "single", "single_beta",
-            "student_l1", "student_rmsle", "student", "student_beta")  # fmt: skip
+            "control_l1", "control_rmsle", "control", "control_beta",
+            "student_l1", "student_rmsle", "student", "student_beta",
+            "student_novar", "student_logvar")  # fmt: skip
 """The rows of the depth loss's table."""
 
 APART = "apart-"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from emu_core.data.choice import open_dataset
-from emu_core.evaluation.comparison import describe, time_missing
+from emu_core.evaluation.comparison import describe, time_missing, timed
 from emu_core.evaluation.store import read_json, write_json
 from emu_core.evaluation.tables import csv_lines
 from emu_core.export import head_commit
@@ -18,6 +19,7 @@ from emu_core.study.document import blocks, write_document, write_study_plots
 from emu_core.study.estimate import estimate, table
 from emu_core.study.execution import Execution, StudyError
 from emu_core.study.findings import Findings, collect
+from emu_core.study.origin import origin, origin_text
 from emu_core.study.plan import Scoring
 from emu_core.study.summary import as_text, summarise
 from emu_core.training.cpu import prepare_cpu
@@ -74,13 +76,31 @@ def work(execution: Execution, hours: float | None = None) -> None:
 
 
 def take_times(execution: Execution) -> None:
-    """Time every row that was scored, all anew if there is a new one."""
+    """Time every row that was scored, all anew if one is new or has changed.
+
+    Nothing else of the study may run meanwhile: another process that is at a step puts it off to
+    the next time, and none begins one before it is done.
+    """
     prepare_cpu(execution.study.run.threads)
-    scored = [s for s in execution.plan if isinstance(s, Scoring) and execution.done(s)]
-    if scored:
-        candidates = [scoring.candidate(execution.folder) for scoring in scored]
-        split = next(iter(execution.splits.values()))
-        time_missing(candidates, split, execution.folder, execution.device)
+    left = [step for step in execution.plan if not execution.done(step)]
+    keys = {step.key for step in left}
+    scored = [s for s in execution.plan if isinstance(s, Scoring) and s.key not in keys]
+    candidates = [scoring.candidate(execution.folder) for scoring in scored]
+    if not scored:
+        return
+    about = next(iter(execution.splits.values())), execution.folder, execution.device
+    if timed(candidates, *about) is not None:
+        return
+    with ExitStack() as held:
+        for step in left:
+            if not held.enter_context(execution.lock(step.key, wait=False)):
+                print(
+                    f"no times taken while another process is at {step.key}: give the command "
+                    "again when nothing else runs",
+                    flush=True,
+                )
+                return
+        time_missing(candidates, *about)
 
 
 def report(execution: Execution, docs: Path | None = None, plots: bool = True) -> None:
@@ -91,7 +111,7 @@ def report(execution: Execution, docs: Path | None = None, plots: bool = True) -
         plots: whether to draw them, which takes longest.
     """
     with execution.lock("report"):
-        findings = collect(execution.study, execution.plan)
+        findings = collect(execution.study, execution.plan, execution.splits)
         of_splits = [
             (regime, split, rows)
             for regime, splits in findings.cells.items()
@@ -101,6 +121,7 @@ def report(execution: Execution, docs: Path | None = None, plots: bool = True) -
         closed = [c for place in of_splits for c in gap_closed(*place)]
         results = summarise(findings, comparisons, closed, about(execution, findings))
         text = blocks(findings, comparisons, closed)
+        text["commands"] = origin_text(results["about"])
         for folder, pictures in ((execution.folder, "plots"), (docs, "study")):
             if folder is None:
                 continue
@@ -143,6 +164,7 @@ def about(execution: Execution, findings: Findings) -> dict[str, Any]:
     study = execution.study
     return {
         "commit": head_commit(),
+        **origin(study, execution.arguments),
         "setting": describe(execution.splits, findings.timings),
         "interval": f"95 %, {study.resamples} resamples of the drives",
         "members": study.members,
