@@ -160,3 +160,19 @@ def test_what_people_wrote_in_the_document_stays(tmp_path):
     assert r"second \1" in text
     assert text.count("<!-- study: few: tables -->") == 1
     assert text.index("second") < text.index("open")
+
+
+def test_a_document_that_cannot_be_written_keeps_what_people_wrote(tmp_path, monkeypatch):
+    path = tmp_path / "study.md"
+    path.write_text("# The study\n\nWhat we think of it.\n")
+
+    def full(self, text, **_):
+        with self.open("w") as file:
+            file.write(text[:5])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(path), "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_document(path, "Study", {"claim 1": "open"})
+    assert path.read_text() == "# The study\n\nWhat we think of it.\n"
+    assert list(tmp_path.iterdir()) == [path]

@@ -26,6 +26,7 @@ from emu_core.networks.encoder import VARIANTS
 from emu_core.study.claims import LEAST_GAP, SEEDS, Closed, Comparison
 from emu_core.study.findings import Findings
 from emu_core.study.rows import ABLATION, APART, METHODS, ROWS
+from emu_core.whole_files import replace_text
 
 CLAIMS = {
     1: "Joint training helps the quality of the segmentation uncertainty against separate "
@@ -85,8 +86,7 @@ def write_document(path: Path, title: str, content: Mapping[str, str]) -> None:
             text = before + new + after
         else:
             text += f"\n## {name[0].upper()}{name[1:]}\n\n{new}\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    replace_text(path, text)
 
 
 def write_study_plots(folder: Path, findings: Findings, closed: Sequence[Closed]) -> list[str]:

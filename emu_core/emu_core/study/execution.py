@@ -8,7 +8,6 @@ study: on small images two of one thread each do twice as much as one of two.
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,6 +35,7 @@ from emu_core.training.recipe import Data
 from emu_core.training.run import WEIGHTS
 from emu_core.training.teacher import train_network, train_sub_ensemble
 from emu_core.training.teacher_cache import TeacherCache, fingerprint
+from emu_core.whole_files import replace_file
 
 DISAGREEMENT = "disagreement.json"
 """In a regime's folder: how much its ensemble's members differ, by split."""
@@ -339,9 +339,5 @@ class Execution:
 
 
 def _copy(source: Path, target: Path) -> None:
-    if target.is_file():
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{os.getpid()}.{target.name}")
-    shutil.copyfile(source, unfinished)
-    os.replace(unfinished, target)
+    if not target.is_file():
+        replace_file(target, lambda unfinished: shutil.copyfile(source, unfinished))

@@ -23,6 +23,7 @@ from emu_core.study.origin import origin, origin_text
 from emu_core.study.plan import Scoring
 from emu_core.study.summary import as_text, summarise
 from emu_core.training.cpu import prepare_cpu
+from emu_core.whole_files import replace_text
 
 COSTS = "costs.json"
 """In the study's folder: measured seconds per image."""
@@ -126,8 +127,8 @@ def report(execution: Execution, docs: Path | None = None, plots: bool = True) -
             if folder is None:
                 continue
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / RESULTS).write_text(as_text(results), encoding="utf-8")
-            (folder / "study.csv").write_text(_figures(findings), encoding="utf-8")
+            replace_text(folder / RESULTS, as_text(results))
+            replace_text(folder / "study.csv", _figures(findings))
             if plots:
                 text |= _pictures(folder, pictures, findings, closed)
             write_document(folder / "study.md", "Study", text)
