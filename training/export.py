@@ -47,7 +47,9 @@ def lenses(root: Path, split: str, width: int) -> Lens:
     return Lens(round(min(views), 1), round(max(views), 1))
 
 
-def export_measured(weights: Path, config: dict, output: Path, splits: list[str]) -> None:
+def export_measured(
+    weights: Path, config: dict, output: Path, splits: list[str], note: str = ""
+) -> None:
     """Export, score, export again with the scores inside, and write the card."""
     model, _ = load_model(weights)
     data, augmentation = config["data"], config["data"]["augmentation"]
@@ -64,7 +66,7 @@ def export_measured(weights: Path, config: dict, output: Path, splits: list[str]
         "input_size": (augmentation["height"], augmentation["width"]),
         "training_data": f"{len(train)} rendered frames (training/render_drives.py, split train, "
         f"seeds in training/configs/drives.yaml), {run['steps']} steps of {data['batch']} images, "
-        f"seed {run['seed']}; no real images",
+        f"seed {run['seed']}{note and f' ({note})'}; no real images",
     }
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / output.name
@@ -127,11 +129,12 @@ def main() -> int:
     parser.add_argument("--weights", type=Path, required=True, help="…/last.safetensors")
     parser.add_argument("--config", type=Path, required=True, help="the training's YAML")
     parser.add_argument("--output", type=Path, required=True, help="ONNX file to write")
+    parser.add_argument("--note", default="", help="what else to say of the training")
     parser.add_argument("--splits", nargs="+", default=["test", "haze", "night"])
     args = parser.parse_args()
     try:
         config = yaml.safe_load(args.config.read_text())
-        export_measured(args.weights, config, args.output, args.splits)
+        export_measured(args.weights, config, args.output, args.splits, args.note)
     except (DataError, ExportError, ModelError, WeightsError, OSError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 1

@@ -112,6 +112,19 @@ class Member(lightning.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
+    def on_train_start(self) -> None:
+        """Take rates and decay from the configuration: a checkpoint restores those it had."""
+        (optimizer,), (config,) = self.trainer.optimizers, self.trainer.lr_scheduler_configs
+        schedule = config.scheduler
+        assert isinstance(schedule, torch.optim.lr_scheduler.LambdaLR)
+        wanted = parameter_groups(self.model, self.optimisation)
+        schedule.base_lrs = [group["lr"] for group in wanted]
+        for group, own, factor in zip(
+            optimizer.param_groups, wanted, schedule.lr_lambdas, strict=True
+        ):
+            group["initial_lr"], group["weight_decay"] = own["lr"], own["weight_decay"]
+            group["lr"] = own["lr"] * factor(schedule.last_epoch)
+
 
 def update_metrics(metrics: PerceptionMetrics, prediction: Prediction, batch: Batch) -> None:
     """Add a batch to the metrics, in metres, as a robot would receive it."""
