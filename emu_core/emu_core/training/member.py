@@ -51,6 +51,8 @@ class Member(lightning.LightningModule):
         class_weights: what a pixel of each class counts in the cross-entropy (C,); None for 1.
     """
 
+    class_weights: Tensor | None
+
     def __init__(
         self,
         model: SegDepthFormer,
