@@ -118,8 +118,9 @@ def distill(
         print(f"{split.name}, {len(split)} images; more in {folder}/evaluation/evaluation.md")
         print(summary(rows))
     with stage("Model file"):
-        write_model(networks["student"], rows["student"], f"{len(members)} networks"
-                    if kind == "de" else "a sub-ensemble", distillation.inputs(data), run,
+        teachers = f"{len(members)} networks" if kind == "de" else "a sub-ensemble"
+        write_model(networks["student"], rows["student"], f"distilled from {teachers}",
+                    distillation.inputs(data), run,
                     folder / "student.onnx")  # fmt: skip
 
 
@@ -170,9 +171,7 @@ def evaluate(
     return compare(candidates, {split.name: split}, folder, device).rows[split.name]
 
 
-def write_model(
-    weights: Path, figures: Row, teacher: str, data: Data, run: Run, path: Path
-) -> None:
+def write_model(weights: Path, figures: Row, note: str, data: Data, run: Run, path: Path) -> None:
     """Export the student, if it is one of both tasks, with its figures inside."""
     network, _ = load_model(weights)
     if not isinstance(network, SegDepthFormer):
@@ -183,7 +182,7 @@ def write_model(
         for name, value in figures.items()
         if name != "ms_per_image"
     }
-    export(network, path, metrics=metrics, **model_facts(data, run, teacher))
+    export(network, path, metrics=metrics, **model_facts(data, run, note))
 
 
 @contextmanager

@@ -29,12 +29,12 @@ TEMPLATE = Path(__file__).parent / "model_card_template.md"
 
 
 def export_measured(
-    weights: Path, config: Path, output: Path, splits: list[str], teacher: str = ""
+    weights: Path, config: Path, output: Path, splits: list[str], note: str = ""
 ) -> None:
     """Export, score, export again with the scores inside, and write the card."""
     model, _ = load_model(weights)
     data, run = read_config(config)
-    root, facts = data.root, model_facts(data, run, teacher)
+    root, facts = data.root, model_facts(data, run, note)
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / output.name
         export(model, draft, metrics={}, **facts)
@@ -96,11 +96,13 @@ def main() -> int:
     parser.add_argument("--weights", type=Path, required=True, help="…/last.safetensors")
     parser.add_argument("--config", type=Path, required=True, help="config.yaml beside it")
     parser.add_argument("--output", type=Path, required=True, help="ONNX file to write")
-    parser.add_argument("--distilled-from", default="", help="e.g. '5 networks', for the card")
+    parser.add_argument(
+        "--note", default="", help="e.g. 'distilled from 5 networks', for the card"
+    )
     parser.add_argument("--splits", nargs="+", default=["test", "haze", "night"])
     args = parser.parse_args()
     try:
-        export_measured(args.weights, args.config, args.output, args.splits, args.distilled_from)
+        export_measured(args.weights, args.config, args.output, args.splits, args.note)
     except (ValueError, ExportError, ModelError, OSError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 1

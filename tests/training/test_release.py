@@ -36,7 +36,9 @@ def degrees(focal):
 
 def test_facts_follow_from_data_and_run(root):
     augmentation = Augmentation(64, 128, canonical_focal=90.0, depth_limit=110.0)
-    facts = model_facts(Data(root=root, augmentation=augmentation, batch=4), RUN, "5 networks")
+    facts = model_facts(
+        Data(root=root, augmentation=augmentation, batch=4), RUN, "distilled from 5 networks"
+    )
     assert facts["horizontal_fov"] == (degrees(62.5), degrees(40.0))
     assert facts["canonical_focal"] == 90.0
     assert facts["depth_range"] == (0.5, 110.0)

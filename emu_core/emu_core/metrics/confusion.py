@@ -37,18 +37,21 @@ class Confusion(Additive):
 
     def compute(self) -> dict[str, np.ndarray | float]:
         """`iou` (C,) with NaN where a class occurs in neither truth nor prediction, and 0 where
-        it is only predicted; `miou` over all other than NaN, as in Cityscapes' own evaluation and
-        torchmetrics; `present`, bool (C,), and `support` (C,) pixels of truth; `accuracy`."""
+        it is only predicted; `miou` over the classes of the truth (`present`, bool (C,));
+        `miou_official` over all other than NaN, as in Cityscapes' own evaluation and torchmetrics:
+        the same wherever no class is only predicted, but on a short drive one stray pixel of a
+        class that does not occur costs 1/C; `support` (C,) pixels of truth; `accuracy`."""
         hit = np.diag(self.matrix)
         truth = self.matrix.sum(1) + self.unnamed
         union = truth + self.matrix.sum(0) - hit
         with np.errstate(invalid="ignore", divide="ignore"):
             iou = np.where(union > 0, hit / union, np.nan)
-        total = truth.sum()
+        present, total = truth > 0, truth.sum()
         return {
             "iou": iou,
-            "present": truth > 0,
+            "present": present,
             "support": truth,
-            "miou": float(iou[union > 0].mean()) if total else float("nan"),
+            "miou": float(iou[present].mean()) if total else float("nan"),
+            "miou_official": float(iou[union > 0].mean()) if total else float("nan"),
             "accuracy": float(hit.sum() / total) if total else float("nan"),
         }

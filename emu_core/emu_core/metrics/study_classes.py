@@ -76,10 +76,10 @@ class ClassStudy:
         self.by_brier.update(order, order.cumulative(brier), np.sort(brier))
 
     def compute(self) -> dict[str, float]:
-        """`miou`, `iou_K` of class K, NaN where it occurs nowhere, `accuracy`, `ece`, `ece_gap`
-        (positive: over-confident); with the prefix `seg.`: `nll`, `brier`, `error_auroc` and
-        `error_auroc_bound`, `aurc`, `ause` (0/1 error) and `ause_brier`, each with `_random`,
-        `Certainty`'s and `Detection`'s."""
+        """`miou`, `miou_official`, `iou_K` of class K, NaN where it occurs nowhere, `accuracy`,
+        `ece`, `ece_gap` (positive: over-confident); with the prefix `seg.`: `nll`, `brier`,
+        `error_auroc` and `error_auroc_bound`, `aurc`, `ause` (0/1 error) and `ause_brier`, each
+        with `_random`, `Certainty`'s and `Detection`'s."""
         classes, calibration = self.confusion.compute(), self.calibration.compute()
         if not self.scores.sums[0]:
             return {}
@@ -99,6 +99,7 @@ class ClassStudy:
         }
         figures = {
             "miou": classes["miou"],
+            "miou_official": classes["miou_official"],
             **{f"iou_{k}": iou for k, iou in enumerate(np.asarray(classes["iou"]))},
             "accuracy": classes["accuracy"],
             "ece": calibration["ece"],

@@ -44,13 +44,13 @@ def read_config(path: str | Path) -> tuple[Data, Run]:
     return chosen.data, chosen.run
 
 
-def model_facts(data: Data, run: Run, teacher: str = "") -> dict[str, Any]:
+def model_facts(data: Data, run: Run, note: str = "") -> dict[str, Any]:
     """The arguments of `export` that follow from a training.
 
     Args:
         data: what the network was trained on.
         run: for how long.
-        teacher: what it was distilled from, for people.
+        note: what else to say of it, e.g. what it was distilled from.
 
     Raises:
         DataError: the data is not there.
@@ -80,7 +80,7 @@ def model_facts(data: Data, run: Run, teacher: str = "") -> dict[str, Any]:
         "input_size": (whole.height, whole.width),
         "training_data": f"{len(train)} {images} ({data.root}, split train), {run.steps} steps of "
         f"{data.batch} images, seed {run.seed}"
-        + (f", distilled from {teacher}" if teacher else "")
+        + (f", {note}" if note else "")
         + ("; no real images" if data.kind == "drives" else ""),
     }
 

@@ -19,7 +19,7 @@ from emu_core.model_file import ModelInfo
 from .demo_results import Results
 
 _MEANING = {
-    "miou": "mean intersection over union, over the classes that occur or are seen",
+    "miou": "mean intersection over union, over the classes that occur",
     "depth_rmse_m": "root mean square error of depth, metres",
     "depth_abs_rel": "mean of |error| / depth",
     "depth_delta1": "share of pixels within a factor 1.25 of the truth",

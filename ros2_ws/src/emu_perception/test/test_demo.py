@@ -125,7 +125,7 @@ def test_the_figures_are_those_of_a_plain_computation(summary, bag, layout):
     known = truth != IGNORE
     iou = [
         np.sum((labels == c) & (truth == c)) / np.sum(known & ((labels == c) | (truth == c)))
-        for c in np.union1d(truth[known], labels[known])
+        for c in np.unique(truth[known])
     ]
     assert summary["miou"] == pytest.approx(np.mean(iou), abs=1e-4)
     doubt = np.stack([m["label_uncertainty"] for m in maps])[known]
