@@ -132,26 +132,29 @@ def test_the_figures_are_those_of_a_plain_computation(summary, bag, layout):
     assert summary["label_error_auroc"] == pytest.approx(
         auroc(doubt, (labels != truth)[known]), abs=1e-4
     )
-    # Depth's truth is stored at half size: rows and columns 0, 2, 4, … of the image, and the
-    # maps are shrunk to it in the same way.
+    # Depth's truth is stored at half size: rows and columns 0, 2, 4, … of the image; the maps are
+    # shrunk to it by the pixels at the centres, 1, 3, 5, …
     metres = np.stack([np.full((HEIGHT, WIDTH), 5.0 + 10 * i) for i in range(FRAMES)])
     metres[:, -9:] = np.nan
     metres = metres[:, ::2, ::2]
-    depth = np.stack([m["depth"] for m in maps])[:, ::2, ::2] * FOCAL / CANONICAL
-    deviation = np.stack([m["depth_std"] for m in maps])[:, ::2, ::2] * FOCAL / CANONICAL
+    depth = np.stack([m["depth"] for m in maps])[:, 1::2, 1::2] * FOCAL / CANONICAL
+    deviation = np.stack([m["depth_std"] for m in maps])[:, 1::2, 1::2] * FOCAL / CANONICAL
     valid = np.isfinite(metres)
     y, covered = metres[valid], np.isfinite(depth[valid])
     filled = np.where(covered, depth[valid], np.where(y > 40, 0.0, 80.0))
     with np.errstate(divide="ignore"):
         far_off = ~covered | (np.maximum(filled / y, y / filled) >= 1.25)
+    near = np.minimum(filled, 80.0)
     assert summary["depth_coverage"] == pytest.approx(covered.mean(), abs=1e-4)
     # 16-bit disparity rounds the truth: by 0.6 % at 55 m with this focal length.
-    assert summary["depth_rmse_m"] == pytest.approx(np.sqrt(np.mean((filled - y) ** 2)), rel=0.01)
-    assert summary["depth_abs_rel"] == pytest.approx(np.mean(np.abs(filled - y) / y), rel=0.01)
+    assert summary["depth_rmse_m"] == pytest.approx(np.sqrt(np.mean((near - y) ** 2)), rel=0.01)
+    assert summary["depth_abs_rel"] == pytest.approx(np.mean(np.abs(near - y) / y), rel=0.01)
     assert summary["depth_delta1"] == pytest.approx(1 - far_off.mean(), abs=0.01)
-    assert summary["depth_error_auroc"] == pytest.approx(
-        auroc(np.where(covered, deviation[valid], 0), far_off), abs=0.01
-    )
+    # A missing depth is an error that was not found, and a false alarm.
+    alarms = np.full(np.count_nonzero(~covered), np.inf)
+    scores = np.concatenate([np.where(covered, deviation[valid], 0), alarms])
+    errors = np.concatenate([far_off, np.zeros(alarms.size, bool)])
+    assert summary["depth_error_auroc"] == pytest.approx(auroc(scores, errors), abs=0.01)
 
 
 def auroc(scores: np.ndarray, errors: np.ndarray) -> float:
