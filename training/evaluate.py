@@ -4,7 +4,7 @@ As a robot receives its answers, at the ground truth's own size:
 
     python training/evaluate.py                                        # the shipped model, test
     python training/evaluate.py --splits test haze night --output runs/scores.json
-    python training/evaluate.py --model runs/first_student/student.onnx --stride 4
+    python training/evaluate.py --model runs/distilled/student.onnx --stride 4
     python training/evaluate.py --model runs/b2/student.onnx --kind nyuv2 --root data/nyuv2
 
 Methods side by side, in PyTorch, at the size and on the data of a training's config.yaml:

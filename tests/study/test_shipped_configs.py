@@ -10,7 +10,7 @@ import pytest
 from emu_core.training.command import call_from
 
 TRAINING = Path(__file__).parents[2] / "training"
-FIRST = "runs/first_student/last.safetensors"
+FIRST = "runs/first_student/member-0/last.safetensors"
 
 
 @pytest.fixture
