@@ -1,6 +1,7 @@
 """Fixtures that tests of several modules share."""
 
 import json
+import sys
 
 import cv2
 import numpy as np
@@ -19,6 +20,26 @@ AACHEN = {
     "intrinsic": {"fx": 2262.52, "fy": 2265.3017905988554, "u0": 1096.98, "v0": 513.137},
 }
 """What Cityscapes' camera files hold, for images of 2048 × 1024."""
+
+
+WIDE = {
+    "extrinsic": {"baseline": 0.22},
+    "intrinsic": {"fx": 150.0, "fy": 150.0, "u0": 79.5, "v0": 39.5},
+}
+"""Of the drives' images that `write_drive` writes, 160 × 80."""
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small tensors on a busy machine: one thread is faster than two that wait for each other."""
+    torch = sys.modules.get("torch")  # a robot's tests do without
+    if torch is None:
+        yield
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +64,22 @@ def _write_frame(root, split, name, rgb=None, ids=None, raw=None, camera=None, s
     path = root / "camera" / split / city / f"{name}_camera.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(camera or AACHEN))
+
+
+@pytest.fixture(scope="session")
+def write_drive():
+    """Function that writes a drive's frame: road below, sky above, 11 m everywhere but the sky."""
+
+    def write(root, split, name, seed=0, ids=None):
+        rng = np.random.default_rng(seed)
+        if ids is None:
+            ids = np.full((80, 160), 7, np.uint8)
+            ids[:30] = 23
+        raw = np.where(ids == 23, 0, 1 + 256 * 3).astype(np.uint16)  # 0.22 · 150 / 3 px = 11 m
+        rgb = rng.integers(0, 256, (80, 160, 3), np.uint8)
+        _write_frame(root, split, name, rgb, ids, raw, WIDE)
+
+    return write
 
 
 @pytest.fixture

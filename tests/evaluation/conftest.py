@@ -10,37 +10,6 @@ from emu_core.metrics import DriveResults, StudyMetrics, drive_weights
 from emu_core.prediction import Prediction
 from emu_core.training.recipe import Data
 
-CAMERA = {
-    "extrinsic": {"baseline": 0.22},
-    "intrinsic": {"fx": 150.0, "fy": 150.0, "u0": 79.5, "v0": 39.5},
-}
-"""Of the drives' images, 160 × 80."""
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small tensors on a busy machine: one thread is faster than two that wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def write_drive(write_frame):
-    """Function that writes a drive's frame: road below, sky above, 11 m everywhere but the sky."""
-
-    def write(root, split, name, seed=0, ids=None):
-        rng = np.random.default_rng(seed)
-        if ids is None:
-            ids = np.full((80, 160), 7, np.uint8)
-            ids[:30] = 23
-        raw = np.where(ids == 23, 0, 1 + 256 * 3).astype(np.uint16)  # 0.22 · 150 / 3 px = 11 m
-        rgb = rng.integers(0, 256, (80, 160, 3), np.uint8)
-        write_frame(root, split, name, rgb, ids, raw, CAMERA)
-
-    return write
-
 
 @pytest.fixture
 def tiny_data(tmp_path):

@@ -28,32 +28,12 @@ from emu_core.training.learner import Optimisation
 from emu_core.training.recipe import Architecture, Data
 from emu_core.training.run import Run
 
-CAMERA = {
-    "extrinsic": {"baseline": 0.22},
-    "intrinsic": {"fx": 150.0, "fy": 150.0, "u0": 79.5, "v0": 39.5},
-}
-"""Of the drives' images, 160 × 80."""
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small tensors on a busy machine: one thread is faster than two that wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def write_drives(write_frame, root):
-    """Drives of one frame each: road below, sky above, 11 m everywhere but the sky."""
-    ids = np.full((80, 160), 7, np.uint8)
-    ids[:30] = 23
-    raw = np.where(ids == 23, 0, 1 + 256 * 3).astype(np.uint16)  # 0.22 · 150 / 3 px = 11 m
+def write_drives(write_drive, root):
+    """Drives of one frame each."""
     for split, drives in (("train", 3), ("val", 1), ("test", 2), ("haze", 2)):
         for drive in range(drives):
-            rgb = np.random.default_rng(drive).integers(0, 256, (80, 160, 3), np.uint8)
-            name = f"{split}300{drive}_000000_000000"
-            write_frame(root, split, name, rgb, ids, raw, CAMERA)
+            write_drive(root, split, f"{split}300{drive}_000000_000000", drive)
 
 
 def make_study():
@@ -107,9 +87,9 @@ def small(study):
 
 
 @pytest.fixture
-def drives(study, write_frame):
+def drives(study, write_drive):
     """The study's drives on disk."""
-    write_drives(write_frame, study.data.root)
+    write_drives(write_drive, study.data.root)
 
 
 class Fakes:
@@ -187,12 +167,12 @@ def scored():
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, write_frame):
+def finished(tmp_path_factory, write_drive):
     """A study with all kinds of rows that was carried out, and its fakes, in their folder."""
     here = Path.cwd()
     os.chdir(tmp_path_factory.mktemp("work"))
     fakes, study = Fakes(), make_study()
-    write_drives(write_frame, study.data.root)
+    write_drives(write_drive, study.data.root)
     execution, told = Execution(study, make_plan(study), fakes.trainers()), []
     assert execution.run(scored=lambda scoring: told.append(scoring.key))
     yield SimpleNamespace(study=study, fakes=fakes, execution=execution, told=told)

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from emu_core.data.sample import DataError
@@ -28,21 +27,7 @@ def script():
     del sys.modules[spec.name]
 
 
-def write_drives(root, write_frame):
-    rng = np.random.default_rng(0)
-    camera = {
-        "extrinsic": {"baseline": 0.22},
-        "intrinsic": {"fx": 100.0, "fy": 100.0, "u0": 63.5, "v0": 31.5},
-    }
-    for split in ("train", "val", "test"):
-        for i in range(3):
-            write_frame(
-                root, split, f"{split}0001_000000_{i:06d}",
-                rng.integers(0, 256, (64, 128, 3), np.uint8),
-                rng.choice(np.array([7, 11, 23], np.uint8), (64, 128)),
-                rng.integers(400, 4000, (64, 128)).astype(np.uint16), camera,
-            )  # fmt: skip
-
+FRAMES = [(s, f"{s}0001_000000_{i:06d}") for s in ("train", "val", "test") for i in range(3)]
 
 OPTIONS = {
     "data.root": "data",
@@ -80,9 +65,9 @@ def distill(script, tmp_path, monkeypatch):
 
 
 def test_one_command_leads_from_drives_to_a_model_file(
-    distill, tmp_path, write_frame, capsys, monkeypatch, script
+    distill, tmp_path, write_noise, capsys, monkeypatch, script
 ):
-    write_drives(tmp_path / "data", write_frame)
+    write_noise(tmp_path / "data", FRAMES)
     assert distill() == 0
     out = capsys.readouterr().out
     run = tmp_path / "runs" / "tiny"
@@ -124,9 +109,9 @@ def test_missing_data_ends_with_one_message_and_leaves_nothing(distill, tmp_path
 
 
 def test_frames_that_would_teach_nothing_are_refused_before_a_member_is_trained(
-    distill, tmp_path, write_frame, capsys
+    distill, tmp_path, write_noise, capsys
 ):
-    write_drives(tmp_path / "data", write_frame)
+    write_noise(tmp_path / "data", FRAMES)
     assert distill(distillation__fresh="rest") == 1
     assert "neither data.limit nor data.sequences" in capsys.readouterr().err
     assert distill(distillation__fresh="rest", data__limit=2) == 1

@@ -32,20 +32,10 @@ PLAIN, B0 = Distillation(), Architecture()
 
 
 @pytest.fixture
-def data(tmp_path, write_frame):
+def data(tmp_path, write_noise):
     """Six frames of three drives."""
-    rng = np.random.default_rng(0)
-    camera = {
-        "extrinsic": {"baseline": 0.22},
-        "intrinsic": {"fx": 60.0, "fy": 60.0, "u0": 31.5, "v0": 15.5},
-    }
-    for k in range(6):
-        write_frame(
-            tmp_path / "data", "train", f"drive{k % 3}_000000_{k:06d}",
-            rng.integers(0, 256, (32, 64, 3), np.uint8),
-            rng.choice(np.array([7, 11, 23], np.uint8), (32, 64)),
-            rng.integers(100, 1000, (32, 64)).astype(np.uint16), camera,
-        )  # fmt: skip
+    frames = [("train", f"drive{k % 3}_000000_{k:06d}") for k in range(6)]
+    write_noise(tmp_path / "data", frames, (32, 64), 60.0, (100, 1000))
     return Data(root=tmp_path / "data", augmentation=AUGMENTATION, batch=2, workers=0)
 
 

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import killed_student
-import numpy as np
 import pytest
 import torch
 
@@ -22,21 +21,11 @@ pytestmark = [
 
 
 @pytest.fixture
-def data(tmp_path, write_frame):
+def data(tmp_path, write_noise):
     """Six frames to train on, three to validate with: two batches."""
-    rng = np.random.default_rng(0)
-    camera = {
-        "extrinsic": {"baseline": 0.22},
-        "intrinsic": {"fx": 100.0, "fy": 100.0, "u0": 63.5, "v0": 31.5},
-    }
-    for split, count in (("train", 6), ("val", 3)):
-        for i in range(count):
-            write_frame(
-                tmp_path / "data", split, f"drive0001_000000_{i:06d}",
-                rng.integers(0, 256, (64, 128, 3), np.uint8),
-                rng.choice(np.array([7, 11, 23], np.uint8), (64, 128)),
-                rng.integers(400, 4000, (64, 128)).astype(np.uint16), camera,
-            )  # fmt: skip
+    counts = {"train": 6, "val": 3}
+    names = [(s, f"drive0001_000000_{i:06d}") for s, count in counts.items() for i in range(count)]
+    write_noise(tmp_path / "data", names)
     return tmp_path / "data"
 
 

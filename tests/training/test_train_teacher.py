@@ -14,7 +14,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -31,23 +30,11 @@ SCRIPT = Path(__file__).parents[2] / "training" / "train_teacher.py"
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec")
 
 
-def write_drives(root, write_frame):
-    rng = np.random.default_rng(0)
-    camera = {
-        "extrinsic": {"baseline": 0.22},
-        "intrinsic": {"fx": 150.0, "fy": 150.0, "u0": 79.5, "v0": 39.5},
-    }
-    for split, count in (("train", 5), ("val", 3)):  # validation has two batches
-        for i in range(count):
-            write_frame(
-                root,
-                split,
-                f"drive0001_{i:06d}_000000",
-                rng.integers(0, 256, (80, 160, 3), np.uint8),
-                rng.choice(np.array([7, 11, 23], np.uint8), (80, 160)),
-                rng.integers(400, 4000, (80, 160)).astype(np.uint16),
-                camera,
-            )
+FRAMES = [
+    (split, f"drive0001_{i:06d}_000000")
+    for split, count in (("train", 5), ("val", 3))  # validation has two batches
+    for i in range(count)
+]
 
 
 def arguments(*others):
@@ -104,9 +91,9 @@ def train(script, folder):
 
 
 @pytest.fixture
-def trained(folder, train, write_frame, capsys):
+def trained(folder, train, write_noise, capsys):
     if not (folder / "data").exists():
-        write_drives(folder / "data", write_frame)
+        write_noise(folder / "data", FRAMES, (80, 160), 150.0)
         assert train() == 0
         out = capsys.readouterr().out
         assert "5 training images from data, depth valid up to 80 m" in out
