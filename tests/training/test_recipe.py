@@ -1,6 +1,7 @@
 """What a network starts from, and the sizes that images come in."""
 
 from dataclasses import replace
+from importlib.resources import files
 from types import SimpleNamespace
 
 import numpy as np
@@ -44,6 +45,17 @@ def trained(tmp_path):
     network = SegDepthFormer("b0", 19, layer_norm_eps=1e-5)
     save_model(network, tmp_path / "trained.safetensors")
     return network, tmp_path / "trained.safetensors"
+
+
+def test_the_shipped_model_file_is_a_start_like_any_other():
+    shipped = files("emu_core") / "models" / "emu_b0_drives.onnx"
+    joint = Architecture(init=shipped, dropout=0.5).build(19, SAMPLES, AUGMENTATION)
+    depth = Architecture(init=shipped, task="depth").build(19, SAMPLES, AUGMENTATION)
+    assert joint.dropout == 0.5 and isinstance(depth, DepthFormer)
+    assert same(depth.depth_decoder, joint.depth_decoder)
+    # Settled: the norms undo what they do to these very images.
+    norm = depth.depth_decoder.norm
+    assert torch.equal(norm.bias, norm.running_mean) and norm.bias.abs().max() > 0.1
 
 
 def test_class_weights_follow_the_shares_of_the_labels_and_are_1_in_the_mean():

@@ -65,11 +65,13 @@ class AllMLPDecoder(nn.Module):
 
     def fuse_features(self, features: Sequence[Tensor]) -> Tensor:
         """Compute all that comes before the dropout: (N, D, H/4, W/4)."""
+        return F.relu(self.norm(self.fuse_linearly(features)), inplace=True)
+
+    def fuse_linearly(self, features: Sequence[Tensor]) -> Tensor:
+        """Compute all that comes before the norm: (N, D, H/4, W/4)."""
         if self.folded:
-            fused = _fuse(features, *self.folded_weights())
-        else:
-            fused = self._fuse_literally(features)
-        return F.relu(self.norm(fused), inplace=True)
+            return _fuse(features, *self.folded_weights())
+        return self._fuse_literally(features)
 
     def read_out(self, fused: Tensor) -> Tensor:
         """Run dropout and the last layer on what `fuse_features` returned."""

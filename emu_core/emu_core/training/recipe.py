@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,7 @@ from emu_core.networks import (
     load_hugging_face,
     load_model,
 )
+from emu_core.networks.exported import SUFFIX, load_exported, settle_norms
 
 Task = Literal["joint", "segmentation", "depth"]
 
@@ -106,8 +108,8 @@ class Architecture:
         encoder: weights that the encoder starts from: a .safetensors file of this project, or a
             folder or hub name in Hugging Face's SegFormer format, e.g. nvidia/mit-b2; {variant}
             stands for the variant.
-        init: weights that encoder and decoders start from, a .safetensors file of this project;
-            a decoder that it lacks starts anew.
+        init: weights that encoder and decoders start from: a .safetensors file of this project,
+            or its .onnx model file, e.g. the shipped one; a decoder that it lacks starts anew.
         depth_mean: the depth head's first answer, canonical metres; null measures it.
         depth_std: the depth head's first standard deviation, likewise.
     """
@@ -143,6 +145,8 @@ class Architecture:
         if self.encoder is not None:
             start_encoder(network, self.encoder.replace("{variant}", self.variant))
         begun = () if self.init is None else start_from(network, self.init)
+        if self.init is not None and self.init.suffix == SUFFIX:
+            settle_norms(network, _images(samples, augmentation))
         if network.depth_decoder is not None and "depth_decoder" not in begun:
             self.start_depth(network, samples, augmentation)
         return network
@@ -179,7 +183,8 @@ def start_from(network: Network, weights: str | Path) -> tuple[str, ...]:
         WeightsError: there is no such model.
         ValueError: it is of another variant or of other classes.
     """
-    other, _ = load_model(weights)
+    exported = Path(weights).suffix == SUFFIX
+    other = load_exported(weights) if exported else load_model(weights)[0]
     both = [
         name
         for name in ("segmentation_decoder", "depth_decoder")
@@ -220,6 +225,13 @@ def depth_statistics(samples: Samples, augmentation: Augmentation) -> tuple[floa
     if valid.size == 0:
         raise ValueError("No training frame that was looked at has a valid depth.")
     return float(valid.mean()), float(valid.std())
+
+
+def _images(samples: Samples, augmentation: Augmentation) -> Iterator[Tensor]:
+    """The images that were looked at, as the network sees them, one by one."""
+    for i in evenly(len(samples), _LOOKED_AT):
+        image = prepare(samples[i], augmentation).image
+        yield torch.from_numpy(image.transpose(2, 0, 1).copy())[None]
 
 
 def class_weights(samples: DataSet, power: float) -> Tensor | None:

@@ -1,0 +1,72 @@
+"""Networks come back from model files as they were, and stay so when training begins."""
+
+import numpy as np
+import pytest
+import torch
+
+from emu_core.export import export
+from emu_core.networks import SegDepthFormer, WeightsError
+from emu_core.networks.exported import load_exported, settle_norms
+from emu_core.networks.models import normalize
+
+IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 3, 64, 64), np.uint8))
+
+
+def random_network(**options):
+    """Parameters and statistics that are all random: nothing cancels by being 0 or 1."""
+    torch.manual_seed(0)
+    network = SegDepthFormer("b0", 19, drop_path=0.0, dropout=0.0, **options).eval()
+    for name, value in network.state_dict().items():
+        if name.endswith("running_var"):
+            value.copy_(0.5 + torch.rand(value.shape))
+        elif value.ndim == 1 and value.is_floating_point():
+            value.add_(0.2 * torch.randn(value.shape))
+    with torch.no_grad():
+        network.depth_decoder.head.bias.copy_(torch.tensor([5.0, 0.0]))
+    return network
+
+
+def export_to(path, network, precision="fp32"):
+    export(
+        network, path, reference_image=IMAGES[0].permute(1, 2, 0).numpy(),
+        depth_range=(0.5, 80.0), canonical_focal=50.0, horizontal_fov=(50.0, 90.0),
+        training_data="none", metrics={"miou": 0.1}, input_size=(64, 64), precision=precision,
+        commit="0123abc",
+    )  # fmt: skip
+    return path
+
+
+def assert_same_outputs(a, b, tolerance):
+    with torch.no_grad():
+        for own, other in zip(a(normalize(IMAGES)), b(normalize(IMAGES)), strict=True):
+            torch.testing.assert_close(own, other, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("fp16", 3e-2)])
+def test_a_network_comes_back_from_its_model_file(tmp_path, precision, tolerance):
+    network = random_network(layer_norm_eps=1e-5)
+    again = load_exported(export_to(tmp_path / "model.onnx", network, precision))
+    assert (again.variant, again.num_classes, again.training) == ("b0", 19, False)
+    assert again.encoder.layer_norm_eps == pytest.approx(1e-5)
+    assert_same_outputs(again, network, tolerance)
+
+
+def test_settled_norms_compute_the_same_in_training_and_in_use(tmp_path):
+    network = random_network()
+    again = load_exported(export_to(tmp_path / "model.onnx", network))
+    for module in again.modules():
+        if hasattr(module, "drop_path"):
+            module.drop_path = 0.0
+    for decoder in (again.segmentation_decoder, again.depth_decoder):
+        decoder.dropout = torch.nn.Identity()
+    settle_norms(again, IMAGES.split(3))  # unequal batches weigh by their pixels
+    assert_same_outputs(again.eval(), network, 1e-4)
+    assert_same_outputs(again.train(), network, 1e-3)  # normalises by the batch: these images
+
+
+def test_what_is_no_model_file_is_refused_by_name(tmp_path):
+    with pytest.raises(WeightsError, match=r"no model at .*missing\.onnx"):
+        load_exported(tmp_path / "missing.onnx")
+    (tmp_path / "damaged.onnx").write_bytes(b"no protobuf")
+    with pytest.raises(WeightsError, match=r"damaged\.onnx is no model file"):
+        load_exported(tmp_path / "damaged.onnx")
