@@ -24,11 +24,13 @@ class Copies:
         width: of the copies, pixels; enough for the largest random scale.
         pretraining_drives: how many of train the encoder's pre-training gets, evenly spread; no
             other training sees them.
+        rendered: the list of drives that the source was rendered from.
     """
 
     source: Path = Path("data/drives")
     width: int = 512
     pretraining_drives: int = 60
+    rendered: Path = Path("training/configs/drives.yaml")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from emu_core.study.config import Study
+from emu_core.study.config import Copies, Study
 from emu_core.study.plan import STUDENT_SEEDS
 
 _PACKAGES = ("torch", "lightning", "numpy")
@@ -42,10 +42,10 @@ def commands(study: Study, arguments: Sequence[str]) -> list[str]:
     """What to type for the study, from its data to its document."""
     lines = []
     if study.data.kind == "drives":
-        root = study.data.root if study.copies is None else study.copies.source
+        copies = study.copies or Copies(source=study.data.root)
         lines.append(
-            "python training/render_drives.py --config training/configs/drives.yaml "
-            f"--output {shlex.quote(str(root))}"
+            f"python training/render_drives.py --config {shlex.quote(str(copies.rendered))} "
+            f"--output {shlex.quote(str(copies.source))}"
         )
     given = shlex.join(["python", "training/study.py", *_lasting(arguments)])
     return [*lines, f"{given} --plan", given, f"{given} --report --docs docs"]
