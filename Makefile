@@ -3,7 +3,8 @@
 
 # Exclusions: tests of torch, lightning or mujoco, which the robot environment does not have.
 ROBOT_TESTS := ros2_ws/src/emu_perception/test tests/test_bags.py tests/test_robot_imports.py \
-	tests/test_model_file.py tests/test_perceiver.py tests/test_overlay.py tests/test_video.py
+	tests/test_model_file.py tests/test_perceiver.py tests/test_overlay.py tests/test_video.py \
+	tests/test_fuzz_files.py
 
 .PHONY: help demo test lint test-all test-robot clean
 

@@ -216,6 +216,17 @@ def test_verify_refuses_a_file_with_a_changed_weight(tmp_path):
         Perceiver(path).verify()
 
 
+def test_verify_refuses_a_graph_that_does_not_run(tmp_path):
+    path = make_dummy_model(tmp_path / "damaged.onnx")
+    model = onnx.load(path)
+    rows = next(tensor for tensor in model.graph.initializer if tensor.name == "rows")
+    outside = onnx.numpy_helper.to_array(rows) + 1000
+    rows.CopyFrom(onnx.numpy_helper.from_array(outside, "rows"))
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match=r"damaged\.onnx does not run on 'cpu': .*bounds"):
+        Perceiver(path).verify()
+
+
 def test_verify_uses_the_tolerances_that_travel_with_the_file(tmp_path):
     limits = (
         '{"labels_agree": 0.9, "depth_kind_agree": 0.9, "label_uncertainty_abs": 0.1, '

@@ -138,15 +138,22 @@ class Perceiver:
     def verify(self) -> dict[str, float]:
         """Run the file's reference image; the errors, by `emu_core.parity`'s names.
 
-        Raises ModelError, with the measured errors, where they are out of tolerance: a damaged
-        file, or an engine that computes something else.
+        Raises ModelError where the graph does not run and, with the measured errors, where they
+        are out of tolerance: a damaged file, or an engine that computes something else.
         """
         reference, info = self.info.reference, self.info
         picture = cv2.imdecode(np.frombuffer(reference.png, np.uint8), cv2.IMREAD_COLOR)
         if picture is None or picture.shape != (*info.input_size, 3):
             raise ModelError(f"{info.path}: its reference picture is damaged. Copy it again.")
         rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-        errors = reference.errors(dict(zip(OUTPUTS, self._run(rgb), strict=True)))
+        try:
+            maps = self._run(rgb)
+        except Exception as error:  # ONNX Runtime has kinds of its own
+            raise ModelError(
+                f"{info.path} does not run on '{self.provider}': {' '.join(str(error).split())}. "
+                "Copy the file again, or use another provider."
+            ) from error
+        errors = reference.errors(dict(zip(OUTPUTS, maps, strict=True)))
         wrong = violations(errors, info.tolerances[info.precision])
         if wrong:
             raise ModelError(
