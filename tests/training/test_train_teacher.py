@@ -9,6 +9,7 @@
 import csv
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -260,7 +261,9 @@ def test_a_run_killed_in_the_midst_of_an_epoch_ends_as_if_it_never_was(
     resumed = folder / "runs" / "killed" / "member-0"
     assert read_checkpoint(resumed / "last.ckpt")["global_step"] == 4
     assert train(*SEVEN, "--run.name", "killed") == 0
-    assert "last.ckpt has 4 of 7 steps" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "last.ckpt has 4 of 7 steps" in out
+    assert re.search(r"steps: 100%.* 7/7 ", out)  # the bar goes on as well
     assert_same_runs(whole, resumed)
 
 

@@ -94,6 +94,13 @@ class ProgressBar(TQDMProgressBar):
         self._ended: float | None = None  # when the last step did
         self._seconds: float | None = None  # of a step, averaged over some twenty
 
+    def on_train_start(self, trainer: lightning.Trainer, *args: Any) -> None:
+        """Tell the bar where it begins: a training that goes on does not begin an epoch."""
+        super().on_train_start(trainer, *args)
+        bar = self.train_progress_bar
+        bar.total, bar.initial = trainer.max_steps, trainer.global_step
+        bar.set_description("steps")
+
     def on_train_epoch_start(self, trainer: lightning.Trainer, *args: Any) -> None:
         """Call the bar what it counts: a training is one long epoch to Lightning."""
         super().on_train_epoch_start(trainer, *args)
