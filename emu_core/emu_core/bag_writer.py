@@ -160,8 +160,9 @@ class BagWriter:
         self._closed = True
 
     def discard(self) -> None:
-        """Close the bag and delete it: for a recording that did not begin."""
-        self.close()
+        """Close the bag and delete it: for a recording that did not begin, or is no use."""
+        with suppress(BagError):
+            self.close()
         shutil.rmtree(self.path, ignore_errors=True)
 
     def _give_up(self, error: Exception) -> BagError:
