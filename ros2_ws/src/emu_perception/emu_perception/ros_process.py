@@ -49,8 +49,12 @@ class RosProcess:
 
 
 @contextmanager
-def ros_process(name: str, arguments: Sequence[str]) -> Iterator[RosProcess]:
+def ros_process(
+    name: str, arguments: Sequence[str], *, visible: bool = False
+) -> Iterator[RosProcess]:
     """A running node called `name`; `arguments` may hold a `--ros-args` section.
+
+    A `visible` one logs to /rosout and shows its parameters; a tool at work need not.
 
     Raises
     ------
@@ -64,9 +68,8 @@ def ros_process(name: str, arguments: Sequence[str]) -> Iterator[RosProcess]:
         except Exception as error:  # rclpy's exceptions for arguments differ by distribution
             raise UserError(f"ROS does not start: {error}") from error
         try:
-            process = RosProcess(
-                rclpy.create_node(name, enable_rosout=False, start_parameter_services=False), stop
-            )
+            node = rclpy.create_node(name, enable_rosout=visible, start_parameter_services=visible)
+            process = RosProcess(node, stop)
             try:
                 yield process
             finally:
