@@ -116,8 +116,11 @@ class MomentBags:
         except (OSError, BagError) as error:
             self._error(f"no bag of this moment ({reason(moment)}): {error}")
             return
-        self._open = _Open(writer, moment, time)
-        self._tell_why(self._open, "being recorded")
+        opened = _Open(writer, moment, time)
+        if not self._tell_why(opened, "being recorded"):  # a bag that the quota would not know
+            writer.discard()
+            return
+        self._open = opened
         for message in messages:
             self._write(message)
 
@@ -167,7 +170,7 @@ class MomentBags:
         self._tell_why(opened, f"cut short: {problem}")
         self._error(f"{opened.writer.path} is cut short: {problem}")
 
-    def _tell_why(self, opened: _Open, state: str) -> None:
+    def _tell_why(self, opened: _Open, state: str) -> bool:
         moment = opened.moment
         content = {
             "made_by": MADE_BY,
@@ -186,6 +189,8 @@ class MomentBags:
             replace_text(opened.writer.path / WHY, json.dumps(content, indent=1))
         except OSError as error:
             self._error(f"{opened.writer.path / WHY} cannot be written: {error.strerror}")
+            return False
+        return True
 
     def _free_path(self, time: datetime) -> Path:
         name = time.strftime("%Y-%m-%dT%H-%M-%S") + f".{time.microsecond // 1000:03d}"

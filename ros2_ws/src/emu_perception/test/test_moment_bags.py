@@ -183,6 +183,14 @@ def test_a_full_disk_is_told_and_the_next_moment_is_recorded_again(folder):
         assert opened.message_count == 1
 
 
+def test_a_disk_without_room_for_its_why_gets_no_bag(folder):
+    rig = Rig(folder)
+    with files_no_larger_than(100):
+        rig.record([received(1)], [received(2)])
+    assert len(rig.errors) == 1 and "why.json cannot be written: File too large" in rig.errors[0]
+    assert list(folder.iterdir()) == [] and rig.bags.written == 0
+
+
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     rig = Rig(tmp_path / "file" / "uncertain")
