@@ -1,6 +1,6 @@
 """The executable `record_uncertain`: keeps bags of the moments in which the network was in doubt.
 
-    record_uncertain --ros-args -r image:=/camera/image_raw -p label_uncertainty:=0.25
+    record_uncertain --ros-args -r image:=/camera/image_raw -p label_uncertainty:=0.15
 
 The frames worth labelling next. It holds the last seconds of the camera's and the perception
 node's topics in memory, and when a frame's mean uncertainty exceeds a limit it writes them, and

@@ -73,9 +73,9 @@ def drive(domain):
 
 def recorder(domain, folder, *parameters):
     arguments = ["-r", "__ns:=/front", "-r", f"image:={IMAGE}", "-p", f"folder:={folder}"]
-    values = {"label_uncertainty": 0.5, "after_s": 0.5, "interval_s": 0.0}
-    for name, value in values.items():
-        arguments += ["-p", f"{name}:={value}"]
+    limits = ("label_uncertainty:=0.5", "depth_uncertainty:=0.3")
+    for value in (*limits, "after_s:=0.5", "interval_s:=0.0"):
+        arguments += ["-p", value]
     return ChildProcess(
         *module("record_uncertain", "--ros-args", *arguments, *parameters), domain=domain
     )
@@ -134,7 +134,7 @@ def test_a_full_disk_is_told_and_the_node_goes_on(tmp_path, domain, drive):
     with stopping(process):
         drive.ros.wait_until(drive.heard, "the recorder's subscriptions")
         unlimited = resource.prlimit(process.process.pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(process.process.pid, resource.RLIMIT_FSIZE, (500, unlimited[1]))
+        resource.prlimit(process.process.pid, resource.RLIMIT_FSIZE, (50, unlimited[1]))
         wait_until(
             lambda: "File too large" in process.output, "the error", lambda: drive.show(0.9)
         )
@@ -177,4 +177,4 @@ def test_help_lists_the_parameters(capsys):
     with pytest.raises(SystemExit) as ended:
         record_uncertain.main(["--help"])
     assert ended.value.code == 0
-    assert "label_uncertainty  0.3" in capsys.readouterr().out
+    assert "label_uncertainty  0.1" in capsys.readouterr().out
