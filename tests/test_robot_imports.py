@@ -34,6 +34,7 @@ ROBOT_MODULES = {
     "emu_core.scoring",
     "emu_core.testing",
     "emu_core.video",
+    "emu_core.whole_files",
 }
 
 BLOCKED = """

@@ -143,8 +143,8 @@ class UncertainRecorder:
             self._queue.close()
             writer.join()
         self._logger.info(
-            f"{self._bags.written} moments recorded, {self._moments.passed_over} uncertain frames "
-            "came too soon after one"
+            f"moments recorded: {self._bags.written}; uncertain frames that came too soon after "
+            f"one: {self._moments.passed_over}"
         )
 
     def _topics(self, values: dict[str, Any]) -> tuple[list[str], dict[str, Callable]]:
@@ -178,7 +178,8 @@ class UncertainRecorder:
         measure = self._measures.get(name)
         if measure is None:
             return
-        image = _float_image(data)
+        is_image = self._raw.topics[name].type == "sensor_msgs/msg/Image"
+        image = _float_image(data) if is_image else None
         if image is None:
             self._complaints.error(f"encoding {name}", f"{name} is no Image of encoding 32FC1")
             return

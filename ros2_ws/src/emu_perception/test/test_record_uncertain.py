@@ -126,7 +126,7 @@ def test_the_moments_of_doubt_and_no_others_are_recorded(tmp_path, domain, drive
             (names,) = (opened.decode(m).data for m in opened.messages([NAMES]))
             assert names == "names" and opened.topics[NAMES].latched
             assert opened.topics[IMAGE].qos[0].reliability.name == "BEST_EFFORT"
-    assert "2 moments recorded" in process.output and "Traceback" not in process.output
+    assert "moments recorded: 2;" in process.output and "Traceback" not in process.output
 
 
 def test_a_full_disk_is_told_and_the_node_goes_on(tmp_path, domain, drive):
@@ -148,6 +148,28 @@ def test_a_full_disk_is_told_and_the_node_goes_on(tmp_path, domain, drive):
         )
         assert process.stop() == 0, process.output
     assert "Traceback" not in process.output
+
+
+def test_a_topic_that_is_no_map_is_told_once_and_survived(tmp_path, domain, drive):
+    process = recorder(domain, tmp_path, "-p", "answers:=other")
+    with stopping(process):
+        text = drive.ros.node.create_publisher(String, "/front/other/semantic/uncertainty", 10)
+        image = drive.ros.node.create_publisher(
+            type(image_message("mono8", 1, 1, b"0")), "/front/other/depth/image", 10
+        )
+
+        def show():
+            text.publish(String(data="doubtful"))
+            image.publish(image_message("mono8", 8, 6, bytes(48)))
+            drive.ros.spin()
+
+        for name in ("semantic/uncertainty", "depth/image"):
+            told = f"/front/other/{name} is no Image of encoding 32FC1"
+            wait_until(lambda told=told: told in process.output, told, show)
+        for _ in range(5):
+            show()
+        assert process.stop() == 0, process.output
+    assert process.output.count("is no Image") == 2 and "Traceback" not in process.output
 
 
 @pytest.mark.parametrize(
