@@ -61,7 +61,9 @@ def test_resources_are_installed(workspace):
     assert _sourced(workspace, f"python3 -c '{code}'").stdout.strip() == "True"
 
 
-@pytest.mark.parametrize("name", ["emu_node", "player", "recorder", "demo"])
+@pytest.mark.parametrize(
+    "name", ["emu_node", "player", "recorder", "demo", "drive_to_bag", "record_uncertain"]
+)
 def test_installed_executables_run_in_the_calling_environment(workspace, name):
     executable = workspace / "install" / "emu_perception" / "lib" / "emu_perception" / name
     # Not the interpreter that ran colcon: a robot's virtual environment has the onnxruntime.

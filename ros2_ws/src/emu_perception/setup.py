@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 from setuptools.command.develop import develop
 
 NAME = "emu_perception"
-PROGRAMS = ("emu_node", "player", "recorder", "demo")
+PROGRAMS = ("emu_node", "player", "recorder", "demo", "drive_to_bag", "record_uncertain")
 MODULES = {"emu_node": "node"}
 
 

@@ -100,7 +100,7 @@ def fill_image(message: Any, array: np.ndarray, encoding: str, header: Any) -> A
     message.encoding = encoding
     message.is_bigendian = int(sys.byteorder == "big")
     message.step = array[0].nbytes
-    _fill(message, np.ascontiguousarray(array))
+    fill_data(message, np.ascontiguousarray(array))
     return message
 
 
@@ -109,12 +109,12 @@ def fill_jpeg(message: Any, bgr: np.ndarray, quality: int, header: Any) -> Any:
     encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     message.header = header
     message.format = "bgr8; jpeg compressed bgr8"
-    _fill(message, encoded)
+    fill_data(message, encoded)
     return message
 
 
-def _fill(message: Any, array: np.ndarray) -> None:
-    """Copy an array's bytes into `message.data` in place.
+def fill_data(message: Any, array: np.ndarray) -> None:
+    """Copy a contiguous array's bytes into `message.data` in place.
 
     Assigning to `data` copies once more (Jazzy) or looks at every single byte (Humble, and with
     ROS_PYTHON_CHECK_FIELDS).
