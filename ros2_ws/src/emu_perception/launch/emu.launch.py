@@ -1,0 +1,137 @@
+"""The perception node, and on request a bag before it and RViz behind it.
+
+    ros2 launch emu_perception emu.launch.py image:=/camera/image_raw rviz:=true
+    ros2 launch emu_perception emu.launch.py namespace:=front provider:=cuda
+    ros2 launch emu_perception emu.launch.py bag:=drive image:=/camera/image_raw rviz:=true
+
+`--show-args` lists the arguments, which are those of `emu_perception.launch_arguments`. All
+processes get `config/fastdds.xml`, without which images are lost between them, unless the user has
+a Fast DDS profile already.
+"""
+
+import asyncio
+from pathlib import Path, PurePosixPath
+
+from launch import LaunchDescription
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    OpaqueCoroutine,
+    OpaqueFunction,
+    RegisterEventHandler,
+    SetEnvironmentVariable,
+)
+from launch.event_handlers import OnExecutionComplete
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.ros_adapters import get_ros_node
+
+from emu_perception import dds
+from emu_perception.bag_player import player_arguments, rosbag2_command, rosbag2_plays
+from emu_perception.launch_arguments import LAUNCH_ARGUMENTS
+
+PACKAGE = NODE = "emu_perception"
+RVIZ = Path(__file__).parents[1] / "rviz" / "emu.rviz"
+IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+
+
+def generate_launch_description() -> LaunchDescription:
+    """What `ros2 launch` asks for."""
+    arguments = [
+        DeclareLaunchArgument(
+            argument.name,
+            default_value=argument.default,
+            description=argument.meaning,
+            choices=argument.choices or None,
+        )
+        for argument in LAUNCH_ARGUMENTS
+    ]
+    profile = [SetEnvironmentVariable(*variable) for variable in dds.environment().items()]
+    return LaunchDescription([*arguments, *profile, OpaqueFunction(function=_start)])
+
+
+def _start(context):
+    """The processes, once the arguments are known."""
+    given = dict(context.launch_configurations)
+    sim_time = (given["use_sim_time"] or ("true" if given["bag"] else "false")) == "true"
+    actions = [_node(given, sim_time)]
+    if given["bag"]:
+        actions += _bag(given, sim_time)
+    if given["rviz"] == "true":
+        actions.append(_rviz(given, sim_time))
+    return actions
+
+
+def _node(given, sim_time):
+    parameters = {"use_sim_time": sim_time}
+    for name in ("model", "provider", "image_transport"):
+        if given[name]:
+            parameters[name] = ParameterValue(given[name], value_type=str)
+    if given["autostart"]:
+        parameters["autostart"] = given["autostart"] == "true"
+    logger = ".".join([*given["namespace"].strip("/").split("/"), NODE]).lstrip(".")
+    return Node(
+        package=PACKAGE,
+        executable="emu_node",
+        # Both are given, so that launch_ros writes the parameters for exactly this node: those for
+        # any node (/**) would lose to a parameter file that names it.
+        name=NODE,
+        namespace=_namespace(given),
+        parameters=[given["params_file"], parameters],
+        remappings=[("image", given["image"]), ("camera_info", _camera_info(given))],
+        ros_arguments=["--log-level", f"{logger}:={given['log_level']}"],
+        output="screen",
+        emulate_tty=True,
+    )
+
+
+def _bag(given, sim_time):
+    """The player, started when the node listens: what comes earlier is lost."""
+    bag = Path(given["bag"]).expanduser()
+    if rosbag2_plays(bag):
+        play = ExecuteProcess(cmd=rosbag2_command(bag, clock=sim_time), output="screen")
+    else:
+        play = Node(
+            package=PACKAGE,
+            executable="player",
+            arguments=player_arguments(bag, clock=sim_time),
+            output="screen",
+        )
+    listening = OpaqueCoroutine(coroutine=_until_node_listens, args=[_namespace(given)])
+    then = OnExecutionComplete(
+        target_action=listening,
+        on_completion=lambda _, context: None if context.is_shutdown else [play],
+    )
+    return [RegisterEventHandler(then), listening]
+
+
+async def _until_node_listens(context, namespace):
+    """Wait for its subscription of images, which it makes when it becomes active."""
+    ros = get_ros_node(context)
+    while (NODE, namespace) not in ros.get_node_names_and_namespaces() or not any(
+        kind in IMAGES
+        for _, kinds in ros.get_subscriber_names_and_types_by_node(NODE, namespace)
+        for kind in kinds
+    ):
+        await asyncio.sleep(0.2)
+
+
+def _rviz(given, sim_time):
+    frame = ["-f", given["fixed_frame"]] if given["fixed_frame"] else []
+    return Node(
+        package="rviz2",
+        executable="rviz2",
+        name="rviz",
+        namespace=_namespace(given),  # the topics of the file are relative
+        arguments=["-d", str(RVIZ), *frame],
+        parameters=[{"use_sim_time": sim_time}],
+        remappings=[("image", given["image"])],
+    )
+
+
+def _namespace(given):
+    return "/" + given["namespace"].strip("/")
+
+
+def _camera_info(given):
+    return given["camera_info"] or str(PurePosixPath(given["image"]).with_name("camera_info"))
