@@ -1,0 +1,66 @@
+"""Run a launch file of the package from its sources, as `ros2 launch` runs the installed one.
+
+    with launched(prefix, domain, "emu.launch.py", model=model) as process:
+        process.wait_for_line("waiting for")
+
+Needs `launch` and `launch_ros`, but no colcon: `installed(folder)` tells the ament index enough.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ros_processes import ChildProcess, stopping
+
+LAUNCH = Path(__file__).parents[1] / "launch"
+EXECUTABLES = {"emu_node": "node", "player": "player"}
+_SERVICE = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+source = PythonLaunchDescriptionSource(sys.argv[1])
+arguments = [argument.split(":=", 1) for argument in sys.argv[2:]]
+service = LaunchService()
+service.include_launch_description(
+    LaunchDescription([IncludeLaunchDescription(source, launch_arguments=arguments)])
+)
+sys.exit(service.run())
+"""
+
+
+def installed(prefix: Path) -> Path:
+    """Make the package known below `prefix`, with executables that run its sources."""
+    index = prefix / "share" / "ament_index" / "resource_index" / "packages"
+    programs = prefix / "lib" / "emu_perception"
+    for folder in (index, programs):
+        folder.mkdir(parents=True)
+    (index / "emu_perception").touch()
+    for name, module in EXECUTABLES.items():
+        script = programs / name
+        script.write_text(f'#!/bin/sh\nexec {sys.executable} -m emu_perception.{module} "$@"\n')
+        script.chmod(0o755)
+    return prefix
+
+
+@contextmanager
+def launched(
+    prefix: Path, domain: int, file: str, environment: dict[str, str] | None = None, **arguments
+) -> Iterator[ChildProcess]:
+    """The process that runs the launch file; stopped at the end, as by Ctrl-C."""
+    paths = [str(prefix), *filter(None, [os.environ.get("AMENT_PREFIX_PATH")])]
+    process = ChildProcess(
+        *(sys.executable, "-c", _SERVICE, LAUNCH / file),
+        *(f"{name}:={value}" for name, value in arguments.items()),
+        domain=domain,
+        AMENT_PREFIX_PATH=os.pathsep.join(paths),
+        ROS_LOG_DIR=str(prefix / "log"),
+        **(environment or {}),
+    )
+    with stopping(process):
+        yield process
