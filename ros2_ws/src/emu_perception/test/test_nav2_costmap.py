@@ -4,15 +4,13 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy), from a robot or from the wheels")
 
-import expected_soon
+from contract import ALL_TOPICS
 from parameter_files import parameters_for
 
 from emu_core.labels import CITYSCAPES
 from emu_perception import dds
-from emu_perception.outputs import outputs
 
 FILE = dds.profile().with_name("nav2_semantic_costmap.yaml")
-TOPICS = {o.topic: o.kind.__name__ for o in outputs(80)} | expected_soon.TOPICS
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +38,7 @@ def test_it_reads_topics_that_the_node_publishes(camera):
     }
     for key, kind in kinds.items():
         node, topic = camera[key].removeprefix("/").split("/", 1)
-        assert (node, TOPICS[topic]) == ("emu_perception", kind)
+        assert (node, ALL_TOPICS[topic]) == ("emu_perception", kind)
 
 
 def test_every_class_of_the_model_and_unknown_is_in_one_type(camera):

@@ -7,20 +7,16 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy), from a robot or from the wheels")
 
-import expected_soon
 import yaml
+from contract import ALL_TOPICS, PARAMETERS, PARAMETERS_SOON, TOPICS, TOPICS_SOON
 from parameter_files import parameters_for
 from rclpy.parameter import Parameter
 
 from emu_perception import dds
 from emu_perception.launch_arguments import LAUNCH_ARGUMENTS
-from emu_perception.outputs import outputs
-from emu_perception.parameters import PARAMETERS
 
 PACKAGE = Path(__file__).parents[1]
 CONFIG = dds.profile().parent
-TOPICS = {o.topic: o.kind.__name__ for o in outputs(80)} | expected_soon.TOPICS
-BY_NAME = {p.name: p for p in PARAMETERS}
 
 
 @pytest.mark.parametrize("name", ["desktop.yaml", "jetson.yaml"])
@@ -29,10 +25,10 @@ def test_a_parameter_file_sets_parameters_that_the_node_has_to_values_that_it_ta
     domain, name, namespace
 ):
     given = parameters_for(CONFIG / name, domain, "emu_perception", namespace)
-    assert set(given) - expected_soon.PARAMETERS <= set(BY_NAME)
+    assert set(given) - PARAMETERS_SOON <= set(PARAMETERS)
     assert "provider" in given
-    for key in set(given) - expected_soon.PARAMETERS:
-        parameter, value = BY_NAME[key], given[key].value
+    for key in set(given) - PARAMETERS_SOON:
+        parameter, value = PARAMETERS[key], given[key].value
         assert given[key].type_ is Parameter.Type.from_parameter_value(parameter.default), key
         if parameter.is_choice:
             assert value in parameter.allowed
@@ -41,8 +37,8 @@ def test_a_parameter_file_sets_parameters_that_the_node_has_to_values_that_it_ta
 
 
 def test_no_name_is_expected_that_has_come():
-    assert not expected_soon.PARAMETERS & set(BY_NAME)
-    assert not set(expected_soon.TOPICS) & {o.topic for o in outputs(80)}
+    assert not PARAMETERS_SOON & set(PARAMETERS)
+    assert not set(TOPICS_SOON) & set(TOPICS)
 
 
 def displays():
@@ -71,14 +67,14 @@ def test_rviz_shows_the_camera_and_every_kind_of_map_by_names_that_a_namespace_p
 def test_each_display_is_made_for_its_topics_messages():
     for kind, topic in displays().values():
         if topic.startswith("emu_perception/"):
-            assert TOPICS[topic.partition("/")[2]] == kind
+            assert ALL_TOPICS[topic.partition("/")[2]] == kind
 
 
 def test_launch_arguments_offer_what_the_parameters_of_that_name_allow():
-    shared = [a for a in LAUNCH_ARGUMENTS if a.name in set(BY_NAME) | expected_soon.PARAMETERS]
+    shared = [a for a in LAUNCH_ARGUMENTS if a.name in set(PARAMETERS) | PARAMETERS_SOON]
     assert {a.name for a in shared} == {"model", "provider", "image_transport", "autostart"}
     for argument in shared:
-        parameter = BY_NAME.get(argument.name)
+        parameter = PARAMETERS.get(argument.name)
         if parameter and parameter.is_choice:
             assert argument.choices == ("", *parameter.allowed)
 
