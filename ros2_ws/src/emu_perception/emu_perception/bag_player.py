@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
+from .installed import is_installed
+
 _ROSBAG2 = ("ros2bag", "rosbag2_py")
 _ROSBAG2_MCAP = "rosbag2_storage_mcap"  # no Python module, and Humble installs it on demand only
 
@@ -13,7 +15,7 @@ def rosbag2_plays(bag: Path) -> bool:
     """Whether `ros2 bag play` is installed here, with the storage plugin that the bag needs."""
     if not all(find_spec(name) for name in _ROSBAG2):
         return False
-    return not _is_mcap(bag) or _ament_knows(_ROSBAG2_MCAP)
+    return not _is_mcap(bag) or is_installed(_ROSBAG2_MCAP)
 
 
 def rosbag2_command(bag: Path, *, clock: bool) -> list[str]:
@@ -31,12 +33,3 @@ def player_arguments(bag: Path, *, clock: bool) -> list[str]:
 
 def _is_mcap(bag: Path) -> bool:
     return bag.suffix == ".mcap" or (bag.is_dir() and any(bag.glob("*.mcap")))
-
-
-def _ament_knows(package: str) -> bool:
-    from ament_index_python import has_resource
-
-    try:
-        return bool(has_resource("packages", package))
-    except OSError:  # no ROS is sourced
-        return False

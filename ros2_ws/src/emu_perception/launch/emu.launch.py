@@ -9,25 +9,24 @@ processes get `config/fastdds.xml`, without which images are lost between them, 
 a Fast DDS profile already.
 """
 
-import asyncio
 from pathlib import Path, PurePosixPath
 
 from launch import LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
     ExecuteProcess,
-    OpaqueCoroutine,
     OpaqueFunction,
-    RegisterEventHandler,
     SetEnvironmentVariable,
+    TimerAction,
 )
-from launch.event_handlers import OnExecutionComplete
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.ros_adapters import get_ros_node
 
 from emu_perception import dds
 from emu_perception.bag_player import player_arguments, rosbag2_command, rosbag2_plays
+from emu_perception.command_line import UserError
+from emu_perception.installed import require
 from emu_perception.launch_arguments import LAUNCH_ARGUMENTS
 
 PACKAGE = NODE = "emu_perception"
@@ -53,6 +52,7 @@ def generate_launch_description() -> LaunchDescription:
 def _start(context):
     """The processes, once the arguments are known."""
     given = dict(context.launch_configurations)
+    _check(given)
     sim_time = (given["use_sim_time"] or ("true" if given["bag"] else "false")) == "true"
     actions = [_node(given, sim_time)]
     if given["bag"]:
@@ -60,6 +60,14 @@ def _start(context):
     if given["rviz"] == "true":
         actions.append(_rviz(given, sim_time))
     return actions
+
+
+def _check(given):
+    """Raise UserError before anything has started."""
+    if not Path(given["params_file"]).expanduser().is_file():
+        raise UserError(f"there is no params_file {given['params_file']}")
+    if given["rviz"] == "true":
+        require(["rviz2"], "rviz:=true")
 
 
 def _node(given, sim_time):
@@ -77,7 +85,7 @@ def _node(given, sim_time):
         # any node (/**) would lose to a parameter file that names it.
         name=NODE,
         namespace=_namespace(given),
-        parameters=[given["params_file"], parameters],
+        parameters=[str(Path(given["params_file"]).expanduser()), parameters],
         remappings=[("image", given["image"]), ("camera_info", _camera_info(given))],
         ros_arguments=["--log-level", f"{logger}:={given['log_level']}"],
         output="screen",
@@ -97,23 +105,24 @@ def _bag(given, sim_time):
             arguments=player_arguments(bag, clock=sim_time),
             output="screen",
         )
-    listening = OpaqueCoroutine(coroutine=_until_node_listens, args=[_namespace(given)])
-    then = OnExecutionComplete(
-        target_action=listening,
-        on_completion=lambda _, context: None if context.is_shutdown else [play],
-    )
-    return [RegisterEventHandler(then), listening]
+    return [_when_node_listens(_namespace(given), play)]
 
 
-async def _until_node_listens(context, namespace):
-    """Wait for its subscription of images, which it makes when it becomes active."""
-    ros = get_ros_node(context)
-    while (NODE, namespace) not in ros.get_node_names_and_namespaces() or not any(
-        kind in IMAGES
-        for _, kinds in ros.get_subscriber_names_and_types_by_node(NODE, namespace)
-        for kind in kinds
-    ):
-        await asyncio.sleep(0.2)
+def _when_node_listens(namespace, play):
+    """Look once per second for its subscription of images, made when it becomes active."""
+
+    def look(context):
+        ready = _node_listens(get_ros_node(context), namespace)
+        return [play if ready else _when_node_listens(namespace, play)]
+
+    return TimerAction(period=1.0, actions=[OpaqueFunction(function=look)])
+
+
+def _node_listens(ros, namespace):
+    if (NODE, namespace) not in ros.get_node_names_and_namespaces():
+        return False
+    subscribed = ros.get_subscriber_names_and_types_by_node(NODE, namespace)
+    return any(kind in IMAGES for _, kinds in subscribed for kind in kinds)
 
 
 def _rviz(given, sim_time):

@@ -11,13 +11,15 @@ Nav2 starts emu.launch.py with autostart:=false instead: see docs/nav2.md.
 from pathlib import Path
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from emu_perception import dds
+from emu_perception.installed import require
 
+NEEDED = ("nav2_costmap_2d", "nav2_lifecycle_manager", "semantic_segmentation_layer")
 COSTMAP_PARAMS = dds.profile().with_name("nav2_semantic_costmap.yaml")
 
 
@@ -49,6 +51,7 @@ def generate_launch_description() -> LaunchDescription:
                 default_value=str(COSTMAP_PARAMS),
                 description="parameters of the costmap and of the lifecycle manager",
             ),
+            OpaqueFunction(function=lambda _: require(NEEDED, "the costmap")),
             perception,
             costmap,
             manager,

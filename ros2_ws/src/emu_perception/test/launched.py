@@ -26,7 +26,7 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 
 source = PythonLaunchDescriptionSource(sys.argv[1])
 arguments = [argument.split(":=", 1) for argument in sys.argv[2:]]
-service = LaunchService()
+service = LaunchService(noninteractive=True)  # so it passes SIGINT on, as a terminal would
 service.include_launch_description(
     LaunchDescription([IncludeLaunchDescription(source, launch_arguments=arguments)])
 )
@@ -50,17 +50,19 @@ def installed(prefix: Path) -> Path:
 
 @contextmanager
 def launched(
-    prefix: Path, domain: int, file: str, environment: dict[str, str] | None = None, **arguments
+    prefix: Path, domain: int, file: str, *, alone: bool = False, **arguments: object
 ) -> Iterator[ChildProcess]:
-    """The process that runs the launch file; stopped at the end, as by Ctrl-C."""
-    paths = [str(prefix), *filter(None, [os.environ.get("AMENT_PREFIX_PATH")])]
+    """The process that runs the launch file; stopped at the end, as by Ctrl-C.
+
+    `alone`: no ROS package is installed but this one.
+    """
+    underlay = None if alone else os.environ.get("AMENT_PREFIX_PATH")
     process = ChildProcess(
         *(sys.executable, "-c", _SERVICE, LAUNCH / file),
         *(f"{name}:={value}" for name, value in arguments.items()),
         domain=domain,
-        AMENT_PREFIX_PATH=os.pathsep.join(paths),
+        AMENT_PREFIX_PATH=os.pathsep.join(filter(None, [str(prefix), underlay])),
         ROS_LOG_DIR=str(prefix / "log"),
-        **(environment or {}),
     )
     with stopping(process):
         yield process

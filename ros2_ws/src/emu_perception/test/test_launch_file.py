@@ -1,5 +1,7 @@
 """launch/emu.launch.py run for real: node, parameters, bag and DDS profile come out as asked."""
 
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy), from a robot or from the wheels")
@@ -131,17 +133,58 @@ def test_a_bag_waits_for_the_node_so_that_no_image_of_it_is_lost(prefix, domain,
     assert told["answered"] + told["dropped"] + told["unheard"] == FRAMES
 
 
-def test_ctrl_c_before_the_node_listens_starts_no_bag(prefix, domain, tmp_path):
+def test_ctrl_c_before_the_node_listens_ends_the_node_and_starts_no_bag(prefix, domain, tmp_path):
     slow = installed(tmp_path / "slow")
     node = slow / "lib/emu_perception/emu_node"
-    node.write_text("#!/bin/sh\necho loading\nexec sleep 60\n")
+    node.write_text("#!/bin/sh\necho loading $$.\nexec sleep 60\n")
     arguments = {"bag": write_bag(tmp_path / "drive", "/image")}
     with launched(slow, domain, "emu.launch.py", **arguments) as process:
-        process.wait_for_line("loading")
-        assert process.stop() in (0, 1)
+        number = int(process.wait_for_line(r"loading (\d+)\.").group(1))
+        assert process.stop() == 0
+    assert not Path(f"/proc/{number}").exists()
     assert "player" not in process.output
 
 
 def test_what_the_node_says_of_a_wrong_model_is_on_the_screen(prefix, domain):
     with launched(prefix, domain, "emu.launch.py", model="/no/such.onnx") as process:
         process.wait_for_line(r"\[emu_node-1\].*/no/such\.onnx")
+
+
+@pytest.mark.parametrize(
+    ("file", "arguments", "said"),
+    [
+        ("emu", {"rviz": "true"}, "rviz:=true needs rviz2, and the sourced ROS has none"),
+        ("emu", {"params_file": "/no/such.yaml"}, "there is no params_file /no/such.yaml"),
+        ("emu", {"provider": "quantum"}, "Valid options are"),
+        ("nav2_semantic", {}, "the costmap needs nav2_costmap_2d and nav2_lifecycle_manager and"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_starts(prefix, domain, file, arguments, said):
+    with launched(prefix, domain, f"{file}.launch.py", alone=True, **arguments) as process:
+        assert process.wait() == 1
+    assert said in process.output
+    assert "process started" not in process.output
+
+
+def test_the_example_for_nav2_gives_costmap_and_manager_its_parameter_file(tmp_path, domain):
+    """Stand-ins for Nav2's programs print what they are started with."""
+    prefix = installed(tmp_path / "prefix")
+    programs = {
+        "nav2_costmap_2d": "nav2_costmap_2d",
+        "nav2_lifecycle_manager": "lifecycle_manager",
+    }
+    for package in (*programs, "semantic_segmentation_layer"):
+        (prefix / "share/ament_index/resource_index/packages" / package).touch()
+    for package, program in programs.items():
+        script = prefix / "lib" / package / program
+        script.parent.mkdir()
+        script.write_text(f'#!/bin/sh\necho "{program} got $@."\nexec sleep 60\n')
+        script.chmod(0o755)
+    own = tmp_path / "own.yaml"
+    own.write_text("{}")
+    with launched(prefix, domain, "nav2_semantic.launch.py", costmap_params=own) as process:
+        process.wait_for_line(rf"nav2_costmap_2d got .*--params-file {own}\.")
+        process.wait_for_line(
+            rf"lifecycle_manager got .*__node:=lifecycle_manager_semantic .*--params-file {own}\."
+        )
+        process.wait_for_line(r"emu_node-\d\]: process started")
