@@ -1,6 +1,7 @@
 """The parameter files and the RViz view name what the node has; read with ROS's own parser."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from emu_perception.launch_arguments import LAUNCH_ARGUMENTS
 
 PACKAGE = Path(__file__).parents[1]
 CONFIG = dds.profile().parent
+ROOT = PACKAGE.parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 @pytest.mark.parametrize("name", ["desktop.yaml", "jetson.yaml"])
@@ -90,3 +93,16 @@ def test_the_launch_files_are_python_that_this_interpreter_reads():
     for file in files:
         functions = [n.name for n in ast.parse(file.read_text()).body if hasattr(n, "name")]
         assert "generate_launch_description" in functions
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_documents_give_launch_files_arguments_that_they_take(document):
+    known = {argument.name for argument in LAUNCH_ARGUMENTS} | {"costmap_params"}
+    for command in re.findall(r"ros2 launch emu_perception \S+([^`\n]*)", document.read_text()):
+        assert set(re.findall(r"(\w+):=", command)) <= known
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_documents_link_to_files_that_there_are(document):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text()):
+        assert (document.parent / target).exists(), target
