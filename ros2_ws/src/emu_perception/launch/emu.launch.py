@@ -134,7 +134,10 @@ def _rviz(given, sim_time):
         namespace=_namespace(given),  # the topics of the file are relative
         arguments=["-d", str(RVIZ), *frame],
         parameters=[{"use_sim_time": sim_time}],
-        remappings=[("image", given["image"])],
+        remappings=[
+            (f"image{transport}", f"{given['image']}{transport}")
+            for transport in ("", "/compressed")
+        ],
     )
 
 
