@@ -1,4 +1,7 @@
-"""What launch_testing files share: the launched node as an action, and a camera before it."""
+"""What launch_testing files share: the launched node as an action, and a camera before it.
+
+pytest finds this module beside them; `launch_test` does so with PYTHONPATH=. only.
+"""
 
 from __future__ import annotations
 

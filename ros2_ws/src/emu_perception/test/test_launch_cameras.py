@@ -1,6 +1,6 @@
 """Two cameras on the installed node, named in a parameter file (launch_testing).
 
-launch_test test_launch_cameras.py
+python3 -m pytest test_launch_cameras.py
 """
 
 import tempfile

@@ -1,6 +1,6 @@
 """The installed node in the hands of a lifecycle manager (launch_testing).
 
-launch_test test_launch_lifecycle.py
+python3 -m pytest test_launch_lifecycle.py
 """
 
 import unittest

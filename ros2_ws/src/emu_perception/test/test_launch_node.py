@@ -1,6 +1,6 @@
 """The installed node, brought up by emu.launch.py, answers a frame and ends well (launch_testing).
 
-launch_test test_launch_node.py          # or: colcon test --packages-select emu_perception
+python3 -m pytest test_launch_node.py     # or: colcon test --packages-select emu_perception
 """
 
 import unittest
