@@ -50,7 +50,7 @@ LAUNCH_ARGUMENTS = (
     LaunchArgument(
         "use_sim_time",
         "",
-        "time from /clock; empty: only with a bag, whose time is published then",
+        "time from /clock; empty: with a bag, which publishes it, else as in the params_file",
         ("", *_YES_OR_NO),
     ),
     LaunchArgument("bag", "", "rosbag2 bag to replay as soon as the node listens"),

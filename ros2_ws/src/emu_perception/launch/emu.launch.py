@@ -53,12 +53,12 @@ def _start(context):
     """The processes, once the arguments are known."""
     given = dict(context.launch_configurations)
     _check(given)
-    sim_time = (given["use_sim_time"] or ("true" if given["bag"] else "false")) == "true"
-    actions = [_node(given, sim_time)]
+    given["use_sim_time"] = given["use_sim_time"] or ("true" if given["bag"] else "")
+    actions = [_node(given)]
     if given["bag"]:
-        actions += _bag(given, sim_time)
+        actions.append(_bag(given))
     if given["rviz"] == "true":
-        actions.append(_rviz(given, sim_time))
+        actions.append(_rviz(given))
     return actions
 
 
@@ -70,13 +70,14 @@ def _check(given):
         require(["rviz2"], "rviz:=true")
 
 
-def _node(given, sim_time):
-    parameters = {"use_sim_time": sim_time}
+def _node(given):
+    parameters = {}
     for name in ("model", "provider", "image_transport"):
         if given[name]:
             parameters[name] = ParameterValue(given[name], value_type=str)
-    if given["autostart"]:
-        parameters["autostart"] = given["autostart"] == "true"
+    for name in ("autostart", "use_sim_time"):
+        if given[name]:
+            parameters[name] = given[name] == "true"
     logger = ".".join([*given["namespace"].strip("/").split("/"), NODE]).lstrip(".")
     return Node(
         package=PACKAGE,
@@ -85,7 +86,10 @@ def _node(given, sim_time):
         # any node (/**) would lose to a parameter file that names it.
         name=NODE,
         namespace=_namespace(given),
-        parameters=[str(Path(given["params_file"]).expanduser()), parameters],
+        parameters=[
+            str(Path(given["params_file"]).expanduser()),
+            *([parameters] if parameters else []),
+        ],
         remappings=[("image", given["image"]), ("camera_info", _camera_info(given))],
         ros_arguments=["--log-level", f"{logger}:={given['log_level']}"],
         output="screen",
@@ -93,19 +97,19 @@ def _node(given, sim_time):
     )
 
 
-def _bag(given, sim_time):
+def _bag(given):
     """The player, started when the node listens: what comes earlier is lost."""
-    bag = Path(given["bag"]).expanduser()
+    bag, clock = Path(given["bag"]).expanduser(), given["use_sim_time"] == "true"
     if rosbag2_plays(bag):
-        play = ExecuteProcess(cmd=rosbag2_command(bag, clock=sim_time), output="screen")
+        play = ExecuteProcess(cmd=rosbag2_command(bag, clock=clock), output="screen")
     else:
         play = Node(
             package=PACKAGE,
             executable="player",
-            arguments=player_arguments(bag, clock=sim_time),
+            arguments=player_arguments(bag, clock=clock),
             output="screen",
         )
-    return [_when_node_listens(_namespace(given), play)]
+    return _when_node_listens(_namespace(given), play)
 
 
 def _when_node_listens(namespace, play):
@@ -125,7 +129,7 @@ def _node_listens(ros, namespace):
     return any(kind in IMAGES for _, kinds in subscribed for kind in kinds)
 
 
-def _rviz(given, sim_time):
+def _rviz(given):
     frame = ["-f", given["fixed_frame"]] if given["fixed_frame"] else []
     return Node(
         package="rviz2",
@@ -133,7 +137,7 @@ def _rviz(given, sim_time):
         name="rviz",
         namespace=_namespace(given),  # the topics of the file are relative
         arguments=["-d", str(RVIZ), *frame],
-        parameters=[{"use_sim_time": sim_time}],
+        parameters=[{"use_sim_time": given["use_sim_time"] == "true"}],
         remappings=[
             (f"image{transport}", f"{given['image']}{transport}")
             for transport in ("", "/compressed")

@@ -48,6 +48,17 @@ def installed(prefix: Path) -> Path:
     return prefix
 
 
+def stand_in(path: Path) -> None:
+    """Make an executable that prints "NAME PID ARGUMENTS." and waits for a signal."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(
+        f"#!{sys.executable}\nimport os, signal, sys\n"
+        f"print({path.name!r}, os.getpid(), *sys.argv[1:], end='.\\n', flush=True)\n"
+        "signal.pause()\n"
+    )
+    path.chmod(0o755)
+
+
 @contextmanager
 def launched(
     prefix: Path, domain: int, file: str, *, alone: bool = False, **arguments: object

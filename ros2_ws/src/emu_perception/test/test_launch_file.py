@@ -14,7 +14,7 @@ from camera_rig import CameraRig, counts, image_message
 from launch import LaunchContext
 from launch.actions import SetEnvironmentVariable
 from launch.launch_description_sources import get_launch_description_from_python_launch_file
-from launched import LAUNCH, installed, launched
+from launched import LAUNCH, installed, launched, stand_in
 from rcl_interfaces.srv import GetParameters
 from rclpy.parameter import parameter_value_to_python
 
@@ -103,6 +103,7 @@ def test_the_launched_node_answers_and_has_arguments_above_file_above_defaults(
     own.write_text(
         "/robot/emu_perception:\n  ros__parameters:\n"
         "    jpeg_quality: 33\n    fit: letterbox\n    model: /no/such.onnx\n"
+        "    use_sim_time: true\n"
     )
     rig = CameraRig(domain, "/robot", image_topic="camera/color")
     arguments = {"namespace": "robot", "image": "camera/color", "params_file": own, "model": model}
@@ -113,7 +114,7 @@ def test_the_launched_node_answers_and_has_arguments_above_file_above_defaults(
         names = ("model", "jpeg_quality", "fit", "overlay_alpha", "use_sim_time")
         values = parameters(rig.ros, "/robot/emu_perception", *names)
     rig.ros.close()
-    assert values == [str(model), 33, "letterbox", 0.5, False]
+    assert values == [str(model), 33, "letterbox", 0.5, True]
     assert process.process.returncode == 0
     assert counts(process)["answered"] >= 2
 
@@ -135,11 +136,10 @@ def test_a_bag_waits_for_the_node_so_that_no_image_of_it_is_lost(prefix, domain,
 
 def test_ctrl_c_before_the_node_listens_ends_the_node_and_starts_no_bag(prefix, domain, tmp_path):
     slow = installed(tmp_path / "slow")
-    node = slow / "lib/emu_perception/emu_node"
-    node.write_text("#!/bin/sh\necho loading $$.\nexec sleep 60\n")
+    stand_in(slow / "lib/emu_perception/emu_node")
     arguments = {"bag": write_bag(tmp_path / "drive", "/image")}
     with launched(slow, domain, "emu.launch.py", **arguments) as process:
-        number = int(process.wait_for_line(r"loading (\d+)\.").group(1))
+        number = int(process.wait_for_line(r"emu_node (\d+) ").group(1))
         assert process.stop() == 0
     assert not Path(f"/proc/{number}").exists()
     assert "player" not in process.output
@@ -176,15 +176,12 @@ def test_the_example_for_nav2_gives_costmap_and_manager_its_parameter_file(tmp_p
     for package in (*programs, "semantic_segmentation_layer"):
         (prefix / "share/ament_index/resource_index/packages" / package).touch()
     for package, program in programs.items():
-        script = prefix / "lib" / package / program
-        script.parent.mkdir()
-        script.write_text(f'#!/bin/sh\necho "{program} got $@."\nexec sleep 60\n')
-        script.chmod(0o755)
+        stand_in(prefix / "lib" / package / program)
     own = tmp_path / "own.yaml"
     own.write_text("{}")
     with launched(prefix, domain, "nav2_semantic.launch.py", costmap_params=own) as process:
-        process.wait_for_line(rf"nav2_costmap_2d got .*--params-file {own}\.")
+        process.wait_for_line(rf"nav2_costmap_2d \d+ .*--params-file {own}\.")
         process.wait_for_line(
-            rf"lifecycle_manager got .*__node:=lifecycle_manager_semantic .*--params-file {own}\."
+            rf"lifecycle_manager \d+ .*__node:=lifecycle_manager_semantic .*--params-file {own}\."
         )
         process.wait_for_line(r"emu_node-\d\]: process started")
