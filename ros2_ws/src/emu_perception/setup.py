@@ -42,6 +42,8 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/config", glob(f"{NAME}/config/*")),
+        (f"share/{NAME}/launch", glob("launch/*.launch.py")),
+        (f"share/{NAME}/rviz", glob("rviz/*.rviz")),
     ],
     install_requires=["emu_core"],
     entry_points={
