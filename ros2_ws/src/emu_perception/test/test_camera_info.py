@@ -168,6 +168,9 @@ class Logger:
     def warning(self, text):
         self.lines.append(("warning", text))
 
+    def error(self, text):
+        self.lines.append(("error", text))
+
 
 def lens(canonical_focal=400.0, horizontal_fov=(50.0, 90.0), announced=bool, fit="stretch"):
     """A lens before a 256x512 model."""
