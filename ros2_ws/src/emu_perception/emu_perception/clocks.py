@@ -33,13 +33,17 @@ def stamp_age(now_ns: int, stamp: Any) -> Age:
     if age_s > PLAUSIBLE_AGE_S:
         return Age(
             None,
-            f"stamps are {age_s:.0f} s behind this node's clock: for a bag, play with --clock and "
-            "set use_sim_time; otherwise synchronise the clocks",
+            f"stamps are {_span(age_s)} behind this node's clock: for a bag, play with --clock "
+            "and set use_sim_time; otherwise synchronise the clocks",
         )
     if age_s < -PLAUSIBLE_LEAD_S:
         return Age(
             None,
-            f"stamps are {-age_s:.1f} s ahead of this node's clock: synchronise the clocks, or "
+            f"stamps are {_span(-age_s)} ahead of this node's clock: synchronise the clocks, or "
             "set use_sim_time alike in all nodes",
         )
     return Age(max(0.0, age_s))
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 2 * 86400 else f"{seconds / 86400:.0f} days"

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +97,7 @@ class Report:
     image_bytes: int
     """Of the last image; 0 before the first."""
     last_error: str = ""
-    last_error_s: float | None = field(default=None)
+    last_error_s: float | None = None
     """How long ago."""
 
 
@@ -174,7 +174,8 @@ class Health:
         counts = self.counts()
         with self._lock:
             now = self._clock()
-            age_ms = None if self._age_doubt else self._ages.p50_p99(now)
+            recent = {kind: len(window.values(now)) for kind, window in self._outcomes.items()}
+            doubt = self._age_doubt if recent["answered"] else ""
             return Report(
                 active_s=now - self._since,
                 silence_s=now - self._last_image,
@@ -182,10 +183,10 @@ class Health:
                 output_rate=self._outcomes["answered"].rate(now, self._since),
                 latency_ms=self._latency.p50_p99(now),
                 inference_ms=self._inference.p50_p99(now),
-                age_ms=age_ms,
-                age_doubt=self._age_doubt,
+                age_ms=None if doubt else self._ages.p50_p99(now),
+                age_doubt=doubt,
                 counts=counts,
-                recent={kind: len(w.values(now)) for kind, w in self._outcomes.items()},
+                recent=recent,
                 lost=round(sum(self._lost.values(now))),
                 image_bytes=self._image_bytes,
                 last_error=self._error[1] if self._error else "",

@@ -48,6 +48,8 @@ def _serve(arguments: Sequence[str], stop: threading.Event) -> int:
         node = CameraNode()
         if node.parameters["autostart"]:
             node.bring_up()
+        else:
+            node.get_logger().info("autostart is off: waiting for a lifecycle manager")
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         while not stop.is_set():
