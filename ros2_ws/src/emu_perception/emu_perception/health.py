@@ -194,9 +194,9 @@ class Health:
             )
 
 
-def resident_bytes() -> int:
-    """Memory of this process that is in RAM (Linux; 0 elsewhere)."""
-    statm = Path("/proc/self/statm")
+def resident_bytes(pid: int | str = "self") -> int:
+    """Memory of a process, by default this one, that is in RAM (Linux; 0 elsewhere)."""
+    statm = Path(f"/proc/{pid}/statm")
     if not statm.is_file():
         return 0
     return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

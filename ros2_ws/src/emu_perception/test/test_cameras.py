@@ -49,7 +49,7 @@ def test_each_camera_is_answered_on_its_own_topics_with_its_own_stamp(domain, mo
 
 
 def test_a_slow_node_serves_a_busy_and_a_calm_camera_alike(domain, models):
-    model = make_dummy_model(models / "slow.onnx", (1024, 2048), (48, 64))
+    model = make_dummy_model(models / "slow.onnx", (1024, 2048))
     busy, calm = rigs(domain, "/fair")
     message = image_message("mono8", 8, 8, bytes(64))
     with busy.node("-p", f"model:={model}", "-p", "threads:=1", *CAMERAS) as process:

@@ -227,7 +227,7 @@ def test_a_shutdown_from_outside_ends_the_node_s_work_but_not_its_process(domain
 
 
 def test_a_frame_at_work_is_finished_before_the_node_is_inactive(domain, models):
-    slow = make_dummy_model(models / "slow.onnx", (1024, 2048), (48, 64))
+    slow = make_dummy_model(models / "slow.onnx", (1024, 2048))
     rig = CameraRig(domain, "/finishing", topics=["semantic/image"])
     with rig.node("-p", f"model:={slow}", "-p", "threads:=1") as process:
         remote = Remote(rig.ros, "/finishing/emu_perception")
