@@ -75,7 +75,7 @@ class Camera:
             lambda stamp: stamp_age(node.get_clock().now().nanoseconds, stamp),
         )
         self._logger = logger
-        self._info: Source | None = None
+        self.infos: Source | None = None
         self.images: Source | None = None
 
     def tell_labels(self) -> None:
@@ -86,20 +86,20 @@ class Camera:
         """Subscribe; `take` gets the images. UserError for wrong `qos_overrides`."""
         self.health.activated()
         # Before the image's: others see it first, and the executor serves it first.
-        self._info = Source(self._node, CameraInfo, self.info_topic, self.lens.take)
+        self.infos = Source(self._node, CameraInfo, self.info_topic, self.lens.take)
         self.images = Source(self._node, self._kind, self.image_topic, take, lost=self.health.lost)
         self._logger.info(f"waiting for {self.image_topic} and {self.info_topic}")
 
     def adapt(self) -> None:
         """Follow what the publishers offer; once a second."""
-        for source in filter(None, (self._info, self.images)):
+        for source in filter(None, (self.infos, self.images)):
             source.adapt()
 
     def close(self) -> None:
         """Take no more images."""
-        for source in filter(None, (self.images, self._info)):
+        for source in filter(None, (self.images, self.infos)):
             source.close()
-        self.images = self._info = None
+        self.images = self.infos = None
 
     def destroy(self) -> None:
         """Take the topics away."""

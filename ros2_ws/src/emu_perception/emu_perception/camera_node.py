@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -107,6 +108,9 @@ class CameraNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model, check and warm it up, and make the topics."""
+        # No heartbeat comes while this takes its time, with TensorRT minutes.
+        beat = verdicts.of_state("configuring", "", resident_bytes())
+        self._diagnostics.publish([("state", beat)])
         return self._attempt("configure", self._configure, "inactive", undo=self._release)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -267,27 +271,28 @@ class CameraNode(LifecycleNode):
             ),
         )
         yield "labels", verdicts.of_labels()
-        height, width = info.output_size
+        largest = math.prod(info.output_size) * _BYTES_PER_PIXEL
         for name, camera in self._cameras.items():
-            if camera.images is None:
-                continue
-            report, prefix = camera.health.report(), f"{name} " if name else ""
-            yield (
-                f"{prefix}input",
-                verdicts.of_input(
-                    report,
-                    camera.image_topic,
-                    camera.images.senders(),
-                    self._fast_dds,
-                    dds.profile(),
-                ),
-            )
-            largest = height * width * _BYTES_PER_PIXEL
-            yield (
-                f"{prefix}answers",
-                verdicts.of_answers(report, largest, self._segment, self._fast_dds),
-            )
-            yield f"{prefix}scale", verdicts.of_scale(camera.lens.scale)
+            for task, verdict in self._of_camera(camera, largest):
+                yield f"{name} {task}".strip(), verdict
+
+    def _of_camera(self, camera: Camera, largest: int) -> Iterator[tuple[str, Verdict]]:
+        """Verdicts on one camera; `largest`: bytes of its largest answer."""
+        if camera.images is None or camera.infos is None:
+            return
+        report, senders = camera.health.report(), camera.images.senders()
+        yield (
+            "input",
+            verdicts.of_input(report, camera.images.topic, senders, self._fast_dds, dds.profile()),
+        )
+        yield (
+            "answers",
+            verdicts.of_answers(report, largest, self._segment, self._fast_dds),
+        )
+        yield (
+            "scale",
+            verdicts.of_scale(camera.lens.scale, camera.infos.topic, camera.infos.senders()),
+        )
 
     def _clock_jumped(self, jump: object) -> None:
         self.get_logger().warning("the ROS clock jumped back or was changed: ages start anew")

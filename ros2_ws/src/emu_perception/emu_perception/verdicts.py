@@ -121,9 +121,14 @@ def of_answers(report: Report, answer_bytes: int, segment: int, fast_dds: bool) 
     return judge(findings, _fine_answers(report), _answer_values(report))
 
 
-def of_scale(scale: Scale) -> Verdict:
-    """Is depth in metres?"""
-    return Verdict(Level(_SCALES[scale.state]), scale.text, {"state": scale.state})
+def of_scale(scale: Scale, topic: str, senders: Sequence[Sender]) -> Verdict:
+    """Is depth in metres? `senders` of camera_info, on `topic`."""
+    there = ", ".join(map(str, senders)) or "none"
+    text = scale.text
+    if scale.state == "unverified":
+        text += f". No camera_info of the depth is published; publishers of {topic}: {there}"
+    values = {"state": scale.state, "topic": topic, "publishers": there}
+    return Verdict(Level(_SCALES[scale.state]), text, values)
 
 
 def of_labels() -> Verdict:

@@ -29,11 +29,15 @@ TRANSITIONS = {
 
 
 class Remote:
-    """Talks to the node of a full name; `statuses` has its last diagnostics by task."""
+    """Talks to the node of a full name.
+
+    `statuses` has its last diagnostics by task, `states` all states that it told, in order.
+    """
 
     def __init__(self, ros: TestNode, node: str) -> None:
         self.ros, self.node = ros, node
         self.statuses: dict[str, DiagnosticStatus] = {}
+        self.states: list[str] = []
         self.beats = 0
         self._clients: dict[str, Any] = {}
         ros.node.create_subscription(
@@ -106,6 +110,7 @@ class Remote:
         if ours:
             self.statuses = ours
             self.beats += 1
+            self.states += [value.value for value in ours["state"].values if value.key == "state"]
 
     def _call(self, kind: Any, service: str, request: Any) -> Any:
         client = self._clients.get(service)

@@ -15,6 +15,7 @@ from remote import Remote
 
 from emu_core.testing import make_dummy_model
 from emu_perception import camera_node
+from emu_perception.command_line import UserError
 
 MANUAL = ("-p", "autostart:=false")
 
@@ -56,6 +57,16 @@ def test_a_manager_takes_the_node_up_and_down_again(managed):
     managed.ros.wait_until(
         lambda: managed.ros.node.count_publishers(topic) == 0, "the end of the topics"
     )
+
+
+def test_a_node_that_configures_says_so_before_it_is_busy(managed):
+    remote = managed.remote
+    remote.next_statuses()
+    remote.states.clear()
+    assert remote.change("configure")
+    managed.ros.wait_until(lambda: "inactive" in remote.states, "the next heartbeat")
+    assert remote.states[remote.states.index("inactive") - 1] == "configuring"
+    assert remote.change("cleanup")
 
 
 def test_a_transition_that_is_not_possible_now_is_answered_with_no(managed):
@@ -192,6 +203,12 @@ def test_an_unexpected_error_leaves_a_node_that_can_be_configured_again(local_no
     assert status.values["state"] == "unconfigured"
     assert local_node.trigger_configure() == TransitionCallbackReturn.SUCCESS
     assert local_node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+
+
+def test_an_unexpected_error_ends_an_automatic_start_with_its_reason(local_node, monkeypatch):
+    monkeypatch.setattr(camera_node.Camera, "open", lambda camera, take: 1 / 0)
+    with pytest.raises(UserError, match=r"cannot activate.*ZeroDivisionError"):
+        local_node.bring_up()
 
 
 def test_an_error_while_activating_gives_everything_back(local_node, monkeypatch):

@@ -157,8 +157,19 @@ def test_the_worst_finding_decides_and_comes_first():
     ],
 )
 def test_a_scale_is_as_good_as_its_lens_is_known(state, level):
-    verdict = verdicts.of_scale(Scale(state, "why"))
-    assert (verdict.level, verdict.message, verdict.values) == (level, "why", {"state": state})
+    verdict = verdicts.of_scale(Scale(state, "why"), "/camera_info", [])
+    assert verdict.level == level and verdict.message.startswith("why")
+    assert verdict.values["state"] == state
+
+
+def test_an_unverified_scale_tells_who_publishes_camera_info():
+    scale = Scale("unverified", "no camera_info has come")
+    for senders, there in (
+        ([], "none"),
+        ([Sender("of another type")], "/driver (reliable; of an"),
+    ):
+        message = verdicts.of_scale(scale, "/camera_info", senders).message
+        assert f"publishers of /camera_info: {there}" in message
 
 
 def test_a_model_that_runs_elsewhere_than_asked_is_an_error():
