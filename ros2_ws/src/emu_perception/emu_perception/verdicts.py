@@ -80,6 +80,8 @@ def of_input(
         text = f"{report.lost} of {report.lost + came} images were lost on their way"
         if large:
             text += f": they take {report.image_bytes / 1e6:.1f} MB, and {advice}"
+        else:
+            text += ": the network or this machine is overloaded"
         findings.append((Level.WARN, text))
     fine = f"{report.input_rate:.1f} Hz" if report.counts["in"] else "waiting for the first image"
     return judge(

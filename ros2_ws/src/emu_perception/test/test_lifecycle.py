@@ -1,5 +1,6 @@
 """The node's lifecycle: driven from outside, around and around, and through failures."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ pytest.importorskip("onnx", reason="needs onnx, to make a model file")
 import rclpy
 from camera_rig import CameraRig, counts, image_message
 from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from remote import Remote
+from ros_processes import TIMEOUT_S, wait_until
 
 from emu_core.testing import make_dummy_model
 from emu_perception import camera_node
@@ -209,6 +212,36 @@ def test_an_unexpected_error_ends_an_automatic_start_with_its_reason(local_node,
     monkeypatch.setattr(camera_node.Camera, "open", lambda camera, take: 1 / 0)
     with pytest.raises(UserError, match=r"cannot activate.*ZeroDivisionError"):
         local_node.bring_up()
+
+
+def test_services_answer_while_an_inference_runs(local_node, monkeypatch, domain):
+    at_work, go_on = threading.Event(), threading.Event()
+    perceive = camera_node.Perceiver.perceive
+
+    def slow(perceiver, rgb, focal=None):
+        at_work.set()
+        assert go_on.wait(TIMEOUT_S)
+        return perceive(perceiver, rgb, focal)
+
+    monkeypatch.setattr(camera_node.Perceiver, "perceive", slow)
+    local_node.bring_up()
+    executor = SingleThreadedExecutor()
+    executor.add_node(local_node)
+    spinning = threading.Thread(target=executor.spin, daemon=True)
+    spinning.start()
+    rig = CameraRig(domain, "", topics=["depth/image"])
+    remote = Remote(rig.ros, "/emu_perception")
+    rig.wait_for_node()
+    wait_until(at_work.is_set, "an inference", lambda: (rig.send(gray()), rig.ros.spin()))
+    assert remote.state() == "active"
+    assert remote.set("jpeg_quality", 50) == ""
+    assert "answers" in remote.next_statuses()
+    go_on.set()
+    rig.wait_for_answers()
+    rig.ros.close()
+    executor.shutdown()
+    spinning.join(TIMEOUT_S)
+    assert not spinning.is_alive()
 
 
 def test_an_error_while_activating_gives_everything_back(local_node, monkeypatch):

@@ -100,6 +100,12 @@ def test_settings_are_the_parameters_that_may_change_at_any_time_with_their_defa
     assert vars(Settings()) == table
 
 
+def test_one_empty_name_stands_for_no_names_as_launch_files_cannot_write_an_empty_list():
+    (cameras,) = (p for p in PARAMETERS if p.name == "cameras")
+    assert [cameras.problem(given) for given in ([], [""], ["front", "rear"])] == ["", "", ""]
+    assert cameras.problem(["front", ""])
+
+
 def test_a_limited_rate_leaves_out_what_comes_too_soon(domain, model):
     rig = CameraRig(domain, "/limited", topics=["semantic/image"])
     with rig.node("-p", f"model:={model}") as process:

@@ -93,7 +93,7 @@ def test_losses_of_large_images_name_the_shared_memory_segment():
     assert verdict.message.startswith("63 of 100 images were lost on their way: they take 2.8 MB")
     assert "512 KB" in verdict.message and str(PROFILE) in verdict.message
     small = of_input(report(lost=63, input_rate=3.7), Sender())
-    assert small.message == "63 of 100 images were lost on their way"
+    assert small.message.endswith("lost on their way: the network or this machine is overloaded")
 
 
 def test_answers_in_time_are_well_and_told_in_numbers():
