@@ -87,10 +87,12 @@ class CameraNode(LifecycleNode):
     def bring_up(self) -> None:
         """Configure and activate; UserError says why that fails."""
         self._starting = True
-        for trigger in (self.trigger_configure, self.trigger_activate):
-            if trigger() != SUCCESS:
-                raise UserError(self._problem)
-        self._starting = False
+        try:
+            for trigger in (self.trigger_configure, self.trigger_activate):
+                if trigger() != SUCCESS:
+                    raise UserError(self._problem)
+        finally:
+            self._starting = False
 
     def close(self) -> str:
         """Finish the frame at hand, shut down, and tell what became of all frames."""
