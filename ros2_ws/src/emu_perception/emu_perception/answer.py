@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import cv2
 import numpy as np
 
+from emu_core.labels import IGNORE
 from emu_core.overlay import blend
 from emu_core.perceiver import Perceiver, Perception
 
 from .camera_info import focal_lengths
 from .images import to_rgb
+from .label_info import unknown_id
 from .lens import Lens
+from .settings import Settings
 
 
 class Answer:
@@ -22,12 +27,12 @@ class Answer:
     Any part may raise UnsupportedImage. All maps have one size, which is the model's.
     """
 
-    def __init__(
-        self, message: Any, perceiver: Perceiver, lens: Lens, overlay_alpha: float
-    ) -> None:
+    def __init__(self, message: Any, perceiver: Perceiver, lens: Lens, settings: Settings) -> None:
         self.header = message.header
+        self.settings = settings
+        self.inference_s: float | None = None
+        """Seconds that the network took, once it was asked."""
         self._message, self._perceiver, self._lens = message, perceiver, lens
-        self._overlay_alpha = overlay_alpha
 
     @cached_property
     def rgb(self) -> np.ndarray:
@@ -42,10 +47,23 @@ class Answer:
 
     @cached_property
     def perception(self) -> Perception:
-        """The model's answer, in metres for this lens if that is known."""
+        """The model's answer, in metres for this lens if that is known, doubtful pixels named."""
         rgb = self.rgb
         focal = focal_lengths(self.camera_info) if self.camera_info is not None else None
-        return self._perceiver.perceive(rgb, focal=focal)
+        start = time.monotonic()
+        seen = self._perceiver.perceive(rgb, focal=focal)
+        self.inference_s = time.monotonic() - start
+        unknown = self.unknown
+        if unknown is None:
+            return seen
+        doubtful = (seen.label_uncertainty > self.settings.unknown_above) & (seen.labels != IGNORE)
+        return replace(seen, labels=np.where(doubtful, np.uint8(unknown), seen.labels))
+
+    @property
+    def unknown(self) -> int | None:
+        """The id of doubtful pixels; None where they keep their class."""
+        classes = self._perceiver.info.classes
+        return unknown_id(classes) if self.settings.names_unknown else None
 
     @cached_property
     def confidence(self) -> np.ndarray:
@@ -72,6 +90,6 @@ class Answer:
             seen.labels,
             seen.label_uncertainty,
             self._perceiver.info.classes,
-            self._overlay_alpha,
+            self.settings.overlay_alpha,
         )
         return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)

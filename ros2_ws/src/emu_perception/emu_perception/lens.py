@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from emu_core.perceiver import Perceiver
@@ -18,7 +19,16 @@ from .complaints import Complaints
 
 FIRST_INFO_WAIT_S = 2.0  # DDS sends again what came before it had matched, within a second
 VIEW_SLACK = 0.1  # of the field of view, beyond those of training, before a warning
+VIEW_LIMIT = 2.5  # of the focal length, beyond those of training: no factor mends such images
 NOTEWORTHY_CHANGE = 0.01  # of the scale: a zoom lens moves, a log line is due
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Whether depth is in metres: state is unknown, unverified, verified or out of view."""
+
+    state: str
+    text: str
 
 
 class Lens:
@@ -42,6 +52,7 @@ class Lens:
         self._latest: Any = None
         self._waited = False
         self._told_scale: float | None = None
+        self.scale = Scale("unknown", "no image yet")
 
     def take(self, message: Any) -> None:
         """The subscription's callback."""
@@ -90,11 +101,13 @@ class Lens:
 
     def _unverified(self, kind: str, why: str) -> None:
         focal = self._perceiver.info.canonical_focal
-        self._complaints.warning(
-            f"camera_info {kind}",
+        text = (
             f"scale unverified: {why}. Depth holds for a focal length of {focal:.0f} px at the "
-            "network's resolution",
+            "network's resolution"
         )
+        self.scale = Scale("unverified", text)
+        self._told_scale = None
+        self._complaints.warning(f"camera_info {kind}", text)
 
     def _tell_scale(self, camera_info: Any) -> None:
         """Say once, and when it changes, what the lens does to depth."""
@@ -105,12 +118,35 @@ class Lens:
         if self._told_scale and math.isclose(scale, self._told_scale, rel_tol=NOTEWORTHY_CHANGE):
             return
         self._told_scale = scale
-        text = f"scale: camera {focal:.0f} px vs canonical {model.canonical_focal:.0f} px"
-        self._logger.info(f"{text} -> x{scale:.3f}")
-        view = math.degrees(2 * math.atan(camera_info.width / (2 * fx)))
+        text = (
+            f"scale: camera {focal:.0f} px vs canonical {model.canonical_focal:.0f} px -> "
+            f"x{scale:.3f}"
+        )
+        self._logger.info(text)
+        view = _view(camera_info, fx)
         narrowest, widest = model.horizontal_fov
-        if not narrowest * (1 - VIEW_SLACK) <= view <= widest * (1 + VIEW_SLACK):
-            self._logger.warning(
-                f"the camera sees {view:.0f}° across, and the model was trained on "
-                f"{narrowest:.0f}° to {widest:.0f}°: expect worse classes and depths"
+        trained = f"{narrowest:.0f}° to {widest:.0f}°"
+        seen = f"the camera sees {view:.0f}° across, and the model was trained on {trained}"
+        if not _tan(widest) * VIEW_LIMIT >= _tan(view) >= _tan(narrowest) / VIEW_LIMIT:
+            self.scale = Scale(
+                "out of view",
+                f"{seen}: no factor corrects depth so far away. Crop or rectify the images, or "
+                "train for this lens",
             )
+            self._logger.error(self.scale.text)
+            return
+        self.scale = Scale("verified", text)
+        if not narrowest * (1 - VIEW_SLACK) <= view <= widest * (1 + VIEW_SLACK):
+            self._logger.warning(f"{seen}: expect worse classes and depths")
+
+
+def _view(camera_info: Any, fx: float) -> float:
+    """Horizontal field of view in degrees."""
+    if camera_info.distortion_model == "equidistant":  # the angle itself grows with the distance
+        return math.degrees(camera_info.width / fx)
+    return math.degrees(2 * math.atan(camera_info.width / (2 * fx)))
+
+
+def _tan(view: float) -> float:
+    """Half an image's width, one metre ahead, for a field of view in degrees; no end at 180°."""
+    return math.tan(math.radians(min(view, 179.9) / 2))

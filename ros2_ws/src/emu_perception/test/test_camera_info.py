@@ -168,6 +168,9 @@ class Logger:
     def warning(self, text):
         self.lines.append(("warning", text))
 
+    def error(self, text):
+        self.lines.append(("error", text))
+
 
 def lens(canonical_focal=400.0, horizontal_fov=(50.0, 90.0), announced=bool, fit="stretch"):
     """A lens before a 256x512 model."""
@@ -199,12 +202,37 @@ def test_the_scale_is_told_once_and_again_when_it_changes():
     ]
 
 
+@pytest.mark.parametrize(
+    ("fx", "model", "state"),
+    [
+        # tan(25°) = 0.466 and tan(45°) = 1: the trained lenses see 0.466 to 1 aside of 1 ahead.
+        (320.0, "plumb_bob", "verified"),  # 1
+        (160.0, "plumb_bob", "verified"),  # 2, half the focal length
+        (120.0, "plumb_bob", "out of view"),  # 2.67 > 2.5
+        (1372.0, "plumb_bob", "verified"),  # 0.233, twice the focal length
+        (1800.0, "plumb_bob", "out of view"),  # 0.178 < 0.466 / 2.5
+        (640.0, "equidistant", "verified"),  # 1 radian
+        (210.0, "equidistant", "out of view"),  # a fisheye that sees 175°
+    ],
+)
+def test_a_lens_too_far_from_those_of_training_is_an_error(fx, model, state):
+    made, lines = lens()
+    made.take(camera(distortion_model=model, k=[fx, 0, 319.5, 0, fx, 239.5, 0, 0, 1.0]))
+    assert made.of_image(640, 480) is not None
+    assert made.scale.state == state
+    errors = [text for kind, text in lines if kind == "error"]
+    assert bool(errors) == (state == "out of view")
+    assert all("no factor corrects" in text and "50° to 90°" in text for text in errors)
+
+
 def test_without_camera_info_one_warning_says_scale_unverified():
     made, lines = lens()
+    assert made.scale.state == "unknown"
     assert made.of_image(640, 480) is None
     assert made.of_image(640, 480) is None
     assert len(lines) == 1
     assert lines[0][0] == "warning" and "scale unverified" in lines[0][1]
+    assert made.scale.state == "unverified" and made.scale.text == lines[0][1]
 
 
 def test_the_first_image_waits_for_a_camera_info_that_is_announced():
