@@ -10,40 +10,65 @@ from typing import Any
 import cv2
 import numpy as np
 
+from emu_core.fitting import resize
 from emu_core.labels import IGNORE
 from emu_core.overlay import blend
 from emu_core.perceiver import Perceiver, Perception
 
-from .camera_info import focal_lengths
+from .camera_info import CameraInfoError, focal_lengths
 from .images import to_rgb
 from .label_info import unknown_id
 from .lens import Lens
+from .points import PointCloudMaker
+from .rectification import rectified
 from .settings import Settings
 
 
 class Answer:
     """The parts of the answer to one Image or CompressedImage, lazily.
 
-    Any part may raise UnsupportedImage. All maps have one size, which is the model's.
+    Any part may raise UnsupportedImage. All maps have one size, which is the model's. With
+    `rectify`, all of it is of the image that a pinhole camera would have taken.
     """
 
-    def __init__(self, message: Any, perceiver: Perceiver, lens: Lens, settings: Settings) -> None:
+    def __init__(
+        self,
+        message: Any,
+        perceiver: Perceiver,
+        lens: Lens,
+        settings: Settings,
+        cloud: PointCloudMaker,
+        rectify: bool = False,
+    ) -> None:
         self.header = message.header
         self.settings = settings
         self.inference_s: float | None = None
         """Seconds that the network took, once it was asked."""
         self._message, self._perceiver, self._lens = message, perceiver, lens
+        self._cloud, self._rectify = cloud, rectify
 
     @cached_property
+    def _image(self) -> tuple[np.ndarray, Any | None]:
+        """The image, rectified if that is asked for and possible, and its CameraInfo."""
+        rgb = to_rgb(self._message)
+        info = self._lens.of_image(rgb.shape[1], rgb.shape[0])
+        if info is None or not self._rectify:
+            return rgb, info
+        try:
+            return rectified(rgb, info)
+        except CameraInfoError as problem:
+            self._lens.without_rays(problem)
+            return rgb, info
+
+    @property
     def rgb(self) -> np.ndarray:
         """The camera's image, uint8 (h, w, 3)."""
-        return to_rgb(self._message)
+        return self._image[0]
 
-    @cached_property
+    @property
     def camera_info(self) -> Any | None:
         """The camera's CameraInfo, of this very image; None if unknown."""
-        height, width = self.rgb.shape[:2]
-        return self._lens.of_image(width, height)
+        return self._image[1]
 
     @cached_property
     def perception(self) -> Perception:
@@ -80,6 +105,21 @@ class Answer:
         if self.camera_info is None:
             return None
         return self._lens.of_maps(self.camera_info, self.header)
+
+    @cached_property
+    def points(self) -> Any | None:
+        """The PointCloud2 of the maps; None if the lens does not tell where pixels look."""
+        if self.depth_camera_info is None:
+            return None
+        rgb = resize(self.rgb, self.perception.depth.shape)
+        limit = self.settings.max_depth_std_ratio
+        try:
+            return self._cloud.message(
+                self.perception, self.depth_camera_info, rgb, limit, self.header
+            )
+        except CameraInfoError as problem:
+            self._lens.without_rays(problem)
+            return None
 
     @cached_property
     def overlay(self) -> np.ndarray:

@@ -18,6 +18,7 @@ from .health import Health
 from .label_info import LabelInfo
 from .lens import Lens
 from .outputs import Publishers
+from .points import PointCloudMaker
 from .responder import Responder
 from .settings import Settings
 from .source import Source
@@ -31,6 +32,7 @@ class Camera:
     name : prefix of its topics; empty for a node's only camera.
     health : outlives this object.
     compressed : whether it sends CompressedImage.
+    rectify : whether its images are straightened first.
     settings : what holds for the next frame.
 
     Raises
@@ -47,6 +49,7 @@ class Camera:
         health: Health,
         *,
         compressed: bool,
+        rectify: bool,
         settings: Callable[[], Settings],
     ) -> None:
         self.name, self.health = name, health
@@ -67,7 +70,7 @@ class Camera:
         self._publishers = Publishers(node, f"~/{prefix}")
         self._labels = LabelInfo(self._publishers.label_info, perceiver.info.classes)
         self.responder = Responder(
-            partial(self._answer, perceiver),
+            partial(self._answer, perceiver, PointCloudMaker(rectify), rectify),
             self._publishers,
             self._labels,
             health,
@@ -106,5 +109,7 @@ class Camera:
         self.close()
         self._publishers.close()
 
-    def _answer(self, perceiver: Perceiver, message: Any) -> Answer:
-        return Answer(message, perceiver, self.lens, self._settings())
+    def _answer(
+        self, perceiver: Perceiver, cloud: PointCloudMaker, rectify: bool, message: Any
+    ) -> Answer:
+        return Answer(message, perceiver, self.lens, self._settings(), cloud, rectify)

@@ -30,7 +30,7 @@ from .worker import Worker
 
 NAME = "emu_perception"
 SUCCESS = TransitionCallbackReturn.SUCCESS
-_BYTES_PER_PIXEL = 4  # of the largest map
+_BYTES_PER_PIXEL = 28  # of the largest answer, the cloud
 
 
 class CameraNode(LifecycleNode):
@@ -188,6 +188,7 @@ class CameraNode(LifecycleNode):
                 perceiver,
                 health,
                 compressed=compressed,
+                rectify=self.parameters["rectify"],
                 settings=self.parameters.settings,
             )
 
@@ -293,7 +294,12 @@ class CameraNode(LifecycleNode):
         )
         yield (
             "scale",
-            verdicts.of_scale(camera.lens.scale, camera.infos.topic, camera.infos.senders()),
+            verdicts.of_scale(
+                camera.lens.scale,
+                camera.infos.topic,
+                camera.infos.senders(),
+                camera.lens.blind,
+            ),
         )
 
     def _clock_jumped(self, jump: object) -> None:

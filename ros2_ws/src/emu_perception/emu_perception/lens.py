@@ -53,10 +53,17 @@ class Lens:
         self._waited = False
         self._told_scale: float | None = None
         self.scale = Scale("unknown", "no image yet")
+        self.blind = ""
+        """Why there are no points, though camera_info has come."""
 
     def take(self, message: Any) -> None:
         """The subscription's callback."""
-        self._latest = message
+        last, self._latest = self._latest, message
+        if last is not None and (last.distortion_model, *last.d) != (
+            message.distortion_model,
+            *message.d,
+        ):
+            self.blind = ""
         self._arrived.set()
 
     def of_image(self, width: int, height: int) -> Any | None:
@@ -98,6 +105,11 @@ class Lens:
         )
         result.header = header
         return result
+
+    def without_rays(self, problem: CameraInfoError) -> None:
+        """Take note that this lens does not tell where pixels look."""
+        self.blind = f"no points: {problem}"
+        self._complaints.warning(f"camera_info {problem.kind}", self.blind)
 
     def _unverified(self, kind: str, why: str) -> None:
         focal = self._perceiver.info.canonical_focal

@@ -10,7 +10,7 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from . import label_info
 from .answer import Answer
@@ -47,6 +47,8 @@ class Output:
     unit: str
     range: str
     make: Callable[[Answer], Any | None]
+    needs_labels: bool = False
+    """Whether a planner that reads it needs LabelInfo: not published without."""
 
     def described(self) -> Topic:
         return Topic(
@@ -108,6 +110,15 @@ OUTPUTS = (
         "pixels",
         "K and P of depth/image; only if the camera's are known",
         lambda a: a.depth_camera_info,
+    ),
+    Output(
+        "points",
+        PointCloud2,
+        "",
+        "metres; x y z rgb label label_uncertainty depth_std",
+        "size of the maps; NaN where depth is not usable",
+        lambda a: a.points,
+        needs_labels=True,
     ),
     Output(
         "overlay",
@@ -173,6 +184,7 @@ class Publishers:
             self._publishers = [
                 (output, self._create(output.kind, output.topic, QoSProfile(depth=DEPTH)))
                 for output in OUTPUTS
+                if self.label_info is not None or not output.needs_labels
             ]
         except RuntimeError as error:  # a wrong value among the qos_overrides
             self.close()

@@ -79,6 +79,11 @@ PARAMETERS = (
     ),
     Parameter("fit", "stretch", "how images of another aspect ratio meet the network", FITS),
     Parameter(
+        "rectify",
+        False,
+        "straighten images first, as P of camera_info has them; else rays follow the lens",
+    ),
+    Parameter(
         "image_transport",
         "raw",
         "Image from `image`, or CompressedImage from `image`/compressed",
@@ -133,7 +138,7 @@ class Parameters:
     def __init__(self, node: Node, unconfigured: Callable[[], bool]) -> None:
         self._node, self._unconfigured = node, unconfigured
         for parameter in PARAMETERS:
-            self._declare(parameter)
+            declare(node, parameter)
         node.add_on_set_parameters_callback(self._check)
 
     def settings(self) -> Settings:
@@ -146,19 +151,6 @@ class Parameters:
     def cameras(self) -> tuple[str, ...]:
         """Names of the cameras; one empty name stands for the only camera."""
         return tuple(filter(None, self["cameras"])) or ("",)
-
-    def _declare(self, parameter: Parameter) -> None:
-        default = list(parameter.default) if parameter.is_list else parameter.default  # type: ignore[arg-type]
-        try:
-            value = self._node.declare_parameter(
-                parameter.name, default, parameter.descriptor()
-            ).value
-        except ParameterException as error:
-            reason = str(error).removesuffix(f": {parameter.name}")
-            advice = " (write 10.0, not 10)" if "expecting type 'DOUBLE'" in reason else ""
-            raise UserError(f"parameter {parameter.name}: {reason}{advice}") from None
-        if problem := parameter.problem(value):
-            raise UserError(f"parameter {parameter.name}: {problem}")
 
     def _check(self, given: Sequence[Any]) -> SetParametersResult:
         """Answer to a wish to set parameters; ranges, types and read-only flags are rclpy's."""
@@ -176,6 +168,26 @@ class Parameters:
             if problem:
                 return SetParametersResult(successful=False, reason=f"{each.name}: {problem}")
         return SetParametersResult(successful=True)
+
+
+def declare(node: Node, parameter: Parameter) -> Any:
+    """Declare a parameter on a node; its value.
+
+    Raises
+    ------
+    UserError
+        A value of another type, out of range, or none of the choices.
+    """
+    default = list(parameter.default) if parameter.is_list else parameter.default  # type: ignore[arg-type]
+    try:
+        value = node.declare_parameter(parameter.name, default, parameter.descriptor()).value
+    except ParameterException as error:
+        reason = str(error).removesuffix(f": {parameter.name}")
+        advice = " (write 10.0, not 10)" if "expecting type 'DOUBLE'" in reason else ""
+        raise UserError(f"parameter {parameter.name}: {reason}{advice}") from None
+    if problem := parameter.problem(value):
+        raise UserError(f"parameter {parameter.name}: {problem}")
+    return value
 
 
 def _camera_problem(names: Any) -> str:

@@ -42,7 +42,7 @@ def _pinhole(camera_info: Any, matrix: np.ndarray) -> Any:
     result.header = camera_info.header
     result.width, result.height = camera_info.width, camera_info.height
     result.distortion_model = "plumb_bob"
-    result.d = np.zeros(5)
+    result.d = [0.0] * 5
     result.r = np.eye(3).ravel()
     result.k = matrix.ravel()
     result.p = np.hstack([matrix, np.reshape(camera_info.p, (3, 4))[:, 3:]]).ravel()

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from ament_index_python.packages import get_package_share_directory
-from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image
@@ -24,7 +23,7 @@ from .complaints import Complaints
 from .disk_queue import DiskQueue
 from .endpoints import recorded_qos
 from .moment_bags import WHEN_FULL, MomentBags, Quota, Recorded
-from .parameters import Parameter
+from .parameters import AT_START, Parameter, declare
 from .raw_topics import RawTopics
 from .ros_process import RosProcess
 from .uncertain_moments import (
@@ -43,37 +42,39 @@ _MB = 10**6
 _LOOK_PERIOD_S = 1.0
 _UNCERTAINTY, _DEPTH_MAP, _DEVIATION = "semantic/uncertainty", "depth/image", "depth/uncertainty"
 
+_Parameter = partial(Parameter, changes=AT_START)
+
 PARAMETERS = (
-    Parameter(
+    _Parameter(
         "camera",
         "image image/compressed camera_info",
         "topics to keep beside the answers, separated by spaces",
     ),
-    Parameter("answers", "emu_perception", "where the perception node's topics lie"),
-    Parameter(
+    _Parameter("answers", "emu_perception", "where the perception node's topics lie"),
+    _Parameter(
         "keep",
         f"semantic/image {_UNCERTAINTY} semantic/label_info {_DEPTH_MAP} {_DEVIATION} "
         "depth/camera_info",
         "which of the answers to keep, separated by spaces",
     ),
     # On the drive of `make demo` the means are 0.04 and 0.12; darkened to night, 0.17 and 0.29.
-    Parameter(
+    _Parameter(
         "label_uncertainty", 0.1, "a frame's mean above which a moment begins; 0: none", (0.0, 1.0)
     ),
-    Parameter(
+    _Parameter(
         "depth_uncertainty",
         0.2,
         "likewise, the mean of depth's deviation over depth; 0: none",
         (0.0, 100.0),
     ),
-    Parameter("before_s", 3.0, "seconds kept of before the moment", (0.0, 600.0)),
-    Parameter("after_s", 3.0, "and of after it", (0.0, 600.0)),
-    Parameter("interval_s", 60.0, "seconds from one moment to the next, at least", (0.0, 1e6)),
-    Parameter("buffer_mb", 512, "megabytes held in memory, at most", (1, 1_000_000)),
-    Parameter("folder", "uncertain", "where the bags go; it is made"),
-    Parameter("quota_mb", 10_000, "megabytes of bags there, at most", (1, 100_000_000)),
-    Parameter("when_full", "stop", "record no more, or delete our own oldest", WHEN_FULL),
-    Parameter("storage", "mcap", "of the bags", ("mcap", "sqlite3")),
+    _Parameter("before_s", 3.0, "seconds kept of before the moment", (0.0, 600.0)),
+    _Parameter("after_s", 3.0, "and of after it", (0.0, 600.0)),
+    _Parameter("interval_s", 60.0, "seconds from one moment to the next, at least", (0.0, 1e6)),
+    _Parameter("buffer_mb", 512, "megabytes held in memory, at most", (1, 1_000_000)),
+    _Parameter("folder", "uncertain", "where the bags go; it is made"),
+    _Parameter("quota_mb", 10_000, "megabytes of bags there, at most", (1, 100_000_000)),
+    _Parameter("when_full", "stop", "record no more, or delete our own oldest", WHEN_FULL),
+    _Parameter("storage", "mcap", "of the bags", ("mcap", "sqlite3")),
 )
 
 
@@ -100,7 +101,7 @@ class UncertainRecorder:
         self._ros = ros
         self._logger = ros.node.get_logger()
         self._complaints = Complaints(self._logger)
-        values = _declared(ros.node)
+        values = {parameter.name: declare(ros.node, parameter) for parameter in PARAMETERS}
         self._wanted, self._measures = self._topics(values)
         self._depth_doubts = DepthDoubts()
         self._raw = RawTopics(ros.node, self._take, self._logger.warning)
@@ -227,24 +228,6 @@ class _Queued:
             job()
         except Exception:  # the next moment may be fine
             self._complaints.error("writer", f"a bag failed: {traceback.format_exc()}")
-
-
-def _declared(node: Node) -> dict[str, Any]:
-    values = {}
-    for parameter in PARAMETERS:
-        descriptor = parameter.descriptor()
-        descriptor.read_only = True
-        try:
-            value = node.declare_parameter(parameter.name, parameter.default, descriptor).value
-        except ParameterException as error:
-            raise UserError(f"parameter {parameter.name}: {error}") from None
-        if parameter.is_choice and value not in parameter.allowed:
-            choices = ", ".join(parameter.allowed)
-            raise UserError(
-                f"parameter {parameter.name}: expected one of {choices}, but got {value!r}"
-            )
-        values[parameter.name] = value
-    return values
 
 
 def _resolved(node: Node, name: str) -> str:

@@ -123,14 +123,17 @@ def of_answers(report: Report, answer_bytes: int, segment: int, fast_dds: bool) 
     return judge(findings, _fine_answers(report), _answer_values(report))
 
 
-def of_scale(scale: Scale, topic: str, senders: Sequence[Sender]) -> Verdict:
-    """Is depth in metres? `senders` of camera_info, on `topic`."""
+def of_scale(scale: Scale, topic: str, senders: Sequence[Sender], blind: str = "") -> Verdict:
+    """Is depth in metres? `senders` of camera_info, on `topic`; `blind`: why there is no cloud."""
     there = ", ".join(map(str, senders)) or "none"
     text = scale.text
     if scale.state == "unverified":
-        text += f". No camera_info of the depth is published; publishers of {topic}: {there}"
+        text += f". No depth/camera_info and no points without it; publishers of {topic}: {there}"
     values = {"state": scale.state, "topic": topic, "publishers": there}
-    return Verdict(Level(_SCALES[scale.state]), text, values)
+    level = Level(_SCALES[scale.state])
+    if blind:
+        return Verdict(max(level, Level.WARN), f"{blind}; {text}", values)
+    return Verdict(level, text, values)
 
 
 def of_labels() -> Verdict:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from ros_processes import TIMEOUT_S, ChildProcess, TestNode, module, stopping, wait_until
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
 FRAME_ID = "camera_optical"
@@ -32,6 +32,9 @@ MAPS = {
     "overlay/compressed": CompressedImage,
 }
 """What the node answers to every image, without camera_info."""
+
+OF_A_KNOWN_LENS = {"depth/camera_info": CameraInfo, "points": PointCloud2}
+"""What it answers besides, with camera_info (and vision_msgs)."""
 
 
 def image_message(
@@ -93,7 +96,7 @@ class CameraRig:
         """Add a reader of one of the node's topics; `received` holds its messages by stamp."""
         box = self.received[topic, reliability] = {}
         self.ros.node.create_subscription(
-            {**MAPS, "depth/camera_info": CameraInfo}[topic],
+            {**MAPS, **OF_A_KNOWN_LENS}[topic],
             f"{self.namespace}/emu_perception/{self._prefix}{topic}",
             _into(box),
             QoSProfile(depth=20, reliability=reliability),

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy), from a robot or from the wheels")
 
 import yaml
-from contract import ALL_TOPICS, PARAMETERS, PARAMETERS_SOON, TOPICS, TOPICS_SOON
+from contract import PARAMETERS, TOPICS
 from parameter_files import parameters_for
 from rclpy.parameter import Parameter
 
@@ -28,20 +28,15 @@ def test_a_parameter_file_sets_parameters_that_the_node_has_to_values_that_it_ta
     domain, name, namespace
 ):
     given = parameters_for(CONFIG / name, domain, "emu_perception", namespace)
-    assert set(given) - PARAMETERS_SOON <= set(PARAMETERS)
+    assert set(given) <= set(PARAMETERS)
     assert "provider" in given
-    for key in set(given) - PARAMETERS_SOON:
+    for key in given:
         parameter, value = PARAMETERS[key], given[key].value
         assert given[key].type_ is Parameter.Type.from_parameter_value(parameter.default), key
         if parameter.is_choice:
             assert value in parameter.allowed
         elif parameter.allowed:
             assert parameter.allowed[0] <= value <= parameter.allowed[1]
-
-
-def test_no_name_is_expected_that_has_come():
-    assert not PARAMETERS_SOON & set(PARAMETERS)
-    assert not set(TOPICS_SOON) & set(TOPICS)
 
 
 def displays():
@@ -70,11 +65,11 @@ def test_rviz_shows_the_camera_and_every_kind_of_map_by_names_that_a_namespace_p
 def test_each_display_is_made_for_its_topics_messages():
     for kind, topic in displays().values():
         if topic.startswith("emu_perception/"):
-            assert ALL_TOPICS[topic.partition("/")[2]] == kind
+            assert TOPICS[topic.partition("/")[2]] == kind
 
 
 def test_launch_arguments_offer_what_the_parameters_of_that_name_allow():
-    shared = [a for a in LAUNCH_ARGUMENTS if a.name in set(PARAMETERS) | PARAMETERS_SOON]
+    shared = [a for a in LAUNCH_ARGUMENTS if a.name in PARAMETERS]
     assert {a.name for a in shared} == {"model", "provider", "image_transport", "autostart"}
     for argument in shared:
         parameter = PARAMETERS.get(argument.name)

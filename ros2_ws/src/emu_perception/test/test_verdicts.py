@@ -172,6 +172,11 @@ def test_an_unverified_scale_tells_who_publishes_camera_info():
         assert f"publishers of /camera_info: {there}" in message
 
 
+def test_a_lens_without_rays_is_a_warning_with_the_reason():
+    verdict = verdicts.of_scale(Scale("verified", "x1"), "/camera_info", [], "no points: why")
+    assert (verdict.level, verdict.message) == (Level.WARN, "no points: why; x1")
+
+
 def test_a_model_that_runs_elsewhere_than_asked_is_an_error():
     values = {"model": "drives"}
     assert verdicts.of_model("cpu", "cpu", values).message == "drives on cpu"
