@@ -87,6 +87,8 @@ def calibration(camera_info: Any) -> Calibration:
             f"camera_info has the distortion coefficients {list(d)}, and "
             f"{model or 'no distortion model'} takes {COEFFICIENTS[model] or 'none'}",
         )
+    if not any(d) and model != EQUIDISTANT:
+        d = (0.0,) * 5  # of whatever length they were: OpenCV would mind
     if not all(map(math.isfinite, (*k, *p))) or not (k[0] > 0 and k[4] > 0):
         raise CameraInfoError("uncalibrated", "camera_info has no focal length (K is zero)")
     return Calibration(camera_info.width, camera_info.height, model, k, d, r, p)

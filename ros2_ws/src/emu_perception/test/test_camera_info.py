@@ -135,6 +135,15 @@ def test_a_camera_without_a_usable_focal_length_is_uncalibrated(focal):
     assert caught.value.kind == "uncalibrated"
 
 
+def test_matrices_that_are_not_finite_are_no_calibration():
+    for broken in (
+        camera(k=np.array([500, 0, math.nan, 0, 520, 239.5, 0, 0, 1.0])),
+        camera(p=np.array([500, 0, 319.5, math.inf, 0, 520, 239.5, 0, 0, 0, 1.0, 0])),
+    ):
+        with pytest.raises(CameraInfoError, match="no finite numbers"):
+            for_image(broken, 640, 480)
+
+
 def test_an_image_of_the_described_size_keeps_its_matrices():
     assert for_image(camera(), 640, 480).k.tolist() == camera().k.tolist()
 

@@ -108,3 +108,10 @@ def test_an_unknown_lens_and_an_image_of_another_size_are_refused():
         rectified(np.zeros((HEIGHT, WIDTH, 3), np.uint8), camera_info(model="omni"))
     with pytest.raises(ValueError, match="160x120, but got 80x60"):
         rectified(np.zeros((60, 80, 3), np.uint8), camera_info())
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 40])
+def test_zeros_are_no_distortion_however_many(count):
+    rgb = world(looks(K))
+    straight, _ = rectified(rgb, camera_info(d=(0.0,) * 5))
+    assert np.array_equal(rectified(rgb, camera_info(d=(0.0,) * count))[0], straight)
