@@ -208,6 +208,6 @@ def test_answers_above_the_user_s_own_segment_are_told(domain, models, tmp_path)
         remote.wait_for_status(
             "answers",
             WARN,
-            r"answers of up to 2\.1 MB do not fit the shared-memory segment of 0\.5 MB",
+            r"answers of up to 14\.7 MB do not fit the shared-memory segment of 0\.5 MB",
             lambda: stamped(rig, gray()),
         )
