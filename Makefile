@@ -29,8 +29,10 @@ lint:
 	@python=$$(tools/environment.sh test) && $$python -m ruff check . \
 		&& $$python -m ruff format --check . && $$python -m mypy
 
+# Tests of ROS wait for each other's processes: these run one after another.
 test-all:
-	@python=$$(tools/environment.sh test) && tools/on_ros.sh $$python -m pytest -q
+	@python=$$(tools/environment.sh test) && tools/on_ros.sh $$python -m pytest -q -n 2 --dist loadfile tests \
+		&& tools/on_ros.sh $$python -m pytest -q ros2_ws
 
 test-robot:
 	@python=$$(tools/environment.sh robot) && tools/on_ros.sh $$python -m pytest -q $(ROBOT_TESTS)
