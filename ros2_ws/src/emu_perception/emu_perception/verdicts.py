@@ -10,7 +10,7 @@ from typing import Protocol
 
 from . import label_info
 from .dds import STOCK_SEGMENT
-from .health import WINDOW_S, Report
+from .health import FINISHED, WINDOW_S, Report
 from .lens import Scale
 
 SILENCE_S = 3.0
@@ -102,6 +102,12 @@ def of_answers(report: Report, answer_bytes: int, segment: int, fast_dds: bool) 
     """Do answers go out, and in time? `segment`: bytes of the shared memory they pass through."""
     findings: list[Finding] = []
     recent = report.recent
+    if report.active_s > WINDOW_S and recent["dropped"] and not any(recent[o] for o in FINISHED):
+        text = (
+            f"no image was finished in {WINDOW_S:.0f} s, and {recent['dropped']} were dropped "
+            "meanwhile: an inference hangs, or takes as long"
+        )
+        findings.append((Level.ERROR, text))
     for outcome in ("failed", "refused"):
         if recent[outcome]:
             level = Level.WARN if recent["answered"] else Level.ERROR

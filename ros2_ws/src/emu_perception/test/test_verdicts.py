@@ -127,6 +127,19 @@ def test_frames_without_an_answer_for_a_reason_are_told_with_it(outcomes, level)
     assert ("step too small" in verdict.message) == (level != Level.OK)
 
 
+def test_an_inference_that_does_not_end_is_an_error_and_no_rate_of_zero():
+    hanging = report(recent=recent(dropped=299, limited=5), output_rate=0.0)
+    verdict = of_answers(hanging)
+    assert verdict.level == Level.ERROR
+    assert "no image was finished in 10 s, and 299 were dropped meanwhile" in verdict.message
+    assert of_answers(replace(hanging, active_s=5.0)).level == Level.OK, (
+        "the first may take a while"
+    )
+    for outcome in ("answered", "unheard"):
+        slow = replace(hanging, recent=recent(dropped=299, **{outcome: 1}))
+        assert of_answers(slow).level == Level.OK
+
+
 def test_old_answers_and_unknown_ages_are_warnings():
     verdict = of_answers(report(age_ms=(1500.0, 2000.0), latency_ms=(1200.0, 1300.0)))
     assert verdict.level == Level.WARN
