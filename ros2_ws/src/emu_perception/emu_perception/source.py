@@ -27,6 +27,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from .command_line import UserError
 from .distro import with_events
+from .parameters import WRONG_QOS
 
 DEPTH = 5  # messages that may arrive while the executor is busy
 _AUTOMATIC = "automatic"
@@ -67,13 +68,13 @@ class Source:
     ) -> None:
         self.topic = topic
         self._node, self._kind, self._take, self._lost = node, kind, take, lost
-        self._fixed = self._overridden()
-        self._reliability = self._fixed or ReliabilityPolicy.RELIABLE
         # The node's own group remembers all that was ever in it.
         self._group = MutuallyExclusiveCallbackGroup()
         try:
+            self._fixed = self._overridden()
+            self._reliability = self._fixed or ReliabilityPolicy.RELIABLE
             self._subscription = self._subscribe()
-        except RuntimeError as error:  # a wrong value among the qos_overrides
+        except WRONG_QOS as error:
             raise UserError(f"{topic} cannot be subscribed to: {error}") from error
         # A subscription is not destroyed inside its own event's callback, but soon after.
         self._soon = node.create_guard_condition(self.adapt, callback_group=self._group)
