@@ -51,10 +51,11 @@ class Sender:
 
 
 class Source:
-    """Passes every message of `topic` (a full name, remapped) to `take`, in the executor's thread.
+    """Passes every message of a topic to `take`, in the executor's thread.
 
-    `lost` gets the number of messages that the middleware missed. `adapt` wants to be called once
-    a second. The parameter `qos_overrides.TOPIC.subscription.reliability` fixes the reliability.
+    `name` is the topic's before it is remapped, the attribute `topic` the full name after. `lost`
+    gets the number of messages that the middleware missed. `adapt` wants to be called once a
+    second. The parameter `qos_overrides.TOPIC.subscription.reliability` fixes the reliability.
     UserError for a wrong value of this or another of the `qos_overrides`.
     """
 
@@ -62,11 +63,12 @@ class Source:
         self,
         node: Node,
         kind: type,
-        topic: str,
+        name: str,
         take: Callable[[Any], None],
         lost: Callable[[int], None] = lambda count: None,
     ) -> None:
-        self.topic = topic
+        # Not remapped by us: rclpy would do it again, which undoes an exchange of two names.
+        self._name, self.topic = name, node.resolve_topic_name(name)
         self._node, self._kind, self._take, self._lost = node, kind, take, lost
         # The node's own group remembers all that was ever in it.
         self._group = MutuallyExclusiveCallbackGroup()
@@ -75,7 +77,7 @@ class Source:
             self._reliability = self._fixed or ReliabilityPolicy.RELIABLE
             self._subscription = self._subscribe()
         except WRONG_QOS as error:
-            raise UserError(f"{topic} cannot be subscribed to: {error}") from error
+            raise UserError(f"{self.topic} cannot be subscribed to: {error}") from error
         # A subscription is not destroyed inside its own event's callback, but soon after.
         self._soon = node.create_guard_condition(self.adapt, callback_group=self._group)
 
@@ -92,14 +94,14 @@ class Source:
                 _IN_WORDS.get(info.qos_profile.reliability, "of unknown reliability"),
                 self._obstacle(info),
             )
-            for info in self._node.get_publishers_info_by_topic(self.topic)
+            for info in self._node.get_publishers_info_by_topic(self._name)
         ]
 
     def adapt(self) -> None:
         """Subscribe again, if the publishers offer another reliability."""
         offers = {
             info.qos_profile.reliability
-            for info in self._node.get_publishers_info_by_topic(self.topic)
+            for info in self._node.get_publishers_info_by_topic(self._name)
         }
         if self._fixed is not None or not offers:
             return
@@ -131,7 +133,7 @@ class Source:
         return with_events(
             lambda events: self._node.create_subscription(
                 self._kind,
-                self.topic,
+                self._name,
                 self._take,
                 QoSProfile(depth=DEPTH, reliability=self._reliability),
                 callback_group=self._group,
