@@ -220,11 +220,10 @@ class CameraNode(LifecycleNode):
             raise RuntimeError("an inference does not end")
 
     def _release(self) -> None:
-        for camera in self._cameras.values():
-            camera.destroy()
-        self._cameras.clear()
+        while self._cameras:  # no variable may hold the last one
+            self._cameras.popitem()[1].destroy()
         self._perceiver = None
-        gc.collect()  # the session is large, and may be part of a cycle
+        gc.collect()  # the session is large, and cameras are cycles
 
     def _load(self) -> Perceiver:
         start, values = time.perf_counter(), self.parameters

@@ -83,6 +83,8 @@ class Source:
 
     def close(self) -> None:
         """Take no more messages."""
+        # An executor remembers the subscription it served last, and so all that `take` leads to.
+        self._take = self._lost = _ignore
         self._node.destroy_guard_condition(self._soon)
         self._node.destroy_subscription(self._subscription)
 
@@ -134,7 +136,7 @@ class Source:
             lambda events: self._node.create_subscription(
                 self._kind,
                 self._name,
-                self._take,
+                self._pass_on,
                 QoSProfile(depth=DEPTH, reliability=self._reliability),
                 callback_group=self._group,
                 event_callbacks=events,
@@ -145,6 +147,9 @@ class Source:
             incompatible_qos=self._incompatible,
             message_lost=lambda event: self._lost(event.total_count_change),
         )
+
+    def _pass_on(self, message: Any) -> None:
+        self._take(message)
 
     def _incompatible(self, event: Any) -> None:
         if event.last_policy_kind == QoSPolicyKind.RELIABILITY and self._fixed is None:
@@ -171,6 +176,10 @@ class Source:
         return (
             f"Change its QoS, or this node's parameters qos_overrides.{self.topic}.subscription.*"
         )
+
+
+def _ignore(_: Any) -> None:
+    """What comes after the end."""
 
 
 def _type_name(kind: type) -> str:
