@@ -19,6 +19,9 @@ SILENCE_S = 3.0
 OLD_MS = 1000.0
 """Answers whose median age is above are late for a robot that moves."""
 
+STALL_MS = 500.0
+"""Large images of which some come so much later than most probably stall between processes."""
+
 _SCALES = {"verified": 0, "unknown": 0, "unverified": 1, "out of view": 2}
 
 
@@ -83,6 +86,12 @@ def of_input(
         else:
             text += ": the network or this machine is overloaded"
         findings.append((Level.WARN, text))
+    late_ms = _delay_ms(report)
+    if large and late_ms > STALL_MS:
+        text = (
+            f"images of {report.image_bytes / 1e6:.1f} MB come up to {late_ms / 1e3:.1f} s late: "
+        )
+        findings.append((Level.WARN, text + advice))
     fine = f"{report.input_rate:.1f} Hz" if report.counts["in"] else "waiting for the first image"
     return judge(
         findings,
@@ -163,6 +172,14 @@ def of_model(asked: str, provider: str, values: dict[str, str]) -> Verdict:
             Level.ERROR, f"the provider {asked} cannot be had: running on {provider}", values
         )
     return Verdict(Level.OK, f"{values['model']} on {provider}", values)
+
+
+def _delay_ms(report: Report) -> float:
+    """How much longer than usual the slowest images took to get here; 0 if nobody knows."""
+    if report.age_ms is None or report.latency_ms is None:
+        return 0.0
+    usual, slowest = (a - b for a, b in zip(report.age_ms, report.latency_ms, strict=True))
+    return slowest - usual
 
 
 def _fine_answers(report: Report) -> str:

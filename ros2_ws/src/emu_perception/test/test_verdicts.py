@@ -96,6 +96,24 @@ def test_losses_of_large_images_name_the_shared_memory_segment():
     assert small.message.endswith("lost on their way: the network or this machine is overloaded")
 
 
+def test_large_images_that_stall_on_their_way_are_told_with_the_remedy():
+    stalling = report(
+        image_bytes=2_764_800, age_ms=(60.0, 1150.0), latency_ms=(40.0, 50.0), input_rate=7.0
+    )
+    verdict = of_input(stalling, Sender())
+    assert verdict.level == Level.WARN
+    assert "images of 2.8 MB come up to 1.1 s late" in verdict.message
+    assert "FASTRTPS_DEFAULT_PROFILES_FILE=/opt/fastdds.xml" in verdict.message
+    for other in (
+        {"image_bytes": 1000},
+        {"latency_ms": (40.0, 1100.0)},  # it is this node that is slow
+        {"age_ms": (1140.0, 1150.0)},  # the camera's own delay
+        {"age_ms": None},
+    ):
+        assert of_input(replace(stalling, **other), Sender()).level == Level.OK, other
+    assert of_input(stalling, Sender(), fast_dds=False).level == Level.OK
+
+
 def test_answers_in_time_are_well_and_told_in_numbers():
     verdict = of_answers(report())
     assert (verdict.level, verdict.message) == (Level.OK, "10.0 Hz, inference 10 ms, age 50 ms")
