@@ -52,13 +52,15 @@ class Answer:
         """The image, rectified if that is asked for and possible, and its CameraInfo."""
         rgb = to_rgb(self._message)
         info = self._lens.of_image(rgb.shape[1], rgb.shape[0])
-        if info is None or not self._rectify:
-            return rgb, info
-        try:
-            return rectified(rgb, info)
-        except CameraInfoError as problem:
-            self._lens.without_rays(problem)
-            return rgb, info
+        if info is None:
+            return rgb, None
+        if self._rectify:
+            try:
+                rgb, info = rectified(rgb, info)
+            except CameraInfoError as problem:
+                self._lens.without_rays(problem)
+        self._lens.judge(info)
+        return rgb, info
 
     @property
     def rgb(self) -> np.ndarray:

@@ -55,15 +55,16 @@ class Camera:
         self.name, self.health = name, health
         self._node, self._settings = node, settings
         prefix = f"{name}/" if name else ""
-        self.info_topic = node.resolve_topic_name(f"{prefix}camera_info")
-        image_topic = node.resolve_topic_name(f"{prefix}image")
-        self.image_topic = f"{image_topic}/compressed" if compressed else image_topic
+        self._info_name, self._image_name = f"{prefix}camera_info", f"{prefix}image"
+        if compressed:  # beside where the raw image is remapped to
+            self._image_name = f"{node.resolve_topic_name(self._image_name)}/compressed"
+        info_topic = node.resolve_topic_name(self._info_name)
         self._kind: type = CompressedImage if compressed else Image
         logger = node.get_logger().get_child(name) if name else node.get_logger()
         complaints = Complaints(logger)
         self.lens = Lens(
             perceiver,
-            lambda: node.count_publishers(self.info_topic) > 0,
+            lambda: node.count_publishers(info_topic) > 0,
             logger,
             complaints,
         )
@@ -89,9 +90,9 @@ class Camera:
         """Subscribe; `take` gets the images. UserError for wrong `qos_overrides`."""
         self.health.activated()
         # Before the image's: others see it first, and the executor serves it first.
-        self.infos = Source(self._node, CameraInfo, self.info_topic, self.lens.take)
-        self.images = Source(self._node, self._kind, self.image_topic, take, lost=self.health.lost)
-        self._logger.info(f"waiting for {self.image_topic} and {self.info_topic}")
+        self.infos = Source(self._node, CameraInfo, self._info_name, self.lens.take)
+        self.images = Source(self._node, self._kind, self._image_name, take, lost=self.health.lost)
+        self._logger.info(f"waiting for {self.images.topic} and {self.infos.topic}")
 
     def adapt(self) -> None:
         """Follow what the publishers offer; once a second."""

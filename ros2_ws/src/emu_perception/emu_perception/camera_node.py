@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gc
 import math
+import os
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
@@ -20,7 +20,7 @@ from emu_core.perceiver import Perceiver, ProviderError
 
 from . import dds, verdicts
 from .camera import Camera
-from .command_line import UserError
+from .command_line import UserError, missing
 from .diagnostics import PERIOD_S, Diagnostics
 from .distro import guard_transitions
 from .health import Health, resident_bytes
@@ -220,11 +220,10 @@ class CameraNode(LifecycleNode):
             raise RuntimeError("an inference does not end")
 
     def _release(self) -> None:
-        for camera in self._cameras.values():
-            camera.destroy()
-        self._cameras.clear()
+        while self._cameras:  # no variable may hold the last one
+            self._cameras.popitem()[1].destroy()
         self._perceiver = None
-        gc.collect()  # the session is large, and may be part of a cycle
+        gc.collect()  # the session is large, and cameras are cycles
 
     def _load(self) -> Perceiver:
         start, values = time.perf_counter(), self.parameters
@@ -232,7 +231,7 @@ class CameraNode(LifecycleNode):
         self.get_logger().debug(f"loading {model or 'the model of emu_core'}")
         try:
             perceiver = Perceiver(
-                Path(model).expanduser() if model else None,
+                os.path.expanduser(model) or None,
                 provider=values["provider"],
                 threads=values["threads"] or None,
                 fit=values["fit"],
@@ -241,6 +240,8 @@ class CameraNode(LifecycleNode):
             perceiver.verify()  # and a warm-up
         except (ModelError, ProviderError) as error:
             raise UserError(str(error)) from error
+        except ModuleNotFoundError as error:
+            raise UserError(missing(error)) from error
         info = perceiver.info
         self.get_logger().info(
             f"model {info.name} ({info.path}, sha256 {info.sha256[:12]}), "

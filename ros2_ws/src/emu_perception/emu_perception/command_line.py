@@ -18,7 +18,7 @@ from typing import Any
 
 from emu_core.bag_error import BagError
 
-_INSTALL = {"rosbags": "pip install rosbags", "av": "pip install av"}
+_INSTALL = {name: f"pip install {name}" for name in ("rosbags", "av", "onnxruntime")}
 """Packages that no ROS setup file brings."""
 
 
@@ -43,15 +43,20 @@ def run(program: str, work: Callable[[], int]) -> int:
     try:
         return work()
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        advice = _INSTALL.get(package, "source the ROS 2 setup file")
-        problem = f"the Python package {package} is missing here: {advice}"
+        problem = missing(error)
     except (UserError, BagError) as error:
         problem = " ".join(str(error).split())
     except OSError as error:
         problem = f"{error.filename or 'the system'}: {error.strerror or error}"
     print(f"{program}: {problem}", file=sys.stderr, flush=True)
     return 1
+
+
+def missing(error: ModuleNotFoundError) -> str:
+    """Which package is not there, and how it gets there."""
+    package = (error.name or "").partition(".")[0]
+    advice = _INSTALL.get(package, "source the ROS 2 setup file")
+    return f"the Python package {package} is missing here: {advice}"
 
 
 @contextmanager

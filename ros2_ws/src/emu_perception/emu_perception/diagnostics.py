@@ -12,6 +12,7 @@ from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from .command_line import UserError
+from .parameters import WRONG_QOS
 from .verdicts import Level, Verdict
 
 PERIOD_S = 1.0
@@ -42,7 +43,7 @@ class Diagnostics:
                 callback_group=MutuallyExclusiveCallbackGroup(),
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
-        except RuntimeError as error:  # a wrong value among the qos_overrides
+        except WRONG_QOS as error:
             raise UserError(f"/diagnostics cannot be published: {error}") from error
 
     def publish(self, verdicts: Iterable[tuple[str, Verdict]]) -> None:

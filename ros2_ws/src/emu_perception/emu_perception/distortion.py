@@ -54,7 +54,7 @@ class Calibration:
 
     def matrix(self, rectified: bool = False) -> np.ndarray:
         """K, or the part of P that takes its place in rectified images; float64 (3, 3)."""
-        if rectified and self.p[0]:  # an uncalibrated P is zero
+        if rectified and self.p[0] > 0 and self.p[5] > 0:  # an uncalibrated P is zero
             return np.reshape(self.p, (3, 4))[:, :3]
         return np.reshape(self.k, (3, 3))
 

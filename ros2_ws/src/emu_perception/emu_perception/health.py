@@ -28,6 +28,9 @@ OUTCOMES = ("answered", "dropped", "limited", "refused", "failed", "unheard")
 """What becomes of an image. Dropped: a newer one came first. Limited: beyond `max_rate`. Refused:
 no image that we can read. Unheard: nobody subscribes to anything."""
 
+FINISHED = ("answered", "refused", "failed", "unheard")
+"""Those of an image that the inference thread took up."""
+
 
 class Window:
     """Values of the last `WINDOW_S` seconds."""
@@ -165,7 +168,7 @@ class Health:
             self._age_doubt = ""
 
     def counts(self) -> dict[str, int]:
-        """Images since the node's start: in = the sum of OUTCOMES + one at work or waiting."""
+        """Images since the node's start: in = the sum of OUTCOMES + one at work + one waiting."""
         with self._lock:
             return {kind: self._totals[kind] for kind in ("in", *OUTCOMES)}
 

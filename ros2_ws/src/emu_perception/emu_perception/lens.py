@@ -67,7 +67,10 @@ class Lens:
         self._arrived.set()
 
     def of_image(self, width: int, height: int) -> Any | None:
-        """The CameraInfo of a `width` × `height` image; None, with a warning, if unknown."""
+        """The CameraInfo of a `width` × `height` image; None, with a warning, if unknown.
+
+        `judge` wants to be called with that of the image which the network sees.
+        """
         if self._latest is None and not self._waited and self._announced():
             # An image and its camera_info come one after the other, in either order.
             self._arrived.wait(FIRST_INFO_WAIT_S)
@@ -88,7 +91,6 @@ class Lens:
                 f"camera_info describes a {described[0]}x{described[1]} image, and the image is "
                 f"{width}x{height}: taken for a resized one, focal lengths follow",
             )
-        self._tell_scale(result)
         return result
 
     def of_maps(self, camera_info: Any, header: Any) -> Any:
@@ -106,23 +108,8 @@ class Lens:
         result.header = header
         return result
 
-    def without_rays(self, problem: CameraInfoError) -> None:
-        """Take note that this lens does not tell where pixels look."""
-        self.blind = f"no points: {problem}"
-        self._complaints.warning(f"camera_info {problem.kind}", self.blind)
-
-    def _unverified(self, kind: str, why: str) -> None:
-        focal = self._perceiver.info.canonical_focal
-        text = (
-            f"scale unverified: {why}. Depth holds for a focal length of {focal:.0f} px at the "
-            "network's resolution"
-        )
-        self.scale = Scale("unverified", text)
-        self._told_scale = None
-        self._complaints.warning(f"camera_info {kind}", text)
-
-    def _tell_scale(self, camera_info: Any) -> None:
-        """Say once, and when it changes, what the lens does to depth."""
+    def judge(self, camera_info: Any) -> None:
+        """Say once, and when it changes, what the lens of an image does to its depth."""
         fx, fy = focal_lengths(camera_info) or (math.nan, math.nan)
         fitting = self._perceiver.fitting(camera_info.height, camera_info.width)
         focal, model = fitting.network_focal(fx, fy), self._perceiver.info
@@ -150,6 +137,21 @@ class Lens:
         self.scale = Scale("verified", text)
         if not narrowest * (1 - VIEW_SLACK) <= view <= widest * (1 + VIEW_SLACK):
             self._logger.warning(f"{seen}: expect worse classes and depths")
+
+    def without_rays(self, problem: CameraInfoError) -> None:
+        """Take note that this lens does not tell where pixels look."""
+        self.blind = f"no points: {problem}"
+        self._complaints.warning(f"camera_info {problem.kind}", self.blind)
+
+    def _unverified(self, kind: str, why: str) -> None:
+        focal = self._perceiver.info.canonical_focal
+        text = (
+            f"scale unverified: {why}. Depth holds for a focal length of {focal:.0f} px at the "
+            "network's resolution"
+        )
+        self.scale = Scale("unverified", text)
+        self._told_scale = None
+        self._complaints.warning(f"camera_info {kind}", text)
 
 
 def _view(camera_info: Any, fx: float) -> float:

@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(arguments: Sequence[str], stop: threading.Event) -> int:
     # Here, so that Ctrl-C is heard and a missing ROS is told while they load.
     import rclpy
+    from rclpy.exceptions import ParameterException
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.signals import SignalHandlerOptions
 
@@ -45,7 +46,10 @@ def _serve(arguments: Sequence[str], stop: threading.Event) -> int:
     except Exception as error:  # rclpy's exceptions for wrong arguments differ by distribution
         raise UserError(f"ROS does not start: {error}") from error
     try:
-        node = CameraNode()
+        try:
+            node = CameraNode()
+        except ParameterException as error:  # one of rclpy's own, as use_sim_time is
+            raise UserError(str(error)) from error
         if node.parameters["autostart"]:
             node.bring_up()
         else:

@@ -16,6 +16,7 @@ from . import label_info
 from .answer import Answer
 from .command_line import UserError
 from .images import fill_image, fill_jpeg
+from .parameters import WRONG_QOS
 
 DEPTH = 5
 
@@ -186,7 +187,7 @@ class Publishers:
                 for output in OUTPUTS
                 if self.label_info is not None or not output.needs_labels
             ]
-        except RuntimeError as error:  # a wrong value among the qos_overrides
+        except WRONG_QOS as error:
             self.close()
             raise UserError(f"the publishers cannot be made: {error}") from error
 

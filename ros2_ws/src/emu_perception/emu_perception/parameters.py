@@ -25,6 +25,9 @@ from .settings import Settings
 AT_START, ON_CONFIGURE, ANY_TIME = "at start", "on configure", "any time"
 """When a parameter is read, and therefore when it may change."""
 
+WRONG_QOS = (RuntimeError, ParameterException)
+"""What rclpy raises for a wrong value, or one of a wrong type, among the `qos_overrides`."""
+
 _CAMERA_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 

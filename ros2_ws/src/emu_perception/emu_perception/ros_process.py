@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import rclpy
+from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -68,7 +69,12 @@ def ros_process(
         except Exception as error:  # rclpy's exceptions for arguments differ by distribution
             raise UserError(f"ROS does not start: {error}") from error
         try:
-            node = rclpy.create_node(name, enable_rosout=visible, start_parameter_services=visible)
+            try:
+                node = rclpy.create_node(
+                    name, enable_rosout=visible, start_parameter_services=visible
+                )
+            except ParameterException as error:  # one of rclpy's own, as use_sim_time is
+                raise UserError(str(error)) from error
             process = RosProcess(node, stop)
             try:
                 yield process

@@ -27,6 +27,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from .command_line import UserError
 from .distro import with_events
+from .parameters import WRONG_QOS
 
 DEPTH = 5  # messages that may arrive while the executor is busy
 _AUTOMATIC = "automatic"
@@ -50,10 +51,11 @@ class Sender:
 
 
 class Source:
-    """Passes every message of `topic` (a full name, remapped) to `take`, in the executor's thread.
+    """Passes every message of a topic to `take`, in the executor's thread.
 
-    `lost` gets the number of messages that the middleware missed. `adapt` wants to be called once
-    a second. The parameter `qos_overrides.TOPIC.subscription.reliability` fixes the reliability.
+    `name` is the topic's before it is remapped, the attribute `topic` the full name after. `lost`
+    gets the number of messages that the middleware missed. `adapt` wants to be called once a
+    second. The parameter `qos_overrides.TOPIC.subscription.reliability` fixes the reliability.
     UserError for a wrong value of this or another of the `qos_overrides`.
     """
 
@@ -61,25 +63,28 @@ class Source:
         self,
         node: Node,
         kind: type,
-        topic: str,
+        name: str,
         take: Callable[[Any], None],
         lost: Callable[[int], None] = lambda count: None,
     ) -> None:
-        self.topic = topic
+        # Not remapped by us: rclpy would do it again, which undoes an exchange of two names.
+        self._name, self.topic = name, node.resolve_topic_name(name)
         self._node, self._kind, self._take, self._lost = node, kind, take, lost
-        self._fixed = self._overridden()
-        self._reliability = self._fixed or ReliabilityPolicy.RELIABLE
         # The node's own group remembers all that was ever in it.
         self._group = MutuallyExclusiveCallbackGroup()
         try:
+            self._fixed = self._overridden()
+            self._reliability = self._fixed or ReliabilityPolicy.RELIABLE
             self._subscription = self._subscribe()
-        except RuntimeError as error:  # a wrong value among the qos_overrides
-            raise UserError(f"{topic} cannot be subscribed to: {error}") from error
+        except WRONG_QOS as error:
+            raise UserError(f"{self.topic} cannot be subscribed to: {error}") from error
         # A subscription is not destroyed inside its own event's callback, but soon after.
         self._soon = node.create_guard_condition(self.adapt, callback_group=self._group)
 
     def close(self) -> None:
         """Take no more messages."""
+        # An executor remembers the subscription it served last, and so all that `take` leads to.
+        self._take = self._lost = _ignore
         self._node.destroy_guard_condition(self._soon)
         self._node.destroy_subscription(self._subscription)
 
@@ -91,14 +96,14 @@ class Source:
                 _IN_WORDS.get(info.qos_profile.reliability, "of unknown reliability"),
                 self._obstacle(info),
             )
-            for info in self._node.get_publishers_info_by_topic(self.topic)
+            for info in self._node.get_publishers_info_by_topic(self._name)
         ]
 
     def adapt(self) -> None:
         """Subscribe again, if the publishers offer another reliability."""
         offers = {
             info.qos_profile.reliability
-            for info in self._node.get_publishers_info_by_topic(self.topic)
+            for info in self._node.get_publishers_info_by_topic(self._name)
         }
         if self._fixed is not None or not offers:
             return
@@ -130,8 +135,8 @@ class Source:
         return with_events(
             lambda events: self._node.create_subscription(
                 self._kind,
-                self.topic,
-                self._take,
+                self._name,
+                self._pass_on,
                 QoSProfile(depth=DEPTH, reliability=self._reliability),
                 callback_group=self._group,
                 event_callbacks=events,
@@ -142,6 +147,9 @@ class Source:
             incompatible_qos=self._incompatible,
             message_lost=lambda event: self._lost(event.total_count_change),
         )
+
+    def _pass_on(self, message: Any) -> None:
+        self._take(message)
 
     def _incompatible(self, event: Any) -> None:
         if event.last_policy_kind == QoSPolicyKind.RELIABILITY and self._fixed is None:
@@ -168,6 +176,10 @@ class Source:
         return (
             f"Change its QoS, or this node's parameters qos_overrides.{self.topic}.subscription.*"
         )
+
+
+def _ignore(_: Any) -> None:
+    """What comes after the end."""
 
 
 def _type_name(kind: type) -> str:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from . import label_info
 from .dds import STOCK_SEGMENT
-from .health import WINDOW_S, Report
+from .health import FINISHED, WINDOW_S, Report
 from .lens import Scale
 
 SILENCE_S = 3.0
@@ -18,6 +18,9 @@ SILENCE_S = 3.0
 
 OLD_MS = 1000.0
 """Answers whose median age is above are late for a robot that moves."""
+
+STALL_MS = 500.0
+"""Large images of which some come so much later than most probably stall between processes."""
 
 _SCALES = {"verified": 0, "unknown": 0, "unverified": 1, "out of view": 2}
 
@@ -83,6 +86,12 @@ def of_input(
         else:
             text += ": the network or this machine is overloaded"
         findings.append((Level.WARN, text))
+    late_ms = _delay_ms(report)
+    if large and late_ms > STALL_MS:
+        text = (
+            f"images of {report.image_bytes / 1e6:.1f} MB come up to {late_ms / 1e3:.1f} s late: "
+        )
+        findings.append((Level.WARN, text + advice))
     fine = f"{report.input_rate:.1f} Hz" if report.counts["in"] else "waiting for the first image"
     return judge(
         findings,
@@ -102,6 +111,12 @@ def of_answers(report: Report, answer_bytes: int, segment: int, fast_dds: bool) 
     """Do answers go out, and in time? `segment`: bytes of the shared memory they pass through."""
     findings: list[Finding] = []
     recent = report.recent
+    if report.active_s > WINDOW_S and recent["dropped"] and not any(recent[o] for o in FINISHED):
+        text = (
+            f"no image was finished in {WINDOW_S:.0f} s, and {recent['dropped']} were dropped "
+            "meanwhile: an inference hangs, or takes as long"
+        )
+        findings.append((Level.ERROR, text))
     for outcome in ("failed", "refused"):
         if recent[outcome]:
             level = Level.WARN if recent["answered"] else Level.ERROR
@@ -157,6 +172,14 @@ def of_model(asked: str, provider: str, values: dict[str, str]) -> Verdict:
             Level.ERROR, f"the provider {asked} cannot be had: running on {provider}", values
         )
     return Verdict(Level.OK, f"{values['model']} on {provider}", values)
+
+
+def _delay_ms(report: Report) -> float:
+    """How much longer than usual the slowest images took to get here; 0 if nobody knows."""
+    if report.age_ms is None or report.latency_ms is None:
+        return 0.0
+    usual, slowest = (a - b for a, b in zip(report.age_ms, report.latency_ms, strict=True))
+    return slowest - usual
 
 
 def _fine_answers(report: Report) -> str:

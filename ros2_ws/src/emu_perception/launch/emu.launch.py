@@ -66,6 +66,8 @@ def _check(given):
     """Raise UserError before anything has started."""
     if not Path(given["params_file"]).expanduser().is_file():
         raise UserError(f"there is no params_file {given['params_file']}")
+    if given["bag"] and not Path(given["bag"]).expanduser().exists():
+        raise UserError(f"there is no bag {given['bag']}")
     if given["rviz"] == "true":
         require(["rviz2"], "rviz:=true")
 

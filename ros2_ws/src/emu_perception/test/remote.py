@@ -31,14 +31,15 @@ TRANSITIONS = {
 class Remote:
     """Talks to the node of a full name.
 
-    `statuses` has its last diagnostics by task, `states` all states that it told, in order.
+    `statuses` has its last diagnostics by task, `states` all states that it told, in order,
+    `beat_s` the stamp of its last heartbeat, in seconds.
     """
 
     def __init__(self, ros: TestNode, node: str) -> None:
         self.ros, self.node = ros, node
         self.statuses: dict[str, DiagnosticStatus] = {}
         self.states: list[str] = []
-        self.beats = 0
+        self.beats, self.beat_s = 0, 0.0
         self._clients: dict[str, Any] = {}
         ros.node.create_subscription(
             DiagnosticArray, "/diagnostics", self._take, QoSProfile(depth=20)
@@ -110,6 +111,7 @@ class Remote:
         if ours:
             self.statuses = ours
             self.beats += 1
+            self.beat_s = message.header.stamp.sec + message.header.stamp.nanosec / 1e9
             self.states += [value.value for value in ours["state"].values if value.key == "state"]
 
     def _call(self, kind: Any, service: str, request: Any) -> Any:

@@ -9,6 +9,7 @@ pytest.importorskip("onnx", reason="needs onnx, to make a model file")
 from camera_rig import RELIABLE, CameraRig, counts, image_message, pixels
 from diagnostic_msgs.msg import DiagnosticStatus
 from remote import Remote
+from ros_processes import wait_until
 from sensor_msgs.msg import CameraInfo
 
 from emu_core.testing import dummy_outputs, make_dummy_model
@@ -92,6 +93,25 @@ def test_each_camera_has_its_own_lens(domain, model):
             np.testing.assert_allclose(depth, scale * dummy_outputs(rgb)["depth"], rtol=1e-6)
         remote.wait_for_status("front scale", DiagnosticStatus.OK, r"x1\.000")
         remote.wait_for_status("rear scale", DiagnosticStatus.OK, r"x2\.000")
+        rear.ros.close()
+
+
+def test_exchanged_cameras_are_exchanged(domain, model):
+    front, rear = rigs(domain, "/turned")
+    exchange = ("-r", "front/image:=rear/image", "-r", "rear/image:=front/image")
+    with front.node("-p", f"model:={model}", *CAMERAS, *exchange) as process:
+        process.wait_for_line("waiting for /turned/rear/image and /turned/front/camera_info")
+        rear.wait_for_node()
+
+        def show():
+            rear.send(picture(3)[1])
+            front.ros.spin()
+            rear.ros.spin()
+
+        there = front.received["depth/image", RELIABLE]
+        wait_until(lambda: there, "the rear camera on the topics of the front one", show)
+        assert not rear.received["depth/image", RELIABLE]
+        assert process.stop() == 0
         rear.ros.close()
 
 

@@ -78,11 +78,11 @@ def test_with_images_all_is_well_and_told_in_numbers(rig):
 
 
 def test_it_comes_once_a_second(rig):
-    beats = rig.remote.beats
-    start = rig.ros.node.get_clock().now().nanoseconds
+    rig.remote.next_statuses()
+    beats, start_s = rig.remote.beats, rig.remote.beat_s
     rig.ros.wait_until(lambda: rig.remote.beats >= beats + 5, "five heartbeats")
-    seconds = (rig.ros.node.get_clock().now().nanoseconds - start) / 1e9
-    assert 3.5 < seconds < 10, "busy machines are late, and none is early"
+    # On a busy machine the first may be late, and all of them; by receipt they would even bunch.
+    assert 2.6 < rig.remote.beat_s - start_s < 15
 
 
 def test_a_refused_image_is_told_as_long_as_it_is_recent(rig):

@@ -155,6 +155,7 @@ def test_what_the_node_says_of_a_wrong_model_is_on_the_screen(prefix, domain):
     [
         ("emu", {"rviz": "true"}, "rviz:=true needs rviz2, and the sourced ROS has none"),
         ("emu", {"params_file": "/no/such.yaml"}, "there is no params_file /no/such.yaml"),
+        ("emu", {"bag": "/no/such"}, "there is no bag /no/such"),
         ("emu", {"provider": "quantum"}, "Valid options are"),
         ("nav2_semantic", {}, "the costmap needs nav2_costmap_2d and nav2_lifecycle_manager and"),
     ],

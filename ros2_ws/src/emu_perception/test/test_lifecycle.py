@@ -1,6 +1,7 @@
 """The node's lifecycle: driven from outside, around and around, and through failures."""
 
 import threading
+import weakref
 from pathlib import Path
 
 import pytest
@@ -206,6 +207,15 @@ def test_an_unexpected_error_leaves_a_node_that_can_be_configured_again(local_no
     assert status.values["state"] == "unconfigured"
     assert local_node.trigger_configure() == TransitionCallbackReturn.SUCCESS
     assert local_node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+
+
+def test_cleaning_up_frees_the_model_though_an_executor_remembers_a_subscription(local_node):
+    local_node.bring_up()
+    model = weakref.ref(local_node._perceiver)
+    remembered = list(local_node.subscriptions)
+    assert local_node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+    assert local_node.trigger_cleanup() == TransitionCallbackReturn.SUCCESS
+    assert len(remembered) >= 2 and model() is None
 
 
 def test_an_unexpected_error_ends_an_automatic_start_with_its_reason(local_node, monkeypatch):

@@ -154,23 +154,27 @@ def test_every_publisher_and_subscription_has_its_qos_overrides(domain, model):
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "value"),
     [
-        "/wrong/emu_perception/depth/image.publisher.reliability",
-        "/wrong/image.subscription.durability",
-        "/wrong/image.subscription.reliability",
-        "/diagnostics.publisher.reliability",
+        ("/wrong/emu_perception/depth/image.publisher.reliability", "perfect"),
+        ("/wrong/emu_perception/depth/image.publisher.depth", "perfect"),
+        ("/wrong/image.subscription.durability", "perfect"),
+        ("/wrong/image.subscription.reliability", "perfect"),
+        ("/wrong/image.subscription.reliability", "1"),
+        ("/diagnostics.publisher.reliability", "perfect"),
+        ("/diagnostics.publisher.depth", "perfect"),
     ],
 )
-def test_a_wrong_qos_override_ends_the_start_with_one_line(domain, model, wrong):
+def test_a_wrong_qos_override_ends_the_start_with_one_line(domain, model, wrong, value):
     process = ChildProcess(
         *module("node", "--ros-args", "-r", "__ns:=/wrong", "-p", f"model:={model}"),
-        *("-p", f"qos_overrides.{wrong}:=perfect"),
+        *("-p", f"qos_overrides.{wrong}:={value}"),
         domain=domain,
     )
     assert process.wait() == 1
     (line,) = [x for x in process.output.splitlines() if x.startswith("emu_node: ")]
-    assert "perfect" in line
+    assert value in line and wrong.rpartition(".")[2] in line
+    assert "Traceback" not in process.output
 
 
 def test_cameras_cannot_be_changed_while_configured_but_can_before(domain, model):

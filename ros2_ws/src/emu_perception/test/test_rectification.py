@@ -95,9 +95,11 @@ def test_its_camera_info_is_a_pinhole_with_the_numbers_of_p():
     assert np.array_equal(given.k, K.ravel()) and given.d == list(BARREL)  # left as it was
 
 
-def test_without_a_calibrated_p_the_matrix_k_stays():
-    pattern = world(looks(K))
-    image, info = rectified(pattern, camera_info(d=(), p=np.zeros(12)))
+@pytest.mark.parametrize("focal_lengths", [(0, 0), (130, 0), (-130, -125)])
+def test_without_a_calibrated_p_the_matrix_k_stays(focal_lengths):
+    pattern, p = world(looks(K)), np.zeros(12)
+    p[[0, 5]] = focal_lengths
+    image, info = rectified(pattern, camera_info(d=(), p=p))
     assert np.array_equal(image, pattern)
     assert np.array_equal(info.k, K.ravel())
     assert np.array_equal(np.reshape(info.p, (3, 4))[:, :3], K)

@@ -39,14 +39,25 @@ def test_a_parameter_file_sets_parameters_that_the_node_has_to_values_that_it_ta
             assert parameter.allowed[0] <= value <= parameter.allowed[1]
 
 
+def subscriptions():
+    """RViz's displays that subscribe to something, each with its topic and QoS."""
+    view = yaml.safe_load((PACKAGE / "rviz" / "emu.rviz").read_text())["Visualization Manager"]
+    return [(display, display["Topic"]) for display in view["Displays"] if "Topic" in display]
+
+
 def displays():
     """RViz's displays that show a topic: name -> (class, topic)."""
-    view = yaml.safe_load((PACKAGE / "rviz" / "emu.rviz").read_text())["Visualization Manager"]
     return {
-        display["Name"]: (display["Class"].partition("/")[2], display["Topic"]["Value"])
-        for display in view["Displays"]
-        if "Topic" in display
+        display["Name"]: (display["Class"].partition("/")[2], topic["Value"])
+        for display, topic in subscriptions()
     }
+
+
+def test_rviz_receives_cameras_of_either_reliability_and_loses_no_answer():
+    for _, topic in subscriptions():
+        ours = topic["Value"].startswith("emu_perception/")
+        assert topic["Reliability Policy"] == ("Reliable" if ours else "Best Effort")
+        assert topic["Durability Policy"] == "Volatile"
 
 
 def test_rviz_shows_the_camera_and_every_kind_of_map_by_names_that_a_namespace_prefixes():

@@ -96,6 +96,24 @@ def test_losses_of_large_images_name_the_shared_memory_segment():
     assert small.message.endswith("lost on their way: the network or this machine is overloaded")
 
 
+def test_large_images_that_stall_on_their_way_are_told_with_the_remedy():
+    stalling = report(
+        image_bytes=2_764_800, age_ms=(60.0, 1150.0), latency_ms=(40.0, 50.0), input_rate=7.0
+    )
+    verdict = of_input(stalling, Sender())
+    assert verdict.level == Level.WARN
+    assert "images of 2.8 MB come up to 1.1 s late" in verdict.message
+    assert "FASTRTPS_DEFAULT_PROFILES_FILE=/opt/fastdds.xml" in verdict.message
+    for other in (
+        {"image_bytes": 1000},
+        {"latency_ms": (40.0, 1100.0)},  # it is this node that is slow
+        {"age_ms": (1140.0, 1150.0)},  # the camera's own delay
+        {"age_ms": None},
+    ):
+        assert of_input(replace(stalling, **other), Sender()).level == Level.OK, other
+    assert of_input(stalling, Sender(), fast_dds=False).level == Level.OK
+
+
 def test_answers_in_time_are_well_and_told_in_numbers():
     verdict = of_answers(report())
     assert (verdict.level, verdict.message) == (Level.OK, "10.0 Hz, inference 10 ms, age 50 ms")
@@ -125,6 +143,19 @@ def test_frames_without_an_answer_for_a_reason_are_told_with_it(outcomes, level)
     verdict = of_answers(given)
     assert verdict.level == level
     assert ("step too small" in verdict.message) == (level != Level.OK)
+
+
+def test_an_inference_that_does_not_end_is_an_error_and_no_rate_of_zero():
+    hanging = report(recent=recent(dropped=299, limited=5), output_rate=0.0)
+    verdict = of_answers(hanging)
+    assert verdict.level == Level.ERROR
+    assert "no image was finished in 10 s, and 299 were dropped meanwhile" in verdict.message
+    assert of_answers(replace(hanging, active_s=5.0)).level == Level.OK, (
+        "the first may take a while"
+    )
+    for outcome in ("answered", "unheard"):
+        slow = replace(hanging, recent=recent(dropped=299, **{outcome: 1}))
+        assert of_answers(slow).level == Level.OK
 
 
 def test_old_answers_and_unknown_ages_are_warnings():
