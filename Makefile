@@ -6,12 +6,13 @@ ROBOT_TESTS := ros2_ws/src/emu_perception/test tests/test_bags.py tests/test_rob
 	tests/test_model_file.py tests/test_perceiver.py tests/test_overlay.py tests/test_video.py \
 	tests/test_fuzz_files.py
 
-.PHONY: help demo test lint test-all test-robot clean
+.PHONY: help demo test lint test-all test-robot bench clean
 
 help:
 	@echo "make demo        replay a drive through the real node, no ROS needed: out/demo/report.html"
 	@echo "make test        lint and test everything, on a recent and on a robot's older stack"
 	@echo "make lint        ruff and mypy alone"
+	@echo "make bench       time it all beside what one would run instead: out/bench/bench.json, bench.md"
 	@echo "make clean       remove results and environments (data/ and runs/ stay)"
 
 demo:
@@ -29,6 +30,10 @@ test-all:
 
 test-robot:
 	@python=$$(tools/environment.sh robot) && tools/on_ros.sh $$python -m pytest -q $(ROBOT_TESTS)
+
+# BENCH="--parts inference --threads 1"   gives options; --help names them.
+bench:
+	@python=$$(tools/environment.sh test) && tools/on_ros.sh $$python -m emu_core.bench $(BENCH)
 
 clean:
 	rm -rf out build install log .venvs

@@ -171,7 +171,7 @@ def _session(path: Path, provider: str, threads: int | None, allow_cpu_fallback:
     """A session whose first provider is the one asked for, or, if allowed, the CPU."""
     wanted, options = PROVIDERS[provider]
     if provider == "cpu":
-        return open_session(path, _session_options(threads), [_CPU])
+        return open_session(path, session_options(threads), [_CPU])
     import onnxruntime
 
     why = ""
@@ -180,7 +180,7 @@ def _session(path: Path, provider: str, threads: int | None, allow_cpu_fallback:
     else:
         try:
             providers = [(wanted, options), _CPU]
-            session = open_session(path, _session_options(threads), providers)
+            session = open_session(path, session_options(threads), providers)
             # The list of available providers promises nothing; the session's own does.
             if session.get_providers()[0] == wanted:
                 return session
@@ -193,10 +193,11 @@ def _session(path: Path, provider: str, threads: int | None, allow_cpu_fallback:
             f"the provider '{provider}' ({wanted}) cannot be used for {path}: {why}. Or allow "
             "the CPU instead (allow_cpu_fallback)."
         )
-    return open_session(path, _session_options(threads), [_CPU])
+    return open_session(path, session_options(threads), [_CPU])
 
 
-def _session_options(threads: int | None) -> Any:
+def session_options(threads: int | None) -> Any:
+    """ONNX Runtime's options, as every session of a Perceiver has them."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -139,12 +139,16 @@ class FoldedDecoder(nn.Module):
         Returns:
             Raw outputs (N, outputs, H/4, W/4).
         """
+        return _run_head(self.head, self.fuse(features), self.float32_head)
+
+    def fuse(self, features: Sequence[Tensor]) -> Tensor:
+        """Compute all that comes before the last layer: (N, D, H/4, W/4)."""
         size = features[0].shape[2:]
         maps = [_upsample(conv(x), size) for x, conv in zip(features, self.stages, strict=True)]
         total = maps[-1]
         for x in maps[-2::-1]:
             total = total + x
-        return _run_head(self.head, F.relu(total), self.float32_head)
+        return F.relu(total)
 
 
 def _fuse(features: Sequence[Tensor], weights: Sequence[Tensor], bias: Tensor) -> Tensor:
