@@ -75,6 +75,12 @@ def test_the_ensemble_graph_answers_what_the_deep_ensemble_does(members):
     torch.testing.assert_close(std, expected.depth_variance[0, 0].sqrt(), rtol=1e-3, atol=1e-2)
 
 
+def test_members_share_no_weights_that_an_engine_could_merge(members):
+    first, second = (dict(member.named_parameters()) for member in members)
+    # Biases and norms that are exactly 0 stay so in every member.
+    assert not any(x.any() and torch.equal(x, second[name]) for name, x in first.items())
+
+
 def test_the_dropout_graph_drops_its_share_and_runs_the_encoder_once(members, tmp_path):
     graph = DropoutGraph(members[0], 3, SIZE)
     assert graph.kept.float().mean() == pytest.approx(0.9, abs=0.01)

@@ -20,7 +20,6 @@ from emu_core.bench.settings import Settings
 from emu_core.ensembles import DeepEnsemble, MCDropout, Method
 from emu_core.model_file import open_session
 from emu_core.networks import SegDepthFormer
-from emu_core.networks.decoder import AllMLPDecoder
 from emu_core.perceiver import PROVIDERS, Perceiver, session_options
 from emu_core.uncertainty import normalized_entropy
 
@@ -129,24 +128,26 @@ def _method(method: Method, batch: Tensor) -> Callable[[], object]:
 
 
 def disturbed_member(seed: int, folded: bool = True) -> SegDepthFormer:
-    """The shipped network, its last layers disturbed; `folded` as in `AllMLPDecoder`."""
+    """The shipped network, all weights disturbed; `folded` as in `AllMLPDecoder`.
+
+    Members of equal weights would be one member: ONNX Runtime computes what is common once.
+    """
     shipped = shipped_network()
     member = SegDepthFormer(shipped.variant, CLASSES, folded=folded)
     member.load_state_dict(copy.deepcopy(shipped.state_dict()))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for decoder in (member.segmentation_decoder, member.depth_decoder):
-            assert isinstance(decoder, AllMLPDecoder)
-            weight = decoder.head.weight
-            weight += 0.01 * torch.randn(weight.shape, generator=generator)
+        for weight in member.parameters():
+            weight.mul_(1 + 0.01 * torch.randn(weight.shape, generator=generator))
     return member.eval()
 
 
 def _torch_uncertainty(members: int, batch: Tensor) -> Callable[[], object]:
-    from torch_uncertainty.models import deep_ensembles
+    from torch_uncertainty.methods import deep_ensembles
     from torch_uncertainty.models.segmentation.segformer import seg_former
 
-    ensemble = deep_ensembles([seg_former(CLASSES, arch=0) for _ in range(members)]).eval()
+    networks = [seg_former(CLASSES, arch=0) for _ in range(members)]
+    ensemble = deep_ensembles(networks, task="segmentation", reset_model_parameters=False).eval()
     image = batch.float() / 255
 
     def run() -> object:
