@@ -2,8 +2,10 @@
 
 import json
 
+from emu_core.bench import compare
 from emu_core.bench.__main__ import main
 from emu_core.bench.figures import FIGURES, RATIOS
+from emu_core.testing import make_dummy_model
 
 
 def test_a_quick_run_writes_json_and_tables(tmp_path):
@@ -22,3 +24,12 @@ def test_a_quick_run_writes_json_and_tables(tmp_path):
     assert found["giga_multiply_adds"]["attention"] > 2 * 2 * 512 * 8 * 32 / 1e9
     assert set(found["giga_multiply_adds"]) <= set(found["milliseconds_by_part"])
     assert "## Profile" in (tmp_path / "bench.md").read_text()
+
+
+def test_model_files_are_compared_with_the_first_of_them(tmp_path, capsys):
+    files = [make_dummy_model(tmp_path / f"{name}.onnx") for name in "ab"]
+    compare.main([*map(str, files), "--repetitions", "2", "--clock", "cpu"])
+    first, second = capsys.readouterr().out.splitlines()
+    assert "a.onnx on cpu" in first
+    assert "ratio 1.000 (1.000 to 1.000)" in first
+    assert "labels_agree 1, " in second
