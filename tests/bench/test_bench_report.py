@@ -1,11 +1,12 @@
 """Tables of bench.json, alone and inside a document."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from emu_core.bench.figures import FIGURES, RATIOS, completed, missing, summarize
-from emu_core.bench.report import fill, main, profile, ratios, render, times
+from emu_core.bench.report import TABLES, fill, main, profile, ratios, render, times
 
 RESULTS = {
     "command": "python -m emu_core.bench",
@@ -65,6 +66,12 @@ def test_a_document_keeps_what_stands_outside_its_marks(tmp_path):
     assert path.read_text() == (
         f"before\n<!-- bench:times -->\n{times(RESULTS)}<!-- /bench -->\nafter\n"
     )
+
+
+def test_the_page_on_performance_has_a_place_for_every_table():
+    page = Path(__file__).parents[2] / "docs" / "performance.md"
+    filled = fill(page.read_text(), RESULTS)
+    assert all(table(RESULTS) in filled for table in TABLES.values())
 
 
 def test_a_mark_without_a_table_is_refused():
