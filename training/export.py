@@ -1,4 +1,4 @@
-"""Turn trained weights into the one file that a robot runs, measured and with its model card.
+r"""Turn trained weights into the one file that a robot runs, measured and with its model card.
 
     python training/export.py --weights runs/distilled/student/last.safetensors \
         --config runs/distilled/student/config.yaml --output runs/distilled/student.onnx

@@ -14,65 +14,42 @@ import sys
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from emu_core import ground_truth
 from emu_core.bag_error import BagError
-from emu_core.bag_writer import BagWriter
+from emu_core.calibration import from_cityscapes
 from emu_core.data.cityscapes import list_frames, read_camera, read_png
 from emu_core.data.sample import DataError
+from emu_core.drive_writer import DriveWriter
 from emu_core.labels import CITYSCAPES
 
 START_S = 1_700_000_000
-FRAME = "camera_optical"
 
 
 def write_bag(root: Path, split: str, output: Path, rate: float, quality: int) -> int:
     """Write every frame of a split, in order, as one drive; returns how many there are."""
     frames = list_frames(root, split)
-    with BagWriter(output) as writer:
-        types = writer.store.types
-        compressed = types["sensor_msgs/msg/CompressedImage"]
-        for topic in (IMAGE, ground_truth.LABELS, ground_truth.DISPARITY):
-            writer.add_topic(topic, compressed.__msgtype__)
-        writer.add_topic(INFO, "sensor_msgs/msg/CameraInfo")
+    with DriveWriter(output, quality=quality) as drive:
+        for topic in (ground_truth.LABELS, ground_truth.DISPARITY):
+            drive.bag.add_topic(topic, "sensor_msgs/msg/CompressedImage")
         for i, files in enumerate(frames):
             time_ns = START_S * 10**9 + round(i * 1e9 / rate)
-            stamp = types["builtin_interfaces/msg/Time"](*divmod(time_ns, 10**9))
-            header = types["std_msgs/msg/Header"](stamp, FRAME)
             image = read_png(files.path("leftImg8bit"), cv2.IMREAD_COLOR)
             labels = CITYSCAPES.to_train_ids(read_png(files.path("gtFine"), cv2.IMREAD_GRAYSCALE))
             raw = read_png(files.path("disparity"), cv2.IMREAD_UNCHANGED)
             height, width = image.shape[:2]
             half = cv2.resize(raw, (width // 2, height // 2), interpolation=cv2.INTER_NEAREST)
-            info = camera_info(types, header, files, height, width)
-            writer.write(INFO, time_ns, writer.encode(info))
-            jpeg = [cv2.IMWRITE_JPEG_QUALITY, quality]
-            for topic, code, array, options in (
-                (ground_truth.LABELS, "mono8; png", labels, []),
-                (ground_truth.DISPARITY, "mono16; png", half, []),
-                (IMAGE, "bgr8; jpeg compressed bgr8", image, jpeg),
+            for topic, code, array in (
+                (ground_truth.LABELS, "mono8; png", labels),
+                (ground_truth.DISPARITY, "mono16; png", half),
             ):
-                data = cv2.imencode(".jpg" if options else ".png", array, options)[1]
-                message = compressed(header, code, data.astype(np.uint8).ravel())
-                writer.write(topic, time_ns, writer.encode(message))
+                message = drive.compressed(time_ns, code, cv2.imencode(".png", array)[1])
+                drive.bag.write(topic, time_ns, drive.bag.encode(message))
+            camera = files.path("camera")
+            drive.write(
+                time_ns, image, from_cityscapes(read_camera(camera), (height, width), camera)
+            )
     return len(frames)
-
-
-IMAGE = "/camera/image_raw/compressed"
-INFO = "/camera/camera_info"
-
-
-def camera_info(types: dict, header, files, height: int, width: int):
-    """A pinhole CameraInfo from Cityscapes' camera file."""
-    c = read_camera(files.path("camera"))
-    k = [c.fx, 0, c.u0, 0, c.fy, c.v0, 0, 0, 1]
-    p = [c.fx, 0, c.u0, 0, 0, c.fy, c.v0, 0, 0, 0, 1, 0]
-    roi = types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
-    return types["sensor_msgs/msg/CameraInfo"](
-        header, height, width, "plumb_bob", np.zeros(5), np.array(k, float),
-        np.eye(3).ravel(), np.array(p, float), 0, 0, roi,
-    )  # fmt: skip
 
 
 def main() -> int:

@@ -86,6 +86,8 @@ class BagWriter:
             self._writer = Writer(self.path, version=8, storage_plugin=_STORAGES[storage])
             self._writer.open()
         except (OSError, sqlite3.Error, WriterError) as error:
+            if not isinstance(error, (WriterError, FileExistsError)):  # then it is not ours
+                shutil.rmtree(self.path, ignore_errors=True)
             raise BagError(f"cannot make a bag at {self.path}: {error}") from error
 
     def add_topic(self, name: str, msgtype: str, qos: Sequence[Qos] | None = None) -> None:
@@ -160,8 +162,9 @@ class BagWriter:
         self._closed = True
 
     def discard(self) -> None:
-        """Close the bag and delete it: for a recording that did not begin."""
-        self.close()
+        """Close the bag and delete it: for a recording that did not begin, or is no use."""
+        with suppress(BagError):
+            self.close()
         shutil.rmtree(self.path, ignore_errors=True)
 
     def _give_up(self, error: Exception) -> BagError:

@@ -114,16 +114,21 @@ def check_image(rgb: np.ndarray) -> None:
         )
 
 
+def resize(rgb: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """`rgb`, uint8 (h, w, 3), at another `size` (height, width); itself where it has that."""
+    height, width = size
+    if rgb.shape[:2] == (height, width):
+        return rgb
+    # Area averaging is defined only where both axes shrink.
+    shrinks = height <= rgb.shape[0] and width <= rgb.shape[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(rgb, (width, height), interpolation=how)
+
+
 def fit_pixels(rgb: np.ndarray, fitting: Fitting, input_size: tuple[int, int]) -> np.ndarray:
     """`rgb` at the network's size, uint8 (H, W, 3), contiguous; not copied where it has it."""
     height, width = fitting.resized
-    if rgb.shape[:2] == (height, width):
-        resized = rgb
-    else:
-        # Area averaging is defined only where both axes shrink.
-        shrinks = height <= rgb.shape[0] and width <= rgb.shape[1]
-        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        resized = cv2.resize(rgb, (width, height), interpolation=how)
+    resized = resize(rgb, fitting.resized)
     if (height, width) == input_size:
         return np.ascontiguousarray(resized)
     image = np.empty((*input_size, 3), np.uint8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from emu_core.fitting import resize
 from emu_core.labels import ClassTable
 from emu_core.perceiver import Perception
 
@@ -27,11 +28,7 @@ def blend(
     `label_uncertainty` float32 0…1, (H, W). A pixel's opacity is alpha·(1 − uncertainty), and 0
     where there is no class. Returns uint8 (H, W, 3), RGB.
     """
-    height, width = labels.shape
-    if rgb.shape[:2] != labels.shape:
-        shrinks = height <= rgb.shape[0] and width <= rgb.shape[1]
-        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        rgb = cv2.resize(rgb, (width, height), interpolation=how)
+    rgb = resize(rgb, labels.shape)
     opacity = np.float32(alpha) * (1 - label_uncertainty)
     opacity[labels >= len(table)] = 0
     return cv2.blendLinear(rgb, colorize_labels(labels, table), 1 - opacity, opacity)

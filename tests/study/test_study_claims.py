@@ -86,6 +86,38 @@ def test_a_student_half_way_to_its_teacher_closes_half_the_gap(scored):
     assert closed.shares["control"].mean == pytest.approx(0.0)
 
 
+def test_an_ensemble_is_compared_with_its_own_members_by_the_gains_without_each(scored):
+    """Members differ a lot, and yet every ensemble gains 0.3 and a little."""
+    singles, gains = (1.0, 2.0, 3.0), (0.29, 0.31, 0.30)
+    less = [sum(singles) / 2 - s / 2 - g for s, g in zip(singles, gains, strict=True)]
+    cells = {
+        "single": [scored({"seg.nll": value}) for value in singles],
+        "de": [scored({"seg.nll": 1.68})],
+    }
+    (apart,) = compare("few", "haze", cells)  # as if its members were others
+    assert apart.verdict == "open"
+    cells["de_less"] = [scored({"seg.nll": value}) for value in less]
+    (own,) = compare("few", "haze", cells)
+    assert own.verdict == "better" and own.difference.seeds == "own"
+    # Jackknife: √(2/3 · (0.01² + 0.01²)), and Student's t of two degrees of freedom.
+    half = 4.303 * (2 / 3 * 2e-4) ** 0.5
+    assert own.difference.ci95 == pytest.approx((-0.32 - half, -0.32 + half), rel=0.05)
+
+
+def test_the_share_of_a_gap_knows_that_the_ensemble_is_made_of_the_single_networks(scored):
+    cells = {
+        "single": [scored({"seg.nll": value}) for value in (1.0, 1.1, 1.2)],
+        "de": [scored({"seg.nll": 0.6})],
+        "de_less": [scored({"seg.nll": value}) for value in (0.65, 0.6, 0.55)],  # all gain 0.5
+        "student": [scored({"seg.nll": 0.85})] * 3,
+    }
+    (closed,) = gap_closed("few", "haze", cells)
+    low, high = closed.shares["student"].ci95
+    half = 4.303 * 0.1 / 3**0.5 / 0.5  # of the single networks' mean alone: the gap is sure
+    assert (high - low) / 2 == pytest.approx(half, rel=0.2)
+    assert (high + low) / 2 == pytest.approx(0.5)
+
+
 def test_where_the_ensemble_is_not_clearly_better_there_is_no_gap_to_close(scored):
     cells = {
         "single": 2 * [scored({"seg.nll": [1.0, 2.0]})],

@@ -40,12 +40,12 @@ def test_rows_come_in_the_configured_order_each_behind_its_networks(study):
 
 
 def test_every_step_comes_behind_all_that_it_needs(study):
-    everything = [Item(row, seeds=2) for row in ROWS] + [
+    everything = [Item(row, seeds=3) for row in ROWS] + [
         Item(row, apart=True) for row in METHODS if not ROWS[row].teacher
     ]
     regimes = {name: replace(regime, limit=2) for name, regime in study.regimes.items()}
     seen = set()
-    for step in make_plan(replace(study, order=everything[::-1], regimes=regimes)):
+    for step in make_plan(replace(study, order=everything[::-1], regimes=regimes, members=3)):
         assert set(step.needs) <= seen, step.key
         seen.add(step.key)
 
@@ -65,6 +65,17 @@ def test_the_ensembles_members_are_the_single_networks(study):
     assert ensemble.candidate(folder).paths == tuple(
         folder / f"few/joint/member-{k}/last.safetensors" for k in range(2)
     )
+
+
+def test_an_ensemble_less_one_member_is_scored_with_the_others_networks(study):
+    order = [Item("de_less", seeds=3, regimes=["few"])]
+    plan = make_plan(replace(study, members=3, order=order))
+    needs = [step.needs for step in plan if isinstance(step, Scoring)]
+    assert needs == [
+        tuple(f"few/joint/member-{k}" for k in others) for others in ((1, 2), (0, 2), (0, 1))
+    ]
+    with pytest.raises(ValueError, match="as many seeds as there are members, at least 3"):
+        replace(study, members=5, order=order)
 
 
 def test_members_differ_in_their_seed_alone_and_start_from_one_encoder(study):

@@ -208,7 +208,7 @@ def rates(optimisation, total, steps):
         {"encoder": torch.nn.Linear(2, 2), "depth_decoder": torch.nn.Linear(2, 2)}
     )
     member = Member(model, optimisation, MemberLoss(), 19, 80.0)
-    member.trainer = SimpleNamespace(estimated_stepping_batches=total)
+    member.trainer = SimpleNamespace(estimated_stepping_batches=total, precision_plugin=None)
     (optimizer,), (schedule,) = member.configure_optimizers()
     assert schedule["interval"] == "step"
     seen = []

@@ -167,13 +167,11 @@ def write_png(path: Path, image: np.ndarray) -> None:
     temporary.rename(path)
 
 
-def focal_of_image(
-    camera: CameraFile, shape: tuple[int, int], path: str | Path
-) -> tuple[float, float]:
-    """(fx, fy) in pixels of an image.
+def is_of_official_size(camera: CameraFile, shape: tuple[int, int], path: str | Path) -> bool:
+    """Whether a camera file is for the official image, whose resized copy this image is.
 
     A camera file does not say which size it is for. The principal point tells: it lies near the
-    middle of either this image or of the official one, whose resized copy this image then is.
+    middle of either this image or of the official one.
 
     Args:
         shape: the image's (H, W).
@@ -192,8 +190,16 @@ def focal_of_image(
             f"image, {width}×{height}, nor of an official one ({full_width}×{full_height}) "
             "resized to it. Keep images whole, with the camera file of their original."
         )
-    if not resized:
+    return resized
+
+
+def focal_of_image(
+    camera: CameraFile, shape: tuple[int, int], path: str | Path
+) -> tuple[float, float]:
+    """(fx, fy) in pixels of an image; see `is_of_official_size`."""
+    if not is_of_official_size(camera, shape, path):
         return camera.fx, camera.fy
+    (height, width), (full_height, full_width) = shape, OFFICIAL_SIZE
     return camera.fx * width / full_width, camera.fy * height / full_height
 
 

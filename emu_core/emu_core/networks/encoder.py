@@ -181,13 +181,7 @@ class Block(nn.Module):
 
 
 class EfficientAttention(nn.Module):
-    """Self-attention whose keys and values come from a map reduced `reduction` times per side.
-
-    `at_once` bounds how many queries are answered at a time, for engines that keep all weights of
-    attention in memory: 67 MB in the first stage at 512×1024.
-    """
-
-    at_once: int | None = None
+    """Self-attention whose keys and values come from a map reduced `reduction` times per side."""
 
     def __init__(self, width: int, heads: int, reduction: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -208,14 +202,11 @@ class EfficientAttention(nn.Module):
         context = x
         if self.reduce is not None and self.reduce_norm is not None:
             context = self.reduce_norm(_channels_last(self.reduce(_channels_first(x))))
-        query = self._split(self.query(x))  # (N, heads, H·W, C/heads)
-        key = self._split(self.key(context))  # (N, heads, H·W/reduction², C/heads)
-        value = self._split(self.value(context))
-        if self.at_once is None or query.shape[2] <= self.at_once:
-            attended = _attend(query, key, value)
-        else:
-            tiles = (_attend(tile, key, value) for tile in query.split(self.at_once, 2))
-            attended = torch.cat(list(tiles), 2)
+        attended = _attend(
+            self._split(self.query(x)),  # (N, heads, H·W, C/heads)
+            self._split(self.key(context)),  # (N, heads, H·W/reduction², C/heads)
+            self._split(self.value(context)),
+        )
         return self.dropout(self.output(attended.transpose(1, 2).reshape(n, h, w, c)))
 
     def _split(self, x: Tensor) -> Tensor:

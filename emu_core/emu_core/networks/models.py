@@ -16,14 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from emu_core.networks.decoder import AllMLPDecoder, FoldedDecoder
-from emu_core.networks.encoder import EfficientAttention, MixFFN, MixTransformer
+from emu_core.networks.encoder import MixFFN, MixTransformer
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Mean and standard deviation of ImageNet's RGB in 0…1, which scale every network's input."""
-
-QUERIES_AT_ONCE = 4096
-"""Of an exported network's attention: more would only take memory."""
 
 VARIANCE_UNIT = 100.0
 """Depth variances count in (10 m)²; means count in metres.
@@ -154,8 +151,6 @@ class Network(nn.Module):
         for module in frozen.encoder.modules():
             if isinstance(module, MixFFN):
                 module.convolve_first()
-            elif isinstance(module, EfficientAttention):
-                module.at_once = QUERIES_AT_ONCE
         frozen.requires_grad_(False)
         for name in ("segmentation_decoder", "depth_decoder"):
             decoder = getattr(frozen, name)

@@ -191,6 +191,8 @@ def _difference(rows: Rows, first: str, second: str, figure: str) -> Difference 
 def _errors(rows: Rows, first: str, second: str, figure: str) -> list[SeedError]:
     """What few seeds leave in a difference of two rows: one error of pairs, else one of each."""
     names = first, second
+    if (of_members := _jackknife(rows, first, second, figure)) is not None:
+        return [of_members]
     if not paired(first, second) or len(rows[first]) != len(rows[second]):
         return [_error(rows, row, figure) for row in names]
     own, lent = (
@@ -198,6 +200,25 @@ def _errors(rows: Rows, first: str, second: str, figure: str) -> list[SeedError]
         for cells in ([rows[row] for row in names], [_lender(rows, row, figure) for row in names])
     )
     return [seed_error(own, lent, _networks(first, lent))]
+
+
+def _jackknife(rows: Rows, first: str, second: str, figure: str) -> SeedError | None:
+    """The error of an ensemble's gain over its own members, from the gains without each of them.
+
+    They have their members in common, so their errors are not independent: a lucky draw of
+    members is lucky for both (Efron & Stein, 1981). None for other rows.
+    """
+    less = rows.get(f"{first}_less", ())
+    if second not in ("single", f"{APART}single") or first != second.replace("single", "de"):
+        return None
+    alone = rows[second]
+    if len(less) != len(alone) or any(figure not in s.results.pooled for s in (*less, *alone)):
+        return None
+    members, count = np.array(pooled(alone, figure)), len(alone)
+    others = (members.sum() - members) / (count - 1)
+    gains = np.array(pooled(less, figure)) - others
+    scale = float(np.sqrt((count - 1) / count * np.square(gains - gains.mean()).sum()))
+    return SeedError(scale, count - 1, "own")
 
 
 def _error(rows: Rows, row: str, figure: str) -> SeedError:
@@ -224,14 +245,19 @@ def _networks(row: str, lent: Sequence[float]) -> int:
 def _share(rows: Rows, row: str, figure: str) -> Value:
     """(row − single network)/(ensemble − single network), for other drives and other seeds."""
     names = (row, "single", "de")
-    drawn = [_replicates(rows, name, figure) for name in names]
-    own, base, best = (
-        resampled + _error(rows, name, figure).draw(len(resampled), stream)
-        for stream, (name, resampled) in enumerate(zip(names, drawn, strict=True))
+    own, base, best = (_replicates(rows, name, figure) for name in names)
+    count = len(own)
+    own_error, base_error = (
+        _error(rows, name, figure).draw(count, stream) for stream, name in enumerate(names[:2])
     )
+    gap_error = _jackknife(rows, "de", "single", figure)
+    if gap_error is None:
+        gap = best - base + _error(rows, "de", figure).draw(count, 2) - base_error
+    else:
+        gap = best - base + gap_error.draw(count, 2)
     at, low, high = (mean(rows[name], figure) for name in names)
     with np.errstate(divide="ignore", invalid="ignore"):
-        shares = (own - base) / (best - base)
+        shares = (own + own_error - base - base_error) / gap
     each = [(value - low) / (high - low) for value in pooled(rows[row], figure)]
     sd = float(np.std(each, ddof=1)) if len(each) > 1 else None
     return Value((at - low) / (high - low), sd, interval(shares))

@@ -171,6 +171,11 @@ class Study:
                 raise ValueError(f"order, row {item.row}: students have no single-task form.")
             if item.seeds < 1:
                 raise ValueError(f"order, row {item.row}: expected at least one seed.")
+            if ROWS[item.row].leaves_out and not 2 < item.seeds == self.members:
+                raise ValueError(
+                    f"order, row {item.row}: expected as many seeds as there are members, at "
+                    f"least 3, but got {item.seeds} and {self.members}."
+                )
             if ROWS[item.row].fresh:
                 self._expect_fresh_frames(item)
         if self.pretraining and self.pretraining.root is None and self.copies is None:

@@ -260,7 +260,7 @@ class Execution:
     def _score(self, scoring: Scoring) -> None:
         splits = {name: self.splits[name] for name in scoring.splits}
         candidate = scoring.candidate(self.folder)
-        if candidate.kind == "de" and not candidate.depth_paths:
+        if candidate.name == "de":  # the joint one, whole
             method = candidate.load(self.device)
             assert isinstance(method, DeepEnsemble)
             found = {

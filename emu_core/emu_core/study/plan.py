@@ -216,7 +216,8 @@ class _Networks:
     def _of_row(self, name: str, seed: int, task: Task) -> tuple[Training, ...]:
         row = ROWS[name]
         if row.kind == "de":
-            return tuple(self._member("", row, k, task) for k in range(self.study.members))
+            members = [k for k in range(self.study.members) if not (row.leaves_out and k == seed)]
+            return tuple(self._member("", row, k, task) for k in members)
         if row.kind == "dse":
             return (self._heads(name, task),)
         if row.kind == "student":

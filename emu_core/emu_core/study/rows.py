@@ -20,6 +20,7 @@ class Row:
         variance_weight: of a student's RMSLE on the depth variance; None for the study's.
         log_variance: that RMSLE is one of log s² instead of log(1 + s²).
         fresh: distil also on frames that no member has seen, without labels.
+        leaves_out: under seed k, without member k.
     """
 
     kind: Literal["single", "mcd", "dse", "de", "student", "control"]
@@ -30,6 +31,7 @@ class Row:
     variance_weight: float | None = None
     log_variance: bool = False
     fresh: bool = False
+    leaves_out: bool = False
 
     @property
     def teacher(self) -> bool:
@@ -43,6 +45,8 @@ ROWS = {
     "mcd50": Row("mcd", "MC Dropout 50 %", dropout=0.5),
     "dse": Row("dse", "Deep Sub-Ensemble"),
     "de": Row("de", "Deep Ensemble"),
+    # How much an ensemble's gain over its members depends on which these are (`claims`).
+    "de_less": Row("de", "Deep Ensemble less one member", leaves_out=True),
     "student": Row("student", "student"),
     "control": Row("control", "control: student's training, no teacher"),
     "student_fresh": Row("student", "student, also on fresh frames", fresh=True),

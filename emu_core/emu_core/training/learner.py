@@ -113,14 +113,18 @@ class Learner(lightning.LightningModule):
         limit = self.optimisation.clip or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit)
         # In half precision the scaler skips such a step, and scales the next loss by half.
-        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
         self._skipped = 0 if torch.isfinite(norm) else self._skipped + 1
-        if self._skipped > (_SKIPPED if scaled else 0):
+        if self._skipped > (_SKIPPED if self._scaled else 0):
             details = "the loss is finite"
-            if scaled:
+            if self._scaled:
                 details += f"; {_SKIPPED} steps before it were skipped, at ever smaller scales"
             raise self._diverged(f"The gradient's norm became {_name(norm)}", details)
         self.log("gradient_norm", norm)
+
+    @property
+    def _scaled(self) -> bool:
+        """Whether the loss is scaled, as half precision needs it."""
+        return getattr(self.trainer.precision_plugin, "scaler", None) is not None
 
     def _finite_everywhere(self, loss: Tensor) -> bool:
         """Whether the loss is finite in all processes: they stop together or not at all."""
@@ -162,12 +166,9 @@ class Learner(lightning.LightningModule):
     def configure_optimizers(self):
         """AdamW: no decay on norms and biases, the decoders faster than the encoder."""
         o = self.optimisation
-        # Six times as fast on a CPU; a scaler unscales gradients before they are clipped, which
-        # fused optimisers do not let it.
-        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
-        optimizer = torch.optim.AdamW(
-            parameter_groups(self.model, o), lr=o.learning_rate, fused=not scaled
-        )
+        # Fused is six times as fast on a CPU, and does not let a scaler unscale before clipping.
+        groups, fused = parameter_groups(self.model, o), not self._scaled
+        optimizer = torch.optim.AdamW(groups, lr=o.learning_rate, fused=fused)
         steps = int(self.trainer.estimated_stepping_batches)
 
         def factor(step: int) -> float:

@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 from setuptools.command.develop import develop
 
 NAME = "emu_perception"
-PROGRAMS = ("emu_node", "player", "recorder", "demo")
+PROGRAMS = ("emu_node", "player", "recorder", "demo", "drive_to_bag", "record_uncertain")
 MODULES = {"emu_node": "node"}
 
 
@@ -42,6 +42,8 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/config", glob(f"{NAME}/config/*")),
+        (f"share/{NAME}/launch", glob("launch/*.launch.py")),
+        (f"share/{NAME}/rviz", glob("rviz/*.rviz")),
     ],
     install_requires=["emu_core"],
     entry_points={

@@ -2,50 +2,95 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import cv2
 import numpy as np
 
+from emu_core.fitting import resize
+from emu_core.labels import IGNORE
 from emu_core.overlay import blend
 from emu_core.perceiver import Perceiver, Perception
 
-from .camera_info import focal_lengths
+from .camera_info import CameraInfoError, focal_lengths
 from .images import to_rgb
+from .label_info import unknown_id
 from .lens import Lens
+from .points import PointCloudMaker
+from .rectification import rectified
+from .settings import Settings
 
 
 class Answer:
     """The parts of the answer to one Image or CompressedImage, lazily.
 
-    Any part may raise UnsupportedImage. All maps have one size, which is the model's.
+    Any part may raise UnsupportedImage. All maps have one size, which is the model's. With
+    `rectify`, all of it is of the image that a pinhole camera would have taken.
     """
 
     def __init__(
-        self, message: Any, perceiver: Perceiver, lens: Lens, overlay_alpha: float
+        self,
+        message: Any,
+        perceiver: Perceiver,
+        lens: Lens,
+        settings: Settings,
+        cloud: PointCloudMaker,
+        rectify: bool = False,
     ) -> None:
         self.header = message.header
+        self.settings = settings
+        self.inference_s: float | None = None
+        """Seconds that the network took, once it was asked."""
         self._message, self._perceiver, self._lens = message, perceiver, lens
-        self._overlay_alpha = overlay_alpha
+        self._cloud, self._rectify = cloud, rectify
 
     @cached_property
+    def _image(self) -> tuple[np.ndarray, Any | None]:
+        """The image, rectified if that is asked for and possible, and its CameraInfo."""
+        rgb = to_rgb(self._message)
+        info = self._lens.of_image(rgb.shape[1], rgb.shape[0])
+        if info is None:
+            return rgb, None
+        if self._rectify:
+            try:
+                rgb, info = rectified(rgb, info)
+            except CameraInfoError as problem:
+                self._lens.without_rays(problem)
+        self._lens.judge(info)
+        return rgb, info
+
+    @property
     def rgb(self) -> np.ndarray:
         """The camera's image, uint8 (h, w, 3)."""
-        return to_rgb(self._message)
+        return self._image[0]
 
-    @cached_property
+    @property
     def camera_info(self) -> Any | None:
         """The camera's CameraInfo, of this very image; None if unknown."""
-        height, width = self.rgb.shape[:2]
-        return self._lens.of_image(width, height)
+        return self._image[1]
 
     @cached_property
     def perception(self) -> Perception:
-        """The model's answer, in metres for this lens if that is known."""
+        """The model's answer, in metres for this lens if that is known, doubtful pixels named."""
         rgb = self.rgb
         focal = focal_lengths(self.camera_info) if self.camera_info is not None else None
-        return self._perceiver.perceive(rgb, focal=focal)
+        start = time.monotonic()
+        seen = self._perceiver.perceive(rgb, focal=focal)
+        self.inference_s = time.monotonic() - start
+        unknown = self.unknown
+        if unknown is None:
+            return seen
+        doubtful = (seen.label_uncertainty > self.settings.unknown_above) & (seen.labels != IGNORE)
+        return replace(seen, labels=np.where(doubtful, np.uint8(unknown), seen.labels))
+
+    @property
+    def unknown(self) -> int | None:
+        """The id of doubtful pixels; None where they keep their class."""
+        classes = self._perceiver.info.classes
+        return unknown_id(classes) if self.settings.names_unknown else None
 
     @cached_property
     def confidence(self) -> np.ndarray:
@@ -64,6 +109,21 @@ class Answer:
         return self._lens.of_maps(self.camera_info, self.header)
 
     @cached_property
+    def points(self) -> Any | None:
+        """The PointCloud2 of the maps; None if the lens does not tell where pixels look."""
+        if self.depth_camera_info is None:
+            return None
+        rgb = resize(self.rgb, self.perception.depth.shape)
+        limit = self.settings.max_depth_std_ratio
+        try:
+            return self._cloud.message(
+                self.perception, self.depth_camera_info, rgb, limit, self.header
+            )
+        except CameraInfoError as problem:
+            self._lens.without_rays(problem)
+            return None
+
+    @cached_property
     def overlay(self) -> np.ndarray:
         """The classes over the image, paler where they are doubtful; uint8 (H, W, 3) BGR."""
         seen = self.perception
@@ -72,6 +132,6 @@ class Answer:
             seen.labels,
             seen.label_uncertainty,
             self._perceiver.info.classes,
-            self._overlay_alpha,
+            self.settings.overlay_alpha,
         )
         return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)

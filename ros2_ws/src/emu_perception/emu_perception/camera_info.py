@@ -70,6 +70,8 @@ def for_image(camera_info: Any, width: int, height: int) -> Any:
     """
     if focal_lengths(camera_info) is None:
         raise CameraInfoError("uncalibrated", "camera_info has no focal length (K is zero)")
+    if not np.isfinite([*camera_info.k, *camera_info.p]).all():
+        raise CameraInfoError("uncalibrated", "camera_info's K or P holds no finite numbers")
     described = image_size(camera_info)
     # Zero means that the driver left it out; K is the image's then.
     scale_x, scale_y = (

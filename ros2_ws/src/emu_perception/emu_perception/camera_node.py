@@ -1,32 +1,44 @@
-"""The node `emu_perception`: puts camera, lens, model and topics together."""
+"""The node `emu_perception`: puts cameras, model and topics together, through its lifecycle."""
 
 from __future__ import annotations
 
+import gc
+import math
+import os
 import time
+import traceback
+from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
-from typing import Any
 
-from rclpy.node import Node
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from rclpy.clock import Clock, ClockType, JumpThreshold
+from rclpy.duration import Duration
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.utilities import get_rmw_implementation_identifier
 
 from emu_core.model_file import ModelError
 from emu_core.perceiver import Perceiver, ProviderError
 
-from .answer import Answer
-from .command_line import UserError
-from .complaints import Complaints
-from .lens import Lens
-from .outputs import Publishers, outputs
-from .parameters import declare_parameters
-from .source import Source
+from . import dds, verdicts
+from .camera import Camera
+from .command_line import UserError, missing
+from .diagnostics import PERIOD_S, Diagnostics
+from .distro import guard_transitions
+from .health import Health, resident_bytes
+from .parameters import Parameters
+from .verdicts import Verdict
 from .worker import Worker
 
 NAME = "emu_perception"
+SUCCESS = TransitionCallbackReturn.SUCCESS
+_BYTES_PER_PIXEL = 28  # of the largest answer, the cloud
 
 
-class CameraNode(Node):
-    """Semantics, depth and the uncertainty of both, for one camera.
+class CameraNode(LifecycleNode):
+    """Semantics, depth and the uncertainty of both, for one or several cameras.
+
+    Configuring loads, checks and warms up the model; activating tells the classes and subscribes.
+    A user's mistake fails a transition, anything else is an error, after which the node is
+    unconfigured; both are logged and stand in the diagnostics.
 
     Parameters
     ----------
@@ -44,49 +56,182 @@ class CameraNode(Node):
     Raises
     ------
     UserError
-        A parameter or the model file is wrong, or the provider cannot be had.
+        A parameter is wrong.
     """
 
     def __init__(self) -> None:
         super().__init__(NAME)
-        values = declare_parameters(self)
-        complaints = Complaints(self.get_logger())
-        perceiver = self._load(values)
-        info_topic = self.resolve_topic_name("camera_info")
-        lens = Lens(
-            perceiver,
-            lambda: self.count_publishers(info_topic) > 0,
-            self.get_logger(),
-            complaints,
+        guard_transitions(self)
+        self._phase = "unconfigured"
+        self._problem = ""
+        self._starting = False
+        self.parameters = Parameters(self, lambda: self._phase == "unconfigured")
+        self._diagnostics = Diagnostics(self)
+        self._perceiver: Perceiver | None = None
+        self._cameras: dict[str, Camera] = {}
+        self._health: dict[str, Health] = {}
+        self._worker: Worker | None = None
+        self._fast_dds = "fastrtps" in get_rmw_implementation_identifier()
+        self._segment = dds.segment_size()
+        # Simulated time may stand still, and health is of this world.
+        self._heartbeat = self.create_timer(
+            PERIOD_S, self._beat, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
-        self._outputs = Publishers(self, outputs(values["jpeg_quality"]))
-        self._worker = Worker(
-            partial(Answer, perceiver=perceiver, lens=lens, overlay_alpha=values["overlay_alpha"]),
-            self._outputs,
-            complaints,
+        self._jumps = self.get_clock().create_jump_callback(
+            JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1)),
+            post_callback=self._clock_jumped,
         )
-        # Before the image's: others see it first, and the executor serves it first.
-        self._info = Source(self, CameraInfo, info_topic, lens.take)
-        kind: type = Image
-        image_topic = self.resolve_topic_name("image")
-        if values["image_transport"] == "compressed":
-            kind, image_topic = CompressedImage, f"{image_topic}/compressed"
-        self._images = Source(self, kind, image_topic, self._worker.put)
-        self.get_logger().info(f"waiting for {image_topic} and {info_topic}")
+
+    # --- from outside
+
+    def bring_up(self) -> None:
+        """Configure and activate; UserError says why that fails."""
+        self._starting = True
+        try:
+            for trigger in (self.trigger_configure, self.trigger_activate):
+                if trigger() != SUCCESS:
+                    raise UserError(self._problem)
+        finally:
+            self._starting = False
 
     def close(self) -> str:
-        """Finish the frame at hand and tell what became of all of them."""
-        self._images.close()
-        self._info.close()
-        self._worker.close()
-        counts = ", ".join(f"{count} {kind}" for kind, count in self._worker.counts().items())
-        return f"frames: {counts}"
+        """Finish the frame at hand, shut down, and tell what became of all frames."""
+        if self._phase != "finalized":
+            self.trigger_shutdown()
+        self._jumps.unregister()
+        totals: dict[str, int] = {}
+        for health in self._health.values():
+            for kind, count in health.counts().items():
+                totals[kind] = totals.get(kind, 0) + count
+        counts = ", ".join(f"{count} {kind}" for kind, count in totals.items())
+        return f"frames: {counts or 'none'}"
 
-    def _load(self, values: dict[str, Any]) -> Perceiver:
-        start = time.perf_counter()
+    # --- transitions
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the model, check and warm it up, and make the topics."""
+        # No heartbeat comes while this takes its time, with TensorRT minutes.
+        beat = verdicts.of_state("configuring", "", resident_bytes())
+        self._diagnostics.publish([("state", beat)])
+        return self._attempt("configure", self._configure, "inactive", undo=self._release)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Tell the classes, then take images."""
+        return self._attempt(
+            "activate",
+            partial(self._activate, state),
+            "active",
+            undo=partial(self._deactivate, state),
+        )
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Take no more images and finish the one at hand."""
+        return self._attempt("deactivate", partial(self._deactivate, state), "inactive")
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give model and topics back."""
+        return self._attempt("clean up", self._release, "unconfigured")
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """End, from any state."""
+        return self._attempt("shut down", self._end, "finalized")
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give everything back: the node can be configured again."""
+        problem = self._problem
+        result = self._attempt("recover", self._end, "unconfigured")
+        self._problem = self._problem or problem
+        if result != SUCCESS:  # rcl gives such a node up
+            self._phase = "finalized"
+        return result
+
+    def _attempt(
+        self,
+        what: str,
+        work: Callable[[], None],
+        phase: str,
+        undo: Callable[[], None] = lambda: None,
+    ) -> TransitionCallbackReturn:
+        """Do the work of a transition, which ends in `phase`; rclpy would swallow exceptions."""
+        self._problem = ""
+        try:
+            try:
+                work()
+            except UserError:
+                undo()
+                raise
+        except UserError as error:
+            self._problem = f"cannot {what}: {error}"
+            if not self._starting:  # else the process ends with these words
+                self.get_logger().error(self._problem)
+            return TransitionCallbackReturn.FAILURE
+        except Exception as error:
+            self._problem = (
+                f"cannot {what}, model {self.parameters['model'] or 'of emu_core'}: "
+                f"{type(error).__name__}: {error}"
+            )
+            self.get_logger().error(f"{self._problem}\n{traceback.format_exc()}")
+            return TransitionCallbackReturn.ERROR
+        self._phase = phase
+        return SUCCESS
+
+    # --- their work
+
+    def _configure(self) -> None:
+        self._perceiver = perceiver = self._load()
+        compressed = self.parameters["image_transport"] == "compressed"
+        for name in self.parameters.cameras():
+            health = self._health.setdefault(name, Health())
+            self._cameras[name] = Camera(
+                self,
+                name,
+                perceiver,
+                health,
+                compressed=compressed,
+                rectify=self.parameters["rectify"],
+                settings=self.parameters.settings,
+            )
+
+    def _activate(self, state: LifecycleState) -> None:
+        super().on_activate(state)  # before, publishers are silent
+        self._worker = worker = Worker(
+            {name: camera.responder for name, camera in self._cameras.items()},
+            self._health,
+            lambda: self.parameters["max_rate"],
+        )
+        for camera in self._cameras.values():
+            camera.tell_labels()
+        for name, camera in self._cameras.items():
+            camera.open(partial(worker.put, name))
+
+    def _deactivate(self, state: LifecycleState) -> None:
+        self._stop()
+        super().on_deactivate(state)
+
+    def _end(self) -> None:
+        self._stop()
+        self._release()
+
+    def _stop(self) -> None:
+        for camera in self._cameras.values():
+            camera.close()
+        worker, self._worker = self._worker, None
+        if worker is not None and not worker.close():
+            raise RuntimeError("an inference does not end")
+
+    def _release(self) -> None:
+        while self._cameras:  # no variable may hold the last one
+            self._cameras.popitem()[1].destroy()
+        self._perceiver = None
+        gc.collect()  # the session is large, and cameras are cycles
+
+    def _load(self) -> Perceiver:
+        start, values = time.perf_counter(), self.parameters
+        model = values["model"]
+        self.get_logger().debug(f"loading {model or 'the model of emu_core'}")
         try:
             perceiver = Perceiver(
-                Path(values["model"]).expanduser() if values["model"] else None,
+                os.path.expanduser(model) or None,
                 provider=values["provider"],
                 threads=values["threads"] or None,
                 fit=values["fit"],
@@ -95,6 +240,8 @@ class CameraNode(Node):
             perceiver.verify()  # and a warm-up
         except (ModelError, ProviderError) as error:
             raise UserError(str(error)) from error
+        except ModuleNotFoundError as error:
+            raise UserError(missing(error)) from error
         info = perceiver.info
         self.get_logger().info(
             f"model {info.name} ({info.path}, sha256 {info.sha256[:12]}), "
@@ -106,3 +253,57 @@ class CameraNode(Node):
                 f"the provider {values['provider']} cannot be had: running on {perceiver.provider}"
             )
         return perceiver
+
+    # --- health
+
+    def _beat(self) -> None:
+        for camera in self._cameras.values():
+            camera.adapt()
+        self._diagnostics.publish(self._verdicts())
+
+    def _verdicts(self) -> Iterator[tuple[str, Verdict]]:
+        yield "state", verdicts.of_state(self._phase, self._problem, resident_bytes())
+        if self._perceiver is None:
+            return
+        info, provider = self._perceiver.info, self._perceiver.provider
+        yield (
+            "model",
+            verdicts.of_model(
+                self.parameters["provider"],
+                provider,
+                {"model": info.name, "file": str(info.path), "sha256": info.sha256},
+            ),
+        )
+        yield "labels", verdicts.of_labels()
+        largest = math.prod(info.output_size) * _BYTES_PER_PIXEL
+        for name, camera in self._cameras.items():
+            for task, verdict in self._of_camera(camera, largest):
+                yield f"{name} {task}".strip(), verdict
+
+    def _of_camera(self, camera: Camera, largest: int) -> Iterator[tuple[str, Verdict]]:
+        """Verdicts on one camera; `largest`: bytes of its largest answer."""
+        if camera.images is None or camera.infos is None:
+            return
+        report, senders = camera.health.report(), camera.images.senders()
+        yield (
+            "input",
+            verdicts.of_input(report, camera.images.topic, senders, self._fast_dds, dds.profile()),
+        )
+        yield (
+            "answers",
+            verdicts.of_answers(report, largest, self._segment, self._fast_dds),
+        )
+        yield (
+            "scale",
+            verdicts.of_scale(
+                camera.lens.scale,
+                camera.infos.topic,
+                camera.infos.senders(),
+                camera.lens.blind,
+            ),
+        )
+
+    def _clock_jumped(self, jump: object) -> None:
+        self.get_logger().warning("the ROS clock jumped back or was changed: ages start anew")
+        for health in self._health.values():
+            health.clock_jumped()

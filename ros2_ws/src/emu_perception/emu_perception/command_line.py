@@ -8,12 +8,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from emu_core.bag_error import BagError
+
+_INSTALL = {name: f"pip install {name}" for name in ("rosbags", "av", "onnxruntime")}
+"""Packages that no ROS setup file brings."""
 
 
 class UserError(Exception):
@@ -37,15 +43,35 @@ def run(program: str, work: Callable[[], int]) -> int:
     try:
         return work()
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        advice = "pip install rosbags" if package == "rosbags" else "source the ROS 2 setup file"
-        problem = f"the Python package {package} is missing here: {advice}"
+        problem = missing(error)
     except (UserError, BagError) as error:
         problem = " ".join(str(error).split())
     except OSError as error:
         problem = f"{error.filename or 'the system'}: {error.strerror or error}"
     print(f"{program}: {problem}", file=sys.stderr, flush=True)
     return 1
+
+
+def missing(error: ModuleNotFoundError) -> str:
+    """Which package is not there, and how it gets there."""
+    package = (error.name or "").partition(".")[0]
+    advice = _INSTALL.get(package, "source the ROS 2 setup file")
+    return f"the Python package {package} is missing here: {advice}"
+
+
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set: a wish to end, at a moment that suits the program."""
+    stop = threading.Event()
+    previous = {
+        number: signal.signal(number, lambda *_: stop.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def check_writable(file: Path | None) -> None:

@@ -9,9 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from xml.etree import ElementTree
 
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 """Fast DDS 2 (Humble, Jazzy) reads the first, Fast DDS 3 (Kilted and later) the second."""
+
+STOCK_SEGMENT = 512 * 1024
+"""Bytes of Fast DDS's own shared-memory segment, through which a sender's messages pass."""
 
 
 def profile() -> Path:
@@ -34,3 +38,22 @@ def use_profile() -> bool:
     """Give this process the profile, unless its user has chosen one; whether it has ours now."""
     os.environ.update(environment())
     return any(os.environ.get(name) == str(profile()) for name in PROFILE_VARIABLES)
+
+
+def segment_size(given: Mapping[str, str] | None = None) -> int:
+    """Bytes of the shared-memory segment that a process with this environment sends through.
+
+    The largest of the profile's, and Fast DDS's own where the profile tells none.
+    """
+    given = os.environ if given is None else given
+    path = next(filter(None, map(given.get, PROFILE_VARIABLES)), None)
+    try:
+        root = ElementTree.parse(path).getroot() if path else None
+    except (OSError, ElementTree.ParseError):  # Fast DDS tells of it, and goes on without
+        root = None
+    sizes = [
+        int(element.text or 0)
+        for element in (root.iter() if root is not None else ())
+        if element.tag.endswith("segment_size") and (element.text or "").strip().isdigit()
+    ]
+    return max(sizes, default=STOCK_SEGMENT)

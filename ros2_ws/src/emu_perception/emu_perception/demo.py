@@ -106,18 +106,19 @@ class Processes:
         parameters = {"model": model, "provider": options.provider, "image_transport": transport}
         values = [a for k, v in parameters.items() for a in ("-p", f"{k}:={v}")]
         self._start("node", "emu_perception.node", ["--ros-args", *remaps, *values])
+        answers = ANSWERS if info else tuple(a for a in ANSWERS if not a.endswith("/camera_info"))
         self._start(
             "recorder",
             "emu_perception.recorder",
             ["--output", options.output / "bag", "--report", self._logs / "recorder.json",
-             "--topics", *ANSWERS],
+             "--topics", *answers],
         )  # fmt: skip
         limit = ["--frames", options.frames] if options.frames else []
         self._await(lambda: "recording" in self._text("recorder"), "recorder", 60)
         self._start(
             "player",
             "emu_perception.player",
-            [options.bag, "--lock-step", *ANSWERS, "--timeout", options.timeout,
+            [options.bag, "--lock-step", *answers, "--timeout", options.timeout,
              "--image", image, "--report", self._logs / "player.json", *limit],
         )  # fmt: skip
         self._await(lambda: self._running["player"].poll() is not None, "player", None)

@@ -51,7 +51,7 @@ _OUTGOING: dict[str, tuple[type[np.generic] | None, tuple[int, ...]]] = {  # cha
     "32FC1": (np.float32, ()),
     "bgr8": (np.uint8, (3,)),
 }
-_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+_PNG_START = b"\x89PNG\r\n\x1a\n"
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
 
@@ -100,7 +100,7 @@ def fill_image(message: Any, array: np.ndarray, encoding: str, header: Any) -> A
     message.encoding = encoding
     message.is_bigendian = int(sys.byteorder == "big")
     message.step = array[0].nbytes
-    _fill(message, np.ascontiguousarray(array))
+    fill_data(message, np.ascontiguousarray(array))
     return message
 
 
@@ -109,12 +109,12 @@ def fill_jpeg(message: Any, bgr: np.ndarray, quality: int, header: Any) -> Any:
     encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     message.header = header
     message.format = "bgr8; jpeg compressed bgr8"
-    _fill(message, encoded)
+    fill_data(message, encoded)
     return message
 
 
-def _fill(message: Any, array: np.ndarray) -> None:
-    """Copy an array's bytes into `message.data` in place.
+def fill_data(message: Any, array: np.ndarray) -> None:
+    """Copy a contiguous array's bytes into `message.data` in place.
 
     Assigning to `data` copies once more (Jazzy) or looks at every single byte (Humble, and with
     ROS_PYTHON_CHECK_FIELDS).
@@ -172,7 +172,7 @@ def _decode(message: Any) -> np.ndarray:
     data = bytes(message.data)
     described = f"compressed image of format {message.format!r}, {len(data)} bytes"
     if data.startswith(_PNG_START):
-        size, complete = _png_size(data), data.rfind(_PNG_END) > 0
+        size, complete = _png_size(data), _png_is_whole(data)
     elif data.startswith(_JPEG_START):
         size, complete = _jpeg_size(data), data.rfind(_JPEG_END) > 0
     else:
@@ -204,6 +204,20 @@ def _to_8_bits(deep: np.ndarray) -> np.ndarray:
 def _png_size(data: bytes) -> tuple[int, int]:
     """Width and height in a PNG's first chunk (ISO/IEC 15948, 11.2.2); zeros if cut off."""
     return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+
+
+def _png_is_whole(data: bytes) -> bool:
+    """Whether a PNG's chunks fit into it and end with IEND (ISO/IEC 15948, 5.3).
+
+    OpenCV makes room for what a chunk's length says before it looks: a flipped bit costs 2 GB.
+    """
+    at = len(_PNG_START)
+    while at + 12 <= len(data):
+        length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        at += 12 + length
+        if kind == b"IEND":
+            return at <= len(data)
+    return False
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int]:

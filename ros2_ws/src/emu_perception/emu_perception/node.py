@@ -12,6 +12,7 @@ import argparse
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Sequence
 
 from . import dds
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(arguments: Sequence[str], stop: threading.Event) -> int:
     # Here, so that Ctrl-C is heard and a missing ROS is told while they load.
     import rclpy
+    from rclpy.exceptions import ParameterException
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.signals import SignalHandlerOptions
 
@@ -44,11 +46,21 @@ def _serve(arguments: Sequence[str], stop: threading.Event) -> int:
     except Exception as error:  # rclpy's exceptions for wrong arguments differ by distribution
         raise UserError(f"ROS does not start: {error}") from error
     try:
-        node = CameraNode()
+        try:
+            node = CameraNode()
+        except ParameterException as error:  # one of rclpy's own, as use_sim_time is
+            raise UserError(str(error)) from error
+        if node.parameters["autostart"]:
+            node.bring_up()
+        else:
+            node.get_logger().info("autostart is off: waiting for a lifecycle manager")
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         while not stop.is_set():
-            executor.spin_once(timeout_sec=0.1)
+            try:
+                executor.spin_once(timeout_sec=0.1)
+            except Exception:  # of one callback, of which the others need know nothing
+                node.get_logger().error(f"a callback failed: {traceback.format_exc()}")
         node.get_logger().info(node.close())
         executor.shutdown()
         node.destroy_node()
@@ -59,15 +71,15 @@ def _serve(arguments: Sequence[str], stop: threading.Event) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     """No arguments but ROS's; `--help` lists parameters and topics from their tables."""
-    from .outputs import outputs
+    from .outputs import TOPICS
     from .parameters import PARAMETERS
 
     lines = ["parameters (--ros-args -p NAME:=VALUE):"]
     for p in PARAMETERS:
         choices = f": {', '.join(p.allowed)}" if p.is_choice else ""
         lines.append(f"  {p.name:<20} {p.default!r:<10} {p.meaning}{choices}")
-    lines += ["", "topics, under ~/:"]
-    lines += [f"  {o.topic:<20} {o.encoding:<10} {o.unit}; {o.range}" for o in outputs(0)]
+    lines += ["", "topics:"]
+    lines += [f"  {t.topic:<24} {t.encoding:<10} {t.unit}; {t.range}" for t in TOPICS]
     return argparse.ArgumentParser(
         prog="emu_node",
         description=__doc__,

@@ -14,21 +14,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
 
 import numpy as np
 import rclpy
+from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
 
 from emu_core.perceiver import Perceiver
 
 from . import dds
-from .answer import Answer
-from .complaints import Complaints
-from .lens import Lens
-from .outputs import Publishers, outputs
+from .camera import Camera
+from .health import Health, Timing
+from .settings import Settings
 from .usual_node import UsualNode
 from .worker import Worker
 
@@ -59,41 +57,46 @@ class TimedPerceiver(Perceiver):
             self.inference_ms = 1000 * (self._clock() - start)
 
 
-class OurNode(Node):
-    """The parts of `camera_node`, with a shared model and an end that can be waited for."""
+class OurNode(LifecycleNode):
+    """A camera of `camera_node` and its thread, with a shared model and an end to wait for."""
 
     def __init__(self, perceiver: Perceiver) -> None:
         super().__init__("our_node")
-        complaints = Complaints(self.get_logger())
-        self._lens = Lens(perceiver, lambda: True, self.get_logger(), complaints)
-        table = tuple(output for output in outputs(80) if output.topic in TOPICS)
-        self.publishers_made = Publishers(self, table)
-        make = partial(Answer, perceiver=perceiver, lens=self._lens, overlay_alpha=0.5)
-        self._worker = _WaitableWorker(make, self.publishers_made, complaints)
-        self.take_info = self._lens.take
+        self._health = WatchedHealth()
+        self._camera = Camera(
+            self, "", perceiver, self._health, compressed=False, rectify=False, settings=Settings
+        )
+        self.trigger_configure()
+        self.trigger_activate()  # before, publishers are silent
+        self._worker = Worker({"": self._camera.responder}, {"": self._health})
+        self.take_info = self._camera.lens.take
 
     def callback(self, message: Image) -> None:
         """As the subscription's, but it returns after the last publish."""
-        self._worker.answered.clear()
-        self._worker.put(message)
-        if not self._worker.answered.wait(_PATIENCE_S):
+        self._health.ended.clear()
+        self._worker.put("", message)
+        if not self._health.ended.wait(_PATIENCE_S):
             raise TimeoutError(f"no answer within {_PATIENCE_S:g} s")
+        if self._health.outcome != "answered":
+            problem = self._health.report().last_error
+            raise RuntimeError(f"an image was {self._health.outcome}: {problem}")
 
     def close(self) -> None:
         """End the thread."""
         self._worker.close()
 
 
-class _WaitableWorker(Worker):
-    def __init__(self, *arguments: Any) -> None:
-        self.answered = threading.Event()
-        super().__init__(*arguments)
+class WatchedHealth(Health):
+    """Tells what became of an image as soon as that is known."""
 
-    def _publish(self, message: Any) -> str:
-        try:
-            return super()._publish(message)
-        finally:
-            self.answered.set()
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended, self.outcome = threading.Event(), ""
+
+    def finished(self, outcome: str, timing: Timing | None = None) -> None:
+        super().finished(outcome, timing)
+        self.outcome = outcome
+        self.ended.set()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -146,12 +149,10 @@ def measure(
     return taken
 
 
-def _wait_for_readers(ours: OurNode, usual: UsualNode) -> None:
+def _wait_for_readers(*nodes: Node) -> None:
+    publishers = [p for node in nodes for p in node.publishers if p.topic_name.endswith(TOPICS)]
     deadline = time.monotonic() + _PATIENCE_S
-    publishers = usual.publishers_by_topic.values()
-    while len(ours.publishers_made.listened()) < len(TOPICS) or not all(
-        p.get_subscription_count() for p in publishers
-    ):
+    while not all(p.get_subscription_count() for p in publishers):
         if time.monotonic() > deadline:
             raise TimeoutError("the readers do not find their topics: is DDS working here?")
         time.sleep(0.01)

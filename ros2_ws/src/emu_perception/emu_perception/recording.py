@@ -1,4 +1,4 @@
-"""Recording live topics: raw messages, the QoS that publishers offer, a queue to the disk."""
+"""Recording live topics into one bag, until it is time to end."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
-from queue import Empty, SimpleQueue
-from typing import Any
 
 from ament_index_python.packages import get_package_share_directory
 
@@ -18,11 +16,11 @@ from emu_core import bag_types
 from emu_core.bag_writer import BagWriter
 
 from .command_line import UserError
-from .distro import matched
-from .endpoints import READER_DEPTH, message_class, publishers, reader_qos, recorded_qos
+from .disk_queue import DiskQueue
+from .endpoints import recorded_qos
+from .raw_topics import RawTopics
 from .ros_process import RosProcess
 
-_QUEUE_LIMIT = 512 * 2**20  # bytes that may wait for a slow disk before messages are dropped
 _LOOK_PERIOD_S = (0.1, 1.0)  # looks at the graph: before everything is subscribed, and after
 
 
@@ -38,34 +36,19 @@ class Options:
     keep_receipts: bool = False
 
 
-@dataclass
-class _Topic:
-    """One subscription: its type and class, the publishers that it suits, and what came."""
-
-    type: str
-    kind: Any
-    qos: Any
-    infos: Sequence[Any]
-    subscription: Any
-    stamped: bool
-    count: int = 0
-
-
 class Recording:
     """Records once `run` is called: a thread receives and queues, the caller's thread writes."""
 
     def __init__(self, ros: RosProcess, writer: BagWriter, options: Options) -> None:
         self.ros, self.options = ros, options
-        self.topics: dict[str, _Topic] = {}
         self.receipts: list[dict] = []
-        self.received = self.lost = 0
+        self.lost = 0
         self.ready = False
+        self._raw = RawTopics(ros.node, self._take, _say)
+        self._counts: Counter[str] = Counter()
         self._writer = writer
         self._last_receipt_s = 0.0
-        self._refused: set[str] = set()
-        self._queue: SimpleQueue = SimpleQueue()
-        self._queued_bytes = 0
-        self._lock = threading.Lock()
+        self._queue = DiskQueue()
         self._failure: Exception | None = None
         self._over = threading.Event()
 
@@ -82,7 +65,7 @@ class Recording:
         spinner = threading.Thread(target=self._receive, name="receiver")
         spinner.start()
         try:
-            self._write()
+            self._queue.run(idle=self._writer.flush)
         finally:
             self._over.set()
             spinner.join()
@@ -98,28 +81,16 @@ class Recording:
         return {
             "bag": str(self._writer.path),
             "totals": {
-                "messages": self.received,
+                "messages": sum(self._counts.values()),
                 "written": sum(self._writer.counts.values()),
                 "lost": self.lost,
             },
-            "topics": {n: {"type": t.type, "count": t.count} for n, t in self.topics.items()},
+            "topics": {
+                name: {"type": topic.type, "count": self._counts[name]}
+                for name, topic in self._raw.topics.items()
+            },
             "messages": self.receipts,
         }
-
-    def _write(self) -> None:
-        """Write what the receiver queues; sqlite3 wants all of it in the thread that opened it."""
-        while True:
-            try:
-                job = self._queue.get(timeout=1.0)
-            except Empty:
-                self._writer.flush()
-                continue
-            if job is None:
-                return
-            size, write = job
-            write()
-            with self._lock:
-                self._queued_bytes -= size
 
     def _receive(self) -> None:
         """Run callbacks until the end; they only queue, so that a slow disk delays no receipt."""
@@ -129,7 +100,7 @@ class Recording:
         except Exception as error:
             self._failure = error
         finally:
-            self._queue.put(None)
+            self._queue.close()
 
     def _spin(self) -> None:
         begin = next_look = time.monotonic()
@@ -140,7 +111,7 @@ class Recording:
                 next_look = now + _LOOK_PERIOD_S[self.ready]
                 limit = self.options.wait
                 if not self.ready and limit is not None and now - begin > limit:
-                    silent = [name for name in self.options.topics if name not in self.topics]
+                    silent = [n for n in self.options.topics if n not in self._raw.topics]
                     what = ", ".join(silent) or "such topics"
                     raise UserError(f"nobody publishes {what} after {limit:g} s")
             self.ros.spin_once(0.05)
@@ -149,102 +120,65 @@ class Recording:
         options = self.options
         if options.max_frames is not None and self.ready:
             # What is latched comes once and for all: it has no frames to wait for.
-            counts = [t.count for t in self.topics.values() if not _latched(t)]
+            topics = self._raw.topics.items()
+            counts = [self._counts[name] for name, topic in topics if not topic.latched]
             if counts and min(counts) >= options.max_frames:
                 return True
-        if options.until_idle is None or not self.received:
+        if options.until_idle is None or not self._counts:
             return False
         return time.monotonic() - self._last_receipt_s > options.until_idle
 
     def _drain(self) -> None:
         """Take what reached this process but was not called back yet, and what is on its way."""
         for _ in range(2):
-            for name, topic in self.topics.items():
-                for _ in range(READER_DEPTH):
-                    with topic.subscription.handle:
-                        taken = topic.subscription.handle.take_message(topic.kind, True)
-                    if taken is None or self._over.is_set():
-                        break
-                    self._take(name, taken[0])
+            self._raw.drain(self._over.is_set)
             self.ros.spin_once(0.1)
 
     def _look(self) -> None:
-        """Subscribe what has appeared, and anew where publishers offer another QoS than before."""
-        wanted = dict(self.options.topics)
+        """Subscribe what has appeared, and what the pattern finds."""
+        for name, msgtype in self.options.topics.items():
+            self._raw.look(name, msgtype)
         if self.options.pattern is not None:
-            for name, types in self.ros.node.get_topic_names_and_types():
+            for name, _ in self.ros.node.get_topic_names_and_types():
                 hidden = any(part.startswith("_") for part in name.split("/"))
-                if not hidden and self.options.pattern.search(name):
-                    wanted.setdefault(name, types[0] if publishers(self.ros.node, name) else None)
-        for name, given in wanted.items():
-            infos = publishers(self.ros.node, name)
-            msgtype = given or (infos[0].topic_type if infos else None)
-            if msgtype is not None and name not in self._refused:
-                self._subscribe(name, msgtype, infos)
+                named = name in self.options.topics
+                if not hidden and not named and self.options.pattern.search(name):
+                    self._raw.look(name, required=False)
         if not self.ready and self._everything_subscribed():
             self.ready = True
-            print(f"recording {len(self.topics)} topics", flush=True)
+            print(f"recording {len(self._raw.topics)} topics", flush=True)
 
     def _everything_subscribed(self) -> bool:
-        complete = all(name in self.topics for name in self.options.topics)
-        found = all(matched(t.subscription) for t in self.topics.values() if t.infos)
-        return complete and bool(self.topics) and found
-
-    def _subscribe(self, name: str, msgtype: str, infos: Sequence[Any]) -> None:
-        known = self.topics.get(name)
-        qos = reader_qos(infos)
-        if known is not None:
-            if not infos or qos == known.qos:
-                return
-            self.ros.node.destroy_subscription(known.subscription)
-        kind = message_class(msgtype)
-        if kind is None:
-            problem = f"{name} cannot be recorded: {msgtype} is not installed here"
-            if name in self.options.topics:
-                raise UserError(f"{problem}; install the package {msgtype.partition('/')[0]}")
-            self._refused.add(name)
-            _say(problem)
-            return
-        bag_types.learn_installed(self._writer.store, msgtype, get_package_share_directory)
-        subscription = self.ros.node.create_subscription(
-            kind, name, partial(self._take, name), qos, raw=True
-        )
-        stamped = bag_types.has_header(self._writer.store, msgtype)
-        count = known.count if known else 0
-        self.topics[name] = _Topic(msgtype, kind, qos, infos, subscription, stamped, count)
+        topics = self._raw.topics
+        complete = all(name in topics for name in self.options.topics)
+        return complete and bool(topics) and self._raw.matched()
 
     def _take(self, name: str, data: bytes) -> None:
         receipt_ns, bag_time_ns = time.monotonic_ns(), time.time_ns()
         self._last_receipt_s = receipt_ns / 1e9
-        topic = self.topics[name]
-        with self._lock:
-            full = self._queued_bytes + len(data) > _QUEUE_LIMIT
-            self._queued_bytes += 0 if full else len(data)
-        if full:
+        topic = self._raw.topics[name]
+        if name not in self._counts:
+            self._counts[name] = 0
+            bag_types.learn_installed(self._writer.store, topic.type, get_package_share_directory)
+            qos = recorded_qos(topic.infos)
+            self._queue.put(0, partial(self._writer.add_topic, name, topic.type, qos))
+        if not self._queue.put(len(data), partial(self._writer.write, name, bag_time_ns, data)):
             self.lost += 1
             if self.lost == 1:
                 _say(f"the disk is too slow for {name}: messages are lost from now on")
             return
-        if topic.count == 0:
-            qos = recorded_qos(topic.infos)
-            self._queue.put((0, partial(self._writer.add_topic, name, topic.type, qos)))
-        topic.count += 1
-        self.received += 1
-        self._queue.put((len(data), partial(self._writer.write, name, bag_time_ns, data)))
+        self._counts[name] += 1
         if self.options.keep_receipts:
+            stamped = bag_types.has_header(self._writer.store, topic.type)
             self.receipts.append(
                 {
                     "topic": name,
-                    "stamp_ns": bag_types.stamp_ns(data) if topic.stamped else None,
+                    "stamp_ns": bag_types.stamp_ns(data) if stamped else None,
                     "receipt_ns": receipt_ns,
                     "bag_time_ns": bag_time_ns,
                     "bytes": len(data),
                 }
             )
-
-
-def _latched(topic: _Topic) -> bool:
-    return topic.qos.durability.name == "TRANSIENT_LOCAL"
 
 
 def _say(text: str) -> None:

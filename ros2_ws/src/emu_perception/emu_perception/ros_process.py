@@ -6,19 +6,19 @@ SIGINT and SIGTERM only ask to stop, and the program ends by its own path.
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import rclpy
+from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from . import dds
-from .command_line import UserError
+from .command_line import UserError, stop_signals
 
 
 class RosProcess:
@@ -50,8 +50,12 @@ class RosProcess:
 
 
 @contextmanager
-def ros_process(name: str, arguments: Sequence[str]) -> Iterator[RosProcess]:
+def ros_process(
+    name: str, arguments: Sequence[str], *, visible: bool = False
+) -> Iterator[RosProcess]:
     """A running node called `name`; `arguments` may hold a `--ros-args` section.
+
+    A `visible` one logs to /rosout and shows its parameters; a tool at work need not.
 
     Raises
     ------
@@ -59,24 +63,22 @@ def ros_process(name: str, arguments: Sequence[str]) -> Iterator[RosProcess]:
         The ROS arguments are wrong.
     """
     dds.use_profile()  # before the first DDS participant: it is read once
-    stop = threading.Event()
-    previous = {
-        number: signal.signal(number, lambda *_: stop.set())
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
+    with stop_signals() as stop:
         try:
             rclpy.init(args=list(arguments), signal_handler_options=SignalHandlerOptions.NO)
         except Exception as error:  # rclpy's exceptions for arguments differ by distribution
             raise UserError(f"ROS does not start: {error}") from error
-        process = RosProcess(
-            rclpy.create_node(name, enable_rosout=False, start_parameter_services=False), stop
-        )
         try:
-            yield process
+            try:
+                node = rclpy.create_node(
+                    name, enable_rosout=visible, start_parameter_services=visible
+                )
+            except ParameterException as error:  # one of rclpy's own, as use_sim_time is
+                raise UserError(str(error)) from error
+            process = RosProcess(node, stop)
+            try:
+                yield process
+            finally:
+                process.close()
         finally:
-            process.close()
-    finally:
-        rclpy.try_shutdown()
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+            rclpy.try_shutdown()

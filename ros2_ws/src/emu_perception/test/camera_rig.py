@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from ros_processes import TIMEOUT_S, ChildProcess, TestNode, module, stopping, wait_until
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
 FRAME_ID = "camera_optical"
@@ -32,6 +32,9 @@ MAPS = {
     "overlay/compressed": CompressedImage,
 }
 """What the node answers to every image, without camera_info."""
+
+OF_A_KNOWN_LENS = {"depth/camera_info": CameraInfo, "points": PointCloud2}
+"""What it answers besides, with camera_info (and vision_msgs)."""
 
 
 def image_message(
@@ -55,7 +58,10 @@ def pixels(message: Image) -> np.ndarray:
 
 
 class CameraRig:
-    """One camera and, on each of `topics`, a reader per reliability of `readers`."""
+    """One camera and, on each of `topics`, a reader per reliability of `readers`.
+
+    `camera` is the name that it has among the several of one node.
+    """
 
     def __init__(
         self,
@@ -68,19 +74,21 @@ class CameraRig:
         image_topic: str = "image",
         offers: ReliabilityPolicy = RELIABLE,
         calibrated: bool = False,
+        camera: str = "",
     ) -> None:
         self.domain, self.namespace = domain, namespace
-        self.ros = TestNode(domain, f"rig{namespace.replace('/', '_')}")
+        self._prefix = f"{camera}/" if camera else ""
+        self.ros = TestNode(domain, f"rig{namespace.replace('/', '_')}_{camera}")
         self.received: dict[tuple[str, ReliabilityPolicy], dict[tuple[int, int], Any]] = {}
         for topic in topics:
             for reliability in readers:
                 self.listen(topic, reliability)
-        self.image_topic = f"{namespace}/{image_topic}"
+        self.image_topic = f"{namespace}/{self._prefix}{image_topic}"
         self.image_type = image
         self.camera = self.make_camera(offers)
         if calibrated:  # the node waits a moment for one that is announced
             self.info = self.ros.node.create_publisher(
-                CameraInfo, f"{namespace}/camera_info", QoSProfile(depth=5)
+                CameraInfo, f"{namespace}/{self._prefix}camera_info", QoSProfile(depth=5)
             )
         self._frames = 0
 
@@ -88,8 +96,8 @@ class CameraRig:
         """Add a reader of one of the node's topics; `received` holds its messages by stamp."""
         box = self.received[topic, reliability] = {}
         self.ros.node.create_subscription(
-            {**MAPS, "depth/camera_info": CameraInfo}[topic],
-            f"{self.namespace}/emu_perception/{topic}",
+            {**MAPS, **OF_A_KNOWN_LENS}[topic],
+            f"{self.namespace}/emu_perception/{self._prefix}{topic}",
             _into(box),
             QoSProfile(depth=20, reliability=reliability),
         )
@@ -102,8 +110,7 @@ class CameraRig:
     @contextmanager
     def node(self, *parameters: str, **environment: str) -> Iterator[ChildProcess]:
         """The node as a process, ready for images; stopped at the end, and so is the rig."""
-        command = module("node", "--ros-args", "-r", f"__ns:={self.namespace}", *parameters)
-        process = ChildProcess(*command, domain=self.domain, **environment)
+        process = self.start_node(*parameters, **environment)
         try:
             with stopping(process):
                 process.wait_for_line("waiting for")
@@ -111,10 +118,20 @@ class CameraRig:
         finally:
             self.ros.close()
 
-    def send(self, message: Any, info: CameraInfo | None = None) -> tuple[int, int]:
+    def start_node(self, *parameters: str, **environment: str) -> ChildProcess:
+        """The node as a process, which is the caller's to stop."""
+        command = module("node", "--ros-args", "-r", f"__ns:={self.namespace}", *parameters)
+        return ChildProcess(*command, domain=self.domain, **environment)
+
+    def send(
+        self,
+        message: Any,
+        info: CameraInfo | None = None,
+        stamp: tuple[int, int] | None = None,
+    ) -> tuple[int, int]:
         """Publish an image with a stamp of its own, and its camera_info before; the stamp."""
         self._frames += 1
-        stamp = (1_700_000_000 + self._frames, self._frames)
+        stamp = stamp or (1_700_000_000 + self._frames, self._frames)
         for part in (info, message) if info is not None else (message,):
             part.header.stamp.sec, part.header.stamp.nanosec = stamp
             part.header.frame_id = FRAME_ID

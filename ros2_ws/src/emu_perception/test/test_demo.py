@@ -18,6 +18,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from drive_bags import write_bag
 
 from emu_core.bag_writer import BagWriter
 from emu_core.bags import open_bag
@@ -211,6 +212,16 @@ def test_a_run_replaces_an_earlier_one_and_nothing_else(bag, model, tmp_path):
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["frames_in"] == summary["frames_out"] == 2
     assert (tmp_path / "notes.txt").read_text() == "the user's own"
+
+
+def test_a_drive_without_camera_info_is_answered_without_one(model, tmp_path):
+    drive = write_bag(tmp_path / "drive", frames=3, size=(48, 64))
+    arguments = ("--bag", drive, "--model", model, "--output", tmp_path / "out", "--timeout", 10)
+    done = run_demo(*arguments)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["frames_in"] == summary["frames_out"] == 3
+    assert "/emu_perception/depth/camera_info" not in summary["topics"]
 
 
 def empty_bag(path: Path) -> Path:

@@ -403,3 +403,12 @@ def test_an_outgoing_jpeg_decodes_to_nearly_the_picture():
     assert message.header == "front" and "jpeg" in message.format
     difference = to_rgb(message).astype(int) - picture[..., ::-1]
     assert np.abs(difference).mean() < 2
+
+
+def test_a_png_whose_chunks_do_not_fit_is_refused_before_it_is_decoded(monkeypatch):
+    """OpenCV makes room for what a chunk's length says: 2 GB for a flipped bit."""
+    content = bytearray(cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes())
+    content[content.index(b"IDAT") - 4] = 0x7F
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(UnsupportedImage, match="truncated or damaged"):
+        to_rgb(SimpleNamespace(format="png", data=bytes(content)))

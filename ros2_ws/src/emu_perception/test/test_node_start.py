@@ -1,5 +1,6 @@
 """How the node's process starts and ends: exit codes, and what it says to its user."""
 
+import os
 import signal
 import sys
 
@@ -61,6 +62,8 @@ def test_a_model_file_that_is_none_ends_the_start_with_one_line_and_code_1(
         ("provider:=tensorrt", "cannot be used"),
         ("threads:=many", "INTEGER"),
         ("overlay_alpha:=7.0", "overlay_alpha"),
+        ("use_sim_time:=maybe", "use_sim_time"),
+        ("model:=~no_such_user/m.onnx", "no model file at ~no_such_user/m.onnx"),
     ],
 )
 def test_a_wrong_parameter_ends_the_start_with_one_line_and_code_1(domain, model, parameter, said):
@@ -70,8 +73,21 @@ def test_a_wrong_parameter_ends_the_start_with_one_line_and_code_1(domain, model
 def test_help_lists_every_parameter_and_topic(domain):
     process = ChildProcess(*module("node", "--help"), domain=domain)
     assert process.wait() == 0
-    for word in ("allow_cpu_fallback", "image_transport", *MAPS):
+    for word in ("allow_cpu_fallback", "image_transport", *(f"~/{topic}" for topic in MAPS)):
         assert f"  {word} " in process.output
+
+
+def test_without_onnxruntime_the_start_says_how_to_get_it(domain, tmp_path):
+    (tmp_path / "onnxruntime.py").write_text("raise ModuleNotFoundError(name='onnxruntime')")
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    process = ChildProcess(
+        sys.executable, "-m", "emu_perception.node", domain=domain, PYTHONPATH=path
+    )
+    assert process.wait() == 1
+    assert process.output == (
+        "emu_node: cannot configure: the Python package onnxruntime is missing here: "
+        "pip install onnxruntime\n"
+    )
 
 
 def test_without_ros_the_start_says_what_to_do(domain, tmp_path):

@@ -1,4 +1,4 @@
-"""The inference thread: what it counts, and that nothing ends it."""
+"""The inference thread: what it counts, how cameras take turns, and that nothing ends it."""
 
 import threading
 from types import SimpleNamespace
@@ -7,43 +7,74 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy), from a robot or from the wheels")
 
+from emu_perception.clocks import Age
 from emu_perception.complaints import Complaints
+from emu_perception.health import Health
 from emu_perception.images import UnsupportedImage
+from emu_perception.responder import Responder
 from emu_perception.worker import Worker
 
 TIMEOUT_S = 10.0
 
 
-class Stage:
-    """Publishers with one listened output, whose `make` does what the frame says."""
+class Frame:
+    """A message whose answer is what `make` returns or raises."""
 
-    def __init__(self, log=lambda text: None):
-        self.published, self.lines = [], []
+    header = SimpleNamespace(stamp=None)
+    data = b"1234"
+
+    def __init__(self, make):
+        self.make = make
+
+
+class Stage:
+    """A worker behind publishers with one listened output."""
+
+    def __init__(self, *cameras, log=lambda text: None, max_rate=lambda: 0.0):
+        self.published, self.lines, self.told = [], [], []
         self.heard = True
         self.done = threading.Semaphore(0)
         logger = SimpleNamespace(error=lambda text: (self.lines.append(text), log(text)))
-        self.worker = Worker(self.answer, self, Complaints(logger))
+        labels = SimpleNamespace(tell=self.told.append)
+        self.health = {name: Health() for name in cameras or ("",)}
+        self.worker = Worker(
+            {
+                name: Responder(
+                    self.answer, self, labels, health, Complaints(logger), lambda stamp: Age(0.25)
+                )
+                for name, health in self.health.items()
+            },
+            self.health,
+            max_rate,
+        )
 
     def listened(self):
-        output = SimpleNamespace(make=lambda answer: answer())
-        publisher = SimpleNamespace(publish=self.publish)
+        output = SimpleNamespace(make=lambda answer: answer.make())
+        publisher = SimpleNamespace(publish=self.published.append)
         return [(output, publisher)] if self.heard else []
 
     def answer(self, frame):
         self.done.release()
-        return frame
+        return SimpleNamespace(make=frame.make, unknown=None, inference_s=0.125)
 
-    def publish(self, made):
-        self.published.append(made)
+    def put(self, make, camera=""):
+        self.worker.put(camera, Frame(make))
 
-    def show(self, frame):
+    def show(self, make, camera=""):
         """Give the worker a frame and wait until it has taken it up."""
-        self.worker.put(frame)
+        self.put(make, camera)
         assert self.done.acquire(timeout=TIMEOUT_S)
 
-    def finish(self):
-        self.worker.close(TIMEOUT_S)
-        return {kind: count for kind, count in self.worker.counts().items() if count}
+    def block(self, camera=""):
+        """Keep the worker busy until the returned event is set."""
+        at_work, go_on = threading.Event(), threading.Event()
+        self.show(lambda: at_work.set() or go_on.wait(TIMEOUT_S), camera)
+        assert at_work.wait(TIMEOUT_S)
+        return go_on
+
+    def finish(self, camera=""):
+        assert self.worker.close(TIMEOUT_S)
+        return {kind: count for kind, count in self.health[camera].counts().items() if count}
 
 
 def raising(error):
@@ -62,13 +93,14 @@ def test_a_refused_and_a_failing_frame_are_told_counted_and_survived():
     assert stage.published == ["good"]
     assert stage.lines[0] == "image refused: step too small"
     assert "surprise" in stage.lines[1] and len(stage.lines) == 2
+    assert stage.health[""].report().last_error == "a frame failed: ZeroDivisionError: surprise"
 
 
 def test_even_a_log_that_raises_is_survived(capfd):
     stage = Stage(log=lambda text: 1 / 0)
     stage.show(raising(UnsupportedImage("step", "step too small")))
     stage.show(lambda: "good")
-    assert stage.finish() == {"in": 2, "answered": 1, "failed": 1}
+    assert stage.finish() == {"in": 2, "answered": 1, "refused": 1}
     assert "ZeroDivisionError" in capfd.readouterr().err
 
 
@@ -79,22 +111,53 @@ def test_an_output_without_a_message_is_not_published():
     assert stage.published == []
 
 
+def test_an_answer_notes_its_inference_and_age():
+    stage = Stage()
+    stage.show(lambda: "good")
+    stage.finish()
+    report = stage.health[""].report()
+    assert report.inference_ms == (125.0, 125.0) and report.age_ms == (250.0, 250.0)
+    assert report.image_bytes == 4 and 0 <= report.latency_ms[0] < 1e3 * TIMEOUT_S
+
+
+def test_classes_are_told_before_the_first_mask():
+    stage = Stage()
+    stage.show(lambda: stage.published.append(list(stage.told)))
+    stage.finish()
+    assert stage.published[0] == [False]
+
+
 def test_while_one_frame_is_at_work_the_newest_of_the_others_waits():
-    stage, at_work, go_on = Stage(), threading.Event(), threading.Event()
-
-    def slow():
-        at_work.set()
-        assert go_on.wait(TIMEOUT_S)
-        return "slow"
-
-    stage.show(slow)
-    assert at_work.wait(TIMEOUT_S)
+    stage = Stage()
+    go_on = stage.block()
     for number in range(4):
-        stage.worker.put(lambda number=number: number)
+        stage.put(lambda number=number: number)
     go_on.set()
     assert stage.done.acquire(timeout=TIMEOUT_S)
     assert stage.finish() == {"in": 5, "answered": 2, "dropped": 3}
-    assert stage.published == ["slow", 3]
+    assert stage.published == [True, 3]
+
+
+def test_a_camera_that_sends_ten_times_as_much_takes_no_more_turns():
+    stage = Stage("busy", "calm")
+    for turn in range(5):
+        go_on = stage.block("busy")
+        for number in range(10):
+            stage.put(lambda number=number: f"busy {number}", "busy")
+        stage.put(lambda turn=turn: f"calm {turn}", "calm")
+        go_on.set()
+        for _ in range(2):
+            assert stage.done.acquire(timeout=TIMEOUT_S)
+    assert stage.finish("calm") == {"in": 5, "answered": 5}
+    assert stage.finish("busy") == {"in": 55, "answered": 10, "dropped": 45}
+    assert stage.published[:3] == [True, "calm 0", "busy 9"]
+
+
+def test_frames_beyond_the_rate_are_left_out_and_counted_as_such():
+    stage = Stage(max_rate=lambda: 0.001)
+    stage.show(lambda: "first")
+    stage.put(raising(AssertionError("too soon")))
+    assert stage.finish() == {"in": 2, "answered": 1, "limited": 1}
 
 
 def test_no_listener_no_answer():
@@ -102,6 +165,19 @@ def test_no_listener_no_answer():
     stage.heard = False
     taken = threading.Event()
     stage.listened = lambda: taken.set() or []
-    stage.worker.put(raising(AssertionError("nobody asked")))
+    stage.put(raising(AssertionError("nobody asked")))
     assert taken.wait(TIMEOUT_S)
     assert stage.finish() == {"in": 1, "unheard": 1}
+
+
+def test_what_waits_at_the_end_counts_as_dropped():
+    stage = Stage()
+    go_on = stage.block()
+    stage.put(raising(AssertionError("too late")))
+    closing = threading.Thread(target=stage.worker.close, daemon=True)
+    closing.start()
+    while not stage.health[""].counts()["dropped"]:
+        assert closing.is_alive()
+    go_on.set()
+    closing.join(TIMEOUT_S)
+    assert stage.finish() == {"in": 2, "answered": 1, "dropped": 1}

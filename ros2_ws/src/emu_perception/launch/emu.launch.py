@@ -1,0 +1,155 @@
+"""The perception node, and on request a bag before it and RViz behind it.
+
+    ros2 launch emu_perception emu.launch.py image:=/camera/image_raw rviz:=true
+    ros2 launch emu_perception emu.launch.py namespace:=front provider:=cuda
+    ros2 launch emu_perception emu.launch.py bag:=drive image:=/camera/image_raw rviz:=true
+
+`--show-args` lists the arguments, which are those of `emu_perception.launch_arguments`. All
+processes get `config/fastdds.xml`, without which images are lost between them, unless the user has
+a Fast DDS profile already.
+"""
+
+from pathlib import Path, PurePosixPath
+
+from launch import LaunchDescription
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    OpaqueFunction,
+    SetEnvironmentVariable,
+    TimerAction,
+)
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.ros_adapters import get_ros_node
+
+from emu_perception import dds
+from emu_perception.bag_player import player_arguments, rosbag2_command, rosbag2_plays
+from emu_perception.command_line import UserError
+from emu_perception.installed import require
+from emu_perception.launch_arguments import LAUNCH_ARGUMENTS
+
+PACKAGE = NODE = "emu_perception"
+RVIZ = Path(__file__).parents[1] / "rviz" / "emu.rviz"
+IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+
+
+def generate_launch_description() -> LaunchDescription:
+    """What `ros2 launch` asks for."""
+    arguments = [
+        DeclareLaunchArgument(
+            argument.name,
+            default_value=argument.default,
+            description=argument.meaning,
+            choices=argument.choices or None,
+        )
+        for argument in LAUNCH_ARGUMENTS
+    ]
+    profile = [SetEnvironmentVariable(*variable) for variable in dds.environment().items()]
+    return LaunchDescription([*arguments, *profile, OpaqueFunction(function=_start)])
+
+
+def _start(context):
+    """The processes, once the arguments are known."""
+    given = dict(context.launch_configurations)
+    _check(given)
+    given["use_sim_time"] = given["use_sim_time"] or ("true" if given["bag"] else "")
+    actions = [_node(given)]
+    if given["bag"]:
+        actions.append(_bag(given))
+    if given["rviz"] == "true":
+        actions.append(_rviz(given))
+    return actions
+
+
+def _check(given):
+    """Raise UserError before anything has started."""
+    if not Path(given["params_file"]).expanduser().is_file():
+        raise UserError(f"there is no params_file {given['params_file']}")
+    if given["bag"] and not Path(given["bag"]).expanduser().exists():
+        raise UserError(f"there is no bag {given['bag']}")
+    if given["rviz"] == "true":
+        require(["rviz2"], "rviz:=true")
+
+
+def _node(given):
+    parameters = {}
+    for name in ("model", "provider", "image_transport"):
+        if given[name]:
+            parameters[name] = ParameterValue(given[name], value_type=str)
+    for name in ("autostart", "use_sim_time"):
+        if given[name]:
+            parameters[name] = given[name] == "true"
+    logger = ".".join([*given["namespace"].strip("/").split("/"), NODE]).lstrip(".")
+    return Node(
+        package=PACKAGE,
+        executable="emu_node",
+        # Both are given, so that launch_ros writes the parameters for exactly this node: those for
+        # any node (/**) would lose to a parameter file that names it.
+        name=NODE,
+        namespace=_namespace(given),
+        parameters=[
+            str(Path(given["params_file"]).expanduser()),
+            *([parameters] if parameters else []),
+        ],
+        remappings=[("image", given["image"]), ("camera_info", _camera_info(given))],
+        ros_arguments=["--log-level", f"{logger}:={given['log_level']}"],
+        output="screen",
+        emulate_tty=True,
+    )
+
+
+def _bag(given):
+    """The player, started when the node listens: what comes earlier is lost."""
+    bag, clock = Path(given["bag"]).expanduser(), given["use_sim_time"] == "true"
+    if rosbag2_plays(bag):
+        play = ExecuteProcess(cmd=rosbag2_command(bag, clock=clock), output="screen")
+    else:
+        play = Node(
+            package=PACKAGE,
+            executable="player",
+            arguments=player_arguments(bag, clock=clock),
+            output="screen",
+        )
+    return _when_node_listens(_namespace(given), play)
+
+
+def _when_node_listens(namespace, play):
+    """Look once per second for its subscription of images, made when it becomes active."""
+
+    def look(context):
+        ready = _node_listens(get_ros_node(context), namespace)
+        return [play if ready else _when_node_listens(namespace, play)]
+
+    return TimerAction(period=1.0, actions=[OpaqueFunction(function=look)])
+
+
+def _node_listens(ros, namespace):
+    if (NODE, namespace) not in ros.get_node_names_and_namespaces():
+        return False
+    subscribed = ros.get_subscriber_names_and_types_by_node(NODE, namespace)
+    return any(kind in IMAGES for _, kinds in subscribed for kind in kinds)
+
+
+def _rviz(given):
+    frame = ["-f", given["fixed_frame"]] if given["fixed_frame"] else []
+    return Node(
+        package="rviz2",
+        executable="rviz2",
+        name="rviz",
+        namespace=_namespace(given),  # the topics of the file are relative
+        arguments=["-d", str(RVIZ), *frame],
+        parameters=[{"use_sim_time": given["use_sim_time"] == "true"}],
+        remappings=[
+            (f"image{transport}", f"{given['image']}{transport}")
+            for transport in ("", "/compressed")
+        ],
+    )
+
+
+def _namespace(given):
+    return "/" + given["namespace"].strip("/")
+
+
+def _camera_info(given):
+    return given["camera_info"] or str(PurePosixPath(given["image"]).with_name("camera_info"))

@@ -1,0 +1,59 @@
+"""A Nav2 costmap from one RGB camera: the perception node, the semantic costmap layer, a manager.
+
+    ros2 launch emu_perception nav2_semantic.launch.py image:=/camera/image_raw
+    ros2 launch emu_perception nav2_semantic.launch.py costmap_params:=/path/to/my_costmap.yaml
+
+Takes the arguments of emu.launch.py as well; needs nav2_costmap_2d, nav2_lifecycle_manager and
+semantic_segmentation_layer, and TF from the camera's optical frame to the costmap's. A robot with
+Nav2 starts emu.launch.py with autostart:=false instead: see docs/nav2.md.
+"""
+
+from pathlib import Path
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from emu_perception import dds
+from emu_perception.installed import require
+
+NEEDED = ("nav2_costmap_2d", "nav2_lifecycle_manager", "semantic_segmentation_layer")
+COSTMAP_PARAMS = dds.profile().with_name("nav2_semantic_costmap.yaml")
+
+
+def generate_launch_description() -> LaunchDescription:
+    """What `ros2 launch` asks for."""
+    params = LaunchConfiguration("costmap_params")
+    perception = IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(str(Path(__file__).with_name("emu.launch.py"))),
+        # The manager does it: a second configure would be refused.
+        launch_arguments={"autostart": "false"}.items(),
+    )
+    costmap = Node(
+        package="nav2_costmap_2d",
+        executable="nav2_costmap_2d",
+        parameters=[params],
+        output="screen",
+    )
+    manager = Node(
+        package="nav2_lifecycle_manager",
+        executable="lifecycle_manager",
+        name="lifecycle_manager_semantic",
+        parameters=[params],
+        output="screen",
+    )
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                "costmap_params",
+                default_value=str(COSTMAP_PARAMS),
+                description="parameters of the costmap and of the lifecycle manager",
+            ),
+            OpaqueFunction(function=lambda _: require(NEEDED, "the costmap")),
+            perception,
+            costmap,
+            manager,
+        ]
+    )

@@ -1,0 +1,38 @@
+"""A camera as a process of its own: raw images, stamped with the time, at a rate.
+
+sending_camera.py TOPIC WIDTH HEIGHT RATE RELIABILITY   (reliable or best_effort)
+
+Its DDS profile is that of its environment, unlike our own programs': a stranger's driver.
+"""
+
+import sys
+from contextlib import suppress
+
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+
+
+def main() -> None:
+    topic, width, height, rate, reliability = sys.argv[1:]
+    rclpy.init()
+    node = rclpy.create_node("sending_camera")
+    qos = QoSProfile(depth=5, reliability=ReliabilityPolicy[reliability.upper()])
+    publisher = node.create_publisher(Image, topic, qos)
+    image = Image(width=int(width), height=int(height), encoding="rgb8", step=3 * int(width))
+    image.header.frame_id = "camera_optical"
+    image.data.frombytes(bytes(image.step * image.height))
+    print("sending", flush=True)
+
+    def send() -> None:
+        image.header.stamp = node.get_clock().now().to_msg()
+        publisher.publish(image)
+
+    node.create_timer(1 / float(rate), send)
+    with suppress(KeyboardInterrupt, ExternalShutdownException):
+        rclpy.spin(node)
+
+
+if __name__ == "__main__":
+    main()
