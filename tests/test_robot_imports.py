@@ -28,6 +28,7 @@ ROBOT_MODULES = {
     "emu_core.mcap_file",
     "emu_core.metrics",
     "emu_core.model_file",
+    "emu_core.openvino_engine",
     "emu_core.overlay",
     "emu_core.parity",
     "emu_core.perceiver",

@@ -34,7 +34,7 @@ demo)
     else
         name=demo wanted="$(packages demo) $WHEELS"
     fi ;;
-test) name=test wanted="$(packages train,render,demo,test) $TESTS pytest-xdist $WHEELS" ;;
+test) name=test wanted="$(packages train,render,demo,openvino,test) $TESTS pytest-xdist $WHEELS" ;;
 robot) name=robot constraints=constraints-robot.txt
     wanted="$(packages demo,export) $TESTS $WHEELS cv-bridge" ;;
 *) fail "unknown environment '$kind': demo, test or robot" ;;

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,17 +35,25 @@ from emu_core.model_file import (
     read_info,
     session_info,
 )
+from emu_core.openvino_engine import EngineError, OpenVinoEngine
 from emu_core.parity import violations
 
 _CPU = "CPUExecutionProvider"
+_OPENVINO = "OpenVINOExecutionProvider"
 PROVIDERS: dict[str, tuple[str, dict[str, str]]] = {
     "cpu": (_CPU, {}),
     # TF32 keeps 10 bits of the mantissa: outside the tolerances of fp32.
     "cuda": ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}),
     "tensorrt": ("TensorrtExecutionProvider", {}),
-    "openvino": ("OpenVINOExecutionProvider", {}),
+    "openvino": (_OPENVINO, {}),
+    "openvino-bf16": ("", {}),
 }
-"""Short name -> ONNX Runtime's name and options."""
+"""Short name -> ONNX Runtime's name and options.
+
+OpenVINO is taken from its own package where this ONNX Runtime lacks it, and in bfloat16 always.
+"""
+
+_OPENVINO_PRECISIONS = {"openvino": "f32", "openvino-bf16": "bf16"}
 
 
 class ProviderError(RuntimeError):
@@ -80,6 +89,7 @@ class Perceiver:
 
     info: ModelInfo
     provider: str
+    _engine: Callable[[np.ndarray], list[np.ndarray]]
 
     def __init__(
         self,
@@ -100,11 +110,19 @@ class Perceiver:
         if threads is not None and threads < 1:
             raise ValueError(f"Expected argument `threads` to be at least 1, but got {threads}")
         path = default_model() if model is None else Path(model)
+        self._fit = fit
+        if _needs_openvino_itself(provider):
+            self.info = read_info(path)
+            engine = _openvino_engine(path, provider, threads, allow_cpu_fallback)
+            if engine is not None:
+                self.provider, self._engine = provider, engine
+                return
+            provider = "cpu"
         self._session = _session(path, provider, threads, allow_cpu_fallback)
         self.info = session_info(self._session, path)
         used = self._session.get_providers()[0]
         self.provider = next(name for name, (full, _) in PROVIDERS.items() if full == used)
-        self._fit = fit
+        self._engine = self._run_session
 
     def fitting(self, height: int, width: int) -> Fitting:
         """How an image of that size is fitted: scales and offsets for its camera_info."""
@@ -154,7 +172,9 @@ class Perceiver:
                 "Copy the file again, or use another provider."
             ) from error
         errors = reference.errors(dict(zip(OUTPUTS, maps, strict=True)))
-        wrong = violations(errors, info.tolerances[info.precision])
+        # Half precision's limits: bfloat16 has a shorter mantissa still, and keeps them.
+        precision = "fp16" if self.provider == "openvino-bf16" else info.precision
+        wrong = violations(errors, info.tolerances[precision])
         if wrong:
             raise ModelError(
                 f"{info.path} does not give its own reference's answers on '{self.provider}': "
@@ -164,14 +184,40 @@ class Perceiver:
 
     def _run(self, image: np.ndarray) -> list[np.ndarray]:
         """The four maps, in the order of OUTPUTS; `image` is of the network's size."""
+        return self._engine(image)
+
+    def _run_session(self, image: np.ndarray) -> list[np.ndarray]:
         return self._session.run(list(OUTPUTS), {INPUT: image[np.newaxis]})
+
+
+def _needs_openvino_itself(provider: str) -> bool:
+    if provider not in _OPENVINO_PRECISIONS:
+        return False
+    import onnxruntime
+
+    return provider != "openvino" or _OPENVINO not in onnxruntime.get_available_providers()
+
+
+def _openvino_engine(
+    path: Path, provider: str, threads: int | None, allow_cpu_fallback: bool
+) -> Callable[[np.ndarray], list[np.ndarray]] | None:
+    """OpenVINO's run; None where it cannot be had and the CPU may take its place."""
+    try:
+        return OpenVinoEngine(path, _threads(threads), _OPENVINO_PRECISIONS[provider]).run
+    except EngineError as error:
+        if allow_cpu_fallback:
+            return None
+        raise ProviderError(
+            f"the provider '{provider}' cannot be used for {path}: {error}. pip install openvino, "
+            "or allow the CPU instead (allow_cpu_fallback)."
+        ) from error
 
 
 def _session(path: Path, provider: str, threads: int | None, allow_cpu_fallback: bool) -> Any:
     """A session whose first provider is the one asked for, or, if allowed, the CPU."""
     wanted, options = PROVIDERS[provider]
     if provider == "cpu":
-        return open_session(path, _session_options(threads), [_CPU])
+        return open_session(path, session_options(threads), [_CPU])
     import onnxruntime
 
     why = ""
@@ -180,7 +226,7 @@ def _session(path: Path, provider: str, threads: int | None, allow_cpu_fallback:
     else:
         try:
             providers = [(wanted, options), _CPU]
-            session = open_session(path, _session_options(threads), providers)
+            session = open_session(path, session_options(threads), providers)
             # The list of available providers promises nothing; the session's own does.
             if session.get_providers()[0] == wanted:
                 return session
@@ -193,19 +239,24 @@ def _session(path: Path, provider: str, threads: int | None, allow_cpu_fallback:
             f"the provider '{provider}' ({wanted}) cannot be used for {path}: {why}. Or allow "
             "the CPU instead (allow_cpu_fallback)."
         )
-    return open_session(path, _session_options(threads), [_CPU])
+    return open_session(path, session_options(threads), [_CPU])
 
 
-def _session_options(threads: int | None) -> Any:
+def session_options(threads: int | None) -> Any:
+    """ONNX Runtime's options, as every session of a Perceiver has them."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or min(4, _cpu_count())
+    options.intra_op_num_threads = _threads(threads)
     options.inter_op_num_threads = 1
     # Spinning threads burn the cores that the rest of the robot needs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     return options
+
+
+def _threads(asked: int | None) -> int:
+    return asked or min(4, _cpu_count())
 
 
 def _cpu_count() -> int:

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emu_core.networks.dropout import Dropout
+from emu_core.networks.encoder import pointwise_convolution
 
 
 class AllMLPDecoder(nn.Module):
@@ -128,9 +129,10 @@ class FoldedDecoder(nn.Module):
         # A constant survives interpolation: the bias is added where the map is smallest.
         biases = [None] * (len(weights) - 1) + [bias]
         self.stages = nn.ModuleList(
-            _convolution(weight, bias) for weight, bias in zip(weights, biases, strict=True)
+            pointwise_convolution(weight, bias)
+            for weight, bias in zip(weights, biases, strict=True)
         )
-        self.head = _convolution(head.weight.flatten(1), head.bias)
+        self.head = pointwise_convolution(head.weight.flatten(1), head.bias)
         self.eval().requires_grad_(False)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
@@ -139,12 +141,16 @@ class FoldedDecoder(nn.Module):
         Returns:
             Raw outputs (N, outputs, H/4, W/4).
         """
+        return _run_head(self.head, self.fuse(features), self.float32_head)
+
+    def fuse(self, features: Sequence[Tensor]) -> Tensor:
+        """Compute all that comes before the last layer: (N, D, H/4, W/4)."""
         size = features[0].shape[2:]
         maps = [_upsample(conv(x), size) for x, conv in zip(features, self.stages, strict=True)]
         total = maps[-1]
         for x in maps[-2::-1]:
             total = total + x
-        return _run_head(self.head, F.relu(total), self.float32_head)
+        return F.relu(total)
 
 
 def _fuse(features: Sequence[Tensor], weights: Sequence[Tensor], bias: Tensor) -> Tensor:
@@ -172,13 +178,3 @@ def _run_head(head: nn.Conv2d, x: Tensor, float32: bool) -> Tensor:
         return head(x)
     with torch.autocast(x.device.type, enabled=False):
         return head(x.to(head.weight.dtype))
-
-
-def _convolution(weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
-    """Build a 1×1 convolution from a copy of a weight (D, C) and a bias (D,)."""
-    conv = nn.Conv2d(weight.shape[1], weight.shape[0], 1, bias=bias is not None).to(weight)
-    with torch.no_grad():
-        conv.weight.copy_(weight[:, :, None, None])
-        if conv.bias is not None and bias is not None:
-            conv.bias.copy_(bias)
-    return conv

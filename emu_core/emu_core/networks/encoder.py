@@ -228,14 +228,37 @@ class MixFFN(nn.Module):
     def __init__(self, width: int, dropout: float = 0.0) -> None:
         super().__init__()
         hidden = MLP_RATIO * width
-        self.linear1 = nn.Linear(width, hidden)
+        self.linear1: nn.Linear | nn.Conv2d = nn.Linear(width, hidden)
         self.depthwise = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
         self.linear2 = nn.Linear(hidden, width)
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = _channels_last(self.depthwise(_channels_first(self.linear1(x))))  # (N, H, W, 4C)
+        if isinstance(self.linear1, nn.Conv2d):
+            x = self.linear1(_channels_first(x))
+        else:
+            x = _channels_first(self.linear1(x))
+        x = _channels_last(self.depthwise(x))  # (N, H, W, 4C)
         return self.dropout(self.linear2(self.dropout(F.gelu(x))))
+
+    def convolve_first(self) -> None:
+        """Write the first layer as the 1×1 convolution that it is.
+
+        ONNX Runtime has two convolutions in a row in its own layout: what it must change the
+        layout of is then C channels wide, not 4C.
+        """
+        if isinstance(self.linear1, nn.Linear):
+            self.linear1 = pointwise_convolution(self.linear1.weight, self.linear1.bias)
+
+
+def pointwise_convolution(weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
+    """Build a 1×1 convolution from a copy of a weight (D, C) and a bias (D,)."""
+    conv = nn.Conv2d(weight.shape[1], weight.shape[0], 1, bias=bias is not None).to(weight)
+    with torch.no_grad():
+        conv.weight.copy_(weight[:, :, None, None])
+        if conv.bias is not None and bias is not None:
+            conv.bias.copy_(bias)
+    return conv
 
 
 def _channels_first(x: Tensor) -> Tensor:

@@ -43,7 +43,12 @@ def load_exported(path: str | Path) -> SegDepthFormer:
             len(tensors["segmentation_decoder.head.bias"]),
             layer_norm_eps=_layer_norm_eps(graph),
         )
-        state = {name: x for name, x in tensors.items() if name.startswith("encoder.")}
+        # Some of the encoder's linear layers were written as convolutions.
+        state = {
+            name: tensors[name].reshape(x.shape)
+            for name, x in network.state_dict().items()
+            if name.startswith("encoder.")
+        }
         for name in ("segmentation_decoder", "depth_decoder"):
             decoder = getattr(network, name)
             state |= {f"{name}.{k}": x for k, x in _unfolded(decoder, tensors, name).items()}

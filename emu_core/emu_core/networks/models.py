@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from emu_core.networks.decoder import AllMLPDecoder, FoldedDecoder
-from emu_core.networks.encoder import MixTransformer
+from emu_core.networks.encoder import MixFFN, MixTransformer
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -143,8 +143,15 @@ class Network(nn.Module):
         self.depth_decoder.head.bias.copy_(torch.tensor(bias))
 
     def fold_for_inference(self) -> Network:
-        """Copy the network in eval mode with frozen, folded decoders, for export and timing."""
-        frozen = copy.deepcopy(self).eval().requires_grad_(False)
+        """Copy the network in eval mode, frozen, for export and timing.
+
+        Its decoders are folded, and the encoder is written as an engine runs it fastest.
+        """
+        frozen = copy.deepcopy(self).eval()
+        for module in frozen.encoder.modules():
+            if isinstance(module, MixFFN):
+                module.convolve_first()
+        frozen.requires_grad_(False)
         for name in ("segmentation_decoder", "depth_decoder"):
             decoder = getattr(frozen, name)
             if isinstance(decoder, AllMLPDecoder):

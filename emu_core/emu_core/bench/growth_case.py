@@ -1,0 +1,43 @@
+"""One case of `growth`, in a process of its own that imports no torch: milliseconds and memory.
+
+python -m emu_core.bench.growth_case model.onnx CAMERAS THREADS REPETITIONS
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emu_core.model_file import INPUT, open_session
+from emu_core.perceiver import session_options
+
+
+def run_case(path: str, cameras: int, threads: int, repetitions: int) -> dict[str, Any]:
+    """One session answers all cameras in turn; milliseconds of all of them, and peak memory."""
+    session = open_session(path, session_options(threads), ["CPUExecutionProvider"])
+    shape = session.get_inputs()[0].shape
+    image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    taken = []
+    for _ in range(repetitions + 1):
+        start = time.perf_counter()
+        for _ in range(cameras):
+            session.run(None, {INPUT: image})
+        taken.append(1000 * (time.perf_counter() - start))
+    return {"milliseconds": taken[1:], "rss_mb": _peak_rss_mb()}  # the first one warms up
+
+
+def _peak_rss_mb() -> float | None:
+    """Largest resident memory so far. Not getrusage's: that begins with the parent's."""
+    status = Path("/proc/self/status")
+    found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text()) if status.is_file() else None
+    return int(found[1]) / 1024 if found else None
+
+
+if __name__ == "__main__":
+    print(json.dumps(run_case(sys.argv[1], *(int(number) for number in sys.argv[2:]))))

@@ -1,0 +1,121 @@
+"""A Deep Ensemble and MC Dropout as one graph, so that both run on the student's own engine.
+
+They get what the student's graph has: folded decoders, and passes over full resolution that ONNX
+Runtime does at memory speed. Work that members share is done once. Their uncertainty is that of
+`emu_core.ensembles`: entropy of the mean softmax, variance of the depth mixture.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from emu_core.networks import IMAGENET_MEAN, IMAGENET_STD, SegDepthFormer
+from emu_core.networks.decoder import FoldedDecoder
+from emu_core.networks.models import VARIANCE_UNIT
+
+
+class SampledGraph(nn.Module):
+    """uint8 (1, H, W, 3) → labels, entropy / ln C, depth mean and deviation (H, W) of samples."""
+
+    ones: Tensor
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+        self.register_buffer("scale", 1 / (255 * std))
+        self.register_buffer("shift", -mean / std)
+        self.register_buffer("ones", torch.ones(1, num_classes))
+
+    def raw_outputs(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Raw logits and depth of each sample at H/4."""
+        raise NotImplementedError
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        size = (image.shape[1], image.shape[2])
+        x = image.permute(0, 3, 1, 2).float() * self.scale + self.shift
+        probabilities, means, squares, variances = [], [], [], []
+        for raw in self.raw_outputs(x):
+            logits, depth = (
+                F.interpolate(r, size=size, mode="bilinear", align_corners=False) for r in raw
+            )
+            probabilities.append(self._softmax(logits.reshape(logits.shape[1], -1)))
+            mean = depth[0, 0].relu()
+            means.append(mean)
+            squares.append(mean * mean)
+            variances.append(F.softplus(depth[0, 1]))
+        labels, entropy = self._classify(_mean(probabilities))
+        mean = _mean(means)
+        spread = (_mean(squares) - mean * mean).relu()
+        std = (_mean(variances) * VARIANCE_UNIT + spread).sqrt()
+        return labels.view(size), entropy.view(size), mean, std
+
+    def _softmax(self, logits: Tensor) -> Tensor:
+        exp = (logits - functools.reduce(torch.maximum, logits.split(1))).exp()  # (C, H·W)
+        return exp / (self.ones @ exp)
+
+    def _classify(self, p: Tensor) -> tuple[Tensor, Tensor]:
+        entropy = -(self.ones @ (p * (p + 1e-12).log())) / math.log(len(p))
+        best, labels = p[:1], torch.zeros_like(p[:1])
+        for number, plane in enumerate(p[1:].split(1), 1):  # quicker than arg max, see `export`
+            labels = torch.where(plane > best, torch.full_like(labels, number), labels)
+            best = torch.maximum(plane, best)
+        return labels.to(torch.uint8), entropy
+
+
+class EnsembleGraph(SampledGraph):
+    """A Deep Ensemble; members share nothing but the normalised image."""
+
+    def __init__(self, members: Sequence[SegDepthFormer]) -> None:
+        super().__init__(_classes(members[0]))
+        self.members = nn.ModuleList(member.fold_for_inference() for member in members)
+
+    def raw_outputs(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        yield from (member(x) for member in self.members)
+
+
+class DropoutGraph(SampledGraph):
+    """MC Dropout in the decoders: encoder and fusion run once, the masks are drawn beforehand.
+
+    That is generous: drawing them anew takes time as well.
+    """
+
+    kept: Tensor
+
+    def __init__(self, network: SegDepthFormer, samples: int, size: tuple[int, int]) -> None:
+        super().__init__(_classes(network))
+        self.network, self.samples = network.fold_for_inference(), samples
+        self.keep = 1 - network.dropout
+        width = network.encoder.sizes.decoder_width
+        shape = (samples, 1, width, -(-size[0] // 4), -(-size[1] // 4))
+        generator = torch.Generator().manual_seed(0)
+        kept = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+        self.register_buffer("kept", kept < round(256 * self.keep))
+
+    def raw_outputs(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        features = self.network.encoder(x)
+        decoders = (self.network.segmentation_decoder, self.network.depth_decoder)
+        fused = [(d, d.fuse(features)) for d in decoders if isinstance(d, FoldedDecoder)]
+        zero = torch.zeros(())
+        for kept in self.kept.unbind(0):
+            logits, depth = (
+                F.conv2d(torch.where(kept, maps, zero), d.head.weight / self.keep, d.head.bias)
+                for d, maps in fused
+            )
+            yield logits, depth
+
+
+def _classes(network: SegDepthFormer) -> int:
+    assert network.num_classes is not None
+    return network.num_classes
+
+
+def _mean(parts: Sequence[Tensor]) -> Tensor:
+    return functools.reduce(torch.add, parts) / len(parts)

@@ -1,0 +1,93 @@
+"""The joint training step: ours against the same network built from transformers' modules.
+
+Both get the same losses, optimiser and random images; a step is forward, loss, backward and
+AdamW. Transformers' network is one SegFormer encoder with two of its decode heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from emu_core.bench.figures import missing, ratio, summarize
+from emu_core.bench.peers import CLASSES, hugging_face
+from emu_core.bench.rounds import run_rounds
+from emu_core.bench.settings import Settings
+from emu_core.networks import RawOutputs, SegDepthFormer, normalize
+from emu_core.objectives import MemberLoss, member_loss, total
+from emu_core.training.cpu import prepare_cpu
+
+OURS_FP32, OURS_BF16, THEIRS = "ours fp32", "ours bf16", "transformers' modules fp32"
+_SIZE, _BATCH = (256, 512), 2
+_RATIOS = {
+    "train_bf16_over_hf_fp32": OURS_BF16,
+    "train_fp32_over_hf_fp32": OURS_FP32,
+}
+
+
+class JointFromTransformers(nn.Module):
+    """Transformers' encoder and two of its decode heads, for classes and depth."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        both: Any = hugging_face()
+        self.encoder, self.segmentation_head = both.segformer, both.decode_head
+        depth: Any = hugging_face("b0", 2)
+        self.depth_head = depth.decode_head
+
+    def forward(self, x: Tensor) -> RawOutputs:
+        encoder: Any = self.encoder
+        features = encoder(x, output_hidden_states=True).hidden_states
+        heads: Any = (self.segmentation_head, self.depth_head)
+        return RawOutputs(*(head(features) for head in heads))
+
+
+def measure(settings: Settings) -> dict[str, Any]:
+    """Images per second of each, and their ratios: ours over theirs."""
+    prepare_cpu(settings.threads)
+    size, batch = ((64, 128), 2) if settings.quick else (_SIZE, _BATCH)
+    steps = {
+        OURS_FP32: _step(SegDepthFormer("b0", CLASSES), size, batch, torch.float32),
+        OURS_BF16: _step(SegDepthFormer("b0", CLASSES), size, batch, torch.bfloat16),
+    }
+    reason = ""
+    try:
+        steps[THEIRS] = _step(JointFromTransformers(), size, batch, torch.float32)
+    except Exception as error:  # it may be absent, or another version
+        reason = f"{THEIRS}: {type(error).__name__}: {error}"
+    series = run_rounds(steps, settings.repetitions, warm_up=2, clock=settings.time)
+    rates = {
+        name: summarize([1000 * batch / ms for ms in values]) for name, values in series.items()
+    }
+    return {
+        "ratios": {
+            # Images per second: the quotient of times, upside down.
+            key: missing(reason) if reason else ratio(series[THEIRS], series[name])
+            for key, name in _RATIOS.items()
+        },
+        "details": {"training_images_per_s": {"{}x{}".format(*size): rates}},
+    }
+
+
+def _step(
+    network: nn.Module, size: tuple[int, int], batch: int, dtype: torch.dtype
+) -> Callable[[], None]:
+    network.train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-6)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (batch, 3, *size), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, CLASSES, (batch, *size), generator=generator).to(torch.uint8)
+    depth = 1 + 50 * torch.rand(batch, 1, *size, generator=generator)
+
+    def run() -> None:
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            raw = network(normalize(images))
+            terms = member_loss(raw, labels, depth, MemberLoss())
+        optimizer.zero_grad()
+        total(terms).backward()
+        optimizer.step()
+
+    return run
