@@ -55,6 +55,11 @@ def told(findings):
     return findings, comparisons, [c for place in places for c in gap_closed(*place)]
 
 
+def test_commands_stay_indented_in_the_document(tmp_path):
+    write_document(tmp_path / "study.md", "Study", {"commands": "\n    python study.py\n"})
+    assert "-->\n    python study.py\n<!--" in (tmp_path / "study.md").read_text()
+
+
 def test_every_entry_has_every_figure_that_is_asked_for(told):
     content = json.loads(as_text(summarise(*told, {"members": 5})))
     assert {"ample", "few"} <= set(content)

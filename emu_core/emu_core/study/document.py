@@ -79,7 +79,8 @@ def write_document(path: Path, title: str, content: Mapping[str, str]) -> None:
     text = path.read_text(encoding="utf-8") if path.is_file() else f"# {title}\n"
     for name, block in content.items():
         opening = f"<!-- study: {name} -->"
-        new = f"{opening}\n{block.strip()}\n<!-- end -->"
+        lines = block.strip("\n")  # an indented line is one of code
+        new = f"{opening}\n{lines}\n<!-- end -->"
         place = re.compile(re.escape(opening) + r".*?<!-- end -->", re.DOTALL)
         if place.search(text):
             before, after = place.split(text, maxsplit=1)
