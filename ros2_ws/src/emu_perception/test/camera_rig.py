@@ -47,6 +47,12 @@ def image_message(
     return message
 
 
+def picture(seed: int = 0, height: int = 48, width: int = 64) -> tuple[np.ndarray, Image]:
+    """Random pixels, uint8 (H, W, 3) RGB, and the image message that holds them."""
+    rgb = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    return rgb, image_message("rgb8", width, height, rgb)
+
+
 def pixels(message: Image) -> np.ndarray:
     """The array in one of the node's answers, whose rows must not be padded."""
     dtype, channels = {"mono8": (np.uint8, 1), "32FC1": (np.float32, 1), "bgr8": (np.uint8, 3)}[

@@ -37,3 +37,18 @@ def model(models):
     from emu_core.testing import make_dummy_model
 
     return make_dummy_model(models / "dummy.onnx", (48, 64), canonical_focal=100.0)
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    """A clock of the test's own."""
+    return Clock()

@@ -7,18 +7,6 @@ import pytest
 from emu_perception.complaints import AGAIN_AFTER_S, Complaints
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def told():
     return []

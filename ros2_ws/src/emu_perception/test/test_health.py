@@ -7,18 +7,6 @@ from emu_perception.clocks import Age
 from emu_perception.health import OUTCOMES, WINDOW_S, Health, Timing, resident_bytes
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def health(clock):
     return Health(clock)

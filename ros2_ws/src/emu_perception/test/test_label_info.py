@@ -7,7 +7,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy), from a robot or from t
 pytest.importorskip("onnx", reason="needs onnx, to make a model file")
 
 import labels
-from camera_rig import CameraRig, image_message, pixels
+from camera_rig import CameraRig, image_message, picture, pixels
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from remote import Remote
@@ -45,11 +45,6 @@ def rig(domain, model):
         rig.remote = Remote(rig.ros, "/labelled/emu_perception")
         rig.wait_for_answers()
         yield rig
-
-
-def noise():
-    rgb = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
-    return rgb, image_message("rgb8", 64, 48, rgb)
 
 
 def test_a_late_reader_still_gets_every_class(rig):
@@ -93,14 +88,14 @@ def test_a_planner_that_waited_gets_the_classes_before_the_first_mask(domain, mo
         assert order == [], "nothing is told before the node is active"
         assert remote.change("activate")
         rig.wait_for_node()
-        rig.ros.wait_until(lambda: rig.send(noise()[1]) and "m" in order, "a mask")
+        rig.ros.wait_until(lambda: rig.send(picture()[1]) and "m" in order, "a mask")
     assert order[0] == "i" and order.count("i") == 1
 
 
 def test_doubtful_pixels_become_unknown_once_that_class_was_told(rig):
     planner = Planner(rig)
     planner.wait_for_classes(NAMES)
-    rgb, message = noise()
+    rgb, message = picture()
     expected = dummy_outputs(rgb)
     sure = rig.ask(message)
     assert np.array_equal(pixels(sure["semantic/image"]), expected["labels"])

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy), from a robot or from the wheels")
 pytest.importorskip("onnx", reason="needs onnx, to make a model file")
 
-from camera_rig import CameraRig, counts, image_message, pixels
+from camera_rig import CameraRig, counts, image_message, picture, pixels
 from remote import Remote
 from ros_processes import ChildProcess, module
 
@@ -27,11 +27,6 @@ def rig(domain, model):
         rig.remote = Remote(rig.ros, "/tuned/emu_perception")
         rig.wait_for_answers()
         yield rig
-
-
-def picture():
-    rgb = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
-    return rgb, image_message("rgb8", 64, 48, rgb)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0, 0.25])

@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy), from a robot or from the wheels")
 pytest.importorskip("onnx", reason="needs onnx, to make a model file")
 
-from camera_rig import CameraRig, image_message, pixels
+from camera_rig import CameraRig, picture, pixels
 from clouds import cloud_array, positions
 from diagnostic_msgs.msg import DiagnosticStatus
 from remote import Remote
@@ -25,11 +25,6 @@ def info(model="plumb_bob", d=(0.0,) * 5):
     message.p = np.array([FOCAL, 0, CENTER[0], 0, 0, FOCAL, CENTER[1], 0, 0, 0, 1.0, 0])
     message.r = np.eye(3).ravel()
     return message
-
-
-def picture():
-    rgb = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
-    return rgb, image_message("rgb8", 64, 48, rgb)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy), from a robot or from t
 pytest.importorskip("onnx", reason="needs onnx, to make a model file")
 pytest.importorskip("rosbags", reason="needs rosbags")
 
-from camera_rig import RELIABLE, CameraRig, counts, image_message, pixels
+from camera_rig import RELIABLE, CameraRig, counts, image_message, picture, pixels
 from diagnostic_msgs.msg import DiagnosticStatus
 from drive_bags import IMAGE, write_bag
 from remote import Remote
@@ -22,11 +22,6 @@ from emu_perception.health import resident_bytes
 
 LONG = os.environ.get("EMU_LONG_TESTS") == "1"
 MAPS = ("semantic/image", "semantic/confidence", "depth/image", "depth/uncertainty", "overlay")
-
-
-def picture(seed, height=48, width=64):
-    rgb = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    return rgb, image_message("rgb8", width, height, rgb)
 
 
 def test_a_node_that_is_killed_and_restarted_answers_while_the_player_goes_on(
