@@ -1,5 +1,6 @@
 """Perceiver and the geometry of fitting an image, against values computed by hand."""
 
+import subprocess
 import sys
 import threading
 
@@ -249,6 +250,25 @@ def test_the_cpu_session_is_bounded_and_does_not_spin(dummy):
     assert options.intra_op_num_threads == 3
     assert options.inter_op_num_threads == 1
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+PEAKS = """
+import resource
+import numpy as np
+from emu_core.perceiver import Perceiver
+
+perceiver = Perceiver(threads=1)
+for _ in range(4):
+    perceiver.perceive(np.zeros((*perceiver.info.input_size, 3), np.uint8))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units elsewhere")
+def test_later_frames_take_no_more_memory_than_the_first():
+    run = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True, check=True)
+    first, *_, last = map(int, run.stdout.split())
+    assert last - first < 64 << 10  # KiB; without care it is 76 to 86 MB
 
 
 def test_a_provider_that_this_runtime_lacks_is_refused(dummy, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 from emu_core.training.command import call_from
 
 TRAINING = Path(__file__).parents[2] / "training"
-FIRST = "runs/first_student/member-0/last.safetensors"
+FIRST = Path("runs/first_student.onnx")
 
 
 @pytest.fixture
@@ -37,25 +37,28 @@ def read():
     return options
 
 
-def test_members_share_the_first_students_encoder_and_its_data(read):
+def test_members_learn_on_crops_of_the_first_students_images_and_start_from_it(read):
     first = read("train_teacher", "train", "b0_drives.yaml")
     members = read("train_teacher", "train", "b0_drives.yaml", "shipped_members.yaml")
-    assert members["data"] == first["data"]
+    images = first["data"].augmentation
+    assert (images.height, images.width) == (384, 768)
+    assert members["data"].augmentation == replace(
+        images, height=256, width=512, image_width=images.width
+    )
+    assert members["data"].whole_images == replace(images, image_width=images.width)
     assert members["loss"] == first["loss"]
     assert members["loss"].class_balance == 0.25
-    assert (members["data"].augmentation.height, members["data"].augmentation.width) == (384, 768)
-    assert members["architecture"] == replace(first["architecture"], encoder=FIRST)
+    assert members["architecture"] == replace(first["architecture"], init=FIRST)
     assert members["members"] == 5
 
 
 def test_the_student_learns_from_these_members_and_starts_from_the_first_student(read):
     members = read("train_teacher", "train", "b0_drives.yaml", "shipped_members.yaml")
     student = read("distill", "distill", "b0_drives.yaml", "shipped_student.yaml")
-    assert student["data"] == members["data"]
+    assert student["data"] == members["data"]  # crops of 256x512
     assert student["teacher"].folder == Path("runs") / members["run"].name
     assert student["teacher"].members == members["members"]
-    assert student["architecture"].init == Path(FIRST)
-    assert student["architecture"].encoder is None
+    assert student["architecture"] == members["architecture"]
     assert student["loss"].class_balance == members["loss"].class_balance
     assert student["distillation"].jitter == (0.2, 0.2, 0.2, 0.4)
     seeds = range(members["run"].seed, members["run"].seed + members["members"])
