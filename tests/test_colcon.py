@@ -70,7 +70,11 @@ def test_resources_are_installed(workspace):
 
 
 @pytest.mark.parametrize(
-    "name", ["emu_node", "player", "recorder", "demo", "drive_to_bag", "record_uncertain"]
+    "name",
+    [
+        *("emu_node", "player", "recorder", "demo"),
+        *("drive_to_bag", "record_uncertain", "build_engine"),
+    ],
 )
 def test_installed_executables_run_in_the_calling_environment(workspace, name):
     executable = workspace / "install" / "emu_perception" / "lib" / "emu_perception" / name

@@ -24,6 +24,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from emu_core.engine_cache import caching_options, engine_folder
 from emu_core.fitting import FITS, Fitting, check_image, fit_image, fit_pixels
 from emu_core.model_file import (
     INPUT,
@@ -39,19 +40,28 @@ from emu_core.openvino_engine import EngineError, OpenVinoEngine
 from emu_core.parity import violations
 
 _CPU = "CPUExecutionProvider"
+_CUDA = "CUDAExecutionProvider"
 _OPENVINO = "OpenVINOExecutionProvider"
+_TENSORRT = "TensorrtExecutionProvider"
 PROVIDERS: dict[str, tuple[str, dict[str, str]]] = {
     "cpu": (_CPU, {}),
     # TF32 keeps 10 bits of the mantissa: outside the tolerances of fp32.
-    "cuda": ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}),
-    "tensorrt": ("TensorrtExecutionProvider", {}),
+    "cuda": (_CUDA, {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}),
+    "tensorrt": (_TENSORRT, {}),
+    # A LayerNorm's sum of squares leaves half precision's range.
+    "tensorrt-fp16": (_TENSORRT, {"trt_fp16_enable": "1", "trt_layer_norm_fp32_fallback": "1"}),
     "openvino": (_OPENVINO, {}),
     "openvino-bf16": ("", {}),
 }
 """Short name -> ONNX Runtime's name and options.
 
 OpenVINO is taken from its own package where this ONNX Runtime lacks it, and in bfloat16 always.
+TensorRT's engines are kept: see `emu_core.engine_cache`.
 """
+
+HALF_PRECISION = ("tensorrt-fp16", "openvino-bf16")
+"""Those held to half precision's tolerances: bfloat16 has a shorter mantissa still, and keeps
+them."""
 
 _OPENVINO_PRECISIONS = {"openvino": "f32", "openvino-bf16": "bf16"}
 
@@ -121,7 +131,7 @@ class Perceiver:
         self._session = _session(path, provider, threads, allow_cpu_fallback)
         self.info = session_info(self._session, path)
         used = self._session.get_providers()[0]
-        self.provider = next(name for name, (full, _) in PROVIDERS.items() if full == used)
+        self.provider = provider if used == PROVIDERS[provider][0] else "cpu"
         self._engine = self._run_session
         self._first_run = _frugal_run() if self.provider == "cpu" else None
 
@@ -173,8 +183,7 @@ class Perceiver:
                 "Copy the file again, or use another provider."
             ) from error
         errors = reference.errors(dict(zip(OUTPUTS, maps, strict=True)))
-        # Half precision's limits: bfloat16 has a shorter mantissa still, and keeps them.
-        precision = "fp16" if self.provider == "openvino-bf16" else info.precision
+        precision = "fp16" if self.provider in HALF_PRECISION else info.precision
         wrong = violations(errors, info.tolerances[precision])
         if wrong:
             raise ModelError(
@@ -227,7 +236,7 @@ def _session(path: Path, provider: str, threads: int | None, allow_cpu_fallback:
         why = "this onnxruntime was built without it: install a build that has it"
     else:
         try:
-            providers = [(wanted, options), _CPU]
+            providers = _providers(path, wanted, options)
             session = open_session(path, session_options(threads), providers)
             # The list of available providers promises nothing; the session's own does.
             if session.get_providers()[0] == wanted:
@@ -242,6 +251,21 @@ def _session(path: Path, provider: str, threads: int | None, allow_cpu_fallback:
             "the CPU instead (allow_cpu_fallback)."
         )
     return open_session(path, session_options(threads), [_CPU])
+
+
+def _providers(path: Path, wanted: str, options: dict[str, str]) -> list[Any]:
+    """In ONNX Runtime's form, the CPU last; of TensorRT with the engine's folder, and with CUDA
+    for what TensorRT cannot do."""
+    if wanted != _TENSORRT:
+        return [(wanted, options), _CPU]
+    import onnxruntime
+
+    try:
+        kept = caching_options(engine_folder(read_info(path).sha256, options))
+    except OSError:  # no disk to write to: every start takes minutes, and that is all
+        kept = {}
+    cuda = [(_CUDA, PROVIDERS["cuda"][1])] * (_CUDA in onnxruntime.get_available_providers())
+    return [(wanted, {**options, **kept}), *cuda, _CPU]
 
 
 def session_options(threads: int | None) -> Any:

@@ -7,7 +7,10 @@ from setuptools import find_packages, setup
 from setuptools.command.develop import develop
 
 NAME = "emu_perception"
-PROGRAMS = ("emu_node", "player", "recorder", "demo", "drive_to_bag", "record_uncertain")
+PROGRAMS = (
+    *("emu_node", "player", "recorder", "demo"),
+    *("drive_to_bag", "record_uncertain", "build_engine"),
+)
 MODULES = {"emu_node": "node"}
 
 

@@ -36,7 +36,7 @@ LAUNCH_ARGUMENTS = (
         "provider",
         "",
         "ONNX Runtime's execution provider",
-        ("", "cpu", "cuda", "tensorrt", "openvino", "openvino-bf16"),
+        ("", "cpu", "cuda", "tensorrt", "tensorrt-fp16", "openvino", "openvino-bf16"),
     ),
     LaunchArgument(
         "autostart", "", "whether the node configures and activates itself", ("", *_YES_OR_NO)

@@ -1,0 +1,88 @@
+"""Build the engine of a model ahead, so that the node starts in seconds.
+
+    build_engine                                     # the shipped model, provider tensorrt
+    build_engine --model student.onnx --provider tensorrt-fp16
+
+TensorRT takes minutes for a new model, GPU or version. The engine is checked against the model
+file's own reference and kept in $EMU_ENGINE_CACHE (default: ~/.cache/emu/engines), where the node
+finds it when it is run by the same user. Other providers keep nothing; they are only checked.
+
+Exit codes: 0 built and checked, 1 not, told in one line, 2 wrong arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from .command_line import UserError, run, split_ros_arguments
+
+_PROGRESS_PERIOD_S = 10.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    own, _ = split_ros_arguments(sys.argv[1:] if arguments is None else arguments)
+    given = _parser().parse_args(own)
+    return run("build_engine", lambda: _build(given.model, given.provider))
+
+
+def _build(model: str | None, provider: str) -> int:
+    from emu_core.engine_cache import cache_root
+    from emu_core.model_file import ModelError
+    from emu_core.perceiver import Perceiver, ProviderError
+
+    start = time.monotonic()
+    try:
+        with _progress(provider):
+            perceiver = Perceiver(model, provider=provider)
+            errors = perceiver.verify()
+    except (ModelError, ProviderError, ValueError) as error:
+        raise UserError(str(error)) from error
+    info = perceiver.info
+    print(
+        f"{info.name} (sha256 {info.sha256[:12]}) on {provider}: ready and checked in "
+        f"{time.monotonic() - start:.1f} s; "
+        + ", ".join(f"{name} {value:.3g}" for name, value in errors.items())
+    )
+    if provider.startswith("tensorrt"):
+        print(f"kept below {cache_root()}")
+    return 0
+
+
+@contextmanager
+def _progress(provider: str) -> Iterator[None]:
+    """Say from time to time that the work goes on."""
+    done, start = threading.Event(), time.monotonic()
+
+    def tell() -> None:
+        while not done.wait(_PROGRESS_PERIOD_S):
+            passed = time.monotonic() - start
+            print(f"{provider}: at work for {passed:.0f} s", file=sys.stderr, flush=True)
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="build_engine",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", help="ONNX file (default: the shipped one)")
+    parser.add_argument("--provider", default="tensorrt", help="default: %(default)s")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
