@@ -56,6 +56,12 @@ class Responder:
         listened = self._publishers.listened()
         if not listened:
             return "unheard", None
+        if not message.header.frame_id:
+            self._complaints.warning(
+                "frame_id",
+                "the images carry no frame_id, so the answers carry none: nobody can tell where "
+                "they look. Set it in the camera's driver",
+            )
         answer = self._answer(message)
         self._labels.tell(answer.unknown is not None)
         for output, publisher in listened:

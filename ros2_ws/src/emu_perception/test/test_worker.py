@@ -20,11 +20,11 @@ TIMEOUT_S = 10.0
 class Frame:
     """A message whose answer is what `make` returns or raises."""
 
-    header = SimpleNamespace(stamp=None)
     data = b"1234"
 
-    def __init__(self, make):
+    def __init__(self, make, frame_id="front"):
         self.make = make
+        self.header = SimpleNamespace(stamp=None, frame_id=frame_id)
 
 
 class Stage:
@@ -34,7 +34,12 @@ class Stage:
         self.published, self.lines, self.told = [], [], []
         self.heard = True
         self.done = threading.Semaphore(0)
-        logger = SimpleNamespace(error=lambda text: (self.lines.append(text), log(text)))
+
+        def note(text):
+            self.lines.append(text)
+            log(text)
+
+        logger = SimpleNamespace(error=note, warning=note)
         labels = SimpleNamespace(tell=self.told.append)
         self.health = {name: Health() for name in cameras or ("",)}
         self.worker = Worker(
@@ -109,6 +114,16 @@ def test_an_output_without_a_message_is_not_published():
     stage.show(lambda: None)
     assert stage.finish() == {"in": 1, "answered": 1}
     assert stage.published == []
+
+
+def test_images_that_name_no_frame_are_answered_and_that_is_told_once():
+    stage = Stage()
+    for _ in range(2):
+        stage.worker.put("", Frame(lambda: "good", frame_id=""))
+        assert stage.done.acquire(timeout=TIMEOUT_S)
+    assert stage.finish() == {"in": 2, "answered": 2}
+    [line] = stage.lines
+    assert "no frame_id" in line
 
 
 def test_an_answer_notes_its_inference_and_age():
