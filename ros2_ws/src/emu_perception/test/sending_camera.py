@@ -2,7 +2,8 @@
 
 sending_camera.py TOPIC WIDTH HEIGHT RATE RELIABILITY   (reliable or best_effort)
 
-Its DDS profile is that of its environment, unlike our own programs': a stranger's driver.
+It begins when somebody subscribes, and tells at its end how many it sent. Its DDS profile is that
+of its environment, unlike our own programs': a stranger's driver.
 """
 
 import sys
@@ -24,14 +25,20 @@ def main() -> None:
     image.header.frame_id = "camera_optical"
     image.data.frombytes(bytes(image.step * image.height))
     print("sending", flush=True)
+    sent = 0
 
     def send() -> None:
+        nonlocal sent
+        if not sent and not publisher.get_subscription_count():
+            return
+        sent += 1
         image.header.stamp = node.get_clock().now().to_msg()
         publisher.publish(image)
 
     node.create_timer(1 / float(rate), send)
     with suppress(KeyboardInterrupt, ExternalShutdownException):
         rclpy.spin(node)
+    print(f"sent {sent}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,12 @@
 """What happens on robots: kills, jumps, floods, neighbours; the node goes on and stays true."""
 
 import os
+import struct
+import sys
 import time
+from pathlib import Path
 
+import labels
 import numpy as np
 import pytest
 
@@ -10,15 +14,18 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy), from a robot or from t
 pytest.importorskip("onnx", reason="needs onnx, to make a model file")
 pytest.importorskip("rosbags", reason="needs rosbags")
 
-from camera_rig import RELIABLE, CameraRig, counts, image_message, picture, pixels
+from camera_rig import BEST_EFFORT, RELIABLE, CameraRig, counts, image_message, picture, pixels
 from diagnostic_msgs.msg import DiagnosticStatus
 from drive_bags import IMAGE, write_bag
+from rclpy.qos import QoSProfile
 from remote import Remote
 from ros_processes import ChildProcess, module, stopping, wait_until
 from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo
 
 from emu_core.testing import dummy_outputs, make_dummy_model
 from emu_perception.health import resident_bytes
+from emu_perception.outputs import OUTPUTS
 
 LONG = os.environ.get("EMU_LONG_TESTS") == "1"
 MAPS = ("semantic/image", "semantic/confidence", "depth/image", "depth/uncertainty", "overlay")
@@ -168,3 +175,50 @@ def test_200_hz_into_a_slow_node_keep_ages_below_two_inferences_and_memory_flat(
     assert grown < 5e6, f"{grown / 1e6:.1f} MB"
     told = counts(process)
     assert told["dropped"] > told["answered"] > 0 and told["failed"] == 0
+
+
+# --- large images
+
+
+@pytest.mark.skipif(not LONG, reason="set EMU_LONG_TESTS=1")
+def test_raw_720p_at_10_hz_reaches_both_kinds_of_readers_of_every_output(domain, models):
+    model = make_dummy_model(models / "as_shipped.onnx", (384, 768))
+    rig = CameraRig(domain, "/ten_hertz", topics=(), calibrated=True)
+    rig.ros.node.destroy_publisher(rig.camera)
+    seen = {
+        (output.topic, reliability): stamps_of(rig, output, reliability)
+        for output in OUTPUTS
+        for reliability in (RELIABLE, BEST_EFFORT)
+    }
+    info = CameraInfo(width=1280, height=720, distortion_model="plumb_bob", d=[0.0] * 5)
+    info.k = [800.0, 0.0, 639.5, 0.0, 800.0, 359.5, 0.0, 0.0, 1.0]
+    script = Path(__file__).with_name("sending_camera.py")
+    with rig.node("-p", f"model:={model}", **labels.with_vision_msgs()) as process:
+        rig.ros.wait_until(rig.info.get_subscription_count, "the subscription to camera_info")
+        rig.info.publish(info)
+        image = (f"{rig.namespace}/image", "1280", "720", "10", "reliable")
+        camera = ChildProcess(sys.executable, script, *image, domain=domain)
+        with stopping(camera):
+            wait_until(
+                lambda: max(map(len, seen.values())) >= 300, "30 s", rig.ros.spin, timeout_s=60
+            )
+        sent = int(camera.wait_for_line(r"sent (\d+)").group(1))
+        latest = max(max(stamps) for stamps in seen.values())
+        rig.ros.wait_until(lambda: all(latest in s for s in seen.values()), "the last answers")
+        assert process.stop() == 0
+    assert counts(process)["answered"] >= 0.99 * sent
+    for reader, stamps in seen.items():
+        assert len(stamps) == len(set(stamps)) >= 0.99 * sent, reader
+
+
+def stamps_of(rig, output, reliability):
+    """The stamps of what comes on an output, as it comes; messages of 8 MB are not unpacked."""
+    stamps = []
+    rig.ros.node.create_subscription(
+        output.kind,
+        f"{rig.namespace}/emu_perception/{output.topic}",
+        lambda data: stamps.append(struct.unpack_from("=iI", data, 4)),  # behind CDR's 4 bytes
+        QoSProfile(depth=20, reliability=reliability),
+        raw=True,
+    )
+    return stamps
