@@ -22,6 +22,7 @@ ROBOT_MODULES = {
     "emu_core.data.sample",
     "emu_core.drive_sources",
     "emu_core.drive_writer",
+    "emu_core.engine_cache",
     "emu_core.fitting",
     "emu_core.ground_truth",
     "emu_core.labels",
