@@ -49,6 +49,8 @@ setup(
         (f"share/{NAME}/rviz", glob("rviz/*.rviz")),
     ],
     install_requires=["emu_core"],
+    # What tells colcon to test with pytest: unittest, its other choice, finds no test here.
+    extras_require={"test": ["pytest"]},
     entry_points={
         "console_scripts": [f"{p} = {NAME}.{MODULES.get(p, p)}:main" for p in PROGRAMS],
     },

@@ -1,6 +1,8 @@
 """The installed node, brought up by emu.launch.py, answers a frame and ends well (launch_testing).
 
 python3 -m pytest test_launch_node.py     # or: colcon test --packages-select emu_perception
+
+Wants the robot's own pytest: launch_testing's plugin (3.4.3, 1.0.7) loads in 7.4.4, not in 9.2.
 """
 
 import unittest
