@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,7 +45,13 @@ class Contestants:
         try:
             yield
         except Exception as error:  # whatever one of them lacks, the others run
-            self.missing[name] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            self.missing[name] = f"{type(error).__name__}: {_in_short(str(error))}"
+
+
+def _in_short(message: str) -> str:
+    """A message's first sentence, on one line, without the benchmark's own files."""
+    sentence = " ".join(message.split()).partition(". ")[0]
+    return re.sub(r" for \S+\.onnx", "", sentence)
 
 
 def gather(size: tuple[int, int], settings: Settings) -> Contestants:
