@@ -83,4 +83,4 @@ def gpu() -> str:
         found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return ""
-    return "; ".join(found.stdout.split("\n")).strip("; ")
+    return "; ".join(found.stdout.splitlines())

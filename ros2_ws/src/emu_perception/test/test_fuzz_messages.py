@@ -6,7 +6,6 @@ test-long` sends ten times as many. Every message follows from its number.
 
 import ctypes
 import gc
-import os
 import time
 from types import SimpleNamespace
 
@@ -17,6 +16,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy), from a robot or from the wheels")
 pytest.importorskip("onnx", reason="needs onnx, to make a model file")
 
+from long_tests import ASKED
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from emu_core.perceiver import Perceiver
@@ -32,7 +32,7 @@ from emu_perception.points import PointCloudMaker
 from emu_perception.responder import Responder
 from emu_perception.settings import Settings
 
-COUNT = 20_000 if os.environ.get("EMU_LONG_TESTS") else 2_000
+COUNT = 20_000 if ASKED else 2_000
 SLOWEST_S = 2.0  # of one message; all have a few thousand pixels at most
 GROWTH = 5_000_000  # bytes, from the first fifth on
 SIZES = (0, 1, 2, 3, 7, 48, 64, 65535, 2**31, 2**32 - 1)

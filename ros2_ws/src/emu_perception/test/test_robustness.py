@@ -1,6 +1,5 @@
 """What happens on robots: kills, jumps, floods, neighbours; the node goes on and stays true."""
 
-import os
 import struct
 import sys
 import time
@@ -17,6 +16,7 @@ pytest.importorskip("rosbags", reason="needs rosbags")
 from camera_rig import BEST_EFFORT, RELIABLE, CameraRig, counts, image_message, picture, pixels
 from diagnostic_msgs.msg import DiagnosticStatus
 from drive_bags import IMAGE, write_bag
+from long_tests import LONG
 from rclpy.qos import QoSProfile
 from remote import Remote
 from ros_processes import ChildProcess, module, stopping, wait_until
@@ -27,7 +27,6 @@ from emu_core.testing import dummy_outputs, make_dummy_model
 from emu_perception.health import resident_bytes
 from emu_perception.outputs import OUTPUTS
 
-LONG = os.environ.get("EMU_LONG_TESTS") == "1"
 MAPS = ("semantic/image", "semantic/confidence", "depth/image", "depth/uncertainty", "overlay")
 
 
@@ -132,7 +131,7 @@ def test_ages_follow_simulated_time_even_when_it_stands_still_or_jumps_back(doma
 
 @pytest.mark.parametrize(
     "seconds",
-    [6, pytest.param(60, marks=pytest.mark.skipif(not LONG, reason="set EMU_LONG_TESTS=1"))],
+    [6, pytest.param(60, marks=LONG)],
 )
 def test_200_hz_into_a_slow_node_keep_ages_below_two_inferences_and_memory_flat(
     domain, models, seconds
@@ -180,7 +179,7 @@ def test_200_hz_into_a_slow_node_keep_ages_below_two_inferences_and_memory_flat(
 # --- large images
 
 
-@pytest.mark.skipif(not LONG, reason="set EMU_LONG_TESTS=1")
+@LONG
 def test_raw_720p_at_10_hz_reaches_both_kinds_of_readers_of_every_output(domain, models):
     model = make_dummy_model(models / "as_shipped.onnx", (384, 768))
     rig = CameraRig(domain, "/ten_hertz", topics=(), calibrated=True)

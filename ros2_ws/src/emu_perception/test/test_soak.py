@@ -8,7 +8,6 @@ and two hours of bag time with the dummy.
 """
 
 import json
-import os
 
 import pytest
 
@@ -18,11 +17,11 @@ pytest.importorskip("rosbags", reason="needs rosbags")
 
 from camera_rig import CameraRig, counts
 from drive_bags import IMAGE, PERIOD_NS, write_bag
+from long_tests import LONG
 from ros_processes import TIMEOUT_S, ChildProcess, module, stopping, wait_until
 
 from emu_perception.health import resident_bytes
 
-LONG = pytest.mark.skipif(not os.environ.get("EMU_LONG_TESTS"), reason="set EMU_LONG_TESTS=1")
 TWO_HOURS = 2 * 3600 * 10**9 // PERIOD_NS
 ANSWERS = ("semantic/image", "depth/image")
 GROWTH = 5_000_000  # bytes

@@ -1,0 +1,8 @@
+"""Which tests try more, or longer: those of `make test-long`."""
+
+import os
+
+import pytest
+
+ASKED = bool(os.environ.get("EMU_LONG_TESTS"))
+LONG = pytest.mark.skipif(not ASKED, reason="set EMU_LONG_TESTS=1")
