@@ -150,7 +150,7 @@ def test_a_choice_and_its_rest_never_overlap(limit, sequences):
 
 def test_a_selection_keeps_the_order_it_is_given():
     class Letters:
-        classes, max_depth, names = CITYSCAPES, 80.0, list("abcd")
+        classes, max_depth, labelled, names = CITYSCAPES, 80.0, True, list("abcd")
 
         def __len__(self):
             return 4

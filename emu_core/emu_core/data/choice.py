@@ -83,13 +83,17 @@ class Selection:
 
     def __init__(self, data: DataSet, indices: Sequence[int]):
         self.data, self.indices = data, list(indices)
-        self.classes, self.max_depth = data.classes, data.max_depth
+        self.classes, self.max_depth, self.labelled = data.classes, data.max_depth, data.labelled
 
     @property
     def names(self) -> list[str]:
         """Each sample's name."""
         names = self.data.names
         return [names[i] for i in self.indices]
+
+    def files(self, index: int) -> list[Path]:
+        """What a sample is read from."""
+        return self.data.files(self.indices[index])
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -234,6 +234,11 @@ class Cityscapes:
         """CITY_SEQUENCE_FRAME of each sample."""
         return [frame.name for frame in self.frames]
 
+    def files(self, index: int) -> list[Path]:
+        """What a sample is read from."""
+        folders = _SUFFIXES if self.labelled else ("leftImg8bit", "camera")
+        return [self.frames[index].path(folder) for folder in folders]
+
     def __len__(self) -> int:
         return len(self.frames)
 

@@ -62,6 +62,8 @@ class _Source(Protocol):
     @property
     def names(self) -> list[str]: ...
 
+    def files(self, index: int) -> list[Path]: ...
+
     def image(self, index: int) -> np.ndarray: ...
 
     def arrays(self, index: int) -> Arrays: ...
@@ -99,6 +101,10 @@ class NYUv2:
     def names(self) -> list[str]:
         """Each sample's number in the official file, four digits, from 0001."""
         return self._source.names
+
+    def files(self, index: int) -> list[Path]:
+        """What a sample is read from."""
+        return self._source.files(index)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -146,6 +152,9 @@ class _Official:
     @property
     def names(self) -> list[str]:
         return [f"{number:04d}" for number in self.numbers]
+
+    def files(self, index: int) -> list[Path]:
+        return [self.path, self.path.with_name(_MAPPING)]
 
     def image(self, index: int) -> np.ndarray:
         return self._read(index, "images")[0].transpose(2, 1, 0).copy()  # (3,W,H) → (H,W,3)
@@ -239,6 +248,9 @@ class _Unpacked:
 
     folder: Path
     names: list[str]
+
+    def files(self, index: int) -> list[Path]:
+        return [self._path(kind, index) for kind in ("rgb", "labels_40", "depth")]
 
     def image(self, index: int) -> np.ndarray:
         path = self._path("rgb", index)

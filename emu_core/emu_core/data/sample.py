@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -44,10 +45,15 @@ class DataSet(Samples, Protocol):
 
     classes: ClassTable
     max_depth: float
+    labelled: bool
 
     @property
     def names(self) -> list[str]:
         """Each sample's name, in the order of the indices."""
+        ...
+
+    def files(self, index: int) -> list[Path]:
+        """What a sample is read from."""
         ...
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import ConcatDataset
 
-from emu_core.data.choice import Selection, evenly, open_dataset
+from emu_core.data.choice import Selection, evenly
 from emu_core.data.sample import DataSet, Samples
 from emu_core.ensembles import Method
 from emu_core.objectives import StudentLoss
@@ -87,9 +87,7 @@ class Distillation:
                 )
             rest = data.open_training(rest=True, labelled=False)
             return Selection(rest, evenly(len(rest), self.fresh_limit))
-        return open_dataset(
-            data.kind, data.root, self.fresh, data.max_depth, self.fresh_limit, labelled=False
-        )
+        return data.open(self.fresh, self.fresh_limit, labelled=False)
 
 
 def open_frames(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from emu_core.data.augment import Augmentation, prepare
 from emu_core.data.choice import VALIDATION_SPLITS, Kind, evenly, open_dataset
+from emu_core.data.decoded import Decoded
 from emu_core.data.sample import DataSet, Samples
 from emu_core.networks import (
     DepthFormer,
@@ -49,6 +50,8 @@ class Data:
             images resized to `augmentation.image_width`.
         batch: images per step, of all processes together.
         workers: processes that load images.
+        cache: folder that keeps decoded frames (`data/decoded.py`), for later epochs and other
+            members; null decodes every frame in every epoch.
     """
 
     kind: Kind = "drives"
@@ -61,6 +64,7 @@ class Data:
     validation_size: tuple[int, int] | None = None
     batch: int = 8
     workers: int = 1
+    cache: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse whole images that are not on the crops' scale."""
@@ -80,14 +84,18 @@ class Data:
 
     def open_training(self, *, rest: bool = False, labelled: bool = True) -> DataSet:
         """The frames to train on; the rest of them, or without labels, for distillation."""
-        return open_dataset(
-            self.kind, self.root, "train", self.max_depth, self.limit,
-            sequences=self.sequences, rest=rest, labelled=labelled,
-        )  # fmt: skip
+        return self.open(
+            "train", self.limit, sequences=self.sequences, rest=rest, labelled=labelled
+        )
 
     def open_validation(self) -> DataSet:
         """The frames that a training is watched on."""
-        return open_dataset(self.kind, self.root, VALIDATION_SPLITS[self.kind], self.max_depth)
+        return self.open(VALIDATION_SPLITS[self.kind])
+
+    def open(self, split: str, limit: int | None = None, **choice: Any) -> DataSet:
+        """A split, decoded once if there is a cache; arguments as `choice.open_dataset`."""
+        frames = open_dataset(self.kind, self.root, split, self.max_depth, limit, **choice)
+        return frames if self.cache is None else Decoded(frames, self.cache)
 
     @property
     def test_split(self) -> str:

@@ -285,7 +285,8 @@ def _deciding(settings: dict[str, Any]) -> dict[str, Any]:
     A run may go on with more steps, other rates, on another machine, with another cache. It may
     not begin or cease to average its weights: it would go on from the average.
     """
-    free = ("optimisation.", "run.", "data.root", "data.workers", "distillation.cache")
+    caches = ("data.cache", "distillation.cache")
+    free = ("optimisation.", "run.", "data.root", "data.workers", *caches)
     deciding = {n: v for n, v in settings.items() if n == "run.seed" or not n.startswith(free)}
     if "run.ema" in settings:
         deciding["run.ema"] = "above 0" if settings["run.ema"] else 0
