@@ -71,6 +71,25 @@ def test_shares_of_the_gap_are_drawn_in_percent():
     assert list(mark.get_xdata()) == pytest.approx([80])
 
 
+def test_what_leaves_the_axis_ends_in_an_arrow_and_a_mean_there_in_a_number():
+    canvas = plots.shares(
+        {
+            "within": {"student": Value(0.8, None, (-1.4, 2.4))},
+            "open": {"student": Value(0.8, None, (-9.0, 9.0))},
+            "far": {"student": Value(12.0, None, (11.0, 13.0))},
+        },
+        "few",
+    )
+    (axes,) = canvas.axes
+    arrows = [(line.get_marker(), *line.get_xydata()[0]) for line in axes.lines]
+    assert [arrow for arrow in arrows if arrow[0] in "<>"] == [
+        ("<", -150, 1), (">", 250, 1), (">", 250, 2),
+    ]  # fmt: skip
+    texts = {text.get_text(): text.xy for text in axes.texts}
+    assert texts["student"] == (80, 0)
+    assert texts["1200 %"] == (250, 2)
+
+
 def test_all_plots_of_a_report_are_written(cells, tmp_path):
     rows = rows_of(cells, {})
     names = write_plots(tmp_path, "few", cells, rows, prefix="few_")

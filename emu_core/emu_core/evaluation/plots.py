@@ -37,6 +37,7 @@ COLORS = {
 _OTHERS = ("#e69f00", "#8c6bb1", "#7f7f00", "#1b7837", "#40004b")
 _GREY = "#999999"
 _RARE = 1e-3  # of the pixels: a bin with fewer is noise
+_SHARES = (-150.0, 250.0)  # percent of a gap that an axis shows
 _GAP = 0.055  # between two labels, in heights of a panel
 
 
@@ -155,6 +156,8 @@ def overview(
 def shares(closed: Mapping[str, Mapping[str, Value]], title: str) -> Canvas:
     """How much of the gap between single network and ensemble methods close, in percent.
 
+    Where an interval goes on beyond the axis it ends in an arrow, a mean there is a number.
+
     Args:
         closed: figure's heading → method → share, 1 for all of it.
     """
@@ -167,14 +170,17 @@ def shares(closed: Mapping[str, Mapping[str, Value]], title: str) -> Canvas:
         for k, (method, value) in enumerate(methods.items()):
             y = place + 0.26 * (k - (len(methods) - 1) / 2)
             _mark(axes, value, y, color(method), 100)
-            if place == 0:
-                axes.annotate(
-                    method, (100 * value.mean, y), (0, 5), textcoords="offset points",
-                    color=color(method), ha="center",
-                )  # fmt: skip
+            _arrows(axes, value, y, color(method))
+            mean = float(np.clip(100 * value.mean, *_SHARES))
+            words = [method] if place == 0 else []
+            words += [f"{100 * value.mean:.0f} %"] if mean in _SHARES else []
+            axes.annotate(
+                " ".join(words), (mean, y), (0, 5), textcoords="offset points",
+                color=color(method), ha="center",
+            )  # fmt: skip
     axes.set_yticks(range(len(closed)), list(closed))
     axes.invert_yaxis()
-    axes.set(xlim=(-60, 160), xlabel="gap closed, % (0: single network, 100: its ensemble)")
+    axes.set(xlim=_SHARES, xlabel="gap closed, % (0: single network, 100: its ensemble)")
     _quiet(axes)
     return canvas
 
@@ -184,6 +190,15 @@ def _mark(axes: Axes, value: Value, place: float, shade: str, scale: float = 1.0
     low, high = value.ci95 or (value.mean, value.mean)
     axes.plot([scale * low, scale * high], [place, place], color=shade, linewidth=2)
     axes.plot(scale * value.mean, place, color=shade, marker="o", markersize=4)
+
+
+def _arrows(axes: Axes, share: Value, place: float, shade: str) -> None:
+    """Show on which sides a share, or its interval, leaves the axis."""
+    ends = 100 * np.array([share.mean, *(share.ci95 or ())])
+    low, high = _SHARES
+    for edge, marker, beyond in ((low, "<", ends.min() < low), (high, ">", ends.max() > high)):
+        if beyond:
+            axes.plot(edge, place, marker, color=shade, markersize=6, clip_on=False)
 
 
 def color(method: str) -> str:
