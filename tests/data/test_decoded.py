@@ -124,11 +124,10 @@ def test_a_damaged_file_is_decoded_and_written_again(tmp_path, root, damage):
     decoded = Decoded(data, tmp_path / "kept")
     decoded[0]
     (file,) = (tmp_path / "kept").iterdir()
-    whole = file.read_bytes()
-    file.write_bytes(damage(whole))
-    assert_same(decoded[0], Cityscapes(root, "train")[0])
+    file.write_bytes(damage(file.read_bytes()))
+    for _ in range(2):
+        assert_same(decoded[0], Cityscapes(root, "train")[0])
     assert data.decoded == 2
-    assert file.read_bytes() == whole
 
 
 def test_a_folder_that_takes_nothing_costs_one_warning(tmp_path, root):
