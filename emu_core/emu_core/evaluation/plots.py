@@ -174,9 +174,10 @@ def shares(closed: Mapping[str, Mapping[str, Value]], title: str) -> Canvas:
             mean = float(np.clip(100 * value.mean, *_SHARES))
             words = [method] if place == 0 else []
             words += [f"{100 * value.mean:.0f} %"] if mean in _SHARES else []
+            side = "left" if mean == _SHARES[0] else "right" if mean == _SHARES[1] else "center"
             axes.annotate(
                 " ".join(words), (mean, y), (0, 5), textcoords="offset points",
-                color=color(method), ha="center",
+                color=color(method), ha=side,
             )  # fmt: skip
     axes.set_yticks(range(len(closed)), list(closed))
     axes.invert_yaxis()
