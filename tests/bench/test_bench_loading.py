@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from emu_core.bench import loading
 
 
@@ -14,3 +16,12 @@ def test_decoding_reading_and_augmenting_are_timed(tmp_path, capsys, write_drive
     assert [line[1] for line in found] == ["decode", "read what was decoded", "augment"]
     for line in found:
         assert 0 < float(line[3]) <= float(line[2]) <= float(line[4])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [([], "No folder"), (["--repetitions", "0"], "expected a number")]
+)
+def test_what_cannot_be_measured_is_said_in_a_line(tmp_path, capsys, options, said):
+    with pytest.raises(SystemExit):
+        loading.main(["--root", str(tmp_path / "none"), *options])
+    assert said in capsys.readouterr().err

@@ -3,6 +3,7 @@
 import os
 import warnings
 
+import cv2
 import numpy as np
 import pytest
 
@@ -141,7 +142,7 @@ def test_a_folder_that_takes_nothing_costs_one_warning(tmp_path, root):
         assert_same(decoded[1], decoded.data[1])
 
 
-def test_nyuv2_is_kept_in_either_form(tmp_path, write_nyuv2):
+def test_nyuv2_is_kept_in_its_official_form(tmp_path, write_nyuv2):
     rng = np.random.default_rng(0)
     frame = (
         rng.integers(0, 256, (480, 640, 3), np.uint8),
@@ -153,6 +154,22 @@ def test_nyuv2_is_kept_in_either_form(tmp_path, write_nyuv2):
     assert [path.name for path in data.files(0)] == [
         "nyu_depth_v2_labeled.mat", "classMapping40.mat",
     ]  # fmt: skip
+    for _ in range(2):
+        assert_same(Decoded(data, tmp_path / "kept")[0], data[0])
+
+
+def test_nyuv2_is_kept_in_its_unpacked_form(tmp_path):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (480, 640, 3), np.uint8)
+    ids = rng.integers(0, 41, (480, 640)).astype(np.uint8)
+    raw = rng.integers(0, 12_000, (480, 640)).astype(np.uint16)
+    paths = []
+    for folder, array in (("rgb", image), ("labels_40", ids), ("depth", raw)):
+        paths.append(tmp_path / "nyu" / "train" / folder / "0003.png")
+        paths[-1].parent.mkdir(parents=True)
+        assert cv2.imwrite(str(paths[-1]), array)
+    data = NYUv2(tmp_path / "nyu", "train")
+    assert data.files(0) == paths
     for _ in range(2):
         assert_same(Decoded(data, tmp_path / "kept")[0], data[0])
 

@@ -18,10 +18,11 @@ import numpy as np
 
 from emu_core.bench.figures import summarize
 from emu_core.bench.rounds import CLOCKS, run_rounds
+from emu_core.bench.settings import positive
 from emu_core.data.augment import Augmentation, prepare
 from emu_core.data.choice import MAX_DEPTHS, Kind, open_dataset
 from emu_core.data.decoded import Decoded
-from emu_core.data.sample import Samples
+from emu_core.data.sample import DataError, Samples
 
 AUGMENTATION = Augmentation(256, 512, canonical_focal=200.0, scale=(0.9, 1.6), flip=True)
 
@@ -61,10 +62,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--kind", choices=tuple(MAX_DEPTHS), default="drives")
     parser.add_argument("--root", type=Path, default=Path("data/drives"))
-    parser.add_argument("--frames", type=int, default=40)
-    parser.add_argument("--repetitions", type=int, default=10)
+    parser.add_argument("--frames", type=positive, default=40)
+    parser.add_argument("--repetitions", type=positive, default=10)
     given = parser.parse_args(arguments)
-    for name, taken in measure(given.kind, given.root, given.frames, given.repetitions).items():
+    try:
+        series = measure(given.kind, given.root, given.frames, given.repetitions)
+    except DataError as error:
+        parser.error(str(error))
+    for name, taken in series.items():
         figure = summarize(taken)
         print(f"{name:24}{figure['median']:7.2f} ms ({figure['min']:.2f} to {figure['max']:.2f})")
 

@@ -54,8 +54,8 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
     )
     add = parser.add_argument
     add("--sizes", type=_size, nargs="+", metavar="HxW", help="of images (default: three)")
-    add("--repetitions", type=_positive, help="rounds (default 10)")
-    add("--threads", type=_positive, default=usual.threads, help="default: cores, 4 at most")
+    add("--repetitions", type=positive, help="rounds (default 10)")
+    add("--threads", type=positive, default=usual.threads, help="default: cores, 4 at most")
     add("--parts", choices=PARTS, nargs="+", default=list(PARTS))
     add("--output", type=Path, default=usual.output, help="folder (default out/bench)")
     add(
@@ -83,7 +83,8 @@ def _size(text: str) -> tuple[int, int]:
     return size
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """An option's whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a number of at least 1, but got {text!r}")
     return int(text)

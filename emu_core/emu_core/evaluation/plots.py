@@ -38,6 +38,7 @@ _OTHERS = ("#e69f00", "#8c6bb1", "#7f7f00", "#1b7837", "#40004b")
 _GREY = "#999999"
 _RARE = 1e-3  # of the pixels: a bin with fewer is noise
 _SHARES = (-150.0, 250.0)  # percent of a gap that an axis shows
+_SIDES = {_SHARES[0]: "left", _SHARES[1]: "right"}  # of what is written there
 _GAP = 0.055  # between two labels, in heights of a panel
 
 
@@ -174,11 +175,11 @@ def shares(closed: Mapping[str, Mapping[str, Value]], title: str) -> Canvas:
             mean = float(np.clip(100 * value.mean, *_SHARES))
             words = [method] if place == 0 else []
             words += [f"{100 * value.mean:.0f} %"] if mean in _SHARES else []
-            side = "left" if mean == _SHARES[0] else "right" if mean == _SHARES[1] else "center"
-            axes.annotate(
-                " ".join(words), (mean, y), (0, 5), textcoords="offset points",
-                color=color(method), ha=side,
-            )  # fmt: skip
+            if words:
+                axes.annotate(
+                    " ".join(words), (mean, y), (0, 5), textcoords="offset points",
+                    color=color(method), ha=_SIDES.get(mean, "center"),
+                )  # fmt: skip
     axes.set_yticks(range(len(closed)), list(closed))
     axes.invert_yaxis()
     axes.set(xlim=_SHARES, xlabel="gap closed, % (0: single network, 100: its ensemble)")
