@@ -2,13 +2,11 @@
 # PYTHON=python3.12 make demo   chooses the interpreter they are made from.
 
 # Exclusions: tests of torch, lightning or mujoco, which the robot environment does not have.
-ROBOT_TESTS := ros2_ws/src/emu_perception/test tests/test_bags.py tests/test_robot_imports.py \
-	tests/test_model_file.py tests/test_perceiver.py tests/test_overlay.py tests/test_video.py \
-	tests/test_fuzz_files.py
+ROBOT_TESTS := ros2_ws/src/emu_perception/test tests/bags tests/runtime tests/test_house.py
 
 # Those of them that try more, or longer, when they are told to.
-LONG_TESTS := tests/test_fuzz_files.py $(addprefix ros2_ws/src/emu_perception/test/, \
-	test_fuzz_messages.py test_robustness.py test_soak.py)
+LONG_TESTS := tests/bags/test_fuzz_files.py $(addprefix ros2_ws/src/emu_perception/test/, \
+	messages/test_fuzz_messages.py node/test_robustness.py bag_tools/test_soak.py)
 
 .PHONY: help demo test lint test-all test-robot test-long bench clean
 
@@ -21,7 +19,7 @@ help:
 	@echo "make clean       remove results and environments (data/ and runs/ stay)"
 
 demo:
-	@python=$$(tools/environment.sh demo) && tools/on_ros.sh $$python -m emu_perception.demo \
+	@python=$$(tools/environment.sh demo) && tools/on_ros.sh $$python -m emu_perception.demo.main \
 		--bag demo/drive --output out/demo
 
 test: lint test-all test-robot

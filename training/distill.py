@@ -29,14 +29,12 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from emu_core.data.sample import DataError
 from emu_core.drives.splits import load_splits
-from emu_core.ensembles import load_method
 from emu_core.evaluation.candidate import Candidate
 from emu_core.evaluation.comparison import compare
 from emu_core.evaluation.splits import Split, open_split
 from emu_core.evaluation.tables import Row, summary
-from emu_core.export import export
+from emu_core.methods.ensembles import load_method
 from emu_core.networks import SegDepthFormer, load_model
-from emu_core.objectives import StudentLoss
 from emu_core.training.command import call_from, run_command
 from emu_core.training.distillation import (
     REST,
@@ -45,7 +43,9 @@ from emu_core.training.distillation import (
     train_control,
     train_student,
 )
+from emu_core.training.export import export
 from emu_core.training.learner import Optimisation
+from emu_core.training.objectives import StudentLoss
 from emu_core.training.recipe import Architecture, Data
 from emu_core.training.release import model_facts
 from emu_core.training.run import WEIGHTS, Run, write_config

@@ -38,8 +38,8 @@ from rich.progress import track
 from emu_core.data.cityscapes import MAX_DEPTH, Cityscapes
 from emu_core.data.sample import DataSet, Sample
 from emu_core.metrics import PerceptionMetrics
-from emu_core.perceiver import Perceiver
-from emu_core.scoring import score
+from emu_core.runtime.perceiver import Perceiver
+from emu_core.runtime.scoring import score
 
 Kind = Literal["drives", "cityscapes", "nyuv2"]
 
@@ -144,7 +144,7 @@ def evaluate_methods(args: argparse.Namespace) -> None:
     from emu_core.evaluation.comparison import compare
     from emu_core.evaluation.splits import open_split
     from emu_core.evaluation.tables import summary
-    from emu_core.training.cpu import prepare_cpu
+    from emu_core.training.command import prepare_cpu
     from emu_core.training.release import read_config
 
     prepare_cpu(args.threads)

@@ -19,10 +19,10 @@ from string import Template
 
 from evaluate import evaluate, print_scores
 
-from emu_core.export import ExportError, export
-from emu_core.model_file import ModelError, ModelInfo
 from emu_core.networks.weights import load_model
-from emu_core.perceiver import Perceiver
+from emu_core.runtime.model_file import ModelError, ModelInfo
+from emu_core.runtime.perceiver import Perceiver
+from emu_core.training.export import ExportError, export
 from emu_core.training.release import model_facts, read_config
 
 TEMPLATE = Path(__file__).parent / "model_card_template.md"

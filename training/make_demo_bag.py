@@ -15,12 +15,12 @@ from pathlib import Path
 
 import cv2
 
-from emu_core import ground_truth
-from emu_core.bag_error import BagError
-from emu_core.calibration import from_cityscapes
+from emu_core.bags import ground_truth
+from emu_core.bags.calibration import from_cityscapes
+from emu_core.bags.drive_writer import DriveWriter
+from emu_core.bags.errors import BagError
 from emu_core.data.cityscapes import list_frames, read_camera, read_png
 from emu_core.data.sample import DataError
-from emu_core.drive_writer import DriveWriter
 from emu_core.labels import CITYSCAPES
 
 START_S = 1_700_000_000

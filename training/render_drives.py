@@ -33,7 +33,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeR
 from emu_core.data.cityscapes import Cityscapes
 from emu_core.data.sample import DataError
 from emu_core.drives.drive import DriveSpec
-from emu_core.drives.rendering_error import RenderingError
+from emu_core.drives.rendering import RenderingError
 from emu_core.drives.splits import SplitsError, load_splits
 from emu_core.drives.survey import count_classes, learn_prior, score_prior
 

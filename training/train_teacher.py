@@ -20,9 +20,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from emu_core.objectives import MemberLoss
 from emu_core.training.command import call_from, run_command
 from emu_core.training.learner import Optimisation
+from emu_core.training.objectives import MemberLoss
 from emu_core.training.recipe import Architecture, Data
 from emu_core.training.run import Run
 from emu_core.training.teacher import TeacherMethod, train_ensemble, train_sub_ensemble

@@ -4,8 +4,8 @@ import json
 
 from emu_core.bench import compare
 from emu_core.bench.__main__ import main
-from emu_core.bench.figures import FIGURES, RATIOS
-from emu_core.testing import make_dummy_model
+from emu_core.bench.report import FIGURES, RATIOS
+from emu_core.runtime.dummy_model import make_dummy_model
 
 
 def test_a_quick_run_writes_json_and_tables(tmp_path):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from emu_core.bench.figures import FIGURES, RATIOS, completed, missing, ratio, summarize
 from emu_core.bench.inference import ratios_of
+from emu_core.bench.report import FIGURES, RATIOS, completed, missing, ratio, summarize
 
 
 def test_a_series_is_told_by_its_median_and_extremes():

@@ -8,11 +8,11 @@ from onnx import TensorProto, helper
 
 from emu_core.bench.contestants import disturbed_member
 from emu_core.bench.files import exported, fixed_image, student_file
-from emu_core.bench.graph_cost import multiply_adds, part_of
+from emu_core.bench.profile import multiply_adds, part_of
 from emu_core.bench.sampled_graphs import DropoutGraph, EnsembleGraph
-from emu_core.ensembles import DeepEnsemble
-from emu_core.perceiver import Perceiver
-from emu_core.uncertainty import normalized_entropy
+from emu_core.methods.ensembles import DeepEnsemble
+from emu_core.methods.uncertainty import normalized_entropy
+from emu_core.runtime.perceiver import Perceiver
 
 SIZE = (64, 96)
 

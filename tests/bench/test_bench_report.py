@@ -5,8 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from emu_core.bench.figures import FIGURES, RATIOS, completed, missing, summarize
-from emu_core.bench.report import TABLES, fill, main, profile, ratios, render, times
+from emu_core.bench.report import (
+    FIGURES,
+    RATIOS,
+    TABLES,
+    completed,
+    fill,
+    main,
+    missing,
+    profile,
+    ratios,
+    render,
+    summarize,
+    times,
+)
 
 RESULTS = {
     "command": "python -m emu_core.bench",

@@ -2,8 +2,7 @@
 
 import pytest
 
-from emu_core.bench.rounds import run_rounds
-from emu_core.bench.settings import PARTS, parse
+from emu_core.bench.settings import PARTS, parse, run_rounds
 
 
 class Clock:

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from emu_core.data.choice import Selection
 from emu_core.data.cityscapes import Cityscapes
+from emu_core.data.datasets import Selection
 from emu_core.data.decoded import Decoded
 from emu_core.data.nyuv2 import NYUv2
 from emu_core.data.sample import DataError

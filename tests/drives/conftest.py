@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emu_core.drives import textures
 from emu_core.drives.conditions import Camera, Conditions, draw_conditions
 from emu_core.drives.drive import Drive, DriveSpec, draw
 from emu_core.drives.layout import Layout, Path
-from emu_core.drives.rendering_error import RenderingError
-from emu_core.drives.scenery import Scenery
+from emu_core.drives.objects import textures
+from emu_core.drives.objects.scenery import Scenery
 from emu_core.drives.traffic import Ego
 
 
@@ -63,19 +62,6 @@ def small_drive() -> Callable[..., Drive]:
         return _small("train", seed, condition, intruder)
 
     return drawn
-
-
-@pytest.fixture(scope="session")
-def renderer() -> Callable[[Drive], Any]:
-    """The class `Scene`, or a skip that says why nothing can be rendered here."""
-    try:
-        from emu_core.drives.scene import Scene
-
-        with Scene(draw(DriveSpec("train", 1, 1, 0.1, width=32, height=16))):
-            pass
-    except RenderingError as error:
-        pytest.skip(str(error))
-    return Scene
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
+from emu_core.bags.ground_truth import BASELINE
 from emu_core.data.cityscapes import Cityscapes, read_camera
 from emu_core.drives.drive import DriveSpec, draw
-from emu_core.ground_truth import BASELINE
 
 SPEC = DriveSpec("unknown", 21, 2, 0.5, intruder="unknown", width=160, height=80)
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from emu_core.drives.layout import CURB, Layout, draw_layout, draw_path, sign_of
-from emu_core.drives.meshes import box
-from emu_core.drives.scenery import Scenery
+from emu_core.drives.objects.meshes import box
+from emu_core.drives.objects.scenery import Scenery
 
 SEEDS = range(12)
 

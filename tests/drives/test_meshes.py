@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from emu_core.drives.meshes import Mesh, blob, box, disc, grid, loft, merge, quad, tube
+from emu_core.drives.objects.meshes import Mesh, blob, box, disc, grid, loft, merge, quad, tube
 
 
 def volume(mesh: Mesh, origin=(0.0, 0.0, 0.0)) -> float:

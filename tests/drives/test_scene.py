@@ -5,9 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from emu_core.drives.actor import Actor
-from emu_core.drives.meshes import box, quad
-from emu_core.drives.part import Part
+from emu_core.drives.objects.meshes import box, quad
+from emu_core.drives.objects.shapes import Actor, Part
 from emu_core.drives.traffic import Mover
 from emu_core.labels import CITYSCAPES, UNKNOWN_OBJECT_ID
 

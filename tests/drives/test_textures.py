@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from emu_core.drives import strangers, textures, vehicles
+from emu_core.drives.objects import intruders as strangers
+from emu_core.drives.objects import textures, vehicles
 
 PAINTERS = {
     "asphalt": textures.asphalt, "zebra": textures.zebra, "pavers": textures.pavers,

@@ -3,10 +3,11 @@ from functools import cache
 import numpy as np
 import pytest
 
-from emu_core.drives import people, strangers, vehicles
-from emu_core.drives.actor import Actor
-from emu_core.drives.intruder import draw_intruder, make_room
 from emu_core.drives.layout import VIEW, Layout, draw_layout
+from emu_core.drives.objects import intruders as strangers
+from emu_core.drives.objects import people, vehicles
+from emu_core.drives.objects.intruders import draw_intruder, make_room
+from emu_core.drives.objects.shapes import Actor
 from emu_core.drives.traffic import Ego, Mover, draw_ego, in_the_way, populate
 
 SEEDS = range(8)

@@ -6,8 +6,8 @@ import torch
 
 from emu_core.data.augment import Augmentation
 from emu_core.evaluation.store import Scored
+from emu_core.methods.prediction import Prediction
 from emu_core.metrics import DriveResults, StudyMetrics, drive_weights
-from emu_core.prediction import Prediction
 from emu_core.training.recipe import Data
 
 

@@ -13,8 +13,8 @@ from emu_core.evaluation import score as module
 from emu_core.evaluation.score import DriveMetrics, score
 from emu_core.evaluation.splits import View, open_split
 from emu_core.labels import CITYSCAPES
+from emu_core.methods.prediction import Prediction
 from emu_core.metrics import StudyMetrics
-from emu_core.prediction import Prediction
 
 
 def test_figures_are_those_of_all_images_in_metres_of_their_lenses(

@@ -8,8 +8,8 @@ import pytest
 from emu_core.evaluation import plots
 from emu_core.evaluation import store as module
 from emu_core.evaluation.candidate import Candidate
-from emu_core.evaluation.missing import score_missing, setting
 from emu_core.evaluation.report import load_cells, rows_of, write_plots
+from emu_core.evaluation.score import score_missing, setting
 from emu_core.evaluation.splits import open_split
 from emu_core.evaluation.store import Store, read_json, write_json
 from emu_core.evaluation.tables import DEPTH, markdown

@@ -9,9 +9,9 @@ import torch
 from emu_core.evaluation import comparison
 from emu_core.evaluation.candidate import Candidate
 from emu_core.evaluation.comparison import describe, time_missing
-from emu_core.evaluation.locks import locked
 from emu_core.evaluation.splits import open_split
 from emu_core.evaluation.timing import median_interval, time_methods
+from emu_core.files import locked
 
 IMAGES = [torch.zeros(1, 3, 8, 8, dtype=torch.uint8)] * 6
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from emu_core.export import export
 from emu_core.networks import SegDepthFormer, WeightsError
 from emu_core.networks.exported import load_exported, settle_norms
 from emu_core.networks.models import normalize
+from emu_core.training.export import export
 
 IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 3, 64, 64), np.uint8))
 

@@ -5,13 +5,8 @@ import math
 import pytest
 import torch
 
-from emu_core.networks import (
-    DepthFormer,
-    SegDepthFormer,
-    SegFormer,
-    normalize,
-)
-from emu_core.prediction import activate
+from emu_core.methods.prediction import activate
+from emu_core.networks import DepthFormer, SegDepthFormer, SegFormer, normalize
 
 
 def count(network):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from emu_core.data.choice import open_dataset
+from emu_core.data.datasets import open_dataset
 from emu_core.study import cost
 from emu_core.study.config import Distilling, Item
 from emu_core.study.cost import KINDS, measure, relative, scoring_seconds, training_seconds

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from emu_core.objectives import MemberLoss, StudentLoss
 from emu_core.study.config import Copies, Distilling, Item, Pretraining
 from emu_core.study.plan import Scoring, Training, make_plan
 from emu_core.study.rows import ABLATION, METHODS, ROWS
+from emu_core.training.objectives import MemberLoss, StudentLoss
 
 
 def trainings(study, **changes):

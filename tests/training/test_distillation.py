@@ -11,17 +11,16 @@ import yaml
 
 from emu_core.data.augment import Augmentation
 from emu_core.data.sample import Sample, unlabelled
-from emu_core.ensembles import DeepEnsemble, SingleNetwork
 from emu_core.labels import CITYSCAPES
+from emu_core.methods.ensembles import DeepEnsemble, SingleNetwork
 from emu_core.networks import SegDepthFormer, normalize, save_model
-from emu_core.objectives import MemberLoss, StudentLoss, student_loss
 from emu_core.training import distillation, teacher
 from emu_core.training.distillation import Distillation, train_control, train_student
-from emu_core.training.learner import Optimisation
+from emu_core.training.learner import Optimisation, Student
 from emu_core.training.loader import validation_loader
+from emu_core.training.objectives import MemberLoss, StudentLoss, student_loss
 from emu_core.training.recipe import Architecture, Data
 from emu_core.training.run import Run
-from emu_core.training.student import Student
 from emu_core.training.teacher import Teacher, find_teacher, obtain_teacher
 from emu_core.training.teacher_cache import TeacherCache
 

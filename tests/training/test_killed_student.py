@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from emu_core.networks import load_model
-from emu_core.training.checkpoints import read_checkpoint
+from emu_core.training.callbacks import read_checkpoint
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.utils.data import default_collate
 
 from emu_core.data.augment import Augmentation, prepare
-from emu_core.data.choice import Selection
+from emu_core.data.datasets import Selection
 from emu_core.data.nyuv2 import NYUv2
 from emu_core.data.sample import DataError, Sample, unlabelled
 from emu_core.training import loader as loading

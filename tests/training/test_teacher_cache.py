@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from emu_core.data.augment import Augmentation
 from emu_core.data.sample import Sample
-from emu_core.prediction import Prediction
+from emu_core.methods.prediction import Prediction
 from emu_core.training.loader import training_loader
 from emu_core.training.teacher_cache import TeacherCache, fingerprint
 

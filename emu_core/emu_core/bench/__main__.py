@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from emu_core.bench import machine
-from emu_core.bench.figures import FIGURES, RATIOS, completed
+from emu_core.bench import settings as machine
+from emu_core.bench.report import FIGURES, RATIOS, completed
 from emu_core.bench.settings import Settings, parse
-from emu_core.model_file import default_model, read_info
+from emu_core.runtime.model_file import default_model, read_info
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,7 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = run(settings, sys.argv[1:] if arguments is None else arguments)
     path = settings.output / "bench.json"
     path.write_text(json.dumps(results, indent=1) + "\n")
-    from emu_core.bench import plot, report
+    from emu_core.bench import report
+    from emu_core.bench import report as plot
 
     text = report.render(results)
     (settings.output / "bench.md").write_text(text)

@@ -4,7 +4,7 @@
     python -m emu_core.bench.compare student.onnx --providers cpu openvino openvino-bf16
 
 Prints milliseconds, the ratio to the first one round by round, and the errors against it in the
-terms of `emu_core.parity`.
+terms of `emu_core.runtime.parity`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from emu_core.bench.figures import ratio, summarize
 from emu_core.bench.files import fixed_image
-from emu_core.bench.rounds import CLOCKS, run_rounds
-from emu_core.parity import measure_errors
-from emu_core.perceiver import PROVIDERS, Perceiver
+from emu_core.bench.report import ratio, summarize
+from emu_core.bench.settings import CLOCKS, run_rounds
+from emu_core.runtime.parity import measure_errors
+from emu_core.runtime.perceiver import PROVIDERS, Perceiver
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -12,17 +12,18 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emu_core.bench.files import exported, fixed_image, shipped_network, student_file
-from emu_core.bench.peers import CLASSES, PlainSegmentation, TwoNetworks
 from emu_core.bench.sampled_graphs import DropoutGraph, EnsembleGraph
 from emu_core.bench.settings import Settings
-from emu_core.ensembles import DeepEnsemble, MCDropout, Method
-from emu_core.model_file import open_session
-from emu_core.networks import SegDepthFormer
-from emu_core.perceiver import PROVIDERS, Perceiver, session_options
-from emu_core.uncertainty import normalized_entropy
+from emu_core.methods.ensembles import DeepEnsemble, MCDropout, Method
+from emu_core.methods.uncertainty import normalized_entropy
+from emu_core.networks import SegDepthFormer, normalize
+from emu_core.networks.encoder import find_variant
+from emu_core.runtime.model_file import open_session
+from emu_core.runtime.perceiver import PROVIDERS, Perceiver, session_options
 
 STUDENT = "student, {}"
 HF_ORT, HF_EAGER = "SegFormer of transformers, ort cpu", "SegFormer of transformers, eager torch"
@@ -165,3 +166,52 @@ def _torch_uncertainty(members: int, batch: Tensor) -> Callable[[], object]:
             return mean.argmax(1), normalized_entropy(mean)
 
     return run
+
+
+CLASSES = 19
+
+
+def hugging_face(variant: str = "b0", outputs: int = CLASSES) -> nn.Module:
+    """Transformers' SegFormer with the sizes of a variant, from a configuration alone.
+
+    ImportError without transformers.
+    """
+    from transformers import SegformerConfig, SegformerForSemanticSegmentation
+
+    sizes = find_variant(variant)
+    config = SegformerConfig(  # type: ignore[call-arg]
+        hidden_sizes=list(sizes.widths),
+        depths=list(sizes.depths),
+        decoder_hidden_size=sizes.decoder_width,
+        num_labels=outputs,
+    )
+    return SegformerForSemanticSegmentation(config).eval()
+
+
+class PlainSegmentation(nn.Module):
+    """Transformers' SegFormer: labels (1, H, W) and nothing else."""
+
+    def __init__(self, variant: str = "b0") -> None:
+        super().__init__()
+        self.network = hugging_face(variant)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return _upsampled(self.network, image).argmax(1)
+
+
+class TwoNetworks(nn.Module):
+    """A SegFormer and a DepthFormer of its own encoder: labels, depth and its deviation."""
+
+    def __init__(self, variant: str = "b0") -> None:
+        super().__init__()
+        self.segmentation, self.depth = hugging_face(variant), hugging_face(variant, 2)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        labels = _upsampled(self.segmentation, image).argmax(1)
+        mean, variance = _upsampled(self.depth, image).unbind(1)
+        return labels, F.relu(mean), F.softplus(variance).sqrt()
+
+
+def _upsampled(network: nn.Module, image: Tensor) -> Tensor:
+    raw = network(normalize(image.permute(0, 3, 1, 2))).logits  # (1, C, H/4, W/4)
+    return F.interpolate(raw, image.shape[1:3], mode="bilinear", align_corners=False)

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from emu_core.export import export
-from emu_core.model_file import INPUT, OPSET, default_model, read_info
 from emu_core.networks import SegDepthFormer
 from emu_core.networks.exported import load_exported
+from emu_core.runtime.model_file import INPUT, OPSET, default_model, read_info
+from emu_core.training.export import export
 
 
 @functools.lru_cache
@@ -95,8 +95,9 @@ def cached(folder: Path, name: str, size: tuple[int, int], write: Callable[[Path
 def _state() -> str:
     """A digest of all that the files depend on: emu_core's code and the shipped weights."""
     here = Path(__file__).parent
-    sources = [*here.glob("*.py"), here.parent / "export.py", here.parent / "prediction.py"]
-    sources += [*(here.parent / "networks").glob("*.py"), default_model()]
+    root = here.parent
+    sources = [*here.glob("*.py"), root / "training/export.py", root / "methods/prediction.py"]
+    sources += [*(root / "networks").glob("*.py"), default_model()]
     digest = hashlib.sha256(torch.__version__.encode())
     for source in sorted(sources):
         digest.update(source.read_bytes())

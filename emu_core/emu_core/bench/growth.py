@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from emu_core.bench.contestants import disturbed_member
-from emu_core.bench.figures import missing, summarize
 from emu_core.bench.files import exported, student_file
+from emu_core.bench.report import missing, summarize
 from emu_core.bench.sampled_graphs import EnsembleGraph
 from emu_core.bench.settings import Settings
 from emu_core.networks import SegDepthFormer

@@ -16,9 +16,8 @@ from emu_core.bench.contestants import (
     STUDENT,
     gather,
 )
-from emu_core.bench.figures import Figure, missing, ratio, summarize
-from emu_core.bench.rounds import Series, run_rounds
-from emu_core.bench.settings import Settings
+from emu_core.bench.report import Figure, missing, ratio, summarize
+from emu_core.bench.settings import Series, Settings, run_rounds
 
 STUDENT_ORT = STUDENT.format("cpu")
 BEST = "the fastest student"

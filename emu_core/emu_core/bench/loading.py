@@ -16,11 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from emu_core.bench.figures import summarize
-from emu_core.bench.rounds import CLOCKS, run_rounds
-from emu_core.bench.settings import positive
+from emu_core.bench.report import summarize
+from emu_core.bench.settings import CLOCKS, positive, run_rounds
 from emu_core.data.augment import Augmentation, prepare
-from emu_core.data.choice import MAX_DEPTHS, Kind, open_dataset
+from emu_core.data.datasets import MAX_DEPTHS, Kind, open_dataset
 from emu_core.data.decoded import Decoded
 from emu_core.data.sample import DataError, Samples
 

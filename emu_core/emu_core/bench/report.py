@@ -12,10 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
 
 Results = Mapping[str, Any]
 _MARK = re.compile(r"(<!-- bench:(\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
@@ -180,3 +184,80 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 if __name__ == "__main__":
     main()
+
+
+Figure = dict[str, Any]
+"""`median`, `min`, `max` and `runs`; where nothing could be measured null, and a `reason`."""
+
+RATIOS = (
+    "student_ort_over_hf_ort",
+    "student_best_over_hf_ort",
+    "student_best_over_hf_eager",
+    "ensemble10_over_student_same_engine",
+    "ensemble10_eager_over_student_best",
+    "mcd10_over_student_same_engine",
+    "ros_path_over_usual",
+    "train_bf16_over_hf_fp32",
+    "train_fp32_over_hf_fp32",
+)
+FIGURES = ("ros_path_ms", "node_rss_mb", "start_to_first_result_s")
+
+
+def summarize(values: Sequence[float]) -> Figure:
+    """Median and extremes of measurements, of which there must be one."""
+    return {
+        "median": statistics.median(values),
+        "min": min(values),
+        "max": max(values),
+        "runs": len(values),
+    }
+
+
+def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Figure:
+    """Figure of the quotients of two series that were measured in the same rounds."""
+    return summarize([a / b for a, b in zip(numerator, denominator, strict=True)])
+
+
+def missing(reason: str) -> Figure:
+    """A figure that could not be measured."""
+    return {"median": None, "min": None, "max": None, "runs": 0, "reason": reason}
+
+
+def completed(figures: Mapping[str, Figure], keys: Sequence[str]) -> dict[str, Figure]:
+    """The figures of exactly these keys; those that no part gave were not asked for."""
+    unknown = sorted(set(figures) - set(keys))
+    if unknown:
+        raise ValueError(f"Expected figures named {', '.join(keys)}, but got {', '.join(unknown)}")
+    not_asked = missing("its part was not run: see --parts")
+    return {key: figures.get(key, not_asked) for key in keys}
+
+
+_STUDENT, _OTHER = "#d62728", "#777777"
+
+
+def draw(results: Mapping[str, Any], path: Path) -> None:
+    """Write a PNG; without times, nothing."""
+    sizes = results["details"].get("milliseconds", {})
+    if not sizes:
+        return
+    heights = [1 + 0.35 * sum(f["runs"] > 0 for f in rows.values()) for rows in sizes.values()]
+    canvas = Canvas(figsize=(9, sum(heights)), layout="constrained")
+    panels = canvas.subplots(len(sizes), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, (size, rows) in zip(panels, sizes.items(), strict=True):
+        _panel(axes, size, rows)
+    canvas.savefig(path, dpi=120)
+
+
+def _panel(axes: Axes, size: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
+    measured = {name: f for name, f in rows.items() if f["runs"]}
+    names = sorted(measured, key=lambda name: -measured[name]["median"])
+    medians = [measured[name]["median"] for name in names]
+    reach = [
+        [m - measured[n]["min"] for m, n in zip(medians, names, strict=True)],
+        [measured[n]["max"] - m for m, n in zip(medians, names, strict=True)],
+    ]
+    colors = [_STUDENT if name.startswith("student") else _OTHER for name in names]
+    axes.barh(names, medians, xerr=reach, color=colors, ecolor="#333333")
+    axes.set_xscale("log")
+    axes.set_title(size, loc="left")
+    axes.set_xlabel("milliseconds per image: median, least to most")

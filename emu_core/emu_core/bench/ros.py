@@ -1,7 +1,7 @@
 """The node's part of a frame, measured by programs of `emu_perception` in processes of their own.
 
-emu_core knows nothing of ROS: it runs `emu_perception.path_benchmark` and
-`emu_perception.round_trip_benchmark` as commands and reads the JSON that they print.
+emu_core knows nothing of ROS: it runs `emu_perception.bench.path` and
+`emu_perception.bench.round_trip` as commands and reads the JSON that they print.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from emu_core.bench.figures import missing, ratio, summarize
 from emu_core.bench.files import student_file
+from emu_core.bench.report import missing, ratio, summarize
 from emu_core.bench.settings import Settings
 
 _TIMEOUT_S = 600

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import os
+import platform
+import random
 import re
-from collections.abc import Callable, Sequence
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from emu_core.bench.rounds import CLOCKS
+import torch
+
+from emu_core.bench.report import Figure, summarize
 
 PARTS = ("inference", "ros", "training", "growth", "profile")
 SIZES = ((256, 512), (512, 1024), (1024, 2048))
 COMPARED = (512, 1024)
 """The size that ratios are told of; the largest of --sizes where this is none of them."""
+
+
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
+"""Seconds. With one thread, the process's CPU time tells ratios on a busy machine too."""
+
+Series = dict[str, list[float]]
+"""By contestant, milliseconds of each round."""
 
 
 @dataclass(frozen=True)
@@ -88,3 +103,92 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a number of at least 1, but got {text!r}")
     return int(text)
+
+
+PACKAGES = (
+    *("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "torch", "transformers", "onnx"),
+    *("torch-uncertainty", "opencv-python-headless"),
+)
+_SIDE = 1024
+_EXTENSIONS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "asimd", "bf16")
+
+
+def describe() -> dict[str, Any]:
+    """Processor, memory, accelerators, versions and load, as far as the system tells."""
+    cpu, memory = _read("/proc/cpuinfo"), _read("/proc/meminfo")
+    model = re.search(r"model name\s*:\s*(.*)", cpu)
+    flags = set((re.search(r"(?:flags|Features)\s*:\s*(.*)", cpu) or ["", ""])[1].split())
+    total = re.search(r"MemTotal:\s*(\d+)", memory)
+    return {
+        "processor": model[1] if model else platform.processor(),
+        "extensions": [name for name in _EXTENSIONS if name in flags],
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(int(total[1]) / 2**20, 1) if total else None,
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": _versions(),
+        "load_at_start": os.getloadavg()[0],
+    }
+
+
+def peak_multiply_adds(threads: int, repetitions: int = 10) -> Figure:
+    """Billions of multiply-adds a second of a large matrix product in single precision."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        a, b = torch.rand(_SIDE, _SIDE), torch.rand(_SIDE, _SIDE)
+        out = torch.empty_like(a)
+        series = run_rounds({"gemm": lambda: torch.mm(a, b, out=out)}, repetitions, warm_up=3)
+    finally:
+        torch.set_num_threads(before)
+    return summarize([_SIDE**3 / ms / 1e6 for ms in series["gemm"]])
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def run_rounds(
+    contestants: Mapping[str, Callable[[], object]],
+    repetitions: int,
+    *,
+    warm_up: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+    seed: int = 0,
+) -> Series:
+    """Time contestants in turn.
+
+    Args:
+        contestants: by name; each call is one run, and blocks until its result is there.
+        repetitions: counted rounds.
+        warm_up: rounds before, which are not counted.
+        clock: seconds.
+        seed: of the orders.
+    """
+    taken: Series = {name: [] for name in contestants}
+    order, draw = list(contestants), random.Random(seed)
+    for number in range(warm_up + repetitions):
+        draw.shuffle(order)
+        for name in order:
+            start = clock()
+            contestants[name]()
+            milliseconds = 1000 * (clock() - start)
+            if number >= warm_up:
+                taken[name].append(milliseconds)
+        print(f"\rround {number + 1} of {warm_up + repetitions}", end="", file=sys.stderr)
+    print(file=sys.stderr)
+    return taken

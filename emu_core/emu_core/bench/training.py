@@ -12,13 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from emu_core.bench.figures import missing, ratio, summarize
-from emu_core.bench.peers import CLASSES, hugging_face
-from emu_core.bench.rounds import run_rounds
-from emu_core.bench.settings import Settings
+from emu_core.bench.contestants import CLASSES, hugging_face
+from emu_core.bench.report import missing, ratio, summarize
+from emu_core.bench.settings import Settings, run_rounds
 from emu_core.networks import RawOutputs, SegDepthFormer, normalize
-from emu_core.objectives import MemberLoss, member_loss, total
-from emu_core.training.cpu import prepare_cpu
+from emu_core.training.command import prepare_cpu
+from emu_core.training.objectives import MemberLoss, member_loss, total
 
 OURS_FP32, OURS_BF16, THEIRS = "ours fp32", "ours bf16", "transformers' modules fp32"
 _SIZE, _BATCH = (256, 512), 2

@@ -23,8 +23,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from emu_core.data.files import existing_file, read_grey, read_image
-from emu_core.data.sample import DataError, Sample, unlabelled
+from emu_core.data.sample import (
+    DataError,
+    Sample,
+    existing_file,
+    read_grey,
+    read_image,
+    unlabelled,
+)
 from emu_core.labels import CITYSCAPES
 
 MAX_DEPTH = 80.0

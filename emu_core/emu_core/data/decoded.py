@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from emu_core.data.sample import DataSet, Sample, unlabelled
-from emu_core.whole_files import replace_file
+from emu_core.files import replace_file
 
 _FORMAT = "image, labels, depth; name, focal"  # files of another one have other names
 

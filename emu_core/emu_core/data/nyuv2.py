@@ -27,8 +27,14 @@ import h5py
 import numpy as np
 from scipy.io import loadmat
 
-from emu_core.data.files import existing_file, read_grey, read_image
-from emu_core.data.sample import DataError, Sample, unlabelled
+from emu_core.data.sample import (
+    DataError,
+    Sample,
+    existing_file,
+    read_grey,
+    read_image,
+    unlabelled,
+)
 from emu_core.labels import NYUV2
 
 MAX_DEPTH = 10.0

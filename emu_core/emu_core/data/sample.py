@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import cv2
 import numpy as np
 
 from emu_core.labels import IGNORE, ClassTable
@@ -67,3 +68,59 @@ def unlabelled(name: str, image: np.ndarray, focal: tuple[float, float]) -> Samp
     shape = image.shape[:2]
     labels, depth = np.full(shape, IGNORE, np.uint8), np.full(shape, np.nan, np.float32)
     return Sample(name, image, labels, depth, focal, labelled=False)
+
+
+def existing_file(path: Path, origin: str = "") -> Path:
+    """The path itself.
+
+    Args:
+        origin: where the file comes from, for the message: " (from …)" or nothing.
+
+    Raises:
+        DataError: there is no such file, or it is empty.
+    """
+    if not path.is_file():
+        raise DataError(f"No file {path}{origin}.")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}{origin} is empty. Unpack or render it again.")
+    return path
+
+
+def read_image(path: Path, flags: int, origin: str = "") -> np.ndarray:
+    """An image as OpenCV decodes it (BGR).
+
+    Args:
+        flags: of `cv2.imread`.
+        origin: as in `existing_file`.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    code = np.frombuffer(existing_file(path, origin).read_bytes(), np.uint8)
+    image = cv2.imdecode(code, flags)
+    if image is None:
+        raise DataError(
+            f"{path}{origin} is damaged: OpenCV cannot decode it. Unpack or render it again."
+        )
+    return image
+
+
+def read_grey(path: Path, dtype: type, hint: str, origin: str = "") -> np.ndarray:
+    """A grey PNG of one depth, (H,W) of `dtype`.
+
+    Args:
+        dtype: np.uint8 or np.uint16.
+        hint: what a file of another type may be, for the message.
+        origin: as in `existing_file`.
+
+    Raises:
+        DataError: the file is missing, damaged or of another type.
+    """
+    image = read_image(path, cv2.IMREAD_UNCHANGED, origin)
+    if image.dtype != dtype or image.ndim != 2:
+        bits = 8 * np.dtype(dtype).itemsize
+        raise DataError(
+            f"{path}{origin}: expected {bits}-bit grey, but got {image.dtype} {image.shape}; "
+            f"{hint}"
+        )
+    return image

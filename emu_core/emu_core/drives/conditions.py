@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from emu_core.drives import textures
+from emu_core.drives.objects import textures
 
 Rng = np.random.Generator
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emu_core.drives import intruder, textures, vehicles
 from emu_core.drives.conditions import (
     Camera,
     Conditions,
@@ -20,9 +19,11 @@ from emu_core.drives.conditions import (
     draw_conditions,
 )
 from emu_core.drives.layout import VIEW, Rng, draw_layout, draw_path
-from emu_core.drives.people import CLOTHS
-from emu_core.drives.scenery import Scenery
-from emu_core.drives.strangers import HIDE, paint_hide
+from emu_core.drives.objects import intruders as intruder
+from emu_core.drives.objects import textures, vehicles
+from emu_core.drives.objects.intruders import HIDE, paint_hide
+from emu_core.drives.objects.people import CLOTHS
+from emu_core.drives.objects.scenery import Scenery
 from emu_core.drives.street import build
 from emu_core.drives.traffic import Ego, Mover, draw_ego, populate
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from emu_core.bags.ground_truth import BASELINE
 from emu_core.data.cityscapes import OBJECT_MASK, FrameFiles, encode_disparity, write_png
 from emu_core.drives.conditions import Camera
 from emu_core.drives.drive import DriveSpec, draw
 from emu_core.drives.scene import Frame, Scene
-from emu_core.ground_truth import BASELINE
 
 
 def frame_files(spec: DriveSpec, root: Path) -> list[FrameFiles]:

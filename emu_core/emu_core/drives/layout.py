@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emu_core.drives.meshes import Mesh
+from emu_core.drives.objects.meshes import Mesh
 
 Rng = np.random.Generator
 

@@ -8,17 +8,23 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from emu_core.drives.conditions import expose, sky_faces, sun_tint
 from emu_core.drives.drive import Drive
-from emu_core.drives.meshes import Mesh, merge
-from emu_core.drives.opengl import mujoco, open_renderer
-from emu_core.drives.part import Part, Tint
+from emu_core.drives.objects.meshes import Mesh, merge
+from emu_core.drives.objects.shapes import Part, Tint
+from emu_core.drives.objects.vehicles import SHINY
+from emu_core.drives.rendering import import_mujoco, open_renderer
 from emu_core.drives.traffic import Mover
-from emu_core.drives.vehicles import SHINY
 from emu_core.labels import CITYSCAPES, UNKNOWN_OBJECT_ID
+
+if TYPE_CHECKING:
+    import mujoco
+else:
+    mujoco = import_mujoco()
 
 IDS = dict(zip(CITYSCAPES.names, CITYSCAPES.dataset_ids, strict=True))
 IDS["unknown"] = UNKNOWN_OBJECT_ID

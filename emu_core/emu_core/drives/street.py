@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from emu_core.drives import textures
-from emu_core.drives.buildings import FACADES, SHOPS, Plot, building
-from emu_core.drives.furniture import SIGNS, furnish, traffic_light
 from emu_core.drives.layout import CURB, Layout, Path, Rng, sign_of
-from emu_core.drives.meshes import quad
-from emu_core.drives.plots import line_with_plots
-from emu_core.drives.scenery import Scenery
-from emu_core.drives.vegetation import SPECIES, tree
+from emu_core.drives.objects import textures
+from emu_core.drives.objects.buildings import FACADES, SHOPS, Plot, building, line_with_plots
+from emu_core.drives.objects.meshes import quad
+from emu_core.drives.objects.scenery import SIGNS, SPECIES, Scenery, furnish, traffic_light, tree
 
 _FAR = 110.0
 """How far the ground reaches to both sides, metres."""

@@ -11,9 +11,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from emu_core.drives import people, vehicles
-from emu_core.drives.actor import Actor
 from emu_core.drives.layout import CURB, Layout, Rng, sign_of
+from emu_core.drives.objects import people, vehicles
+from emu_core.drives.objects.shapes import Actor
 
 Time = TypeVar("Time", float, np.ndarray)
 

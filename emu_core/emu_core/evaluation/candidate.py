@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from emu_core.ensembles import KINDS, Method, load_method
+from emu_core.methods.ensembles import KINDS, Method, load_method
+from emu_core.methods.prediction import Prediction
 from emu_core.networks.weights import WeightsError
-from emu_core.prediction import Prediction
 
 IN_MEMORY = 2 << 30
 """Bytes of networks that are kept in memory together; what is larger is read again and again."""

@@ -12,8 +12,6 @@ import torch
 from torch import Tensor
 
 from emu_core.evaluation.candidate import IN_MEMORY, Candidate, refuse_duplicates
-from emu_core.evaluation.locks import locked
-from emu_core.evaluation.missing import score_missing
 from emu_core.evaluation.report import (
     Rows,
     load_cells,
@@ -23,9 +21,11 @@ from emu_core.evaluation.report import (
     save_timings,
     write_report,
 )
+from emu_core.evaluation.score import score_missing
 from emu_core.evaluation.splits import Split
 from emu_core.evaluation.store import Store
 from emu_core.evaluation.timing import Timing, time_methods
+from emu_core.files import locked
 
 TIMING = "timing.json"
 """Milliseconds per image of every method, in the results' folder."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from emu_core.evaluation import plots, tables
 from emu_core.evaluation.candidate import Candidate
-from emu_core.evaluation.missing import setting
+from emu_core.evaluation.score import setting
 from emu_core.evaluation.splits import Split
 from emu_core.evaluation.store import Store, read_json, write_json
 from emu_core.evaluation.tables import Row

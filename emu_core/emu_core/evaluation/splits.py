@@ -19,11 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from emu_core.data.augment import Augmentation, prepare
-from emu_core.data.choice import Kind, evenly, open_dataset
 from emu_core.data.cityscapes import ARCHIVES, OBJECT_MASK, FrameFiles
-from emu_core.data.files import read_grey
+from emu_core.data.datasets import Kind, evenly, open_dataset
 from emu_core.data.nyuv2 import ORIGINS
-from emu_core.data.sample import DataSet, Sample
+from emu_core.data.sample import DataSet, Sample, read_grey
 from emu_core.metrics import RoadObjects, road_objects
 from emu_core.training.recipe import Data
 

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from emu_core.evaluation.candidate import Candidate
+from emu_core.files import replace_file, replace_text
 from emu_core.metrics import METRICS_VERSION, DriveResults, drive_weights
-from emu_core.whole_files import replace_file, replace_text
 
 RESAMPLES = 1000
 """Bootstrap resamples of the drives."""

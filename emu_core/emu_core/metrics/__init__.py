@@ -8,14 +8,13 @@ scored on every pixel with valid ground truth, whether or not there is an estima
 - `DriveResults`: the latter for any selection of drives.
 """
 
-from emu_core.metrics.calibration import Calibration
 from emu_core.metrics.certainty import Certainty
-from emu_core.metrics.confusion import Confusion
+from emu_core.metrics.classes import Calibration, Confusion
 from emu_core.metrics.depth import DepthErrors
-from emu_core.metrics.histogram import ScoreHistogram
+from emu_core.metrics.drives import DriveResults, drive_weights
 from emu_core.metrics.perception import PerceptionMetrics
 from emu_core.metrics.proper import ClassScores, GaussianScores
-from emu_core.metrics.resampling import DriveResults, drive_weights
+from emu_core.metrics.ranking import ScoreHistogram
 from emu_core.metrics.road_objects import RoadObjects, road_objects
 from emu_core.metrics.sparsification import RiskCoverage, Sparsification
 from emu_core.metrics.study import METRICS_VERSION, StudyMetrics

@@ -5,12 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from emu_core.metrics.additive import same_shape
-from emu_core.metrics.calibration import Calibration
-from emu_core.metrics.confusion import Confusion
+from emu_core.metrics.classes import Calibration, Confusion
 from emu_core.metrics.depth import DepthErrors, is_estimate
-from emu_core.metrics.detection import auroc
-from emu_core.metrics.histogram import BINS, ScoreHistogram, add_missing
-from emu_core.metrics.order import ascending
+from emu_core.metrics.ranking import BINS, ScoreHistogram, add_missing, ascending, auroc
 
 
 class PerceptionMetrics:

@@ -17,7 +17,7 @@ SMALLEST = np.finfo(np.float32).tiny
 """Probabilities below this count as this: their NLL is 87."""
 
 MIN_VARIANCE = 1e-4
-"""Added to every variance, m², as in the loss (`emu_core.losses`): the NLL stays finite."""
+"""Added to every variance, m², as in `training.losses`, so that the NLL stays finite."""
 
 COVERAGES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 """Nominal probabilities of the central intervals that are checked."""

@@ -11,9 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from emu_core.metrics.additive import same_shape
-from emu_core.metrics.detection import auroc, average_precision, false_positive_rate
-from emu_core.metrics.histogram import ScoreHistogram
-from emu_core.metrics.order import ascending
+from emu_core.metrics.ranking import (
+    ScoreHistogram,
+    ascending,
+    auroc,
+    average_precision,
+    false_positive_rate,
+)
 
 ROAD = (0,)
 """Train ids of Cityscapes that are the ground an object lies on: road."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from emu_core.metrics.additive import Additive
-from emu_core.metrics.order import Order
+from emu_core.metrics.ranking import Order
 
 FRACTIONS = np.arange(100) / 100
 """Dropped shares f = 0…0.99 of the most uncertain pixels."""

@@ -17,10 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from emu_core.metrics.additive import Additive
-from emu_core.metrics.histogram import BINS
+from emu_core.metrics.ranking import BINS
 from emu_core.metrics.road_objects import RoadObjects
-from emu_core.metrics.study_classes import ClassStudy
-from emu_core.metrics.study_depth import DepthStudy
+from emu_core.metrics.tasks import ClassStudy, DepthStudy
 
 METRICS_VERSION = 2
 """Raise it with every change of a figure's definition: what was scored before is scored again."""

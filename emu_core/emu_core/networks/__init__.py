@@ -3,12 +3,13 @@
     network = SegDepthFormer("b0", num_classes=19)
     load_hugging_face(network, "nvidia/mit-b0")        # ImageNet encoder, non-commercial licence
     raw = network(normalize(rgb_uint8))                # logits and depth at H/4 × W/4
-    prediction = to_prediction(raw, size=(512, 1024))  # emu_core.prediction
+    prediction = to_prediction(raw, size=(512, 1024))  # emu_core.methods.prediction
 
 `encoder` is the Mix Transformer, `decoder` the all-MLP decoder, `models` puts them together,
 `weights` reads and writes their files, `sub_ensemble` those of one trunk with many heads.
 """
 
+from emu_core.methods.sub_ensemble import load_sub_ensemble, save_sub_ensemble, with_new_heads
 from emu_core.networks.models import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -18,11 +19,6 @@ from emu_core.networks.models import (
     SegDepthFormer,
     SegFormer,
     normalize,
-)
-from emu_core.networks.sub_ensemble import (
-    load_sub_ensemble,
-    save_sub_ensemble,
-    with_new_heads,
 )
 from emu_core.networks.weights import WeightsError, load_hugging_face, load_model, save_model
 

@@ -1,4 +1,4 @@
-"""From a model file (`emu_core.export`) back to a network, to go on training what was shipped.
+"""Load a network from a model file (`training.export`), to continue its training.
 
 The file holds decoders in their folded form, BatchNorm included. They come back as decoders that
 compute the same: the fusing convolution adds up the folded projections, BatchNorm changes nothing.
@@ -27,10 +27,10 @@ _PREFIX = "network."  # of the exported graph's own network
 
 
 def load_exported(path: str | Path) -> SegDepthFormer:
-    """Rebuild the network that `emu_core.export` wrote, on the CPU and in eval mode.
+    """Rebuild the network that `emu_core.training.export` wrote, on the CPU and in eval mode.
 
     Raises:
-        WeightsError: the file is missing or damaged, or was not written by `emu_core.export`.
+        WeightsError: the file is missing or damaged, or was not written by `training.export`.
     """
     path = Path(path)
     if not path.is_file():

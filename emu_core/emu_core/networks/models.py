@@ -1,7 +1,7 @@
 """The three networks of the EMUFormer papers: SegFormer, DepthFormer, SegDepthFormer.
 
 All return `RawOutputs` at a quarter of the image's size, before upsampling and activations:
-`emu_core.prediction` turns them into a Prediction, in the order that losses, metrics and export
+`methods.prediction` turns them into a Prediction, in the order that losses, metrics and export
 share (arXiv 2402.10580).
 """
 

@@ -21,9 +21,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from emu_core.files import replace_file
 from emu_core.networks.hugging_face import HEAD, decoder_names, encoder_names, guess_variant
 from emu_core.networks.models import DepthFormer, Network, SegDepthFormer, SegFormer
-from emu_core.whole_files import replace_file
 
 TRANSFORMERS_LAYER_NORM_EPS = 1e-5
 """What transformers runs every LayerNorm of a SegFormer with, whatever its config.json says.

@@ -16,7 +16,6 @@ from typing import Any
 
 import cv2
 
-from emu_core.data.choice import choose
 from emu_core.data.cityscapes import (
     OBJECT_MASK,
     FrameFiles,
@@ -25,6 +24,7 @@ from emu_core.data.cityscapes import (
     read_png,
     write_png,
 )
+from emu_core.data.datasets import choose
 from emu_core.data.sample import DataError
 from emu_core.evaluation.store import read_json, write_json
 from emu_core.study.config import Copies

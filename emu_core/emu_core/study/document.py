@@ -22,11 +22,11 @@ from emu_core.evaluation.tables import (
     markdown,
 )
 from emu_core.evaluation.values import Difference, Value
+from emu_core.files import replace_text
 from emu_core.networks.encoder import VARIANTS
 from emu_core.study.claims import LEAST_GAP, SEEDS, Closed, Comparison
 from emu_core.study.findings import Findings
 from emu_core.study.rows import ABLATION, APART, METHODS, ROWS
-from emu_core.whole_files import replace_text
 
 CLAIMS = {
     1: "Joint training helps the quality of the segmentation uncertainty against separate "

@@ -13,7 +13,7 @@ from emu_core.evaluation.store import read_json
 from emu_core.study.cost import Costs, relative, scoring_seconds, training_seconds
 from emu_core.study.execution import DURATIONS, Execution
 from emu_core.study.plan import Step, Training
-from emu_core.training.checkpoints import read_checkpoint
+from emu_core.training.callbacks import read_checkpoint
 
 
 @dataclass(frozen=True)

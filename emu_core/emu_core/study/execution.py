@@ -19,13 +19,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from emu_core.data.choice import VALIDATION_SPLITS
-from emu_core.ensembles import DeepEnsemble, load_method
-from emu_core.evaluation.disagreement import disagreement
-from emu_core.evaluation.locks import locked
-from emu_core.evaluation.missing import score_missing, setting
+from emu_core.data.datasets import VALIDATION_SPLITS
+from emu_core.evaluation.score import score_missing, setting
 from emu_core.evaluation.splits import Split, open_split
 from emu_core.evaluation.store import Store, read_json, write_json
+from emu_core.files import locked, replace_file
+from emu_core.methods.disagreement import disagreement
+from emu_core.methods.ensembles import DeepEnsemble, load_method
 from emu_core.study import records
 from emu_core.study.config import Study
 from emu_core.study.copies import copy_drives
@@ -35,7 +35,6 @@ from emu_core.training.recipe import Data
 from emu_core.training.run import WEIGHTS
 from emu_core.training.teacher import train_network, train_sub_ensemble
 from emu_core.training.teacher_cache import TeacherCache, fingerprint
-from emu_core.whole_files import replace_file
 
 DISAGREEMENT = "disagreement.json"
 """In a regime's folder: how much its ensemble's members differ, by split."""

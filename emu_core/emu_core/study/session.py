@@ -8,11 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from emu_core.data.choice import open_dataset
+from emu_core.data.datasets import open_dataset
 from emu_core.evaluation.comparison import describe, time_missing, timed
 from emu_core.evaluation.store import read_json, write_json
 from emu_core.evaluation.tables import csv_lines
-from emu_core.export import head_commit
+from emu_core.files import replace_text
 from emu_core.study.claims import Closed, compare, gap_closed
 from emu_core.study.cost import KINDS, measure
 from emu_core.study.document import blocks, write_document, write_study_plots
@@ -22,8 +22,8 @@ from emu_core.study.findings import Findings, collect
 from emu_core.study.origin import origin, origin_text
 from emu_core.study.plan import Scoring
 from emu_core.study.summary import as_text, summarise
-from emu_core.training.cpu import prepare_cpu
-from emu_core.whole_files import replace_text
+from emu_core.training.command import prepare_cpu
+from emu_core.training.export import head_commit
 
 COSTS = "costs.json"
 """In the study's folder: measured seconds per image."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import logging
 import os
 import sys
@@ -10,9 +11,10 @@ import warnings
 from collections.abc import Callable, Sequence
 
 import jsonargparse
+import torch
 from lightning.pytorch.utilities import rank_zero_only
 
-from emu_core.export import ExportError
+from emu_core.training.export import ExportError
 
 _CHATTER = (
     ".*does not have many workers.*",  # validation is short, and its frames come in order
@@ -88,3 +90,22 @@ def settle_rank() -> None:
     )
     rank = max(int(os.environ.get(name, "0")) for name in numbers)
     rank_zero_only.rank = rank  # type: ignore[attr-defined]
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+
+
+def prepare_cpu(threads: int = 0) -> None:
+    """Bound the CPU threads (0: leave them) and keep freed memory in the process.
+
+    glibc returns large blocks to the system at once, so that every activation is a page fault
+    again at the next step. Elsewhere than on glibc nothing happens.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

@@ -12,25 +12,16 @@ from pathlib import Path
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import ConcatDataset
 
-from emu_core.data.choice import Selection, evenly
+from emu_core.data.datasets import Selection, evenly
 from emu_core.data.sample import DataSet, Samples
-from emu_core.ensembles import Method
-from emu_core.objectives import StudentLoss
-from emu_core.training.learner import Optimisation
+from emu_core.files import replace_text
+from emu_core.methods.ensembles import Method
+from emu_core.training.learner import Optimisation, Student
+from emu_core.training.objectives import StudentLoss
 from emu_core.training.recipe import Architecture, Data, class_weights
-from emu_core.training.run import (
-    WEIGHTS,
-    Run,
-    complete,
-    fit,
-    print_once,
-    start,
-    training_batches,
-)
-from emu_core.training.student import Student
+from emu_core.training.run import WEIGHTS, Run, complete, fit, print_once, start, training_batches
 from emu_core.training.teacher import train_network
 from emu_core.training.teacher_cache import TeacherCache
-from emu_core.whole_files import replace_text
 
 REST = "rest"
 _TEACHER = "teacher.txt"

@@ -12,13 +12,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from emu_core.losses import ReduceCount, identity, mean_over_ranks
+from emu_core.methods.ensembles import Method, move_to
+from emu_core.methods.prediction import Prediction, to_prediction
+from emu_core.methods.uncertainty import normalized_entropy
 from emu_core.metrics import PerceptionMetrics
 from emu_core.networks.models import Network, RawOutputs, normalize
-from emu_core.objectives import Terms, gradient_shares, total
-from emu_core.prediction import Prediction, to_prediction
 from emu_core.training.loader import Batch
-from emu_core.uncertainty import normalized_entropy
+from emu_core.training.losses import ReduceCount, identity, mean_over_ranks
+from emu_core.training.objectives import (
+    MemberLoss,
+    StudentLoss,
+    Terms,
+    gradient_shares,
+    member_loss,
+    student_loss,
+    total,
+)
+from emu_core.training.teacher_cache import TeacherCache
 
 _SKIPPED = 50
 """Steps in a row that half precision may skip: 2^16, the first scale, is used up long before."""
@@ -241,3 +251,111 @@ def _each(update: Callable[..., None], maps: tuple[Tensor, ...]) -> None:
     """Call `update` with each frame's arrays (H, W)."""
     for frame in zip(*(m.squeeze(1).cpu().numpy() for m in maps), strict=True):
         update(*frame)
+
+
+class Member(Learner):
+    """Trains one network on ground truth alone.
+
+    Args:
+        model: see `Learner`, as all others.
+        loss: kinds and weights of its terms.
+        class_weights: what a pixel of each class counts in the cross-entropy (C,); None for 1.
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        model: Network,
+        optimisation: Optimisation,
+        loss: MemberLoss,
+        num_classes: int,
+        max_depth: float,
+        seed: int = 0,
+        shares_every: int = 0,
+        class_weights: Tensor | None = None,
+    ):
+        super().__init__(model, optimisation, num_classes, max_depth, seed, shares_every)
+        self.loss = loss
+        self.register_buffer("class_weights", class_weights, persistent=False)
+
+    def terms(self, raw: RawOutputs, batch: Batch, reduce_count: ReduceCount) -> Terms:
+        """L_CE + w1·L_depth, those that the network has outputs for."""
+        return member_loss(
+            raw,
+            batch["labels"],
+            batch["depth"],
+            self.loss,
+            class_weights=self.class_weights,
+            reduce_count=reduce_count,
+        )
+
+
+class Student(Learner):
+    """Trains one network with EMUFormer's loss (arXiv 2402.10580).
+
+    Teacher and student see the same tensor, augmentation and jitter included. The teacher stays as
+    it is: in eval mode, without gradients, and in no checkpoint; under autocast it runs in the
+    student's precision.
+
+    Args:
+        model: see `Learner`, as all others.
+        teacher: any method, usually a `DeepEnsemble`.
+        loss: kinds, weights and masks of its terms.
+        sky: train id of the sky, None if the data set has none.
+        class_weights: what a pixel of each class counts in the cross-entropy (C,); None for 1.
+        cache: keeps the teacher's predictions on disk; None asks the teacher anew.
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        model: Network,
+        teacher: Method,
+        optimisation: Optimisation,
+        loss: StudentLoss,
+        num_classes: int,
+        max_depth: float,
+        sky: int | None,
+        seed: int = 0,
+        shares_every: int = 0,
+        cache: TeacherCache | None = None,
+        class_weights: Tensor | None = None,
+    ):
+        super().__init__(model, optimisation, num_classes, max_depth, seed, shares_every)
+        self.loss, self.sky = loss, sky
+        self.cache = cache
+        self.register_buffer("class_weights", class_weights, persistent=False)
+
+        # In functions: what a module holds is copied for averaging, and modules in it are saved.
+        def ask_teacher(images: Tensor) -> Prediction:
+            return teacher(images)
+
+        def move_teacher(device: torch.device) -> None:
+            move_to(teacher, device)
+
+        self.ask_teacher, self._move_teacher = ask_teacher, move_teacher
+
+    def on_fit_start(self) -> None:
+        """Put the teacher where the images come."""
+        self._move_teacher(self.device)
+
+    def terms(self, raw: RawOutputs, batch: Batch, reduce_count: ReduceCount) -> Terms:
+        """L_CE + w1·L_depth + w2·L_KL + w3·L_RMSLE (+ w4·L_mean)."""
+        if self.cache is None:
+            prediction = self.ask_teacher(batch["image"])
+        else:
+            prediction = self.cache.predict(self.ask_teacher, batch)
+        return student_loss(
+            raw,
+            prediction,
+            batch["labels"],
+            batch["depth"],
+            self.loss,
+            sky=self.sky,
+            labelled=batch["labelled"],
+            inside=batch["inside"],
+            class_weights=self.class_weights,
+            reduce_count=reduce_count,
+        )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from emu_core.data.augment import Augmentation, prepare
-from emu_core.data.choice import VALIDATION_SPLITS, Kind, evenly, open_dataset
+from emu_core.data.datasets import VALIDATION_SPLITS, Kind, evenly, open_dataset
 from emu_core.data.decoded import Decoded
 from emu_core.data.sample import DataSet, Samples
 from emu_core.networks import (

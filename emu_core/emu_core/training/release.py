@@ -10,8 +10,8 @@ import jsonargparse
 import numpy as np
 import yaml
 
-from emu_core.data.choice import Selection
 from emu_core.data.cityscapes import Cityscapes, focal_of_image, read_camera
+from emu_core.data.datasets import Selection
 from emu_core.data.sample import DataSet
 from emu_core.training.recipe import Data
 from emu_core.training.run import Run

@@ -18,21 +18,22 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from emu_core.data.sample import Samples
+from emu_core.files import replace_text
 from emu_core.labels import ClassTable
 from emu_core.networks.weights import read_header, save_model
-from emu_core.training.averaging import AveragedWeights
-from emu_core.training.checkpoints import (
+from emu_core.training.callbacks import (
+    AveragedWeights,
     BestCheckpoint,
     LastCheckpoint,
+    Pictures,
+    ProgressBar,
     WholeCheckpoints,
     read_checkpoint,
 )
-from emu_core.training.cpu import prepare_cpu
+from emu_core.training.command import prepare_cpu
 from emu_core.training.learner import Learner, monitored
 from emu_core.training.loader import TrainingLoader, training_loader, validation_loader
-from emu_core.training.pictures import Pictures, ProgressBar
 from emu_core.training.recipe import Data
-from emu_core.whole_files import replace_text
 
 WEIGHTS = "last.safetensors"
 """The weights that a complete run leaves in its folder."""

@@ -14,9 +14,8 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from emu_core.networks import load_model, save_sub_ensemble, with_new_heads
-from emu_core.objectives import MemberLoss
-from emu_core.training.learner import Optimisation
-from emu_core.training.member import Member
+from emu_core.training.learner import Member, Optimisation
+from emu_core.training.objectives import MemberLoss
 from emu_core.training.recipe import Architecture, Data, class_weights
 from emu_core.training.run import (
     WEIGHTS,

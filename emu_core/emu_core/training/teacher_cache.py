@@ -27,10 +27,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from emu_core.ensembles import Method
-from emu_core.prediction import Prediction
+from emu_core.files import replace_file
+from emu_core.methods.ensembles import Method
+from emu_core.methods.prediction import Prediction
 from emu_core.training.loader import Batch
-from emu_core.whole_files import replace_file
 
 SHRINK = 4
 """Maps are kept at H/4 × W/4, the networks' own output size."""

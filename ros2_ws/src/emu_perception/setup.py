@@ -7,11 +7,15 @@ from setuptools import find_packages, setup
 from setuptools.command.develop import develop
 
 NAME = "emu_perception"
-PROGRAMS = (
-    *("emu_node", "player", "recorder", "demo"),
-    *("drive_to_bag", "record_uncertain", "build_engine"),
-)
-MODULES = {"emu_node": "node"}
+PROGRAMS = {
+    "emu_node": "node.main",
+    "player": "bag_tools.player",
+    "recorder": "bag_tools.recorder",
+    "demo": "demo.main",
+    "drive_to_bag": "bag_tools.drive_to_bag",
+    "record_uncertain": "record_uncertain.main",
+    "build_engine": "build_engine",
+}
 
 
 class Develop(develop):
@@ -52,7 +56,7 @@ setup(
     # What tells colcon to test with pytest: unittest, its other choice, finds no test here.
     extras_require={"test": ["pytest"]},
     entry_points={
-        "console_scripts": [f"{p} = {NAME}.{MODULES.get(p, p)}:main" for p in PROGRAMS],
+        "console_scripts": [f"{name} = {NAME}.{module}:main" for name, module in PROGRAMS.items()],
     },
     cmdclass={"develop": Develop},
     zip_safe=False,

@@ -19,7 +19,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from .command_line import UserError, run, split_ros_arguments
+from emu_perception.errors import UserError
+from emu_perception.ros.command_line import run, split_ros_arguments
 
 _PROGRESS_PERIOD_S = 10.0
 
@@ -32,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _build(model: str | None, provider: str) -> int:
-    from emu_core.engine_cache import cache_root
-    from emu_core.model_file import ModelError
-    from emu_core.perceiver import Perceiver, ProviderError
+    from emu_core.runtime.engines import cache_root
+    from emu_core.runtime.model_file import ModelError
+    from emu_core.runtime.perceiver import Perceiver, ProviderError
 
     start = time.monotonic()
     try:

@@ -4,7 +4,7 @@
     ros2 launch emu_perception emu.launch.py namespace:=front provider:=cuda
     ros2 launch emu_perception emu.launch.py bag:=drive image:=/camera/image_raw rviz:=true
 
-`--show-args` lists the arguments, which are those of `emu_perception.launch_arguments`. All
+`--show-args` lists the arguments, which are those of `emu_perception.ros.launch`. All
 processes get `config/fastdds.xml`, without which images are lost between them, unless the user has
 a Fast DDS profile already.
 """
@@ -23,11 +23,15 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.ros_adapters import get_ros_node
 
-from emu_perception import dds
-from emu_perception.bag_player import player_arguments, rosbag2_command, rosbag2_plays
-from emu_perception.command_line import UserError
-from emu_perception.installed import require
-from emu_perception.launch_arguments import LAUNCH_ARGUMENTS
+from emu_perception.errors import UserError
+from emu_perception.ros import dds
+from emu_perception.ros.launch import (
+    LAUNCH_ARGUMENTS,
+    player_arguments,
+    require,
+    rosbag2_command,
+    rosbag2_plays,
+)
 
 PACKAGE = NODE = "emu_perception"
 RVIZ = Path(__file__).parents[1] / "rviz" / "emu.rviz"

@@ -16,8 +16,8 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from emu_perception import dds
-from emu_perception.installed import require
+from emu_perception.ros import dds
+from emu_perception.ros.launch import require
 
 NEEDED = ("nav2_costmap_2d", "nav2_lifecycle_manager", "semantic_segmentation_layer")
 COSTMAP_PARAMS = dds.profile().with_name("nav2_semantic_costmap.yaml")

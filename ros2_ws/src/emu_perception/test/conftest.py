@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-from emu_perception import dds
+from emu_perception.ros import dds
 
 os.environ.update(dds.environment())
 os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"
@@ -37,8 +37,8 @@ def models(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(models):
-    """A model file of 64x48 pixels, whose answers `emu_core.testing.dummy_outputs` knows."""
-    from emu_core.testing import make_dummy_model
+    """A model file of 64x48 pixels; `dummy_model.dummy_outputs` gives its outputs."""
+    from emu_core.runtime.dummy_model import make_dummy_model
 
     return make_dummy_model(models / "dummy.onnx", (48, 64), canonical_focal=100.0)
 

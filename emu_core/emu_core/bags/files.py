@@ -1,0 +1,169 @@
+"""Where the data of a rosbag2 bag lie: metadata.yaml, its checks, and the files that it names.
+
+Every mistake is told as a BagError: what was wrong, where, and what to do.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import sys
+from contextlib import ExitStack, closing
+from pathlib import Path, PurePath
+from tempfile import TemporaryDirectory
+
+from rosbags.rosbag2 import Reader
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from emu_core.bags import mcap as mcap_file
+from emu_core.bags.errors import BagError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+_STORAGES = {"mcap": ".mcap", "sqlite3": ".db3"}
+_NEWEST_METADATA = 9
+
+
+def find_files(path: Path) -> tuple[list[Path], dict]:
+    """Data files of a bag, and the content of its metadata.yaml (empty without one)."""
+    try:
+        if path.is_file():
+            return [path], {}
+        if not path.exists():
+            raise BagError(
+                f"no bag at {path}: give the folder of a rosbag2 recording, "
+                "or its .mcap or .db3 file"
+            )
+        if (path / "metadata.yaml").exists():
+            metadata = _read_metadata(path)
+            names = metadata["relative_file_paths"]
+            return [path / PurePath(name).name for name in names], metadata
+        files = sorted(f for f in path.iterdir() if f.suffix in _STORAGES.values())
+    except OSError as error:
+        raise BagError(f"cannot read {path}: {reason(error)}") from error
+    if not files:
+        raise BagError(f"{path} is no bag: it has neither metadata.yaml nor .mcap or .db3 files")
+    return files, {}
+
+
+def _read_metadata(folder: Path) -> dict:
+    """The checked content of metadata.yaml, with `compression_mode` in lower case."""
+    file = folder / "metadata.yaml"
+    advice = f"repair it with `ros2 bag reindex {folder}`, or give the data file instead"
+    try:
+        content = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
+        metadata = dict(content["rosbag2_bagfile_information"])
+        version = int(metadata["version"])
+        storage = metadata["storage_identifier"]
+        names = [str(name) for name in metadata["relative_file_paths"]]
+        for entry in metadata["topics_with_message_count"]:
+            entry["topic_metadata"]["name"]
+    except KeyError as error:
+        raise BagError(f"{file} is damaged, it lacks {error}: {advice}") from error
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1
+        raise BagError(f"{file} is damaged in line {line} ({error.problem}): {advice}") from error
+    except (YAMLError, UnicodeDecodeError, TypeError, ValueError) as error:
+        raise BagError(f"{file} is damaged or describes no bag: {advice}") from error
+    if version > _NEWEST_METADATA:
+        raise BagError(
+            f"{file} has version {version}, known are those up to {_NEWEST_METADATA}: "
+            "give the .mcap or .db3 file instead"
+        )
+    if storage not in _STORAGES:
+        raise BagError(
+            f"{folder} is stored as {storage!r}, known are {', '.join(_STORAGES)}: "
+            "convert it with `ros2 bag convert`"
+        )
+    mode = str(metadata.get("compression_mode") or "none").lower()
+    kind = metadata.get("compression_format") or "none"
+    if mode not in ("none", "file", "message") or (mode != "none" and kind != "zstd"):
+        raise BagError(
+            f"{folder} is compressed by {kind!r} in mode {mode!r}, known is zstd of files or "
+            "messages: convert it with `ros2 bag convert`"
+        )
+    missing = [name for name in names if not (folder / PurePath(name).name).exists()]
+    if missing or not names:
+        raise BagError(f"{folder} lacks its data: {', '.join(missing) or 'no file named'}")
+    return {**metadata, "compression_mode": mode}
+
+
+def open_file(file: Path, stack: ExitStack, salvage: bool) -> FileReader:
+    """A reader, not yet entered, of one data file or of its decompressed or salvaged copy."""
+    if file.suffix == ".bag":
+        raise BagError(f"{file} is a ROS 1 bag: convert it with `rosbags-convert` of rosbags")
+    if file.suffix != ".zstd" and file.suffix not in _STORAGES.values():
+        raise BagError(f"{file} is no bag: known are folders and .mcap or .db3 files")
+    plain = file
+    try:
+        if file.suffix == ".zstd":
+            plain = _temporary_folder(stack) / file.stem
+            with zstd.open(file, "rb") as packed, plain.open("wb") as unpacked:
+                shutil.copyfileobj(packed, unpacked)
+        if _is_unfinished(plain):
+            if not salvage:
+                raise BagError(
+                    f"{file} breaks off: it was not copied or recorded to its end. Copy it again, "
+                    "or read the part that is there with --salvage"
+                )
+            plain = _finished_copy(plain, _temporary_folder(stack))
+        return FileReader(plain, file)
+    except BagError:
+        raise
+    except Exception as error:
+        raise _unreadable(file, error) from error
+
+
+def _temporary_folder(stack: ExitStack) -> Path:
+    return Path(stack.enter_context(TemporaryDirectory(prefix="emu_bag_")))
+
+
+def _journals(file: Path) -> list[Path]:
+    """Files that sqlite3 leaves beside a database whose last transaction has not ended."""
+    journals = [file.with_name(file.name + suffix) for suffix in ("-journal", "-wal")]
+    return [journal for journal in journals if journal.exists() and journal.stat().st_size]
+
+
+def _is_unfinished(file: Path) -> bool:
+    return mcap_file.breaks_off(file) if file.suffix == ".mcap" else bool(_journals(file))
+
+
+def _finished_copy(file: Path, folder: Path) -> Path:
+    """A copy that holds everything whole of a data file whose recorder did not finish it."""
+    copy = Path(shutil.copy(file, folder))
+    if file.suffix == ".mcap":
+        mcap_file.close_broken(copy)
+        return copy
+    for journal in _journals(file):
+        shutil.copy(journal, folder)
+    with closing(sqlite3.connect(copy)) as database:
+        database.execute("PRAGMA journal_mode=DELETE")  # takes back or adds what the journal says
+    return copy
+
+
+class FileReader(Reader):
+    """rosbags' reader of one file or of a copy of it; damage becomes a BagError."""
+
+    def __init__(self, file: Path, origin: Path) -> None:
+        super().__init__(file)
+        self.origin = origin
+
+    def open(self) -> None:
+        try:
+            super().open()
+        except Exception as error:
+            raise _unreadable(self.origin, error) from error
+
+
+def _unreadable(file: Path, error: Exception) -> BagError:
+    return BagError(f"{file} is damaged or no bag file: {reason(error)}. Copy or record it again")
+
+
+def reason(error: Exception) -> str:
+    """One line that says what an exception of a lower layer was about."""
+    text = " ".join(str(error).split()).rstrip(".")
+    return text if " " in text else f"{type(error).__name__} {text}".rstrip()

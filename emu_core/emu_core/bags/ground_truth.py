@@ -1,0 +1,49 @@
+"""Ground truth that lies beside a camera's images in a bag: two topics, decoded here.
+
+No torch, no ROS.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from emu_core.bags.errors import BagError
+from emu_core.data.cityscapes import decode_disparity
+
+LABELS = "/ground_truth/labels"
+"""CompressedImage, PNG of train ids uint8, 255 where there is none."""
+
+DISPARITY = "/ground_truth/disparity"
+"""CompressedImage, 16-bit PNG: Cityscapes' disparity code for the camera's fx and `BASELINE`."""
+
+BASELINE = 0.22
+"""Baseline of the imagined stereo camera that the disparity code needs, metres."""
+
+
+def labels(message: Any) -> np.ndarray:
+    """Train ids uint8 (H,W) of a decoded message of `LABELS`; BagError if it is damaged."""
+    return _decoded(message, LABELS, np.uint8)
+
+
+def depth(message: Any, focal: float, max_depth: float) -> np.ndarray:
+    """Metres float32 (H,W), NaN where invalid, of a decoded message of `DISPARITY`.
+
+    Args:
+        focal: fx of the camera's image, pixels.
+        max_depth: farther ground truth is invalid, metres.
+
+    Raises:
+        BagError: the message is damaged.
+    """
+    return decode_disparity(_decoded(message, DISPARITY, np.uint16), focal, BASELINE, max_depth)
+
+
+def _decoded(message: Any, topic: str, dtype: type) -> np.ndarray:
+    code = np.frombuffer(message.data, np.uint8)
+    image = cv2.imdecode(code, cv2.IMREAD_UNCHANGED) if code.size else None
+    if image is None or image.dtype != dtype or image.ndim != 2:
+        raise BagError(f"{topic} holds a message that is no grey {np.dtype(dtype).name} PNG.")
+    return image

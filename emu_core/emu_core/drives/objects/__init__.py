@@ -1,0 +1,1 @@
+"""Objects of the rendered streets: their shapes and textures."""

@@ -1,0 +1,1 @@
+"""Methods that predict classes, depth and their uncertainties from images."""

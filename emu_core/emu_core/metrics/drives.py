@@ -1,0 +1,153 @@
+"""Figures of any selection of drives, for confidence intervals by a bootstrap over drives.
+
+    results = DriveResults.of({"test3000": study_of_that_drive, …})
+    results.save("de.npz")                                   # some 100 kB, without histograms
+    weights = drive_weights(len(results.names), 1000, seed=0)
+    results.bootstrap(weights)["seg.error_auroc"]            # (1000,)
+
+The same weights for two methods make a paired comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from emu_core.metrics.ranking import ScoreHistogram, pairs_won
+from emu_core.metrics.study import StudyMetrics, restore
+
+RANKED = {
+    "errors": "error_auroc",
+    "unknown": "unknown_auroc",
+    "unknown_twin": "unknown_twin_auroc",
+}
+"""Part that holds a histogram → its figure, both after `seg.` or `depth.`."""
+
+
+@dataclass(frozen=True)
+class DriveResults:
+    """What single drives add to every figure: sums, and the pairs that their pixels win.
+
+    All figures of `StudyMetrics.compute` come back for any weights, except for average precision,
+    FPR95 and the error bounds, which are not sums over drives: `pooled` has them for all drives.
+    """
+
+    names: tuple[str, ...]
+    num_classes: int
+    max_depth: float
+    sums: dict[str, np.ndarray]
+    """`PART.NAME` → (drives, …)."""
+    pairs: dict[str, np.ndarray]
+    """`PART.won` (drives, drives), `PART.positives` and `PART.negatives` (drives,)."""
+    pooled: dict[str, float]
+    """`StudyMetrics.compute` of all drives together."""
+
+    @classmethod
+    def of(cls, drives: Mapping[str, StudyMetrics]) -> DriveResults:
+        """Distil the accumulators of single drives.
+
+        Raises:
+            ValueError: there are none, or they are for different classes or depth ranges.
+        """
+        if not drives:
+            raise ValueError("Expected at least one drive, but got none.")
+        studies = list(drives.values())
+        whole = StudyMetrics(studies[0].num_classes, studies[0].max_depth)
+        for study in studies:
+            whole.merge(study)
+        sums: dict[str, np.ndarray] = {}
+        pairs: dict[str, np.ndarray] = {}
+        for part, accumulator in whole.parts().items():
+            each = [study.parts()[part] for study in studies]
+            if isinstance(accumulator, ScoreHistogram):
+                bins = [h.bins() for h in each if isinstance(h, ScoreHistogram)]
+                pairs[f"{part}.won"] = pairs_won(bins, accumulator.bins())
+                pairs[f"{part}.positives"] = np.array([b.positives.sum() for b in bins], float)
+                pairs[f"{part}.negatives"] = np.array([b.negatives.sum() for b in bins], float)
+            else:
+                states = [a.state() for a in each]
+                for name in accumulator.SUMS:
+                    sums[f"{part}.{name}"] = np.stack([state[name] for state in states])
+        return cls(tuple(drives), whole.num_classes, whole.max_depth, sums, pairs, whole.compute())
+
+    def figures(self, weights: Sequence[float] | np.ndarray | None = None) -> dict[str, float]:
+        """The figures of the drives with these weights (drives,), e.g. how often each was drawn;
+        default: each once.
+
+        Raises:
+            ValueError: one weight per drive was expected.
+        """
+        w = np.ones(len(self.names)) if weights is None else np.asarray(weights, float)
+        if w.shape != (len(self.names),):
+            raise ValueError(
+                f"Expected `weights` of {len(self.names)} drives, but got shape {w.shape}."
+            )
+        study = StudyMetrics(self.num_classes, self.max_depth)
+        parts = {n: p for n, p in study.parts().items() if not isinstance(p, ScoreHistogram)}
+        restore(parts, {name: np.tensordot(w, array, 1) for name, array in self.sums.items()})
+        computed = study.compute()
+        figures = {name: value for name, value in computed.items() if not name.endswith("_bound")}
+        for task in ("seg", "depth"):
+            for part, figure in RANKED.items():
+                # A task that is absent has no figures, and a split without unknown objects none
+                # of them, however the drives are drawn.
+                if f"{task}.{figure}" in self.pooled:
+                    figures[f"{task}.{figure}"] = self._auroc(f"{task}.{part}", w)
+        return figures
+
+    def bootstrap(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Every figure for each row of weights (resamples, drives): (resamples,) arrays."""
+        rows = [self.figures(row) for row in weights]
+        return {name: np.array([row.get(name, np.nan) for row in rows]) for name in self.figures()}
+
+    def save(self, path: str | Path) -> None:
+        """Write as npz."""
+        content = {
+            **{f"sums/{name}": array for name, array in self.sums.items()},
+            **{f"pairs/{name}": array for name, array in self.pairs.items()},
+            **{f"pooled/{name}": np.array(value) for name, value in self.pooled.items()},
+            "names": np.array(self.names),
+            "num_classes": np.array(self.num_classes),
+            "max_depth": np.array(self.max_depth),
+        }
+        with Path(path).open("wb") as file:
+            np.savez_compressed(file, **content)  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, path: str | Path) -> DriveResults:
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: the file holds something else.
+        """
+        with np.load(path) as file:
+            content = dict(file)
+        if "names" not in content:
+            raise ValueError(f"{path} was not written by DriveResults.save: no `names`.")
+
+        def below(folder: str) -> dict[str, np.ndarray]:
+            return {k.removeprefix(folder): v for k, v in content.items() if k.startswith(folder)}
+
+        return cls(
+            tuple(str(name) for name in content["names"]),
+            int(content["num_classes"]),
+            float(content["max_depth"]),
+            below("sums/"),
+            below("pairs/"),
+            {name: float(value) for name, value in below("pooled/").items()},
+        )
+
+    def _auroc(self, part: str, w: np.ndarray) -> float:
+        possible = (w @ self.pairs[f"{part}.positives"]) * (w @ self.pairs[f"{part}.negatives"])
+        won = w @ self.pairs[f"{part}.won"] @ w
+        return float(won / possible) if possible else float("nan")
+
+
+def drive_weights(drives: int, resamples: int, seed: int) -> np.ndarray:
+    """How often each drive is drawn, in resamples of as many drives with replacement:
+    int64 (resamples, drives)."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(drives, np.full(drives, 1 / drives), size=resamples)

@@ -1,0 +1,168 @@
+"""Pictures for people: classes in their colours, over the camera's image."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from emu_core.labels import ClassTable
+from emu_core.runtime.fitting import resize
+from emu_core.runtime.perceiver import Perception
+
+
+def colorize_labels(labels: np.ndarray, table: ClassTable) -> np.ndarray:
+    """Train ids, uint8 (H, W), in the table's colours, uint8 (H, W, 3) RGB; no class is black."""
+    return cv2.LUT(cv2.cvtColor(labels, cv2.COLOR_GRAY2RGB), table.colors()[np.newaxis])
+
+
+def blend(
+    rgb: np.ndarray,
+    labels: np.ndarray,
+    label_uncertainty: np.ndarray,
+    table: ClassTable,
+    alpha: float = 0.5,
+) -> np.ndarray:
+    """Colours of the classes over an image: the more certain a pixel, the more opaque its colour.
+
+    `rgb` is uint8 (h, w, 3) of any size, resized to that of `labels` uint8 and
+    `label_uncertainty` float32 0…1, (H, W). A pixel's opacity is alpha·(1 − uncertainty), and 0
+    where there is no class. Returns uint8 (H, W, 3), RGB.
+    """
+    rgb = resize(rgb, labels.shape)
+    opacity = np.float32(alpha) * (1 - label_uncertainty)
+    opacity[labels >= len(table)] = 0
+    return cv2.blendLinear(rgb, colorize_labels(labels, table), 1 - opacity, opacity)
+
+
+DEPTH_SPAN = (2.0, 80.0)
+STD_SPAN = (0.1, 20.0)
+"""Metres at the two ends of the colour scales, which are logarithmic."""
+
+TILE = (512, 256)
+"""Width and height of one picture in a panel, pixels."""
+
+_BAR = 24
+_WHITE, _GREY = (240, 240, 240), (24, 24, 28)
+
+
+def colorize_depth(depth: np.ndarray) -> np.ndarray:
+    """Metres, float (H, W), on a logarithmic scale from red (near) to blue (far), RGB uint8.
+
+    +Inf (sky, beyond range) is white, NaN (no estimate) is black.
+    """
+    colors = _on_scale(depth, DEPTH_SPAN, cv2.COLORMAP_TURBO, reverse=True)
+    colors[np.isposinf(depth)] = 255
+    return colors
+
+
+def colorize_depth_std(depth_std: np.ndarray) -> np.ndarray:
+    """Metres, float (H, W), on a logarithmic scale from black (certain) to yellow, RGB uint8.
+
+    +Inf (no depth to be certain of) is grey, NaN black.
+    """
+    colors = _on_scale(depth_std, STD_SPAN, cv2.COLORMAP_INFERNO)
+    colors[np.isposinf(depth_std)] = 96
+    return colors
+
+
+def colorize_label_uncertainty(uncertainty: np.ndarray) -> np.ndarray:
+    """Entropy / ln C, float 0…1 (H, W), from black (certain) to yellow, RGB uint8."""
+    return _mapped((255 * np.clip(uncertainty, 0, 1)).astype(np.uint8), cv2.COLORMAP_INFERNO)
+
+
+def panel(
+    rgb: np.ndarray, perception: Perception, table: ClassTable, caption: tuple[str, ...] = ()
+) -> np.ndarray:
+    """One picture of everything: camera, semantics, depth, both uncertainties, legend.
+
+    Args:
+        rgb: the camera's image, uint8 (h, w, 3).
+        perception: what the node made of it.
+        table: the classes of its labels.
+        caption: lines for the legend, e.g. the frame's time.
+
+    Returns:
+        RGB uint8, three tiles by two, each `TILE` under a title bar.
+    """
+    p = perception
+    tiles = (
+        ("camera", rgb),
+        ("semantics", blend(rgb, p.labels, p.label_uncertainty, table, 0.75)),
+        ("depth", colorize_depth(p.depth)),
+        ("class uncertainty (entropy / ln C)", colorize_label_uncertainty(p.label_uncertainty)),
+        ("depth uncertainty (std)", colorize_depth_std(p.depth_std)),
+    )
+    cells = [_titled(title, _sized(image)) for title, image in tiles]
+    cells.append(_titled("legend", _legend(table, caption)))
+    return np.vstack([np.hstack(cells[:3]), np.hstack(cells[3:])])
+
+
+def _on_scale(
+    values: np.ndarray, span: tuple[float, float], colors: int, reverse: bool = False
+) -> np.ndarray:
+    low, high = np.log(span)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        part = (np.log(values) - low) / (high - low)
+    known = np.isfinite(values)
+    part = np.where(known, np.clip(part, 0, 1), 0)
+    codes = (255 * (1 - part if reverse else part)).astype(np.uint8)
+    result = _mapped(codes, colors)
+    result[~known] = 0
+    return result
+
+
+def _mapped(codes: np.ndarray, colors: int) -> np.ndarray:
+    return cv2.cvtColor(cv2.applyColorMap(codes, colors), cv2.COLOR_BGR2RGB)
+
+
+def _sized(image: np.ndarray) -> np.ndarray:
+    """Fit an image into a tile, keeping its aspect ratio."""
+    width, height = TILE
+    scale = min(width / image.shape[1], height / image.shape[0])
+    size = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST_EXACT
+    small = cv2.resize(image, size, interpolation=how)
+    tile = np.zeros((height, width, 3), np.uint8)
+    top, left = (height - size[1]) // 2, (width - size[0]) // 2
+    tile[top : top + size[1], left : left + size[0]] = small
+    return tile
+
+
+def _titled(title: str, tile: np.ndarray) -> np.ndarray:
+    bar = np.full((_BAR, tile.shape[1], 3), _GREY, np.uint8)
+    _write(bar, title, 8, 16)
+    return np.vstack([bar, tile])
+
+
+def _legend(table: ClassTable, caption: tuple[str, ...]) -> np.ndarray:
+    width, height = TILE
+    image = np.full((height, width, 3), _GREY, np.uint8)
+    for i, (name, color) in enumerate(zip(table.names, table.palette, strict=True)):
+        column, row = divmod(i, 10)
+        x, y = 10 + column * 132, 12 + row * 24
+        image[y - 8 : y + 8, x : x + 18] = color
+        _write(image, name, x + 24, y + 5)
+    x0, x1 = 290, width - 14
+    ramp = np.linspace(0, 1, x1 - x0, dtype=np.float32)[None].repeat(14, 0)
+    scales = (
+        ("depth", colorize_depth(_along(ramp, DEPTH_SPAN)), DEPTH_SPAN, " m"),
+        ("depth std", colorize_depth_std(_along(ramp, STD_SPAN)), STD_SPAN, " m"),
+        ("class uncertainty", colorize_label_uncertainty(ramp), (0, 1), ""),
+    )
+    for i, (name, bar, (low, high), unit) in enumerate(scales):
+        y = 24 + 46 * i
+        _write(image, f"{name}: {low:g} to {high:g}{unit}", x0, y - 6)
+        image[y : y + 14, x0:x1] = bar
+    _write(image, "white: sky or beyond range", x0, 150)
+    for i, line in enumerate(caption):
+        _write(image, line, x0, 178 + 20 * i)
+    return image
+
+
+def _along(ramp: np.ndarray, span: tuple[float, float]) -> np.ndarray:
+    low, high = np.log(span)
+    return np.exp(low + (high - low) * ramp).astype(np.float32)
+
+
+def _write(image: np.ndarray, text: str, x: int, y: int) -> None:
+    cv2.putText(image, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.45, _WHITE, 1, cv2.LINE_AA)

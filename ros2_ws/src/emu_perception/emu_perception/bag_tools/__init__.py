@@ -1,0 +1,1 @@
+"""Programs that play, record and write bags without rosbag2."""

@@ -1,0 +1,1 @@
+"""Camera geometry from camera_info: intrinsics, distortion, metric scale."""

@@ -1,0 +1,195 @@
+"""From the demo's two bags and two reports to metrics, pictures and a video. No ROS."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emu_core.bags import ground_truth
+from emu_core.bags.reader import Bag, open_bag
+from emu_core.data.cityscapes import MAX_DEPTH
+from emu_core.metrics import PerceptionMetrics
+from emu_core.runtime.model_file import ModelInfo
+from emu_core.runtime.overlay import panel
+from emu_core.runtime.perceiver import Perception
+from emu_core.runtime.scoring import score_frame
+from emu_perception.demo.video import write_video
+from emu_perception.messages.images import to_rgb
+
+PICTURES = 4
+MAPS = {
+    "semantic/image": "labels",
+    "semantic/uncertainty": "label_uncertainty",
+    "depth/image": "depth",
+    "depth/uncertainty": "depth_std",
+}
+"""Topics of the node, below its name → fields of a Perception."""
+
+
+@dataclass(frozen=True)
+class SourceFrame:
+    """What was played: image and ground truth (None where the bag has none)."""
+
+    stamp_ns: int
+    rgb: np.ndarray
+    labels: np.ndarray | None
+    depth: np.ndarray | None
+
+
+@dataclass
+class Results:
+    """What the demo measured. `latency_ms` is from publish to the last map's receipt, by stamp."""
+
+    stamps_in: list[int]
+    latency_ms: dict[int, float]
+    metrics: PerceptionMetrics
+    stamps_out: list[int] = field(default_factory=list)
+    topics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    pictures: list[np.ndarray] = field(default_factory=list)
+    evaluated: int = 0
+
+
+def collect(bag_path: Path, output: Path, image: str, info: str, model: ModelInfo) -> Results:
+    """Match answers with images and ground truth by their stamps; writes overlay.mp4 on the way.
+
+    Args:
+        bag_path: what was played.
+        output: the demo's folder, with bag/ and logs/.
+        image: the bag's image topic.
+        info: its camera_info topic, "" for none.
+        model: of the node.
+    """
+    played = json.loads((output / "logs" / "player.json").read_text())["frames"]
+    results = Results(
+        stamps_in=[frame["stamp_ns"] for frame in played],
+        latency_ms=_latencies(played, output / "logs" / "recorder.json"),
+        metrics=PerceptionMetrics(len(model.classes), MAX_DEPTH),
+    )
+    with open_bag(bag_path) as source, open_bag(output / "bag") as answers:
+        results.topics = _describe(answers)
+        pairs = _matched(_source_frames(source, image, info), _perceptions(answers), results)
+        pictures = _evaluated(pairs, results, model)
+        write_video(output / "overlay.mp4", pictures, _rate(results.stamps_in))
+    return results
+
+
+def _latencies(played: list[dict], recorder_report: Path) -> dict[int, float]:
+    """Milliseconds from a frame's publish to the recorder's receipt of its last answer."""
+    last: dict[int, int] = {}
+    for receipt in json.loads(recorder_report.read_text())["messages"]:
+        stamp = receipt["stamp_ns"]
+        last[stamp] = max(last.get(stamp, 0), receipt["receipt_ns"])
+    return {
+        frame["stamp_ns"]: (last[frame["stamp_ns"]] - frame["publish_ns"]) / 1e6
+        for frame in played
+        if frame["stamp_ns"] in last
+    }
+
+
+def _describe(answers: Bag) -> dict[str, dict[str, Any]]:
+    """Type, encoding, count and size of every recorded topic."""
+    result = {}
+    for topic in answers.topics.values():
+        entry: dict[str, Any] = {"type": topic.type, "encoding": "", "count": topic.count}
+        if topic.count:
+            first = answers.decode(next(answers.messages([topic.name])))
+            entry["encoding"] = getattr(first, "encoding", "")
+            entry |= {"width": int(first.width), "height": int(first.height)}
+        result[topic.name] = entry
+    return result
+
+
+def _source_frames(source: Bag, image: str, info: str) -> Iterator[SourceFrame]:
+    """Images of the played bag with the ground truth of the same stamp."""
+    truths = [t for t in (ground_truth.LABELS, ground_truth.DISPARITY) if t in source.topics]
+    wanted = [image, *truths, *([info] if info else [])]
+    focal: float | None = None
+    parts: dict[int, dict[str, Any]] = {}
+    for message in source.messages(wanted):
+        decoded = source.decode(message)
+        if message.topic == info:
+            focal = float(decoded.k[0]) or None
+            continue
+        stamp = source.stamp_ns(message) or 0
+        frame = parts.setdefault(stamp, {})
+        frame[message.topic] = decoded
+        if len(frame) == 1 + len(truths):
+            yield _source_frame(stamp, parts.pop(stamp), image, focal)
+
+
+def _source_frame(stamp: int, parts: dict[str, Any], image: str, focal: float | None):
+    labels = depth = None
+    if ground_truth.LABELS in parts:
+        labels = ground_truth.labels(parts[ground_truth.LABELS])
+    if ground_truth.DISPARITY in parts and focal:
+        depth = ground_truth.depth(parts[ground_truth.DISPARITY], focal, MAX_DEPTH)
+    return SourceFrame(stamp, to_rgb(parts[image]), labels, depth)
+
+
+def _perceptions(answers: Bag) -> Iterator[tuple[int, Perception]]:
+    """The node's maps, put together by stamp."""
+    fields = {
+        topic: name
+        for topic in answers.topics
+        for end, name in MAPS.items()
+        if topic.endswith(f"/{end}")
+    }
+    parts: dict[int, dict[str, np.ndarray]] = {}
+    for message in answers.messages(list(fields)):
+        image = answers.decode(message)
+        stamp = answers.stamp_ns(message) or 0
+        dtype = np.uint8 if image.encoding == "mono8" else np.float32
+        frame = parts.setdefault(stamp, {})
+        frame[fields[message.topic]] = image.data.view(dtype).reshape(image.height, image.width)
+        if len(frame) == len(MAPS):
+            yield stamp, Perception(**parts.pop(stamp))
+
+
+def _matched(
+    frames: Iterator[SourceFrame], perceptions: Iterator[tuple[int, Perception]], results: Results
+) -> Iterator[tuple[SourceFrame, Perception]]:
+    """Pairs of one stamp; in lock-step answers come in the order of the frames."""
+    played = set(results.stamps_in)
+    waiting: dict[int, Perception] = {}
+    for frame in frames:
+        if frame.stamp_ns not in played:
+            continue
+        while frame.stamp_ns not in waiting:
+            stamp, perception = next(perceptions, (None, None))
+            if stamp is None or perception is None:
+                break
+            waiting[stamp] = perception
+        if frame.stamp_ns in waiting:
+            results.stamps_out.append(frame.stamp_ns)
+            yield frame, waiting.pop(frame.stamp_ns)
+
+
+def _evaluated(
+    pairs: Iterator[tuple[SourceFrame, Perception]], results: Results, model: ModelInfo
+) -> Iterator[np.ndarray]:
+    """Score every pair and draw it."""
+    every = max(len(results.stamps_in) // PICTURES, 1)
+    for i, (frame, perception) in enumerate(pairs):
+        if frame.labels is not None and frame.depth is not None:
+            score_frame(results.metrics, perception, frame.labels, frame.depth)
+            results.evaluated += 1
+        caption = (
+            f"t = {(frame.stamp_ns - results.stamps_in[0]) / 1e9:.2f} s",
+            f"latency {results.latency_ms.get(frame.stamp_ns, float('nan')):.0f} ms",
+        )
+        picture = panel(frame.rgb, perception, model.classes, caption)
+        if i % every == every // 2 and len(results.pictures) < PICTURES:
+            results.pictures.append(picture)
+        yield picture
+
+
+def _rate(stamps: list[int]) -> float:
+    """Frames per second of the drive, for the video."""
+    steps = np.diff(stamps)
+    steps = steps[steps > 0]
+    return float(np.clip(1e9 / np.median(steps), 1, 60)) if steps.size else 10.0

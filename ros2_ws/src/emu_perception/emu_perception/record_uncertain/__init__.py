@@ -1,0 +1,1 @@
+"""The program that records frames with high uncertainty."""

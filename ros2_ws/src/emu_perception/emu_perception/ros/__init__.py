@@ -1,0 +1,1 @@
+"""What the programs share that is specific to ROS: parameters, DDS, distributions, processes."""

@@ -1,0 +1,126 @@
+"""Everything that the node publishes lies in the recorder's bag, as other tools read it."""
+
+import numpy as np
+import pytest
+from helpers import labels
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy), from a robot or from the wheels")
+pytest.importorskip("rosbags", reason="needs rosbags")
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from helpers.clouds import cloud_array
+from helpers.ros_processes import ChildProcess, TestNode, module, stopping
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rosbags.rosbag2 import Reader
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from std_msgs.msg import Header
+
+from emu_core.runtime.perceiver import Perception
+from emu_perception.messages.images import fill_image, fill_jpeg
+from emu_perception.messages.points import PointCloudMaker
+
+WIDTH, HEIGHT = 1024, 512
+
+
+@pytest.fixture
+def ros(domain):
+    node = TestNode(domain)
+    yield node
+    node.close()
+
+
+def camera_info():
+    info = CameraInfo(width=WIDTH, height=HEIGHT, distortion_model="plumb_bob", d=[0.0] * 5)
+    info.k = [600.0, 0.0, 511.5, 0.0, 600.0, 255.5, 0.0, 0.0, 1.0]
+    return info
+
+
+def answers():
+    """One message of each kind that the node publishes, by topic."""
+    rng = np.random.default_rng(3)
+    depth = rng.uniform(1, 80, (HEIGHT, WIDTH)).astype(np.float32)
+    depth[:100] = np.inf
+    seen = Perception(
+        rng.integers(0, 19, depth.shape).astype(np.uint8),
+        rng.random(depth.shape, np.float32),
+        depth,
+        np.where(np.isfinite(depth), depth * np.float32(0.1), np.inf).astype(np.float32),
+    )
+    rgb = rng.integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+    header = Header(frame_id="camera_optical")
+    header.stamp.sec = 1_700_000_000
+    status = DiagnosticStatus(level=DiagnosticStatus.WARN, name="emu_perception: scale")
+    return {
+        "/emu/semantic/image": fill_image(Image(), seen.labels, "mono8", header),
+        "/emu/depth/image": fill_image(Image(), seen.depth, "32FC1", header),
+        "/emu/depth/camera_info": camera_info(),
+        "/emu/points": PointCloudMaker().message(seen, camera_info(), rgb, 0.3, header),
+        "/emu/overlay/compressed": fill_jpeg(CompressedImage(), rgb, 90, header),
+        "/diagnostics": DiagnosticArray(header=header, status=[status]),
+    }
+
+
+def record(ros, domain, output, sent, qos):
+    """Publish messages, each on its topic, to a recorder that ends when it has one of each."""
+    publishers = {t: ros.node.create_publisher(type(m), t, qos) for t, m in sent.items()}
+    process = ChildProcess(
+        *module("recorder", "--output", output, "--topics", *sent, "--max-frames", "1"),
+        *("--until-idle", "2"),
+        domain=domain,
+    )
+    with stopping(process):
+        process.wait_for_line(f"recording {len(sent)} topics")
+        ros.wait_until(lambda: all(p.get_subscription_count() for p in publishers.values()), "it")
+        for topic, message in sent.items():
+            publishers[topic].publish(message)
+        assert process.wait() == 0, process.output
+
+
+def read(bag, store):
+    """Topic → (type, definition, message), by rosbags and its own types alone."""
+    with Reader(bag) as reader:
+        return {
+            connection.topic: (connection.msgtype, connection.msgdef.data,
+                               store.deserialize_cdr(data, connection.msgtype))
+            for connection, _, data in reader.messages()
+        }  # fmt: skip
+
+
+def test_every_kind_of_answer_is_recorded_whole(tmp_path, ros, domain):
+    sent = answers()
+    record(ros, domain, tmp_path / "out", sent, QoSProfile(depth=5))
+    found = read(tmp_path / "out", get_typestore(Stores.ROS2_HUMBLE))
+    assert found.keys() == sent.keys()
+    for topic, (msgtype, definition, message) in found.items():
+        kind = type(sent[topic])
+        assert msgtype == f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
+        assert definition.strip()  # Foxglove shows messages by it
+        if hasattr(message, "data"):
+            assert bytes(message.data) == bytes(sent[topic].data)
+    cloud, original = found["/emu/points"][2], sent["/emu/points"]
+    assert isinstance(original, PointCloud2)
+    points = cloud_array(cloud)
+    assert np.array_equal(points["x"], cloud_array(original)["x"], equal_nan=True)
+    assert np.isnan(points["z"][:100]).all() and np.isfinite(points["z"][100:]).all()
+    assert found["/diagnostics"][2].status[0].name == "emu_perception: scale"
+    assert found["/emu/depth/camera_info"][2].k.tolist() == list(camera_info().k)
+
+
+@pytest.mark.skipif(
+    not labels.INSTALLED, reason="needs vision_msgs, of which there is no wheel; see stand_ins"
+)
+def test_label_info_is_recorded_with_its_names(tmp_path, ros, domain):
+    from vision_msgs import msg as messages
+
+    road = messages.VisionClass(class_id=0, class_name="road")
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    sent = {"/emu/semantic/label_info": messages.LabelInfo(class_map=[road])}
+    record(ros, domain, tmp_path / "out", sent, latched)
+    store = get_typestore(Stores.ROS2_HUMBLE)
+    with Reader(tmp_path / "out") as reader:
+        (connection,) = reader.connections
+        assert connection.ext.offered_qos_profiles[0].durability.name == "TRANSIENT_LOCAL"
+        store.register(get_types_from_msg(connection.msgdef.data, connection.msgtype))
+    (entry,) = read(tmp_path / "out", store)["/emu/semantic/label_info"][2].class_map
+    assert (entry.class_id, entry.class_name) == (0, "road")

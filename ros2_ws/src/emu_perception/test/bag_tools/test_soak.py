@@ -1,0 +1,75 @@
+"""A long drive in lock-step: nothing lost, nothing doubled, nothing grows.
+
+1. The player shows a small bag, and waits for two answers to every image.
+2. It does so again and again; meanwhile the node's memory is looked at.
+
+A short drive belongs to `make test`; `make test-long` drives 5,000 frames with the shipped model,
+and two hours of bag time with the dummy.
+"""
+
+import json
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy), from a robot or from the wheels")
+pytest.importorskip("onnx", reason="needs onnx, to make a model file")
+pytest.importorskip("rosbags", reason="needs rosbags")
+
+from helpers.camera_rig import CameraRig, counts
+from helpers.drive_bags import IMAGE, PERIOD_NS, write_bag
+from helpers.long_tests import LONG
+from helpers.ros_processes import TIMEOUT_S, ChildProcess, module, stopping, wait_until
+
+from emu_perception.node.statistics import resident_bytes
+
+TWO_HOURS = 2 * 3600 * 10**9 // PERIOD_NS
+ANSWERS = ("semantic/image", "depth/image")
+GROWTH = 5_000_000  # bytes
+BAG_FRAMES = 100
+
+
+@pytest.mark.parametrize(
+    ("shipped", "frames", "slowest_s"),
+    [
+        (False, 400, 0.2),
+        pytest.param(True, 5_000, 1.0, marks=LONG),
+        pytest.param(False, TWO_HOURS, 0.05, marks=LONG),
+    ],
+)
+def test_a_long_drive_loses_doubles_and_leaks_nothing(
+    domain, model, tmp_path, shipped, frames, slowest_s
+):
+    rig = CameraRig(domain, f"/soak_{frames}", topics=())
+    parameters = () if shipped else ("-p", f"model:={model}")
+    with rig.node(*parameters) as node:
+        drive(rig, node, tmp_path, BAG_FRAMES, slowest_s)  # what a start takes is no leak
+        sizes = drive(rig, node, tmp_path, frames, slowest_s)
+        assert node.stop() == 0
+    told = counts(node)
+    assert told["answered"] == BAG_FRAMES + frames
+    assert told["dropped"] == told["refused"] == told["failed"] == 0
+    assert max(sizes) - sizes[0] < GROWTH
+
+
+def drive(rig, node, folder, frames, slowest_s):
+    """Show the node so many frames, each when the last one is answered; its memory meanwhile."""
+    bag, report = folder / f"drive_{frames}", folder / f"play_{frames}.json"
+    topics = [f"{rig.namespace}/emu_perception/{topic}" for topic in ANSWERS]
+    play = ChildProcess(
+        *module("player", write_bag(bag, BAG_FRAMES), "--loop", "--frames", str(frames)),
+        *("--report", report, "--remap", f"{IMAGE}:={rig.image_topic}", "--lock-step", *topics),
+        domain=rig.domain,
+    )
+    sizes = []
+
+    def look():
+        rig.ros.spin()
+        sizes.append(resident_bytes(node.process.pid))
+
+    patience = TIMEOUT_S + frames * slowest_s
+    with stopping(play):
+        wait_until(lambda: play.process.poll() is not None, "the drive", look, patience)
+    assert play.process.returncode == 0, play.output
+    totals = json.loads(report.read_text())["totals"]
+    assert totals["frames"] == frames and totals["unanswered"] == 0
+    return sizes

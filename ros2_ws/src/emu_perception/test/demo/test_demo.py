@@ -1,0 +1,266 @@
+"""The demo, end to end: bag → player → node → recorder → figures, with a model known exactly.
+
+1. A drive of six tiny frames in Cityscapes' layout becomes a bag (training/make_demo_bag.py).
+2. The demo replays it through the real node with the dummy model.
+3. Every figure of summary.json is computed again here, from the bag's own JPEGs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from helpers.drive_bags import write_bag
+
+from emu_core.bags.reader import open_bag
+from emu_core.bags.writer import BagWriter
+from emu_core.data.cityscapes import FrameFiles, encode_disparity, write_png
+from emu_core.labels import CITYSCAPES, IGNORE
+from emu_core.runtime.dummy_model import dummy_outputs, make_dummy_model
+
+ROOT = Path(__file__).parents[5]
+FRAMES, HEIGHT, WIDTH = 6, 64, 128
+FOCAL, CANONICAL = 80.0, 100.0
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "dummy.onnx"
+    return make_dummy_model(path, (HEIGHT, WIDTH), canonical_focal=CANONICAL)
+
+
+@pytest.fixture(scope="module")
+def layout(tmp_path_factory):
+    """Six frames: blocks of colour, labels that are often what the dummy answers, a wall."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(3)
+    for i in range(FRAMES):
+        files = FrameFiles(root, "demo", f"demo1_000000_{i:06d}")
+        small = rng.integers(0, 256, (4, 8, 3), np.uint8)
+        image = cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST)
+        labels = image[..., 0] // 16 % len(CITYSCAPES)
+        labels[:, : WIDTH // 4] = rng.integers(0, len(CITYSCAPES))
+        ids = CITYSCAPES.to_dataset_ids(labels)
+        ids[:3] = 0  # unlabelled
+        depth = np.full((HEIGHT, WIDTH), 5.0 + 10 * i)
+        depth[-9:] = np.inf
+        write_png(files.path("leftImg8bit"), image)
+        write_png(files.path("gtFine"), ids)
+        write_png(files.path("disparity"), encode_disparity(depth, FOCAL, 0.22))
+        camera = {
+            "extrinsic": {"baseline": 0.22},
+            "intrinsic": {"fx": FOCAL, "fy": FOCAL, "u0": 63.5, "v0": 31.5},
+        }
+        files.path("camera").parent.mkdir(parents=True, exist_ok=True)
+        files.path("camera").write_text(json.dumps(camera))
+    return root
+
+
+@pytest.fixture(scope="module")
+def bag(layout, tmp_path_factory):
+    path = tmp_path_factory.mktemp("bags") / "drive"
+    command = [sys.executable, ROOT / "training" / "make_demo_bag.py", "--root", layout]
+    subprocess.run([*command, "--output", path], check=True, timeout=60, capture_output=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def output(bag, model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("out") / "demo"
+    done = run_demo("--bag", bag, "--model", model, "--output", folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def summary(output):
+    return json.loads((output / "summary.json").read_text())
+
+
+def run_demo(*arguments) -> subprocess.CompletedProcess:
+    environment = {k: v for k, v in os.environ.items() if k != "ROS_DOMAIN_ID"}
+    command = [sys.executable, "-m", "emu_perception.demo.main", *map(str, arguments)]
+    return subprocess.run(
+        command, check=False, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_every_frame_is_answered_and_matched_by_its_stamp(summary):
+    assert summary["frames_in"] == summary["frames_out"] == summary["stamps_matched"] == FRAMES
+    assert summary["dropped"] == 0
+    latency = summary["latency_ms"]
+    assert 0 < latency["p50"] <= latency["p95"] <= latency["max"]
+
+
+def test_topics_are_described_as_they_were_recorded(summary):
+    size = {"count": FRAMES, "width": WIDTH, "height": HEIGHT}
+    image = {"type": "sensor_msgs/msg/Image", **size}
+    assert summary["topics"] == {
+        "/emu_perception/semantic/image": image | {"encoding": "mono8"},
+        "/emu_perception/semantic/confidence": image | {"encoding": "mono8"},
+        "/emu_perception/semantic/uncertainty": image | {"encoding": "32FC1"},
+        "/emu_perception/depth/image": image | {"encoding": "32FC1"},
+        "/emu_perception/depth/uncertainty": image | {"encoding": "32FC1"},
+        "/emu_perception/depth/camera_info": size
+        | {"type": "sensor_msgs/msg/CameraInfo", "encoding": ""},
+    }
+
+
+def test_the_figures_are_those_of_a_plain_computation(summary, bag, layout):
+    maps, ids = [], []
+    with open_bag(bag) as played:
+        for i, message in enumerate(played.messages(["/camera/image_raw/compressed"])):
+            bgr = cv2.imdecode(played.decode(message).data, cv2.IMREAD_COLOR)
+            maps.append(dummy_outputs(bgr[..., ::-1]))
+            path = FrameFiles(layout, "demo", f"demo1_000000_{i:06d}").path("gtFine")
+            ids.append(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
+    truth, labels = CITYSCAPES.to_train_ids(np.stack(ids)), np.stack([m["labels"] for m in maps])
+    known = truth != IGNORE
+    iou = [
+        np.sum((labels == c) & (truth == c)) / np.sum(known & ((labels == c) | (truth == c)))
+        for c in np.unique(truth[known])
+    ]
+    assert summary["miou"] == pytest.approx(np.mean(iou), abs=1e-4)
+    doubt = np.stack([m["label_uncertainty"] for m in maps])[known]
+    assert summary["label_error_auroc"] == pytest.approx(
+        auroc(doubt, (labels != truth)[known]), abs=1e-4
+    )
+    # Depth's truth is stored at half size: rows and columns 0, 2, 4, … of the image; the maps are
+    # shrunk to it by the pixels at the centres, 1, 3, 5, …
+    metres = np.stack([np.full((HEIGHT, WIDTH), 5.0 + 10 * i) for i in range(FRAMES)])
+    metres[:, -9:] = np.nan
+    metres = metres[:, ::2, ::2]
+    depth = np.stack([m["depth"] for m in maps])[:, 1::2, 1::2] * FOCAL / CANONICAL
+    deviation = np.stack([m["depth_std"] for m in maps])[:, 1::2, 1::2] * FOCAL / CANONICAL
+    valid = np.isfinite(metres)
+    y, covered = metres[valid], np.isfinite(depth[valid])
+    filled = np.where(covered, depth[valid], np.where(y > 40, 0.0, 80.0))
+    with np.errstate(divide="ignore"):
+        far_off = ~covered | (np.maximum(filled / y, y / filled) >= 1.25)
+    near = np.minimum(filled, 80.0)
+    assert summary["depth_coverage"] == pytest.approx(covered.mean(), abs=1e-4)
+    # 16-bit disparity rounds the truth: by 0.6 % at 55 m with this focal length.
+    assert summary["depth_rmse_m"] == pytest.approx(np.sqrt(np.mean((near - y) ** 2)), rel=0.01)
+    assert summary["depth_abs_rel"] == pytest.approx(np.mean(np.abs(near - y) / y), rel=0.01)
+    assert summary["depth_delta1"] == pytest.approx(1 - far_off.mean(), abs=0.01)
+    # A missing depth is an error that was not found, and a false alarm.
+    alarms = np.full(np.count_nonzero(~covered), np.inf)
+    scores = np.concatenate([np.where(covered, deviation[valid], 0), alarms])
+    errors = np.concatenate([far_off, np.zeros(alarms.size, bool)])
+    assert summary["depth_error_auroc"] == pytest.approx(auroc(scores, errors), abs=0.01)
+
+
+def auroc(scores: np.ndarray, errors: np.ndarray) -> float:
+    """The share of (error, right) pairs in which the error scores higher; ties count one half."""
+    right = np.sort(scores[~errors])
+    below = np.searchsorted(right, scores[errors], "left")
+    upto = np.searchsorted(right, scores[errors], "right")
+    return float(np.mean(below + upto) / 2 / right.size)
+
+
+def test_the_bag_holds_the_maps_that_the_model_gives(output, bag):
+    with open_bag(bag) as played, open_bag(output / "bag") as recorded:
+        images = list(played.messages(["/camera/image_raw/compressed"]))
+        topics = {
+            "labels": "semantic/image",
+            "depth": "depth/image",
+            "depth_std": "depth/uncertainty",
+        }
+        for name, topic in topics.items():
+            scale = 1 if name == "labels" else np.float32(FOCAL / CANONICAL)
+            answers = list(recorded.messages([f"/emu_perception/{topic}"]))
+            for image, answer in zip(images, answers, strict=True):
+                bgr = cv2.imdecode(played.decode(image).data, cv2.IMREAD_COLOR)
+                expected = dummy_outputs(bgr[..., ::-1])[name] * scale
+                message = recorded.decode(answer)
+                assert recorded.stamp_ns(answer) == played.stamp_ns(image)
+                got = message.data.view(expected.dtype).reshape(HEIGHT, WIDTH)
+                np.testing.assert_array_equal(got, expected)
+
+
+def test_the_video_plays_in_browsers_and_has_every_frame(output):
+    with av.open(str(output / "overlay.mp4")) as video:
+        stream = video.streams.video[0]
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
+        assert float(stream.average_rate) == pytest.approx(10)
+        assert sum(1 for _ in video.decode(stream)) == FRAMES
+
+
+def test_the_report_is_self_contained(output, summary):
+    page = (output / "report.html").read_text()
+    assert page.count("data:image/jpeg;base64,") >= 4
+    assert not re.findall(r'(?:src|href)="https?:', page)
+    assert f"{summary['miou']:.3f}" in page
+    for name in CITYSCAPES.names:
+        assert f"<td>{name}</td>" in page
+
+
+def test_a_run_replaces_an_earlier_one_and_nothing_else(bag, model, tmp_path):
+    (tmp_path / "bag").mkdir()
+    (tmp_path / "summary.json").write_text("old")
+    (tmp_path / "notes.txt").write_text("the user's own")
+    done = run_demo("--bag", bag, "--model", model, "--output", tmp_path, "--frames", 2)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["frames_in"] == summary["frames_out"] == 2
+    assert (tmp_path / "notes.txt").read_text() == "the user's own"
+
+
+def test_a_drive_without_camera_info_is_answered_without_one(model, tmp_path):
+    drive = write_bag(tmp_path / "drive", frames=3, size=(48, 64))
+    arguments = ("--bag", drive, "--model", model, "--output", tmp_path / "out", "--timeout", 10)
+    done = run_demo(*arguments)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["frames_in"] == summary["frames_out"] == 3
+    assert "/emu_perception/depth/camera_info" not in summary["topics"]
+
+
+def empty_bag(path: Path) -> Path:
+    with BagWriter(path) as writer:
+        writer.add_topic("/camera/image_raw", "sensor_msgs/msg/Image")
+    return path
+
+
+def bag_without_images(path: Path) -> Path:
+    with BagWriter(path) as writer:
+        text = writer.store.types["std_msgs/msg/String"]
+        writer.add_topic("/chatter", "std_msgs/msg/String")
+        writer.write("/chatter", 1, writer.encode(text("hello")))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: path, "no bag"),
+        (empty_bag, "empty"),
+        (bag_without_images, "no images"),
+    ],
+    ids=["missing", "empty", "without images"],
+)
+def test_a_bag_that_cannot_be_replayed_is_told_in_one_line(make, said, model, tmp_path):
+    path = make(tmp_path / "bag")
+    done = run_demo("--bag", path, "--model", model, "--output", tmp_path / "out")
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert said in done.stderr.lower()
+    assert str(path) in done.stderr
+
+
+def test_a_model_that_is_none_is_told_in_one_line(bag, model, tmp_path):
+    truncated = tmp_path / "truncated.onnx"
+    truncated.write_bytes(model.read_bytes()[:500])
+    for path in (tmp_path / "missing.onnx", truncated):
+        done = run_demo("--bag", bag, "--model", path, "--output", tmp_path / "out")
+        assert done.returncode == 1
+        assert len(done.stderr.strip().splitlines()) == 1
+        assert str(path) in done.stderr

@@ -1,0 +1,132 @@
+"""A robot's side of the node: its lifecycle, its parameters, its diagnostics, from outside.
+
+remote = Remote(rig.ros, "/front/emu_perception")
+assert remote.change("configure")
+assert remote.set("jpeg_quality", 50) == ""
+remote.wait_for_status("input", DiagnosticStatus.ERROR, "no image on")
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
+
+from helpers.ros_processes import TIMEOUT_S, TestNode, wait_until
+
+TRANSITIONS = {
+    "configure": Transition.TRANSITION_CONFIGURE,
+    "cleanup": Transition.TRANSITION_CLEANUP,
+    "activate": Transition.TRANSITION_ACTIVATE,
+    "deactivate": Transition.TRANSITION_DEACTIVATE,
+    "shutdown": Transition.TRANSITION_INACTIVE_SHUTDOWN,
+}
+
+
+class Remote:
+    """Talks to the node of a full name.
+
+    `statuses` has its last diagnostics by task, `states` all states that it told, in order,
+    `beat_s` the stamp of its last heartbeat, in seconds.
+    """
+
+    def __init__(self, ros: TestNode, node: str) -> None:
+        self.ros, self.node = ros, node
+        self.statuses: dict[str, DiagnosticStatus] = {}
+        self.states: list[str] = []
+        self.beats, self.beat_s = 0, 0.0
+        self._clients: dict[str, Any] = {}
+        ros.node.create_subscription(
+            DiagnosticArray, "/diagnostics", self._take, QoSProfile(depth=20)
+        )
+
+    def change(self, transition: str) -> bool:
+        """Ask for a transition by its id alone, as Nav2's manager does; whether it succeeded."""
+        request = ChangeState.Request()
+        request.transition.id = TRANSITIONS[transition]
+        return self._call(ChangeState, "change_state", request).success
+
+    def state(self) -> str:
+        return self._call(GetState, "get_state", GetState.Request()).current_state.label
+
+    def set(self, name: str, value: Any) -> str:
+        """Set a parameter; why that was refused, or nothing."""
+        request = SetParameters.Request(
+            parameters=[Parameter(name, value=value).to_parameter_msg()]
+        )
+        result = self._call(SetParameters, "set_parameters", request).results[0]
+        assert result.successful or result.reason
+        return "" if result.successful else result.reason
+
+    def get(self, name: str) -> Any:
+        request = GetParameters.Request(names=[name])
+        value = self._call(GetParameters, "get_parameters", request).values[0]
+        return Parameter.from_parameter_msg(_named(name, value)).value
+
+    def describe(self, name: str) -> Any:
+        """A parameter's descriptor."""
+        request = DescribeParameters.Request(names=[name])
+        return self._call(DescribeParameters, "describe_parameters", request).descriptors[0]
+
+    def values(self, task: str) -> dict[str, str]:
+        """Key and value of a task's last diagnostics; empty before the first."""
+        status = self.statuses.get(task, DiagnosticStatus())
+        return {pair.key: pair.value for pair in status.values}
+
+    def next_statuses(self) -> dict[str, DiagnosticStatus]:
+        """The diagnostics of the next heartbeat but one, which began after this call."""
+        enough = self.beats + 2
+        self.ros.wait_until(lambda: self.beats >= enough, f"diagnostics of {self.node}")
+        return self.statuses
+
+    def wait_for_status(
+        self, task: str, level: bytes, pattern: str = "", spin: Any = None
+    ) -> DiagnosticStatus:
+        """Wait until a task has this level and a message that the pattern is found in."""
+
+        def there() -> bool:
+            status = self.statuses.get(task)
+            return status is not None and (
+                status.level == level and re.search(pattern, status.message) is not None
+            )
+
+        try:
+            wait_until(there, f"{task} {level!r} {pattern!r}", spin or self.ros.spin, TIMEOUT_S)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; last: {self.statuses.get(task)}") from None
+        return self.statuses[task]
+
+    def _take(self, message: DiagnosticArray) -> None:
+        name = self.node.lstrip("/")
+        ours = {
+            status.name.removeprefix(f"{name}: "): status
+            for status in message.status
+            if status.name.startswith(f"{name}: ")
+        }
+        if ours:
+            self.statuses = ours
+            self.beats += 1
+            self.beat_s = message.header.stamp.sec + message.header.stamp.nanosec / 1e9
+            self.states += [value.value for value in ours["state"].values if value.key == "state"]
+
+    def _call(self, kind: Any, service: str, request: Any) -> Any:
+        client = self._clients.get(service)
+        if client is None:
+            client = self.ros.node.create_client(kind, f"{self.node}/{service}")
+            self._clients[service] = client
+        self.ros.wait_until(client.service_is_ready, f"{service} of {self.node}")
+        future = client.call_async(request)
+        self.ros.wait_until(future.done, f"an answer of {service}")
+        return future.result()
+
+
+def _named(name: str, value: Any) -> Any:
+    message = Parameter(name).to_parameter_msg()
+    message.value = value
+    return message

@@ -1,0 +1,37 @@
+"""The installed node, brought up by emu.launch.py, answers a frame and ends well (launch_testing).
+
+python3 -m pytest test_launch_node.py     # or: colcon test --packages-select emu_perception
+
+Wants the robot's own pytest: launch_testing's plugin (3.4.3, 1.0.7) loads in 7.4.4, not in 9.2.
+"""
+
+import unittest
+
+import pytest
+
+pytest.importorskip("launch_testing", reason="needs launch_testing, which is not in the wheels")
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+
+import launch_testing
+from helpers.launch_rig import CameraTest, test_description
+from launch_testing.asserts import assertExitCodes
+
+
+@pytest.mark.launch_test
+def generate_test_description():
+    return test_description(image="camera", namespace="tested")
+
+
+class TestWhileItRuns(CameraTest):
+    def test_every_map_of_a_frame_has_its_stamp_and_frame_id_and_one_size(self):
+        boxes = self.readers("/tested/emu_perception")
+        second = self.show_until_answered(self.camera("/tested/camera"), boxes)
+        answers = [box[second] for box in boxes.values()]
+        self.assertEqual({answer.header.frame_id for answer in answers}, {"camera"})
+        self.assertEqual(len({(answer.width, answer.height) for answer in answers}), 1)
+
+
+@launch_testing.post_shutdown_test()
+class TestAfterwards(unittest.TestCase):
+    def test_the_node_ends_with_code_0(self, proc_info):
+        assertExitCodes(proc_info)

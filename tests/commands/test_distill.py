@@ -1,0 +1,177 @@
+"""`training/distill.py`: from members to a model file, on a few tiny frames."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from emu_core.data.sample import DataError
+from emu_core.runtime.perceiver import Perceiver
+
+SCRIPT = Path(__file__).parents[2] / "training" / "distill.py"
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec")
+
+
+@pytest.fixture(scope="module")
+def script():
+    """The command as a module."""
+    spec = importlib.util.spec_from_file_location("distill", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+FRAMES = [(s, f"{s}0001_000000_{i:06d}") for s in ("train", "val", "test") for i in range(3)]
+
+OPTIONS = {
+    "data.root": "data",
+    "data.batch": 2,
+    "data.workers": 0,
+    "data.augmentation.height": 64,
+    "data.augmentation.width": 128,
+    "data.augmentation.canonical_focal": 100.0,
+    "teacher.members": 2,
+    "teacher.steps": 1,
+    "distillation.variants": 2,
+    "distillation.cache": "cache",
+    "control": "true",
+    "run.name": "tiny",
+    "run.steps": 2,
+    "run.seed": 100,
+    "run.threads": 1,
+}
+
+
+@pytest.fixture
+def distill(script, tmp_path, monkeypatch):
+    """Function that runs the command in a folder of its own, and returns its exit status."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    (tmp_path / "base.yaml").write_text("optimisation: {learning_rate: 1.0e-4}\n")
+
+    def run(**others):
+        options = OPTIONS | {name.replace("__", "."): value for name, value in others.items()}
+        arguments = [p for name, value in options.items() for p in (f"--{name}", str(value))]
+        monkeypatch.setattr(sys, "argv", ["distill", "--config", "base.yaml", *arguments])
+        return script.main()
+
+    return run
+
+
+def test_one_command_leads_from_drives_to_a_model_file(
+    distill, tmp_path, write_noise, capsys, monkeypatch, script
+):
+    write_noise(tmp_path / "data", FRAMES)
+    assert distill() == 0
+    out = capsys.readouterr().out
+    run = tmp_path / "runs" / "tiny"
+    for name in ("teacher/member-0", "teacher/member-1", "student", "control"):
+        assert (run / name / "last.safetensors").is_file()
+    scores = json.loads((run / "evaluation/evaluation.json").read_text())["test"]
+    assert list(scores) == ["single", "de", "student", "control"]
+    assert all(0 <= s["miou"]["mean"] <= 1 and s["rmse"]["mean"] > 0 for s in scores.values())
+    header, *lines = out[out.index("test, 3 images") :].splitlines()[1:]
+    assert header.split() == list(scores)
+    assert lines[0].split()[2:] == [f"{s['miou']['mean']:.3f}" for s in scores.values()]
+    assert len(list((tmp_path / "cache").glob("*.npz"))) == 4  # 2 epochs, 2 frames each
+    perceiver = Perceiver(run / "student.onnx")
+    assert perceiver.info.metrics["test.miou"] == pytest.approx(scores["student"]["miou"]["mean"])
+    assert "distilled from 2 networks" in perceiver.info.training_data
+
+    # Given again, nothing is trained; a second student asks the finished members.
+    def refuse(*_):
+        raise AssertionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("emu_core.training.teacher.fit", refuse)
+        patch.setattr("emu_core.training.distillation.fit", refuse)
+        assert distill() == 0
+    assert json.loads((run / "evaluation/evaluation.json").read_text())["test"] == scores
+    monkeypatch.setattr(script, "write_model", lambda *_: None)
+    second = {"run__name": "second", "run__seed": 101, "control": "false"}
+    assert distill(teacher__folder=run / "teacher", **second) == 0
+    assert not (tmp_path / "runs/second/teacher").exists()
+    scores = json.loads((tmp_path / "runs/second/evaluation/evaluation.json").read_text())
+    assert list(scores["test"]) == ["single", "de", "student"]
+
+
+def test_missing_data_ends_with_one_message_and_leaves_nothing(distill, tmp_path, capsys):
+    assert distill() == 1
+    error = capsys.readouterr().err
+    assert error.startswith("distill: No folder data/leftImg8bit/train.")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_frames_that_would_teach_nothing_are_refused_before_a_member_is_trained(
+    distill, tmp_path, write_noise, capsys
+):
+    write_noise(tmp_path / "data", FRAMES)
+    assert distill(distillation__fresh="rest") == 1
+    assert "neither data.limit nor data.sequences" in capsys.readouterr().err
+    assert distill(distillation__fresh="rest", data__limit=2) == 1
+    assert "set loss.mean_weight above 0" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_of_a_sub_ensemble_the_first_network_alone_is_a_single_one(script, tmp_path, monkeypatch):
+    seen = []
+
+    def compare(candidates, *_):
+        seen.extend((c.name, c.paths) for c in candidates)
+        return SimpleNamespace(rows={"test": {}})
+
+    monkeypatch.setattr(script, "compare", compare)
+    heads = [tmp_path / f"member-{k}" / "last.safetensors" for k in range(2)]
+    for path in heads:
+        path.parent.mkdir()
+        path.touch()
+    together = tmp_path / "sub_ensemble.safetensors"
+    script.evaluate("dse", [together], {}, SimpleNamespace(name="test"), tmp_path)
+    assert seen == [("single", (heads[0],)), ("dse", (together,))]
+
+
+def test_without_a_configuration_it_takes_the_tiny_one(script, monkeypatch):
+    seen = []
+    monkeypatch.setattr(script, "call_from", lambda arguments, *_: seen.append(arguments))
+    for arguments in ([], ["--run.steps", "3"], ["--config=x.yaml"], ["--help"]):
+        monkeypatch.setattr(sys, "argv", ["distill", *arguments])
+        assert script.main() == 0
+    tiny = ["--config", str(SCRIPT.parent / "configs" / "distill_tiny.yaml")]
+    assert seen == [tiny, [*tiny, "--run.steps", "3"], ["--config=x.yaml"], ["--help"]]
+
+
+def test_drives_that_are_missing_are_rendered_by_the_command_that_renders(
+    script, tmp_path, monkeypatch
+):
+    commands, status = [], 0
+
+    def run(command, check):
+        commands.append(command)
+        return SimpleNamespace(returncode=status)
+
+    monkeypatch.setattr(script.subprocess, "run", run)
+    script.render_drives(Path("drives_tiny.yaml"), tmp_path)
+    folder = SCRIPT.parent
+    config = str(folder / "configs" / "drives_tiny.yaml")
+    expected = ["--config", config, "--output", str(tmp_path)]
+    assert commands == [[sys.executable, str(folder / "render_drives.py"), *expected]]
+    status = 1
+    with pytest.raises(DataError, match=r"lacks drives, .* could not be rendered.*Then copy"):
+        script.render_drives(Path("drives_tiny.yaml"), tmp_path)
+
+    drives = tmp_path / "two.yaml"
+    drives.write_text(
+        "{width: 64, height: 32, splits: {train: {seeds: [1, 2], frames: 1, interval: 1}}}"
+    )
+    for name in ("train1_000000_000000", "train2_000000_000000"):
+        path = tmp_path / "camera" / "train" / name[:6] / f"{name}_camera.json"
+        path.parent.mkdir(parents=True)
+        path.touch()
+    script.render_drives(drives, tmp_path)  # all there: a machine that cannot render will do
+    assert len(commands) == 2

@@ -1,0 +1,204 @@
+"""`training/evaluate.py --methods` as a researcher types it, on a few tiny frames.
+
+1. Two networks, their ensemble and a pair of single-task networks are scored on two splits.
+2. The same command again scores nothing.
+3. What is missing ends with one clear message.
+"""
+
+import csv
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from emu_core.labels import CITYSCAPES, NYUV2
+from emu_core.networks import DepthFormer, SegDepthFormer, SegFormer, save_model
+from emu_core.runtime.dummy_model import make_dummy_model
+
+SCRIPT = Path(__file__).parents[2] / "training" / "evaluate.py"
+
+
+@pytest.fixture
+def script():
+    spec = importlib.util.spec_from_file_location("evaluate", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def write_nyuv2_unpacked():
+    """Function that writes one test frame in NYUv2's unpacked form: a wall at 3 m."""
+
+    def write(root):
+        rgb = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+        for folder, image in (
+            ("rgb", rgb),
+            ("labels_40", np.ones((480, 640), np.uint8)),
+            ("depth", np.full((480, 640), 3000, np.uint16)),
+        ):
+            path = root / "test" / folder / "0001.png"
+            path.parent.mkdir(parents=True)
+            assert cv2.imwrite(str(path), image)
+
+    return write
+
+
+@pytest.fixture
+def folder(tmp_path, write_drive, monkeypatch):
+    """A working folder with data/, networks and a training's configuration."""
+    for split in ("test", "haze"):
+        for drive in (3000, 3001):
+            write_drive(tmp_path / "data", split, f"{split}{drive}_000000_000000", drive)
+    torch.manual_seed(0)
+    for name, network in (
+        ("member-0", SegDepthFormer("b0")),
+        ("member-1", SegDepthFormer("b0")),
+        ("seg", SegFormer("b0")),
+        ("depth", DepthFormer("b0")),
+    ):
+        if network.depth_decoder is not None:
+            network.init_depth(11.0, 5.0)
+        save_model(network, tmp_path / name / "last.safetensors")
+    augmentation = {"height": 32, "width": 64, "canonical_focal": 100.0, "depth_limit": 110.0}
+    data = {"kind": "drives", "root": "data", "augmentation": augmentation}
+    config = {"data": data, "run": {"name": "tiny"}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+ARGUMENTS = [
+    "--config", "config.yaml", "--splits", "test", "haze", "--threads", "1", "--output", "out",
+    "--methods", "single=member-*/last.safetensors", "de=member-*/last.safetensors",
+    "apart:single=seg/last.safetensors,depth/last.safetensors",
+]  # fmt: skip
+
+
+def run(script, monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *arguments])
+    return script.main()
+
+
+def test_methods_are_scored_once_and_tables_and_plots_are_written(
+    script, folder, monkeypatch, capsys
+):
+    assert run(script, monkeypatch, *ARGUMENTS) == 0
+    note = capsys.readouterr().out
+    assert "Images of 64×32 pixels" in note
+    assert "test (2 images, 2 drives)" in note
+    assert "1 threads, cpu" in note
+    out = folder / "out"
+    figures = json.loads((out / "evaluation.json").read_text())
+    assert set(figures) == {"test", "haze"}
+    assert set(figures["test"]) == {"single", "de", "apart"}
+    assert figures["test"]["single"]["rmse"]["sd"] > 0
+    assert figures["test"]["de"]["rmse"]["sd"] is None
+    assert all(row["ms_per_image"]["mean"] > 0 for row in figures["haze"].values())
+    text = (out / "evaluation.md").read_text()
+    assert "## haze: segmentation" in text
+    assert "| apart |" in text
+    assert "## test: IoU of every class" in text
+    assert figures["test"]["single"]["iou.road"]["mean"] >= 0
+    exact = "which changes them by at most 0."
+    assert exact in text and exact in note
+    rows = list(csv.DictReader((out / "evaluation.csv").open()))
+    assert {row["method"] for row in rows} == {"single", "de", "apart"}
+    assert (out / "reliability.png").stat().st_size > 1000
+    kept = {p: p.stat().st_mtime_ns for p in out.glob("*/*.npz")}
+    assert len(kept) == 2 * 2 * 4  # results and resamples, of four on two splits
+    timing = (out / "timing.json").read_text()
+
+    assert run(script, monkeypatch, *ARGUMENTS) == 0
+    assert {p: p.stat().st_mtime_ns for p in out.glob("*/*.npz")} == kept
+    assert (out / "timing.json").read_text() == timing
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--methods", "single=gone.safetensors"], "Found no model at gone.safetensors"),
+        (["--methods", "best=x"], "Expected [NAME:]KIND=FILES"),
+        (["--methods", *["single=member-0/last.safetensors"] * 2], "Two methods are 'single'"),
+        (["--splits", "night"], "No folder data/leftImg8bit/night"),
+        (["--config", "member-0"], "member-0 is no configuration of a training"),
+    ],
+)
+def test_what_is_missing_ends_with_one_clear_message(
+    script, folder, monkeypatch, capsys, arguments, message
+):
+    assert run(script, monkeypatch, *ARGUMENTS, *arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("evaluate: ")
+    assert message in error
+    assert error.count(os.linesep) == 1
+    assert not (folder / "out").exists()
+
+
+def test_methods_whose_loss_trained_no_variance_have_no_figures_of_it(
+    script, folder, monkeypatch, capsys
+):
+    arguments = [*ARGUMENTS[: ARGUMENTS.index("--splits")], "--splits", "test", "--threads", "1"]
+    methods = ["--methods", "l1:single=member-0/last.safetensors", "de=member-*/last.safetensors"]
+    arguments += ["--output", "out", "--lazy", *methods, "--point-depth"]
+    assert run(script, monkeypatch, *arguments, "l2") == 1
+    assert "--point-depth names no method: l2" in capsys.readouterr().err
+    assert run(script, monkeypatch, *arguments, "l1") == 0
+    assert "an ensemble's members read anew" in capsys.readouterr().out
+    figures = json.loads((folder / "out" / "evaluation.json").read_text())["test"]
+    assert "depth.nll" in figures["de"]
+    assert set(figures["l1"]) == set(figures["de"])
+    lacking = {name for name, value in figures["l1"].items() if value is None}
+    lacking = {name for name in lacking if not name.startswith("iou.")}  # seen by others alone
+    assert lacking == {name for name in figures["de"] if name.startswith("depth.")}
+
+
+# A model file
+
+
+def test_a_model_file_is_scored_on_either_layout(
+    script, tmp_path, write_drive, write_nyuv2_unpacked, monkeypatch, capsys
+):
+    write_drive(tmp_path / "drives", "test", "test3000_000000_000000")
+    write_nyuv2_unpacked(tmp_path / "nyuv2")
+    for name, kind, classes, most in (
+        ("drives", "cityscapes", CITYSCAPES, "40 m"), ("nyuv2", "nyuv2", NYUV2, "10 m"),
+    ):  # fmt: skip
+        model = make_dummy_model(tmp_path / f"{name}.onnx", classes=classes)
+        arguments = ["--model", str(model), "--kind", kind, "--root", str(tmp_path / name)]
+        if name == "drives":
+            arguments += ["--max-depth", "40"]
+        assert run(script, monkeypatch, *arguments, "--output", str(tmp_path / "x.json")) == 0
+        text = capsys.readouterr().out
+        assert f"depth valid up to {most}" in text
+        assert "changes them by at most 0" in text
+        scores = json.loads((tmp_path / "x.json").read_text(), parse_constant=pytest.fail)["test"]
+        assert 0 <= scores["miou"] <= 1
+        assert scores["depth_rmse_m"] > 0
+    other = ["--root", str(tmp_path / "drives"), "--model", str(model)]
+    assert run(script, monkeypatch, *other) == 1
+    assert "is --kind right?" in capsys.readouterr().err
+
+
+def test_what_has_no_truth_is_null_in_the_file(script, tmp_path, write_drive, monkeypatch):
+    nothing = np.zeros((80, 160), np.uint8)
+    write_drive(tmp_path / "drives", "test", "test3000_000000_000000", ids=nothing)
+    model = make_dummy_model(tmp_path / "dummy.onnx")
+    arguments = ["--model", str(model), "--root", str(tmp_path / "drives")]
+    assert run(script, monkeypatch, *arguments, "--output", str(tmp_path / "x.json")) == 0
+    scores = json.loads((tmp_path / "x.json").read_text(), parse_constant=pytest.fail)["test"]
+    assert scores["miou"] is None
+    assert scores["label_error_auroc"] is None
+
+
+def test_methods_need_the_configuration_of_their_training(script, folder, monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        run(script, monkeypatch, "--methods", "single=member-0/last.safetensors")
+    assert "--methods needs --config" in capsys.readouterr().err

@@ -1,0 +1,431 @@
+"""`training/train_teacher.py` as a researcher starts it, on a few tiny frames.
+
+1. Four steps leave checkpoints, weights, metrics, pictures and the configuration.
+2. The same command with two more steps goes on from there; with other settings it is refused.
+3. A killed run ends bit-identical to one that was never killed.
+4. Nothing to read and a diverging loss end with one clear message.
+"""
+
+import csv
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from emu_core.networks import load_model, load_sub_ensemble
+from emu_core.training import run as running
+from emu_core.training import teacher
+from emu_core.training.callbacks import LastCheckpoint
+from emu_core.training.command import run_command
+from emu_core.training.run import keep_metrics
+
+SCRIPT = Path(__file__).parents[2] / "training" / "train_teacher.py"
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec")
+
+
+FRAMES = [
+    (split, f"drive0001_{i:06d}_000000")
+    for split, count in (("train", 5), ("val", 3))  # validation has two batches
+    for i in range(count)
+]
+
+
+def arguments(*others):
+    options = {
+        "data.root": "data",
+        "data.batch": 2,
+        "data.workers": 0,
+        "data.augmentation.height": 64,
+        "data.augmentation.width": 128,
+        "data.augmentation.canonical_focal": 100.0,
+        "data.augmentation.flip": True,
+        "run.name": "tiny",
+        "run.steps": 4,
+        "run.precision": "32-true",
+        "run.ema": 0.5,
+        "run.validate_every": 2,
+        "run.checkpoint_every": 250,
+        "run.threads": 1,
+    }
+    return [p for name, value in options.items() for p in (f"--{name}", str(value))] + [*others]
+
+
+@pytest.fixture(scope="module")
+def script():
+    """The command as a module."""
+    spec = importlib.util.spec_from_file_location("train_teacher", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their annotations up there
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A working folder, that of this process, with data/."""
+    folder = tmp_path_factory.mktemp("work")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def train(script, folder):
+    """Function that runs the command, and returns its exit status."""
+
+    def run(*others):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["train_teacher", *arguments(*others)])
+            return script.main()
+
+    return run
+
+
+@pytest.fixture
+def trained(folder, train, write_noise, capsys):
+    if not (folder / "data").exists():
+        write_noise(folder / "data", FRAMES, (80, 160), 150.0)
+        assert train() == 0
+        out = capsys.readouterr().out
+        assert "5 training images from data, depth valid up to 80 m" in out
+        assert out.count("validation: miou") == 2
+    return folder / "runs" / "tiny" / "member-0"
+
+
+def rows(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def validations(*paths):
+    return [row["step"] for path in paths for row in rows(path) if row["val_miou"]]
+
+
+def weights(path):
+    return load_model(path)[0].state_dict()
+
+
+def read_checkpoint(path):
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def assert_same_weights(first, second):
+    assert first.keys() == second.keys()
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], rtol=0, atol=0)
+
+
+def test_four_steps_leave_checkpoints_weights_metrics_and_configuration(trained):
+    checkpoint = read_checkpoint(trained / "last.ckpt")
+    assert checkpoint["global_step"] == 4
+    averaged = {k.removeprefix("model."): v for k, v in checkpoint["state_dict"].items()}
+    assert_same_weights(weights(trained / "last.safetensors"), averaged)
+    best = read_checkpoint(trained / "best.ckpt")["state_dict"]
+    best = {name.removeprefix("model."): value for name, value in best.items()}
+    assert_same_weights(weights(trained / "best.safetensors"), best)
+    assert load_model(trained / "last.safetensors")[1] == {"steps": 4, "seed": 0}
+    metrics = rows(trained / "metrics.csv")
+    assert validations(trained / "metrics.csv") == ["1", "3"]
+    assert all(float(row["val_depth_rmse_m"]) > 0 for row in metrics if row["val_miou"])
+    assert {path.name for path in (trained / "pictures").iterdir()} == {"000002.jpg", "000004.jpg"}
+    config = yaml.safe_load((trained / "config.yaml").read_text())
+    assert config["run"]["steps"] == 4
+    assert config["data"]["root"] == "data"
+    assert config["data"]["augmentation"]["canonical_focal"] == 100.0
+    assert config["architecture"]["variant"] == "b0"
+
+
+def test_the_averaged_weights_are_not_the_trained_ones(trained):
+    checkpoint = read_checkpoint(trained / "last.ckpt")
+    name = "model.depth_decoder.head.bias"
+    averaged, raw = checkpoint["state_dict"][name], checkpoint["current_model_state"][name]
+    assert not torch.equal(averaged, raw)
+
+
+def test_a_complete_network_is_not_trained_again(trained, train, monkeypatch):
+    def refuse(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(teacher, "fit", refuse)
+    assert train() == 0
+
+
+def test_a_run_that_was_killed_before_it_wrote_its_weights_writes_them(trained, train):
+    expected = {name: weights(trained / name) for name in ("last.safetensors", "best.safetensors")}
+    for name in expected:
+        (trained / name).unlink()
+    assert train() == 0
+    for name, value in expected.items():
+        assert_same_weights(weights(trained / name), value)
+
+
+def test_other_settings_are_refused_before_they_mix_two_networks(trained, train, capsys):
+    before = (trained / "config.yaml").read_text()
+    assert train("--run.steps", "6", "--data.batch", "3", "--architecture.dropout", "0.2") == 1
+    error = capsys.readouterr().err
+    assert "data.batch was 2, now 3; architecture.dropout was 0.1, now 0.2" in error
+    assert "Give this one another run.name" in error
+    assert (trained / "config.yaml").read_text() == before
+
+
+def test_a_run_does_not_cease_or_begin_to_average(trained, train, capsys):
+    assert train("--run.steps", "6", "--run.ema", "0") == 1
+    assert "run.ema was above 0, now 0" in capsys.readouterr().err
+    assert train("--run.ema", "0.6") == 0  # complete; another decay may go on
+
+
+def test_a_damaged_configuration_ends_with_a_message(trained, train, capsys):
+    path = trained / "config.yaml"
+    before = path.read_text()
+    try:
+        for content in ("", "data: [", "a list"):
+            path.write_text(content)
+            assert train() == 1
+            error = capsys.readouterr().err
+            assert "member-0/config.yaml is no configuration of a training" in error
+    finally:
+        path.write_text(before)
+
+
+def test_the_same_command_with_more_steps_goes_on_and_keeps_the_earlier_metrics(
+    trained, train, capsys
+):
+    earlier, before = rows(trained / "metrics.csv"), weights(trained / "last.safetensors")
+    assert train("--run.steps", "6") == 0
+    assert "last.ckpt has 4 of 6 steps" in capsys.readouterr().out
+    assert read_checkpoint(trained / "last.ckpt")["global_step"] == 6
+    assert rows(trained / "metrics-1.csv") == earlier
+    assert validations(trained / "metrics.csv") == ["5"]
+    after = weights(trained / "last.safetensors")
+    name = "encoder.stages.0.embed.weight"
+    assert not torch.equal(before[name], after[name])
+    # AdamW moves a weight by about its rate: a run from the start would be elsewhere by 1e-2.
+    assert (before[name] - after[name]).abs().max() < 1e-3
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {folder!r})
+import train_teacher
+from emu_core.training import teacher
+
+class Killed(teacher.Member):
+    def on_train_batch_end(self, *_):
+        if self.global_step == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+teacher.Member = Killed
+train_teacher.main()
+"""
+
+
+SEVEN = ("--run.steps", "7", "--run.checkpoint_every", "4", "--run.validate_every", "3")
+
+
+@pytest.fixture
+def whole(trained, train, folder):
+    """A run of seven steps that nothing stops; two steps are an epoch."""
+    train(*SEVEN, "--run.name", "whole")
+    return folder / "runs" / "whole" / "member-0"
+
+
+def assert_same_runs(whole, resumed):
+    for name in ("last.safetensors", "best.safetensors"):
+        assert_same_weights(weights(whole / name), weights(resumed / name))
+    both = (resumed / "metrics-1.csv", resumed / "metrics.csv")
+    assert validations(*both) == validations(whole / "metrics.csv") == ["2", "5"]
+    assert rows(whole / "metrics.csv")[-1] == rows(resumed / "metrics.csv")[-1]
+
+
+def test_a_run_killed_in_the_midst_of_an_epoch_ends_as_if_it_never_was(
+    whole, train, folder, capsys
+):
+    code = KILLED.format(folder=str(SCRIPT.parent))
+    killed = subprocess.run(
+        [sys.executable, "-c", code, *arguments(*SEVEN, "--run.name", "killed")],
+        env=os.environ,
+        check=False,
+        timeout=300,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    resumed = folder / "runs" / "killed" / "member-0"
+    assert read_checkpoint(resumed / "last.ckpt")["global_step"] == 4
+    assert train(*SEVEN, "--run.name", "killed") == 0
+    out = capsys.readouterr().out
+    assert "last.ckpt has 4 of 7 steps" in out
+    assert re.search(r"steps: 100%.* 7/7 ", out)  # the bar goes on as well
+    assert_same_runs(whole, resumed)
+
+
+class StoppedBehindValidation(teacher.Member):
+    def on_train_batch_start(self, *arguments):
+        super().on_train_batch_start(*arguments)
+        if self.global_step == 3:
+            raise OSError("No space left on device")
+
+
+class StoppedBeforeItsCheckpoint(LastCheckpoint):
+    def on_validation_end(self, trainer, *arguments):
+        if trainer.global_step == 6:  # validated, and the best weights may have been written
+            raise OSError("No space left on device")
+        super().on_validation_end(trainer, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("module", "stopped", "step"),
+    [(teacher, StoppedBehindValidation, 3), (running, StoppedBeforeItsCheckpoint, 4)],
+)
+def test_a_resumed_run_neither_skips_nor_repeats_a_validation(
+    module, stopped, step, whole, train, folder, monkeypatch, capsys
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(module, stopped.__bases__[0].__name__, stopped)
+        assert train(*SEVEN, "--run.name", stopped.__name__) == 1
+    assert "train_teacher: No space left on device" in capsys.readouterr().err
+    assert train(*SEVEN, "--run.name", stopped.__name__) == 0
+    assert f"last.ckpt has {step} of 7 steps" in capsys.readouterr().out
+    assert_same_runs(whole, folder / "runs" / stopped.__name__ / "member-0")
+
+
+def test_metrics_of_steps_that_are_done_again_are_left_out(tmp_path):
+    (tmp_path / "metrics-1.csv").write_text("step,loss\n0,9\n")
+    (tmp_path / "metrics.csv").write_text("loss,step,val_miou\n3,1,\n,2,0.5\n1,3,\n,3,0.6\n")
+    keep_metrics(tmp_path, done=3)
+    assert not (tmp_path / "metrics.csv").exists()
+    assert (tmp_path / "metrics-2.csv").read_text().split() == [
+        "loss,step,val_miou",
+        "3,1,",
+        ",2,0.5",
+    ]
+
+
+@pytest.mark.parametrize("torn", ["12", "12,0.5,9", "", ",", "1,0.2,1"])
+def test_metrics_that_a_kill_cut_off_are_left_out(tmp_path, torn):
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(b"step,loss,val_miou\r\n1,3,\r\n\r\nx,1,\r\n2,\r\n" + torn.encode())
+    keep_metrics(tmp_path, done=100)
+    assert rows(tmp_path / "metrics-1.csv") == [{"step": "1", "loss": "3", "val_miou": ""}]
+    for content in ("", "step,lo"):  # killed while the columns were written
+        path.write_text(content)
+        keep_metrics(tmp_path, done=100)
+        assert [left.name for left in tmp_path.iterdir()] == ["metrics-1.csv"]
+
+
+def test_earlier_metrics_are_not_written_over(tmp_path):
+    (tmp_path / "metrics-2.csv").write_text("step\n0\n")
+    for step in (1, 2):
+        (tmp_path / "metrics.csv").write_text(f"step\n{step}\n")
+        keep_metrics(tmp_path, done=9)
+    found = {path.name: rows(path)[0]["step"] for path in tmp_path.iterdir()}
+    assert found == {"metrics-1.csv": "1", "metrics-2.csv": "0", "metrics-3.csv": "2"}
+
+
+class Spoiled(teacher.Member):
+    """Its weights are no numbers any more when step 3 begins."""
+
+    def on_train_batch_start(self, batch, batch_idx):
+        super().on_train_batch_start(batch, batch_idx)
+        if self.global_step == 3:
+            with torch.no_grad():
+                self.model.segmentation_decoder.head.bias.fill_(float("nan"))
+
+
+def test_a_diverged_run_keeps_its_last_good_checkpoint_and_goes_on_at_a_lower_rate(
+    trained, train, folder, monkeypatch, capsys
+):
+    options = ("--run.name", "spoiled", "--run.checkpoint_every", "1", "--run.ema", "0")
+    options += ("--run.shares_every", "2", "--optimisation.warmup", "0")
+    with monkeypatch.context() as patch:
+        patch.setattr(teacher, "Member", Spoiled)
+        assert train(*options) == 1
+    error = capsys.readouterr().err
+    assert "train_teacher: The loss became nan at step 3 (ce nan, depth " in error
+    spoiled = folder / "runs" / "spoiled" / "member-0"
+    assert not (spoiled / "last.safetensors").exists()
+    checkpoint = read_checkpoint(spoiled / "last.ckpt")
+    assert checkpoint["global_step"] == 3
+    assert all(x.isfinite().all() for x in checkpoint["state_dict"].values())
+
+    shares = [row for row in rows(spoiled / "metrics.csv") if row["share_logits_ce"]]
+    assert [row["step"] for row in shares] == ["0", "2"]
+    assert float(shares[0]["share_logits_ce"]) == float(shares[0]["share_depth_mean_depth"]) == 1
+
+    assert train(*options, "--optimisation.learning_rate", "1e-9") == 0
+    before = {k.removeprefix("model."): v for k, v in checkpoint["state_dict"].items()}
+    moved = [
+        (value - before[name]).abs().max().item()
+        for name, value in weights(spoiled / "last.safetensors").items()
+        if "head" in name
+    ]
+    assert 0 < max(moved) < 2e-8  # ten times that rate, in one step
+
+
+def test_a_sub_ensembles_heads_share_one_trunk(trained, train, folder, capsys):
+    options = ("--method", "sub_ensemble", "--members", "2", "--run.name", "sub")
+    assert train(*options) == 0
+    capsys.readouterr()
+    networks, _ = load_sub_ensemble(folder / "runs/sub/sub_ensemble.safetensors")
+    assert len(networks) == 2
+    first, second = (weights(folder / f"runs/sub/member-{k}/last.safetensors") for k in (0, 1))
+    for name in first:
+        same = torch.equal(first[name], second[name])
+        assert same == name.startswith("encoder.") or name.endswith("num_batches_tracked"), name
+
+
+def test_missing_data_ends_with_one_clear_message_and_leaves_nothing(train, folder, capsys):
+    assert train("--data.root", "nowhere", "--run.name", "nothing") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("train_teacher: No folder nowhere/leftImg8bit/train.")
+    assert not (folder / "runs" / "nothing").exists()
+
+
+def test_a_damaged_file_met_by_a_loading_process_ends_with_its_message_alone(script, capsys):
+    from emu_core.data.sample import DataError
+
+    def fail():
+        try:
+            raise DataError("x.png is damaged.")
+        except DataError:
+            torch._utils.ExceptionWrapper(where="in DataLoader worker process 0").reraise()
+
+    with pytest.raises(DataError, match="Traceback"):
+        fail()
+    assert run_command("train_teacher", fail) == 1
+    assert capsys.readouterr().err == "train_teacher: x.png is damaged.\n"
+
+
+class Interrupted(teacher.Member):
+    def on_train_batch_start(self, *arguments):
+        super().on_train_batch_start(*arguments)
+        if self.global_step == 1:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_command_says_that_it_goes_on(trained, train, folder, monkeypatch, capsys):
+    monkeypatch.setattr(teacher, "Member", Interrupted)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        assert train("--run.name", "interrupted") == 130
+    finally:
+        signal.signal(signal.SIGINT, handler)  # Lightning has switched it off
+    error = capsys.readouterr().err
+    assert "train_teacher: interrupted; the same command goes on from there." in error
+    assert not (folder / "runs" / "interrupted" / "member-0" / "last.safetensors").exists()
+
+
+def test_an_exit_that_is_no_interruption_stays_one():
+    def leave():
+        raise SystemExit(2)
+
+    with pytest.raises(SystemExit):
+        run_command("train_teacher", leave)

@@ -1,0 +1,240 @@
+"""Sparsification, AUSE, AURC and the certainty shares: slow formulas and cases made by hand."""
+
+import numpy as np
+import pytest
+
+from emu_core.metrics import Certainty, RiskCoverage, Sparsification
+from emu_core.metrics.ranking import ascending
+from emu_core.metrics.sparsification import FRACTIONS
+
+
+def sparsified(scores, errors, root=False):
+    metric = Sparsification(root)
+    for score, error in zip(scores, errors, strict=True):
+        order = ascending(score)
+        metric.update(order, order.cumulative(error), np.sort(error))
+    return metric.compute()
+
+
+def slowly(score, error, root):
+    """AUSE of 100·m pixels: drop m at a time, each error first replaced by its ties' mean."""
+    _, tie = np.unique(score, return_inverse=True)
+    expected = (np.bincount(tie, error) / np.bincount(tie))[tie]
+    curves = []
+    for values in (expected[np.argsort(-score, kind="stable")], -np.sort(-error)):
+        step = len(values) // 100
+        left = np.array([values[i * step :].mean() for i in range(100)])
+        curves.append(np.sqrt(left) if root else left)
+    curve, oracle = (curve / curves[0][0] for curve in curves)
+    area = np.sum((curve - oracle)[1:] + (curve - oracle)[:-1]) / 200
+    return area, curve, oracle
+
+
+@pytest.mark.parametrize("root", [False, True])
+@pytest.mark.parametrize("levels", [None, 7])
+def test_ause_is_that_of_dropping_pixels_one_batch_after_the_other(root, levels):
+    rng = np.random.default_rng(0)
+    scores, errors, expected = [], [], []
+    for _ in range(3):
+        score = rng.gamma(2.0, size=1300).astype(np.float32)
+        score = np.floor(score * levels).astype(np.float32) if levels else score
+        error = score * rng.random(1300) ** 2 + 0.1
+        scores.append(score)
+        errors.append(error)
+        expected.append(slowly(score, error, root))
+    result = sparsified(scores, errors, root)
+    ause, curves, oracles = (np.mean([e[i] for e in expected], axis=0) for i in range(3))
+    assert result["ause"] == pytest.approx(ause, abs=1e-12)
+    np.testing.assert_allclose(result["curve"], curves, rtol=1e-12)
+    np.testing.assert_allclose(result["oracle"], oracles, rtol=1e-12)
+
+
+def test_ause_follows_a_hand_computation():
+    # Four in ten are wrong and are dropped last: what is left has error .4/(1 − f), then 1.
+    result = sparsified([np.arange(10.0)], [np.arange(10) < 4])
+    curve = np.minimum(0.4 / (1 - FRACTIONS), 1) / 0.4
+    oracle = np.maximum(0.4 - FRACTIONS, 0) / (1 - FRACTIONS) / 0.4
+    np.testing.assert_allclose(result["curve"], curve)
+    np.testing.assert_allclose(result["oracle"], oracle, atol=1e-12)
+    assert result["curve"][0] == result["oracle"][0] == 1
+
+
+def test_perfect_ranking_has_no_sparsification_error_and_no_ranking_has_a_random_ones():
+    error = np.random.default_rng(1).gamma(1.0, size=999)
+    assert sparsified([error], [error])["ause"] == pytest.approx(0, abs=1e-6)
+    constant = sparsified([np.full(999, 0.3)], [error])
+    np.testing.assert_allclose(constant["curve"], 1)
+    assert constant["ause"] == pytest.approx(constant["random"])
+    assert constant["random"] > 0.3
+
+
+def test_pixels_without_an_answer_are_kept_in_the_curve_and_right_in_the_oracle():
+    # 100 pixels of error 1, of which the 20 least certain have no answer that might be off by 4.
+    error = np.ones(80)
+    order, metric = ascending(np.zeros(80)), Sparsification()
+    metric.update(order, order.cumulative(error), error, np.full(20, 4.0))
+    result, kept = metric.compute(), 100 * (1 - FRACTIONS)
+    np.testing.assert_allclose(result["curve"], (80 + np.minimum(kept, 80)) / 160 / (kept / 100))
+    np.testing.assert_allclose(
+        result["oracle"], np.maximum(kept - 20, 0) / 160 / (kept / 100), atol=1e-12
+    )
+    assert result["ause"] == pytest.approx(result["random"])  # all scores are alike
+
+
+def test_who_answers_nothing_has_the_worst_ause_there_is():
+    nothing, metric = ascending(np.zeros(0)), Sparsification()
+    metric.update(nothing, nothing.cumulative(np.zeros(0)), np.zeros(0), np.ones(50))
+    np.testing.assert_allclose(metric.compute()["curve"], 1 / (1 - FRACTIONS))
+    worst = sparsified([np.arange(1000.0)], [np.arange(1000) == 0])["ause"]
+    assert 1 < worst <= metric.compute()["ause"]
+
+
+def test_an_image_without_errors_has_no_part_in_the_mean():
+    rng = np.random.default_rng(2)
+    score, error = rng.random(50), rng.random(50)
+    both = sparsified([score, score], [error, np.zeros(50)])
+    assert both["ause"] == sparsified([score], [error])["ause"]
+    assert np.isnan(sparsified([score], [np.zeros(50)])["ause"])
+
+
+def risk(*images):
+    metric = RiskCoverage()
+    for score, wrong in images:
+        order = ascending(np.asarray(score))
+        metric.update(order, order.cumulative(np.asarray(wrong)))
+    return metric.compute()
+
+
+def aurc(score, wrong):
+    return risk((score, wrong))["aurc"]
+
+
+def test_the_area_under_risk_and_coverage_follows_a_hand_computation():
+    # Risk 0 up to coverage ½, then (c − ½)/c: area ½ − ½ ln 2.
+    assert aurc([1.0, 2.0], [False, True]) == pytest.approx(0.5 - 0.5 * np.log(2))
+    assert aurc([2.0, 2.0, 2.0, 2.0], [True, False, False, False]) == pytest.approx(0.25)
+    assert aurc([1.0, 2.0], [True, True]) == 1.0
+
+
+def test_the_area_under_risk_and_coverage_is_the_mean_risk_of_the_most_certain():
+    rng = np.random.default_rng(3)
+    score = rng.random(20000)
+    wrong = rng.random(20000) < score / 2
+    risks = np.cumsum(wrong[np.argsort(score)]) / np.arange(1, 20001)
+    assert aurc(score, wrong) == pytest.approx(risks.mean(), abs=2e-4)
+
+
+def test_random_scores_risk_the_error_rate_at_every_coverage():
+    rng = np.random.default_rng(4)
+    images = [rng.random(300) < rate for rate in (0.1, 0.4)]
+    shuffled = [risk(*((rng.random(300), wrong) for wrong in images)) for _ in range(200)]
+    expected = np.mean([figures["aurc"] for figures in shuffled])
+    found = shuffled[0]["aurc_random"]
+    assert found == pytest.approx(np.mean(images)) == pytest.approx(expected, rel=0.03)
+
+
+def test_pixels_without_an_answer_are_the_most_certain_errors():
+    rng, metric = np.random.default_rng(5), RiskCoverage()
+    score, wrong = rng.integers(1, 9, 60), rng.random(60) < 0.3
+    order = ascending(score)
+    metric.update(order, order.cumulative(wrong), missing=15)
+    all_of_them = risk((np.append(score, np.zeros(15)), np.append(wrong, np.ones(15, bool))))
+    assert metric.compute() == pytest.approx(all_of_them)
+    nothing, lost = ascending(np.zeros(0)), RiskCoverage()
+    lost.update(nothing, nothing.cumulative(np.zeros(0)), missing=3)
+    assert lost.compute()["aurc"] == 1.0
+
+
+def test_nothing_has_no_area():
+    metric = RiskCoverage()
+    order = ascending(np.zeros(0))
+    metric.update(order, order.cumulative(np.zeros(0)))
+    assert np.isnan(metric.compute()["aurc"])
+
+
+# Certain or not
+
+
+def certainty(*images):
+    metric = Certainty()
+    for values, accurate in images:
+        score = np.array(values, np.float32)
+        metric.update(score, np.array(accurate, bool), ascending(score).median)
+    return metric.compute()
+
+
+def test_certainty_follows_a_hand_computation():
+    # Mean 3.2, median 2. Certain by the mean: 1, 1, 2, 3; by the median: 1, 1, 2.
+    figures = certainty(([1, 1, 2, 3, 9], [1, 0, 1, 1, 0]))
+    mean = {"p_acc_cer": 3 / 4, "p_unc_inacc": 1 / 2, "p_inacc_unc": 1.0, "pavpu": 4 / 5}
+    median = {"p_acc_cer": 2 / 3, "p_unc_inacc": 1 / 2, "p_inacc_unc": 1 / 2, "pavpu": 3 / 5}
+    for name in mean:
+        assert figures[name] == pytest.approx(mean[name])
+        assert figures[f"{name}_median"] == pytest.approx(median[name])
+    assert figures["accuracy"] == pytest.approx(3 / 5)
+
+
+def test_a_pixel_without_an_answer_is_certain_and_wrong_or_uncertain_and_right():
+    metric, score = Certainty(), np.array([1, 1, 2, 3, 9], np.float32)
+    accurate = np.array([1, 0, 1, 1, 0], bool)
+    metric.update(score, accurate, 2.0, missing=2)
+    figures = metric.compute()
+    shares = {"p_acc_cer": 3 / 6, "p_unc_inacc": 1 / 4, "p_inacc_unc": 1 / 3, "pavpu": 4 / 7}
+    for name, value in shares.items():
+        assert figures[name] == pytest.approx(value)
+    assert figures["accuracy"] == pytest.approx(3 / 7)
+    metric.update(score[:0], accurate[:0], float("nan"), missing=1)  # an image without answers
+    assert metric.compute()["accuracy"] == pytest.approx(3 / 8)
+
+
+def test_thresholds_are_each_images_and_counts_are_pooled():
+    # Means 2 and 20: certain are 1 | 10, 10; wrong are 3 | one of the tens.
+    figures = certainty(([1, 3], [1, 0]), ([10, 10, 40], [1, 0, 1]))
+    assert figures["p_acc_cer"] == pytest.approx(2 / 3)
+    assert figures["p_unc_inacc"] == pytest.approx(1 / 2)
+    assert figures["p_inacc_unc"] == pytest.approx(1 / 2)
+    assert figures["pavpu"] == pytest.approx(3 / 5)
+
+
+def test_the_random_values_are_those_of_shuffled_scores():
+    rng = np.random.default_rng(4)
+    images = [
+        (rng.gamma(shape, size=400), rng.random(400) < accuracy)
+        for shape, accuracy in ((0.5, 0.9), (5.0, 0.4))
+    ]
+    figures = certainty(*images)
+    shuffled = [
+        certainty(*((rng.permutation(score), accurate) for score, accurate in images))
+        for _ in range(300)
+    ]
+    for name in ("p_acc_cer", "p_unc_inacc", "p_inacc_unc", "pavpu"):
+        for suffix in ("", "_median"):
+            mean = np.mean([s[name + suffix] for s in shuffled])
+            assert figures[f"{name}{suffix}_random"] == pytest.approx(mean, abs=0.005)
+
+
+def test_at_the_median_pavpu_is_the_certain_ones_accuracy_plus_a_half_less_accuracy():
+    rng = np.random.default_rng(5)
+    score = rng.random(1000)
+    figures = certainty((score, rng.random(1000) > score**3))
+    expected = figures["p_acc_cer_median"] + 0.5 - figures["accuracy"]
+    assert figures["pavpu_median"] == pytest.approx(expected)
+    assert figures["pavpu_median_random"] == pytest.approx(0.5)
+
+
+def test_of_a_saturated_network_the_pixels_at_the_median_0_are_certain():
+    figures = certainty(([0, 0, 0, 1, 2], [1, 1, 0, 0, 1]))
+    assert figures["p_acc_cer_median"] == pytest.approx(2 / 3)
+    assert figures["p_unc_inacc_median"] == pytest.approx(1 / 2)
+
+
+def test_shares_of_nothing_are_nan():
+    figures = certainty(([1.0, 1.0], [1, 1]))
+    assert figures["p_acc_cer"] == 1.0
+    assert np.isnan(figures["p_unc_inacc"]) and np.isnan(figures["p_inacc_unc"])
+    assert all(np.isnan(value) for value in certainty().values())
+
+
+def test_an_infinite_deviation_does_not_make_the_others_certain():
+    figures = certainty(([1, 2, 3, np.inf], [1, 1, 0, 0]))
+    assert figures["p_acc_cer"] == 1.0  # mean of the finite ones: 2

