@@ -12,7 +12,7 @@ import emu_perception
 
 ROBOT_FOLDERS = ("runtime", "bags", "data", "metrics")
 ROBOT_FILES = ("labels", "files")
-FORBIDDEN = {"torch", "lightning", "transformers", "onnx", "mujoco", "pandas", "snakemake"}
+FORBIDDEN = {"torch", "lightning", "transformers", "mujoco", "pandas", "snakemake"}
 
 CORE, NODE = (Path(package.__file__).parent for package in (emu_core, emu_perception))
 

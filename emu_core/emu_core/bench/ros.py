@@ -40,7 +40,7 @@ def measure(settings: Settings) -> dict[str, Any]:
 
 def _path(model: Path, frames: int, settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
-        found = _run("path_benchmark", model, frames, settings, "--clock", settings.clock)
+        found = _run("bench.path", model, frames, settings, "--clock", settings.clock)
     except RosError as error:
         return {"ours": missing(str(error))}, {"ros_path_over_usual": missing(str(error))}
     return (
@@ -52,7 +52,7 @@ def _path(model: Path, frames: int, settings: Settings) -> tuple[dict[str, Any],
 def _round_trips(
     model: Path, frames: int, settings: Settings
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    program = "round_trip_benchmark"
+    program = "bench.round_trip"
     try:
         ours = [_run(program, model, frames, settings) for _ in range(_STARTS)]
         stock = [_run(program, model, frames, settings, "--stock-dds")]

@@ -150,7 +150,3 @@ def _name(text: str) -> str:
     if not all(part.isidentifier() and part.isascii() for part in name.split("/")):
         raise argparse.ArgumentTypeError(f"{text} is no ROS name such as camera or front/camera")
     return name
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -143,7 +143,3 @@ def _remapping(text: str) -> tuple[str, str]:
     if not (old and sign and new):
         raise argparse.ArgumentTypeError(f"{text} is not of the form FROM:=TO")
     return _topic(old), _topic(new)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

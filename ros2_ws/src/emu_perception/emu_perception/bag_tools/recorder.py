@@ -112,7 +112,3 @@ def _pattern(text: str) -> re.Pattern:
         return re.compile(text)
     except re.error as error:
         raise argparse.ArgumentTypeError(f"{text}: {error}") from error
-
-
-if __name__ == "__main__":
-    sys.exit(main())

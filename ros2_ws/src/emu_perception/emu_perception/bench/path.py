@@ -181,7 +181,7 @@ if __name__ == "__main__":
 
 
 class UsualNode(Node):
-    """Publishes what `path_benchmark.TOPICS` names, under its own name."""
+    """Publishes what `bench.path.TOPICS` names, under its own name."""
 
     def __init__(self, perceiver: Perceiver, **options: Any) -> None:
         super().__init__("usual_node", **options)

@@ -1,4 +1,4 @@
-"""Run the demo: `python -m emu_perception.demo`."""
+"""Entry point: `ros2 run emu_perception demo`, or `python -m emu_perception.demo`."""
 
 import sys
 

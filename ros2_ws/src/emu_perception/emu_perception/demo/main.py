@@ -109,7 +109,7 @@ class Processes:
         answers = ANSWERS if info else tuple(a for a in ANSWERS if not a.endswith("/camera_info"))
         self._start(
             "recorder",
-            "emu_perception.bag_tools.recorder",
+            "emu_perception.recorder",
             ["--output", options.output / "bag", "--report", self._logs / "recorder.json",
              "--topics", *answers],
         )  # fmt: skip
@@ -117,7 +117,7 @@ class Processes:
         self._await(lambda: "recording" in self._text("recorder"), "recorder", 60)
         self._start(
             "player",
-            "emu_perception.bag_tools.player",
+            "emu_perception.player",
             [options.bag, "--lock-step", *answers, "--timeout", options.timeout,
              "--image", image, "--report", self._logs / "player.json", *limit],
         )  # fmt: skip
@@ -219,7 +219,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--timeout", type=seconds, default=30.0, metavar="S",
                         help="seconds after which a frame counts as unanswered (30)")  # fmt: skip
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -87,7 +87,3 @@ def _parser() -> argparse.ArgumentParser:
         epilog="\n".join(lines),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -45,7 +45,3 @@ def _parser(parameters: Sequence) -> argparse.ArgumentParser:
         epilog="\n".join(lines),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -300,7 +300,7 @@ def test_without_pyav_a_video_is_told_what_to_install(tmp_path, capsys, monkeypa
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_leaves_no_bag(tmp_path, number):
     pytest.importorskip("rclpy", reason="the tests' helpers for processes need ROS 2")
-    from ros_processes import wait_until
+    from helpers.ros_processes import wait_until
 
     source = folder_of(tmp_path / "photos", ["0.png"])
     for index in range(1, 5_000):
@@ -308,7 +308,7 @@ def test_an_interruption_leaves_no_bag(tmp_path, number):
     command = [
         sys.executable,
         "-m",
-        "emu_perception.bag_tools.drive_to_bag",
+        "emu_perception.drive_to_bag",
         source,
         tmp_path / "bag",
     ]

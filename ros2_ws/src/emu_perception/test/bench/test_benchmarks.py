@@ -23,7 +23,7 @@ def run(program, domain, *arguments):
 
 
 def test_both_nodes_answer_every_frame_in_more_than_no_time(domain, model):
-    found = run("path_benchmark", domain, "--model", str(model), "--threads", "1", "--frames", "3")
+    found = run("bench.path", domain, "--model", str(model), "--threads", "1", "--frames", "3")
     assert {name: len(values) for name, values in found.items()} == {
         "ours": 3,
         "usual": 3,
@@ -35,7 +35,7 @@ def test_both_nodes_answer_every_frame_in_more_than_no_time(domain, model):
 @pytest.mark.parametrize("options", [[], ["--stock-dds"]])
 def test_a_round_trip_tells_start_memory_and_losses(domain, model, options):
     arguments = ["--model", str(model), "--threads", "1", "--frames", "2", *options]
-    found = run("round_trip_benchmark", domain, *arguments)
+    found = run("bench.round_trip", domain, *arguments)
     assert len(found["milliseconds"]) + found["lost"] == 2
     assert all(0 < value < 2000 for value in found["milliseconds"])
     assert 0 < found["start_to_first_result_s"] < 60

@@ -87,7 +87,7 @@ def summary(output):
 
 def run_demo(*arguments) -> subprocess.CompletedProcess:
     environment = {k: v for k, v in os.environ.items() if k != "ROS_DOMAIN_ID"}
-    command = [sys.executable, "-m", "emu_perception.demo.main", *map(str, arguments)]
+    command = [sys.executable, "-m", "emu_perception.demo", *map(str, arguments)]
     return subprocess.run(
         command, check=False, env=environment, capture_output=True, text=True, timeout=120
     )

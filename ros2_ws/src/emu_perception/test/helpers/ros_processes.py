@@ -1,7 +1,7 @@
 """Processes of ROS tests: start them, wait for what they say, stop them whatever happens.
 
     with domain_coordinator.domain_id() as domain:
-        node = ChildProcess(sys.executable, "-m", "emu_perception.build_engine", domain=domain)
+        node = ChildProcess(sys.executable, "-m", "emu_perception.player", "BAG", domain=domain)
         node.wait_for_line("usage")
         assert node.stop() == 0
 

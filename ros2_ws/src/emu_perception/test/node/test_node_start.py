@@ -81,7 +81,7 @@ def test_without_onnxruntime_the_start_says_how_to_get_it(domain, tmp_path):
     (tmp_path / "onnxruntime.py").write_text("raise ModuleNotFoundError(name='onnxruntime')")
     path = os.pathsep.join([str(tmp_path), *sys.path])
     process = ChildProcess(
-        sys.executable, "-m", "emu_perception.node.main", domain=domain, PYTHONPATH=path
+        sys.executable, "-m", "emu_perception.node", domain=domain, PYTHONPATH=path
     )
     assert process.wait() == 1
     assert process.output == (
@@ -93,7 +93,7 @@ def test_without_onnxruntime_the_start_says_how_to_get_it(domain, tmp_path):
 def test_without_ros_the_start_says_what_to_do(domain, tmp_path):
     (tmp_path / "rclpy.py").write_text("raise ModuleNotFoundError(name='rclpy')")
     process = ChildProcess(
-        sys.executable, "-m", "emu_perception.node.main", domain=domain, PYTHONPATH=str(tmp_path)
+        sys.executable, "-m", "emu_perception.node", domain=domain, PYTHONPATH=str(tmp_path)
     )
     assert process.wait() == 1
     assert process.output == (

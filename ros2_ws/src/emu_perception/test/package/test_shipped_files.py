@@ -18,7 +18,7 @@ from emu_perception.ros.launch import LAUNCH_ARGUMENTS
 
 PACKAGE = Path(__file__).parents[2]
 CONFIG = dds.profile().parent
-ROOT = PACKAGE.parents[3]
+ROOT = PACKAGE.parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
