@@ -44,11 +44,10 @@ def write_bag(root: Path, split: str, output: Path, rate: float, quality: int) -
                 (ground_truth.DISPARITY, "mono16; png", half),
             ):
                 message = drive.compressed(time_ns, code, cv2.imencode(".png", array)[1])
-                drive.bag.write(topic, time_ns, drive.bag.encode(message))
+                drive.bag.write_message(topic, time_ns, message)
             camera = files.path("camera")
-            drive.write(
-                time_ns, image, from_cityscapes(read_camera(camera), (height, width), camera)
-            )
+            calibration = from_cityscapes(read_camera(camera), (height, width), camera)
+            drive.write(time_ns, image, calibration)
     return len(frames)
 
 

@@ -1,9 +1,9 @@
-"""What a robot does with files that it is given, for test_fuzz_files.py: a process that may die.
+"""Open files as a robot does, in a process that may die; for test_fuzz_files.py.
 
-    printf '%s\n' a.onnx some_bag | python tests/open_files.py
+    printf '%s\n' a.onnx some_bag | python tests/bags/open_files.py
 
 Opens each path of the standard input, as a model file if it ends in .onnx and as a bag otherwise,
-and prints a line for each: ok, or the name of the error and its message.
+and prints one line for each: ok, or the name of the error and its message.
 """
 
 import sys
@@ -13,27 +13,18 @@ from emu_core.bags.reader import open_bag
 from emu_core.runtime.perceiver import Perceiver
 
 
-def open_model(path):
-    perceiver = Perceiver(path, threads=1)
-    perceiver.verify()
-
-
-def open_whole_bag(path):
+def open_path(path):
+    if path.suffix == ".onnx":
+        Perceiver(path, threads=1).verify()
+        return
     with open_bag(path) as bag:
         for message in bag.messages():
             bag.decode(message)
 
 
-def main():
-    for line in sys.stdin:
-        path = Path(line.rstrip("\n"))
-        try:
-            (open_model if path.suffix == ".onnx" else open_whole_bag)(path)
-            said = "ok"
-        except Exception as error:
-            said = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        print(said, flush=True)
-
-
-if __name__ == "__main__":
-    main()
+for line in sys.stdin:
+    try:
+        open_path(Path(line.rstrip("\n")))
+        print("ok", flush=True)
+    except Exception as error:
+        print(f"{type(error).__name__}: {' '.join(str(error).split())}", flush=True)

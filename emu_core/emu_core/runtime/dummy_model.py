@@ -1,11 +1,11 @@
-"""A tiny model file for tests, whose answers follow from the image alone. Needs `onnx`, no torch.
+"""A tiny model file for tests, whose outputs are a known function of the image. Needs `onnx`.
 
     make_dummy_model(tmp_path / "dummy.onnx", input_size=(48, 64))
     expected = dummy_outputs(image)          # image uint8 (48, 64, 3), RGB
 
 For a pixel (R, G, B): the label is R // 16 modulo the number of classes, its uncertainty G / 255,
-depth B / 4 metres (+Inf for B = 255, NaN for B = 0), its deviation R / 8 metres (+Inf and NaN
-where depth is). At another output size, pixel (v, u) is that of the input at
+depth B / 4 metres (+Inf for B = 255, NaN for B = 0), its standard deviation R / 8 metres (+Inf and
+NaN where depth is). At another output size, pixel (v, u) is that of the input at
 (v·H // H', u·W // W').
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -21,11 +22,20 @@ from emu_core.labels import CITYSCAPES, ClassTable
 from emu_core.runtime.model_file import INPUT, IR_VERSION, OPSET, OUTPUTS, ModelInfo, to_metadata
 from emu_core.runtime.parity import FP32_TOLERANCES, Reference
 
+if TYPE_CHECKING:
+    import onnx
+
 
 def dummy_outputs(
     image: np.ndarray, output_size: tuple[int, int] | None = None, n_classes: int = 19
 ) -> dict[str, np.ndarray]:
-    """What the dummy model answers to `image`, uint8 (H, W, 3) of its input size: exactly."""
+    """Compute the exact outputs of the dummy model.
+
+    Args:
+        image: uint8 (H, W, 3) of the model's input size.
+        output_size: Size of the outputs; None for the input size.
+        n_classes: Number of classes.
+    """
     height, width = output_size or image.shape[:2]
     rows = np.arange(height) * image.shape[0] // height
     columns = np.arange(width) * image.shape[1] // width
@@ -51,10 +61,19 @@ def make_dummy_model(
     horizontal_fov: tuple[float, float] = (30.0, 120.0),
     metadata: Mapping[str, str | None] | None = None,
 ) -> Path:
-    """Write the dummy model, input (H, W), outputs `output_size` or (H, W); returns its path.
+    """Write the dummy model.
 
-    `metadata` replaces raw entries of the file's metadata, or removes those that it maps to None:
-    for files that must be refused.
+    Args:
+        path: File to write.
+        input_size: Height and width.
+        output_size: Height and width; None for the input size.
+        classes: As in `ModelInfo`, as are the next two.
+        canonical_focal: Pixels.
+        horizontal_fov: Degrees.
+        metadata: Raw metadata entries to replace, or to remove (None): for invalid files.
+
+    Returns:
+        The path.
     """
     import onnx
 
@@ -87,8 +106,10 @@ def make_dummy_model(
     return path
 
 
-def _graph(input_size: tuple[int, int], output_size: tuple[int, int], n_classes: int):
-    """The arithmetic of `dummy_outputs`, as an onnx.GraphProto."""
+def _graph(
+    input_size: tuple[int, int], output_size: tuple[int, int], n_classes: int
+) -> onnx.GraphProto:
+    """The computation of `dummy_outputs` as a graph."""
     from onnx import TensorProto, helper, numpy_helper
 
     node = helper.make_node
@@ -105,13 +126,12 @@ def _graph(input_size: tuple[int, int], output_size: tuple[int, int], n_classes:
         "n255": np.float32(255),
         "inf": np.float32(np.inf),
         "nan": np.float32(np.nan),
+        **{f"c{c}": np.int64(c) for c in range(3)},
     }
-    channels = [helper.make_tensor("i", TensorProto.INT64, [], [c]) for c in range(3)]
     nodes = [
         node("Squeeze", [INPUT, "axis0"], ["pixels"]),
         node("Gather", ["pixels", "rows"], ["picked_rows"], axis=0),
         node("Gather", ["picked_rows", "columns"], ["picked"], axis=1),
-        *[node("Constant", [], [f"c{c}"], value=channels[c]) for c in range(3)],
         *[node("Gather", ["picked", f"c{c}"], [f"byte{c}"], axis=2) for c in range(3)],
         *[node("Cast", [f"byte{c}"], [f"float{c}"], to=TensorProto.FLOAT) for c in range(3)],
         node("Cast", ["byte0"], ["red"], to=TensorProto.INT32),
@@ -129,14 +149,16 @@ def _graph(input_size: tuple[int, int], output_size: tuple[int, int], n_classes:
         node("Mul", ["float0", "eighth"], ["spread"]),
         node("Where", ["is_finite", "spread", "kind"], ["depth_std"]),
     ]
-    kind = helper.np_dtype_to_tensor_dtype
+    outputs = [
+        helper.make_tensor_value_info(
+            name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), output_size
+        )
+        for name, dtype in OUTPUTS.items()
+    ]
     return helper.make_graph(
         nodes,
         "dummy",
         [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, [1, *input_size, 3])],
-        [
-            helper.make_tensor_value_info(name, kind(np.dtype(dtype)), output_size)
-            for name, dtype in OUTPUTS.items()
-        ],
+        outputs,
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )

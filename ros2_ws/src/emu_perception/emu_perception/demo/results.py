@@ -1,4 +1,4 @@
-"""From the demo's two bags and two reports to metrics, pictures and a video. No ROS."""
+"""Compute the demo's metrics, images and video from its bags and reports, without ROS."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ MAPS = {
     "depth/image": "depth",
     "depth/uncertainty": "depth_std",
 }
-"""Topics of the node, below its name → fields of a Perception."""
+"""Fields of a Perception by the node's topic."""
 
 
 @dataclass(frozen=True)
 class SourceFrame:
-    """What was played: image and ground truth (None where the bag has none)."""
+    """Image that was played, and its ground truth (None where the bag has none)."""
 
     stamp_ns: int
     rgb: np.ndarray
@@ -43,7 +43,17 @@ class SourceFrame:
 
 @dataclass
 class Results:
-    """What the demo measured. `latency_ms` is from publish to the last map's receipt, by stamp."""
+    """Measurements of the demo.
+
+    Attributes:
+        stamps_in: Stamps of the played frames.
+        latency_ms: Time from a frame's publish to the receipt of its last answer, by stamp.
+        metrics: Metrics over all answered frames with ground truth.
+        stamps_out: Stamps of the answered frames.
+        topics: Description of every recorded topic.
+        pictures: Some panels, RGB.
+        evaluated: Number of frames in the metrics.
+    """
 
     stamps_in: list[int]
     latency_ms: dict[int, float]
@@ -54,20 +64,23 @@ class Results:
     evaluated: int = 0
 
 
-def collect(bag_path: Path, output: Path, image: str, info: str, model: ModelInfo) -> Results:
-    """Match answers with images and ground truth by their stamps; writes overlay.mp4 on the way.
+def collect(
+    bag_path: Path, output: Path, image: str, info: str | None, model: ModelInfo
+) -> Results:
+    """Match answers with images and ground truth by their stamps, and write overlay.mp4.
 
     Args:
-        bag_path: what was played.
-        output: the demo's folder, with bag/ and logs/.
-        image: the bag's image topic.
-        info: its camera_info topic, "" for none.
-        model: of the node.
+        bag_path: Bag that was played.
+        output: Folder of the demo, with bag/ and logs/.
+        image: Image topic of the bag.
+        info: Its camera_info topic, None if there is none.
+        model: Model of the node.
     """
     played = json.loads((output / "logs" / "player.json").read_text())["frames"]
+    receipts = json.loads((output / "logs" / "recorder.json").read_text())["messages"]
     results = Results(
         stamps_in=[frame["stamp_ns"] for frame in played],
-        latency_ms=_latencies(played, output / "logs" / "recorder.json"),
+        latency_ms=_latencies(played, receipts),
         metrics=PerceptionMetrics(len(model.classes), MAX_DEPTH),
     )
     with open_bag(bag_path) as source, open_bag(output / "bag") as answers:
@@ -78,10 +91,10 @@ def collect(bag_path: Path, output: Path, image: str, info: str, model: ModelInf
     return results
 
 
-def _latencies(played: list[dict], recorder_report: Path) -> dict[int, float]:
-    """Milliseconds from a frame's publish to the recorder's receipt of its last answer."""
+def _latencies(played: list[dict], receipts: list[dict]) -> dict[int, float]:
+    """Milliseconds from a frame's publish to the receipt of its last answer, by stamp."""
     last: dict[int, int] = {}
-    for receipt in json.loads(recorder_report.read_text())["messages"]:
+    for receipt in receipts:
         stamp = receipt["stamp_ns"]
         last[stamp] = max(last.get(stamp, 0), receipt["receipt_ns"])
     return {
@@ -104,7 +117,7 @@ def _describe(answers: Bag) -> dict[str, dict[str, Any]]:
     return result
 
 
-def _source_frames(source: Bag, image: str, info: str) -> Iterator[SourceFrame]:
+def _source_frames(source: Bag, image: str, info: str | None) -> Iterator[SourceFrame]:
     """Images of the played bag with the ground truth of the same stamp."""
     truths = [t for t in (ground_truth.LABELS, ground_truth.DISPARITY) if t in source.topics]
     wanted = [image, *truths, *([info] if info else [])]
@@ -122,7 +135,9 @@ def _source_frames(source: Bag, image: str, info: str) -> Iterator[SourceFrame]:
             yield _source_frame(stamp, parts.pop(stamp), image, focal)
 
 
-def _source_frame(stamp: int, parts: dict[str, Any], image: str, focal: float | None):
+def _source_frame(
+    stamp: int, parts: dict[str, Any], image: str, focal: float | None
+) -> SourceFrame:
     labels = depth = None
     if ground_truth.LABELS in parts:
         labels = ground_truth.labels(parts[ground_truth.LABELS])
@@ -132,7 +147,7 @@ def _source_frame(stamp: int, parts: dict[str, Any], image: str, focal: float | 
 
 
 def _perceptions(answers: Bag) -> Iterator[tuple[int, Perception]]:
-    """The node's maps, put together by stamp."""
+    """The node's maps, combined by stamp."""
     fields = {
         topic: name
         for topic in answers.topics
@@ -153,7 +168,7 @@ def _perceptions(answers: Bag) -> Iterator[tuple[int, Perception]]:
 def _matched(
     frames: Iterator[SourceFrame], perceptions: Iterator[tuple[int, Perception]], results: Results
 ) -> Iterator[tuple[SourceFrame, Perception]]:
-    """Pairs of one stamp; in lock-step answers come in the order of the frames."""
+    """Pairs with the same stamp; in lock-step, answers come in the order of the frames."""
     played = set(results.stamps_in)
     waiting: dict[int, Perception] = {}
     for frame in frames:
@@ -172,7 +187,7 @@ def _matched(
 def _evaluated(
     pairs: Iterator[tuple[SourceFrame, Perception]], results: Results, model: ModelInfo
 ) -> Iterator[np.ndarray]:
-    """Score every pair and draw it."""
+    """Score every pair and draw its panel."""
     every = max(len(results.stamps_in) // PICTURES, 1)
     for i, (frame, perception) in enumerate(pairs):
         if frame.labels is not None and frame.depth is not None:

@@ -1,4 +1,4 @@
-"""H.264 videos that browsers play."""
+"""Write H.264 videos that browsers play. Needs the package `av` (PyAV)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,18 @@ import numpy as np
 
 
 def write_video(path: str | Path, frames: Iterable[np.ndarray], rate: float) -> int:
-    """Write pictures, uint8 (H, W, 3) RGB with even H and W, at `rate` per second.
+    """Write a video.
 
-    Needs the package `av` (PyAV). Returns the number of frames; ValueError without any.
+    Args:
+        path: File to write.
+        frames: Images, uint8 (H, W, 3) RGB with even H and W.
+        rate: Frames per second.
+
+    Returns:
+        Number of frames.
+
+    Raises:
+        ValueError: There are no frames.
     """
     import av
 

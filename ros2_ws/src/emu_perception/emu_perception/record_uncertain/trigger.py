@@ -1,0 +1,210 @@
+"""Trigger of the recording: find the moments in which the network is uncertain.
+
+A moment begins when the uncertainty of a frame exceeds a limit. It includes the seconds before,
+from a ring buffer, and the seconds after. This module knows neither ROS nor the disk. All times
+are of the monotonic clock, in nanoseconds.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from emu_perception.bag_tools.disk_queue import Received
+
+LABEL, DEPTH = "mean label uncertainty", "mean relative depth uncertainty"
+_NS = 10**9
+
+
+@dataclass(frozen=True)
+class TriggerRules:
+    """When a moment begins, and how long it is.
+
+    Attributes:
+        limits: Largest uncertainty of an ordinary frame by kind; 0 disables the kind.
+        before_s: Seconds before the trigger.
+        after_s: Seconds after it.
+        interval_s: Smallest time between the triggers of two moments.
+        buffer_bytes: Size of the ring buffer.
+    """
+
+    limits: dict[str, float]
+    before_s: float = 3.0
+    after_s: float = 3.0
+    interval_s: float = 60.0
+    buffer_bytes: int = 256 * 2**20
+
+
+class FrameUncertainty(NamedTuple):
+    """Mean uncertainty of one frame; `kind` is LABEL or DEPTH."""
+
+    kind: str
+    value: float
+    stamp_ns: int
+    time_ns: int
+
+
+@dataclass
+class Moment:
+    """The frame that exceeded a limit, and the uncertainties of the frames around it."""
+
+    trigger: FrameUncertainty
+    limit: float
+    frames: list[FrameUncertainty] = field(default_factory=list)
+
+    @property
+    def reason(self) -> str:
+        """One line, for people."""
+        return f"{self.trigger.kind} {self.trigger.value:.3f} > {self.limit:g}"
+
+    def peak(self, kind: str) -> float | None:
+        """Largest uncertainty of a kind; None if there is none."""
+        return max((frame.value for frame in self.frames if frame.kind == kind), default=None)
+
+
+class MomentSink(Protocol):
+    """Receives the messages of moments, of one moment at a time."""
+
+    def begin(self, moment: Moment, messages: Sequence[Received]) -> None:
+        """A moment begins; `messages` were received before."""
+
+    def add(self, message: Received) -> None:
+        """A message of the current moment."""
+
+    def end(self, moment: Moment, complete: bool) -> None:
+        """The current moment ends; it is incomplete if the recording ended first."""
+
+
+class RingBuffer:
+    """Messages of the last seconds, up to a number of bytes; the oldest are dropped first."""
+
+    def __init__(self, seconds: float, max_bytes: int) -> None:
+        self.size = 0
+        self._span_ns, self._max_bytes = round(seconds * _NS), max_bytes
+        self._messages: deque[Received] = deque()
+
+    def add(self, message: Received) -> None:
+        """Append a message and drop old ones."""
+        self._messages.append(message)
+        self.size += len(message.data)
+        oldest_ns = message.time_ns - self._span_ns
+        while self._messages and (
+            self._messages[0].time_ns < oldest_ns or self.size > self._max_bytes
+        ):
+            self.size -= len(self._messages.popleft().data)
+
+    def drain(self) -> list[Received]:
+        """Remove and return all messages in the order of receipt."""
+        messages = list(self._messages)
+        self._messages.clear()
+        self.size = 0
+        return messages
+
+
+class Trigger:
+    """Receives all messages and passes those of a moment to `sink`.
+
+    Attributes:
+        suppressed: Number of uncertain frames that came too soon after a moment's trigger.
+    """
+
+    def __init__(self, rules: TriggerRules, sink: MomentSink) -> None:
+        self.suppressed = 0
+        self._rules, self._sink = rules, sink
+        self._buffer = RingBuffer(rules.before_s, rules.buffer_bytes)
+        self._latched: dict[str, Received] = {}
+        self._recent: deque[FrameUncertainty] = deque()
+        self._moment: Moment | None = None
+        self._last_ns: int | None = None
+
+    def take(self, message: Received) -> None:
+        """Process a message."""
+        self.tick(message.time_ns)
+        if message.latched:  # it is sent only once, so every moment includes it
+            self._latched[message.topic] = message
+        if self._moment is not None:
+            self._sink.add(message)
+        elif not message.latched:
+            self._buffer.add(message)
+
+    def check(self, frame: FrameUncertainty) -> None:
+        """Process a frame's uncertainty, after the message that it was computed from."""
+        self.tick(frame.time_ns)
+        if self._moment is not None:
+            self._moment.frames.append(frame)
+            return
+        self._recent.append(frame)
+        while frame.time_ns - self._recent[0].time_ns > self._rules.before_s * _NS:
+            self._recent.popleft()
+        limit = self._rules.limits.get(frame.kind, 0.0)
+        if not (limit and frame.value > limit):
+            return
+        interval_ns = self._rules.interval_s * _NS
+        if self._last_ns is not None and frame.time_ns - self._last_ns < interval_ns:
+            self.suppressed += 1
+            return
+        self._last_ns = frame.time_ns
+        self._moment = Moment(frame, limit, list(self._recent))
+        self._recent.clear()
+        self._sink.begin(self._moment, self._messages_before())
+
+    def tick(self, now_ns: int) -> None:
+        """End the current moment if its time is over, even if no messages come."""
+        moment = self._moment
+        if moment and now_ns - moment.trigger.time_ns > self._rules.after_s * _NS:
+            self._end(complete=True)
+
+    def finish(self) -> None:
+        """End the recording."""
+        self._end(complete=False)
+
+    def _end(self, complete: bool) -> None:
+        moment, self._moment = self._moment, None
+        if moment is not None:
+            self._sink.end(moment, complete)
+
+    def _messages_before(self) -> list[Received]:
+        """Latched messages of any age, timed like the first buffered one; then the buffer."""
+        messages = self._buffer.drain()
+        latched = list(self._latched.values())
+        if messages:
+            latched = [m._replace(bag_time_ns=messages[0].bag_time_ns) for m in latched]
+        return [*latched, *messages]
+
+
+def mean_uncertainty(values: np.ndarray) -> float | None:
+    """Mean of the finite values; None if there are none."""
+    finite = values[np.isfinite(values)]
+    return float(finite.mean(dtype=np.float64)) if finite.size else None
+
+
+class DepthRatio:
+    """Combines the depth map and the standard deviation of a frame, in either order of receipt."""
+
+    def __init__(self) -> None:
+        self._depth: tuple[int, np.ndarray] | None = None
+        self._std: tuple[int, np.ndarray] | None = None
+
+    def add_depth(self, stamp_ns: int, depth: np.ndarray) -> float | None:
+        """Add a depth map; returns the mean of depth_std / depth if both maps are known now."""
+        self._depth = stamp_ns, depth
+        return self._mean()
+
+    def add_std(self, stamp_ns: int, depth_std: np.ndarray) -> float | None:
+        """Add a map of standard deviations; returns the same."""
+        self._std = stamp_ns, depth_std
+        return self._mean()
+
+    def _mean(self) -> float | None:
+        if self._depth is None or self._std is None:
+            return None
+        (stamp_ns, depth), (other_ns, std) = self._depth, self._std
+        if stamp_ns != other_ns or depth.shape != std.shape:
+            return None
+        self._depth = self._std = None
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return mean_uncertainty(std / depth)
