@@ -163,8 +163,9 @@ def free_input(graph):
 
 
 def cast_labels(graph):
-    cast = next(node for node in graph.node if node.output[0] == "labels")
-    cast.attribute[0].i = onnx.TensorProto.FLOAT
+    table = next(tensor for tensor in graph.initializer if tensor.name == "label")
+    values = onnx.numpy_helper.to_array(table).astype(np.float32)
+    table.CopyFrom(onnx.numpy_helper.from_array(values, "label"))
     graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
 
 

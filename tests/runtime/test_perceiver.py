@@ -160,7 +160,7 @@ def changed(path, name, change):
 @pytest.mark.parametrize(
     ("constant_name", "change", "message"),
     [
-        ("quarter", lambda old: np.float32(0.3), r" .* depth_rel 0\.2 \(must be ≤ 0\.001\)"),
+        ("metres", lambda old: np.float32(1.2) * old, r" .* depth_rel 0\.2 \(must be ≤ 0\.001\)"),
         ("rows", lambda old: old + 1000, " does not run on 'cpu': .*bounds"),
     ],
 )
@@ -177,7 +177,7 @@ def test_verify_uses_the_tolerances_in_the_file(tmp_path):
     )
     metadata = {"emu.tolerances": f'{{"fp32": {limits}}}'}
     path = make_dummy_model(tmp_path / "loose.onnx", metadata=metadata)
-    changed(path, "quarter", lambda old: np.float32(0.3))
+    changed(path, "metres", lambda old: np.float32(1.2) * old)
     assert Perceiver(path).verify()["depth_rel"] == pytest.approx(0.2)
 
 

@@ -27,14 +27,8 @@ _SUFFIXES = {JPEG: ".jpg", PNG: ".png"}
 class DriveWriter:
     """Writes the bag of one camera. A `with` block that ends with an exception leaves no bag.
 
-    Args:
-        path: Folder to create.
-        codec: One of `CODECS`.
-        quality: JPEG quality, 1 to 100.
-        camera: Namespace of the topics, and part of the frame_id.
-
-    Attributes:
-        bag: The BagWriter, for further topics.
+    `codec` is one of `CODECS`; `camera` is the namespace of the topics and a part of the frame_id.
+    The attribute `bag` is the BagWriter, for further topics.
 
     Raises:
         BagError: The path exists, or the bag cannot be written.

@@ -26,13 +26,7 @@ _NEWEST_METADATA = 9
 
 
 def find_files(path: Path) -> tuple[list[Path], dict]:
-    """Find the data files of a bag.
-
-    Args:
-        path: Folder of a bag, or one data file.
-
-    Returns:
-        The files, and the content of metadata.yaml (empty if there is none).
+    """Data files of a bag, and the content of its metadata.yaml (empty if there is none).
 
     Raises:
         BagError: There is no bag, or metadata.yaml is damaged or of an unknown version.
@@ -102,11 +96,11 @@ def _read_metadata(folder: Path) -> dict:
 
 
 def open_file(file: Path, stack: ExitStack, salvage: bool) -> FileReader:
-    """Make a reader, not yet entered, of one data file.
+    """Make a reader, not yet entered, of one data file or of its unpacked or repaired copy.
 
     Args:
-        file: Data file; if it is compressed or to be salvaged, the reader reads a copy.
-        stack: Deletes the copies at its end.
+        file: Data file.
+        stack: Deletes the copy at its end.
         salvage: Read the complete part of a truncated file instead of refusing it.
 
     Raises:

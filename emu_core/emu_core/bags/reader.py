@@ -56,12 +56,8 @@ class BagTopic:
 class Bag:
     """Open bag; create it with `open_bag`, close it with `close` or a `with` block.
 
-    Attributes:
-        path: Folder or file.
-        topics: Topics by name.
-        left_out: Encoding of every topic that is not CDR, by name.
-        start_ns: Time of the first message.
-        end_ns: Time of the last message.
+    `topics` maps names to topics, and `left_out` the names of topics that are not CDR to their
+    encodings. `start_ns` and `end_ns` are the times of the first and last message.
     """
 
     def __init__(self, path: Path, readers: list[FileReader], metadata: dict, stack: ExitStack):
@@ -101,11 +97,7 @@ class Bag:
     def messages(
         self, topics: Collection[str] | None = None, start_ns: int | None = None
     ) -> Iterator[Message]:
-        """Read messages in the order of recording.
-
-        Args:
-            topics: Names of topics; None for all.
-            start_ns: Skip messages before this time.
+        """Messages of these topics (default: all) from `start_ns` on, in the order of recording.
 
         Raises:
             BagError: A topic is not in the bag, or the data are damaged.
@@ -153,17 +145,13 @@ class Bag:
             raise BagError(f"{self.path}: damaged message on {message.topic}: {error}") from error
 
     def image_topic(self, wanted: str | None = None, among: Collection[str] | None = None) -> str:
-        """Find the camera's topic; ground truth, depth and masks are images too.
+        """Find the camera's topic among ground truth, depth and masks, which are images too.
 
-        Colour images come first, then names whose last part begins with `image` (not counting
-        `/compressed`), then the order in the bag.
-
-        Args:
-            wanted: Topic to check instead.
-            among: Consider these topics only.
+        Colour images come first, then names such as `image` or `image_raw` (or `compressed` below
+        them), then the order in the bag. `wanted` is only checked; `among` limits the choice.
 
         Raises:
-            BagError: `wanted`, or every topic, is without images.
+            BagError: `wanted` is not an image topic, or no topic has images.
         """
         images = [
             topic
@@ -204,16 +192,13 @@ class Bag:
 
 
 def open_bag(path: str | Path, *, salvage: bool = False) -> Bag:
-    """Open a rosbag2 bag.
+    """Open a rosbag2 bag: its folder, its metadata.yaml, or a single .mcap or .db3 file.
 
-    Args:
-        path: Its folder, its metadata.yaml, or a single .mcap or .db3 file. A folder without
-            metadata.yaml (the recorder was killed) is read file by file.
-        salvage: Read the complete part of a truncated file instead of refusing it.
+    A folder without metadata.yaml (the recorder was killed) is read file by file. A truncated file
+    is refused, or with `salvage` read up to its last complete message.
 
     Raises:
-        BagError: There is no bag, it is empty or damaged, or its storage or compression is
-            unknown.
+        BagError: There is no bag, it is empty or damaged, or its format is unknown.
     """
     path = Path(path)
     if path.name == "metadata.yaml":

@@ -45,12 +45,8 @@ Lens = Callable[[Path, int, int], "CameraCalibration | None"]
 class SourceOptions:
     """Facts that a source does not contain.
 
-    Attributes:
-        rate: Frames per second, where there are no stamps.
-        split: Split of a data set in Cityscapes' layout.
-        city: City of that split.
-        calibration: Calibration file; takes precedence over the source's own.
-        fov: Horizontal field of view, degrees; likewise.
+    `rate` is in frames per second, for sources without stamps; `split` and `city` select one of
+    Cityscapes' folders; `calibration` is a file, `fov` the horizontal field of view in degrees.
     """
 
     rate: float = 10.0

@@ -67,10 +67,8 @@ def register_installed(
 ) -> None:
     """Register a type, and the types of its fields, from the .msg files of installed packages.
 
-    Args:
-        store: Store to extend.
-        msgtype: Name such as sensor_msgs/msg/Image. It is skipped if it is not installed.
-        share_folder: Function that returns a package's share folder or raises LookupError.
+    `share_folder` returns the share folder of a package, or raises LookupError. A type that is not
+    installed is skipped.
     """
     if msgtype in store.fielddefs:
         return

@@ -58,15 +58,10 @@ def offered(*, reliable: bool = True, latched: bool = False, depth: int = 10) ->
 
 
 class BagWriter:
-    """Writes one bag. Only one thread at a time may use it.
+    """Writes one bag, a new folder at `path`; only one thread at a time may use it.
 
-    Args:
-        path: Folder to create.
-        storage: "mcap" or "sqlite3".
-
-    Attributes:
-        store: Message types.
-        counts: Number of written messages by topic.
+    `storage` is "mcap" or "sqlite3". The attribute `store` holds the message types, `counts` the
+    number of written messages by topic.
 
     Raises:
         BagError: The path exists, or the folder cannot be created.
@@ -95,15 +90,11 @@ class BagWriter:
             raise BagError(f"cannot create a bag at {self.path}: {error}") from error
 
     def add_topic(self, name: str, msgtype: str, qos: Sequence[Qos] | None = None) -> None:
-        """Add a topic. This must happen before its first message.
+        """Add a topic, before its first message.
 
         Messages of a type that is not in `store` are kept too, but only readers that know the
-        type can decode them (`types.register_installed` extends the store).
-
-        Args:
-            name: Full name.
-            msgtype: Type such as sensor_msgs/msg/Image.
-            qos: Profiles that its publishers offer; None for one reliable, volatile profile.
+        type can decode them (`types.register_installed` extends the store). `qos` are the profiles
+        of its publishers, by default one that is reliable and volatile.
         """
         try:
             msgdef, _ = self.store.generate_msgdef(msgtype, ros_version=2)

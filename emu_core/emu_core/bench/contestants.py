@@ -22,9 +22,8 @@ from emu_core.methods.ensembles import DeepEnsemble, MCDropout, Method
 from emu_core.methods.uncertainty import normalized_entropy
 from emu_core.networks import SegDepthFormer, normalize
 from emu_core.networks.encoder import find_variant
-from emu_core.runtime.engines import PROVIDERS, session_options
 from emu_core.runtime.model_file import open_session
-from emu_core.runtime.perceiver import Perceiver
+from emu_core.runtime.perceiver import PROVIDERS, Perceiver, session_options
 
 STUDENT = "student, {}"
 HF_ORT, HF_EAGER = "SegFormer of transformers, ort cpu", "SegFormer of transformers, eager torch"

@@ -22,8 +22,8 @@ import onnxruntime
 
 from emu_core.bench.files import fixed_image, student_file
 from emu_core.bench.settings import Settings, peak_multiply_adds
-from emu_core.runtime.engines import session_options
 from emu_core.runtime.model_file import INPUT
+from emu_core.runtime.perceiver import session_options
 
 _RUNS = 8
 

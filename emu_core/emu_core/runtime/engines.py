@@ -20,7 +20,7 @@ import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,7 +28,6 @@ from emu_core.files import write_json
 from emu_core.runtime.model_file import (
     INPUT,
     OUTPUTS,
-    ModelInfo,
     one_line,
     open_session,
     read_info,
@@ -74,25 +73,9 @@ class ProviderError(RuntimeError):
         )
 
 
-class Engine(Protocol):
-    """A loaded model file.
-
-    Attributes:
-        info: Metadata of the file.
-        provider: Key of `PROVIDERS` that the engine runs on.
-    """
-
-    info: ModelInfo
-    provider: str
-
-    def run(self, image: np.ndarray) -> list[np.ndarray]:
-        """Compute the maps of `OUTPUTS`, in order, of an image, uint8 (H, W, 3), of input size."""
-        ...
-
-
 def open_engine(
     path: Path, provider: str, threads: int | None = None, allow_cpu_fallback: bool = False
-) -> Engine:
+) -> SessionEngine | OpenVinoEngine:
     """Load a model file.
 
     Args:
@@ -125,7 +108,7 @@ class SessionEngine:
         self._first_run = _shrinking_run() if provider == "cpu" else None
 
     def run(self, image: np.ndarray) -> list[np.ndarray]:
-        """See `Engine.run`."""
+        """Compute the maps of `OUTPUTS`, in order, of an image, uint8 (H, W, 3), of input size."""
         options, self._first_run = self._first_run, None
         return self.session.run(list(OUTPUTS), {INPUT: image[np.newaxis]}, options)
 
@@ -245,7 +228,7 @@ class OpenVinoEngine:
             raise ProviderError(provider, path, one_line(error)) from error
 
     def run(self, image: np.ndarray) -> list[np.ndarray]:
-        """See `Engine.run`."""
+        """As `SessionEngine.run`."""
         # `infer` copies its results, so the next run does not overwrite them.
         found = self._request.infer({INPUT: image[np.newaxis]}, share_inputs=True)
         return [found[output] for output in self._outputs]

@@ -28,21 +28,9 @@ PAD_RGB = (124, 116, 104)
 class Fitting:
     """Geometry from a camera image to the network's input, and from there to the maps.
 
-    All sizes are (height, width) in pixels.
-
-    Attributes:
-        image_size: Size of the camera image.
-        resized: Its size in the network's input.
-        top: Its first row there.
-        left: Its first column there.
-        crop_top: First row of the outputs that is kept.
-        crop_left: First column of the outputs that is kept.
-        height: Rows that are kept: those of the maps of a Perception.
-        width: Columns that are kept.
-        scale_x: Pixels of the maps per pixel of the camera image; see the module.
-        scale_y: Likewise.
-        offset_x: Pixels of the maps; see the module.
-        offset_y: Likewise.
+    The image is resized from `image_size` to `resized`, both (height, width), and lies at (`top`,
+    `left`) in the network's input. The outputs are cropped to (`height`, `width`) at (`crop_top`,
+    `crop_left`): these are the maps of a Perception. Scales and offsets: see the module.
     """
 
     image_size: tuple[int, int]

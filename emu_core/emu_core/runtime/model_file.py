@@ -21,7 +21,7 @@ import base64
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,8 +125,8 @@ def open_session(
     """Open a model file in ONNX Runtime.
 
     Raises:
-        ModelError: The file is missing, or the CPU cannot load it.
-        Exception: Another provider cannot load it; the file or the provider is the cause.
+        ModelError: The file is missing, or the CPU cannot load it. With another provider first,
+            ONNX Runtime's own exception is raised: the provider may be the cause.
     """
     import onnxruntime
 
@@ -190,19 +190,16 @@ def _check_signature(
             f"{path}: expected the input '{INPUT}' and the outputs {', '.join(OUTPUTS)}, but got "
             f"{', '.join(inputs) or 'none'} and {', '.join(outputs) or 'none'}. {_COPY_AGAIN}"
         )
-    image = inputs[INPUT]
+    image, size = inputs[INPUT], outputs["labels"].shape
     shape = image.shape
-    fixed = len(shape) == 4 and all(isinstance(n, int) and n > 0 for n in shape)
-    if not fixed or shape[0] != 1 or shape[3] != 3 or _ONNX_TYPES.get(image.type) is not np.uint8:
+    if not _is_fixed(image, 4, np.uint8) or shape[0] != 1 or shape[3] != 3:
         raise ModelError(
             f"{path}: expected the input '{INPUT}' to be uint8 (1, H, W, 3) of fixed size, but "
             f"got {image.type} {shape}. {_COPY_AGAIN}"
         )
-    size = outputs["labels"].shape
     for name, dtype in OUTPUTS.items():
         node = outputs[name]
-        fixed = len(node.shape) == 2 and all(isinstance(n, int) and n > 0 for n in node.shape)
-        if not fixed or node.shape != size or _ONNX_TYPES.get(node.type) is not dtype:
+        if not _is_fixed(node, 2, dtype) or node.shape != size:
             raise ModelError(
                 f"{path}: expected the output '{name}' to be {np.dtype(dtype).name} (H, W) of the "
                 f"size of 'labels' {size}, but got {node.type} {node.shape}. {_COPY_AGAIN}"
@@ -210,20 +207,20 @@ def _check_signature(
     return (shape[1], shape[2]), (size[0], size[1])
 
 
+def _is_fixed(node: onnxruntime.NodeArg, axes: int, dtype: type[np.generic]) -> bool:
+    """Whether an input or output has this type and a fixed shape with so many axes."""
+    fixed = all(isinstance(n, int) and n > 0 for n in node.shape)
+    return fixed and len(node.shape) == axes and _ONNX_TYPES.get(node.type) is dtype
+
+
 def to_metadata(info: ModelInfo) -> dict[str, str]:
     """`metadata_props` of a file: key -> JSON text. `parse_metadata` is the inverse."""
-    table, reference = info.classes, info.reference
+    reference = info.reference
     values: dict[str, Any] = {
         "format_version": info.format_version,
         "name": info.name,
         "precision": info.precision,
-        "classes": {
-            "dataset": table.dataset,
-            "names": table.names,
-            "dataset_ids": table.dataset_ids,
-            "palette": table.palette,
-            "sky": table.sky,
-        },
+        "classes": asdict(info.classes),
         "depth_range": info.depth_range,
         "training": {
             "canonical_focal": info.canonical_focal,

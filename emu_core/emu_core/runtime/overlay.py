@@ -32,14 +32,14 @@ def blend(
     table: ClassTable,
     alpha: float = 0.5,
 ) -> np.ndarray:
-    """Blend class colours over an image; certain pixels are more opaque.
+    """Blend class colours over an image; the more certain a pixel, the more opaque its colour.
 
     Args:
         rgb: uint8 (h, w, 3) of any size; it is resized to (H, W).
         labels: Train ids, uint8 (H, W).
         label_uncertainty: 0 to 1, float32 (H, W).
         table: Classes of the labels.
-        alpha: Opacity of a certain pixel; others have alpha·(1 − uncertainty), no class has 0.
+        alpha: The opacity is alpha·(1 − uncertainty), and 0 where there is no class.
 
     Returns:
         RGB, uint8 (H, W, 3).

@@ -50,11 +50,8 @@ ERROR_NAMES = tuple(FP32_TOLERANCES)
 class Reference:
     """Outputs of one run at sampled pixels.
 
-    Attributes:
-        png: Input image (H, W, 3) of the network's size, encoded.
-        rows: Rows of the sampled pixels in the outputs, uint16 (n,).
-        cols: Columns, uint16 (n,).
-        values: Values there by name of the output, (n,).
+    `png` is the input image (H, W, 3) of the network's size. `rows` and `cols` are the pixels in
+    the outputs, uint16 (n,), and `values` maps each output's name to its values there, (n,).
     """
 
     png: bytes

@@ -14,15 +14,8 @@ _IDLE_AFTER_S = 1.0
 
 
 class Received(NamedTuple):
-    """Raw CDR message with the times of its receipt.
-
-    Attributes:
-        topic: Full name.
-        time_ns: Receipt by the monotonic clock, which all processes of a machine share.
-        bag_time_ns: Receipt by the system clock, which bags use.
-        data: Raw CDR.
-        latched: Whether its publishers are transient local.
-    """
+    """Raw CDR message with the times of its receipt by the monotonic clock and, as bags need it,
+    by the system clock; `latched` means that its publishers are transient local."""
 
     topic: str
     time_ns: int

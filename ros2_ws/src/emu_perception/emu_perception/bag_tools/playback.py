@@ -28,10 +28,10 @@ _NS = 1_000_000_000
 
 @dataclass(frozen=True)
 class PlaybackOptions:
-    """What to play, and how; the options of `player`.
+    """What to play, and how; see the help of `player`.
 
     Topics in `lock_step` and values of `remap` are names in the running system, all others names
-    in the bag. `keep_frames` adds publish and answer times of every image to the report.
+    in the bag.
     """
 
     rate: float | None = None
@@ -67,11 +67,10 @@ class Schedule:
 
 
 class Answers:
-    """Receives messages on the answer topics, and notes the first with the stamp of the image.
+    """Receives the answers to the image that was published last.
 
-    Attributes:
-        late: Number of messages with another stamp.
-        received: Time of the answer by topic, `time.monotonic_ns()`; None if it is missing.
+    `received` maps each topic to the time of its first message with the image's stamp, or None.
+    `late` counts messages with another stamp.
     """
 
     def __init__(self, ros: RosProcess, topics: Sequence[str], wait_s: float) -> None:
@@ -118,15 +117,8 @@ class Answers:
 class Playback:
     """Plays an open bag.
 
-    Args:
-        ros: Running node.
-        bag: Bag to play.
-        options: See `PlaybackOptions`.
-
-    Attributes:
-        image: Image topic in the bag.
-        shown: Number of images published so far.
-        unanswered: Number of images that were not answered in lock-step.
+    `image` is the image topic in the bag. `shown` counts the images published so far, `unanswered`
+    those that were not answered in lock-step.
 
     Raises:
         BagError: The bag lacks a topic of the options, or images.

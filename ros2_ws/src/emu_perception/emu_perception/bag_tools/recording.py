@@ -117,15 +117,9 @@ class Recording:
 
 @dataclass(frozen=True)
 class RecordingOptions:
-    """What `BagRecording` records, and when it ends.
+    """What `BagRecording` records, and when it ends; see the help of `recorder`.
 
-    Attributes:
-        topics: Names of required topics with their types (None: ask the publishers).
-        pattern: Also record topics whose names contain a match.
-        max_frames: End when every topic that is not latched has received so many messages.
-        until_idle: End after so many seconds without a message, after the first one.
-        wait: Seconds to wait for the required topics.
-        keep_receipts: Add every message's stamp and times to the report.
+    `topics` maps names to types (None: ask the publishers).
     """
 
     topics: dict[str, str | None] = field(default_factory=dict)

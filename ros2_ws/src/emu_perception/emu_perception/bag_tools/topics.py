@@ -51,13 +51,7 @@ class RawTopic:
 
 
 class RawTopics(dict[str, RawTopic]):
-    """Subscribed topics by name.
-
-    Args:
-        node: Node that subscribes.
-        take: Called with every message, in the thread of the executor.
-        warn: Logs a warning.
-    """
+    """Subscribed topics by name; the executor's thread calls `take` with every message."""
 
     def __init__(
         self, node: Node, take: Callable[[Received], None], warn: Callable[[str], None]
@@ -69,13 +63,10 @@ class RawTopics(dict[str, RawTopic]):
     def look(self, name: str, given: str | None = None, *, required: bool = True) -> None:
         """Subscribe to a topic that has appeared; again if its publishers offer another QoS.
 
-        Args:
-            name: Full name.
-            given: Type; None to ask the publishers.
-            required: Raise, rather than warn once, if the type is not installed.
+        `given` is the type; None to ask the publishers.
 
         Raises:
-            UserError: The type of a required topic is not installed.
+            UserError: The type is not installed. If it is not `required`, that is logged once.
         """
         infos = publishers(self._node, name)
         msgtype = given or (infos[0].topic_type if infos else None)
@@ -151,11 +142,7 @@ def writer_qos(recorded: Sequence[Qos], *, lossless: bool) -> QoSProfile:
     """QoS that replays what a topic's publishers offered when they were recorded.
 
     It keeps reliability, durability, depth and deadline, and serves the readers of all recorded
-    publishers.
-
-    Args:
-        recorded: Profiles of the publishers.
-        lossless: Publish reliably in any case. Every reader accepts that.
+    publishers. `lossless` makes it reliable in any case, which every reader accepts.
     """
     reliable = lossless or any(
         profile.reliability is not QosReliability.BEST_EFFORT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,14 +46,9 @@ class SourceFrame:
 class Results:
     """Measurements of the demo.
 
-    Attributes:
-        stamps_in: Stamps of the played frames.
-        latency_ms: Time from a frame's publish to the receipt of its last answer, by stamp.
-        metrics: Metrics over all answered frames with ground truth.
-        stamps_out: Stamps of the answered frames.
-        topics: Description of every recorded topic.
-        pictures: Some panels, RGB.
-        evaluated: Number of frames in the metrics.
+    `latency_ms` is the time from a frame's publish to the receipt of its last answer, by stamp;
+    `stamps_in` are the played frames, `stamps_out` the answered ones, and `evaluated` counts those
+    with ground truth.
     """
 
     stamps_in: list[int]
@@ -69,12 +65,7 @@ def collect(
 ) -> Results:
     """Match answers with images and ground truth by their stamps, and write overlay.mp4.
 
-    Args:
-        bag_path: Bag that was played.
-        output: Folder of the demo, with bag/ and logs/.
-        image: Image topic of the bag.
-        info: Its camera_info topic, None if there is none.
-        model: Model of the node.
+    `image` and `info` are topics of the played bag; `output` holds the demo's bag/ and logs/.
     """
     played = json.loads((output / "logs" / "player.json").read_text())["frames"]
     receipts = json.loads((output / "logs" / "recorder.json").read_text())["messages"]
@@ -117,52 +108,44 @@ def _describe(answers: Bag) -> dict[str, dict[str, Any]]:
     return result
 
 
+def _by_stamp(bag: Bag, topics: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Decoded messages of one stamp by topic, once every topic has one."""
+    parts: defaultdict[int, dict[str, Any]] = defaultdict(dict)
+    for message in bag.messages(topics):
+        stamp = bag.stamp_ns(message) or 0
+        parts[stamp][message.topic] = bag.decode(message)
+        if len(parts[stamp]) == len(topics):
+            yield stamp, parts.pop(stamp)
+
+
 def _source_frames(source: Bag, image: str, info: str | None) -> Iterator[SourceFrame]:
     """Images of the played bag with the ground truth of the same stamp."""
     truths = [t for t in (ground_truth.LABELS, ground_truth.DISPARITY) if t in source.topics]
-    wanted = [image, *truths, *([info] if info else [])]
-    focal: float | None = None
-    parts: dict[int, dict[str, Any]] = {}
-    for message in source.messages(wanted):
-        decoded = source.decode(message)
-        if message.topic == info:
-            focal = float(decoded.k[0]) or None
-            continue
-        stamp = source.stamp_ns(message) or 0
-        frame = parts.setdefault(stamp, {})
-        frame[message.topic] = decoded
-        if len(frame) == 1 + len(truths):
-            yield _source_frame(stamp, parts.pop(stamp), image, focal)
-
-
-def _source_frame(
-    stamp: int, parts: dict[str, Any], image: str, focal: float | None
-) -> SourceFrame:
-    labels = depth = None
-    if ground_truth.LABELS in parts:
-        labels = ground_truth.labels(parts[ground_truth.LABELS])
-    if ground_truth.DISPARITY in parts and focal:
-        depth = ground_truth.depth(parts[ground_truth.DISPARITY], focal, MAX_DEPTH)
-    return SourceFrame(stamp, to_rgb(parts[image]), labels, depth)
+    first_info = next(source.messages([info]), None) if info else None
+    focal = float(source.decode(first_info).k[0]) if first_info else 0.0
+    for stamp, parts in _by_stamp(source, [image, *truths]):
+        labels = depth = None
+        if ground_truth.LABELS in parts:
+            labels = ground_truth.labels(parts[ground_truth.LABELS])
+        if ground_truth.DISPARITY in parts and focal:
+            depth = ground_truth.depth(parts[ground_truth.DISPARITY], focal, MAX_DEPTH)
+        yield SourceFrame(stamp, to_rgb(parts[image]), labels, depth)
 
 
 def _perceptions(answers: Bag) -> Iterator[tuple[int, Perception]]:
-    """The node's maps, combined by stamp."""
+    """The node's maps by stamp."""
     fields = {
         topic: name
         for topic in answers.topics
         for end, name in MAPS.items()
         if topic.endswith(f"/{end}")
     }
-    parts: dict[int, dict[str, np.ndarray]] = {}
-    for message in answers.messages(list(fields)):
-        image = answers.decode(message)
-        stamp = answers.stamp_ns(message) or 0
-        dtype = np.uint8 if image.encoding == "mono8" else np.float32
-        frame = parts.setdefault(stamp, {})
-        frame[fields[message.topic]] = image.data.view(dtype).reshape(image.height, image.width)
-        if len(frame) == len(MAPS):
-            yield stamp, Perception(**parts.pop(stamp))
+    for stamp, images in _by_stamp(answers, list(fields)):
+        maps = {}
+        for topic, image in images.items():
+            dtype = np.uint8 if image.encoding == "mono8" else np.float32
+            maps[fields[topic]] = image.data.view(dtype).reshape(image.height, image.width)
+        yield stamp, Perception(**maps)
 
 
 def _matched(

@@ -10,15 +10,10 @@ import numpy as np
 
 
 def write_video(path: str | Path, frames: Iterable[np.ndarray], rate: float) -> int:
-    """Write a video.
-
-    Args:
-        path: File to write.
-        frames: Images, uint8 (H, W, 3) RGB with even H and W.
-        rate: Frames per second.
+    """Write images, uint8 (H, W, 3) RGB with even H and W, at `rate` per second.
 
     Returns:
-        Number of frames.
+        The number of frames.
 
     Raises:
         ValueError: There are no frames.

@@ -70,16 +70,8 @@ class _OpenBag:
 class MomentBags:
     """A `MomentSink` that writes bags; only one thread may use it.
 
-    Args:
-        folder: Folder of the bags; it is created.
-        quota: Limit on their size.
-        storage: "mcap" or "sqlite3".
-        write: Writes a message into a bag, and before it the topic if it is new.
-        info: Logs information.
-        error: Logs an error.
-
-    Attributes:
-        written: Number of complete bags.
+    `write` writes a message into a bag, and before it the topic if it is new. `info` and `error`
+    log. The attribute `written` counts the closed bags.
     """
 
     def __init__(
@@ -124,11 +116,11 @@ class MomentBags:
         else:
             self._give_up(self._quota_reached())
 
-    def end(self, moment: Moment, complete: bool) -> None:
+    def end(self, complete: bool) -> None:
         """Close the bag."""
-        if self._open is None:
-            return
         opened, self._open = self._open, None
+        if opened is None:
+            return
         try:
             opened.writer.close()
         except BagError as error:
@@ -137,7 +129,7 @@ class MomentBags:
             return
         self.written += 1
         self._write_why(opened, "whole" if complete else "cut short: the recorder was stopped")
-        self._info(f"{opened.writer.path}: {moment.reason}")
+        self._info(f"{opened.writer.path}: {opened.moment.reason}")
 
     def _write(self, message: Received) -> None:
         if self._open is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from emu_perception.record_uncertain.trigger import (
     LABEL,
     DepthRatio,
     FrameUncertainty,
-    Moment,
     Trigger,
     TriggerRules,
     mean_uncertainty,
@@ -113,7 +112,7 @@ class UncertainRecording(Recording):
             values["interval_s"],
             buffer_bytes,
         )
-        self._trigger = Trigger(rules, self)
+        self._trigger = Trigger(rules, self._bags, self._put)
         self._logger.info(f"bags of uncertain moments go to {folder.absolute()}")
 
     def run(self) -> None:
@@ -158,19 +157,6 @@ class UncertainRecording(Recording):
         """End the current moment."""
         self._trigger.finish()
 
-    def begin(self, moment: Moment, messages: Sequence[Received]) -> None:
-        """Queue the beginning of a bag."""
-        size = sum(len(message.data) for message in messages)
-        self._put(size, partial(self._bags.begin, moment, messages))
-
-    def add(self, message: Received) -> None:
-        """Queue a message."""
-        self._put(len(message.data), partial(self._bags.add, message))
-
-    def end(self, moment: Moment, complete: bool) -> None:
-        """Queue the end of a bag."""
-        self._put(0, partial(self._bags.end, moment, complete))
-
     def _put(self, size: int, job: Callable[[], None]) -> None:
         if not self.queue.put(size, partial(self._run_job, job)):
             self._complaints.error("slow disk", "the disk is too slow: messages are lost")
@@ -193,8 +179,8 @@ class UncertainRecording(Recording):
             measures[label] = LABEL, lambda stamp, values: mean_uncertainty(values)
         if values["depth_uncertainty"]:
             ratio = DepthRatio()
-            measures[resolve(f"{below}/{_DEPTH_MAP}")] = DEPTH, ratio.add_depth
-            measures[resolve(f"{below}/{_DEPTH_STD}")] = DEPTH, ratio.add_std
+            measures[resolve(f"{below}/{_DEPTH_MAP}")] = DEPTH, partial(ratio.add, "depth")
+            measures[resolve(f"{below}/{_DEPTH_STD}")] = DEPTH, partial(ratio.add, "std")
         if not measures:
             raise UserError(
                 "label_uncertainty and depth_uncertainty are both 0: nothing would be recorded"

@@ -8,8 +8,9 @@ are of the monotonic clock, in nanoseconds.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -22,15 +23,7 @@ _NS = 10**9
 
 @dataclass(frozen=True)
 class TriggerRules:
-    """When a moment begins, and how long it is.
-
-    Attributes:
-        limits: Largest uncertainty of an ordinary frame by kind; 0 disables the kind.
-        before_s: Seconds before the trigger.
-        after_s: Seconds after it.
-        interval_s: Smallest time between the triggers of two moments.
-        buffer_bytes: Size of the ring buffer.
-    """
+    """When a moment begins, and how long it is; a limit of 0 disables its kind."""
 
     limits: dict[str, float]
     before_s: float = 3.0
@@ -75,7 +68,7 @@ class MomentSink(Protocol):
     def add(self, message: Received) -> None:
         """A message of the current moment."""
 
-    def end(self, moment: Moment, complete: bool) -> None:
+    def end(self, complete: bool) -> None:
         """The current moment ends; it is incomplete if the recording ended first."""
 
 
@@ -106,15 +99,20 @@ class RingBuffer:
 
 
 class Trigger:
-    """Receives all messages and passes those of a moment to `sink`.
+    """Receives all messages, and queues calls of `sink` with those of a moment.
 
-    Attributes:
-        suppressed: Number of uncertain frames that came too soon after a moment's trigger.
+    `queue` takes a size in bytes and the call. The attribute `suppressed` counts uncertain frames
+    that came too soon after a moment's trigger.
     """
 
-    def __init__(self, rules: TriggerRules, sink: MomentSink) -> None:
+    def __init__(
+        self,
+        rules: TriggerRules,
+        sink: MomentSink,
+        queue: Callable[[int, Callable[[], None]], None],
+    ) -> None:
         self.suppressed = 0
-        self._rules, self._sink = rules, sink
+        self._rules, self._sink, self._queue = rules, sink, queue
         self._buffer = RingBuffer(rules.before_s, rules.buffer_bytes)
         self._latched: dict[str, Received] = {}
         self._recent: deque[FrameUncertainty] = deque()
@@ -127,7 +125,7 @@ class Trigger:
         if message.latched:  # it is sent only once, so every moment includes it
             self._latched[message.topic] = message
         if self._moment is not None:
-            self._sink.add(message)
+            self._queue(len(message.data), partial(self._sink.add, message))
         elif not message.latched:
             self._buffer.add(message)
 
@@ -150,7 +148,9 @@ class Trigger:
         self._last_ns = frame.time_ns
         self._moment = Moment(frame, limit, list(self._recent))
         self._recent.clear()
-        self._sink.begin(self._moment, self._messages_before())
+        messages = self._messages_before()
+        size = sum(len(message.data) for message in messages)
+        self._queue(size, partial(self._sink.begin, self._moment, messages))
 
     def tick(self, now_ns: int) -> None:
         """End the current moment if its time is over, even if no messages come."""
@@ -163,9 +163,9 @@ class Trigger:
         self._end(complete=False)
 
     def _end(self, complete: bool) -> None:
-        moment, self._moment = self._moment, None
-        if moment is not None:
-            self._sink.end(moment, complete)
+        if self._moment is not None:
+            self._queue(0, partial(self._sink.end, complete))
+        self._moment = None
 
     def _messages_before(self) -> list[Received]:
         """Latched messages of any age, timed like the first buffered one; then the buffer."""
@@ -183,28 +183,19 @@ def mean_uncertainty(values: np.ndarray) -> float | None:
 
 
 class DepthRatio:
-    """Combines the depth map and the standard deviation of a frame, in either order of receipt."""
+    """Combines the maps `depth` and `std` of a frame, in either order of receipt."""
 
     def __init__(self) -> None:
-        self._depth: tuple[int, np.ndarray] | None = None
-        self._std: tuple[int, np.ndarray] | None = None
+        self._maps: dict[str, tuple[int, np.ndarray]] = {}
 
-    def add_depth(self, stamp_ns: int, depth: np.ndarray) -> float | None:
-        """Add a depth map; returns the mean of depth_std / depth if both maps are known now."""
-        self._depth = stamp_ns, depth
-        return self._mean()
-
-    def add_std(self, stamp_ns: int, depth_std: np.ndarray) -> float | None:
-        """Add a map of standard deviations; returns the same."""
-        self._std = stamp_ns, depth_std
-        return self._mean()
-
-    def _mean(self) -> float | None:
-        if self._depth is None or self._std is None:
+    def add(self, name: str, stamp_ns: int, values: np.ndarray) -> float | None:
+        """Add a map; returns the mean of std / depth if both maps of the frame are known now."""
+        self._maps[name] = stamp_ns, values
+        if len(self._maps) < 2:
             return None
-        (stamp_ns, depth), (other_ns, std) = self._depth, self._std
+        (stamp_ns, depth), (other_ns, std) = self._maps["depth"], self._maps["std"]
         if stamp_ns != other_ns or depth.shape != std.shape:
             return None
-        self._depth = self._std = None
+        self._maps.clear()
         with np.errstate(divide="ignore", invalid="ignore"):
             return mean_uncertainty(std / depth)

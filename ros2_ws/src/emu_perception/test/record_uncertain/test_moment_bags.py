@@ -57,7 +57,7 @@ class Recorded:
         self.bags.begin(moment, before)
         for message in after:
             self.bags.add(message)
-        self.bags.end(moment, complete)
+        self.bags.end(complete)
 
     def written(self):
         """Our bags, in the order in which they were made."""
