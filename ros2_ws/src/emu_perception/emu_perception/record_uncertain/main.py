@@ -38,7 +38,7 @@ def _serve(arguments: Sequence[str]) -> int:
 
 def _parser(parameters: Sequence) -> argparse.ArgumentParser:
     lines = ["parameters (--ros-args -p NAME:=VALUE):"]
-    lines += [f"  {p.name:<18} {p.default!r:<20} {p.meaning}" for p in parameters]
+    lines += [f"  {p.name:<18} {p.default!r:<20} {p.description}" for p in parameters]
     return argparse.ArgumentParser(
         prog="record_uncertain",
         description=__doc__,

@@ -20,7 +20,7 @@ from emu_core.bags import types as bag_types
 from emu_perception.bag_tools.disk_queue import DiskQueue
 from emu_perception.bag_tools.topics import RawTopics, recorded_qos
 from emu_perception.errors import UserError
-from emu_perception.node.log_once import Complaints
+from emu_perception.node.log_once import LogOnce
 from emu_perception.node.parameters import AT_START, Parameter, declare
 from emu_perception.record_uncertain.moment_bags import WHEN_FULL, MomentBags, Quota, Recorded
 from emu_perception.record_uncertain.moments import (
@@ -98,7 +98,7 @@ class UncertainRecorder:
     def __init__(self, ros: RosProcess) -> None:
         self._ros = ros
         self._logger = ros.node.get_logger()
-        self._complaints = Complaints(self._logger)
+        self._log_once = LogOnce(self._logger)
         values = {parameter.name: declare(ros.node, parameter) for parameter in PARAMETERS}
         self._wanted, self._measures = self._topics(values)
         self._depth_doubts = DepthDoubts()
@@ -122,7 +122,7 @@ class UncertainRecorder:
             values["interval_s"],
             buffer_bytes,
         )
-        self._moments = Moments(rules, _Queued(self._bags, self._queue, self._complaints))
+        self._moments = Moments(rules, _Queued(self._bags, self._queue, self._log_once))
         self._logger.info(f"bags of uncertain moments go to {folder.absolute()}")
 
     def run(self) -> None:
@@ -180,7 +180,7 @@ class UncertainRecorder:
         is_image = self._raw.topics[name].type == "sensor_msgs/msg/Image"
         image = _float_image(data) if is_image else None
         if image is None:
-            self._complaints.error(f"encoding {name}", f"{name} is no Image of encoding 32FC1")
+            self._log_once.error(f"encoding {name}", f"{name} is no Image of encoding 32FC1")
             return
         stamp_ns = bag_types.stamp_ns(data)
         kind, value = measure(stamp_ns, image)
@@ -204,8 +204,8 @@ class UncertainRecorder:
 class _Queued:
     """A sink whose work another thread does; what a slow disk leaves no room for is told."""
 
-    def __init__(self, bags: MomentBags, queue: DiskQueue, complaints: Complaints) -> None:
-        self._bags, self._queue, self._complaints = bags, queue, complaints
+    def __init__(self, bags: MomentBags, queue: DiskQueue, log_once: LogOnce) -> None:
+        self._bags, self._queue, self._log_once = bags, queue, log_once
 
     def begin(self, moment: Moment, messages: Sequence[Received]) -> None:
         size = sum(len(message.data) for message in messages)
@@ -219,13 +219,13 @@ class _Queued:
 
     def _put(self, size: int, job: Callable[[], None]) -> None:
         if not self._queue.put(size, partial(self._safely, job)):
-            self._complaints.error("slow disk", "the disk is too slow: messages are lost")
+            self._log_once.error("slow disk", "the disk is too slow: messages are lost")
 
     def _safely(self, job: Callable[[], None]) -> None:
         try:
             job()
         except Exception:  # the next moment may be fine
-            self._complaints.error("writer", f"a bag failed: {traceback.format_exc()}")
+            self._log_once.error("writer", f"a bag failed: {traceback.format_exc()}")
 
 
 def _resolved(node: Node, name: str) -> str:

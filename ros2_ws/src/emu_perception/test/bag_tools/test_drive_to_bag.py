@@ -293,7 +293,7 @@ def test_without_pyav_a_video_is_told_what_to_install(tmp_path, capsys, monkeypa
     (tmp_path / "drive.mp4").write_text("whatever")
     monkeypatch.setitem(sys.modules, "av", None)
     assert convert(tmp_path / "drive.mp4", tmp_path / "bag") == 1
-    assert "av is missing here: pip install av" in capsys.readouterr().err
+    assert "av is not installed: pip install av" in capsys.readouterr().err
     assert not (tmp_path / "bag").exists()
 
 

@@ -385,7 +385,7 @@ def test_a_missing_package_is_told_with_the_way_to_get_it(capsys):
 
     assert command_line.run("player", work) == 1
     assert capsys.readouterr().err == (
-        "player: the Python package rosbags is missing here: pip install rosbags\n"
+        "player: the Python package rosbags is not installed: pip install rosbags\n"
     )
 
 
