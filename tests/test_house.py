@@ -10,7 +10,7 @@ import pytest
 import emu_core
 import emu_perception
 
-ROBOT_FOLDERS = ("runtime", "bags", "data", "metrics")
+ROBOT_FOLDERS = ("runtime", "bags", "data", "metrics", "registry")
 ROBOT_FILES = ("labels", "files")
 FORBIDDEN = {"torch", "lightning", "transformers", "mujoco", "pandas", "snakemake"}
 

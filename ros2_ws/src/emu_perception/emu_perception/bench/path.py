@@ -27,7 +27,7 @@ from std_msgs.msg import Header
 from emu_core.runtime.perceiver import Perceiver
 from emu_perception.node.camera import Camera
 from emu_perception.node.parameters import Settings
-from emu_perception.node.statistics import Health, Timing
+from emu_perception.node.statistics import CameraStatistics, FrameTiming
 from emu_perception.node.worker import Worker
 from emu_perception.ros import dds
 
@@ -65,39 +65,40 @@ class OurNode(LifecycleNode):
 
     def __init__(self, perceiver: Perceiver) -> None:
         super().__init__("our_node")
-        self._health = WatchedHealth()
+        self._statistics = WatchedStatistics()
+        statistics = self._statistics
         self._camera = Camera(
-            self, "", perceiver, self._health, compressed=False, rectify=False, settings=Settings
+            self, "", perceiver, statistics, compressed=False, rectify=False, settings=Settings
         )
         self.trigger_configure()
         self.trigger_activate()  # publishers of an inactive node publish nothing
-        self._worker = Worker({"": self._camera.responder}, {"": self._health})
-        self.take_info = self._camera.lens.take
+        self._worker = Worker({"": self._camera})
+        self.take_info = self._camera.lens.update
 
     def callback(self, message: Image) -> None:
         """Process an image as the subscription does, but return after the last publish."""
-        self._health.ended.clear()
+        self._statistics.ended.clear()
         self._worker.put("", message)
-        if not self._health.ended.wait(_TIMEOUT_S):
+        if not self._statistics.ended.wait(_TIMEOUT_S):
             raise TimeoutError(f"no answer within {_TIMEOUT_S:g} s")
-        if self._health.outcome != "answered":
-            problem = self._health.report().last_error
-            raise RuntimeError(f"an image was {self._health.outcome}: {problem}")
+        if self._statistics.outcome != "processed":
+            problem = self._statistics.snapshot().last_error
+            raise RuntimeError(f"an image was {self._statistics.outcome}: {problem}")
 
     def close(self) -> None:
         """End the thread."""
         self._worker.close()
 
 
-class WatchedHealth(Health):
+class WatchedStatistics(CameraStatistics):
     """Statistics that signal the outcome of every image."""
 
     def __init__(self) -> None:
         super().__init__()
         self.ended, self.outcome = threading.Event(), ""
 
-    def finished(self, outcome: str, timing: Timing | None = None) -> None:
-        super().finished(outcome, timing)
+    def count_outcome(self, outcome: str, timing: FrameTiming | None = None) -> None:
+        super().count_outcome(outcome, timing)
         self.outcome = outcome
         self.ended.set()
 

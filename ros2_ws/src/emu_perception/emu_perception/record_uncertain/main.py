@@ -31,7 +31,7 @@ def _record(arguments: Sequence[str]) -> int:
     from emu_perception.ros.ros_process import ros_process
 
     lines = ["parameters (--ros-args -p NAME:=VALUE):"]
-    lines += [f"  {p.name:<18} {p.default!r:<20} {p.meaning}" for p in PARAMETERS]
+    lines += [f"  {p.name:<18} {p.default!r:<20} {p.description}" for p in PARAMETERS]
     argparse.ArgumentParser(
         prog="record_uncertain",
         description=__doc__,

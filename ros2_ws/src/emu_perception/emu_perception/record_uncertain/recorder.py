@@ -18,7 +18,7 @@ from emu_core.bags.types import stamp_ns
 from emu_perception.bag_tools.disk_queue import Received
 from emu_perception.bag_tools.recording import Recording
 from emu_perception.errors import UserError
-from emu_perception.node.log_once import Complaints
+from emu_perception.node.log_once import LogOnce
 from emu_perception.node.parameters import AT_START, Parameter, declare
 from emu_perception.record_uncertain.moment_bags import WHEN_FULL, MomentBags, Quota
 from emu_perception.record_uncertain.trigger import (
@@ -94,7 +94,7 @@ class UncertainRecording(Recording):
         buffer_bytes = values["buffer_mb"] * _MB
         self._logger = ros.node.get_logger()
         super().__init__(ros, self._logger.warning, 2 * buffer_bytes)
-        self._complaints = Complaints(self._logger)
+        self._log_once = LogOnce(self._logger)
         self._recorded, self._measures = self._resolve_topics(values)
         folder = Path(values["folder"]).expanduser()
         self._bags = MomentBags(
@@ -141,7 +141,7 @@ class UncertainRecording(Recording):
         values = _float_image(message.data) if is_image else None
         if values is None:
             problem = f"{message.topic} is not an Image with encoding 32FC1"
-            self._complaints.error(f"encoding {message.topic}", problem)
+            self._log_once.error(f"encoding {message.topic}", problem)
             return
         kind, measure = self._measures[message.topic]
         stamp = stamp_ns(message.data)
@@ -159,13 +159,13 @@ class UncertainRecording(Recording):
 
     def _put(self, size: int, job: Callable[[], None]) -> None:
         if not self.queue.put(size, partial(self._run_job, job)):
-            self._complaints.error("slow disk", "the disk is too slow: messages are lost")
+            self._log_once.error("slow disk", "the disk is too slow: messages are lost")
 
     def _run_job(self, job: Callable[[], None]) -> None:
         try:
             job()
         except Exception:  # the next moment may succeed
-            self._complaints.error("writer", f"a bag failed: {traceback.format_exc()}")
+            self._log_once.error("writer", f"a bag failed: {traceback.format_exc()}")
 
     def _resolve_topics(
         self, values: dict[str, Any]

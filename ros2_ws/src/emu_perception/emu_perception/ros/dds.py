@@ -1,7 +1,7 @@
-"""Where the Fast DDS profile for images lies, and how a process gets it.
+"""The Fast DDS profile for images, and how a process gets it.
 
-A process reads the profile once, when it creates its first DDS participant: `use_profile()` must
-run before `rclpy.init()`, or the variables of `environment()` be set by whoever starts it.
+A process reads the profile when it creates its first DDS participant. So `use_profile` has to run
+before `rclpy.init`, or the parent process has to set the variables of `environment`.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES
 """Fast DDS 2 (Humble, Jazzy) reads the first, Fast DDS 3 (Kilted and later) the second."""
 
 STOCK_SEGMENT = 512 * 1024
-"""Bytes of Fast DDS's own shared-memory segment, through which a sender's messages pass."""
+"""Bytes of Fast DDS's default shared-memory segment."""
 
 
 def profile() -> Path:
-    """The installed profile: a shared-memory segment that images fit into (see the file)."""
+    """Return the path of our profile, whose shared-memory segment is large enough for images."""
     return Path(__file__).parents[1] / "config" / "fastdds.xml"
 
 
 def environment(given: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Variables that give a child process the profile; none if `given` names one already.
+    """Return the variables that give our profile to a child process; none if it has a profile.
 
-    `given` is the environment that the child would have, by default this process's.
+    Args:
+        given: environment of the child process; None for the environment of this process.
     """
     given = os.environ if given is None else given
     if any(given.get(name) for name in PROFILE_VARIABLES):
@@ -35,25 +36,32 @@ def environment(given: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def use_profile() -> bool:
-    """Give this process the profile, unless its user has chosen one; whether it has ours now."""
+    """Use our profile in this process, unless the user has chosen one.
+
+    Returns:
+        Whether our profile is used.
+    """
     os.environ.update(environment())
     return any(os.environ.get(name) == str(profile()) for name in PROFILE_VARIABLES)
 
 
 def segment_size(given: Mapping[str, str] | None = None) -> int:
-    """Bytes of the shared-memory segment that a process with this environment sends through.
+    """Return the bytes of the shared-memory segment of a process.
 
-    The largest of the profile's, and Fast DDS's own where the profile tells none.
+    This is the largest size in its profile, or Fast DDS's default if the profile has none.
+
+    Args:
+        given: environment of the process; None for the environment of this process.
     """
     given = os.environ if given is None else given
     path = next(filter(None, map(given.get, PROFILE_VARIABLES)), None)
     try:
-        root = ElementTree.parse(path).getroot() if path else None
-    except (OSError, ElementTree.ParseError):  # Fast DDS tells of it, and goes on without
-        root = None
+        elements = list(ElementTree.parse(path).iter()) if path else []
+    except (OSError, ElementTree.ParseError):  # Fast DDS reports it and uses its default
+        elements = []
     sizes = [
         int(element.text or 0)
-        for element in (root.iter() if root is not None else ())
+        for element in elements
         if element.tag.endswith("segment_size") and (element.text or "").strip().isdigit()
     ]
     return max(sizes, default=STOCK_SEGMENT)

@@ -1,7 +1,7 @@
-"""Start and end of our command-line ROS programs: one node, an executor, SIGINT as a wish to end.
+"""Start and end the node of a command.
 
-rclpy's own handlers shut the context down under a program that still has to flush a file; here
-SIGINT and SIGTERM only ask to stop, and the program ends by its own path.
+rclpy's own signal handlers shut the context down under a command that still has to flush a file.
+Here SIGINT and SIGTERM only set an event, and the command ends by itself.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from typing import Generic, TypeVar
 
 import rclpy
 from rclpy.exceptions import ParameterException
@@ -21,22 +23,29 @@ from emu_perception.errors import UserError
 from emu_perception.ros import dds
 from emu_perception.ros.command_line import stop_signals
 
+N = TypeVar("N", bound=Node)
 
-class RosProcess:
-    """A node with its executor; `stop` is set once SIGINT or SIGTERM came."""
 
-    def __init__(self, node: Node, stop: threading.Event) -> None:
+class RosProcess(Generic[N]):
+    """A node with its executor.
+
+    Args:
+        node: the node.
+        stop: set after SIGINT or SIGTERM.
+    """
+
+    def __init__(self, node: N, stop: threading.Event) -> None:
         self.node = node
         self.stop = stop
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(node)
 
     def spin_once(self, timeout_s: float) -> None:
-        """Run one waiting callback, or wait for one for at most `timeout_s`."""
+        """Run one waiting callback, or wait at most `timeout_s` for one."""
         self._executor.spin_once(timeout_sec=timeout_s)
 
     def spin_until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
-        """Run callbacks until the condition holds; False after the timeout or a wish to stop."""
+        """Run callbacks until the condition holds; False after the timeout or a stop signal."""
         deadline = time.monotonic() + timeout_s
         while not condition():
             if self.stop.is_set() or time.monotonic() > deadline:
@@ -45,7 +54,7 @@ class RosProcess:
         return True
 
     def close(self) -> None:
-        """Release executor and node."""
+        """Shut down the executor and destroy the node."""
         self._executor.shutdown()
         self.node.destroy_node()
 
@@ -53,33 +62,57 @@ class RosProcess:
 @contextmanager
 def ros_process(
     name: str, arguments: Sequence[str], *, visible: bool = False
-) -> Iterator[RosProcess]:
-    """A running node called `name`; `arguments` may hold a `--ros-args` section.
+) -> Iterator[RosProcess[Node]]:
+    """Run a plain node.
 
-    A `visible` one logs to /rosout and shows its parameters; a tool at work need not.
+    Args:
+        name: of the node.
+        arguments: of the command line, which may have a `--ros-args` section.
+        visible: whether the node logs to /rosout and offers parameter services.
 
-    Raises
-    ------
-    UserError
-        The ROS arguments are wrong.
+    Yields:
+        The node with its executor.
+
+    Raises:
+        UserError: the ROS arguments are wrong.
     """
-    dds.use_profile()  # before the first DDS participant: it is read once
-    with stop_signals() as stop:
+    create = partial(
+        rclpy.create_node, name, enable_rosout=visible, start_parameter_services=visible
+    )
+    with stop_signals() as stop, running_node(create, arguments, stop) as process:
+        yield process
+
+
+@contextmanager
+def running_node(
+    create: Callable[[], N], arguments: Sequence[str], stop: threading.Event
+) -> Iterator[RosProcess[N]]:
+    """Start ROS with our DDS profile, create a node, and end both after the block.
+
+    Args:
+        create: returns the node.
+        arguments: of the command line, which may have a `--ros-args` section.
+        stop: set after SIGINT or SIGTERM.
+
+    Yields:
+        The node with its executor.
+
+    Raises:
+        UserError: the ROS arguments are wrong.
+    """
+    dds.use_profile()  # before the first DDS participant, which reads it
+    try:
+        rclpy.init(args=list(arguments), signal_handler_options=SignalHandlerOptions.NO)
+    except Exception as error:  # rclpy's exceptions for wrong arguments differ by distribution
+        raise UserError(f"ROS does not start: {error}") from error
+    try:
         try:
-            rclpy.init(args=list(arguments), signal_handler_options=SignalHandlerOptions.NO)
-        except Exception as error:  # rclpy's exceptions for arguments differ by distribution
-            raise UserError(f"ROS does not start: {error}") from error
+            process = RosProcess(create(), stop)
+        except ParameterException as error:  # a parameter of rclpy itself, as use_sim_time is
+            raise UserError(str(error)) from error
         try:
-            try:
-                node = rclpy.create_node(
-                    name, enable_rosout=visible, start_parameter_services=visible
-                )
-            except ParameterException as error:  # one of rclpy's own, as use_sim_time is
-                raise UserError(str(error)) from error
-            process = RosProcess(node, stop)
-            try:
-                yield process
-            finally:
-                process.close()
+            yield process
         finally:
-            rclpy.try_shutdown()
+            process.close()
+    finally:
+        rclpy.try_shutdown()

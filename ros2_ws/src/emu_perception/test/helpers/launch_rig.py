@@ -1,6 +1,6 @@
-"""What launch_testing files share: the launched node as an action, and a camera before it.
+"""Helpers for launch_testing: the launched node as an action, and a camera.
 
-pytest finds this module beside them; `launch_test` does so with PYTHONPATH=. only.
+`launch_test` finds this module only with PYTHONPATH=..
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAPS = ("semantic/image", "semantic/confidence", "depth/image", "depth/uncertain
 
 
 def test_description(**arguments: object) -> LaunchDescription:
-    """emu.launch.py, with these arguments, and the tests at once."""
+    """Start emu.launch.py with these arguments, and the tests at once."""
     source = PythonLaunchDescriptionSource(str(SHARE / "launch" / "emu.launch.py"))
     given = [(name, str(value)) for name, value in arguments.items()]
     return LaunchDescription(
@@ -41,7 +41,7 @@ test_description.__test__ = False  # type: ignore[attr-defined]
 
 
 class CameraTest(unittest.TestCase):
-    """A node `camera` that shows grey images and reads maps; each frame has a stamp of its own."""
+    """A node `camera` that publishes grey images, with new stamps, and subscribes to maps."""
 
     @classmethod
     def setUpClass(cls) -> None:
@@ -59,7 +59,7 @@ class CameraTest(unittest.TestCase):
         return self.node.create_publisher(Image, topic, 5)
 
     def readers(self, prefix: str, topics: Sequence[str] = MAPS) -> dict[str, dict[int, Image]]:
-        """What arrives on each topic, by the seconds of its stamp."""
+        """The messages that arrive on each topic, by the seconds of their stamp."""
         boxes: dict[str, dict[int, Image]] = {topic: {} for topic in topics}
         for topic, box in boxes.items():
             self.node.create_subscription(
@@ -71,24 +71,24 @@ class CameraTest(unittest.TestCase):
         return boxes
 
     def show(self, camera: Any, frame_id: str = "camera") -> int:
-        """Publish an image; the seconds of its stamp."""
+        """Publish an image and return the seconds of its stamp."""
         type(self).second += 1
         image = Image(width=8, height=8, step=8, encoding="mono8", data=bytes(64))
         image.header.stamp.sec, image.header.frame_id = self.second, frame_id
         camera.publish(image)
         return self.second
 
-    def show_until_answered(self, camera: Any, boxes: dict[str, dict[int, Image]]) -> int:
-        """Show images until one is answered on every topic; the seconds of its stamp."""
+    def show_until_processed(self, camera: Any, boxes: dict[str, dict[int, Image]]) -> int:
+        """Publish images until one is processed on every topic; return its stamp's seconds."""
         deadline = time.monotonic() + TIMEOUT_S
         while True:
             second = self.show(camera)
             if self.spin_until(lambda s=second: all(s in box for box in boxes.values()), 1.0):
                 return second
-            self.assertLess(time.monotonic(), deadline, "no frame was answered on every topic")
+            self.assertLess(time.monotonic(), deadline, "no image was processed on every topic")
 
     def spin_until(self, condition: Callable[[], object], timeout_s: float = TIMEOUT_S) -> bool:
-        """Run callbacks until the condition holds; whether it did in time."""
+        """Run callbacks until the condition holds; False after the timeout."""
         deadline = time.monotonic() + timeout_s
         while not condition():
             if time.monotonic() > deadline:

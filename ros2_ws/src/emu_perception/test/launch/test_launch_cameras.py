@@ -24,11 +24,11 @@ def generate_test_description():
 
 
 class TestTwoCameras(CameraTest):
-    def test_each_camera_is_answered_on_its_own_topics(self):
+    def test_each_camera_has_its_own_topics(self):
         for name, other in (("front", "rear"), ("rear", "front")):
             boxes = self.readers(f"/pair/emu_perception/{name}")
             others = self.readers(f"/pair/emu_perception/{other}")
             camera = self.camera(f"/pair/{name}/image")
-            second = self.show_until_answered(camera, boxes)
+            second = self.show_until_processed(camera, boxes)
             self.assertFalse(any(second in box for box in others.values()))
             self.node.destroy_publisher(camera)

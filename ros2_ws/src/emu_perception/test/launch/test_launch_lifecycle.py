@@ -1,4 +1,4 @@
-"""The installed node in the hands of a lifecycle manager (launch_testing).
+"""The installed node with a lifecycle manager (launch_testing).
 
 python3 -m pytest test_launch_lifecycle.py
 """
@@ -25,36 +25,36 @@ def generate_test_description():
 
 
 class TestManaged(CameraTest):
-    def test_it_answers_when_it_is_active_and_only_then_twice_over(self):
+    def test_it_processes_images_only_while_it_is_active(self):
         camera = self.camera("/managed/camera")
         boxes = self.readers(NODE)
         self.assertEqual(self.state(), State.PRIMARY_STATE_UNCONFIGURED)
         for _ in range(2):
             self.change(Transition.TRANSITION_CONFIGURE, State.PRIMARY_STATE_INACTIVE)
             self.change(Transition.TRANSITION_ACTIVATE, State.PRIMARY_STATE_ACTIVE)
-            self.show_until_answered(camera, boxes)
+            self.show_until_processed(camera, boxes)
             self.change(Transition.TRANSITION_DEACTIVATE, State.PRIMARY_STATE_INACTIVE)
             self.assertTrue(self.spin_until(lambda: camera.get_subscription_count() == 0))
-            unanswered = self.show(camera)
+            ignored = self.show(camera)
             self.change(Transition.TRANSITION_CLEANUP, State.PRIMARY_STATE_UNCONFIGURED)
-            self.assertFalse(any(unanswered in box for box in boxes.values()))
+            self.assertFalse(any(ignored in box for box in boxes.values()))
 
     def state(self):
-        """The id of the node's state."""
+        """The id of the node's lifecycle state."""
         return self.call(GetState, "get_state", GetState.Request()).current_state.id
 
     def change(self, transition, expected):
-        """Make a transition, which must succeed and end in a state."""
+        """Make a transition, which must succeed and end in the expected state."""
         request = ChangeState.Request(transition=Transition(id=transition))
         self.assertTrue(self.call(ChangeState, "change_state", request).success)
         self.assertEqual(self.state(), expected)
 
     def call(self, kind, name, request):
-        """The answer of one of the node's services."""
+        """The response of one of the node's services."""
         client = self.node.create_client(kind, f"{NODE}/{name}")
         self.assertTrue(self.spin_until(client.service_is_ready), f"no service {name}")
         future = client.call_async(request)
-        self.assertTrue(self.spin_until(future.done), f"no answer of {name}")
+        self.assertTrue(self.spin_until(future.done), f"no response of {name}")
         self.node.destroy_client(client)
         return future.result()
 

@@ -1,8 +1,9 @@
-"""The installed node, brought up by emu.launch.py, answers a frame and ends well (launch_testing).
+"""The installed node, started by emu.launch.py, processes an image and ends (launch_testing).
 
 python3 -m pytest test_launch_node.py     # or: colcon test --packages-select emu_perception
 
-Wants the robot's own pytest: launch_testing's plugin (3.4.3, 1.0.7) loads in 7.4.4, not in 9.2.
+It needs the pytest of the ROS distribution: launch_testing's plugin (3.4.3, 1.0.7) works with
+pytest 7.4.4, but not with 9.2.
 """
 
 import unittest
@@ -23,12 +24,12 @@ def generate_test_description():
 
 
 class TestWhileItRuns(CameraTest):
-    def test_every_map_of_a_frame_has_its_stamp_and_frame_id_and_one_size(self):
+    def test_all_maps_of_an_image_have_its_stamp_and_frame_id_and_one_size(self):
         boxes = self.readers("/tested/emu_perception")
-        second = self.show_until_answered(self.camera("/tested/camera"), boxes)
-        answers = [box[second] for box in boxes.values()]
-        self.assertEqual({answer.header.frame_id for answer in answers}, {"camera"})
-        self.assertEqual(len({(answer.width, answer.height) for answer in answers}), 1)
+        second = self.show_until_processed(self.camera("/tested/camera"), boxes)
+        maps = [box[second] for box in boxes.values()]
+        self.assertEqual({message.header.frame_id for message in maps}, {"camera"})
+        self.assertEqual(len({(message.width, message.height) for message in maps}), 1)
 
 
 @launch_testing.post_shutdown_test()
