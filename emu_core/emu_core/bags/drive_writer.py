@@ -10,13 +10,20 @@ Topics are named as by camera drivers: /camera/image_raw or /camera/image_raw/co
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
 from emu_core.bags.calibration import CameraCalibration
 from emu_core.bags.errors import BagError
+from emu_core.bags.types import (
+    CameraInfo,
+    CompressedImage,
+    Header,
+    Image,
+    RegionOfInterest,
+    Time,
+)
 from emu_core.bags.writer import BagWriter
 
 RAW, JPEG, PNG = "none", "jpeg", "png"
@@ -42,8 +49,8 @@ class DriveWriter:
         self.image_topic = f"/{camera}/image_raw" + ("" if codec == RAW else "/compressed")
         self.info_topic = f"/{camera}/camera_info"
         self._codec, self._quality = codec, quality
-        kind = "Image" if codec == RAW else "CompressedImage"
-        self.bag.add_topic(self.image_topic, f"sensor_msgs/msg/{kind}")
+        kind = Image if codec == RAW else CompressedImage
+        self.bag.add_topic(self.image_topic, kind.__msgtype__)
 
     def write(
         self,
@@ -62,26 +69,27 @@ class DriveWriter:
         """
         if calibration is not None:
             if self.info_topic not in self.bag.counts:
-                self.bag.add_topic(self.info_topic, "sensor_msgs/msg/CameraInfo")
-            self.bag.write_message(
-                self.info_topic, time_ns, self._camera_info(time_ns, calibration)
-            )
+                self.bag.add_topic(self.info_topic, CameraInfo.__msgtype__)
+            info = self._camera_info(time_ns, calibration)
+            self.bag.write_message(self.info_topic, time_ns, info)
         if self._codec == RAW:
             height, width = bgr.shape[:2]
-            fields = (height, width, "bgr8", 0, 3 * width, bgr.ravel())
-            image = self._stamped("Image", time_ns, *fields)
+            header, data = self._header(time_ns), bgr.ravel()
+            image = Image(header, height, width, "bgr8", 0, 3 * width, data)
+            self.bag.write_message(self.image_topic, time_ns, image)
+            return
+        if jpeg is not None and self._codec == JPEG:
+            code = np.frombuffer(jpeg, np.uint8)
         else:
-            if jpeg is not None and self._codec == JPEG:
-                code = np.frombuffer(jpeg, np.uint8)
-            else:
-                code = self._encode(bgr)
-            image = self.compressed(time_ns, f"bgr8; {self._codec} compressed bgr8", code)
-        self.bag.write_message(self.image_topic, time_ns, image)
+            code = self._encode(bgr)
+        image_format = f"bgr8; {self._codec} compressed bgr8"
+        message = self.compressed(time_ns, image_format, code)
+        self.bag.write_message(self.image_topic, time_ns, message)
 
-    def compressed(self, time_ns: int, image_format: str, code: np.ndarray) -> Any:
+    def compressed(self, time_ns: int, image_format: str, code: np.ndarray) -> CompressedImage:
         """CompressedImage of an encoded file, uint8."""
-        fields = (image_format, code.astype(np.uint8).ravel())
-        return self._stamped("CompressedImage", time_ns, *fields)
+        data = code.astype(np.uint8).ravel()
+        return CompressedImage(self._header(time_ns), image_format, data)
 
     def _encode(self, bgr: np.ndarray) -> np.ndarray:
         options = [cv2.IMWRITE_JPEG_QUALITY, self._quality] if self._codec == JPEG else []
@@ -90,18 +98,17 @@ class DriveWriter:
             raise BagError(f"OpenCV cannot encode {self._codec} images")
         return code
 
-    def _camera_info(self, time_ns: int, camera: CameraCalibration) -> Any:
-        roi = self.bag.store.types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
-        size_and_model = (camera.height, camera.width, camera.distortion_model)
-        matrices = (np.array(values, float) for values in (camera.d, camera.k, camera.r, camera.p))
-        return self._stamped("CameraInfo", time_ns, *size_and_model, *matrices, 0, 0, roi)
+    def _camera_info(self, time_ns: int, camera: CameraCalibration) -> CameraInfo:
+        d, k, r, p = (
+            np.array(values, float) for values in (camera.d, camera.k, camera.r, camera.p)
+        )
+        size = (camera.height, camera.width)
+        roi = RegionOfInterest(0, 0, 0, 0, False)
+        header, model = self._header(time_ns), camera.distortion_model
+        return CameraInfo(header, *size, model, d, k, r, p, 0, 0, roi)
 
-    def _stamped(self, kind: str, time_ns: int, *fields: Any) -> Any:
-        """Message of sensor_msgs with a header; `fields` are the others in order."""
-        types = self.bag.store.types
-        stamp = types["builtin_interfaces/msg/Time"](*divmod(time_ns, 10**9))
-        header = types["std_msgs/msg/Header"](stamp, self.frame_id)
-        return types[f"sensor_msgs/msg/{kind}"](header, *fields)
+    def _header(self, time_ns: int) -> Header:
+        return Header(Time(*divmod(time_ns, 10**9)), self.frame_id)
 
     def __enter__(self) -> DriveWriter:
         return self

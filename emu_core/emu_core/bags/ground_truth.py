@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from emu_core.bags.errors import BagError
 from emu_core.data.cityscapes import decode_disparity
+
+if TYPE_CHECKING:
+    from emu_core.bags.types import CompressedImage
 
 LABELS = "/ground_truth/labels"
 """CompressedImage: PNG of train ids, uint8, 255 where unlabelled."""
@@ -20,7 +23,7 @@ BASELINE = 0.22
 """Baseline of the virtual stereo camera that the disparity code refers to, metres."""
 
 
-def labels(message: Any) -> np.ndarray:
+def labels(message: CompressedImage) -> np.ndarray:
     """Train ids, uint8 (H,W), of a decoded message of `LABELS`.
 
     Raises:
@@ -29,7 +32,7 @@ def labels(message: Any) -> np.ndarray:
     return _decode(message, LABELS, np.uint8)
 
 
-def depth(message: Any, focal: float, max_depth: float) -> np.ndarray:
+def depth(message: CompressedImage, focal: float, max_depth: float) -> np.ndarray:
     """Metres, float32 (H,W), NaN where invalid, of a decoded message of `DISPARITY`.
 
     Args:
@@ -43,7 +46,7 @@ def depth(message: Any, focal: float, max_depth: float) -> np.ndarray:
     return decode_disparity(_decode(message, DISPARITY, np.uint16), focal, BASELINE, max_depth)
 
 
-def _decode(message: Any, topic: str, dtype: type) -> np.ndarray:
+def _decode(message: CompressedImage, topic: str, dtype: type) -> np.ndarray:
     code = np.frombuffer(message.data, np.uint8)
     image = cv2.imdecode(code, cv2.IMREAD_UNCHANGED) if code.size else None
     if image is None or image.dtype != dtype or image.ndim != 2:

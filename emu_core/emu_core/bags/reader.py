@@ -22,10 +22,16 @@ from rosbags.rosbag2.metadata import parse_qos
 
 from emu_core.bags.errors import BagError
 from emu_core.bags.files import FileReader, find_files, open_file, reason, zstd
-from emu_core.bags.types import has_header, register_definitions, stamp_ns, typestore
+from emu_core.bags.types import (
+    CompressedImage,
+    Image,
+    has_header,
+    register_definitions,
+    stamp_ns,
+    typestore,
+)
 
-_IMAGE = "sensor_msgs/msg/Image"
-_COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
+_IMAGES = (Image.__msgtype__, CompressedImage.__msgtype__)
 _COLOR_ENCODINGS = ("rgb", "bgr", "bayer", "yuv", "nv", "uyvy", "yuyv", "8UC3", "8UC4")
 
 
@@ -156,7 +162,7 @@ class Bag:
         images = [
             topic
             for topic in self.topics.values()
-            if topic.type in (_IMAGE, _COMPRESSED_IMAGE) and (not among or topic.name in among)
+            if topic.type in _IMAGES and (not among or topic.name in among)
         ]
         if wanted is not None:
             names = [topic.name for topic in images]
@@ -170,8 +176,7 @@ class Bag:
         if not images:
             kinds = ", ".join(f"{t.name} ({t.type})" for t in self.topics.values())
             raise BagError(
-                f"the bag {self.path} has no images ({_IMAGE} or {_COMPRESSED_IMAGE}); "
-                f"its topics: {kinds}"
+                f"the bag {self.path} has no images ({' or '.join(_IMAGES)}); its topics: {kinds}"
             )
         return min(images, key=self._camera_order).name
 
@@ -247,9 +252,9 @@ def _distro(metadata: dict) -> str:
     return str(metadata.get("ros_distro") or old)
 
 
-def _is_color(image: Any) -> bool:
+def _is_color(image: Image | CompressedImage) -> bool:
     """Whether a decoded Image or CompressedImage shows colours rather than depth or class ids."""
-    if hasattr(image, "encoding"):
+    if not hasattr(image, "format"):
         return image.encoding.startswith(_COLOR_ENCODINGS)
     data = bytes(image.data[:26])
     if data.startswith(b"\x89PNG"):

@@ -20,6 +20,14 @@ from rosbags.typesys import (
     get_typestore,
 )
 from rosbags.typesys.store import Typestore
+from rosbags.typesys.stores import ros2_jazzy
+
+Time = ros2_jazzy.builtin_interfaces__msg__Time
+Header = ros2_jazzy.std_msgs__msg__Header
+CameraInfo = ros2_jazzy.sensor_msgs__msg__CameraInfo
+CompressedImage = ros2_jazzy.sensor_msgs__msg__CompressedImage
+Image = ros2_jazzy.sensor_msgs__msg__Image
+RegionOfInterest = ros2_jazzy.sensor_msgs__msg__RegionOfInterest
 
 # Fields as documented on docs.ros.org for vision_msgs (the same in Humble and Jazzy).
 _VISION_MSGS = {
