@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ament_index_python.packages import get_package_share_directory
 from rclpy.duration import Duration
 from rclpy.publisher import Publisher
 from rosgraph_msgs.msg import Clock
 
 from emu_core.bags.reader import Bag, Message
-from emu_core.bags.types import has_header, register_installed, stamp_ns, typestore
+from emu_core.bags.types import stamp_ns
 from emu_perception.bag_tools.disk_queue import Received
 from emu_perception.bag_tools.topics import RawTopics, message_class, publishers, writer_qos
 from emu_perception.errors import UserError
@@ -86,12 +85,10 @@ class Answers:
                 f"no publisher of {', '.join(silent)} after {wait_s:g} s: is the node that "
                 "answers running and active, and are these its topics?"
             )
-        store = typestore()
         for topic in topics:
             msgtype = publishers(ros.node, topic)[0].topic_type
             self._topics.look(topic, msgtype)
-            register_installed(store, msgtype, get_package_share_directory)
-            if not has_header(store, msgtype):
+            if not self._topics[topic].stamped:
                 raise UserError(f"{topic} cannot answer in lock-step: {msgtype} has no header")
 
     def expect(self, stamp_ns: int) -> None:

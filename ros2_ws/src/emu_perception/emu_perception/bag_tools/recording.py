@@ -17,7 +17,7 @@ from functools import partial
 
 from ament_index_python.packages import get_package_share_directory
 
-from emu_core.bags.types import has_header, register_installed, stamp_ns
+from emu_core.bags.types import register_installed, stamp_ns
 from emu_core.bags.writer import BagWriter
 from emu_perception.bag_tools.disk_queue import QUEUE_BYTES, DiskQueue, Received
 from emu_perception.bag_tools.topics import RawTopics, recorded_qos
@@ -213,7 +213,7 @@ class BagRecording(Recording):
     def _write(self, message: Received) -> None:
         self.write(self._writer, message)
         if self._options.keep_receipts:
-            stamped = has_header(self._writer.store, self.topics[message.topic].msgtype)
+            stamped = self.topics[message.topic].stamped
             self._receipts.append(
                 {
                     "topic": message.topic,

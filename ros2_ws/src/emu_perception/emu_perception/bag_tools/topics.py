@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from typing import Any
 
 from rclpy.duration import Duration
 from rclpy.node import Node
@@ -39,10 +40,16 @@ class RawTopic:
     """Subscribed topic, with the publishers whose offers its QoS was chosen for."""
 
     msgtype: str
-    message_class: type
+    message_class: type[Any]
     qos: QoSProfile
     publishers: Sequence[TopicEndpointInfo]
     subscription: Subscription
+
+    @property
+    def stamped(self) -> bool:
+        """Whether its messages begin with a std_msgs/Header."""
+        fields = self.message_class.get_fields_and_field_types()
+        return next(iter(fields.values()), None) == "std_msgs/Header"
 
     @property
     def latched(self) -> bool:
@@ -109,7 +116,7 @@ class RawTopics(dict[str, RawTopic]):
         self._take(Received(name, *times, data, self[name].latched))
 
 
-def message_class(msgtype: str) -> type | None:
+def message_class(msgtype: str) -> type[Any] | None:
     """Class of a type such as "sensor_msgs/msg/Image"; None if it is not installed."""
     package, _, name = msgtype.partition("/msg/")
     try:
