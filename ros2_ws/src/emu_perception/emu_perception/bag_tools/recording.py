@@ -177,7 +177,6 @@ class BagRecording(Recording):
             log(f"the disk is too slow for {message.topic}: messages are lost from now on")
 
     def finished(self) -> bool:
-        """See `RecordingOptions`."""
         options = self._options
         if options.max_frames is not None and self._ready:
             counts = [self._counts[name] for name, t in self.topics.items() if not t.latched]
@@ -188,7 +187,6 @@ class BagRecording(Recording):
         return time.monotonic() - self._last_receipt_s > options.until_idle
 
     def idle(self) -> None:
-        """Flush the bag."""
         self._writer.flush()
 
     def report(self) -> dict:

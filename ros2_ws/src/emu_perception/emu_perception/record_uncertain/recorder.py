@@ -124,7 +124,6 @@ class UncertainRecording(Recording):
         )
 
     def look(self) -> None:
-        """Subscribe to new topics."""
         for name in {*self._recorded, *self._measures}:
             known = name in self.topics
             self.topics.look(name, required=False)
@@ -150,11 +149,9 @@ class UncertainRecording(Recording):
             self._trigger.check(FrameUncertainty(kind, uncertainty, stamp, message.time_ns))
 
     def tick(self) -> None:
-        """End the current moment if its time is over."""
         self._trigger.tick(time.monotonic_ns())
 
     def finish(self) -> None:
-        """End the current moment."""
         self._trigger.finish()
 
     def _put(self, size: int, job: Callable[[], None]) -> None:
