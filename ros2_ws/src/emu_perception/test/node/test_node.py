@@ -235,7 +235,7 @@ def test_the_lens_scales_depth_and_its_camera_info(domain, model):
             lambda: all(stamp in box for (t, _), box in rig.received.items() if "info" not in t),
             "outputs without camera_info",
         )
-        process.wait_for_line("scale unverified: camera_info describes a 128x96 image")
+        process.wait_for_line("scale unverified: camera_info is for a 128x96 image")
         assert "unverified: no camera_info" not in process.output, "the first image had its lens"
 
 
