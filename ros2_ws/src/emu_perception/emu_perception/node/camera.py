@@ -121,8 +121,7 @@ class Camera:
         if not message.header.frame_id:
             self._log_once.warning(
                 "frame_id",
-                "the images have no frame_id, so nobody can transform the outputs: set it in the "
-                "camera driver",
+                "the images have no frame_id, which the outputs need: set it in the camera driver",
             )
         frame = FrameOutputs(message, self)
         self._publishers.publish_labels(frame.unknown is not None)

@@ -129,11 +129,7 @@ def test_a_camera_info_of_another_aspect_ratio_is_not_used_and_logged_once():
         # 512/640 = 0.8 and 256/480 = 8/15
         ("stretch", (512, 256), [400, 0, 255.5, 0, 520 * 8 / 15, 127.5, 0, 0, 1]),
         # 480 rows become 256; 640 columns become 640·256/480 = 341.3, rounded to 341.
-        (
-            "letterbox",
-            (341, 256),
-            [500 * 341 / 640, 0, 170, 0, 520 * 256 / 480, 127.5, 0, 0, 1],
-        ),
+        ("letterbox", (341, 256), [500 * 341 / 640, 0, 170, 0, 520 * 256 / 480, 127.5, 0, 0, 1]),
     ],
 )
 def test_the_camera_info_of_the_maps_has_their_size_and_the_image_header(fit, size, k):

@@ -30,7 +30,7 @@ def camera_info(model="plumb_bob", d=(0.0,) * 5, fx=FX, fy=FY, p=None):
 
 
 def perception(depth, depth_std=0.0, labels=7, label_uncertainty=0.25):
-    """Maps of a frame; numbers fill whole maps."""
+    """The maps of a frame; a number fills its map."""
     shape = np.shape(depth)
 
     def filled(value, dtype):

@@ -2,15 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.camera_rig import (
-    RELIABLE,
-    CameraRig,
-    gray,
-    noise,
-    pinhole,
-    pixels,
-    rgb8,
-)
+from helpers.camera_rig import RELIABLE, CameraRig, gray, noise, pinhole, pixels, rgb8
 from helpers.remote import ERROR, OK
 from helpers.ros_processes import wait_until
 

@@ -107,9 +107,7 @@ def test_lost_large_images_name_the_dds_profile():
 
 def test_large_images_that_stall_in_transport_are_a_warning():
     stalling = replace(
-        NORMAL,
-        image_bytes=LARGE,
-        durations_ms={"age": (60.0, 1150.0), "latency": (40.0, 50.0)},
+        NORMAL, image_bytes=LARGE, durations_ms={"age": (60.0, 1150.0), "latency": (40.0, 50.0)}
     )
     status = input_status(statistics=stalling)
     assert status.level == WARN and PROFILE in status.message

@@ -4,7 +4,6 @@ A rig in this process publishes images and subscribes to the topics of `emu_node
 process. All waits are for conditions, with a timeout.
 """
 
-
 import cv2
 import numpy as np
 import pytest
