@@ -26,7 +26,7 @@ from std_msgs.msg import Header
 
 from emu_core.runtime.perceiver import Perceiver
 from emu_perception.node.camera import Camera
-from emu_perception.node.parameters import Settings
+from emu_perception.node.parameters import Parameters
 from emu_perception.node.statistics import CameraStatistics, FrameTiming
 from emu_perception.node.worker import Worker
 from emu_perception.ros import dds
@@ -66,10 +66,8 @@ class OurNode(LifecycleNode):
     def __init__(self, perceiver: Perceiver) -> None:
         super().__init__("our_node")
         self._statistics = WatchedStatistics()
-        statistics = self._statistics
-        self._camera = Camera(
-            self, "", perceiver, statistics, compressed=False, rectify=False, settings=Settings
-        )
+        parameters = Parameters(self, lambda: True)
+        self._camera = Camera(self, "", perceiver, self._statistics, parameters)
         self.trigger_configure()
         self.trigger_activate()  # publishers of an inactive node publish nothing
         self._worker = Worker({"": self._camera})

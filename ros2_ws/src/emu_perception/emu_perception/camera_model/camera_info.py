@@ -26,12 +26,7 @@ SAME_SHAPE = 0.01
 
 
 class CameraInfoError(ValueError):
-    """A camera_info that does not describe the image, or cannot be used.
-
-    Args:
-        kind: the same for similar problems: uncalibrated, size or distortion.
-        message: what is wrong.
-    """
+    """An unusable camera_info; its kind is uncalibrated, size or distortion."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -93,9 +88,8 @@ def for_image(camera_info: CameraInfo, width: int, height: int) -> CameraInfo:
     if not math.isclose(scale_x, scale_y, rel_tol=SAME_SHAPE):
         raise CameraInfoError(
             "size",
-            f"camera_info describes a {described[0]}x{described[1]} image, but the image is "
-            f"{width}x{height}: it was cropped or stretched, so its calibration is unknown. Remap "
-            "camera_info to the topic that belongs to this image",
+            f"camera_info is for a {described[0]}x{described[1]} image, but the image is "
+            f"{width}x{height} (cropped or stretched): remap camera_info to the image's own topic",
         )
     return scaled(camera_info, (scale_x, scale_y), (0.0, 0.0), (width, height))
 

@@ -75,18 +75,17 @@ def camera_model(camera_info: CameraInfo) -> CameraModel:
         for field in (camera_info.k, camera_info.d, camera_info.r, camera_info.p)
     )
     if model not in COEFFICIENTS:
+        known = ", ".join(filter(None, COEFFICIENTS))
         raise CameraInfoError(
             "distortion",
-            f"camera_info has the distortion model {model!r}, supported are "
-            f"{', '.join(filter(None, COEFFICIENTS))}: calibrate with one of these, or publish "
-            "rectified images with the camera_info of a pinhole camera",
+            f"unsupported distortion model {model!r}: calibrate with {known}, or rectify images",
         )
     valid = len(d) in COEFFICIENTS[model] and all(map(math.isfinite, d))
     if not valid and (any(d) or model == EQUIDISTANT):
         raise CameraInfoError(
             "distortion",
-            f"camera_info has the distortion coefficients {list(d)}, but "
-            f"{model or 'no distortion model'} takes {COEFFICIENTS[model] or 'none'}",
+            f"distortion model {model!r} takes {COEFFICIENTS[model] or 'no'} coefficients, but "
+            f"camera_info has {list(d)}",
         )
     if not any(d) and model != EQUIDISTANT:
         d = (0.0,) * 5  # OpenCV does not accept every number of zeros

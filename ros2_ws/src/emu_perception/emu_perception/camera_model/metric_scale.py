@@ -42,12 +42,9 @@ class MetricScale:
 
 
 class Lens:
-    """Give the CameraInfo of an image of any size, and check its metric scale. Thread-safe.
+    """Provide the CameraInfo of an image of any size, and check its metric scale. Thread-safe.
 
-    Args:
-        perceiver: the model.
-        is_published: tells whether camera_info has a publisher.
-        log_once: the camera's log.
+    `is_published` tells whether camera_info has a publisher.
     """
 
     def __init__(
@@ -80,7 +77,7 @@ class Lens:
             self._waited = True
         latest = self._latest
         if latest is None:
-            self._set_unverified("missing", "no camera_info was received")
+            self._set_unverified("missing", "no camera_info")
             return None
         try:
             result = for_image(latest, width, height)
@@ -91,8 +88,8 @@ class Lens:
         if described != (width, height):
             self._log_once.warning(
                 "camera_info resized",
-                f"camera_info describes a {described[0]}x{described[1]} image, but the image is "
-                f"{width}x{height}: assuming that it was resized, and scaling the focal lengths",
+                f"camera_info is for a {described[0]}x{described[1]} image, but the image is "
+                f"{width}x{height}: focal lengths are scaled, as for a resized image",
             )
         return result
 
@@ -109,11 +106,7 @@ class Lens:
         return result
 
     def check_scale(self, image_info: CameraInfo) -> None:
-        """Update `scale`, and log it if it changed.
-
-        Args:
-            image_info: of the image that the network gets.
-        """
+        """Update `scale` for the image that the network gets, and log it if it changed."""
         fx, fy = focal_lengths(image_info) or (math.nan, math.nan)
         model = self._perceiver.info
         fitting = self._perceiver.fitting(image_info.height, image_info.width)
@@ -122,28 +115,20 @@ class Lens:
         if self._logged_scale and math.isclose(scale, self._logged_scale, rel_tol=SCALE_CHANGE):
             return
         self._logged_scale = scale
-        text = (
-            f"scale: camera {focal:.0f} px vs canonical {model.canonical_focal:.0f} px -> "
-            f"x{scale:.3f}"
-        )
+        canonical = model.canonical_focal
+        text = f"scale: camera {focal:.0f} px vs canonical {canonical:.0f} px -> x{scale:.3f}"
         self._log_once.logger.info(text)
         view = _field_of_view(image_info, fx)
         narrowest, widest = model.horizontal_fov
-        comparison = (
-            f"the camera has a horizontal field of view of {view:.0f}°, and the model was trained "
-            f"on {narrowest:.0f}° to {widest:.0f}°"
-        )
+        views = f"field of view {view:.0f}°, but trained on {narrowest:.0f}° to {widest:.0f}°"
         if not _tan(widest) * VIEW_LIMIT >= _tan(view) >= _tan(narrowest) / VIEW_LIMIT:
-            text = (
-                f"{comparison}: no factor can correct the depth. Crop or rectify the images, or "
-                "train for this lens"
-            )
+            text = f"{views}: depth is wrong. Crop or rectify the images, or train for this lens"
             self.scale = MetricScale("out of view", text)
             self._log_once.logger.error(text)
             return
         self.scale = MetricScale("verified", text)
         if not narrowest * (1 - VIEW_TOLERANCE) <= view <= widest * (1 + VIEW_TOLERANCE):
-            self._log_once.logger.warning(f"{comparison}: expect less accurate classes and depths")
+            self._log_once.logger.warning(f"{views}: expect less accurate classes and depths")
 
     def report_no_points(self, error: CameraInfoError) -> None:
         """Log and store the reason why the ray of each pixel is unknown."""
@@ -151,11 +136,8 @@ class Lens:
         self._log_once.warning(f"camera_info {error.kind}", self.no_points)
 
     def _set_unverified(self, kind: str, reason: str) -> None:
-        focal = self._perceiver.info.canonical_focal
-        text = (
-            f"scale unverified: {reason}. Depth is correct only for a focal length of {focal:.0f} "
-            "px at the network's resolution"
-        )
+        focal = f"{self._perceiver.info.canonical_focal:.0f} px at the network's resolution"
+        text = f"scale unverified: {reason}. Depth is in metres only for a focal length of {focal}"
         self.scale = MetricScale("unverified", text)
         self._logged_scale = None
         self._log_once.warning(f"camera_info {kind}", text)

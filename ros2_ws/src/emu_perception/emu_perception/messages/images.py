@@ -62,10 +62,7 @@ _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 class UnsupportedImage(ValueError):  # noqa: N818
     """An image message that cannot be read.
 
-    Args:
-        kind: the same for similar problems: encoding, zero size, too large, odd size, step, data,
-            codec or damaged.
-        message: what is wrong.
+    Its kind is encoding, zero size, too large, odd size, step, data, codec or damaged.
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -84,19 +81,13 @@ def to_rgb(message: Image | CompressedImage) -> np.ndarray:
     try:
         return _raw_to_rgb(message) if hasattr(message, "encoding") else _decode(message)
     except cv2.error as error:
-        raise UnsupportedImage(
-            "damaged", f"OpenCV cannot convert the image: {error.err}"
-        ) from None
+        raise UnsupportedImage("damaged", f"OpenCV cannot convert it: {error.err}") from None
 
 
 def fill_image(message: Image, array: np.ndarray, encoding: str, header: Header) -> Image:
     """Write an array into an Image, with one copy and without padding, and return the message.
 
-    Args:
-        message: to write into.
-        array: (h, w) or (h, w, 3).
-        encoding: mono8 (uint8), 32FC1 (float32) or bgr8 (uint8, 3 channels).
-        header: of the message.
+    The encoding is mono8 (uint8, (h, w)), 32FC1 (float32, (h, w)) or bgr8 (uint8, (h, w, 3)).
 
     Raises:
         ValueError: the array does not have the type and the channels of the encoding.
@@ -182,7 +173,6 @@ def _pixels(message: Image) -> np.ndarray:
 
 
 def _decode(message: CompressedImage) -> np.ndarray:
-    """Decode a CompressedImage."""
     data = bytes(message.data)
     described = f"compressed image of format {message.format!r}, {len(data)} bytes"
     if data.startswith(_PNG_START):
@@ -192,10 +182,8 @@ def _decode(message: CompressedImage) -> np.ndarray:
     else:
         raise UnsupportedImage("codec", f"{described}: neither JPEG nor PNG")
     if size[0] * size[1] > MAX_PIXELS:
-        raise UnsupportedImage(
-            "too large",
-            f"{described}, {size[0]}x{size[1]}: at most {MAX_PIXELS} pixels are supported",
-        )
+        reason = f"{size[0]}x{size[1]} pixels, but at most {MAX_PIXELS} are supported"
+        raise UnsupportedImage("too large", f"{described}: {reason}")
     # As stored, in 8 or 16 bits, grey or colour; without alpha, as for raw images.
     flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if complete else None

@@ -32,9 +32,8 @@ _BYTES = 4
 class PointCloudMaker:
     """Make organised point clouds with the size of the maps. Use it from one thread only.
 
-    Args:
-        rectify: whether the images are rectified: then rays follow P of camera_info, otherwise K
-            and the distortion.
+    Rays follow K of camera_info and the distortion; with `rectify`, the images are rectified, and
+    rays follow P.
     """
 
     def __init__(self, rectify: bool = False) -> None:

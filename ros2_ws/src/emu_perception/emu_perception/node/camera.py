@@ -14,10 +14,9 @@ from emu_perception.camera_model.metric_scale import Lens
 from emu_perception.messages.images import UnsupportedImage
 from emu_perception.messages.points import PointCloudMaker
 from emu_perception.node.frame_outputs import FrameOutputs
-from emu_perception.node.label_info import LabelPublisher
 from emu_perception.node.log_once import LogOnce
 from emu_perception.node.outputs import Publishers
-from emu_perception.node.parameters import Settings
+from emu_perception.node.parameters import Parameters
 from emu_perception.node.statistics import CameraStatistics, FrameTiming, stamp_age
 from emu_perception.node.subscription import AdaptiveSubscription
 
@@ -32,10 +31,8 @@ class Camera:
         node: the node.
         name: prefix of the camera's topics; empty for a node's only camera.
         perceiver: the model.
-        statistics: of the camera; they outlive this object.
-        compressed: whether the camera publishes CompressedImage.
-        rectify: whether images are rectified before inference.
-        settings: returns the settings for the next frame.
+        statistics: they outlive this object.
+        parameters: of the node.
 
     Raises:
         UserError: a wrong `qos_overrides` parameter.
@@ -47,35 +44,28 @@ class Camera:
         name: str,
         perceiver: Perceiver,
         statistics: CameraStatistics,
-        *,
-        compressed: bool,
-        rectify: bool,
-        settings: Callable[[], Settings],
+        parameters: Parameters,
     ) -> None:
         self.perceiver, self.statistics = perceiver, statistics
-        self.rectify, self.settings = rectify, settings
+        self.rectify, self.settings = parameters["rectify"], parameters.settings
         self._node = node
         prefix = f"{name}/" if name else ""
         self._info_name, self._image_name = f"{prefix}camera_info", f"{prefix}image"
-        if compressed:  # next to the topic that the raw image is remapped to
+        self._kind = Image
+        if parameters["image_transport"] == "compressed":  # next to the remapped raw image
             self._image_name = f"{node.resolve_topic_name(self._image_name)}/compressed"
-        self._kind = CompressedImage if compressed else Image
+            self._kind = CompressedImage
         info_topic = node.resolve_topic_name(self._info_name)
         self._logger = node.get_logger().get_child(name) if name else node.get_logger()
         self._log_once = LogOnce(self._logger)
         self.lens = Lens(perceiver, lambda: node.count_publishers(info_topic) > 0, self._log_once)
-        self.cloud = PointCloudMaker(rectify)
-        self._publishers = Publishers(node, f"~/{prefix}")
-        self._labels = LabelPublisher(self._publishers.label_info, perceiver.info.classes)
+        self.cloud = PointCloudMaker(self.rectify)
+        self._publishers = Publishers(node, f"~/{prefix}", perceiver.info.classes)
         self.infos: AdaptiveSubscription | None = None
         self.images: AdaptiveSubscription | None = None
 
     def open(self, callback: Callable[[Image | CompressedImage], None]) -> None:
-        """Subscribe; the callback gets the images.
-
-        Raises:
-            UserError: a wrong `qos_overrides` parameter.
-        """
+        """Subscribe; the callback gets the images. Wrong `qos_overrides` raise UserError."""
         self.statistics.restart()
         # First camera_info: others discover it first, and the executor serves it first.
         self.infos = AdaptiveSubscription(
@@ -104,15 +94,10 @@ class Camera:
 
     def publish_labels(self) -> None:
         """Publish LabelInfo, which has to come before every topic that needs it."""
-        self._labels.publish(self.settings().marks_unknown, force=True)
+        self._publishers.publish_labels(self.settings().marks_unknown, force=True)
 
     def process(self, message: Image | CompressedImage, received: float) -> None:
-        """Publish the outputs for one image, and count its outcome.
-
-        Args:
-            message: the image.
-            received: monotonic time of its receipt.
-        """
+        """Publish the outputs for an image, `received` at a monotonic time; count its outcome."""
         outcome, timing = "failed", None
         try:
             timing = self._publish(message, received)
@@ -136,11 +121,10 @@ class Camera:
         if not message.header.frame_id:
             self._log_once.warning(
                 "frame_id",
-                "the images have no frame_id, so the outputs have none either: other nodes cannot "
-                "locate them. Set frame_id in the camera driver",
+                "the images have no frame_id, which the outputs need: set it in the camera driver",
             )
         frame = FrameOutputs(message, self)
-        self._labels.publish(frame.unknown is not None)
+        self._publishers.publish_labels(frame.unknown is not None)
         for output, publisher in subscribed:
             made = output.make(frame)
             if made is not None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emu_perception.camera_model.metric_scale import MetricScale
+from emu_perception.camera_model.metric_scale import Lens
 from emu_perception.node import label_info
 from emu_perception.node.statistics import FINISHED, WINDOW_S, StatisticsSnapshot
-from emu_perception.ros.dds import STOCK_SEGMENT
+from emu_perception.ros import dds
 
 if TYPE_CHECKING:
-    from emu_perception.node.subscription import RemotePublisher
+    from emu_perception.node.subscription import AdaptiveSubscription
 
 SILENCE_S = 3.0
 """Without an image for longer than this, something is wrong."""
@@ -38,20 +36,13 @@ class Level(IntEnum):
 
 @dataclass
 class Status:
-    """Diagnostic status of one part of the node.
-
-    Args:
-        fine: the message if there is no problem.
-        values: named values.
-        problems: level and text of each problem.
-    """
+    """Diagnostic status of one part of the node; `fine` is the message without a problem."""
 
     fine: str
     values: dict[str, str] = field(default_factory=dict)
     problems: list[tuple[Level, str]] = field(default_factory=list)
 
     def add(self, level: Level, text: str) -> None:
-        """Add a problem."""
         self.problems.append((level, text))
 
     @property
@@ -66,28 +57,14 @@ class Status:
         return "; ".join(text for _, text in worst_first) or self.fine
 
 
-def input_status(
-    now: StatisticsSnapshot,
-    topic: str,
-    publishers: Sequence[RemotePublisher],
-    fast_dds: bool,
-    profile: Path,
-) -> Status:
-    """Check whether images arrive on `topic`.
-
-    Args:
-        now: the camera's statistics.
-        topic: of the images.
-        publishers: of the topic.
-        fast_dds: whether Fast DDS is the middleware.
-        profile: our Fast DDS profile.
-    """
+def input_status(now: StatisticsSnapshot, images: AdaptiveSubscription, fast_dds: bool) -> Status:
+    """Check whether images arrive; `fast_dds` tells whether Fast DDS is the middleware."""
+    publishers = images.publishers()
     names = ", ".join(map(str, publishers)) or "none"
-    rate = f"{now.input_rate:.1f} Hz" if now.counts["in"] else "waiting for the first image"
     status = Status(
-        rate,
+        f"{now.input_rate:.1f} Hz" if now.counts["in"] else "waiting for the first image",
         {
-            "topic": topic,
+            "topic": images.topic,
             "publishers": names,
             "input rate": f"{now.input_rate:.2f} Hz",
             "seconds since the last image": f"{now.silence_s:.1f}",
@@ -96,30 +73,26 @@ def input_status(
         },
     )
     unusable = [publisher for publisher in publishers if publisher.problem]
-    large, size = fast_dds and now.image_bytes > STOCK_SEGMENT, f"{now.image_bytes / 1e6:.1f} MB"
-    advice = (
-        "images above 512 KB, Fast DDS's default shared-memory segment, get lost or delayed "
-        f"unless the camera driver runs with FASTRTPS_DEFAULT_PROFILES_FILE={profile}"
-    )
+    images_of = f"images of {now.image_bytes / 1e6:.1f} MB"
+    large = fast_dds and now.image_bytes > dds.STOCK_SEGMENT
+    profile = f"FASTRTPS_DEFAULT_PROFILES_FILE={dds.profile()}"
+    advice = f"raw images above 512 KB need {profile} in the camera driver"
     if now.silence_s > SILENCE_S:
-        text = f"no image on {topic} for {now.silence_s:.0f} s; publishers: {names}"
+        text = f"no image on {images.topic} for {now.silence_s:.0f} s; publishers: {names}"
         usable = len(publishers) > len(unusable)
         if fast_dds and usable and (large or not now.counts["in"]):
-            text += f". Raw {advice}"
+            text += f"; {advice}"
         status.add(Level.ERROR, text)
     elif unusable:
         status.add(Level.WARN, f"no messages from {', '.join(map(str, unusable))}")
     if now.lost:
         received = round(now.input_rate * min(now.active_s, WINDOW_S))
-        text = f"{now.lost} of {now.lost + received} images were lost in transport: "
-        reason = f"they have {size}, and {advice}"
-        status.add(
-            Level.WARN, text + (reason if large else "the network or this machine is overloaded")
-        )
+        reason = advice if large else "the network or this machine is overloaded"
+        text = f"{now.lost} of {now.lost + received} {images_of} were lost in transport: {reason}"
+        status.add(Level.WARN, text)
     delay_ms = _largest_delay_ms(now)
     if large and delay_ms > STALL_MS:
-        text = f"images of {size} arrive up to {delay_ms / 1e3:.1f} s late: {advice}"
-        status.add(Level.WARN, text)
+        status.add(Level.WARN, f"{images_of} arrive up to {delay_ms / 1e3:.1f} s late: {advice}")
     return status
 
 
@@ -131,16 +104,13 @@ def _largest_delay_ms(now: StatisticsSnapshot) -> float:
     return (age_p99 - p99) - (age_p50 - p50)
 
 
-def output_status(
-    now: StatisticsSnapshot, output_bytes: int, segment: int, fast_dds: bool
-) -> Status:
+def output_status(now: StatisticsSnapshot, output_bytes: int, segment: int | None) -> Status:
     """Check whether outputs are published, and in time.
 
     Args:
         now: the camera's statistics.
         output_bytes: size of the largest output.
-        segment: size of this process's shared-memory segment in bytes.
-        fast_dds: whether Fast DDS is the middleware.
+        segment: size of this process's shared-memory segment; None without Fast DDS.
     """
     p50 = {name: pair[0] for name, pair in now.durations_ms.items()}
     fine = [f"{now.output_rate:.1f} Hz"]
@@ -160,8 +130,7 @@ def output_status(
     dropped = now.recent["dropped"] if now.active_s > WINDOW_S else 0
     if dropped and not any(now.recent[outcome] for outcome in FINISHED):
         text = (
-            f"no image was finished in {WINDOW}, and {dropped} were dropped: an inference hangs, "
-            "or takes longer than that"
+            f"no image was finished in {WINDOW}, and {dropped} were dropped: the inference hangs"
         )
         status.add(Level.ERROR, text)
     for outcome in ("failed", "refused"):
@@ -173,36 +142,20 @@ def output_status(
     if p50.get("age", 0.0) > OLD_MS:
         text = f"outputs are {p50['age'] / 1e3:.1f} s old, of which this node takes "
         status.add(Level.WARN, f"{text}{p50['latency'] / 1e3:.1f} s")
-    if fast_dds and now.recent["processed"] and segment < output_bytes:
-        text = (
-            f"outputs of up to {output_bytes / 1e6:.1f} MB do not fit into the shared-memory "
-            f"segment of {segment / 1e6:.1f} MB that FASTRTPS_DEFAULT_PROFILES_FILE sets: they "
-            "may be delayed"
-        )
-        status.add(Level.WARN, text)
+    if segment is not None and now.recent["processed"] and segment < output_bytes:
+        text = f"outputs of up to {output_bytes / 1e6:.1f} MB may be delayed: the shared-memory "
+        status.add(Level.WARN, f"{text}segment of the DDS profile has {segment / 1e6:.1f} MB")
     return status
 
 
-def scale_status(
-    scale: MetricScale, topic: str, publishers: Sequence[RemotePublisher], no_points: str = ""
-) -> Status:
-    """Check whether depth is in metres.
-
-    Args:
-        scale: of the camera.
-        topic: of camera_info.
-        publishers: of the topic.
-        no_points: why there are no points in spite of camera_info; empty: there are.
-    """
-    names = ", ".join(map(str, publishers)) or "none"
-    status = Status(scale.text, {"state": scale.state, "topic": topic, "publishers": names})
-    if no_points:
-        status.add(Level.WARN, no_points)
+def scale_status(lens: Lens, infos: AdaptiveSubscription) -> Status:
+    """Check whether depth is in metres; `infos` is the subscription to camera_info."""
+    scale, names = lens.scale, ", ".join(map(str, infos.publishers())) or "none"
+    status = Status(scale.text, {"state": scale.state, "topic": infos.topic, "publishers": names})
+    if lens.no_points:
+        status.add(Level.WARN, lens.no_points)
     if scale.state == "unverified":
-        text = (
-            f"{scale.text}. Without camera_info there is no depth/camera_info and there are no "
-            f"points; publishers of {topic}: {names}"
-        )
+        text = f"{scale.text}; no points without it; publishers of {infos.topic}: {names}"
         status.add(Level.WARN, text)
     elif scale.state == "out of view":
         status.add(Level.ERROR, scale.text)

@@ -12,17 +12,11 @@ from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from emu_perception.errors import UserError
-from emu_perception.node.checks import Level, Status
+from emu_perception.node.checks import Status
 from emu_perception.node.parameters import WRONG_QOS
 
 PERIOD_S = 1.0
 DEPTH = 10
-
-_LEVELS = {  # bytes: an integer would be published as garbage
-    Level.OK: DiagnosticStatus.OK,
-    Level.WARN: DiagnosticStatus.WARN,
-    Level.ERROR: DiagnosticStatus.ERROR,
-}
 
 
 class Diagnostics:
@@ -53,7 +47,7 @@ class Diagnostics:
         message.header.stamp = self._node.get_clock().now().to_msg()
         message.status = [
             DiagnosticStatus(
-                level=_LEVELS[status.level],
+                level=bytes([status.level]),  # an integer would be published as garbage
                 name=f"{self._name}: {task}",
                 message=status.message,
                 hardware_id=self._hardware,

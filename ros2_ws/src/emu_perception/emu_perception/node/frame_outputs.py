@@ -30,10 +30,6 @@ class FrameOutputs:
 
     Each attribute is computed at its first use and may raise UnsupportedImage. All maps have the
     output size of the model, (H, W).
-
-    Args:
-        message: the image.
-        camera: its lens, model, settings and options.
     """
 
     def __init__(self, message: Image | CompressedImage, camera: Camera) -> None:

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 from emu_core.labels import IGNORE, ClassTable
 
 if TYPE_CHECKING:
-    from rclpy.lifecycle import LifecyclePublisher
     from vision_msgs.msg import LabelInfo
 
 TOPIC = "semantic/label_info"
 UNKNOWN = "unknown"
 MISSING = (
-    "the package vision_msgs is not installed: label_info is not published, and neither are the "
-    "points, which planners cannot interpret without it. Install ros-$ROS_DISTRO-vision-msgs"
+    "vision_msgs is not installed, so label_info and points are not published: install "
+    "ros-$ROS_DISTRO-vision-msgs"
 )
 
 
@@ -47,22 +46,3 @@ def message(classes: ClassTable, with_unknown: bool) -> LabelInfo:
         for number, name in enumerate(names)
     ]
     return vision_msgs.LabelInfo(class_map=entries)
-
-
-class LabelPublisher:
-    """Publish the classes of one camera, again whenever they change.
-
-    Args:
-        publisher: of LabelInfo; None without vision_msgs.
-        classes: of the model.
-    """
-
-    def __init__(self, publisher: LifecyclePublisher | None, classes: ClassTable) -> None:
-        self._publisher, self._classes = publisher, classes
-        self._published: bool | None = None
-
-    def publish(self, with_unknown: bool, force: bool = False) -> None:
-        """Publish the classes, with or without `unknown`, if that differs from the last time."""
-        if self._publisher is not None and (force or with_unknown != self._published):
-            self._publisher.publish(message(self._classes, with_unknown))
-            self._published = with_unknown

@@ -38,13 +38,10 @@ _MAX_BYTES_PER_PIXEL = 28  # of the largest output, the point cloud
 class PerceptionNode(LifecycleNode):
     """Semantics, depth and the uncertainties of both, for one or several cameras.
 
-    `configure` loads, checks and warms up the model; `activate` publishes the classes and
-    subscribes to the cameras. A user mistake makes a transition fail. Any other exception is an
-    error, after which the node is unconfigured. Both are logged and shown in the diagnostics.
-
-    Parameters: `emu_perception.node.parameters`.
-    Publishers: `emu_perception.node.outputs`.
-    Subscriptions: image (Image), or image/compressed (CompressedImage); camera_info, optional.
+    `configure` loads, checks and warms up the model, and creates the topics of `outputs.OUTPUTS`.
+    `activate` publishes the classes and subscribes to the images and camera_info. `deactivate`
+    unsubscribes and finishes the image in progress. A user mistake makes a transition fail; after
+    another exception, the node is unconfigured. Both are logged and shown in the diagnostics.
 
     Raises:
         UserError: a parameter is wrong.
@@ -62,8 +59,8 @@ class PerceptionNode(LifecycleNode):
         self._cameras: dict[str, Camera] = {}
         self._statistics: dict[str, CameraStatistics] = {}
         self._worker: Worker | None = None
-        self._fast_dds = "fastrtps" in get_rmw_implementation_identifier()
-        self._segment = dds.segment_size()
+        fast_dds = "fastrtps" in get_rmw_implementation_identifier()
+        self._segment = dds.segment_size() if fast_dds else None
         # Steady time, because simulated time may stand still.
         self._heartbeat = self.create_timer(
             PERIOD_S, self._beat, clock=Clock(clock_type=ClockType.STEADY_TIME)
@@ -74,11 +71,7 @@ class PerceptionNode(LifecycleNode):
         )
 
     def bring_up(self) -> None:
-        """Configure and activate the node.
-
-        Raises:
-            UserError: one of the two failed; the message says why.
-        """
+        """Configure and activate the node, or raise UserError with the reason why it failed."""
         self._starting = True
         try:
             for trigger in (self.trigger_configure, self.trigger_activate):
@@ -101,31 +94,25 @@ class PerceptionNode(LifecycleNode):
     # --- transitions
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the model, check it and warm it up, and create the output topics."""
         # There is no heartbeat during this transition, which takes minutes with TensorRT.
         status = checks.state_status("configuring", "", resident_bytes())
         self._diagnostics.publish([("state", status)])
         return self._attempt("configure", self._configure, "inactive", undo=self._release)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Publish the classes, then subscribe to the images."""
         undo = partial(self._deactivate, state)
         return self._attempt("activate", partial(self._activate, state), "active", undo)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Unsubscribe, and finish the image in progress."""
         return self._attempt("deactivate", partial(self._deactivate, state), "inactive")
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Release the model and the topics."""
         return self._attempt("clean up", self._release, "unconfigured")
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """End, from any state."""
         return self._attempt("shut down", self._end, "finalized")
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Release everything, so that the node can be configured again."""
         problem = self._problem
         result = self._attempt("recover", self._end, "unconfigured")
         self._problem = self._problem or problem
@@ -166,15 +153,8 @@ class PerceptionNode(LifecycleNode):
     def _configure(self) -> None:
         self._perceiver = perceiver = self._load()
         for name in self.parameters.cameras():
-            self._cameras[name] = Camera(
-                self,
-                name,
-                perceiver,
-                self._statistics.setdefault(name, CameraStatistics()),
-                compressed=self.parameters["image_transport"] == "compressed",
-                rectify=self.parameters["rectify"],
-                settings=self.parameters.settings,
-            )
+            statistics = self._statistics.setdefault(name, CameraStatistics())
+            self._cameras[name] = Camera(self, name, perceiver, statistics, self.parameters)
 
     def _activate(self, state: LifecycleState) -> None:
         super().on_activate(state)  # publishers publish nothing before
@@ -208,7 +188,6 @@ class PerceptionNode(LifecycleNode):
     def _load(self) -> Perceiver:
         start, values = time.perf_counter(), self.parameters
         model, requested = values["model"], values["provider"]
-        self.get_logger().debug(f"loading {model or 'the model of emu_core'}")
         try:
             perceiver = Perceiver(
                 os.path.expanduser(model) or None,
@@ -249,30 +228,17 @@ class PerceptionNode(LifecycleNode):
         values = {"model": info.name, "file": str(info.path), "sha256": info.sha256}
         yield "model", checks.model_status(self.parameters["provider"], provider, values)
         yield "labels", checks.labels_status()
+        output_bytes = math.prod(info.output_size) * _MAX_BYTES_PER_PIXEL
         for name, camera in self._cameras.items():
-            for task, status in self._camera_statuses(camera):
+            if camera.images is None or camera.infos is None:
+                continue
+            now, fast_dds = camera.statistics.snapshot(), self._segment is not None
+            for task, status in (
+                ("input", checks.input_status(now, camera.images, fast_dds)),
+                ("output", checks.output_status(now, output_bytes, self._segment)),
+                ("scale", checks.scale_status(camera.lens, camera.infos)),
+            ):
                 yield f"{name} {task}".strip(), status
-
-    def _camera_statuses(self, camera: Camera) -> Iterator[tuple[str, Status]]:
-        images, infos, lens = camera.images, camera.infos, camera.lens
-        if images is None or infos is None:
-            return
-        statistics = camera.statistics.snapshot()
-        output_bytes = math.prod(camera.perceiver.info.output_size) * _MAX_BYTES_PER_PIXEL
-        yield (
-            "input",
-            checks.input_status(
-                statistics, images.topic, images.publishers(), self._fast_dds, dds.profile()
-            ),
-        )
-        yield (
-            "output",
-            checks.output_status(statistics, output_bytes, self._segment, self._fast_dds),
-        )
-        yield (
-            "scale",
-            checks.scale_status(lens.scale, infos.topic, infos.publishers(), lens.no_points),
-        )
 
     def _clock_jumped(self, jump: TimeJump) -> None:
         self.get_logger().warning("ROS clock jumped; resetting age statistics")

@@ -15,12 +15,7 @@ REPEAT_AFTER_S = 60.0
 
 
 class LogOnce:
-    """Log the first problem of each kind, and errors again after a minute. Thread-safe.
-
-    Args:
-        logger: the node's logger.
-        clock: monotonic seconds.
-    """
+    """Log the first problem of each kind, and errors again after a minute. Thread-safe."""
 
     def __init__(self, logger: RcutilsLogger, clock: Callable[[], float] = time.monotonic) -> None:
         self.logger = logger

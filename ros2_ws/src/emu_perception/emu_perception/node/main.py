@@ -26,12 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _serve(arguments: Sequence[str], stop: threading.Event) -> int:
     from emu_perception.node.lifecycle import PerceptionNode
-    from emu_perception.ros.ros_process import running_node
+    from emu_perception.ros.ros_process import running
 
     own, ros = split_ros_arguments(arguments)
     _parser().parse_args(own)
-    with running_node(PerceptionNode, ros, stop) as process:
+    with running(PerceptionNode, ros, stop) as process:
         node = process.node
+        assert isinstance(node, PerceptionNode)
         if node.parameters["autostart"]:
             node.bring_up()
         else:

@@ -20,6 +20,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
+from emu_core.labels import ClassTable
 from emu_core.registry import Registry
 from emu_perception.errors import UserError
 from emu_perception.messages.images import fill_image, fill_jpeg
@@ -34,20 +35,18 @@ DEPTH = 5
 class Output:
     """A topic below `~/` with one message for each processed image.
 
-    The publisher is reliable, which suits all subscriptions, and volatile. Every message has the
-    stamp and the frame_id of its image.
+    The publisher is reliable, which suits all subscriptions, and volatile. `encoding`, `unit` and
+    `range` (with special values) are documentation. `make` returns the message for one image, with
+    its stamp and frame_id, or None. With `needs_labels`, the topic is not published without
+    vision_msgs, because planners need LabelInfo to read it.
     """
 
     kind: type
-    """Message class."""
     encoding: str
     unit: str
     range: str
-    """Smallest and largest value, and the meaning of special values."""
     make: Callable[[FrameOutputs], Any | None]
-    """Returns the message for one image, or None if there is nothing to publish."""
     needs_labels: bool = False
-    """Whether planners need LabelInfo to read it; then it is not published without."""
 
 
 OUTPUTS: Registry[Output] = Registry("output topic")
@@ -59,12 +58,8 @@ def add_image_output(
 ) -> None:
     """Register an Image topic.
 
-    Args:
-        topic: below `~/`.
-        encoding: mono8 (uint8), 32FC1 (float32) or bgr8 (uint8, 3 channels).
-        unit: see `Output`.
-        range: see `Output`.
-        pixels: returns the array for one image, (H, W) or (H, W, 3), in the encoding's type.
+    `pixels` returns the array for one image in the type of the encoding: mono8 (uint8, (H, W)),
+    32FC1 (float32, (H, W)) or bgr8 (uint8, (H, W, 3)).
     """
 
     def make(frame: FrameOutputs) -> Image:
@@ -151,11 +146,7 @@ OUTPUTS.add(
 
 
 def describe_topics() -> list[tuple[str, ...]]:
-    """Describe the topics of an unnamed camera; the topics of `front` are below `~/front/`.
-
-    Returns:
-        Topic, type and encoding, unit, range, rate and QoS of each topic.
-    """
+    """Return topic, type and encoding, unit, range, rate and QoS of each topic of a camera."""
     qos = f"reliable, volatile, {DEPTH}"
     rows = [
         (
@@ -192,26 +183,23 @@ class Publishers:
 
     They publish nothing until the node is active.
 
-    Args:
-        node: the node.
-        prefix: of the topics.
-
     Raises:
         UserError: a wrong `qos_overrides` parameter.
     """
 
-    def __init__(self, node: LifecycleNode, prefix: str = "~/") -> None:
-        self._node, self._prefix = node, prefix
+    def __init__(self, node: LifecycleNode, prefix: str, classes: ClassTable) -> None:
+        self._node, self._prefix, self._classes = node, prefix, classes
         # The node's default group keeps references to everything that was ever in it.
         self._group = MutuallyExclusiveCallbackGroup()
         self._all: list[LifecyclePublisher] = []
         self._outputs: list[tuple[Output, LifecyclePublisher]] = []
-        self.label_info: LifecyclePublisher | None = None
+        self._labels: LifecyclePublisher | None = None
+        self._with_unknown: bool | None = None
         vision_msgs = label_info.messages()
         try:
             if vision_msgs is not None:
                 latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-                self.label_info = self._create(vision_msgs.LabelInfo, label_info.TOPIC, latched)
+                self._labels = self._create(vision_msgs.LabelInfo, label_info.TOPIC, latched)
             for topic, output in OUTPUTS.items():
                 if vision_msgs is not None or not output.needs_labels:
                     publisher = self._create(output.kind, topic, QoSProfile(depth=DEPTH))
@@ -219,6 +207,12 @@ class Publishers:
         except WRONG_QOS as error:
             self.close()
             raise UserError(f"cannot create the publishers: {error}") from error
+
+    def publish_labels(self, with_unknown: bool, force: bool = False) -> None:
+        """Publish LabelInfo, with or without `unknown`, if that differs from the last time."""
+        if self._labels is not None and (force or with_unknown != self._with_unknown):
+            self._labels.publish(label_info.message(self._classes, with_unknown))
+            self._with_unknown = with_unknown
 
     def subscribed(self) -> list[tuple[Output, LifecyclePublisher]]:
         """Return the outputs that have a subscriber now, with their publishers."""

@@ -126,11 +126,7 @@ PARAMETERS = (
 
 
 class Settings(SimpleNamespace):
-    """Values for one frame of the parameters that may change at any time.
-
-    Args:
-        values: by parameter name; the other parameters have their defaults.
-    """
+    """Values for one frame of the parameters that may change at any time, or their defaults."""
 
     def __init__(self, **values: Any) -> None:
         defaults = {p.name: p.default for p in PARAMETERS if p.changes == ANY_TIME}
@@ -144,10 +140,6 @@ class Settings(SimpleNamespace):
 
 class Parameters:
     """Declare the parameters of a node and read their values.
-
-    Args:
-        node: the node.
-        is_unconfigured: tells whether the node is in this lifecycle state now.
 
     Raises:
         UserError: a value has the wrong type, is out of range, or is none of the choices.
@@ -214,5 +206,6 @@ def _camera_problem(names: object) -> str:
     for name in names:
         if not _CAMERA_NAME.fullmatch(name):
             return f"{name!r} cannot be part of a topic: use letters, digits and underscores"
-    twice = {name for name in names if list(names).count(name) > 1}
-    return f"{min(twice)} is named twice" if twice else ""
+        if list(names).count(name) > 1:
+            return f"{name} is named twice"
+    return ""

@@ -1,10 +1,4 @@
-"""Per-camera statistics: rates, ages, durations and counts of the last seconds. Imports no ROS.
-
-statistics = CameraStatistics()
-statistics.count_image(size_bytes)
-statistics.count_outcome("processed", FrameTiming(...))
-statistics.snapshot().output_rate
-"""
+"""Per-camera statistics: rates, ages, durations and counts of the last seconds. Imports no ROS."""
 
 from __future__ import annotations
 
@@ -23,8 +17,6 @@ if TYPE_CHECKING:
     from builtin_interfaces.msg import Time
 
 WINDOW_S = 10.0
-MAX_VALUES = 4096
-"""Maximum number of values in a window: 10 s at 400 Hz."""
 
 OUTCOMES = ("processed", "dropped", "limited", "refused", "failed", "no_subscriber")
 """Possible outcomes of an image.
@@ -89,7 +81,7 @@ class Window:
     """Values of the last `WINDOW_S` seconds."""
 
     def __init__(self) -> None:
-        self._entries: deque[tuple[float, float]] = deque(maxlen=MAX_VALUES)
+        self._entries: deque[tuple[float, float]] = deque()
 
     def add(self, now: float, value: float = 1.0) -> None:
         self._entries.append((now, value))
@@ -102,18 +94,11 @@ class Window:
 
     def rate(self, now: float, since: float) -> float:
         """Return values per second; `since` is the time at which counting began."""
-        count = len(self.values(now))
-        full = count == MAX_VALUES
-        begin = self._entries[0][0] if full else max(since, now - WINDOW_S)
-        return count / max(now - begin, 1e-3)
+        return len(self.values(now)) / max(now - max(since, now - WINDOW_S), 1e-3)
 
 
 class CameraStatistics:
-    """Collect the statistics of one camera. Thread-safe.
-
-    Args:
-        clock: monotonic seconds.
-    """
+    """Collect the statistics of one camera. Thread-safe; `clock` returns monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._lock = clock, threading.Lock()
@@ -173,10 +158,7 @@ class CameraStatistics:
             self._error = (self._clock(), text)
 
     def counts(self) -> dict[str, int]:
-        """Return the number of images since the node's start: "in" and each of OUTCOMES.
-
-        "in" is the sum of the others, plus one image in progress and one that waits.
-        """
+        """Return the number of images since the node's start: "in" and each of OUTCOMES."""
         with self._lock:
             return {kind: self._totals[kind] for kind in ("in", *OUTCOMES)}
 

@@ -63,8 +63,8 @@ class AdaptiveSubscription:
     Args:
         node: the node.
         kind: message class.
-        name: of the topic, before remapping; the attribute `topic` is the full name after it.
-        callback: gets every message, in the executor's thread.
+        name: topic before remapping; the attribute `topic` is the full name after it.
+        callback: gets every message.
         lost_callback: gets the number of messages that the middleware lost.
 
     Raises:

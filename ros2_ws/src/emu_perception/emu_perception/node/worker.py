@@ -33,11 +33,7 @@ class Mailboxes(Generic[T]):
         self._closed = False
 
     def put(self, key: str, item: T) -> bool:
-        """Store an item without blocking.
-
-        Returns:
-            Whether an item is lost: the previous one, or this one after `close`.
-        """
+        """Store an item; return whether one is lost: the previous, or this one after `close`."""
         with self._changed:
             if self._closed:
                 return True
@@ -87,11 +83,7 @@ class RateLimit:
 
 
 class Worker:
-    """Call `Camera.process` with the newest image of each camera, in a thread of its own.
-
-    Args:
-        cameras: by name.
-    """
+    """Call `Camera.process` with the newest image of each camera, in a separate thread."""
 
     def __init__(self, cameras: Mapping[str, Camera]) -> None:
         self._cameras = cameras

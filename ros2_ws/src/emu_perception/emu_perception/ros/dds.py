@@ -23,45 +23,27 @@ def profile() -> Path:
     return Path(__file__).parents[1] / "config" / "fastdds.xml"
 
 
-def environment(given: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the variables that give our profile to a child process; none if it has a profile.
-
-    Args:
-        given: environment of the child process; None for the environment of this process.
-    """
-    given = os.environ if given is None else given
+def environment(given: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the variables that add our profile to an environment; none if it has a profile."""
     if any(given.get(name) for name in PROFILE_VARIABLES):
         return {}
     return dict.fromkeys(PROFILE_VARIABLES, str(profile()))
 
 
-def use_profile() -> bool:
-    """Use our profile in this process, unless the user has chosen one.
-
-    Returns:
-        Whether our profile is used.
-    """
+def use_profile() -> None:
+    """Use our profile in this process, unless the user has chosen one."""
     os.environ.update(environment())
-    return any(os.environ.get(name) == str(profile()) for name in PROFILE_VARIABLES)
 
 
-def segment_size(given: Mapping[str, str] | None = None) -> int:
-    """Return the bytes of the shared-memory segment of a process.
+def segment_size(given: Mapping[str, str] = os.environ) -> int:
+    """Return the bytes of the shared-memory segment of a process with this environment.
 
-    This is the largest size in its profile, or Fast DDS's default if the profile has none.
-
-    Args:
-        given: environment of the process; None for the environment of this process.
+    It is the largest size in the profile, or Fast DDS's default if the profile has none.
     """
-    given = os.environ if given is None else given
     path = next(filter(None, map(given.get, PROFILE_VARIABLES)), None)
     try:
         elements = list(ElementTree.parse(path).iter()) if path else []
     except (OSError, ElementTree.ParseError):  # Fast DDS reports it and uses its default
         elements = []
-    sizes = [
-        int(element.text or 0)
-        for element in elements
-        if element.tag.endswith("segment_size") and (element.text or "").strip().isdigit()
-    ]
-    return max(sizes, default=STOCK_SEGMENT)
+    texts = [(e.text or "").strip() for e in elements if e.tag.endswith("segment_size")]
+    return max((int(text) for text in texts if text.isdigit()), default=STOCK_SEGMENT)

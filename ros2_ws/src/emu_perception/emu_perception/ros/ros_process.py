@@ -10,8 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
-from typing import Generic, TypeVar
 
 import rclpy
 from rclpy.exceptions import ParameterException
@@ -23,18 +21,11 @@ from emu_perception.errors import UserError
 from emu_perception.ros import dds
 from emu_perception.ros.command_line import stop_signals
 
-N = TypeVar("N", bound=Node)
 
+class RosProcess:
+    """A node with its executor; `stop` is set after SIGINT or SIGTERM."""
 
-class RosProcess(Generic[N]):
-    """A node with its executor.
-
-    Args:
-        node: the node.
-        stop: set after SIGINT or SIGTERM.
-    """
-
-    def __init__(self, node: N, stop: threading.Event) -> None:
+    def __init__(self, node: Node, stop: threading.Event) -> None:
         self.node = node
         self.stop = stop
         self._executor = SingleThreadedExecutor()
@@ -62,43 +53,28 @@ class RosProcess(Generic[N]):
 @contextmanager
 def ros_process(
     name: str, arguments: Sequence[str], *, visible: bool = False
-) -> Iterator[RosProcess[Node]]:
-    """Run a plain node.
-
-    Args:
-        name: of the node.
-        arguments: of the command line, which may have a `--ros-args` section.
-        visible: whether the node logs to /rosout and offers parameter services.
-
-    Yields:
-        The node with its executor.
+) -> Iterator[RosProcess]:
+    """Run a plain node. A `visible` one logs to /rosout and offers parameter services.
 
     Raises:
-        UserError: the ROS arguments are wrong.
+        UserError: the `--ros-args` among the arguments are wrong.
     """
-    create = partial(
-        rclpy.create_node, name, enable_rosout=visible, start_parameter_services=visible
-    )
-    with stop_signals() as stop, running_node(create, arguments, stop) as process:
+
+    def create() -> Node:
+        return rclpy.create_node(name, enable_rosout=visible, start_parameter_services=visible)
+
+    with stop_signals() as stop, running(create, arguments, stop) as process:
         yield process
 
 
 @contextmanager
-def running_node(
-    create: Callable[[], N], arguments: Sequence[str], stop: threading.Event
-) -> Iterator[RosProcess[N]]:
+def running(
+    create: Callable[[], Node], arguments: Sequence[str], stop: threading.Event
+) -> Iterator[RosProcess]:
     """Start ROS with our DDS profile, create a node, and end both after the block.
 
-    Args:
-        create: returns the node.
-        arguments: of the command line, which may have a `--ros-args` section.
-        stop: set after SIGINT or SIGTERM.
-
-    Yields:
-        The node with its executor.
-
     Raises:
-        UserError: the ROS arguments are wrong.
+        UserError: the `--ros-args` among the arguments are wrong.
     """
     dds.use_profile()  # before the first DDS participant, which reads it
     try:

@@ -52,13 +52,10 @@ def test_the_scale_is_logged_once_and_after_changes():
     assert lines == [("info", "scale: camera 408 px vs canonical 400 px -> x1.020")]
     lens.update(camera(height=320, k=intrinsics(1000, 1040)))
     lens.check_scale(lens.image_info(640, 320))
+    views = "field of view 35°, but trained on 50° to 90°"
     assert lines[1:] == [
         ("info", "scale: camera 816 px vs canonical 400 px -> x2.040"),
-        (
-            "warning",
-            "the camera has a horizontal field of view of 35°, and the model was trained on 50° "
-            "to 90°: expect less accurate classes and depths",
-        ),
+        ("warning", f"{views}: expect less accurate classes and depths"),
     ]
 
 
@@ -82,7 +79,7 @@ def test_a_field_of_view_far_from_the_trained_ones_is_an_error(fx, model, state)
     assert lens.scale.state == state
     errors = [text for severity, text in lines if severity == "error"]
     assert bool(errors) == (state == "out of view")
-    assert all("no factor can correct" in text and "50° to 90°" in text for text in errors)
+    assert all("depth is wrong" in text and "50° to 90°" in text for text in errors)
 
 
 @pytest.mark.parametrize(
@@ -132,11 +129,7 @@ def test_a_camera_info_of_another_aspect_ratio_is_not_used_and_logged_once():
         # 512/640 = 0.8 and 256/480 = 8/15
         ("stretch", (512, 256), [400, 0, 255.5, 0, 520 * 8 / 15, 127.5, 0, 0, 1]),
         # 480 rows become 256; 640 columns become 640·256/480 = 341.3, rounded to 341.
-        (
-            "letterbox",
-            (341, 256),
-            [500 * 341 / 640, 0, 170, 0, 520 * 256 / 480, 127.5, 0, 0, 1],
-        ),
+        ("letterbox", (341, 256), [500 * 341 / 640, 0, 170, 0, 520 * 256 / 480, 127.5, 0, 0, 1]),
     ],
 )
 def test_the_camera_info_of_the_maps_has_their_size_and_the_image_header(fit, size, k):

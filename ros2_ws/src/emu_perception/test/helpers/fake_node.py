@@ -2,6 +2,10 @@
 
 from types import SimpleNamespace
 
+from emu_perception.node.camera import Camera
+from emu_perception.node.parameters import Settings
+from emu_perception.node.statistics import CameraStatistics
+
 
 class FakeNode:
     """The part of rclpy's LifecycleNode that `Camera` uses; every topic has `subscribers`."""
@@ -29,3 +33,17 @@ class FakeNode:
 
     def count_publishers(self, topic):
         return 0
+
+
+class FakeParameters(dict):
+    """The part of `Parameters` that `Camera` uses."""
+
+    def __init__(self, rectify=False, **settings):
+        super().__init__(rectify=rectify, image_transport="raw")
+        self.settings = lambda: Settings(**settings)
+
+
+def make_camera(node, perceiver, rectify=False, **settings):
+    """A camera of a fake node."""
+    parameters = FakeParameters(rectify, **settings)
+    return Camera(node, "", perceiver, CameraStatistics(), parameters)

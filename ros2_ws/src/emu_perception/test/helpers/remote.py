@@ -88,11 +88,7 @@ class Remote:
         return self.statuses
 
     def wait_for_status(
-        self,
-        task: str,
-        level: bytes,
-        pattern: str = "",
-        spin: Callable[[], object] | None = None,
+        self, task: str, level: bytes, pattern: str = "", spin: Callable[[], object] | None = None
     ) -> DiagnosticStatus:
         """Wait until a task has this level and a message that contains the pattern."""
 

@@ -64,7 +64,7 @@ def test_an_uncertain_tile_never_costs_less_than_a_certain_road(camera):
 
     assert cost("free", 255, 1) == 0
     assert cost("free", 50, 1) > 0
-    for kind in ("obstacle", "danger", "doubtful"):
+    for kind in ("obstacle", "danger", "uncertain"):
         for confidence in (0, 50, 255):
             assert cost(kind, confidence, 1) > cost("passable", 0, 1) > cost("free", 50, 1)
     assert cost("danger", 0, 1) == cost("obstacle", 255, 2) == 254

@@ -16,16 +16,14 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy), from a robot or from t
 pytest.importorskip("onnx", reason="needs onnx, to make a model file")
 
 from helpers import labels
-from helpers.fake_node import FakeNode
+from helpers.fake_node import FakeNode, make_camera
 from helpers.long_tests import ASKED
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from emu_core.runtime.perceiver import Perceiver
 from emu_perception.camera_model.distortion import rays, rectification_maps
 from emu_perception.messages.images import ENCODINGS
-from emu_perception.node.camera import Camera
-from emu_perception.node.parameters import Settings
-from emu_perception.node.statistics import CameraStatistics, resident_bytes
+from emu_perception.node.statistics import resident_bytes
 
 COUNT = 20_000 if ASKED else 2_000
 SLOWEST_S = 2.0  # of one message; all have a few thousand pixels at most
@@ -91,22 +89,13 @@ def settled_bytes():
     return resident_bytes()
 
 
-def make_camera(node, perceiver, statistics, rectify):
-    return Camera(
-        node,
-        "",
-        perceiver,
-        statistics,
-        compressed=False,
-        rectify=rectify,
-        settings=lambda: Settings(unknown_above=0.5),
-    )
-
-
 def test_malformed_messages_are_refused_or_processed(model):
     assert labels.label_info_type()  # with the stand-in, there are points as well
-    node, perceiver, statistics = FakeNode(), Perceiver(model, threads=1), CameraStatistics()
-    cameras = [make_camera(node, perceiver, statistics, rectify) for rectify in (True, False)]
+    node, perceiver = FakeNode(), Perceiver(model, threads=1)
+    cameras = [
+        make_camera(node, perceiver, rectify, unknown_above=0.5) for rectify in (True, False)
+    ]
+    statistics = cameras[1].statistics = cameras[0].statistics
     settled = published = 0
     for number in range(COUNT):
         rng = np.random.default_rng(number)

@@ -8,11 +8,8 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from emu_perception.messages.images import (
-    ENCODINGS,
     MAX_PIXELS,
     UnsupportedImage,
     fill_image,
@@ -290,46 +287,6 @@ def test_a_refusal_describes_the_image_and_the_supported_encodings():
     text = str(refusal(raw("32FC1", 640, 480, bytes(8), step=2560)))
     assert "640x480" in text and "'32FC1'" in text and "2560" in text and "8 bytes" in text
     assert "bayer_grbg8" in text and "nv12" in text
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    encoding=st.sampled_from(ENCODINGS) | st.text(max_size=8),
-    width=st.integers(0, 20) | st.integers(0, 2**32 - 1),
-    height=st.integers(0, 20) | st.integers(0, 2**32 - 1),
-    step=st.integers(0, 100) | st.integers(0, 2**32 - 1),
-    is_bigendian=st.integers(0, 255),
-    data=st.binary(max_size=3000),
-)
-def test_any_raw_message_is_read_or_refused(encoding, width, height, step, is_bigendian, data):
-    message = raw(encoding, width, height, data, step, is_bigendian)
-    try:
-        rgb = to_rgb(message)
-    except UnsupportedImage:
-        return
-    assert rgb.shape == (height, width, 3) and rgb.dtype == np.uint8
-
-
-TEMPLATES = [encoded(ext, noise(24, 32, 3)) for ext in (".png", ".jpg")]
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    template=st.sampled_from(TEMPLATES),
-    edits=st.lists(st.tuples(st.integers(0, 2**16), st.binary(max_size=4)), max_size=4),
-    keep=st.floats(0, 1),
-    form=st.text(max_size=30),
-)
-def test_any_compressed_message_is_read_or_refused(template, edits, keep, form):
-    data = bytearray(template[: int(len(template) * (keep if keep < 0.5 else 1))])
-    for at, change in edits:
-        start = at % (len(data) + 1)
-        data[start : start + len(change)] = change
-    try:
-        rgb = to_rgb(compressed(data, form))
-    except UnsupportedImage:
-        return
-    assert rgb.ndim == 3 and rgb.shape[2] == 3 and rgb.dtype == np.uint8
 
 
 # --- outgoing

@@ -30,7 +30,7 @@ def camera_info(model="plumb_bob", d=(0.0,) * 5, fx=FX, fy=FY, p=None):
 
 
 def perception(depth, depth_std=0.0, labels=7, label_uncertainty=0.25):
-    """Maps of a frame; numbers fill whole maps."""
+    """The maps of a frame; a number fills its map."""
     shape = np.shape(depth)
 
     def filled(value, dtype):
@@ -221,9 +221,9 @@ def test_pixels_without_a_ray_are_left_out():
 @pytest.mark.parametrize(
     ("given", "kind", "text"),
     [
-        (("fisheye", EQUIDISTANT), "distortion", "'fisheye', supported are plumb_bob, rational"),
-        (("plumb_bob", (0.1, 0.2, 0.3)), "distortion", r"\[0.1, 0.2, 0.3\].*takes \(4, 5\)"),
-        (("", (0.1,)), "distortion", "no distortion model takes none"),
+        (("fisheye", EQUIDISTANT), "distortion", "'fisheye': calibrate with plumb_bob, rational"),
+        (("plumb_bob", (0.1, 0.2, 0.3)), "distortion", r"takes \(4, 5\) .*\[0.1, 0.2, 0.3\]"),
+        (("", (0.1,)), "distortion", "distortion model '' takes no coeff"),
         (("equidistant", ()), "distortion", r"takes \(4,\)"),
         (("plumb_bob", (np.nan,) * 5), "distortion", "nan"),
         (("plumb_bob", (0.0,) * 5, 0.0), "uncalibrated", "no focal length"),

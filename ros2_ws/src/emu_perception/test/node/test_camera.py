@@ -3,17 +3,14 @@
 import pytest
 from helpers import labels
 from helpers.camera_rig import noise, rgb8
-from helpers.fake_node import FakeNode
+from helpers.fake_node import FakeNode, make_camera
 
 from emu_core.labels import CITYSCAPES
 from emu_core.registry import Registry
 from emu_core.runtime.perceiver import Perceiver
 from emu_perception.messages.images import UnsupportedImage
 from emu_perception.node import outputs
-from emu_perception.node.camera import Camera
 from emu_perception.node.outputs import Output
-from emu_perception.node.parameters import Settings
-from emu_perception.node.statistics import CameraStatistics
 
 
 @pytest.fixture
@@ -31,15 +28,7 @@ def camera(node, model, monkeypatch):
     registry = Registry("output topic")
     registry.add("test", Output(object, "", "", "", make))
     monkeypatch.setattr(outputs, "OUTPUTS", registry)
-    camera = Camera(
-        node,
-        "",
-        Perceiver(model, threads=1),
-        CameraStatistics(),
-        compressed=False,
-        rectify=False,
-        settings=Settings,
-    )
+    camera = make_camera(node, Perceiver(model, threads=1))
     camera.make = lambda frame: "message"
     return camera
 

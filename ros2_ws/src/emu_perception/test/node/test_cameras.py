@@ -2,16 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.camera_rig import (
-    RELIABLE,
-    CameraRig,
-    counts,
-    gray,
-    noise,
-    pinhole,
-    pixels,
-    rgb8,
-)
+from helpers.camera_rig import RELIABLE, CameraRig, gray, noise, pinhole, pixels, rgb8
 from helpers.remote import ERROR, OK
 from helpers.ros_processes import wait_until
 
@@ -51,33 +42,6 @@ def test_each_camera_has_its_own_topics_and_stamps(rigs, model):
                 assert np.array_equal(pixels(outputs["depth/image"]), expected["depth"], True)
         tasks = {"front input", "front output", "front scale", "rear input", "rear output"}
         assert tasks < set(front.remote.next_statuses())
-
-
-@pytest.mark.parametrize("rigs", ["/fair"], indirect=True)
-def test_a_slow_node_serves_a_fast_and_a_slow_camera_equally(rigs, slow_model):
-    fast, slow = rigs
-    with fast.node("-p", f"model:={slow_model}", "-p", "threads:=1", *CAMERAS) as process:
-        for rig in rigs:
-            rig.wait_for_outputs()
-        boxes = [rig.received["semantic/image", RELIABLE] for rig in rigs]
-        for box in boxes:
-            box.clear()
-        # The slow camera always has one image waiting, the fast one ten.
-        for _ in range(15):
-            for _ in range(10):
-                fast.send(gray())
-            stamp = slow.send(gray())
-            slow.ros.wait_until(lambda stamp=stamp: slow.complete(stamp), "the slow camera")
-            fast.ros.spin()
-        fast.ros.wait_until(lambda: len(boxes[0]) >= 10, "the fast camera")
-        assert len(boxes[1]) == 15, "the fast camera costs the slow one no image"
-        assert len(boxes[0]) <= 3 * len(boxes[1]), "and gets no more turns"
-        for box in boxes:
-            assert list(box) == sorted(box), "never an older image after a newer one"
-        assert process.stop() == 0
-    totals = counts(process)
-    assert totals["dropped"] > 0 and totals["failed"] == 0
-    assert totals["in"] == sum(count for kind, count in totals.items() if kind != "in")
 
 
 @pytest.mark.parametrize("rigs", ["/lenses"], indirect=True)

@@ -4,8 +4,6 @@ A rig in this process publishes images and subscribes to the topics of `emu_node
 process. All waits are for conditions, with a timeout.
 """
 
-from functools import partial
-
 import cv2
 import numpy as np
 import pytest
@@ -16,7 +14,6 @@ from helpers.camera_rig import (
     RELIABLE,
     CameraRig,
     counts,
-    gray,
     image_message,
     noise,
     pinhole,
@@ -143,39 +140,6 @@ def test_a_refused_image_is_logged_once_and_does_not_affect_the_next(rig):
     assert rig.process.output.count("it has no pixels") == 1
 
 
-def malformed(random):
-    """An image whose fields were drawn independently."""
-    encodings = ["rgb8", "bgr8", "mono8", "mono16", "yuv422", "nv12", "bayer_rggb8", "32FC1", "?"]
-    sizes = [0, 1, 3, WIDTH, 10_000, 2**32 - 1]
-    message = image_message(
-        str(random.choice(encodings)),
-        int(random.choice(sizes)),
-        int(random.choice(sizes)),
-        random.integers(0, 256, random.integers(0, 2000), np.uint8).tobytes(),
-    )
-    message.step = int(random.choice([0, 1, WIDTH, 3 * WIDTH, 2**32 - 1]))
-    message.is_bigendian = int(random.integers(0, 256))
-    return message
-
-
-def test_300_malformed_images_are_counted_and_do_not_stop_the_node(domain, model):
-    random, rgb = np.random.default_rng(12), noise(12)
-    rig = CameraRig(domain, "/malformed", topics=["semantic/image"])
-    with rig.node("-p", f"model:={model}") as process:
-        rig.wait_for_outputs()
-        for _ in range(300):
-            rig.send(malformed(random))
-            outputs = rig.process_image(rgb8(rgb))
-        assert np.array_equal(pixels(outputs["semantic/image"]), dummy_outputs(rgb)["labels"])
-        assert process.stop() == 0
-    totals = counts(process)
-    assert totals["in"] >= 600 and totals["failed"] == 0
-    assert totals["refused"] >= 1, "a good image may replace the others before their turn"
-    assert totals["in"] == sum(count for kind, count in totals.items() if kind != "in")
-    assert 1 <= process.output.count("image refused") <= 8, "one line per kind"
-    assert "Traceback" not in process.output
-
-
 # --- cameras
 
 
@@ -235,7 +199,7 @@ def test_the_lens_scales_depth_and_its_camera_info(domain, model):
             lambda: all(stamp in box for (t, _), box in rig.received.items() if "info" not in t),
             "outputs without camera_info",
         )
-        process.wait_for_line("scale unverified: camera_info describes a 128x96 image")
+        process.wait_for_line("scale unverified: camera_info is for a 128x96 image")
         assert "unverified: no camera_info" not in process.output, "the first image had its lens"
 
 
@@ -286,26 +250,6 @@ def test_a_fixed_reliability_is_kept_and_the_incompatible_camera_is_logged(domai
 
 
 # --- load
-
-
-def test_a_slow_node_processes_the_newest_image_and_counts_the_others(domain, models):
-    model = make_dummy_model(models / "slower.onnx", (2048, 4096), (HEIGHT, WIDTH))
-    rig = CameraRig(domain, "/slow", topics=["semantic/image"])
-    with rig.node("-p", f"model:={model}", "-p", "threads:=1") as process:
-        rig.wait_for_outputs()
-        box = rig.received["semantic/image", RELIABLE]
-        box.clear()
-        sent = 0
-        while len(box) == sent < 300:  # on a busy machine the node may keep up with a burst
-            stamps = [rig.send(gray()) for _ in range(10)]
-            sent += len(stamps)
-            rig.ros.wait_until(partial(box.__contains__, stamps[-1]), f"the newest of {sent}")
-        assert list(box) == sorted(box), "never an older image after a newer one"
-        assert len(box) < sent
-        assert process.stop() == 0
-    totals = counts(process)
-    assert totals["dropped"] >= 1
-    assert totals["in"] == totals["processed"] + totals["dropped"] + totals["no_subscriber"]
 
 
 def test_nothing_is_computed_without_a_subscriber(domain, model):

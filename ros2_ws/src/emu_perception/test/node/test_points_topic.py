@@ -66,9 +66,7 @@ def test_an_unknown_distortion_model_gives_no_points_and_a_warning(rig):
     stamp = rig.send(IMAGE, info("fov", (0.9,)))
     points, *others = rig.received.values()
     rig.ros.wait_until(lambda: all(stamp in box for box in others), "the other outputs")
-    rig.remote.wait_for_status(
-        "scale", WARN, "no points: camera_info has the distortion model 'fov'"
-    )
+    rig.remote.wait_for_status("scale", WARN, "no points: unsupported distortion model 'fov'")
     assert stamp not in points
     rig.process_image(IMAGE, info())
     rig.remote.wait_for_status("scale", OK)

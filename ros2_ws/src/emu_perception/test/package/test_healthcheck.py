@@ -42,4 +42,4 @@ def test_only_an_active_node_is_healthy(domain, transitions, code, label):
 
 
 def test_a_missing_node_is_unhealthy(domain):
-    assert check(domain, "/nobody") == (1, "/nobody: no answer within 10 s")
+    assert check(domain, "/missing") == (1, "/missing: no answer within 10 s")
