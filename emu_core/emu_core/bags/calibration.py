@@ -75,16 +75,10 @@ def from_field_of_view(width: int, height: int, degrees: float) -> CameraCalibra
 
 
 def from_cityscapes(camera: CameraFile, shape: tuple[int, int], path: Path) -> CameraCalibration:
-    """Calibration of an image from its Cityscapes camera file.
-
-    Args:
-        camera: Content of the camera file, for this image or for the official image that this
-            one was resized from.
-        shape: Height and width of the image.
-        path: The camera file, for error messages.
+    """Calibration of an image of `shape` (H, W) from its Cityscapes camera file at `path`.
 
     Raises:
-        DataError: The file fits neither image.
+        DataError: The file fits neither this image nor the official one that it was resized from.
     """
     official = is_of_official_size(camera, shape, path)
     height, width = OFFICIAL_SIZE if official else shape

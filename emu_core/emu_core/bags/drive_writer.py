@@ -27,14 +27,13 @@ from emu_core.bags.types import (
 from emu_core.bags.writer import BagWriter
 
 RAW, JPEG, PNG = "none", "jpeg", "png"
-CODECS = (JPEG, PNG, RAW)
 _SUFFIXES = {JPEG: ".jpg", PNG: ".png"}
 
 
 class DriveWriter:
     """Writes the bag of one camera. A `with` block that ends with an exception leaves no bag.
 
-    `codec` is one of `CODECS`; `camera` is the namespace of the topics and a part of the frame_id.
+    `codec` is JPEG, PNG or RAW; `camera` is the namespace of the topics and a part of the frame_id.
     The attribute `bag` is the BagWriter, for further topics.
 
     Raises:

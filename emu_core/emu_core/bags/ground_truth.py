@@ -35,10 +35,7 @@ def labels(message: CompressedImage) -> np.ndarray:
 def depth(message: CompressedImage, focal: float, max_depth: float) -> np.ndarray:
     """Metres, float32 (H,W), NaN where invalid, of a decoded message of `DISPARITY`.
 
-    Args:
-        message: Decoded message.
-        focal: fx of the camera image, pixels.
-        max_depth: Ground truth beyond it is invalid, metres.
+    `focal` is fx of the camera image in pixels. Beyond `max_depth` metres, the result is invalid.
 
     Raises:
         BagError: The message is damaged.

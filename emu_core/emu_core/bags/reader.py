@@ -88,11 +88,6 @@ class Bag:
         self._store = typestore(_distro(metadata))
         register_definitions(self._store, ((c.msgtype, c.msgdef) for c in connections))
 
-    @property
-    def message_count(self) -> int:
-        """Number of messages that `messages()` yields."""
-        return sum(topic.count for topic in self.topics.values())
-
     def require(self, topics: Iterable[str]) -> None:
         """Raise BagError if the bag lacks one of these topics."""
         if unknown := [topic for topic in topics if topic not in self.topics]:

@@ -36,12 +36,9 @@ def score_frame(
 def score(
     perceiver: Perceiver, samples: Iterable[Sample], max_depth: float = MAX_DEPTH
 ) -> PerceptionMetrics:
-    """Run a model file over samples, with each sample's focal length.
+    """Run a model file over labelled samples, with each sample's focal length.
 
-    Args:
-        perceiver: Loaded model file.
-        samples: Labelled samples.
-        max_depth: Largest depth that is scored, and the value of missing depths, metres.
+    `max_depth` in metres is the largest depth that is scored, and the value of missing depths.
     """
     metrics = PerceptionMetrics(len(perceiver.info.classes), max_depth)
     for sample in samples:

@@ -68,7 +68,7 @@ class _OpenBag:
 
 
 class MomentBags:
-    """A `MomentSink` that writes bags; only one thread may use it.
+    """Writes the bag of one moment at a time; only one thread may use it.
 
     `write` writes a message into a bag, and before it the topic if it is new. `info` and `error`
     log. The attribute `written` counts the closed bags.
@@ -117,7 +117,7 @@ class MomentBags:
             self._give_up(self._quota_reached())
 
     def end(self, complete: bool) -> None:
-        """Close the bag."""
+        """Close the bag; the moment is incomplete if the recording ended first."""
         opened, self._open = self._open, None
         if opened is None:
             return

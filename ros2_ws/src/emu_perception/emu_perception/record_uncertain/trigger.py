@@ -8,14 +8,17 @@ are of the monotonic clock, in nanoseconds.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from emu_perception.bag_tools.disk_queue import Received
+
+if TYPE_CHECKING:
+    from emu_perception.record_uncertain.moment_bags import MomentBags
 
 LABEL, DEPTH = "mean label uncertainty", "mean relative depth uncertainty"
 _NS = 10**9
@@ -59,19 +62,6 @@ class Moment:
         return max((frame.value for frame in self.frames if frame.kind == kind), default=None)
 
 
-class MomentSink(Protocol):
-    """Receives the messages of moments, of one moment at a time."""
-
-    def begin(self, moment: Moment, messages: Sequence[Received]) -> None:
-        """A moment begins; `messages` were received before."""
-
-    def add(self, message: Received) -> None:
-        """A message of the current moment."""
-
-    def end(self, complete: bool) -> None:
-        """The current moment ends; it is incomplete if the recording ended first."""
-
-
 class RingBuffer:
     """Messages of the last seconds, up to a number of bytes; the oldest are dropped first."""
 
@@ -99,7 +89,7 @@ class RingBuffer:
 
 
 class Trigger:
-    """Receives all messages, and queues calls of `sink` with those of a moment.
+    """Receives all messages, and queues calls of `bags` with those of a moment.
 
     `queue` takes a size in bytes and the call. The attribute `suppressed` counts uncertain frames
     that came too soon after a moment's trigger.
@@ -108,11 +98,11 @@ class Trigger:
     def __init__(
         self,
         rules: TriggerRules,
-        sink: MomentSink,
+        bags: MomentBags,
         queue: Callable[[int, Callable[[], None]], None],
     ) -> None:
         self.suppressed = 0
-        self._rules, self._sink, self._queue = rules, sink, queue
+        self._rules, self._bags, self._queue = rules, bags, queue
         self._buffer = RingBuffer(rules.before_s, rules.buffer_bytes)
         self._latched: dict[str, Received] = {}
         self._recent: deque[FrameUncertainty] = deque()
@@ -125,7 +115,7 @@ class Trigger:
         if message.latched:  # it is sent only once, so every moment includes it
             self._latched[message.topic] = message
         if self._moment is not None:
-            self._queue(len(message.data), partial(self._sink.add, message))
+            self._queue(len(message.data), partial(self._bags.add, message))
         elif not message.latched:
             self._buffer.add(message)
 
@@ -150,7 +140,7 @@ class Trigger:
         self._recent.clear()
         messages = self._messages_before()
         size = sum(len(message.data) for message in messages)
-        self._queue(size, partial(self._sink.begin, self._moment, messages))
+        self._queue(size, partial(self._bags.begin, self._moment, messages))
 
     def tick(self, now_ns: int) -> None:
         """End the current moment if its time is over, even if no messages come."""
@@ -164,7 +154,7 @@ class Trigger:
 
     def _end(self, complete: bool) -> None:
         if self._moment is not None:
-            self._queue(0, partial(self._sink.end, complete))
+            self._queue(0, partial(self._bags.end, complete))
         self._moment = None
 
     def _messages_before(self) -> list[Received]:
