@@ -33,7 +33,7 @@ _SUFFIXES = {JPEG: ".jpg", PNG: ".png"}
 class DriveWriter:
     """Writes the bag of one camera. A `with` block that ends with an exception leaves no bag.
 
-    `codec` is JPEG, PNG or RAW; `camera` is the namespace of the topics and a part of the frame_id.
+    `codec` is JPEG, PNG or RAW; `camera` is the namespace of the topics, and in the frame_id.
     The attribute `bag` is the BagWriter, for further topics.
 
     Raises:
