@@ -99,7 +99,10 @@ PARAMETERS = (
         "names of several cameras: `front` subscribes to `front/image` and publishes `~/front/…`",
     ),
     Parameter(
-        "autostart", True, "configure and activate at start, without a manager", changes=AT_START
+        "autostart",
+        True,
+        "configure and activate at start; false: a lifecycle manager does it",
+        changes=AT_START,
     ),
     Parameter(
         "max_rate", 0.0, "maximum images per second and camera; 0: no limit", (0.0, 1e3), ANY_TIME
@@ -114,7 +117,7 @@ PARAMETERS = (
     Parameter(
         "max_depth_std_ratio",
         0.3,
-        "points with a higher depth_std / depth are NaN",
+        "points above this depth_std / depth are NaN",
         (0.0, 10.0),
         ANY_TIME,
     ),

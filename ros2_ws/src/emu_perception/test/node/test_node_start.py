@@ -9,8 +9,6 @@ import pytest
 from helpers.camera_rig import TOPICS, CameraRig, counts, gray
 from helpers.ros_processes import ChildProcess, module
 
-from emu_core.runtime.dummy_model import make_dummy_model
-
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_node_with_code_0_and_the_counts_of_its_images(domain, model, number):
@@ -34,25 +32,6 @@ def failed_start(domain, *arguments, **environment):
     lines = [line for line in process.output.splitlines() if line.startswith("emu_node: ")]
     assert len(lines) == 1, process.output
     return lines[0]
-
-
-@pytest.mark.parametrize(
-    ("damage", "text"),
-    [
-        (lambda path, model: None, "no model file"),
-        (lambda path, model: path.write_bytes(model.read_bytes()[:3000]), "truncated"),
-        (
-            lambda path, model: make_dummy_model(path, metadata={"emu.format_version": None}),
-            "no EMU model",
-        ),
-    ],
-    ids=["missing", "truncated", "no EMU model"],
-)
-def test_an_unusable_model_file_ends_the_start(domain, model, tmp_path, damage, text):
-    path = tmp_path / "given.onnx"
-    damage(path, model)
-    line = failed_start(domain, "-p", f"model:={path}")
-    assert str(path) in line and text in line
 
 
 @pytest.mark.parametrize(
