@@ -21,7 +21,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -33,83 +33,67 @@ from emu_core.evaluation.candidate import Candidate
 from emu_core.evaluation.comparison import compare
 from emu_core.evaluation.splits import Split, open_split
 from emu_core.evaluation.tables import Row, summary
-from emu_core.methods.ensembles import load_method
+from emu_core.methods.registry import LoadOptions, load_method
 from emu_core.networks import SegDepthFormer, load_model
-from emu_core.training.command import call_from, run_command
-from emu_core.training.distillation import (
-    REST,
-    Distillation,
-    open_frames,
-    train_control,
-    train_student,
-)
+from emu_core.training.command import parse_config, run_command
+from emu_core.training.config import Run, StudentConfig
+from emu_core.training.distillation import open_frames, train_control, train_student
 from emu_core.training.export import export
-from emu_core.training.learner import Optimisation
-from emu_core.training.objectives import StudentLoss
-from emu_core.training.recipe import Architecture, Data
 from emu_core.training.release import model_facts
-from emu_core.training.run import WEIGHTS, Run, write_config
+from emu_core.training.run import WEIGHTS, write_config
 from emu_core.training.teacher import Teacher, obtain_teacher
-from emu_core.training.teacher_cache import TeacherCache, fingerprint
+from emu_core.training.teacher_cache import fingerprint
 
 HERE = Path(__file__).parent
 TINY = HERE / "configs" / "distill_tiny.yaml"
 
 
-def distill(
-    data: Data = Data(),  # noqa: B008
-    architecture: Architecture = Architecture(),  # noqa: B008
-    teacher: Teacher = Teacher(),  # noqa: B008
-    distillation: Distillation = Distillation(),  # noqa: B008
-    loss: StudentLoss = StudentLoss(),  # noqa: B008
-    optimisation: Optimisation = Optimisation(),  # noqa: B008
-    run: Run = Run(name="distilled", seed=100),  # noqa: B008
-    control: bool = False,
-    render: Path | None = None,
-) -> None:
-    """Distil a teacher into one network.
+@dataclass(frozen=True)
+class DistillConfig(StudentConfig):
+    """A teacher, its student, their evaluation and the student's model file.
 
     Args:
         data: data set and augmentation.
-        architecture: the student, and what it starts from.
-        teacher: where the teacher comes from.
-        distillation: what the student and its teacher look at.
-        loss: the student's; what it says of ground truth is the teacher's and the control's, too.
-        optimisation: AdamW and its schedule, the student's and its teacher's.
+        architecture: the student's network and the weights that it starts from.
+        loss: of the student; its terms on ground truth are the teacher's and the control's, too.
+        optimisation: AdamW and its schedule, of the student and of its teacher.
         run: length, seed, precision, output of the student, and of the teacher but for its seed:
-            the student's is no member's.
-        control: also train the student's twin without a teacher: on the same inputs (but none
-            without ground truth), from the same start, for as many steps.
-        render: list of drives that are rendered into data.root as far as they are missing: a
-            file, or its name beside the other configurations; null for none.
+            the student's seed must differ from those of the members.
+        teacher: where the teacher comes from.
+        control: also train the student's control without a teacher: the same labelled inputs,
+            start and number of steps.
+        render: list of drives that are rendered into data.root where they are missing: a file, or
+            the name of one in training/configs; null for none.
     """
-    folder = Path("runs") / run.name
-    if render is not None:
-        render_drives(render, data.root)
-    # What is missing is missed before hours of training.
-    open_frames(data, architecture, loss, distillation), open_split(data, data.test_split)
-    write_config(folder, {
-        "data": asdict(data), "architecture": asdict(architecture), "teacher": asdict(teacher),
-        "distillation": asdict(distillation), "loss": asdict(loss), "run": asdict(run),
-        "optimisation": asdict(optimisation), "control": control,
-    })  # fmt: skip
+
+    run: Run = field(default_factory=lambda: Run(name="distilled", seed=100))
+    teacher: Teacher = field(default_factory=Teacher)
+    control: bool = False
+    render: Path | None = None
+
+
+def distill(config: DistillConfig) -> None:
+    """Distil a teacher into one network."""
+    data, folder = config.data, Path("runs") / config.run.name
+    if config.render is not None:
+        render_drives(config.render, data.root)
+    # Missing data is reported before hours of training.
+    open_frames(config), open_split(data, data.test_split)
+    write_config(folder, config)
+    student = StudentConfig(
+        **{each.name: getattr(config, each.name) for each in fields(StudentConfig)}
+    )
     with stage("Teacher"):
-        kind, members = obtain_teacher(
-            teacher, data, architecture, loss.supervised, optimisation, run, folder / "teacher",
-            rest=distillation.fresh == REST,
-        )  # fmt: skip
-    given = (data, architecture, loss, optimisation, run)
+        kind, members = obtain_teacher(config.teacher, student, folder / "teacher")
     with stage("Student"):
-        name = fingerprint(members)
-        cache = None if distillation.cache is None else TeacherCache(distillation.cache, name)
-        method = load_method(kind, members, in_memory=True)
+        method = load_method(kind, members, LoadOptions(in_memory=True))
         networks = {
-            "student": train_student(*given, folder / "student", method, distillation, cache, name)
+            "student": train_student(student, folder / "student", method, fingerprint(members))
         }
         del method
-    if control:
+    if config.control:
         with stage("Control"):
-            networks["control"] = train_control(*given, folder / "control", distillation)
+            networks["control"] = train_control(student, folder / "control")
     if rank_zero_only.rank:
         return
     with stage("Evaluation"):
@@ -119,9 +103,13 @@ def distill(
         print(summary(rows))
     with stage("Model file"):
         teachers = f"{len(members)} networks" if kind == "de" else "a sub-ensemble"
-        write_model(networks["student"], rows["student"], f"distilled from {teachers}",
-                    distillation.inputs(data), run,
-                    folder / "student.onnx")  # fmt: skip
+        write_model(
+            networks["student"],
+            rows["student"],
+            f"distilled from {teachers}",
+            student,
+            folder / "student.onnx",
+        )
 
 
 def render_drives(drives: Path, root: Path) -> None:
@@ -171,18 +159,19 @@ def evaluate(
     return compare(candidates, {split.name: split}, folder, device).rows[split.name]
 
 
-def write_model(weights: Path, figures: Row, note: str, data: Data, run: Run, path: Path) -> None:
+def write_model(weights: Path, figures: Row, note: str, config: StudentConfig, path: Path) -> None:
     """Export the student, if it is one of both tasks, with its figures inside."""
     network, _ = load_model(weights)
     if not isinstance(network, SegDepthFormer):
         print(f"A model file holds classes and depth: none is made of a {type(network).__name__}.")
         return
+    data = config.distillation.inputs(config.data)
     metrics = {
         f"{data.test_split}.{name}": value.mean
         for name, value in figures.items()
         if name != "ms_per_image"
     }
-    export(network, path, metrics=metrics, **model_facts(data, run, note))
+    export(network, path, metrics=metrics, **model_facts(data, config.run, note))
 
 
 @contextmanager
@@ -203,7 +192,7 @@ def main() -> int:
     asks = ("--config", "--help", "-h", "--print_config")
     if not any(argument.split("=")[0] in asks for argument in arguments):
         arguments = ["--config", str(TINY), *arguments]
-    return run_command("distill", lambda: call_from(arguments, distill, __doc__))
+    return run_command("distill", lambda: distill(parse_config(DistillConfig, arguments, __doc__)))
 
 
 if __name__ == "__main__":

@@ -18,44 +18,44 @@ in runs/NAME/sub_ensemble.safetensors.
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-from emu_core.training.command import call_from, run_command
-from emu_core.training.learner import Optimisation
-from emu_core.training.objectives import MemberLoss
-from emu_core.training.recipe import Architecture, Data
-from emu_core.training.run import Run
+from emu_core.training.command import parse_config, run_command
+from emu_core.training.config import TrainingConfig
 from emu_core.training.teacher import TeacherMethod, train_ensemble, train_sub_ensemble
 
 
-def train(
-    data: Data = Data(),  # noqa: B008
-    architecture: Architecture = Architecture(),  # noqa: B008
-    loss: MemberLoss = MemberLoss(),  # noqa: B008
-    optimisation: Optimisation = Optimisation(),  # noqa: B008
-    run: Run = Run(),  # noqa: B008
-    members: int = 1,
-    method: TeacherMethod = "ensemble",
-) -> None:
-    """Train the networks of a teacher, one after the other.
+@dataclass(frozen=True)
+class TeacherConfig(TrainingConfig):
+    """The networks of a teacher, trained one after the other.
 
     Args:
         data: data set and augmentation.
-        architecture: the network and what it starts from.
+        architecture: the network and the weights that it starts from.
         loss: cross-entropy and a depth loss.
         optimisation: AdamW and its schedule.
-        run: length, seed of the first one, precision, output.
-        members: how many; member K has seed run.seed + K.
-        method: ensemble trains them independently, sub_ensemble trains new heads on the first
-            one's trunk.
+        run: length, seed of the first network, precision, output.
+        members: number of networks; member K has seed run.seed + K.
+        method: ensemble trains them independently, sub_ensemble trains new heads on the trunk of
+            the first one.
     """
-    train_them = train_ensemble if method == "ensemble" else train_sub_ensemble
-    train_them(data, architecture, loss, optimisation, run, members, Path("runs") / run.name)
+
+    members: int = 1
+    method: TeacherMethod = "ensemble"
+
+
+def train(config: TeacherConfig) -> None:
+    """Train the networks of a teacher."""
+    train_networks = train_ensemble if config.method == "ensemble" else train_sub_ensemble
+    train_networks(TrainingConfig.part_of(config), config.members, Path("runs") / config.run.name)
 
 
 def main() -> int:
     """Command line."""
-    return run_command("train_teacher", lambda: call_from(sys.argv[1:], train, __doc__))
+    return run_command(
+        "train_teacher", lambda: train(parse_config(TeacherConfig, sys.argv[1:], __doc__))
+    )
 
 
 if __name__ == "__main__":

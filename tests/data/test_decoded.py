@@ -12,8 +12,8 @@ from emu_core.data.datasets import Selection
 from emu_core.data.decoded import Decoded
 from emu_core.data.nyuv2 import NYUv2
 from emu_core.data.sample import DataError
+from emu_core.training.config import Data
 from emu_core.training.loader import training_loader
-from emu_core.training.recipe import Data
 
 NAMES = ["town_000000_000000", "town_000000_000001", "town_000001_000000"]
 SIZE = (24, 48)

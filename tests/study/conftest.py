@@ -24,9 +24,7 @@ from emu_core.networks import (
 from emu_core.study.config import Distilling, Item, Pretraining, Regime, Study
 from emu_core.study.execution import Execution, Trainers
 from emu_core.study.plan import make_plan
-from emu_core.training.learner import Optimisation
-from emu_core.training.recipe import Architecture, Data
-from emu_core.training.run import Run
+from emu_core.training.config import Architecture, Data, Optimisation, Run
 
 
 def write_drives(write_drive, root):

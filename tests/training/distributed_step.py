@@ -18,10 +18,11 @@ from emu_core.data.sample import Sample, unlabelled
 from emu_core.labels import CITYSCAPES
 from emu_core.methods.ensembles import SingleNetwork
 from emu_core.networks import SegDepthFormer
-from emu_core.training.learner import Member, Optimisation, Student
+from emu_core.training.config import Optimisation, Run
+from emu_core.training.learner import Member, Student
 from emu_core.training.loader import training_loader
 from emu_core.training.objectives import MemberLoss, StudentLoss
-from emu_core.training.run import Run, fit
+from emu_core.training.run import fit
 
 AUGMENTATION = Augmentation(32, 64, canonical_focal=100.0)
 LEARNERS = ("member", "student")

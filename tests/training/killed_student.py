@@ -15,11 +15,9 @@ from emu_core.data.augment import Augmentation
 from emu_core.methods.ensembles import DeepEnsemble
 from emu_core.networks import SegDepthFormer
 from emu_core.training import teacher_cache
-from emu_core.training.distillation import Distillation, train_student
-from emu_core.training.learner import Optimisation
+from emu_core.training.config import Architecture, Data, Distillation, Optimisation, Run
+from emu_core.training.distillation import train_student
 from emu_core.training.objectives import StudentLoss
-from emu_core.training.recipe import Architecture, Data
-from emu_core.training.run import Run
 from emu_core.training.teacher_cache import TeacherCache
 
 STEPS = 5

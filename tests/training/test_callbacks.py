@@ -22,9 +22,9 @@ from emu_core.training.callbacks import (
     read_checkpoint,
     to_perception,
 )
-from emu_core.training.learner import Member, Optimisation
+from emu_core.training.config import Optimisation, Run
+from emu_core.training.learner import Member
 from emu_core.training.objectives import MemberLoss
-from emu_core.training.run import Run
 
 
 def test_a_checkpoint_that_is_cut_off_leaves_the_one_before(tmp_path, monkeypatch):

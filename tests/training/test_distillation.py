@@ -15,12 +15,11 @@ from emu_core.labels import CITYSCAPES
 from emu_core.methods.ensembles import DeepEnsemble, SingleNetwork
 from emu_core.networks import SegDepthFormer, normalize, save_model
 from emu_core.training import distillation, teacher
-from emu_core.training.distillation import Distillation, train_control, train_student
-from emu_core.training.learner import Optimisation, Student
+from emu_core.training.config import Architecture, Data, Distillation, Optimisation, Run
+from emu_core.training.distillation import train_control, train_student
+from emu_core.training.learner import Student
 from emu_core.training.loader import validation_loader
 from emu_core.training.objectives import MemberLoss, StudentLoss, student_loss
-from emu_core.training.recipe import Architecture, Data
-from emu_core.training.run import Run
 from emu_core.training.teacher import Teacher, find_teacher, obtain_teacher
 from emu_core.training.teacher_cache import TeacherCache
 

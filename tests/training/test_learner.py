@@ -14,7 +14,8 @@ from emu_core.data.sample import Sample
 from emu_core.methods.prediction import Prediction
 from emu_core.metrics import PerceptionMetrics
 from emu_core.networks import SegDepthFormer, normalize
-from emu_core.training.learner import Member, Optimisation, parameter_groups, update_metrics
+from emu_core.training.config import Optimisation
+from emu_core.training.learner import Member, parameter_groups, update_metrics
 from emu_core.training.loader import as_tensors, training_loader, validation_loader
 from emu_core.training.objectives import MemberLoss
 

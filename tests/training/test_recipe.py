@@ -13,7 +13,8 @@ from emu_core.data.sample import Sample
 from emu_core.labels import CITYSCAPES
 from emu_core.networks import DepthFormer, SegDepthFormer, SegFormer, save_model
 from emu_core.training import recipe
-from emu_core.training.recipe import Architecture, Data, class_weights, depth_statistics
+from emu_core.training.build import class_weights, depth_statistics
+from emu_core.training.config import Architecture, Data
 
 AUGMENTATION = Augmentation(32, 64)
 

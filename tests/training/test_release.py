@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from emu_core.data.augment import Augmentation
-from emu_core.training.recipe import Data
+from emu_core.training.config import Data, Run
 from emu_core.training.release import model_facts, read_config
-from emu_core.training.run import Run, write_config
+from emu_core.training.run import write_config
 
 RUN = Run(steps=70, seed=3)
 

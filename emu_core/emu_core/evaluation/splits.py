@@ -24,7 +24,7 @@ from emu_core.data.datasets import Kind, evenly, open_dataset
 from emu_core.data.nyuv2 import ORIGINS
 from emu_core.data.sample import DataSet, Sample, read_grey
 from emu_core.metrics import RoadObjects, road_objects
-from emu_core.training.recipe import Data
+from emu_core.training.config import Data
 
 _UNKNOWN_SEQUENCE = "000000"
 """Of a pair, the sequence with the unknown object; the other one has its ordinary twin."""

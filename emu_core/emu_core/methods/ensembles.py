@@ -27,18 +27,13 @@ import torch
 from torch import Tensor, nn
 
 from emu_core.methods.prediction import Prediction, to_prediction
+from emu_core.methods.registry import METHODS, LoadOptions, Method, MethodKind
 from emu_core.methods.sub_ensemble import load_sub_ensemble
 from emu_core.methods.uncertainty import RunningMoments
 from emu_core.networks.decoder import AllMLPDecoder
 from emu_core.networks.dropout import sampling
 from emu_core.networks.models import Network, RawOutputs, normalize
 from emu_core.networks.weights import load_model, read_header
-
-Method = Callable[[Tensor], Prediction]
-"""RGB images, uint8 (N, 3, H, W), to their Prediction at H × W, without gradients."""
-
-KINDS = ("single", "control", "student", "mcd", "dse", "de")
-"""What `load_method` knows; single, control and student differ in their training alone."""
 
 
 class SingleNetwork:
@@ -222,42 +217,39 @@ def average(samples: Iterable[Prediction]) -> Prediction:
     return Prediction(probabilities, depth.mean, depth.variance, depth.aleatoric, depth.epistemic)
 
 
-def load_method(
-    kind: str,
-    paths: Sequence[str | Path],
-    *,
-    samples: int = 10,
-    seed: int = 0,
-    in_memory: bool = False,
-    device: str | torch.device = "cpu",
-) -> Method:
-    """Build a method from its files.
+def _load_single(paths: Sequence[Path], options: LoadOptions) -> Method:
+    return SingleNetwork(load_model(paths[0])[0].to(options.device))
 
-    Args:
-        kind: one of `KINDS`.
-        paths: one file, or a Deep Ensemble's members.
-        samples: of MC Dropout.
-        seed: of MC Dropout's masks.
-        in_memory: keep all members of a Deep Ensemble instead of reading one after the other at
-            every call.
-        device: where the networks run; images must lie there.
 
-    Raises:
-        WeightsError: a file is missing, damaged or of another kind.
-        ValueError: an unknown kind, or a wrong number of files or samples.
-    """
-    if kind not in KINDS:
-        raise ValueError(f"Expected `kind` to be one of {', '.join(KINDS)}, but got {kind!r}.")
-    if kind == "de":
-        if not in_memory:
-            return DeepEnsemble(paths)
-        return DeepEnsemble([load_model(path)[0].to(device) for path in paths])
-    if len(paths) != 1:
-        raise ValueError(f"Expected one file for kind {kind!r}, but got {len(paths)}.")
-    if kind == "dse":
-        return SubEnsemble([n.to(device) for n in load_sub_ensemble(paths[0])[0]])
-    network = load_model(paths[0])[0].to(device)
-    return MCDropout(network, samples, seed) if kind == "mcd" else SingleNetwork(network)
+def _load_mc_dropout(paths: Sequence[Path], options: LoadOptions) -> Method:
+    network = load_model(paths[0])[0].to(options.device)
+    return MCDropout(network, options.samples, options.seed)
+
+
+def _load_sub_ensemble(paths: Sequence[Path], options: LoadOptions) -> Method:
+    return SubEnsemble([network.to(options.device) for network in load_sub_ensemble(paths[0])[0]])
+
+
+def _load_ensemble(paths: Sequence[Path], options: LoadOptions) -> Method:
+    if not options.in_memory:
+        return DeepEnsemble(paths)
+    return DeepEnsemble([load_model(path)[0].to(options.device) for path in paths])
+
+
+METHODS.add("single", MethodKind("single network", _load_single, color="#777777"))
+METHODS.add(
+    "control",
+    MethodKind(
+        "control: student's training, no teacher", _load_single, "control", color="#b5651d"
+    ),
+)
+METHODS.add("student", MethodKind("student", _load_single, "student", color="#d62728"))
+METHODS.add("mcd", MethodKind("MC Dropout", _load_mc_dropout, draws_samples=True))
+METHODS.add("dse", MethodKind("Deep Sub-Ensemble", _load_sub_ensemble, "heads", color="#009e73"))
+METHODS.add(
+    "de",
+    MethodKind("Deep Ensemble", _load_ensemble, "members", takes_all_files=True, color="#111111"),
+)
 
 
 def move_to(method: Method, device: str | torch.device) -> None:

@@ -30,8 +30,8 @@ from emu_core.study import records
 from emu_core.study.config import Study
 from emu_core.study.copies import copy_drives
 from emu_core.study.plan import COPIED, COPIED_APART, Scoring, Step, Training
-from emu_core.training.distillation import Distillation, train_control, train_student
-from emu_core.training.recipe import Data
+from emu_core.training.config import Data, Distillation
+from emu_core.training.distillation import train_control, train_student
 from emu_core.training.run import WEIGHTS
 from emu_core.training.teacher import train_network, train_sub_ensemble
 from emu_core.training.teacher_cache import TeacherCache, fingerprint

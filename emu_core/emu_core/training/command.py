@@ -9,12 +9,16 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import Any, TypeVar
 
 import jsonargparse
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from emu_core.training.export import ExportError
+
+Config = TypeVar("Config", bound=Any)
 
 _CHATTER = (
     ".*does not have many workers.*",  # validation is short, and its frames come in order
@@ -29,22 +33,23 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter, jsonargparse.DefaultHe
     """jsonargparse's, which leaves the lines of the description as they are."""
 
 
-def call_from(arguments: Sequence[str], function: Callable[..., object], description: str) -> None:
-    """Call a function with options from a command line and its --config files.
+def parse_config(kind: type[Config], arguments: Sequence[str], description: str) -> Config:
+    """Read a configuration from a command line and its --config files.
 
     Args:
+        kind: data class; its fields are the options, those of nested data classes have dots.
         arguments: of the command line.
-        function: its parameters are the options; those of data classes have dots.
-        description: the command's.
+        description: the command's help text.
     """
-    jsonargparse.auto_cli(
-        function,
-        args=list(arguments),
-        as_positional=False,
+    parser = jsonargparse.ArgumentParser(
         description=description,
         formatter_class=HelpFormatter,
         usage="%(prog)s [--config FILE …] [--OPTION VALUE …]",
     )
+    parser.add_argument("--config", action="config", help="YAML file with options")
+    parser.add_class_arguments(kind)
+    values = parser.instantiate(parser.parse_args(list(arguments)))
+    return kind(**{each.name: values[each.name] for each in fields(kind)})
 
 
 def run_command(name: str, call: Callable[[], object]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import lightning
@@ -17,6 +17,7 @@ from emu_core.methods.prediction import Prediction, to_prediction
 from emu_core.methods.uncertainty import normalized_entropy
 from emu_core.metrics import PerceptionMetrics
 from emu_core.networks.models import Network, RawOutputs, normalize
+from emu_core.training.config import Optimisation
 from emu_core.training.loader import Batch
 from emu_core.training.losses import ReduceCount, identity, mean_over_ranks
 from emu_core.training.objectives import (
@@ -32,27 +33,6 @@ from emu_core.training.teacher_cache import TeacherCache
 
 _SKIPPED = 50
 """Steps in a row that half precision may skip: 2^16, the first scale, is used up long before."""
-
-
-@dataclass(frozen=True)
-class Optimisation:
-    """AdamW with a polynomial schedule (paper.md §6).
-
-    Args:
-        learning_rate: of the encoder; 6e-5 from ImageNet weights, 5e-4…1e-3 from scratch.
-        decoder_factor: the decoders' rate over the encoder's; 10 in the papers, 1 from scratch.
-        weight_decay: not applied to norms and biases.
-        warmup: steps of linear warm-up.
-        power: of the polynomial decay.
-        clip: gradient norm limit, 0 for none.
-    """
-
-    learning_rate: float = 6e-5
-    decoder_factor: float = 10.0
-    weight_decay: float = 0.01
-    warmup: int = 500
-    power: float = 0.9
-    clip: float = 1.0
 
 
 class Learner(lightning.LightningModule):

@@ -13,8 +13,7 @@ import yaml
 from emu_core.data.cityscapes import Cityscapes, focal_of_image, read_camera
 from emu_core.data.datasets import Selection
 from emu_core.data.sample import DataSet
-from emu_core.training.recipe import Data
-from emu_core.training.run import Run
+from emu_core.training.config import Data, Run
 
 _SAME_LENS = 1.05
 """Focal lengths that differ by less than this factor count as one."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import json
 import math
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning
 import torch
@@ -31,45 +29,14 @@ from emu_core.training.callbacks import (
     read_checkpoint,
 )
 from emu_core.training.command import prepare_cpu
+from emu_core.training.config import Run, TrainingConfig, deciding_settings, flat, plain
 from emu_core.training.learner import Learner, monitored
 from emu_core.training.loader import TrainingLoader, training_loader, validation_loader
-from emu_core.training.recipe import Data
 
 WEIGHTS = "last.safetensors"
 """The weights that a complete run leaves in its folder."""
 
 _LOG_EVERY = 20  # steps
-
-
-@dataclass(frozen=True)
-class Run:
-    """How long to train, and where to.
-
-    Args:
-        name: folder below runs/.
-        steps: optimiser steps.
-        seed: of weights, order and augmentation.
-        precision: bf16-mixed, 16-mixed (GPUs without bfloat16) or 32-true.
-        ema: decay of the averaged weights, 0 for none.
-        validate_every: steps between validations.
-        checkpoint_every: steps between checkpoints.
-        shares_every: steps between two looks at each loss term's share of the gradient; 0: none.
-        threads: CPU threads of each process, 0 for all.
-        devices: how many on each node, "auto" for all GPUs or one CPU process.
-        nodes: machines that train together.
-    """
-
-    name: str = "teacher"
-    steps: int = 40000
-    seed: int = 0
-    precision: Literal["bf16-mixed", "16-mixed", "32-true"] = "bf16-mixed"
-    ema: float = 0.999
-    validate_every: int = 1000
-    checkpoint_every: int = 250
-    shares_every: int = 0
-    threads: int = 0
-    devices: int | str = "auto"
-    nodes: int = 1
 
 
 def start(run: Run) -> None:
@@ -78,14 +45,15 @@ def start(run: Run) -> None:
     lightning.seed_everything(run.seed, workers=True, verbose=False)
 
 
-def training_batches(data: Data, samples: Samples, run: Run) -> TrainingLoader:
-    """The batches of a whole run."""
+def training_batches(config: TrainingConfig, samples: Samples) -> TrainingLoader:
+    """Return the batches of a complete run."""
+    data, run = config.data, config.run
     return training_loader(
         samples, data.augmentation, data.batch, run.steps, run.seed, data.workers, data.variants
     )
 
 
-def complete(folder: Path, run: Run, config: dict[str, Any]) -> bool:
+def complete(folder: Path, config: TrainingConfig) -> bool:
     """Whether a folder holds the weights of this run with all its steps.
 
     Raises:
@@ -93,16 +61,14 @@ def complete(folder: Path, run: Run, config: dict[str, Any]) -> bool:
     """
     _expect_same_settings(folder, config)
     path = folder / WEIGHTS
-    return path.is_file() and read_header(path)[1].get("steps", 0) >= run.steps
+    return path.is_file() and read_header(path)[1].get("steps", 0) >= config.run.steps
 
 
 def fit(
     learner: Learner,
     loader: TrainingLoader,
-    data: Data,
-    run: Run,
+    config: TrainingConfig,
     folder: Path,
-    config: dict[str, Any],
 ) -> Path:
     """Train from last.ckpt or from the start, and write the weights.
 
@@ -113,10 +79,8 @@ def fit(
     Args:
         learner: what to train.
         loader: `training_batches`.
-        data: what it is watched on, and the size of a batch.
-        run: how long, and how.
+        config: data with the student's augmentation, schedule; written to config.yaml.
         folder: of this run.
-        config: what config.yaml shall say.
 
     Returns:
         Path of last.safetensors.
@@ -126,6 +90,7 @@ def fit(
         FloatingPointError: the loss or its gradient is not finite.
         ValueError: last.ckpt is damaged.
     """
+    data, run = config.data, config.run
     held_out = data.open_validation()
     whole = data.whole_images
     pixels = data.augmentation.height * data.augmentation.width
@@ -194,9 +159,9 @@ def write_weights(learner: Learner, folder: Path, about: dict[str, Any]) -> None
 
 
 @rank_zero_only
-def write_config(folder: Path, config: dict[str, Any]) -> None:
-    """Leave config.yaml, which is a --config again."""
-    replace_text(folder / "config.yaml", yaml.safe_dump(_plain(config), sort_keys=False))
+def write_config(folder: Path, config: TrainingConfig) -> None:
+    """Write config.yaml, which can be given to --config."""
+    replace_text(folder / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False))
 
 
 @rank_zero_only
@@ -237,13 +202,15 @@ def print_once(text: str) -> None:
     print(text, flush=True)
 
 
-def _expect_same_settings(folder: Path, config: dict[str, Any]) -> None:
-    """Refuse to go on with a run under settings that would make another network of it."""
+def _expect_same_settings(folder: Path, config: TrainingConfig) -> None:
+    """Refuse to continue a run under settings that would make another network of it."""
     path = folder / "config.yaml"
     begun = any((folder / name).is_file() for name in ("last.ckpt", WEIGHTS))
     if not begun or not path.is_file():
         return
-    then, now = (_deciding(settings) for settings in (read_settings(path), _flat(_plain(config))))
+    then, now = read_settings(path), deciding_settings(config, resumed=True)
+    if "run.ema" in then:
+        then["run.ema"] = "above 0" if then["run.ema"] else 0
     changed = [
         f"{name} was {then[name]}, now {now[name]}"
         for name in now
@@ -257,43 +224,15 @@ def _expect_same_settings(folder: Path, config: dict[str, Any]) -> None:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """What a run's config.yaml says, flat, by the options' names, e.g. run.seed.
+    """Read a run's config.yaml as flat settings by the names of the options, e.g. run.seed.
 
     Raises:
         ValueError: it cannot be read.
     """
     try:
-        return _flat(yaml.safe_load(path.read_text()))
+        return flat(yaml.safe_load(path.read_text()))
     except (OSError, ValueError, yaml.YAMLError, AttributeError) as error:
         raise ValueError(
             f"{path} is no configuration of a training ({error}): restore it, or delete "
             f"{path.parent} to train from the start."
         ) from error
-
-
-def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat |= (
-            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        )
-    return flat
-
-
-def _deciding(settings: dict[str, Any]) -> dict[str, Any]:
-    """What decides which network a run makes.
-
-    A run may go on with more steps, other rates, on another machine, with another cache. It may
-    not begin or cease to average its weights: it would go on from the average.
-    """
-    caches = ("data.cache", "distillation.cache")
-    free = ("optimisation.", "run.", "data.root", "data.workers", *caches)
-    deciding = {n: v for n, v in settings.items() if n == "run.seed" or not n.startswith(free)}
-    if "run.ema" in settings:
-        deciding["run.ema"] = "above 0" if settings["run.ema"] else 0
-    return deciding
-
-
-def _plain(config: dict[str, Any]) -> dict[str, Any]:
-    """The same in what YAML knows, neither paths nor tuples."""
-    return json.loads(json.dumps(config, default=str))

@@ -6,7 +6,7 @@ Sub-Ensemble's heads differ likewise, on the trunk of the first one.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,12 +14,19 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from emu_core.networks import load_model, save_sub_ensemble, with_new_heads
-from emu_core.training.learner import Member, Optimisation
+from emu_core.training.build import build_network, class_weights, init_depth_head
+from emu_core.training.config import (
+    REST,
+    Architecture,
+    Data,
+    Run,
+    StudentConfig,
+    TrainingConfig,
+)
+from emu_core.training.learner import Member
 from emu_core.training.objectives import MemberLoss
-from emu_core.training.recipe import Architecture, Data, class_weights
 from emu_core.training.run import (
     WEIGHTS,
-    Run,
     complete,
     fit,
     print_once,
@@ -59,28 +66,14 @@ class Teacher:
 
 
 def obtain_teacher(
-    teacher: Teacher,
-    data: Data,
-    architecture: Architecture,
-    loss: MemberLoss,
-    optimisation: Optimisation,
-    run: Run,
-    folder: Path,
-    *,
-    rest: bool = False,
+    teacher: Teacher, config: StudentConfig, folder: Path
 ) -> tuple[str, list[Path]]:
     """Train a teacher, or find a finished one.
 
     Args:
         teacher: where it comes from.
-        data: what it is trained on.
-        architecture: the student's.
-        loss: the student's on ground truth.
-        optimisation: optimiser and schedule.
-        run: the student's; its seed and its steps are not the teacher's.
-        folder: where it is trained.
-        rest: whether the student also learns on what `data` leaves out, which a finished teacher
-            must not have seen.
+        config: the student's; seed and steps of its run are not the teacher's.
+        folder: where the teacher is trained.
 
     Returns:
         Kind and files as `load_method` takes them.
@@ -89,28 +82,24 @@ def obtain_teacher(
         As `train_ensemble`; ValueError for a student with a member's seed, and for a folder whose
         teacher is not finished, learned depth for another focal length or saw the fresh frames.
     """
+    run = config.run
     if teacher.folder is not None:
-        return _take_finished(teacher.folder, teacher.members, data, run, rest)
+        return _take_finished(teacher.folder, teacher.members, config)
     for k in range(teacher.members):
         _expect_another_seed(run, teacher.seed + k, f"member-{k}")
-    own = replace(run, seed=teacher.seed, steps=teacher.steps or run.steps)
-    network = teacher.architecture or replace(architecture, init=None)
-    own_loss = teacher.loss or loss
-    arguments = (data, network, own_loss, optimisation, own, teacher.members, folder)
+    own = TrainingConfig(
+        config.data,
+        teacher.architecture or replace(config.architecture, init=None),
+        teacher.loss or config.loss.supervised,
+        config.optimisation,
+        replace(run, seed=teacher.seed, steps=teacher.steps or run.steps),
+    )
     if teacher.method == "sub_ensemble":
-        return "dse", [train_sub_ensemble(*arguments)]
-    return "de", train_ensemble(*arguments)
+        return "dse", [train_sub_ensemble(own, teacher.members, folder)]
+    return "de", train_ensemble(own, teacher.members, folder)
 
 
-def train_ensemble(
-    data: Data,
-    architecture: Architecture,
-    loss: MemberLoss,
-    optimisation: Optimisation,
-    run: Run,
-    members: int,
-    folder: Path,
-) -> list[Path]:
+def train_ensemble(config: TrainingConfig, members: int, folder: Path) -> list[Path]:
     """Train the members of a Deep Ensemble, member k with seed run.seed + k.
 
     Returns:
@@ -123,23 +112,13 @@ def train_ensemble(
     """
     paths = []
     for k in range(members):
-        own = replace(run, seed=run.seed + k)
-        print_once(f"member {k} of {members}, seed {own.seed}: {folder / f'member-{k}'}")
-        paths.append(
-            train_network(data, architecture, loss, optimisation, own, folder / f"member-{k}")
-        )
+        own = _with_seed(config, config.run.seed + k)
+        print_once(f"member {k} of {members}, seed {own.run.seed}: {folder / f'member-{k}'}")
+        paths.append(train_network(own, folder / f"member-{k}"))
     return paths
 
 
-def train_sub_ensemble(
-    data: Data,
-    architecture: Architecture,
-    loss: MemberLoss,
-    optimisation: Optimisation,
-    run: Run,
-    heads: int,
-    folder: Path,
-) -> Path:
+def train_sub_ensemble(config: TrainingConfig, heads: int, folder: Path) -> Path:
     """Train a Deep Sub-Ensemble: trunk and head 0 together, then heads 1… on the frozen trunk.
 
     Returns:
@@ -148,15 +127,12 @@ def train_sub_ensemble(
     Raises:
         As `train_ensemble`.
     """
-    (first,) = train_ensemble(data, architecture, loss, optimisation, run, 1, folder)
+    (first,) = train_ensemble(config, 1, folder)
     paths = [first]
     for k in range(1, heads):
-        own = replace(run, seed=run.seed + k)
-        print_once(f"head {k} of {heads}, seed {own.seed}: {folder / f'member-{k}'}")
-        path = train_network(
-            data, architecture, loss, optimisation, own, folder / f"member-{k}", trunk=first
-        )
-        paths.append(path)
+        own = _with_seed(config, config.run.seed + k)
+        print_once(f"head {k} of {heads}, seed {own.run.seed}: {folder / f'member-{k}'}")
+        paths.append(train_network(own, folder / f"member-{k}", trunk=first))
     together = folder / SUB_ENSEMBLE
     rank_zero_only(save_sub_ensemble)([load_model(path)[0] for path in paths], together)
     if torch.distributed.is_initialized():
@@ -164,23 +140,11 @@ def train_sub_ensemble(
     return together
 
 
-def train_network(
-    data: Data,
-    architecture: Architecture,
-    loss: MemberLoss,
-    optimisation: Optimisation,
-    run: Run,
-    folder: Path,
-    trunk: Path | None = None,
-) -> Path:
+def train_network(config: TrainingConfig, folder: Path, trunk: Path | None = None) -> Path:
     """Train one network on ground truth; leaves what `run.fit` says in `folder`.
 
     Args:
-        data: what to train on.
-        architecture: which network.
-        loss: kinds and weights of its terms.
-        optimisation: optimiser and schedule.
-        run: length, seed, precision.
+        config: data, network, loss, optimiser, schedule.
         folder: of this run.
         trunk: weights of a network whose encoder is taken over and stays as it is.
 
@@ -190,29 +154,36 @@ def train_network(
     Raises:
         As `train_ensemble`.
     """
-    config = {
-        "data": asdict(data), "architecture": asdict(architecture), "loss": asdict(loss),
-        "optimisation": asdict(optimisation), "run": asdict(run),
-    }  # fmt: skip
-    if complete(folder, run, config):
+    if complete(folder, config):
         return folder / WEIGHTS
-    start(run)
+    start(config.run)
+    data, architecture = config.data, config.architecture
     samples = data.open_training()
     print_once(
         f"{len(samples)} training images from {data.root}, depth valid up to "
         f"{samples.max_depth:g} m"
     )
     if trunk is None:
-        network = architecture.build(len(samples.classes), samples, data.augmentation)
+        network = build_network(architecture, len(samples.classes), samples, data.augmentation)
     else:
         network = with_new_heads(load_model(trunk)[0])
         if network.depth_decoder is not None:
-            architecture.start_depth(network, samples, data.augmentation)
+            init_depth_head(network, architecture, samples, data.augmentation)
     member = Member(
-        network, optimisation, loss, len(samples.classes), samples.max_depth, run.seed,
-        run.shares_every, class_weights(samples, loss.class_balance),
-    )  # fmt: skip
-    return fit(member, training_batches(data, samples, run), data, run, folder, config)
+        network,
+        config.optimisation,
+        config.loss,
+        len(samples.classes),
+        samples.max_depth,
+        config.run.seed,
+        config.run.shares_every,
+        class_weights(samples, config.loss.class_balance),
+    )
+    return fit(member, training_batches(config, samples), config, folder)
+
+
+def _with_seed(config: TrainingConfig, seed: int) -> TrainingConfig:
+    return replace(config, run=replace(config.run, seed=seed))
 
 
 def find_teacher(folder: Path) -> tuple[str, list[Path]]:
@@ -235,9 +206,7 @@ def find_teacher(folder: Path) -> tuple[str, list[Path]]:
     return "de", paths
 
 
-def _take_finished(
-    folder: Path, members: int, data: Data, run: Run, rest: bool
-) -> tuple[str, list[Path]]:
+def _take_finished(folder: Path, members: int, config: StudentConfig) -> tuple[str, list[Path]]:
     """At most so many members of a folder, if a student of these settings may learn from them."""
     kind, paths = find_teacher(folder)
     folders = sorted((path.parent for path in folder.glob("member-*/config.yaml")), key=_number)
@@ -254,10 +223,10 @@ def _take_finished(
         print_once(f"{len(paths)} members in {folder}{asked}")
     for own in folders:
         settings = read_settings(own / "config.yaml")
-        _expect_same_depth(own, settings, data)
-        _expect_another_seed(run, settings.get("run.seed"), str(own))
-        if rest:
-            _expect_same_frames(own, settings, data)
+        _expect_same_depth(own, settings, config.data)
+        _expect_another_seed(config.run, settings.get("run.seed"), str(own))
+        if config.distillation.unlabelled == REST:
+            _expect_same_frames(own, settings, config.data)
     return kind, paths
 
 
@@ -284,16 +253,16 @@ def _expect_another_seed(run: Run, seed: int | None, member: str) -> None:
 
 
 def _expect_same_frames(member: Path, settings: dict[str, Any], data: Data) -> None:
-    """Refuse fresh frames that a member was trained on."""
+    """Refuse unlabelled frames that a member was trained on."""
     for name in ("kind", "root", "limit", "sequences"):
         option, ours = f"data.{name}", getattr(data, name)
         theirs = settings.get(option)
         same = Path(theirs or "").resolve() == ours.resolve() if name == "root" else theirs == ours
         if option in settings and not same:
             raise ValueError(
-                f"distillation.fresh is rest, the frames that the members left out, but the "
+                f"distillation.unlabelled is rest, the frames that the members left out, but the "
                 f"teacher's {member} was trained with {option} {theirs}, and here it is {ours}. "
-                "Use the same, or other fresh frames."
+                "Use the same, or other unlabelled frames."
             )
 
 
