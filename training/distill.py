@@ -80,9 +80,7 @@ def distill(config: DistillConfig) -> None:
     # Missing data is reported before hours of training.
     open_frames(config), open_split(data, data.test_split)
     write_config(folder, config)
-    student = StudentConfig(
-        **{each.name: getattr(config, each.name) for each in fields(StudentConfig)}
-    )
+    student = StudentConfig.part_of(config)
     with stage("Teacher"):
         kind, members = obtain_teacher(config.teacher, student, folder / "teacher")
     with stage("Student"):
