@@ -17,8 +17,8 @@ import tempfile
 from pathlib import Path
 from string import Template
 
-from evaluate import evaluate, print_scores
-
+from emu_core.data.datasets import open_dataset
+from emu_core.evaluation.model_scores import measure, print_scores, scores_of
 from emu_core.networks.weights import load_model
 from emu_core.runtime.model_file import ModelError, ModelInfo
 from emu_core.runtime.perceiver import Perceiver
@@ -39,7 +39,10 @@ def export_measured(
         draft = Path(folder) / output.name
         export(model, draft, metrics={}, **facts)
         perceiver = Perceiver(draft)
-        scores = {split: evaluate(perceiver, root, split) for split in splits}
+        scores = {}
+        for split in splits:
+            frames = open_dataset(data.kind, root, split, data.max_depth)
+            scores[split] = scores_of(perceiver, measure(perceiver, frames, split))
     print_scores(scores)
     metrics = {
         f"{split}.{name}": value
