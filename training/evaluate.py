@@ -30,7 +30,7 @@ from pathlib import Path
 
 import jsonargparse
 
-from emu_core.data.datasets import MAX_DEPTHS
+from emu_core.data.datasets import DATASETS
 from emu_core.evaluation.model_scores import evaluate_model
 
 
@@ -56,7 +56,7 @@ def make_parser() -> jsonargparse.ArgumentParser:
     model = parser.add_argument_group("a model file")
     model.add_argument("--model", type=Path, help="ONNX file (default: the shipped one)")
     model.add_argument(
-        "--kind", default="drives", help=f"of the data: {', '.join(MAX_DEPTHS)} (default: drives)"
+        "--kind", default="drives", help=f"of the data: {', '.join(DATASETS)} (default: drives)"
     )
     add = parser.add_argument_group("methods in PyTorch").add_argument
     add("--methods", nargs="+", metavar="[NAME:]KIND=FILES", help="what to score")

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from emu_core.data.datasets import open_dataset
-from emu_core.data.sample import DataSet, Sample
+from emu_core.data.datasets import DataSet, open_dataset
+from emu_core.data.sample import Sample
 from emu_core.files import replace_text
 from emu_core.metrics import PerceptionMetrics
 from emu_core.runtime.perceiver import Perceiver

@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from emu_core.data.augment import Augmentation
-from emu_core.data.datasets import VALIDATION_SPLITS, Kind, open_dataset
-from emu_core.data.decoded import Decoded
-from emu_core.data.sample import DataSet
+from emu_core.data.datasets import DATASETS, DataSet, SplitNames, open_dataset
+from emu_core.data.decoded import cached
 from emu_core.training.objectives import MemberLoss, StudentLoss
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class Data:
             decodes every frame in every epoch.
     """
 
-    kind: Kind = "drives"
+    kind: str = "drives"
     root: Path = field(default=Path("data/drives"), metadata=PLACE)
     max_depth: float | None = None
     limit: int | None = None
@@ -71,7 +70,8 @@ class Data:
     cache: Path | None = field(default=None, metadata=PLACE)
 
     def __post_init__(self) -> None:
-        """Refuse whole images that are not on the scale of the crops."""
+        """Refuse an unknown data set, and whole images that are not on the scale of the crops."""
+        DATASETS.check(self.kind)
         if self.validation_size is not None and self.augmentation.image_width is None:
             raise ValueError(
                 "A validation_size of its own needs augmentation.image_width: without it, images "
@@ -93,23 +93,27 @@ class Data:
             rest: open the frames that `limit` and `sequences` leave out instead.
             labelled: read ground truth.
         """
-        return self.open(
-            "train", self.limit, sequences=self.sequences, rest=rest, labelled=labelled
-        )
+        split = self.split_names.training
+        return self.open(split, self.limit, sequences=self.sequences, rest=rest, labelled=labelled)
 
     def open_validation(self) -> DataSet:
         """Open the frames that a training is validated on."""
-        return self.open(VALIDATION_SPLITS[self.kind])
+        return self.open(self.split_names.validation)
 
     def open(self, split: str, limit: int | None = None, **choice: Any) -> DataSet:
         """Open a split, from the cache if there is one; arguments as `datasets.open_dataset`."""
         frames = open_dataset(self.kind, self.root, split, self.max_depth, limit, **choice)
-        return frames if self.cache is None else Decoded(frames, self.cache)
+        return frames if self.cache is None else cached(frames, self.cache)
+
+    @property
+    def split_names(self) -> SplitNames:
+        """The splits of the data set by their use."""
+        return DATASETS[self.kind].split_names(self.root)
 
     @property
     def test_split(self) -> str:
-        """The split that metrics are reported on. The test split of Cityscapes has no labels."""
-        return "test" if self.kind == "drives" else VALIDATION_SPLITS[self.kind]
+        """The split that metrics are reported on."""
+        return self.split_names.test
 
 
 @dataclass(frozen=True)
