@@ -1,7 +1,6 @@
 """What a model file says of its training."""
 
 import math
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,8 @@ import pytest
 import yaml
 
 from emu_core.data.augment import Augmentation
-from emu_core.training.config import Data, Run
+from emu_core.training.config import Data, Run, TrainingConfig
+from emu_core.training.objectives import MemberLoss
 from emu_core.training.release import model_facts, read_config
 from emu_core.training.run import write_config
 
@@ -63,7 +63,7 @@ def test_the_lens_of_plain_metres_is_that_of_the_training_images(root):
 
 def test_a_configuration_is_read_back(tmp_path):
     data = Data(root=tmp_path, augmentation=Augmentation(32, 64, scale=(0.5, 2.0)), limit=7)
-    write_config(tmp_path, {"data": asdict(data), "run": asdict(RUN), "loss": {"depth": "l1"}})
+    write_config(tmp_path, TrainingConfig(data, loss=MemberLoss("l1"), run=RUN))
     assert read_config(tmp_path / "config.yaml") == (data, RUN)
 
 
