@@ -41,7 +41,7 @@ def make_parser() -> jsonargparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--splits", nargs="+", default=["test"], help="what to score on (default: test)")
-    add("--root", type=Path, help="folder of the data (default: data/drives, or --config's)")
+    add("--root", type=Path, help="folder of the data (default: data/KIND, or --config's)")
     add(
         *("--max-depth", "--max_depth"),
         type=float,
@@ -91,7 +91,6 @@ def evaluate(given: jsonargparse.Namespace) -> None:
     """Score what the options name."""
     common = {"root": given.root, "max_depth": given.max_depth, "stride": given.stride}
     if not given.methods:
-        common["root"] = given.root or Path("data/drives")
         evaluate_model(given.model, given.kind, splits=given.splits, output=given.output, **common)
         return
     from emu_core.evaluation.method_scores import evaluate_methods  # needs torch

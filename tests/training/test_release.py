@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from emu_core.data.augment import Augmentation
-from emu_core.training.config import Data, Run, TrainingConfig
-from emu_core.training.release import model_facts, read_config
+from emu_core.data.sample import DataError
+from emu_core.training.config import Architecture, Data, Run, TrainingConfig
+from emu_core.training.release import model_facts, read_config, report_impossible_export
 from emu_core.training.run import write_config
 
 RUN = Run(steps=70, seed=3)
@@ -92,7 +93,7 @@ def test_the_lens_of_plain_metres_is_that_of_the_training_images(write_lenses):
     ("changes", "message"),
     [
         ({"canonical_focal": None}, "plain metres through lenses of 54° to 77°"),
-        ({"depth_limit": 0.4}, "above 0.5 m that is finite, but got 0.4"),
+        ({"depth_limit": 0.4}, "above 0.5 m, but got 0.4"),
         ({"depth_limit": math.inf}, "but got inf"),
     ],
 )
@@ -103,6 +104,17 @@ def test_a_training_without_a_possible_model_file_is_refused(
     data = Data(root=root, augmentation=replace(CANONICAL, **changes))
     with pytest.raises(ValueError, match=message):
         model_facts(replace(data, cache=cache and tmp_path / cache), RUN)
+
+
+def test_an_impossible_export_is_reported_before_a_training(root, capsys):
+    config = TrainingConfig(Data(root=root, augmentation=replace(CANONICAL, canonical_focal=None)))
+    report_impossible_export(config)
+    assert capsys.readouterr().out.startswith("note: no model file can be made: depth is learned")
+    report_impossible_export(replace(config, data=Data(root=root, augmentation=CANONICAL)))
+    report_impossible_export(replace(config, architecture=Architecture(task="segmentation")))
+    assert capsys.readouterr().out == ""
+    with pytest.raises(DataError):
+        report_impossible_export(replace(config, data=Data(root=root / "nowhere")))
 
 
 def test_a_configuration_is_read_back(tmp_path):

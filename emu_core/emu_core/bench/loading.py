@@ -19,7 +19,7 @@ import numpy as np
 from emu_core.bench.report import summarize
 from emu_core.bench.settings import CLOCKS, positive, run_rounds
 from emu_core.data.augment import Augmentation, prepare
-from emu_core.data.datasets import DATASETS, open_dataset
+from emu_core.data.datasets import DATASETS, default_root, open_dataset
 from emu_core.data.decoded import cached
 from emu_core.data.sample import DataError, Samples
 
@@ -60,12 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description="What loading a training frame costs, decoded every time and decoded once.",
     )
     parser.add_argument("--kind", choices=tuple(DATASETS), default="drives")
-    parser.add_argument("--root", type=Path, default=Path("data/drives"))
+    parser.add_argument("--root", type=Path, help="default: data/KIND")
     parser.add_argument("--frames", type=positive, default=40)
     parser.add_argument("--repetitions", type=positive, default=10)
     given = parser.parse_args(arguments)
+    root = given.root or default_root(given.kind)
     try:
-        series = measure(given.kind, given.root, given.frames, given.repetitions)
+        series = measure(given.kind, root, given.frames, given.repetitions)
     except DataError as error:
         parser.error(str(error))
     for name, taken in series.items():

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from emu_core.data.datasets import DataSet, open_dataset
+from emu_core.data.datasets import DataSet, default_root, open_dataset
 from emu_core.data.sample import Sample
 from emu_core.files import replace_text
 from emu_core.metrics import PerceptionMetrics
@@ -26,7 +26,7 @@ Scores = Mapping[str, Any]
 def evaluate_model(
     model: Path | None,
     kind: str,
-    root: Path,
+    root: Path | None,
     splits: Sequence[str],
     *,
     max_depth: float | None = None,
@@ -38,7 +38,7 @@ def evaluate_model(
     Args:
         model: ONNX file; None for the shipped one.
         kind: data set, one of `data.datasets.DATASETS`.
-        root: its folder.
+        root: its folder; None for `data.datasets.default_root`.
         splits: names of the splits.
         max_depth: ground truth beyond it is invalid, metres; None for the data set's default.
         stride: score only every so many frames.
@@ -49,11 +49,11 @@ def evaluate_model(
         ModelError: there is no usable model.
         ValueError: model and data have different classes.
     """
-    perceiver = Perceiver(model)
+    perceiver, root = Perceiver(model), root or default_root(kind)
     data = {split: open_dataset(kind, root, split, max_depth) for split in splits}
     farthest = next(iter(data.values())).max_depth
     print(f"{perceiver.info.name} on {root}, depth valid up to {farthest:g} m")
-    metrics = {split: measure(perceiver, data[split], split, stride) for split in splits}
+    metrics = {split: score_split(perceiver, data[split], stride) for split in splits}
     scores = {split: scores_of(perceiver, metrics[split]) for split in splits}
     print_scores(scores)
     bound = max(bound for of_split in metrics.values() for bound in of_split.bounds().values())
@@ -63,8 +63,8 @@ def evaluate_model(
         replace_text(output, text + "\n")
 
 
-def measure(perceiver: Perceiver, data: DataSet, split: str, stride: int = 1) -> PerceptionMetrics:
-    """Run a model over one split.
+def score_split(perceiver: Perceiver, data: DataSet, stride: int = 1) -> PerceptionMetrics:
+    """Score a model on every `stride`-th frame of a split.
 
     Raises:
         ValueError: model and data have different classes.
@@ -75,9 +75,8 @@ def measure(perceiver: Perceiver, data: DataSet, split: str, stride: int = 1) ->
             f"{perceiver.info.name} names the classes of {of_model.dataset}, but the data those "
             f"of {of_data.dataset}: is --kind right?"
         )
-    return score(
-        perceiver, _with_progress(data, range(0, len(data), stride), split), data.max_depth
-    )
+    indices = range(0, len(data), stride)
+    return score(perceiver, _with_progress(data, indices), data.max_depth)
 
 
 def scores_of(perceiver: Perceiver, metrics: PerceptionMetrics) -> Scores:
@@ -100,8 +99,8 @@ def print_scores(scores: Mapping[str, Scores]) -> None:
         print(f"  IoU {name:16}" + "".join(columns))
 
 
-def _with_progress(data: DataSet, indices: Sequence[int], split: str) -> Iterator[Sample]:
-    for index in track(indices, description=split, disable=not sys.stderr.isatty()):
+def _with_progress(data: DataSet, indices: Sequence[int]) -> Iterator[Sample]:
+    for index in track(indices, description=data.split, disable=not sys.stderr.isatty()):
         yield data[index]
 
 

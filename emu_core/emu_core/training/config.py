@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from emu_core.data.augment import Augmentation
-from emu_core.data.datasets import DATASETS, DataSet, SplitNames, open_dataset
+from emu_core.data.datasets import DATASETS, DataSet, SplitNames, default_root, open_dataset
 from emu_core.data.decoded import cached
 from emu_core.training.objectives import MemberLoss, StudentLoss
 
@@ -43,7 +43,7 @@ class Data:
 
     Args:
         kind: data set, one of `data.datasets.DATASETS`.
-        root: its folder.
+        root: its folder; null: data/KIND.
         max_depth: ground truth beyond it is invalid, metres; null: the data set's default.
         limit: train on at most this many frames.
         sequences: train on at most this many sequences.
@@ -58,7 +58,7 @@ class Data:
     """
 
     kind: str = "drives"
-    root: Path = field(default=Path("data/drives"), metadata=PLACE)
+    root: Path = field(default=None, metadata=PLACE)  # type: ignore[assignment]
     max_depth: float | None = None
     limit: int | None = None
     sequences: int | None = None
@@ -70,8 +70,10 @@ class Data:
     cache: Path | None = field(default=None, metadata=PLACE)
 
     def __post_init__(self) -> None:
-        """Refuse an unknown data set, and whole images that are not on the scale of the crops."""
+        """Fill in the folder; refuse an unknown data set, and whole images of another scale."""
         DATASETS.check(self.kind)
+        if self.root is None:
+            object.__setattr__(self, "root", default_root(self.kind))
         if self.validation_size is not None and self.augmentation.image_width is None:
             raise ValueError(
                 "A validation_size of its own needs augmentation.image_width: without it, images "

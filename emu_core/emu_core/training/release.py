@@ -10,7 +10,9 @@ import jsonargparse
 import numpy as np
 import yaml
 
-from emu_core.training.config import Data, Run
+from emu_core.data.sample import DataError
+from emu_core.training.config import Data, Run, TrainingConfig
+from emu_core.training.run import print_once
 
 _NEAREST = 0.5
 """Start of the depth range of every model, canonical metres."""
@@ -62,8 +64,8 @@ def model_facts(data: Data, run: Run, note: str = "") -> dict[str, Any]:
     farthest = float(whole.depth_limit)
     if not _NEAREST < farthest < math.inf:
         raise ValueError(
-            f"A model file needs a data.augmentation.depth_limit above {_NEAREST:g} m that is "
-            f"finite, but got {farthest:g}."
+            "no model file can be made: expected a finite data.augmentation.depth_limit above "
+            f"{_NEAREST:g} m, but got {farthest:g}."
         )
     cameras = [train.camera(name) for name in train.names]
     views = [camera.horizontal_fov for camera in cameras]
@@ -72,7 +74,7 @@ def model_facts(data: Data, run: Run, note: str = "") -> dict[str, Any]:
         relative = [camera.relative_focal for camera in cameras]
         if max(relative) > _SAME_LENS * min(relative):
             raise ValueError(
-                f"No model file can be made: depth is learned in plain metres through lenses of "
+                f"no model file can be made: depth is learned in plain metres through lenses of "
                 f"{min(views):.0f}° to {max(views):.0f}°, and would be right for none of them. "
                 "Set data.augmentation.canonical_focal."
             )
@@ -90,3 +92,19 @@ def model_facts(data: Data, run: Run, note: str = "") -> dict[str, Any]:
         + (f", {note}" if note else "")
         + ("" if train.real_images else "; no real images"),
     }
+
+
+def report_impossible_export(config: TrainingConfig) -> None:
+    """Print why no model file can be made of a training, if so.
+
+    Raises:
+        DataError: the data is missing or damaged.
+    """
+    if config.architecture.task != "joint":
+        return
+    try:
+        model_facts(config.data, config.run)
+    except DataError:
+        raise
+    except ValueError as error:
+        print_once(f"note: {error}")
