@@ -19,7 +19,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
-from typing import Any
 
 import jsonargparse
 
@@ -82,65 +81,49 @@ def export_measured(
     }
     output.parent.mkdir(parents=True, exist_ok=True)
     info = export(network, output, metrics=metrics, **facts)
+    settings = read_settings(config)
+    size = sum(weight.numel() for weight in network.parameters())
+    text = {
+        "network": f"SegDepthFormer-{network.variant.upper()} with {size / 1e6:.1f} M parameters",
+        "loss": ", ".join(f"{k[5:]} {v}" for k, v in settings.items() if k.startswith("loss.")),
+        "command": evaluate_command(output, data, splits),
+        "conditions": "",
+        **notices(frames[splits[0]], settings.get("architecture.encoder")),
+    }
+    if extra := [f"`{split}`" for split in splits if split in data.split_names.extra]:
+        text["conditions"] = (
+            f"No training frame shows the conditions of {' and '.join(extra)}: compare their "
+            f"error AUROCs with those of `{data.test_split}`."
+        )
     card = output.with_name("MODEL_CARD.md")
-    size = f"SegDepthFormer-{network.variant.upper()} with "
-    size += f"{sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters"
-    text = {"network": size, **training_text(read_settings(config), next(iter(frames.values())))}
-    text |= measured_text(info, data, frames)
     replace_text(card, model_card(info, scores, text))
     print(f"{card} written")
 
 
-def training_text(settings: Mapping[str, Any], frames: DataSet) -> dict[str, str]:
-    """Return the parts of the card about the training and what follows from it.
-
-    Args:
-        settings: of the training, by the names of the options.
-        frames: any split of the data set.
-    """
-    loss = (
-        f"{name.removeprefix('loss.')} {value}"
-        for name, value in settings.items()
-        if name.startswith("loss.")
-    )
-    start = settings.get("architecture.encoder") or settings.get("architecture.init")
-    if frames.real_images or settings.get("architecture.encoder"):
-        licence = (
-            "The licence follows from those of the training data and of the weights that the "
-            f"training began with ({start or 'random weights'}): read them before you pass this "
-            "file on."
-        )
-    else:
-        licence = (
-            "Apache-2.0, like the code: trained on rendered images, with no third-party weights "
-            f"or data{f', beginning with {start}' if start else ''}."
-        )
-    warning = "nothing but the images below has tested it"
-    return {
-        "loss": ", ".join(loss) or "unknown",
-        "warning": warning if frames.real_images else "it has never seen a real image",
-        "licence": licence,
-    }
-
-
-def measured_text(info: ModelInfo, data: Data, frames: Mapping[str, DataSet]) -> dict[str, str]:
-    """Return the parts of the card about its measurements."""
-    command = ["python", "training/evaluate.py", "--model", str(info.path), "--kind", data.kind]
-    command += ["--root", str(data.root), "--splits", *frames]
+def evaluate_command(model: Path, data: Data, splits: Sequence[str]) -> str:
+    """Return the command that scores the model file again."""
+    command = ["python", "training/evaluate.py", "--model", str(model), "--kind", data.kind]
+    command += ["--root", str(data.root), "--splits", *splits]
     if data.max_depth is not None:
         command += ["--max-depth", f"{data.max_depth:g}"]
-    extra = [f"`{split}`" for split in frames if split in data.split_names.extra]
-    return {
-        "command": shlex.join(command),
-        "max_depth": f"{next(iter(frames.values())).max_depth:g}",
-        "compare": f": compare the error AUROCs of {' and '.join(extra)} below with those of "
-        f"`{data.test_split}`"
-        if extra
-        else "",
-        "extra": f"\nNo training frame shows the conditions of {' and '.join(extra)}."
-        if extra
-        else "",
-    }
+    return shlex.join(command)
+
+
+def notices(frames: DataSet, encoder: str | None) -> dict[str, str]:
+    """Return what the card says about unsafe use and about the licence.
+
+    Args:
+        frames: any split of the data set.
+        encoder: weights that the encoder began with.
+    """
+    licence = "Apache-2.0, like the code: no third-party weights or data."
+    if frames.real_images or encoder:
+        licence = (
+            "Read the licences of the training data and of the weights that the training began "
+            f"with ({encoder or 'none'}) before you pass this file on."
+        )
+    seen = "been tested only on the images below" if frames.real_images else "never seen a real image"
+    return {"max_depth": f"{frames.max_depth:g}", "seen": seen, "licence": licence}
 
 
 def model_card(info: ModelInfo, scores: Mapping[str, Scores], text: Mapping[str, str]) -> str:
@@ -149,16 +132,11 @@ def model_card(info: ModelInfo, scores: Mapping[str, Scores], text: Mapping[str,
     Args:
         info: what the model file says of itself.
         scores: by split.
-        text: `training_text`, `measured_text` and the network.
+        text: other values of the template.
     """
     splits = list(scores)
-    metrics = {
-        name: [scores[split][name] for split in splits]
-        for name in scores[splits[0]]
-        if name != "iou"
-    }
-    occurring = sorted({name for split in splits for name in scores[split]["iou"]})
-    classes = {name: [scores[split]["iou"].get(name) for split in splits] for name in occurring}
+    names = [name for name in scores[splits[0]] if name != "iou"]
+    classes = sorted({name for split in splits for name in scores[split]["iou"]})
     height, width = info.input_size
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         name=info.name,
@@ -175,8 +153,8 @@ def model_card(info: ModelInfo, scores: Mapping[str, Scores], text: Mapping[str,
         wide=f"{info.horizontal_fov[1]:g}",
         focal=f"{info.canonical_focal:g}",
         farthest=f"{info.depth_range[1]:g}",
-        metrics=_markdown(splits, metrics),
-        classes=_markdown(splits, classes),
+        metrics=_markdown(splits, {name: [scores[s][name] for s in splits] for name in names}),
+        iou=_markdown(splits, {n: [scores[s]["iou"].get(n) for s in splits] for n in classes}),
         **text,
     )
 

@@ -152,7 +152,9 @@ class Generated(DataSet):
     """Images without files; every read gives another one."""
 
     classes, default_max_depth, image_source = NYUV2, 1.0, "noise"
-    names = ("a",)
+
+    def list_names(self):
+        return ["a"]
 
     def read(self, name):
         noise = np.random.default_rng().integers(0, 256, (4, 6, 3), np.uint8)
