@@ -122,7 +122,9 @@ def notices(frames: DataSet, encoder: str | None) -> dict[str, str]:
             "Read the licences of the training data and of the weights that the training began "
             f"with ({encoder or 'none'}) before you pass this file on."
         )
-    seen = "been tested only on the images below" if frames.real_images else "never seen a real image"
+    seen = "never seen a real image"
+    if frames.real_images:
+        seen = "been tested only on the images below"
     return {"max_depth": f"{frames.max_depth:g}", "seen": seen, "licence": licence}
 
 

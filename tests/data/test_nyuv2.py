@@ -64,18 +64,14 @@ def test_the_official_files_hold_795_and_654_upright_frames(official, frames):
     check(train[794], 1449, frames[1449])
     check(test[0], 2, frames[2])
     assert train.classes is NYUV2
+    assert train.files("0003") == [official / MAT, official / MAPPING]
     assert train.camera("0003") == PinholeCamera(*FOCAL, 640, 480)
-    assert NYUv2(official, "test")[0].depth[1, 1] == MAX_DEPTH  # the limit is inclusive
+    assert test[0].depth[1, 1] == MAX_DEPTH  # the limit is inclusive
+    check(NYUv2(official, "test", max_depth=4.0)[0], 2, frames[2], limit=4.0)
     with pytest.raises(IndexError):
         test[654]
     copied = pickle.loads(pickle.dumps(test))  # it holds no open file
     check(copied[0], 2, frames[2])
-
-
-def test_depth_beyond_the_limit_of_the_data_set_is_invalid(official, frames):
-    data = NYUv2(official, "test", max_depth=4.0)
-    check(data[0], 2, frames[2], limit=4.0)
-    assert data.max_depth == 4.0
 
 
 def test_images_are_read_without_ground_truth(official, frames):
@@ -103,19 +99,17 @@ def test_an_empty_folder_names_all_three_files_and_the_unpacked_form(tmp_path):
     assert str(tmp_path / "train") in str(error.value)
 
 
-def test_another_split_is_refused_and_the_two_are_named(official):
+def test_another_split_is_refused_and_the_two_are_named(tmp_path):
     with pytest.raises(DataError, match="splits train and test, but got 'val'"):
-        NYUv2(official, "val")
+        NYUv2(tmp_path, "val")
 
 
 @pytest.mark.parametrize("name", [MAT, SPLITS, MAPPING])
-@pytest.mark.parametrize("content", ["nothing", "half", "web page"])
+@pytest.mark.parametrize("content", [b"", None, b"<html>404</html>"])  # None: the first half
 def test_a_damaged_file_is_named_with_its_origin(official, name, content):
     path = official / name
     code = path.read_bytes()
-    path.write_bytes(
-        {"nothing": b"", "half": code[: len(code) // 2], "web page": b"<html>404</html>"}[content]
-    )
+    path.write_bytes(code[: len(code) // 2] if content is None else content)
     with pytest.raises(DataError) as error:
         NYUv2(official, "train")
     assert str(path) in str(error.value)
