@@ -22,6 +22,7 @@ from pathlib import Path
 
 from emu_core.training.command import parse_config, run_command
 from emu_core.training.config import TrainingConfig
+from emu_core.training.release import report_impossible_export
 from emu_core.training.teacher import TEACHERS
 
 
@@ -45,8 +46,9 @@ class TeacherConfig(TrainingConfig):
 
 def train(config: TeacherConfig) -> None:
     """Train the networks of a teacher."""
-    folder = Path("runs") / config.run.name
-    TEACHERS[config.method].train(TrainingConfig.part_of(config), config.members, folder)
+    training, folder = TrainingConfig.part_of(config), Path("runs") / config.run.name
+    report_impossible_export(training)
+    TEACHERS[config.method].train(training, config.members, folder)
 
 
 def main() -> int:

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from emu_core.data.sample import DataSet
+from emu_core.data.datasets import DataSet
 from emu_core.methods.prediction import to_prediction
 from emu_core.metrics import StudyMetrics
 from emu_core.networks import DepthFormer, Network, SegDepthFormer, SegFormer

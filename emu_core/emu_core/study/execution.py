@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from emu_core.data.datasets import VALIDATION_SPLITS
 from emu_core.evaluation.score import score_missing, setting
 from emu_core.evaluation.splits import Split, open_split
 from emu_core.evaluation.store import Store, read_json, write_json
@@ -142,7 +141,7 @@ class Execution:
         """
         if self.study.copies is not None:
             splits = dict.fromkeys(
-                ("train", VALIDATION_SPLITS[self.study.data.kind], *self.study.splits.values())
+                ("train", self.study.data.split_names.validation, *self.study.splits.values())
             )
             apart, rest = self.folder / COPIED_APART, self.folder / COPIED
             with self.lock("copies"):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from emu_core.data.sample import DataSet
+from emu_core.data.datasets import DataSet
 from emu_core.methods.base import NetworkMethod
 from emu_core.methods.prediction import Prediction, to_prediction
 from emu_core.methods.registry import Method
