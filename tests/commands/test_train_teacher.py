@@ -19,7 +19,8 @@ import pytest
 import torch
 import yaml
 
-from emu_core.networks import load_model, load_sub_ensemble
+from emu_core.methods.sub_ensemble import load_sub_ensemble
+from emu_core.networks import load_model
 from emu_core.training import run as running
 from emu_core.training import teacher
 from emu_core.training.callbacks import LastCheckpoint
@@ -174,13 +175,13 @@ def test_other_settings_are_refused_before_they_mix_two_networks(trained, train,
     assert train("--run.steps", "6", "--data.batch", "3", "--architecture.dropout", "0.2") == 1
     error = capsys.readouterr().err
     assert "data.batch was 2, now 3; architecture.dropout was 0.1, now 0.2" in error
-    assert "Give this one another run.name" in error
+    assert "Choose another run.name" in error
     assert (trained / "config.yaml").read_text() == before
 
 
 def test_a_run_does_not_cease_or_begin_to_average(trained, train, capsys):
     assert train("--run.steps", "6", "--run.ema", "0") == 1
-    assert "run.ema was above 0, now 0" in capsys.readouterr().err
+    assert "run.ema was 0.5, now 0" in capsys.readouterr().err
     assert train("--run.ema", "0.6") == 0  # complete; another decay may go on
 
 
@@ -192,7 +193,7 @@ def test_a_damaged_configuration_ends_with_a_message(trained, train, capsys):
             path.write_text(content)
             assert train() == 1
             error = capsys.readouterr().err
-            assert "member-0/config.yaml is no configuration of a training" in error
+            assert "member-0/config.yaml is not the configuration of a training" in error
     finally:
         path.write_text(before)
 
@@ -419,7 +420,7 @@ def test_an_interrupted_command_says_that_it_goes_on(trained, train, folder, mon
     finally:
         signal.signal(signal.SIGINT, handler)  # Lightning has switched it off
     error = capsys.readouterr().err
-    assert "train_teacher: interrupted; the same command goes on from there." in error
+    assert "train_teacher: interrupted; the same command resumes." in error
     assert not (folder / "runs" / "interrupted" / "member-0" / "last.safetensors").exists()
 
 

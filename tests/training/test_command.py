@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from emu_core.training import command as cpu
-from emu_core.training.command import run_command, settle_rank
+from emu_core.training.command import run_command, set_global_rank
 
 LAUNCHERS = {
     "alone": ({}, 0),
@@ -37,7 +37,7 @@ def test_one_process_alone_is_the_first_whoever_launched_them(launcher, monkeypa
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(rank_zero_only, "rank", 0)  # what the import of Lightning found
-    settle_rank()
+    set_global_rank()
     assert rank_zero_only.rank == rank
 
 

@@ -23,8 +23,9 @@ from emu_core.evaluation.score import score_missing, setting
 from emu_core.evaluation.splits import Split, open_split
 from emu_core.evaluation.store import Store, read_json, write_json
 from emu_core.files import locked, replace_file
+from emu_core.methods.deep_ensemble import DeepEnsemble
 from emu_core.methods.disagreement import disagreement
-from emu_core.methods.ensembles import DeepEnsemble, load_method
+from emu_core.methods.registry import LoadOptions, load_method
 from emu_core.study import records
 from emu_core.study.config import Study
 from emu_core.study.copies import copy_drives
@@ -314,7 +315,7 @@ class Execution:
             self.trainers.control(*common, target, self._inputs(t))
         else:
             members = [self._weights(key) for key in t.teacher]
-            teacher = load_method("de", members, in_memory=True)
+            teacher = load_method("de", members, LoadOptions(in_memory=True))
             cache = None
             if t.distilling is not None and t.distilling.variants is not None:
                 name = "fresh" if t.fresh else "labelled"
