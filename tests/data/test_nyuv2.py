@@ -161,17 +161,6 @@ def test_a_label_outside_the_class_map_is_refused(tmp_path, write_nyuv2, frames)
         NYUv2(tmp_path, "test")[0]
 
 
-def unpack(root, split, number, content):
-    """Write one frame of the unpacked form."""
-    image, labels, depth = content
-    ids = np.where(labels == 0, 0, (labels.astype(int) - 1) % 40 + 1).astype(np.uint8)
-    raw = np.rint(np.nan_to_num(depth) * 1000).astype(np.uint16)
-    for folder, array in (("rgb", image[..., ::-1]), ("labels_40", ids), ("depth", raw)):
-        path = root / split / folder / f"{number:04d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        assert cv2.imwrite(str(path), array, [cv2.IMWRITE_PNG_COMPRESSION, 0])
-
-
 def in_millimetres(content):
     """A frame with the depths that whole millimetres can hold."""
     image, labels, depth = content
@@ -179,10 +168,12 @@ def in_millimetres(content):
 
 
 @pytest.fixture
-def unpacked(tmp_path, frames):
-    unpack(tmp_path, "train", 1449, frames[1449])
-    unpack(tmp_path, "train", 3, frames[3])
-    unpack(tmp_path, "test", 2, frames[2])
+def unpacked(tmp_path, frames, write_nyuv2_unpacked):
+    for split, number in (("train", 1449), ("train", 3), ("test", 2)):
+        image, labels, depth = frames[number]
+        ids = np.where(labels == 0, 0, (labels.astype(int) - 1) % 40 + 1).astype(np.uint8)
+        millimetres = np.rint(np.nan_to_num(depth) * 1000).astype(np.uint16)
+        write_nyuv2_unpacked(tmp_path, split, number, image, ids, millimetres)
     return tmp_path
 
 
