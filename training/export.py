@@ -18,7 +18,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from string import Template
+from typing import Any
 
 import jsonargparse
 
@@ -81,23 +81,44 @@ def export_measured(
     }
     output.parent.mkdir(parents=True, exist_ok=True)
     info = export(network, output, metrics=metrics, **facts)
-    settings = read_settings(config)
-    size = sum(weight.numel() for weight in network.parameters())
-    text = {
-        "network": f"SegDepthFormer-{network.variant.upper()} with {size / 1e6:.1f} M parameters",
-        "loss": ", ".join(f"{k[5:]} {v}" for k, v in settings.items() if k.startswith("loss.")),
-        "command": evaluate_command(output, data, splits),
-        "conditions": "",
-        **notices(frames[splits[0]], settings.get("architecture.encoder")),
-    }
-    if extra := [f"`{split}`" for split in splits if split in data.split_names.extra]:
-        text["conditions"] = (
-            f"No training frame shows the conditions of {' and '.join(extra)}: compare their "
-            f"error AUROCs with those of `{data.test_split}`."
-        )
     card = output.with_name("MODEL_CARD.md")
-    replace_text(card, model_card(info, scores, text))
+    replace_text(card, model_card(info, network, scores, data, frames, read_settings(config)))
     print(f"{card} written")
+
+
+def model_card(
+    info: ModelInfo,
+    network: SegDepthFormer,
+    scores: Mapping[str, Scores],
+    data: Data,
+    frames: Mapping[str, DataSet],
+    settings: Mapping[str, Any],
+) -> str:
+    """Return the model card in Markdown.
+
+    Args:
+        info: what the model file says of itself.
+        network: in the file.
+        scores: by split.
+        data: of the training.
+        frames: data set of every split in `scores`.
+        settings: of the training, by the names of the options.
+    """
+    extra = " and ".join(f"`{split}`" for split in scores if split in data.split_names.extra)
+    first = next(iter(frames.values()))
+    return TEMPLATE.read_text(encoding="utf-8").format(
+        info=info,
+        megabytes=info.path.stat().st_size / 1e6,
+        variant=network.variant.upper(),
+        parameters=sum(weight.numel() for weight in network.parameters()) / 1e6,
+        classes=len(info.classes),
+        loss=", ".join(f"{k[5:]} {v}" for k, v in settings.items() if k.startswith("loss.")),
+        max_depth=first.max_depth,
+        command=evaluate_command(info.path, data, list(scores)),
+        conditions=f"No training frame shows the conditions of {extra}." if extra else "",
+        **notices(first, settings.get("architecture.encoder")),
+        **tables(scores),
+    )
 
 
 def evaluate_command(model: Path, data: Data, splits: Sequence[str]) -> str:
@@ -116,54 +137,30 @@ def notices(frames: DataSet, encoder: str | None) -> dict[str, str]:
         frames: any split of the data set.
         encoder: weights that the encoder began with.
     """
+    seen = "never seen a real image"
     licence = "Apache-2.0, like the code: no third-party weights or data."
+    if frames.real_images:
+        seen = "been tested only on the images below"
     if frames.real_images or encoder:
         licence = (
             "Read the licences of the training data and of the weights that the training began "
             f"with ({encoder or 'none'}) before you pass this file on."
         )
-    seen = "never seen a real image"
-    if frames.real_images:
-        seen = "been tested only on the images below"
-    return {"max_depth": f"{frames.max_depth:g}", "seen": seen, "licence": licence}
+    return {"seen": seen, "licence": licence}
 
 
-def model_card(info: ModelInfo, scores: Mapping[str, Scores], text: Mapping[str, str]) -> str:
-    """Return the model card in Markdown.
-
-    Args:
-        info: what the model file says of itself.
-        scores: by split.
-        text: other values of the template.
-    """
-    splits = list(scores)
-    names = [name for name in scores[splits[0]] if name != "iou"]
-    classes = sorted({name for split in splits for name in scores[split]["iou"]})
-    height, width = info.input_size
-    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        name=info.name,
-        megabytes=f"{info.path.stat().st_size / 1e6:.1f}",
-        precision=info.precision,
-        width=width,
-        height=height,
-        sha256=info.sha256,
-        commit=info.commit,
-        training_data=info.training_data,
-        number=len(info.classes),
-        table=info.classes.dataset,
-        narrow=f"{info.horizontal_fov[0]:g}",
-        wide=f"{info.horizontal_fov[1]:g}",
-        focal=f"{info.canonical_focal:g}",
-        farthest=f"{info.depth_range[1]:g}",
-        metrics=_markdown(splits, {name: [scores[s][name] for s in splits] for name in names}),
-        iou=_markdown(splits, {n: [scores[s]["iou"].get(n) for s in splits] for n in classes}),
-        **text,
-    )
+def tables(scores: Mapping[str, Scores]) -> dict[str, str]:
+    """Return the metrics and the IoU of every class, with one column for each split."""
+    iou = {split: of_split["iou"] for split, of_split in scores.items()}
+    classes = sorted({name for of_split in iou.values() for name in of_split})
+    metrics = [name for name in next(iter(scores.values())) if name != "iou"]
+    return {"metrics": _markdown(scores, metrics), "iou": _markdown(iou, classes)}
 
 
-def _markdown(columns: Sequence[str], rows: Mapping[str, list[float | None]]) -> str:
+def _markdown(columns: Mapping[str, Mapping[str, float]], rows: Sequence[str]) -> str:
     lines = [" | ".join(["", *columns]), "|".join(["---"] * (len(columns) + 1))]
-    for name, values in rows.items():
+    for name in rows:
+        values = (column.get(name) for column in columns.values())
         lines.append(" | ".join([name, *("–" if v is None else f"{v:.3f}" for v in values)]))
     return "".join(f"| {line} |\n" for line in lines)
 
