@@ -11,7 +11,7 @@ resumed training may change. `deciding_settings` reads these marks.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -299,7 +299,7 @@ class StudentConfig(TrainingConfig):
 
 def plain(config: Any) -> Any:
     """Return a configuration as plain values for YAML and JSON, without paths and tuples."""
-    return json.loads(json.dumps(asdict(config), default=str))
+    return _as_plain(asdict(config))
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -321,31 +321,23 @@ def deciding_settings(config: Any, *, resumed: bool = False) -> dict[str, Any]:
     Returns:
         Plain values by the names of the options.
     """
-    roles = _roles(config)
-    left_out = {"place", "schedule"} if resumed else {"place"}
-    return {
-        name: value
-        for name, value in flat(plain(config)).items()
-        if _role(name, roles) not in left_out
-    }
+    left_out = (PLACE, SCHEDULE) if resumed else (PLACE,)
+    return _as_plain(dict(_settings(config, left_out)))
 
 
-def _roles(config: Any, prefix: str = "") -> dict[str, str]:
-    """Roles by option name of all fields that have a role."""
-    found: dict[str, str] = {}
+def _settings(
+    config: Any, left_out: tuple[Mapping[str, str], ...], prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """Yield the fields whose metadata is not left out, by the names of their options."""
     for each in fields(config):
-        name, value = prefix + each.name, getattr(config, each.name)
-        if "role" in each.metadata:
-            found[name] = each.metadata["role"]
-        elif is_dataclass(value):
-            found |= _roles(value, f"{name}.")
-    return found
+        value = getattr(config, each.name)
+        if any(each.metadata == marked for marked in left_out):
+            continue
+        if is_dataclass(value):
+            yield from _settings(value, left_out, f"{prefix}{each.name}.")
+        else:
+            yield prefix + each.name, value
 
 
-def _role(name: str, roles: Mapping[str, str]) -> str:
-    """Role of an option, or of the option that contains it."""
-    while name:
-        if name in roles:
-            return roles[name]
-        name = name.rpartition(".")[0]
-    return "weights"
+def _as_plain(values: Any) -> Any:
+    return json.loads(json.dumps(values, default=str))
