@@ -7,13 +7,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from emu_core.labels import CITYSCAPES, ClassTable
+from emu_core.labels import CITYSCAPES, IGNORE, ClassTable
+from emu_core.methods.prediction import Prediction, to_prediction
 from emu_core.networks.models import SegDepthFormer, normalize
 from emu_core.runtime.model_file import ModelError, read_info
 from emu_core.runtime.parity import FP16_TOLERANCES, FP32_TOLERANCES
 from emu_core.runtime.perceiver import Perceiver
 from emu_core.training import export as export_module
-from emu_core.training.export import ExportError, expected_maps, export
+from emu_core.training.export import ExportError, export, to_perception
 
 SIZE = (64, 96)
 FARTHEST = 10.0
@@ -132,9 +133,40 @@ def test_another_output_size_and_a_large_reference_image(network, image, tmp_pat
     assert_maps_equal(vars(Perceiver(info.path).perceive(image)), expected)
 
 
-def test_torch_says_the_same_as_the_definition(network, image):
-    expected = maps_in_numpy(network, image, SIZE)
-    assert_maps_equal(expected_maps(network.eval(), image, SIZE, SKY, FARTHEST), expected)
+def test_torch_gives_the_maps_of_the_definition(network, image):
+    with torch.inference_mode():
+        raw = network.eval()(normalize(torch.from_numpy(image).permute(2, 0, 1)[None]))
+        prediction = to_prediction(raw, SIZE)
+    assert_maps_equal(
+        vars(to_perception(prediction, SKY, FARTHEST)), maps_in_numpy(network, image, SIZE)
+    )
+
+
+LABELS = torch.tensor([[0, 13, SKY, 2]])
+
+
+def prediction():
+    """One row of four pixels: certain classes, depths 8, 0 (a ReLU that is off), 40 and 20 m."""
+    probabilities = torch.nn.functional.one_hot(LABELS[None], 19).permute(0, 3, 1, 2).float()
+    mean = torch.tensor([8.0, 0.0, 40.0, 20.0]).view(1, 1, 1, 4)
+    return Prediction(probabilities, mean, torch.full_like(mean, 4.0))
+
+
+def test_a_picture_shows_what_a_robot_would_receive():
+    seen = to_perception(prediction(), SKY, factor=1.5)
+    np.testing.assert_array_equal(seen.labels, LABELS.numpy())
+    np.testing.assert_allclose(seen.label_uncertainty, 0, atol=1e-6)
+    np.testing.assert_array_equal(seen.depth, [[12, np.nan, np.inf, 30]])
+    np.testing.assert_array_equal(seen.depth_std, [[3, np.nan, np.inf, 3]])
+
+
+def test_what_a_network_does_not_predict_is_unlabelled_or_without_estimate():
+    both = prediction()
+    classes = to_perception(Prediction(both.probabilities), SKY)
+    assert np.isnan(classes.depth).all() and np.isnan(classes.depth_std).all()
+    depth = to_perception(Prediction(None, both.depth_mean, both.depth_variance), SKY)
+    assert (depth.labels == IGNORE).all()
+    np.testing.assert_array_equal(depth.depth, [[8, np.nan, 40, 20]])
 
 
 def test_sky_and_beyond_range_are_infinite_and_a_dead_relu_is_nan(exported, image):

@@ -1,16 +1,11 @@
 """Losses against torch's own and against closed forms of their gradients."""
 
 import math
-import subprocess
-import sys
-from pathlib import Path
 
-import distributed_losses
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from distributed_losses import TERMS, gradients, split, unequal_parts
 
 from emu_core.labels import IGNORE
 from emu_core.training import losses
@@ -23,6 +18,33 @@ from emu_core.training.losses import (
     log_variance,
     rmsle,
 )
+
+TERMS = {
+    "cross-entropy": lambda x, d: cross_entropy(x, d["labels"]),
+    "kl": lambda x, d: kl_divergence(x, d["teacher"], d["mask"]),
+    "kl of all pixels": lambda x, d: kl_divergence(x, d["teacher"], temperature=2),
+    "gnll": lambda x, d: gaussian_nll(x[:, :1], x[:, 1:2].exp(), d["depth"]),
+    "beta-nll": lambda x, d: gaussian_nll(x[:, :1], x[:, 1:2].exp(), d["depth"], 0.5),
+    "l1": lambda x, d: l1(x[:, :1], d["depth"]),
+    "rmsle": lambda x, d: rmsle(x[:, :1].exp(), d["depth"]),
+}
+
+
+def gradients(loss, *inputs):
+    leaves = [x.clone().requires_grad_() for x in inputs]
+    value = loss(*leaves)
+    return value.detach(), *torch.autograd.grad(value, leaves)
+
+
+def unequal_parts(share):
+    """Student maps and targets of three images; `share` of the last two is valid."""
+    g = torch.Generator().manual_seed(9)
+    x = torch.randn(3, 19, 6, 10, generator=g)
+    left = torch.rand(3, 6, 10, generator=g) < torch.tensor([0.9, share, share]).view(3, 1, 1)
+    labels = torch.randint(0, 19, (3, 6, 10), generator=g).where(left, IGNORE)
+    depth = (20 * torch.rand(3, 6, 10, generator=g)).where(left, math.nan)[:, None]
+    teacher = torch.randn(x.shape, generator=g).softmax(1)
+    return x, {"labels": labels, "mask": left, "depth": depth, "teacher": teacher}
 
 
 def scores_and_labels(seed=0, classes=19, ignored=0.3):
@@ -337,7 +359,14 @@ def test_other_classes_and_temperatures_are_refused():
         kl_divergence(logits, teacher, temperature=0)
 
 
-# Several processes
+# Several processes: `test_distributed` runs two
+
+
+def split(x, data):
+    """The first image for one process, the other two for another."""
+    return [
+        (x[i], {name: value[i] for name, value in data.items()}) for i in (slice(1), slice(1, 3))
+    ]
 
 
 @pytest.mark.parametrize("second", [0.1, 0.0], ids=["few pixels", "no pixel"])
@@ -361,24 +390,3 @@ def test_unequal_parts_of_a_batch_give_the_loss_and_gradients_of_the_joint_batch
     torch.testing.assert_close((parts[0][0] + parts[1][0]) / 2, joint)
     averaged = torch.cat([parts[0][1], parts[1][1]]) / 2  # as DDP averages gradients
     torch.testing.assert_close(averaged, gradient, rtol=1e-5, atol=1e-9)
-
-
-def test_two_processes_get_the_gradients_of_one(tmp_path):
-    command = [sys.executable, str(Path(distributed_losses.__file__))]
-    processes = [
-        subprocess.Popen(
-            [*command, str(rank), str(tmp_path / "store")],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        for process in processes:
-            output, _ = process.communicate(timeout=120)
-            assert process.returncode == 0, output
-            assert "all equal" in output
-    finally:
-        for process in processes:
-            process.kill()

@@ -52,7 +52,6 @@ class SubEnsemble(SampledMethod):
         super().__init__(networks)
 
     def raw_outputs(self, x: Tensor) -> Iterator[RawOutputs]:
-        """Run the trunk, then head by head; see `SampledMethod`."""
         features = self.networks[0].encoder(x)
         for network in self.networks:
             yield network.decode(features)
