@@ -10,7 +10,6 @@ from emu_core.labels import IGNORE
 from emu_core.methods.prediction import Prediction
 from emu_core.networks import SegDepthFormer, normalize
 from emu_core.networks.models import RawOutputs
-from emu_core.training import losses
 from emu_core.training.losses import (
     cross_entropy,
     gaussian_nll,
@@ -306,7 +305,7 @@ def test_without_any_gradient_all_shares_are_zero():
     assert set(gradient_shares(member_loss(raw, labels, depth, MemberLoss()), raw).values()) == {0}
 
 
-# Precision and processes
+# Precision
 
 
 def test_under_autocast_terms_are_float32_and_reach_every_part_of_the_network():
@@ -340,36 +339,6 @@ def test_everything_is_finite_whatever_the_teachers_variance(variance, log):
     terms = student_loss(raw, teacher, labels, depth, options, sky=SKY, labelled=labelled)
     assert total(terms).isfinite()
     assert all(x.isfinite().all() for x in gradients(terms, raw))
-
-
-def test_two_processes_with_unequal_frames_get_the_gradients_of_one(monkeypatch):
-    raw, teacher, (labels, depth) = make_raw(3), make_teacher(3), make_truth(3)
-    labels[1:, 2:], depth[1:, :, 2:] = IGNORE, math.nan
-    labelled = torch.tensor([True, True, False])
-    options = StudentLoss(mean_weight=1)
-    joint = student_loss(raw, teacher, labels, depth, options, sky=SKY, labelled=labelled)
-
-    def part(i, global_mean_count):
-        monkeypatch.setattr(losses, "global_mean_count", global_mean_count)
-        outputs = RawOutputs(*(x[i] for x in raw))
-        own = Prediction(*(x[i] for x in list(vars(teacher).values())[:3]))
-        given = {"sky": SKY, "labelled": labelled[i]}
-        return student_loss(outputs, own, labels[i], depth[i], options, **given)
-
-    parts, counts = (slice(1), slice(1, 3)), ([], [])
-    for i, seen in zip(parts, counts, strict=True):
-        part(i, lambda count, seen=seen: seen.append(count) or count)
-    assert len(counts[0]) == len(counts[1]) == len(joint)  # no process waits for another
-    means = [(a + b) / 2 for a, b in zip(*counts, strict=True)]
-
-    averaged = 0.0
-    for i in parts:
-        order = iter(means)
-        averaged = averaged + total(part(i, lambda _, order=order: next(order))) / 2
-    torch.testing.assert_close(averaged, total(joint))
-    expected, found = gradients(joint, raw), torch.autograd.grad(averaged, raw)
-    for a, b in zip(found, expected, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-8)
 
 
 @pytest.mark.parametrize(
