@@ -95,16 +95,8 @@ def test_the_student_learns_from_the_teachers_prediction_of_its_own_inputs():
     assert len(seen) == 1 and seen[0] is batch["image"]
     inside = torch.ones(3, 32, 64, dtype=torch.bool)
     inside[2, 24:] = False  # padding of the smaller image
-    expected = student_loss(
-        raw,
-        ensemble(batch["image"]),
-        batch["labels"],
-        batch["depth"],
-        loss,
-        sky=CITYSCAPES.sky,
-        labelled=torch.tensor([True, True, False]),
-        inside=inside,
-    )
+    truth = batch | {"labelled": torch.tensor([True, True, False]), "inside": inside}
+    expected = student_loss(raw, ensemble(batch["image"]), truth, loss, CITYSCAPES.sky)
     assert set(terms) == {"ce", "depth", "kl", "variance", "mean"}
     torch.testing.assert_close(terms, expected)
 

@@ -216,18 +216,9 @@ class Student(Learner):
             teacher.to(self.device)
 
     def terms(self, raw: RawOutputs, batch: Batch) -> Terms:
-        teacher = self.teacher()
-        return student_loss(
-            raw,
-            self.cache.predict(teacher, batch) if self.cache else teacher(batch["image"]),
-            batch["labels"],
-            batch["depth"],
-            self.config.loss,
-            sky=self.classes.sky,
-            labelled=batch["labelled"],
-            inside=batch["inside"],
-            class_weights=self.class_weights,
-        )
+        teacher, loss = self.teacher(), self.config.loss
+        prediction = self.cache.predict(teacher, batch) if self.cache else teacher(batch["image"])
+        return student_loss(raw, prediction, batch, loss, self.classes.sky, self.class_weights)
 
 
 def monitored(model: Network) -> tuple[str, str]:

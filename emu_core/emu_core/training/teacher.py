@@ -1,7 +1,6 @@
 """Train the networks of a teacher one after the other; each training can be resumed.
 
-The members of a Deep Ensemble differ in their seed: weights, order, augmentation and dropout. So
-do the heads of a Deep Sub-Ensemble, which share the trunk of the first network.
+Networks differ in their seed, which decides first weights, order, augmentation and dropout.
 """
 
 from __future__ import annotations
@@ -102,10 +101,8 @@ def obtain_teacher(
         Kind and files as `load_method` takes them.
 
     Raises:
-        DataError, FloatingPointError: As `train_ensemble`.
         ValueError: The student has a member's seed; or the teacher in `teacher.folder` is not
-            finished, learned depth for another focal length, or was trained on the unlabelled
-            frames.
+            finished, learned another scale of depth, or was trained on the unlabelled frames.
     """
     run = config.run
     if teacher.folder is not None:
@@ -142,9 +139,6 @@ def train_sub_ensemble(config: TrainingConfig, heads: int, folder: Path) -> Path
 
     Returns:
         folder/sub_ensemble.safetensors; complete heads in folder/member-K are not trained again.
-
-    Raises:
-        DataError, FloatingPointError, ValueError: As `train_ensemble`.
     """
     paths: list[Path] = []
     for k in range(heads):
@@ -175,9 +169,6 @@ def train_network(config: TrainingConfig, folder: Path, trunk: Path | None = Non
 
     Returns:
         folder/last.safetensors; a complete network is not trained again.
-
-    Raises:
-        DataError, FloatingPointError, ValueError: As `train_ensemble`.
     """
     if complete(folder, config):
         return folder / WEIGHTS
