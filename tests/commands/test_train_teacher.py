@@ -306,7 +306,7 @@ def test_a_diverged_run_keeps_its_last_good_checkpoint_and_resumes_at_a_lower_ra
 def test_a_sub_ensembles_heads_share_one_trunk(trained, train, folder):
     options = ("--method", "sub_ensemble", "--members", "2", "--run.name", "sub")
     assert train(*options) == 0
-    networks, _ = load_sub_ensemble(folder / "runs/sub/sub_ensemble.safetensors")
+    networks = load_sub_ensemble(folder / "runs/sub/sub_ensemble.safetensors")
     assert len(networks) == 2
     first, second = (weights(folder / f"runs/sub/member-{k}/last.safetensors") for k in (0, 1))
     for name in first:

@@ -229,17 +229,6 @@ class _Graph(nn.Module):
     upsampling; with softmax, logarithm and sum over channels 278 ms.
     """
 
-    scale: Tensor
-    shift: Tensor
-    ones: Tensor
-    digits: Tensor
-    leading: Tensor
-    farthest: Tensor
-    zero: Tensor
-    one: Tensor
-    inf: Tensor
-    nan: Tensor
-
     def __init__(
         self,
         network: SegDepthFormer,
@@ -254,21 +243,16 @@ class _Graph(nn.Module):
         mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
         # One affine operation on pixels. It is not folded into the first convolution, whose zero
         # padding must come after it.
-        for name, value in {
-            "scale": 1 / (255 * std),
-            "shift": -mean / std,
-            "ones": torch.ones(1, network.num_classes),
-            "digits": 4.0 ** torch.arange(network.num_classes).flip(0)[None],
-            # log4 of a number is up to log4(4/3) = 0.21 above that of its leading digit; adding
-            # half of that range on both sides makes rounding exact.
-            "leading": torch.tensor(network.num_classes - 0.9),
-            "farthest": torch.tensor(farthest),
-            "zero": torch.tensor(0.0),
-            "one": torch.tensor(1.0),
-            "inf": torch.tensor(torch.inf),
-            "nan": torch.tensor(torch.nan),
-        }.items():
-            self.register_buffer(name, value)
+        self.scale, self.shift = nn.Buffer(1 / (255 * std)), nn.Buffer(-mean / std)
+        self.ones = nn.Buffer(torch.ones(1, network.num_classes))
+        self.digits = nn.Buffer(4.0 ** torch.arange(network.num_classes).flip(0)[None])
+        # log4 of a number is up to log4(4/3) = 0.21 above that of its leading digit; adding half
+        # of that range on both sides makes rounding exact.
+        self.leading = nn.Buffer(torch.tensor(network.num_classes - 0.9))
+        self.farthest = nn.Buffer(torch.tensor(farthest))
+        self.zero, self.one, self.inf, self.nan = (
+            nn.Buffer(torch.tensor(value)) for value in (0.0, 1.0, math.inf, math.nan)
+        )
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         raw = self.network(image.permute(0, 3, 1, 2).float() * self.scale + self.shift)

@@ -201,16 +201,13 @@ def gradient_shares(terms: Terms, raw: RawOutputs) -> dict[str, float]:
     norms: dict[str, dict[str, float]] = {}
     for name, term in terms.items():
         found = torch.autograd.grad(
-            term, list(outputs.values()), retain_graph=True, allow_unused=True
+            term, list(outputs.values()), retain_graph=True, materialize_grads=True
         )
         parts = dict(zip(outputs, found, strict=True))
         if "depth" in parts:
-            depth = parts.pop("depth")
-            parts["depth_mean"] = None if depth is None else depth[:, 0]
-            parts["depth_variance"] = None if depth is None else depth[:, 1]
+            parts["depth_mean"], parts["depth_variance"] = parts.pop("depth").unbind(1)
         for output, part in parts.items():
-            norm = 0.0 if part is None else float(part.float().norm())
-            norms.setdefault(output, {})[name] = norm
+            norms.setdefault(output, {})[name] = float(part.float().norm())
     return {
         f"{output}/{name}": norm / max(sum(of_terms.values()), 1e-30)
         for output, of_terms in norms.items()
