@@ -126,7 +126,7 @@ def test_weights_of_another_variant_or_other_classes_are_refused(trained):
         Architecture(init=path, encoder="nvidia/mit-b0")
 
 
-def test_complete_images_keep_the_scale_of_the_crops():
+def test_whole_images_keep_the_scale_of_the_crops():
     crops = Augmentation(768, 768, image_width=2048, scale=(0.5, 2.0))
     data = Data(augmentation=crops, validation_size=(1024, 2048))
     assert data.whole_images == replace(crops, height=1024, width=2048)

@@ -39,10 +39,10 @@ def image():
 
 @pytest.fixture(scope="module")
 def network(image):
-    """A network whose parameters and statistics are all random: nothing cancels by being 0 or 1.
+    """A network whose parameters and statistics are all random: no term vanishes.
 
-    Its last biases are then set so that `image` shows every kind of pixel: a third sky, depths
-    of 5 ± 5 m.
+    Its last biases are then set so that `image` has every kind of pixel: a third sky, depths of
+    5 ± 5 m.
     """
     generator = torch.Generator().manual_seed(1)
     network = SegDepthFormer("b0", 19).eval()

@@ -109,7 +109,7 @@ def export(
         commit: Commit of the code that trained it; None for HEAD of this repository.
 
     Returns:
-        What the file says about itself.
+        Metadata of the written file.
 
     Raises:
         ValueError: The arguments do not fit together.

@@ -239,7 +239,7 @@ def _take_finished(folder: Path, members: int, config: StudentConfig) -> tuple[s
 
 
 def _check_member(member: Path, config: StudentConfig) -> None:
-    """Refuse a member that this student must not learn from, as far as its config.yaml tells."""
+    """Refuse a member if its config.yaml shows that this student must not learn from it."""
     theirs, data = read_settings(member / "config.yaml"), config.data
     _expect_another_seed(config.run, theirs.get("run.seed"), str(member))
 
