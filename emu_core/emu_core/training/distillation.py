@@ -1,8 +1,7 @@
 """Distillation: one network learns from a teacher that needs many passes.
 
-The control is trained on the same inputs, from the same start and for the same number of steps,
-but without a teacher. Without this comparison, stronger jitter and more steps can look like an
-effect of distillation.
+Its control differs only in having no teacher: stronger jitter and more steps alone can look like
+an effect of distillation.
 """
 
 from __future__ import annotations
@@ -82,7 +81,7 @@ def train_student(
         folder/last.safetensors; a complete student is not trained again.
 
     Raises:
-        DataError, FloatingPointError, ValueError: As `teacher.train_ensemble`.
+        ValueError: The folder holds a student of another teacher or with other settings.
     """
     _expect_same_teacher(folder, teacher_id)
     if complete(folder, config):

@@ -44,7 +44,6 @@ def start(run: Run) -> None:
 
 
 def training_batches(config: TrainingConfig, samples: Samples) -> TrainingLoader:
-    """Return the batches of a complete run."""
     data, run = config.data, config.run
     return training_loader(
         samples, data.augmentation, data.batch, run.steps, run.seed, data.workers, data.variants
@@ -107,7 +106,6 @@ def fit(learner: Learner, loader: TrainingLoader, folder: Path) -> Path:
 
 
 def make_trainer(learner: Learner, folder: Path) -> lightning.Trainer:
-    """Build Lightning's trainer for a run."""
     data, run = learner.config.data, learner.config.run
     validate_every = min(run.validate_every, run.steps)
     callbacks = [

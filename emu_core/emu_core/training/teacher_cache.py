@@ -91,7 +91,7 @@ class TeacherCache:
 
 
 def fingerprint(paths: Iterable[str | Path]) -> str:
-    """What tells one teacher from another: a digest of its files' contents."""
+    """Compute a digest of the contents of a teacher's files."""
     digest = hashlib.blake2b(digest_size=16)
     for path in paths:
         digest.update(Path(path).read_bytes())
