@@ -19,7 +19,8 @@ import pytest
 import torch
 import yaml
 
-from emu_core.networks import load_model, load_sub_ensemble
+from emu_core.methods.sub_ensemble import load_sub_ensemble
+from emu_core.networks import load_model
 from emu_core.training import run as running
 from emu_core.training import teacher
 from emu_core.training.callbacks import LastCheckpoint

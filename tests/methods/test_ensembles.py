@@ -17,6 +17,7 @@ from emu_core.methods.ensembles import (
     load_method,
 )
 from emu_core.methods.prediction import Prediction
+from emu_core.methods.sub_ensemble import save_sub_ensemble, with_new_heads
 from emu_core.networks import (
     DepthFormer,
     SegDepthFormer,
@@ -25,8 +26,6 @@ from emu_core.networks import (
     load_model,
     normalize,
     save_model,
-    save_sub_ensemble,
-    with_new_heads,
 )
 from emu_core.training.losses import kl_divergence
 

@@ -4,16 +4,14 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from emu_core.methods.sub_ensemble import load_sub_ensemble, save_sub_ensemble, with_new_heads
 from emu_core.networks import (
     DepthFormer,
     SegDepthFormer,
     SegFormer,
     WeightsError,
     load_model,
-    load_sub_ensemble,
     save_model,
-    save_sub_ensemble,
-    with_new_heads,
 )
 
 

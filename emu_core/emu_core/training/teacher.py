@@ -13,7 +13,8 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
-from emu_core.networks import load_model, save_sub_ensemble, with_new_heads
+from emu_core.methods.sub_ensemble import save_sub_ensemble, with_new_heads
+from emu_core.networks import load_model
 from emu_core.training.learner import Member, Optimisation
 from emu_core.training.objectives import MemberLoss
 from emu_core.training.recipe import Architecture, Data, class_weights
