@@ -14,7 +14,8 @@ from torchmetrics.classification import (
 )
 
 from emu_core.labels import IGNORE
-from emu_core.metrics import CalibrationError, Confusion, DepthErrors, PerceptionMetrics
+from emu_core.metrics import Confusion, DepthErrors, PerceptionMetrics
+from emu_core.metrics.classes import CalibrationError
 
 
 def labels(rng, shape, classes, ignored=0.2):

@@ -11,8 +11,15 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import log_loss
 
 from emu_core.methods.uncertainty import predictive_entropy
-from emu_core.metrics import Certainty, ClassScores, GaussianScores, RoadObjects, StudyMetrics
-from emu_core.metrics.proper import COVERAGES, MIN_VARIANCE, class_pixels
+from emu_core.metrics import RoadObjects, StudyMetrics
+from emu_core.metrics.certainty import Certainty
+from emu_core.metrics.proper import (
+    COVERAGES,
+    MIN_VARIANCE,
+    ClassScores,
+    GaussianScores,
+    class_pixels,
+)
 from emu_core.training import losses
 
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from emu_core.metrics import ScoreHistogram
 from emu_core.metrics.ranking import (
+    ScoreHistogram,
     auroc,
     average_precision,
     false_positive_rate,

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from emu_core.metrics import Certainty, RiskCoverage, Sparsification
+from emu_core.metrics.certainty import Certainty
 from emu_core.metrics.ranking import sort_scores
-from emu_core.metrics.sparsification import FRACTIONS
+from emu_core.metrics.sparsification import FRACTIONS, RiskCoverage, Sparsification
 
 
 def sparsified(scores, errors, root=False):

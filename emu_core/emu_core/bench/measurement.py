@@ -19,15 +19,10 @@ CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time
 """Clocks in seconds. With one thread, CPU time gives reliable ratios on a busy machine, too."""
 
 RATIOS = (
-    "student_ort_over_hf_ort",
-    "student_best_over_hf_ort",
-    "student_best_over_hf_eager",
-    "ensemble10_over_student_same_engine",
-    "ensemble10_eager_over_student_best",
-    "mcd10_over_student_same_engine",
-    "ros_path_over_usual",
-    "train_bf16_over_hf_fp32",
-    "train_fp32_over_hf_fp32",
+    *("student_ort_over_hf_ort", "student_best_over_hf_ort", "student_best_over_hf_eager"),
+    *("ensemble10_over_student_same_engine", "ensemble10_eager_over_student_best"),
+    *("mcd10_over_student_same_engine", "ros_path_over_usual"),
+    *("train_bf16_over_hf_fp32", "train_fp32_over_hf_fp32"),
 )
 FIGURES = ("ros_path_ms", "node_rss_mb", "start_to_first_result_s")
 """Keys of `ratios` and of `figures` in bench.json."""

@@ -108,14 +108,7 @@ def fixed_image(size: tuple[int, int]) -> np.ndarray:
 def student_file(
     size: tuple[int, int], folder: Path, network: SegDepthFormer | None = None, name: str = ""
 ) -> Path:
-    """Export a student at a size; the export checks its parity with torch.
-
-    Args:
-        size: height and width.
-        folder: of the file.
-        network: None takes the shipped weights.
-        name: of the file.
-    """
+    """Export a network at a size, by default the shipped one; checks its parity with torch."""
     info = read_info(default_model())
 
     def write(path: Path) -> None:

@@ -35,19 +35,11 @@ _BEHIND = 35.0
 
 @dataclass(frozen=True)
 class DriveSpec:
-    """Specification of a drive.
+    """Specification of a drive; its images have `width` × `height` pixels.
 
-    Args:
-        split: name of its split.
-        seed: the same seed gives the same street and traffic.
-        frames: length of the drive.
-        interval: time between frames, seconds.
-        condition: day, haze or night.
-        intruder: None, "unknown" (an object that no training drive contains) or "known" (an
-            ordinary object of the same size at the same place).
-        first: render only this number of frames; None renders all.
-        width: of the images, pixels.
-        height: of the images, pixels.
+    `interval` is the time between frames, seconds. `condition` is day, haze or night. `intruder`
+    is None, "unknown" (an object that no training drive contains) or "known" (an ordinary object
+    of the same size at the same place). `first` limits the number of rendered frames.
 
     Raises:
         ValueError: a value is out of range.
@@ -64,20 +56,16 @@ class DriveSpec:
     height: int = 512
 
     def __post_init__(self) -> None:
-        where = f"Drive {self.seed} of split {self.split}:"
-        if self.condition not in WEATHER:
-            raise ValueError(
-                f"{where} expected condition {' or '.join(WEATHER)}, but got {self.condition!r}."
-            )
-        if self.intruder not in INTRUDERS:
-            raise ValueError(
-                f"{where} expected intruder None, 'unknown' or 'known', but got {self.intruder!r}."
-            )
+        problems = {
+            f"condition {' or '.join(WEATHER)}": (self.condition, self.condition in WEATHER),
+            "intruder None, 'unknown' or 'known'": (self.intruder, self.intruder in INTRUDERS),
+        }
         for name in ("frames", "interval", "width", "height"):
-            if not getattr(self, name) > 0:
-                raise ValueError(
-                    f"{where} expected a positive {name}, but got {getattr(self, name)!r}."
-                )
+            problems[f"a positive {name}"] = (getattr(self, name), getattr(self, name) > 0)
+        for expected, (value, valid) in problems.items():
+            if not valid:
+                where = f"Drive {self.seed} of split {self.split}"
+                raise ValueError(f"{where}: expected {expected}, but got {value!r}.")
 
     @property
     def count(self) -> int:

@@ -113,7 +113,7 @@ class Scene:
         return self._renderer.render().copy()
 
     def _compile(self) -> mujoco.MjModel:
-        spec = mujoco.MjSpec()
+        spec = self._spec = mujoco.MjSpec()
         spec.compiler.balanceinertia = True
         camera, visual = self.drive.camera, spec.visual
         visual.global_.offwidth, visual.global_.offheight = camera.width, camera.height
@@ -123,34 +123,29 @@ class Scene:
         visual.headlight.diffuse, visual.headlight.specular = [0, 0, 0], [0, 0, 0]
         visual.headlight.ambient = [self.drive.conditions.ambient] * 3
         spec.stat.extent, spec.stat.center = _EXTENT, [0, 0, 0]
-        self._add_textures(spec)
-        self._add_parts(spec, spec.worldbody, self.drive.scenery.parts, "street")
+        self._add_textures()
+        self._add_parts(spec.worldbody, self.drive.scenery.parts, "street")
         for i, mover in enumerate(self.movers):
             intruder = mover is self.drive.intruder
             body = spec.worldbody.add_body(name=f"mover{i}", mocap=True)
-            self._add_parts(spec, body, mover.actor.parts, f"mover{i}", intruder)
+            self._add_parts(body, mover.actor.parts, f"mover{i}", intruder)
             for k, limb in enumerate(mover.actor.limbs):
                 body = spec.worldbody.add_body(name=f"mover{i}limb{k}", mocap=True)
-                self._add_parts(spec, body, limb.parts, f"mover{i}limb{k}", intruder)
-        self._add_camera_and_sun(spec)
+                self._add_parts(body, limb.parts, f"mover{i}limb{k}", intruder)
+        self._add_camera_and_sun()
         return spec.compile()
 
-    def _add_textures(self, spec: mujoco.MjSpec) -> None:
+    def _add_textures(self) -> None:
         flat, cube = mujoco.mjtTexture.mjTEXTURE_2D, mujoco.mjtTexture.mjTEXTURE_SKYBOX
         kinds = [(name, flat, image[::-1]) for name, image in self.drive.textures.items()]
         for name, kind, image in [*kinds, ("sky", cube, sky_faces(self.drive.conditions))]:
             height, width = image.shape[:2]
-            texture = spec.add_texture(name=name, type=kind, width=width, height=height)
+            texture = self._spec.add_texture(name=name, type=kind, width=width, height=height)
             texture.nchannel = 3
             texture.data = np.ascontiguousarray(image).tobytes()
 
     def _add_parts(
-        self,
-        spec: mujoco.MjSpec,
-        body: mujoco.MjsBody,
-        parts: Iterable[Part],
-        prefix: str,
-        intruder: bool = False,
+        self, body: mujoco.MjsBody, parts: Iterable[Part], prefix: str, intruder: bool = False
     ) -> None:
         """Add parts to a body; parts with the same surface and class become one mesh."""
         groups: dict[tuple[str, str, Tint, float], list[Mesh]] = defaultdict(list)
@@ -158,59 +153,47 @@ class Scene:
             groups[part.texture, part.label, part.tint, part.glow].append(part.mesh)
         for k, ((texture, label, tint, glow), meshes) in enumerate(groups.items()):
             name = f"{prefix}.{k}"
-            _add_mesh(spec, name, merge(meshes))
-            body.add_geom(
-                type=mujoco.mjtGeom.mjGEOM_MESH,
-                meshname=name,
-                material=self._material(spec, texture, tint, glow),
-                contype=0,
-                conaffinity=0,
-                mass=0,
-            )
+            self._add_mesh(name, merge(meshes))
+            geom = body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, mass=0)
+            geom.material = self._material(texture, tint, glow)
+            geom.contype = geom.conaffinity = 0
             self._surfaces.append((IDS[label], glow, intruder))
 
-    def _material(self, spec: mujoco.MjSpec, texture: str, tint: Tint, glow: float) -> str:
+    def _add_mesh(self, name: str, mesh: Mesh) -> None:
+        arrays = {"uservert": mesh.vertices, "usernormal": mesh.normals, "usertexcoord": mesh.uvs}
+        arrays = {key: array.astype(np.float32).ravel() for key, array in arrays.items()}
+        for key in ("userface", "userfacenormal", "userfacetexcoord"):
+            arrays[key] = mesh.faces.astype(np.int32).ravel()
+        shell = mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL
+        self._spec.add_mesh(name=name, inertia=shell, **arrays)
+
+    def _material(self, texture: str, tint: Tint, glow: float) -> str:
         """Return the name of a material; the first call adds it."""
         key = (texture, tint, glow)
         if key not in self._materials:
-            name = f"material{len(self._materials)}"
-            material = spec.add_material(name=name, rgba=[*tint, 1])
+            self._materials[key] = f"material{len(self._materials)}"
+            material = self._spec.add_material(name=self._materials[key], rgba=[*tint, 1])
             # At night `expose` adds all light, also the glow.
             material.emission = 0 if self.drive.conditions.night else glow
-            material.specular, material.shininess = (
-                (0.35, 0.6) if texture in SHINY else (0.02, 0.1)
-            )
+            shiny = texture in SHINY
+            material.specular, material.shininess = (0.35, 0.6) if shiny else (0.02, 0.1)
             material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = texture
-            self._materials[key] = name
         return self._materials[key]
 
-    def _add_camera_and_sun(self, spec: mujoco.MjSpec) -> None:
-        conditions = self.drive.conditions
-        eye = spec.worldbody.add_body(name="eye", mocap=True)
+    def _add_camera_and_sun(self) -> None:
+        conditions, world = self.drive.conditions, self._spec.worldbody
+        eye = world.add_body(name="eye", mocap=True)
         eye.add_camera(name="camera", fovy=self.drive.camera.fovy)
-        follow = spec.worldbody.add_body(name="sun", mocap=True)
+        follow = world.add_body(name="sun", mocap=True)
         if conditions.sun > 0:
             way, light = conditions.sun_direction, conditions.sun * sun_tint(conditions.warmth)
-            directional = {
-                "type": mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
-                "ambient": [0, 0, 0],
-            }
-            follow.add_light(
-                **directional,
-                castshadow=True,
-                pos=way * _SUN_DISTANCE,
-                dir=-way,
-                diffuse=light,
-                specular=0.4 * light,
-            )
-            follow.add_light(  # weak light of the sky: it makes surfaces in the shade visible
-                **directional,
-                castshadow=False,
-                pos=[0, 0, 50],
-                dir=[0.15, 0.1, -1],
-                diffuse=[0.16] * 3,
-                specular=[0, 0, 0],
-            )
+            sun = follow.add_light(castshadow=True, pos=way * _SUN_DISTANCE, dir=-way)
+            sun.diffuse, sun.specular = light, 0.4 * light
+            # A weak light of the sky makes surfaces in the shade visible.
+            sky = follow.add_light(castshadow=False, pos=[0, 0, 50], dir=[0.15, 0.1, -1])
+            sky.diffuse, sky.specular = [0.16] * 3, [0, 0, 0]
+            for lamp in (sun, sky):
+                lamp.type, lamp.ambient = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, [0, 0, 0]
 
     def _move(self, time: float) -> tuple[np.ndarray, np.ndarray]:
         """Move everything to its place at a time.
@@ -221,9 +204,8 @@ class Scene:
         drive, path, camera = self.drive, self.drive.scenery.path, self.drive.camera
         s = drive.ego.s(time)
         eye = path.world(s, drive.ego.d, camera.mount_height)
-        turn = _rotation(
-            float(path.yaw(s)) + camera.yaw, path.pitch(s) + camera.pitch, camera.roll
-        )
+        yaw, pitch = float(path.yaw(s)) + camera.yaw, path.pitch(s) + camera.pitch
+        turn = _rotation(yaw, pitch, camera.roll)
         self._pose("eye", eye, _camera_quat(turn))
         self._pose("sun", path.world(s + _SUN_AHEAD, 0), np.array([1.0, 0, 0, 0]))
         for i, mover in enumerate(self.movers):
@@ -260,20 +242,6 @@ class Scene:
         local = (np.array(lamps) - eye) @ turn  # forward, left, up
         optical = np.stack([-local[:, 1], -local[:, 2], local[:, 0]], 1)
         return optical[(optical[:, 2] > -_LAMPS_BEHIND) & (optical[:, 2] < _LAMPS_AHEAD)]
-
-
-def _add_mesh(spec: mujoco.MjSpec, name: str, mesh: Mesh) -> None:
-    faces = mesh.faces.astype(np.int32).ravel()
-    spec.add_mesh(
-        name=name,
-        inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL,
-        uservert=mesh.vertices.astype(np.float32).ravel(),
-        usernormal=mesh.normals.astype(np.float32).ravel(),
-        usertexcoord=mesh.uvs.astype(np.float32).ravel(),
-        userface=faces,
-        userfacenormal=faces,
-        userfacetexcoord=faces,
-    )
 
 
 def _quat(yaw: float, pitch: float) -> np.ndarray:

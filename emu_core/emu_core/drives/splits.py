@@ -23,9 +23,6 @@ def load_splits(path: str | Path) -> dict[str, list[DriveSpec]]:
     The file has the keys `width`, `height` and `splits`. `splits` maps a name to `seeds`
     ([first, last]), `frames`, `interval` (seconds) and optionally `condition` and `paired`.
 
-    Args:
-        path: YAML file.
-
     Raises:
         SplitsError: the file is missing or no YAML, an entry is missing or invalid, or a seed is
             in two splits.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,15 +27,8 @@ class ClassCount:
         return [name for name, frames in self.frames_with.items() if not frames]
 
 
-def count_classes(
-    root: str | Path, split: str, progress: Callable[[], None] = lambda: None
-) -> ClassCount:
+def count_classes(root: str | Path, split: str) -> ClassCount:
     """Count the frames of a split that contain each of Cityscapes' 19 classes.
-
-    Args:
-        root: folder of the drives.
-        split: name of the split.
-        progress: called once per frame.
 
     Raises:
         DataError: the split is missing, or a file is damaged.
@@ -46,7 +38,6 @@ def count_classes(
     for frame in frames:
         ids = read_png(frame.path("gtFine"), cv2.IMREAD_GRAYSCALE)
         seen += np.bincount(ids.ravel(), minlength=256) > 0
-        progress()
     pairs = zip(CITYSCAPES.names, CITYSCAPES.dataset_ids, strict=True)
     return ClassCount(len(frames), {name: int(seen[i]) for name, i in pairs})
 

@@ -8,32 +8,22 @@ is scored on every pixel with valid ground truth, also where there is no estimat
 - `DriveResults`: metrics of `StudyMetrics` for any selection of drives.
 """
 
-from emu_core.metrics.certainty import Certainty
-from emu_core.metrics.classes import CalibrationError, Confusion
+from emu_core.metrics.classes import Confusion
 from emu_core.metrics.depth import DepthErrors
 from emu_core.metrics.drives import DriveResults, drive_weights
 from emu_core.metrics.perception import PerceptionMetrics
-from emu_core.metrics.proper import ClassScores, GaussianScores
-from emu_core.metrics.ranking import ScoreHistogram
 from emu_core.metrics.road_objects import RoadObjects, road_objects
-from emu_core.metrics.sparsification import RiskCoverage, Sparsification
-from emu_core.metrics.study import METRICS_VERSION, StudyMetrics
+from emu_core.metrics.study import METRICS_VERSION, StudyMetrics, restore
 
 __all__ = [
     "METRICS_VERSION",
-    "CalibrationError",
-    "Certainty",
-    "ClassScores",
     "Confusion",
     "DepthErrors",
     "DriveResults",
-    "GaussianScores",
     "PerceptionMetrics",
-    "RiskCoverage",
     "RoadObjects",
-    "ScoreHistogram",
-    "Sparsification",
     "StudyMetrics",
     "drive_weights",
+    "restore",
     "road_objects",
 ]

@@ -73,9 +73,8 @@ class Certainty(Accumulator):
             for table, chance in ((self.counts, ""), (self.by_chance, "_random")):
                 for name, value in _shares(table[row], missing).items():
                     metrics[name + suffix + chance] = value
-        ac, au, ic, iu = self.counts[0]
-        metrics["accuracy"] = _ratio(ac + au, ac + au + ic + iu + missing)
-        return metrics
+        accurate, total = self.counts[0, :2].sum(), self.counts[0].sum() + missing
+        return {**metrics, "accuracy": float(accurate / total) if total else float("nan")}
 
 
 def _table(both: float, certain: int, accurate: int, n: int) -> list[float]:
@@ -84,13 +83,10 @@ def _table(both: float, certain: int, accurate: int, n: int) -> list[float]:
 
 def _shares(table: np.ndarray, missing: float) -> dict[str, float]:
     ac, au, ic, iu = table
-    return {
-        "p_acc_cer": _ratio(ac, ac + ic + missing),
-        "p_unc_inacc": _ratio(iu, ic + iu + missing),
-        "p_inacc_unc": _ratio(iu, iu + au + missing),
-        "pavpu": _ratio(ac + iu, ac + au + ic + iu + missing),
+    shares = {
+        "p_acc_cer": (ac, ac + ic + missing),
+        "p_unc_inacc": (iu, ic + iu + missing),
+        "p_inacc_unc": (iu, iu + au + missing),
+        "pavpu": (ac + iu, ac + au + ic + iu + missing),
     }
-
-
-def _ratio(part: float, total: float) -> float:
-    return float(part / total) if total else float("nan")
+    return {n: float(x / total) if total else float("nan") for n, (x, total) in shares.items()}

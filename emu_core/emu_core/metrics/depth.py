@@ -26,14 +26,9 @@ class Residuals(NamedTuple):
 
 
 def is_estimate(depth: np.ndarray, spread: np.ndarray | None = None) -> np.ndarray:
-    """Find the pixels with an estimate: a finite depth above 0 m.
+    """Find the pixels (bool) with an estimate: a finite depth above 0 m, with a finite spread.
 
-    Args:
-        depth: metres, of any shape.
-        spread: variance or standard deviation of the depth; it must be finite, too.
-
-    Returns:
-        Bool, of the same shape.
+    The spread is the variance or the standard deviation; arrays have any shape.
     """
     there = np.isfinite(depth) & (depth > 0)
     return there if spread is None else there & np.isfinite(spread)

@@ -31,13 +31,7 @@ class PerceptionMetrics:
     def update_labels(
         self, labels: np.ndarray, uncertainty: np.ndarray, truth: np.ndarray
     ) -> None:
-        """Add the labels of a frame, (H,W) each.
-
-        Args:
-            labels: predicted ids, uint8.
-            uncertainty: entropy/ln C, 0…1.
-            truth: true ids, uint8.
-        """
+        """Add a frame, (H,W): predicted ids uint8, entropy/ln C 0…1, and true ids uint8."""
         self.confusion.update(labels, truth)
         known = truth < len(self.confusion.matrix)
         right = (labels == truth)[known]
@@ -45,15 +39,10 @@ class PerceptionMetrics:
         self.label_ranking.update(sort_scores(uncertainty[known]), ~right)
 
     def update_depth(self, depth: np.ndarray, depth_std: np.ndarray, truth: np.ndarray) -> None:
-        """Add the depth of a frame, metres, (H,W) each.
+        """Add a frame, metres, (H,W): estimate, standard deviation, and truth (NaN: invalid).
 
         A pixel with a truth but without an estimate (`is_estimate`) counts in the ranking as an
         undetected error and as a false alarm: otherwise missing estimates would improve it.
-
-        Args:
-            depth: estimate.
-            depth_std: its standard deviation.
-            truth: NaN where it is invalid.
         """
         same_shape(depth=depth, depth_std=depth_std, truth=truth)
         there = is_estimate(depth, depth_std)

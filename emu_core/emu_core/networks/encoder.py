@@ -8,7 +8,10 @@ GPU. So no map is transposed in memory.
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -59,6 +62,21 @@ def find_variant(name: str) -> Variant:
     return VARIANTS[name]
 
 
+def recognize_variant(names: Iterable[str], pattern: str, width: int) -> str | None:
+    """Find the variant of a checkpoint.
+
+    Args:
+        names: of its tensors.
+        pattern: regular expression with the groups stage and block.
+        width: channels of the first stage.
+    """
+    blocks = {match.groups() for name in names if (match := re.search(pattern, name))}
+    depths = tuple(sum(stage == str(i) for stage, _ in blocks) for i in range(4))
+    return next(
+        (n for n, v in VARIANTS.items() if (v.widths[0], v.depths) == (width, depths)), None
+    )
+
+
 class MixTransformer(nn.Module):
     """Hierarchical encoder: four stages of efficient self-attention and Mix-FFN.
 
@@ -81,23 +99,11 @@ class MixTransformer(nn.Module):
     ) -> None:
         super().__init__()
         sizes = find_variant(variant)
-        blocks_before = [sum(sizes.depths[:i]) for i in range(4)]
         last = sum(sizes.depths) - 1
-        rates = [drop_path * i / last for i in range(last + 1)]
-        channels = (3, *sizes.widths)
+        rates = iter([drop_path * i / last for i in range(last + 1)])
         self.sizes = sizes
         self.stages = nn.ModuleList(
-            Stage(
-                channels[i],
-                channels[i + 1],
-                patch=PATCHES[i],
-                stride=STRIDES[i],
-                heads=HEADS[i],
-                reduction=REDUCTIONS[i],
-                drop_paths=rates[blocks_before[i] : blocks_before[i] + sizes.depths[i]],
-                dropout=dropout,
-            )
-            for i in range(4)
+            Stage(i, sizes, list(islice(rates, sizes.depths[i])), dropout) for i in range(4)
         )
         self.set_layer_norm_eps(layer_norm_eps)
         self.apply(_init_weights)
@@ -133,25 +139,19 @@ class MixTransformer(nn.Module):
 
 
 class Stage(nn.Module):
-    """Overlapping patch embedding, transformer blocks, LayerNorm."""
+    """Stage `index` (0…3): overlapping patch embedding, transformer blocks, LayerNorm."""
 
     def __init__(
-        self,
-        in_width: int,
-        width: int,
-        *,
-        patch: int,
-        stride: int,
-        heads: int,
-        reduction: int,
-        drop_paths: list[float],
-        dropout: float = 0.0,
+        self, index: int, sizes: Variant, drop_paths: Sequence[float], dropout: float
     ) -> None:
         super().__init__()
-        self.embed = nn.Conv2d(in_width, width, patch, stride, padding=patch // 2)
+        in_width, width = (3, *sizes.widths)[index : index + 2]
+        patch = PATCHES[index]
+        self.embed = nn.Conv2d(in_width, width, patch, STRIDES[index], padding=patch // 2)
         self.embed_norm = nn.LayerNorm(width)
         self.blocks = nn.ModuleList(
-            Block(width, heads, reduction, drop_path, dropout) for drop_path in drop_paths
+            Block(width, HEADS[index], REDUCTIONS[index], drop_path, dropout)
+            for drop_path in drop_paths
         )
         self.norm = nn.LayerNorm(width)
 

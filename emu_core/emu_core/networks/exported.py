@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from emu_core.networks.decoder import AllMLPDecoder
-from emu_core.networks.encoder import VARIANTS
+from emu_core.networks.encoder import recognize_variant
 from emu_core.networks.models import Network, SegDepthFormer, normalize
 from emu_core.networks.weights import WeightsError
 
@@ -38,11 +38,11 @@ def load_exported(path: str | Path) -> SegDepthFormer:
     try:
         graph = onnx.load(str(path)).graph
         tensors = _tensors(graph)
-        network = SegDepthFormer(
-            _variant(tensors),
-            len(tensors["segmentation_decoder.head.bias"]),
-            layer_norm_eps=_layer_norm_eps(graph),
-        )
+        width = len(tensors["encoder.stages.0.embed.bias"])
+        pattern = r"encoder\.stages\.(\d)\.blocks\.(\d+)\."
+        variant = recognize_variant(tensors, pattern, width) or "unknown"
+        classes = len(tensors["segmentation_decoder.head.bias"])
+        network = SegDepthFormer(variant, classes, layer_norm_eps=_layer_norm_eps(graph))
         # Some linear layers of the encoder were exported as convolutions.
         state = {
             name: tensors[name].reshape(x.shape)
@@ -103,16 +103,6 @@ def _tensors(graph: Any) -> dict[str, Tensor]:
             name = bias.removeprefix(_PREFIX).removesuffix("bias") + "weight"
             named[name] = stored[product].T
     return {name: torch.from_numpy(np.array(x)) for name, x in named.items()}
-
-
-def _variant(tensors: dict[str, Tensor]) -> str:
-    def blocks(stage: int) -> int:
-        head = f"encoder.stages.{stage}.blocks."
-        return len({n.removeprefix(head).split(".")[0] for n in tensors if n.startswith(head)})
-
-    widths = tuple(len(tensors[f"encoder.stages.{i}.embed.bias"]) for i in range(4))
-    depths = tuple(blocks(i) for i in range(4))
-    return next(n for n, v in VARIANTS.items() if (v.widths, v.depths) == (widths, depths))
 
 
 def _layer_norm_eps(graph: Any) -> float:

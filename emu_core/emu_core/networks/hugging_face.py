@@ -7,15 +7,13 @@ on request, and never ships them. Only tensors are read; nothing else is unpickl
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from emu_core.networks.encoder import REDUCTIONS, VARIANTS, Variant
+from emu_core.networks.encoder import REDUCTIONS, Variant, recognize_variant
 from emu_core.networks.models import Network
 from emu_core.networks.weights import WeightsError, read_tensors
 
@@ -27,10 +25,8 @@ others had 1e-6.
 """
 
 FILE_NAMES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
+    *("model.safetensors", "model.safetensors.index.json"),
+    *("pytorch_model.bin", "pytorch_model.bin.index.json"),
 )
 """Names of weights files, in the order of the search."""
 
@@ -57,14 +53,11 @@ _REDUCTION = {
 
 
 class LoadReport(NamedTuple):
-    """Names of the tensors that loading a checkpoint has replaced, kept and dropped."""
+    """Names of the network's loaded and unchanged tensors, and of the file's unused ones."""
 
     loaded: tuple[str, ...]
-    """Tensors of the network that were replaced."""
     kept: tuple[str, ...]
-    """Tensors of the network that were not changed."""
     dropped: tuple[str, ...]
-    """Tensors of the file that the network does not need."""
 
 
 def load_hugging_face(
@@ -96,12 +89,22 @@ def load_hugging_face(
     """
     path = _find(source, revision)
     tensors = _read(path)
-    wanted, dropped = _plan(network, tensors, path, skip_head=skip_head, encoder_only=encoder_only)
+    wanted, dropped = _plan(network, tensors, path, skip_head, encoder_only)
     own = network.state_dict()
-    _check(network, own, tensors, wanted, dropped, path)
+    both = [(name, tensors[name], own[ours]) for name, ours in wanted.items() if name in tensors]
+    shapes = [(n, tuple(x.shape), tuple(y.shape)) for n, x, y in both if x.shape != y.shape]
+    types = [(n, x) for n, x, y in both if x.is_floating_point() != y.is_floating_point()]
+    problems = {
+        "missing": [name for name in wanted if name not in tensors],
+        "unexpected": [name for name in tensors if name not in wanted and name not in dropped],
+        "of another shape": [f"{name} is {theirs}, not {ours}" for name, theirs, ours in shapes],
+        "of another type": [f"{name} is {x.dtype}" for name, x in types],
+    }
+    if any(problems.values()):
+        raise WeightsError(_explain(network, tensors, problems, path))
     with torch.no_grad():
-        for theirs, ours in wanted.items():
-            own[ours].copy_(tensors[theirs])
+        for _, theirs, ours in both:
+            ours.copy_(theirs)
     network.encoder.set_layer_norm_eps(layer_norm_eps)
     loaded = tuple(wanted.values())
     kept = tuple(name for name in own if name not in set(loaded))
@@ -109,12 +112,7 @@ def load_hugging_face(
 
 
 def _plan(
-    network: Network,
-    tensors: dict[str, Tensor],
-    path: Path,
-    *,
-    skip_head: bool,
-    encoder_only: bool,
+    network: Network, tensors: dict[str, Tensor], path: Path, skip_head: bool, encoder_only: bool
 ) -> tuple[dict[str, str], list[str]]:
     """Map names in the file to names in the network, and list the names to drop."""
     # A SegformerModel without a decoder is saved without the prefix.
@@ -140,43 +138,26 @@ def _plan(
     return wanted, dropped
 
 
-def _check(
-    network: Network,
-    own: dict[str, Tensor],
-    tensors: dict[str, Tensor],
-    wanted: dict[str, str],
-    dropped: list[str],
-    path: Path,
-) -> None:
-    """Raise WeightsError unless names, shapes and types of all tensors match."""
-    both = [(name, tensors[name], own[ours]) for name, ours in wanted.items() if name in tensors]
-    shapes = [
-        f"{n} is {tuple(x.shape)}, not {tuple(y.shape)}" for n, x, y in both if x.shape != y.shape
-    ]
-    problems = {
-        "missing": [name for name in wanted if name not in tensors],
-        "unexpected": [name for name in tensors if name not in wanted and name not in dropped],
-        "of another shape": shapes,
-        "of another type": [
-            f"{name} is {x.dtype}"
-            for name, x, y in both
-            if x.is_floating_point() != y.is_floating_point()
-        ],
-    }
-    problems = {problem: names for problem, names in problems.items() if names}
-    if not problems:
-        return
+def _explain(
+    network: Network, tensors: dict[str, Tensor], problems: dict[str, list[str]], path: Path
+) -> str:
+    """Write the message for a file that does not match the network."""
+    found = {problem: names for problem, names in problems.items() if names}
     lines = [f"{path} does not match a {type(network).__name__} {network.variant}:"]
-    lines += [f"{problem}: {_listed(names)}" for problem, names in problems.items()]
-    variant = _guess_variant({name: tuple(x.shape) for name, x in tensors.items()})
+    lines += [f"{problem}: {_listed(names)}" for problem, names in found.items()]
+    embeddings = [x for name, x in tensors.items() if name.endswith("embeddings.0.proj.weight")]
+    pattern = r"(?:^|\.)encoder\.block\.(\d)\.(\d+)\."
+    variant = recognize_variant(tensors, pattern, len(embeddings[0]) if embeddings else 0)
     if variant not in (None, network.variant):
         lines.append(f"The file looks like {variant}: build the network with variant={variant!r}.")
-    elif len(problems) == 1 and shapes and all(shape.startswith(HEAD) for shape in shapes):
+    elif list(found) == ["of another shape"] and all(
+        name.startswith(HEAD) for name in found["of another shape"]
+    ):
         lines.append(
             "The file was trained on another number of classes: pass `skip_head=True` to keep "
             f"the network's own last layer for {network.num_classes} classes."
         )
-    raise WeightsError("\n  ".join(lines))
+    return "\n  ".join(lines)
 
 
 def _listed(names: list[str], limit: int = 12) -> str:
@@ -213,22 +194,6 @@ def _decoder_names() -> dict[str, str]:
 def _tensors(layers: dict[str, str]) -> dict[str, str]:
     kinds = ("weight", "bias")
     return {f"{theirs}.{x}": f"{ours}.{x}" for theirs, ours in layers.items() for x in kinds}
-
-
-def _guess_variant(shapes: dict[str, tuple[int, ...]]) -> str | None:
-    """Guess the variant of a checkpoint from the names and shapes of its tensors."""
-    depths = tuple(_count_blocks(shapes, stage) for stage in range(4))
-    suffix = "embeddings.0.proj.weight"
-    embedding = next((v for k, v in shapes.items() if k.endswith(suffix)), (0,))
-    for name, variant in VARIANTS.items():
-        if variant.depths == depths and variant.widths[0] == embedding[0]:
-            return name
-    return None
-
-
-def _count_blocks(names: Iterable[str], stage: int) -> int:
-    pattern = re.compile(rf"(?:^|\.)encoder\.block\.{stage}\.(\d+)\.")
-    return len({match[1] for name in names if (match := pattern.search(name))})
 
 
 def _find(source: str | Path, revision: str | None) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -83,17 +84,10 @@ class Network(nn.Module):
         self.encoder_frozen = False
         self.encoder = MixTransformer(variant, drop_path, layer_norm_eps, encoder_dropout)
         widths, width = self.encoder.sizes.widths, self.encoder.sizes.decoder_width
-        self.segmentation_decoder: nn.Module | None = None
-        self.depth_decoder: nn.Module | None = None
-        if num_classes is not None:
-            self.segmentation_decoder = AllMLPDecoder(
-                widths, width, num_classes, dropout=dropout, folded=folded
-            )
-        if depth:
-            # The last layer runs in float32: the resolution of bfloat16 at 60 m is 0.25 m.
-            self.depth_decoder = AllMLPDecoder(
-                widths, width, 2, dropout=dropout, folded=folded, float32_head=True
-            )
+        decoder = partial(AllMLPDecoder, widths, width, dropout=dropout, folded=folded)
+        self.segmentation_decoder: nn.Module | None = decoder(num_classes) if num_classes else None
+        # Its last layer runs in float32: the resolution of bfloat16 at 60 m is 0.25 m.
+        self.depth_decoder: nn.Module | None = decoder(2, float32_head=True) if depth else None
 
     def forward(self, image: Tensor) -> RawOutputs:
         """Run on ImageNet-normalised RGB, float (N, 3, H, W); see `normalize`."""
@@ -112,7 +106,7 @@ class Network(nn.Module):
         self.encoder.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Network:
-        """Set the mode; a frozen encoder stays in eval mode."""
+        """Set the mode, except of a frozen encoder."""
         super().train(mode)
         if self.encoder_frozen:
             self.encoder.eval()

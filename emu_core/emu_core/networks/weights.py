@@ -55,16 +55,10 @@ def describe(model: Network) -> dict[str, Any]:
         raise WeightsError(f"Expected one of {', '.join(KINDS)}, but got {kind}.")
     if model.is_folded:
         raise WeightsError("A model folded for inference cannot be saved: save the original.")
-    return {
-        "version": FORMAT_VERSION,
-        "kind": kind,
-        "variant": model.variant,
-        "num_classes": model.num_classes,
-        "dropout": model.dropout,
-        "encoder_dropout": model.encoder_dropout,
-        "drop_path": model.drop_path,
-        "layer_norm_eps": model.encoder.layer_norm_eps,
-    }
+    names = ("variant", "num_classes", "dropout", "encoder_dropout", "drop_path")
+    options = {name: getattr(model, name) for name in names}
+    options["layer_norm_eps"] = model.encoder.layer_norm_eps
+    return {"version": FORMAT_VERSION, "kind": kind, **options}
 
 
 def build(header: Mapping[str, Any]) -> Network:

@@ -142,31 +142,16 @@ def boundary(street: Scenery, plot: Plot, tall: bool = False) -> None:
     tile = {"wall": (2.0, 2.0), "fence": (2.0, height), "hedge": (1.6, 1.6)}[kind]
     count = max(int((plot.s1 - plot.s0) / 4), 1)
     for s0, s1 in pairwise(np.linspace(plot.s0 + 0.2, plot.s1 - 0.2, count + 1)):
-        piece = Plot(plot.side, s0, s1, plot.d + 0.1)
-        _block(street, piece, (thick, height), texture, label, tile)
-
-
-def _block(
-    street: Scenery,
-    plot: Plot,
-    size: tuple[float, float],
-    texture: str,
-    label: str,
-    tile: tuple[float, float],
-) -> None:
-    """Add a cuboid of `size` (thickness, height); `tile` is metres per texture tile."""
-    thick, height = size
-    middle = (plot.s0 + plot.s1) / 2
-    corners = plot.corners(street, thick)
-    corners[:, 2] = float(street.path.world(middle, 0)[2]) - _FOUNDATION
-    top = corners + (0, 0, height + _FOUNDATION + CURB)
-    for i in range(4):
-        a, b = corners[i], corners[(i + 1) % 4]
-        length = np.linalg.norm(b - a)
-        face = np.array([a, b, top[(i + 1) % 4], top[i]])
-        tiles = (float(length / tile[0]), (height + _FOUNDATION) / tile[1])
-        street.add(quad(face, tiles), texture, label)
-    street.add(quad(top, ((plot.s1 - plot.s0) / tile[0], thick / tile[0])), texture, label)
+        corners = Plot(plot.side, s0, s1, plot.d + 0.1).corners(street, thick)
+        corners[:, 2] = float(street.path.world((s0 + s1) / 2, 0)[2]) - _FOUNDATION
+        top = corners + (0, 0, height + _FOUNDATION + CURB)
+        for i in range(4):
+            j = (i + 1) % 4
+            length = float(np.linalg.norm(corners[j] - corners[i]))
+            face = np.array([corners[i], corners[j], top[j], top[i]])
+            tiles = (length / tile[0], (height + _FOUNDATION) / tile[1])
+            street.add(quad(face, tiles), texture, label)
+        street.add(quad(top, ((s1 - s0) / tile[0], thick / tile[0])), texture, label)
 
 
 def building(street: Scenery, plot: Plot, depth: float, height: float, gable: bool) -> None:
@@ -207,13 +192,8 @@ def _front(
 ) -> None:
     """Add one wall: foundation, perhaps a shop floor, and the storeys above it.
 
-    Args:
-        street: gets the parts.
-        wall: its two lower corners in the world (3,), m.
-        span: heights at which the storeys begin and end, m; a shop fills the height below.
-        grid: length of the facade texture and height of a floor, m.
-        texture: of the facade.
-        tint: of foundation and facade.
+    `wall` is its two lower corners in the world (3,), m. `span` is the heights at which the
+    storeys begin and end, m. `grid` is the length of the texture and the height of a floor, m.
     """
     (a, b), (shop, height), (bays, floor) = wall, span, grid
     up = np.array([0, 0, 1.0])
@@ -224,11 +204,9 @@ def _front(
         face = quad(np.array([a, b, b + up * shop, a + up * shop]), (length / 12, 1))
         street.add(face, f"shop{street.rng.integers(SHOPS)}", "building")
     storeys = np.array([a, b, b, a]) + up * np.array([shop, shop, height, height])[:, None]
-    tiles = (
-        max(round(length / bays * _TEXTURE_CELLS), 1) / _TEXTURE_CELLS,
-        max(round((height - shop) / floor), 1) / _TEXTURE_CELLS,
-    )
-    street.add(quad(storeys, tiles), texture, "building", tint)
+    cells = (length / bays * _TEXTURE_CELLS, (height - shop) / floor)
+    u, v = (max(round(count), 1) / _TEXTURE_CELLS for count in cells)
+    street.add(quad(storeys, (u, v)), texture, "building", tint)
 
 
 def _gable(street: Scenery, top: np.ndarray, rise: float) -> None:

@@ -96,14 +96,9 @@ def box(size: Sequence[float], tile: float | None = None) -> Mesh:
     high = [(px, py, lz) for px, py, _ in low]
     sides = [[low[i], low[(i + 1) % 4], high[(i + 1) % 4], high[i]] for i in range(4)]
     faces = [*sides, high, low[::-1]]
-    widths = [lx, ly, lx, ly, lx, lx]
-    heights = [lz, lz, lz, lz, ly, ly]
-    return merge(
-        [
-            quad(np.array(face), (1.0, 1.0) if tile is None else (w / tile, h / tile))
-            for face, w, h in zip(faces, widths, heights, strict=True)
-        ]
-    )
+    sizes = np.array([[lx, lz], [ly, lz], [lx, lz], [ly, lz], [lx, ly], [lx, ly]])
+    tiles = np.ones((6, 2)) if tile is None else sizes / tile
+    return merge([quad(np.array(face), uv) for face, uv in zip(faces, tiles, strict=True)])
 
 
 def tube(

@@ -51,18 +51,6 @@ class Scenery:
         """Add a shape in world coordinates."""
         self.parts.append(Part(mesh, texture, label, tint, glow))
 
-    def place(
-        self,
-        mesh: Mesh,
-        at: tuple[float, float, float],
-        texture: str,
-        label: str,
-        tint: Tint = WHITE,
-        glow: float = 0.0,
-    ) -> None:
-        """Add a shape in its own coordinates at street coordinates (s, d, z)."""
-        self.add(self.path.place(mesh, *at), texture, label, tint, glow)
-
     def ribbon(
         self,
         along: tuple[float, float],
@@ -125,9 +113,9 @@ def _lamp(street: Scenery, s: float, d: float, sign: int) -> None:
     points += [[0, -0.3 * sign, height], [0, -reach * sign, height + 0.15]]
     post = tube(np.array(points), [0.11, 0.085, 0.06, 0.05], 8)
     grey = float(rng.uniform(0.3, 0.6))
-    street.place(post, (s, d, 0), "plain", "pole", (grey, grey, grey))
+    street.add(street.path.place(post, s, d), "plain", "pole", (grey, grey, grey))
     head = box((0.28, 0.7, 0.14)).moved(0, -reach * sign, height + 0.06)
-    street.place(head, (s, d, 0), "plain", "pole", (0.9, 0.88, 0.8), glow=0.35)
+    street.add(street.path.place(head, s, d), "plain", "pole", (0.9, 0.88, 0.8), glow=0.35)
     street.lamps.append(street.path.world(s, d - reach * sign, height))
 
 
@@ -136,14 +124,14 @@ def _sign(street: Scenery, s: float, d: float, towards_ego: bool) -> None:
     rng = street.rng
     height = rng.uniform(2.1, 2.9)
     post = tube(np.array([[0, 0, -0.2], [0, 0, height + 0.3]]), [0.045, 0.045], 8)
-    street.place(post, (s, d, 0), "plain", "pole", (0.5, 0.5, 0.52))
+    street.add(street.path.place(post, s, d), "plain", "pole", (0.5, 0.5, 0.52))
     turn, front = (-np.pi / 2, -0.07) if towards_ego else (np.pi / 2, 0.07)
     for row in range(rng.integers(1, 3)):
         shape = str(rng.choice(SIGNS))
         sides, start = _SIGN_SHAPES[shape]
         plate = disc(rng.uniform(0.36, 0.5), 0.05, sides, start).moved(yaw=turn)
         placed = plate.moved(front, 0, height - row * 0.85)
-        street.place(placed, (s, d, 0), f"sign_{shape}", "traffic sign")
+        street.add(street.path.place(placed, s, d), f"sign_{shape}", "traffic sign")
 
 
 def traffic_light(street: Scenery, s: float, d: float, face: int) -> None:
@@ -151,9 +139,9 @@ def traffic_light(street: Scenery, s: float, d: float, face: int) -> None:
     rng = street.rng
     height = rng.uniform(2.6, 3.4)
     post = tube(np.array([[0, 0, -0.2], [0, 0, height + 1.0]]), [0.07, 0.06], 8)
-    street.place(post, (s, d, 0), "plain", "pole", (0.35, 0.36, 0.36))
+    street.add(street.path.place(post, s, d), "plain", "pole", (0.35, 0.36, 0.36))
     housing = box((0.3, 0.36, 1.02)).moved(face * 0.2, 0, height)
-    street.place(housing, (s, d, 0), "plain", "traffic light", (0.09, 0.1, 0.09))
+    street.add(street.path.place(housing, s, d), "plain", "traffic light", (0.09, 0.1, 0.09))
     lit = rng.integers(len(_LIGHTS))
     for i, (red, green, blue) in enumerate(_LIGHTS):
         lamp = disc(0.12, 0.05, 12).moved(yaw=np.pi / 2)
@@ -161,7 +149,7 @@ def traffic_light(street: Scenery, s: float, d: float, face: int) -> None:
         shade = 1.0 if i == lit else _UNLIT
         tint = (shade * red, shade * green, shade * blue)
         glow = 0.9 if i == lit else 0.0
-        street.place(placed, (s, d, 0), "plain", "traffic light", tint, glow)
+        street.add(street.path.place(placed, s, d), "plain", "traffic light", tint, glow)
 
 
 def tree(street: Scenery, s: float, d: float) -> None:
@@ -169,28 +157,18 @@ def tree(street: Scenery, s: float, d: float) -> None:
     rng = street.rng
     height, leaves = rng.uniform(4.5, 10), f"leaves{rng.integers(SPECIES)}"
     lean = rng.normal(0, 0.15, 2)
-    trunk = tube(
-        np.array([[0, 0, -0.4], [lean[0], lean[1], height * 0.35], [lean[0], 0, height * 0.7]]),
-        np.array([0.24, 0.17, 0.08]) * height / 7,
-        8,
-        0.8,
-    )
-    street.place(trunk, (s, d, CURB), "bark", "vegetation")
+    points = [[0, 0, -0.4], [lean[0], lean[1], height * 0.35], [lean[0], 0, height * 0.7]]
+    trunk = tube(np.array(points), np.array([0.24, 0.17, 0.08]) * height / 7, 8, 0.8)
+    street.add(street.path.place(trunk, s, d, CURB), "bark", "vegetation")
     crown, wide = [], rng.uniform(0.22, 0.36) * height
-    detail = _detail(s - (street.end - VIEW), d)
+    ahead = s - (street.end - VIEW)  # of the last camera position; fewer faces far away
+    detail = 3 if ahead < 20 and abs(d) < 12 else 2 if ahead < 80 else 1
     for _ in range(rng.integers(3, 6)):
         size = wide * rng.uniform(0.55, 0.9)
         lump = blob(rng, 0.17, detail, 1.5).scaled(size, size, size * rng.uniform(0.75, 1.2))
         x, y = rng.normal(0, wide * 0.4, 2)
         crown.append(lump.moved(x, y, height * rng.uniform(0.58, 0.9)))
-    street.place(merge(crown), (s, d, CURB), leaves, "vegetation")
-
-
-def _detail(ahead: float, d: float) -> int:
-    """Choose the subdivisions of a crown `ahead` metres past the last camera position."""
-    if ahead < 20 and abs(d) < 12:
-        return 3
-    return 2 if ahead < 80 else 1
+    street.add(street.path.place(merge(crown), s, d, CURB), leaves, "vegetation")
 
 
 def bush(street: Scenery, s: float, d: float, size: float) -> None:

@@ -72,7 +72,6 @@ def road(rng: Rng, width: float, lines: list[tuple[float, str]], length: float) 
     """Paint the full width of a road with its lane marks.
 
     Args:
-        rng: draws the details.
         width: metres across (columns of the tile).
         lines: (offset from the left edge in metres, "solid" | "dashed" | "rail").
         length: metres along (rows of the tile); the tile has two dashes.
