@@ -58,7 +58,7 @@ def test_the_depth_of_the_ground_follows_from_camera_height_and_angles(
     u0, v0 = camera.centre
     x = (np.arange(camera.width) - u0)[None] / camera.focal
     y = (np.arange(camera.height) - v0)[:, None] / camera.focal
-    # Roll turns the picture, pitch lowers the optical axis.
+    # Roll rotates the image, pitch lowers the optical axis.
     down = y * np.cos(roll) + x * np.sin(roll)
     fall = np.sin(pitch) + down * np.cos(pitch)
     expected = camera.mount_height / np.where(fall > 0, fall, np.nan)

@@ -78,30 +78,19 @@ def test_vehicles_in_a_lane_do_not_collide(drawn):
             assert np.all(apart > 3.9)
 
 
-def test_vehicles_keep_right_and_face_their_direction_of_travel(drawn):
+def test_every_mover_is_where_it_belongs(drawn):
     layout, _, movers = drawn
     for mover in movers:
-        if abs(mover.speed) > 1.7:
+        side = 0 if mover.d > 0 else 1
+        if abs(mover.speed) > 1.7:  # vehicles keep right and face their direction of travel
             assert np.sign(mover.d) == -np.sign(mover.speed)
             assert abs(mover.d) < layout.lanes * layout.lane
             assert np.cos(mover.heading) == np.sign(mover.speed)
-
-
-def test_people_walk_on_sidewalks_or_cross_at_junctions(drawn):
-    layout, _, movers = drawn
-    for mover in movers:
-        if mover.actor.limbs and not mover.drift:
-            side = 0 if mover.d > 0 else 1
-            assert layout.edge(side) - 0.3 < abs(mover.d) < layout.front(side) + 0.7
-        elif mover.drift:
+        elif mover.drift:  # people cross at junctions
             assert layout.at_junction(mover.s, 8)
-
-
-def test_parked_vehicles_are_in_the_parking_lane_and_not_in_junctions(drawn):
-    layout, _, movers = drawn
-    for mover in movers:
-        if not mover.speed and mover.z == 0 and not mover.actor.limbs:
-            side = 0 if mover.d > 0 else 1
+        elif mover.actor.limbs:  # other people are on the sidewalks
+            assert layout.edge(side) - 0.3 < abs(mover.d) < layout.front(side) + 0.7
+        elif mover.z == 0:  # parked vehicles are in the parking lane and not in junctions
             assert abs(mover.d) == pytest.approx(layout.edge(side) - layout.parking[side] / 2)
             assert not layout.at_junction(mover.s, 6)
 

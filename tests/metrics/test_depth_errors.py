@@ -1,10 +1,7 @@
-"""Depth errors against plain formulas and cases computed by hand; a missing depth never helps."""
+"""Depth errors against plain formulas and cases computed by hand."""
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from emu_core.metrics import DepthErrors
 
@@ -75,26 +72,6 @@ def test_a_ratio_of_exactly_1_25_is_an_error():
 def test_no_valid_pixel_gives_nan():
     wrong, scores = scored(np.ones((2, 2)), np.full((2, 2), np.nan))
     assert not wrong and all(np.isnan(value) for value in scores.values())
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    truth=arrays(np.float32, 12, elements=st.floats(0.5, 80, width=32)),
-    estimate=arrays(
-        np.float32, 12, elements=st.floats(0.5, 80, width=32) | st.floats(-10, 1e6, width=32)
-    ),
-    missing=arrays(np.bool_, 12),
-    nothing=st.sampled_from([np.nan, np.inf, 0.0, -1.0]),
-)
-def test_a_missing_estimate_never_improves_a_metric(truth, estimate, missing, nothing):
-    wrong, before = scored(estimate, truth)
-    missed, after = scored(np.where(missing, np.float32(nothing), estimate), truth)
-    assert (np.array(missed) >= wrong).all()
-    for name in ("delta1", "delta2", "delta3", "coverage"):
-        assert after[name] <= before[name]
-    for name in ("rmse", "abs_rel"):
-        assert after[name] >= before[name] * (1 - 1e-9)
-    assert after["coverage"] == pytest.approx(np.mean(~missing & (estimate > 0)))
 
 
 def test_an_estimate_beyond_the_range_counts_as_its_end():

@@ -7,18 +7,6 @@ from emu_core.networks.dropout import Dropout
 from emu_core.networks.encoder import VARIANTS, Block, MixTransformer
 
 
-@pytest.mark.parametrize(
-    ("variant", "millions"),
-    [("b0", 3.4), ("b1", 13.1), ("b2", 24.2), ("b3", 44.0), ("b4", 60.8), ("b5", 81.4)],
-)
-def test_the_number_of_parameters_is_that_of_segformers_table_1(variant, millions):
-    with torch.device("meta"):
-        encoder = MixTransformer(variant)
-    # The table rounds generously: B0's encoder and decoder add up to 3.75, which it prints as 3.8.
-    count = sum(p.numel() for p in encoder.parameters()) / 1e6
-    assert count == pytest.approx(millions, abs=0.1)
-
-
 @pytest.mark.parametrize("size", [(64, 96), (75, 101), (32, 32)])
 def test_features_have_a_quarter_to_a_32nd_of_the_size_rounded_up(size):
     encoder = MixTransformer("b0").eval()

@@ -97,7 +97,7 @@ class ComparedModels:
         """Record an exception of the block as the reason why this model is missing."""
         try:
             yield
-        except Exception as error:  # whatever one model lacks, the others run
+        except Exception as error:  # the other models run without it
             # The first sentence in one line, without the paths of the model files.
             sentence = " ".join(str(error).split()).partition(". ")[0]
             reason = re.sub(r" for \S+\.onnx", "", sentence)

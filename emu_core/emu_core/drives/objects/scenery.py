@@ -161,7 +161,7 @@ def tree(street: Scenery, s: float, d: float) -> None:
     trunk = tube(np.array(points), np.array([0.24, 0.17, 0.08]) * height / 7, 8, 0.8)
     street.add(street.path.place(trunk, s, d, CURB), "bark", "vegetation")
     crown, wide = [], rng.uniform(0.22, 0.36) * height
-    ahead = s - (street.end - VIEW)  # of the last camera position; fewer faces far away
+    ahead = s - (street.end - VIEW)  # metres past the last camera position
     detail = 3 if ahead < 20 and abs(d) < 12 else 2 if ahead < 80 else 1
     for _ in range(rng.integers(3, 6)):
         size = wide * rng.uniform(0.55, 0.9)
