@@ -20,7 +20,7 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.plugins import TorchCheckpointIO
 from torch import Tensor
 
-from emu_core.files import replace_file
+from emu_core.files import write_atomically
 from emu_core.labels import ClassTable
 from emu_core.runtime.overlay import panel
 from emu_core.training.export import to_perception
@@ -37,7 +37,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        replace_file(path, lambda part: torch.save(checkpoint, part), f"{path}.part")
+        write_atomically(path, lambda part: torch.save(checkpoint, part), f"{path}.part")
 
 
 class BestCheckpoint(ModelCheckpoint):

@@ -14,7 +14,7 @@ from torch.utils.data import ConcatDataset
 
 from emu_core.data.datasets import DataSet, evenly
 from emu_core.data.sample import Samples
-from emu_core.files import replace_text
+from emu_core.files import write_text
 from emu_core.methods.registry import Method
 from emu_core.training.build import build_network
 from emu_core.training.config import REST, StudentConfig
@@ -124,4 +124,4 @@ def _expect_same_teacher(folder: Path, teacher_id: str) -> None:
 @rank_zero_only
 def _write_teacher_id(folder: Path, teacher_id: str) -> None:
     if teacher_id:
-        replace_text(folder / _TEACHER, teacher_id + "\n")
+        write_text(folder / _TEACHER, teacher_id + "\n")

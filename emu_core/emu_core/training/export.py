@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emu_core.files import replace_file
+from emu_core.files import write_atomically
 from emu_core.labels import CITYSCAPES, IGNORE, ClassTable
 from emu_core.methods.prediction import Prediction, to_prediction
 from emu_core.methods.uncertainty import normalized_entropy
@@ -167,7 +167,7 @@ def export(
                 f"by {', '.join(wrong)}. Is the network trained, and the image typical?"
             )
 
-    replace_file(path, write)
+    write_atomically(path, write)
     measured = ", ".join(f"{key} {value:.3g}" for key, value in errors.items())
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {precision}; against torch: {measured}")
     return read_info(path)

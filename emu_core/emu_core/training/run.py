@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from emu_core.data.sample import Samples
-from emu_core.files import replace_text
+from emu_core.files import write_text
 from emu_core.networks.weights import read_header, save_model
 from emu_core.training.callbacks import (
     AtomicCheckpoints,
@@ -150,7 +150,7 @@ def write_weights(learner: Learner, folder: Path, steps: int) -> None:
 @rank_zero_only
 def write_config(folder: Path, config: TrainingConfig) -> None:
     """Write config.yaml, which can be given to --config."""
-    replace_text(folder / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False))
+    write_text(folder / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False))
 
 
 @rank_zero_only
@@ -173,7 +173,7 @@ def keep_metrics(folder: Path, done: int) -> None:
     writer = csv.DictWriter(kept, list(reader.fieldnames or []))
     writer.writeheader()
     writer.writerows(rows)
-    replace_text(path, kept.getvalue())
+    write_text(path, kept.getvalue())
     names = (folder / f"metrics-{n}.csv" for n in itertools.count(1))
     path.rename(next(name for name in names if not name.exists()))
 

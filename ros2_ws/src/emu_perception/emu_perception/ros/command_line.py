@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from emu_core.bags.errors import BagError
-from emu_core.files import replace_text
+from emu_core.files import write_text
 from emu_core.registry import RegistryError
 from emu_perception.errors import UserError
 
@@ -84,7 +84,7 @@ def check_writable(file: Path | None) -> None:
 def write_report(file: Path | None, report: dict[str, Any]) -> None:
     """Write a JSON report atomically, if a file is given."""
     if file is not None:
-        replace_text(file, json.dumps(report, indent=1))
+        write_text(file, json.dumps(report, indent=1))
 
 
 def positive(text: str) -> float:
