@@ -217,7 +217,7 @@ def test_a_changed_weight_no_longer_verifies(exported, tmp_path):
     weights = onnx.numpy_helper.to_array(tensor)
     tensor.CopyFrom(onnx.numpy_helper.from_array(1.5 * weights, tensor.name))
     onnx.save(proto, str(tmp_path / "changed.onnx"))
-    with pytest.raises(ModelError, match=r"changed\.onnx does not give its own reference"):
+    with pytest.raises(ModelError, match=r"changed\.onnx does not reproduce its reference"):
         Perceiver(tmp_path / "changed.onnx").verify()
 
 
