@@ -15,17 +15,10 @@ import numpy as np
 from emu_core.drives.layout import Rng
 from emu_core.drives.objects import textures
 
-_GAMMA = 2.2
-"""Exponent that approximates the sRGB curve."""
-
-_SKY_DISTANCE = 450.0
-"""Distance of the sky for the haze, metres."""
-
-_CLEAR = 0.01
-"""Below this haze (1/m) the sky is not hazy."""
-
-_VISIBILITY = 3.9
-"""Visibility times β: at the visibility the contrast of a black object is 2 %."""
+_GAMMA = 2.2  # exponent that approximates the sRGB curve
+_SKY_DISTANCE = 450.0  # distance of the sky for the haze, metres
+_CLEAR = 0.01  # below this haze (1/m) the sky is not hazy
+_VISIBILITY = 3.9  # visibility times β: there the contrast of a black object is 2 %
 
 
 @dataclass(frozen=True)
@@ -44,6 +37,12 @@ class PinholeCamera:
     def centre(self) -> tuple[float, float]:
         """Principal point (u0, v0) in pixels; pixel centres are whole numbers."""
         return (self.width - 1) / 2, (self.height - 1) / 2
+
+    def offsets(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the pixels' distances from the principal point, float32 (W,) and (H,1)."""
+        u0, v0 = self.centre
+        u = np.arange(self.width, dtype=np.float32) - u0
+        return u, (np.arange(self.height, dtype=np.float32) - v0)[:, None]
 
     @property
     def fovy(self) -> float:
@@ -112,9 +111,8 @@ class Conditions:
         """sRGB colour of the sky overhead, 0…1."""
         if self.night:
             return np.array([0.01, 0.012, 0.025])
-        return np.array([0.62, 0.65, 0.7]) * self.clouds + np.array([0.25, 0.45, 0.78]) * (
-            1 - self.clouds
-        )
+        grey, blue = np.array([0.62, 0.65, 0.7]), np.array([0.25, 0.45, 0.78])
+        return grey * self.clouds + blue * (1 - self.clouds)
 
 
 def draw_conditions(rng: Rng) -> Conditions:
@@ -177,7 +175,7 @@ def sky_faces(conditions: Conditions, size: int = 256) -> np.ndarray:
     for x, up, z in directions:
         length = np.sqrt(x * x + up * up + z * z)
         height = np.clip(up / length, 0, 1)
-        fade = np.clip(height, 0, 1)[..., None] ** 0.6
+        fade = height[..., None] ** 0.6
         color = conditions.horizon * (1 - fade) + conditions.zenith * fade
         scale = 1 / np.maximum(height, 0.06)
         column = (x / length * scale * 34).astype(int) % 512
@@ -221,9 +219,8 @@ def expose(
     light = cv2.GaussianBlur(light, (0, 0), conditions.blur)
     light *= _vignette(camera, conditions.vignette)
     noise = rng.standard_normal(light.shape, np.float32)
-    light = light + noise * np.sqrt(
-        np.maximum(light, 0) * conditions.shot_noise**2 + conditions.read_noise**2
-    )
+    variance = np.maximum(light, 0) * conditions.shot_noise**2 + conditions.read_noise**2
+    light = light + noise * np.sqrt(variance)
     return textures.finish(255 * np.clip(light, 0, 1) ** (1 / _GAMMA) + 0.5)
 
 
@@ -239,10 +236,8 @@ def _add_haze(light: np.ndarray, depth: np.ndarray, conditions: Conditions) -> n
 
 def _vignette(camera: PinholeCamera, strength: float) -> np.ndarray:
     """Compute the factor (H,W,1) that darkens an image towards its corners."""
-    u0, v0 = camera.centre
-    u = (np.arange(camera.width, dtype=np.float32) - u0) / camera.width
-    v = (np.arange(camera.height, dtype=np.float32) - v0) / camera.width
-    return 1 - strength * 3 * (u[None] ** 2 + v[:, None] ** 2)[..., None]
+    u, v = (offset / camera.width for offset in camera.offsets())
+    return 1 - strength * 3 * (u**2 + v**2)[..., None]
 
 
 def _light_at_night(
@@ -253,7 +248,9 @@ def _light_at_night(
     camera: PinholeCamera,
 ) -> np.ndarray:
     """Light an unlit linear image (H,W,3) by headlights, street lamps and its own glow."""
-    points = _points(depth, camera)
+    far = np.minimum(depth, 300.0).astype(np.float32)
+    x, y = (offset / camera.focal * far for offset in camera.offsets())
+    points = np.stack([x, y, far], -1)  # of each pixel (H,W,3): x right, y down, z forward, m
     normals = np.cross(np.gradient(points, axis=1), np.gradient(points, axis=0))
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True) + 1e-9
     normals *= -np.sign(np.sum(normals * points, -1, keepdims=True))  # towards the camera
@@ -265,18 +262,8 @@ def _light_at_night(
     sky = np.isinf(depth)[..., None]
     shine = light * (glow[..., None] * 3.0)
     lit = np.where(sky, light, light * shade + shine)
-    return (
-        lit + 0.6 * cv2.GaussianBlur(shine, (0, 0), 5) + 0.25 * cv2.GaussianBlur(shine, (0, 0), 20)
-    )
-
-
-def _points(depth: np.ndarray, camera: PinholeCamera) -> np.ndarray:
-    """Compute the point of each pixel (H,W,3): x right, y down, z forward, m."""
-    u0, v0 = camera.centre
-    far = np.minimum(depth, 300.0).astype(np.float32)
-    x = (np.arange(camera.width, dtype=np.float32) - u0) / camera.focal * far
-    y = (np.arange(camera.height, dtype=np.float32) - v0)[:, None] / camera.focal * far
-    return np.stack([x, y, far], -1)
+    lit = lit + 0.6 * cv2.GaussianBlur(shine, (0, 0), 5)
+    return lit + 0.25 * cv2.GaussianBlur(shine, (0, 0), 20)
 
 
 def _headlight(points: np.ndarray, normals: np.ndarray, lamp: np.ndarray) -> np.ndarray:

@@ -28,9 +28,7 @@ WEATHER: dict[str, Callable[[Rng, Conditions], Conditions] | None] = {
 """Condition → function that changes an ordinary day."""
 
 INTRUDERS = (None, "unknown", "known")
-
-_BEHIND = 35.0
-"""Length of street behind the first camera position, metres."""
+_BEHIND = 35.0  # length of street behind the first camera position, metres
 
 
 @dataclass(frozen=True)
@@ -103,25 +101,16 @@ def draw(spec: DriveSpec) -> Drive:
     movers = populate(rng, layout, ego, end)
     camera = conditions.draw_camera(rng, spec.width, spec.height)
     weather = conditions.draw_conditions(rng)
-    change = WEATHER[spec.condition]
-    if change:
+    if change := WEATHER[spec.condition]:
         weather = change(rng, weather)
     intruder = None
     if spec.intruder:
         pair = intruders.draw_intruder(rng, ego, layout)
-        intruder = pair.unknown if spec.intruder == "unknown" else pair.known
-        movers = intruders.make_room(movers, pair, ego)
-    images = {**scenery.textures, **_paint_actors(rng)}
-    return Drive(scenery, movers, intruder, ego, camera, weather, images)
-
-
-def _paint_actors(rng: Rng) -> dict[str, np.ndarray]:
-    """Paint the textures of vehicles, people and the unknown animal."""
-    images = vehicles.paint(rng)
-    images[vehicles.WHEEL] = textures.wheel(rng)
+        intruder = pair[spec.intruder]
+        movers = intruders.make_room(movers, pair["unknown"], ego)
+    images = {**scenery.textures, **vehicles.paint(rng), vehicles.WHEEL: textures.wheel(rng)}
     images["spokes"] = textures.wheel(rng, spokes=True)
-    for i in range(CLOTHS):
-        images[f"cloth{i}"] = textures.cloth(rng)
+    images |= {f"cloth{i}": textures.cloth(rng) for i in range(CLOTHS)}
     images["cargo"] = vehicles.paint_cargo(rng)
     images[intruders.HIDE] = intruders.paint_hide(rng)
-    return images
+    return Drive(scenery, movers, intruder, ego, camera, weather, images)

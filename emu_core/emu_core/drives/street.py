@@ -7,26 +7,15 @@ import numpy as np
 from emu_core.drives.layout import CURB, CentreLine, Layout, Rng, sign_of
 from emu_core.drives.objects import textures
 from emu_core.drives.objects.buildings import FACADES, SHOPS, Plot, building, line_with_plots
-from emu_core.drives.objects.meshes import quad
+from emu_core.drives.objects.meshes import upright
 from emu_core.drives.objects.scenery import SIGNS, SPECIES, Scenery, furnish, traffic_light, tree
 
-_FAR = 110.0
-"""Extent of the ground to each side, metres."""
-
-_UNDERGROUND = -0.04
-"""Height of the ground below all other surfaces, metres."""
-
-_ROAD_TILE = 24.0
-"""Length of the road texture, metres."""
-
-_PAVERS = (2.4, 2.4)
-"""Size of a sidewalk texture tile, metres."""
-
-_TRACK = 0.72
-"""Half the track gauge of the tram, metres."""
-
-_ON_THE_ROAD = 0.012
-"""Height of painted stripes above the road, metres; it avoids z-fighting."""
+_FAR = 110.0  # extent of the ground to each side, metres
+_UNDERGROUND = -0.04  # height of the ground below all other surfaces, metres
+_ROAD_TILE = 24.0  # length of the road texture, metres
+_PAVERS = (2.4, 2.4)  # size of a sidewalk texture tile, metres
+_TRACK = 0.72  # half the track gauge of the tram, metres
+_ON_THE_ROAD = 0.012  # height of painted stripes above the road, metres; it avoids z-fighting
 
 
 def build_street(rng: Rng, layout: Layout, path: CentreLine, start: float, end: float) -> Scenery:
@@ -51,13 +40,8 @@ def build_street(rng: Rng, layout: Layout, path: CentreLine, start: float, end: 
 def _paint(street: Scenery) -> None:
     """Paint the textures of ground, walls, houses, plants and signs."""
     rng, images = street.rng, street.textures
-    images["pavers"] = textures.pavers(rng)
-    images["ground"] = textures.ground(rng)
-    images["concrete"] = textures.concrete(rng)
-    images["bark"] = textures.bark(rng)
-    images["tiles"] = textures.tiles(rng)
-    images["asphalt"] = textures.asphalt(rng)
-    images["zebra"] = textures.zebra(rng)
+    for name in ("pavers", "ground", "concrete", "bark", "tiles", "asphalt", "zebra"):
+        images[name] = getattr(textures, name)(rng)
     images["wall0"] = textures.masonry(rng, 6)
     images["wall1"] = textures.concrete(rng)
     images["wall2"] = textures.masonry(rng, 12)
@@ -117,8 +101,8 @@ def _walkway(street: Scenery, side: int, s0: float, s1: float) -> None:
     street.ribbon(along, (front, _FAR * sign), ground, "ground", "terrain")
     for s in along:  # the kerb towards the side streets
         foot = street.path.world(s, np.array([edge, _FAR * sign]), 0.0)
-        face = np.array([foot[0], foot[1], foot[1] + (0, 0, CURB), foot[0] + (0, 0, CURB)])
-        street.add(quad(face, (30, 0.1), two_sided=True), "concrete", "sidewalk")
+        face = upright(foot, (0, CURB), (30, 0.1), two_sided=True)
+        street.add(face, "concrete", "sidewalk")
 
 
 def _side_street(street: Scenery, side: int, s0: float, s1: float) -> None:
@@ -142,20 +126,19 @@ def _crossing(street: Scenery, s0: float, s1: float) -> None:
             across, height = (left, -right), (_ON_THE_ROAD, _ON_THE_ROAD)
             street.ribbon((s, s + 3), across, height, "zebra", "road", (10.0, 3.0))
     if rng.random() < 0.8:
-        outer_left, outer_right = left + 0.5, -right - 0.5
-        traffic_light(street, s0 - 1.2, outer_right, -1)
-        traffic_light(street, s1 + 1.0, outer_left, 1)
-        traffic_light(street, s1 + 0.8, outer_right, -1)
-        traffic_light(street, s0 - 1.0, outer_left, -1)
+        traffic_light(street, s0 - 1.2, -right - 0.5, -1)
+        traffic_light(street, s1 + 1.0, left + 0.5, 1)
+        traffic_light(street, s1 + 0.8, -right - 0.5, -1)
+        traffic_light(street, s0 - 1.0, left + 0.5, -1)
 
 
 def _close_view(street: Scenery) -> None:
     """Add houses and trees across the end of the street."""
     s, rng = street.end - 8, street.rng
     for d in np.arange(-70, 70, 18):
-        low = street.path.world(s, np.array([d + 18, d]))
         height = rng.uniform(9, 20)
-        face = np.array([low[0], low[1], low[1] + (0, 0, height), low[0] + (0, 0, height)])
-        street.add(quad(face, (1.5, height / 12)), f"facade{rng.integers(FACADES)}", "building")
+        foot = street.path.world(s, np.array([d + 18, d]))
+        face = upright(foot, (0, height), (1.5, height / 12))
+        street.add(face, f"facade{rng.integers(FACADES)}", "building")
     for d in rng.uniform(-50, 50, 8):
         tree(street, s - 6, d)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from emu_core.drives.layout import CURB, sign_of
-from emu_core.drives.objects.meshes import box, quad
+from emu_core.drives.objects.meshes import Pair, box, quad, upright
 from emu_core.drives.objects.scenery import SPECIES, Scenery, bush, tree
 from emu_core.drives.objects.shapes import Tint
 
@@ -22,8 +22,7 @@ FACADES, SHOPS = 5, 2
 SHOP_FLOOR = 4.0
 """Height of a ground floor with shops, metres; its texture is 12 m long."""
 
-_TEXTURE_CELLS = 4
-"""Number of bays and of floors in a facade texture."""
+_TEXTURE_CELLS = 4  # number of bays and of floors in a facade texture
 
 _MIX = {
     "urban": ("house", "house", "house", "house", "yard"),
@@ -33,11 +32,8 @@ _MIX = {
 }
 """Kind of street → kinds of its plots, each equally likely."""
 
-_CORNER = 2.0
-"""Width of the sidewalk around the corner of a junction, metres."""
-
-_FOUNDATION = 0.6
-"""Depth of walls, fences and hedges below the street (it may slope), metres."""
+_CORNER = 2.0  # width of the sidewalk around the corner of a junction, metres
+_FOUNDATION = 0.6  # depth of walls, fences and hedges below the street (it may slope), metres
 
 
 @dataclass(frozen=True)
@@ -132,26 +128,23 @@ def boundary(street: Scenery, plot: Plot, tall: bool = False) -> None:
     rng = street.rng
     kind = str(rng.choice(["wall", "fence", "hedge"], p=[0.4, 0.42, 0.18]))
     height = rng.uniform(1.6, 2.6) if tall else rng.uniform(0.8, 1.7)
-    thick = {"wall": 0.25, "fence": 0.06, "hedge": rng.uniform(0.6, 1.0)}[kind]
-    texture = {
-        "wall": f"wall{rng.integers(WALLS)}",
-        "fence": f"fence{rng.integers(FENCES)}",
-        "hedge": f"leaves{rng.integers(SPECIES)}",
+    hedge = rng.uniform(0.6, 1.0)
+    label, texture, thick, tile = {  # all are drawn, so that each kind needs as many numbers
+        "wall": ("wall", f"wall{rng.integers(WALLS)}", 0.25, (2.0, 2.0)),
+        "fence": ("fence", f"fence{rng.integers(FENCES)}", 0.06, (2.0, height)),
+        "hedge": ("vegetation", f"leaves{rng.integers(SPECIES)}", hedge, (1.6, 1.6)),
     }[kind]
-    label = "vegetation" if kind == "hedge" else kind
-    tile = {"wall": (2.0, 2.0), "fence": (2.0, height), "hedge": (1.6, 1.6)}[kind]
     count = max(int((plot.s1 - plot.s0) / 4), 1)
     for s0, s1 in pairwise(np.linspace(plot.s0 + 0.2, plot.s1 - 0.2, count + 1)):
         corners = Plot(plot.side, s0, s1, plot.d + 0.1).corners(street, thick)
         corners[:, 2] = float(street.path.world((s0 + s1) / 2, 0)[2]) - _FOUNDATION
-        top = corners + (0, 0, height + _FOUNDATION + CURB)
-        for i in range(4):
-            j = (i + 1) % 4
-            length = float(np.linalg.norm(corners[j] - corners[i]))
-            face = np.array([corners[i], corners[j], top[j], top[i]])
+        top = height + _FOUNDATION + CURB
+        for a, b in _sides(corners):
+            length = float(np.linalg.norm(b - a))
             tiles = (length / tile[0], (height + _FOUNDATION) / tile[1])
-            street.add(quad(face, tiles), texture, label)
-        street.add(quad(top, ((s1 - s0) / tile[0], thick / tile[0])), texture, label)
+            street.add(upright((a, b), (0, top), tiles), texture, label)
+        tiles = ((s1 - s0) / tile[0], thick / tile[0])
+        street.add(quad(corners + (0, 0, top), tiles), texture, label)
 
 
 def building(street: Scenery, plot: Plot, depth: float, height: float, gable: bool) -> None:
@@ -168,10 +161,9 @@ def building(street: Scenery, plot: Plot, depth: float, height: float, gable: bo
     low[:, 2] = base
     shop = SHOP_FLOOR if street.layout.kind == "urban" and rng.random() < 0.5 else 0.0
     bays = rng.uniform(2.4, 3.4) * _TEXTURE_CELLS
-    for i in range(4):
-        wall = (low[i], low[(i + 1) % 4])
+    for wall in _sides(low):
         _front(street, wall, (shop, height), (bays, floor), texture, tint)
-    top = low + np.array([0, 0, 1.0]) * height
+    top = low + (0, 0, height)
     if gable:
         _gable(street, top, rng.uniform(1.8, 3.8))
     else:
@@ -182,31 +174,33 @@ def building(street: Scenery, plot: Plot, depth: float, height: float, gable: bo
         _balconies(street, plot, base + shop, floor, levels)
 
 
+def _sides(corners: np.ndarray) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+    """Return the two ends (3,) of each side of a polygon (N,3)."""
+    return zip(corners, np.roll(corners, -1, axis=0), strict=True)
+
+
 def _front(
     street: Scenery,
     wall: tuple[np.ndarray, np.ndarray],
-    span: tuple[float, float],
-    grid: tuple[float, float],
+    storeys: Pair,
+    grid: Pair,
     texture: str,
     tint: Tint,
 ) -> None:
     """Add one wall: foundation, perhaps a shop floor, and the storeys above it.
 
-    `wall` is its two lower corners in the world (3,), m. `span` is the heights at which the
-    storeys begin and end, m. `grid` is the length of the texture and the height of a floor, m.
+    `wall` is its two lower corners in the world (3,), m. `storeys` are the heights at which they
+    begin and end, m. `grid` is the length of the texture and the height of a floor, m.
     """
-    (a, b), (shop, height), (bays, floor) = wall, span, grid
-    up = np.array([0, 0, 1.0])
-    length = float(np.linalg.norm(b - a))
-    foot = quad(np.array([a - up * 2, b - up * 2, b, a]), (length / 3, 1))
-    street.add(foot, "concrete", "building", tint)
+    (shop, height), (bays, floor) = storeys, grid
+    length = float(np.linalg.norm(wall[1] - wall[0]))
+    street.add(upright(wall, (-2, 0), (length / 3, 1)), "concrete", "building", tint)
     if shop:
-        face = quad(np.array([a, b, b + up * shop, a + up * shop]), (length / 12, 1))
+        face = upright(wall, (0, shop), (length / 12, 1))
         street.add(face, f"shop{street.rng.integers(SHOPS)}", "building")
-    storeys = np.array([a, b, b, a]) + up * np.array([shop, shop, height, height])[:, None]
     cells = (length / bays * _TEXTURE_CELLS, (height - shop) / floor)
     u, v = (max(round(count), 1) / _TEXTURE_CELLS for count in cells)
-    street.add(quad(storeys, (u, v)), texture, "building", tint)
+    street.add(upright(wall, storeys, (u, v)), texture, "building", tint)
 
 
 def _gable(street: Scenery, top: np.ndarray, rise: float) -> None:
@@ -216,21 +210,19 @@ def _gable(street: Scenery, top: np.ndarray, rise: float) -> None:
     for a, b, r0, r1 in ((top[0], top[1], ridge[1], ridge[0]), (top[2], top[3], *ridge)):
         inward = (r0 + r1) / 2 - (a + b) / 2
         out = -0.5 * np.array([inward[0], inward[1], 0]) / (np.hypot(*inward[:2]) + 1e-6)
-        roof = np.array([a + out + drop, b + out + drop, r0, r1])
-        street.add(quad(roof, (4, 2), two_sided=True), "tiles", "building")
+        roof = quad([a + out + drop, b + out + drop, r0, r1], (4, 2), two_sided=True)
+        street.add(roof, "tiles", "building")
     for a, b, r in ((top[1], top[2], ridge[1]), (top[3], top[0], ridge[0])):
-        street.add(quad(np.array([a, b, r, r]), (2, 1)), "concrete", "building")
+        street.add(quad([a, b, r, r], (2, 1)), "concrete", "building")
 
 
 def _cornice(street: Scenery, top: np.ndarray) -> None:
     centre = top.mean(axis=0)
     flat = (top - centre) * (1, 1, 0)
     out = flat + 0.35 * flat / np.linalg.norm(flat, axis=1, keepdims=True)
-    for i in range(4):
-        j = (i + 1) % 4
-        a, b = centre + out[i], centre + out[j]
-        face = [a - (0, 0, 0.5), b - (0, 0, 0.5), b + (0, 0, 0.4), a + (0, 0, 0.4)]
-        street.add(quad(np.array(face), (4, 0.5), two_sided=True), "concrete", "building")
+    for side in _sides(centre + out):
+        face = upright(side, (-0.5, 0.4), (4, 0.5), two_sided=True)
+        street.add(face, "concrete", "building")
 
 
 def _balconies(street: Scenery, plot: Plot, base: float, floor: float, levels: range) -> None:

@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
 from emu_core.drives.layout import Layout, Rng
 from emu_core.drives.objects import people, textures, vehicles
-from emu_core.drives.objects.meshes import Mesh, blob, box, merge, tube
+from emu_core.drives.objects.meshes import blob, box, merge, tube
 from emu_core.drives.objects.shapes import Actor, Part, Tint
 from emu_core.drives.traffic import Ego, Mover
 
 HIDE = "hide"
 """Texture of the unknown animal."""
 
-Piece = tuple[Mesh, str, Tint]
-"""Shape, texture and tint."""
 
+def draw_intruder(rng: Rng, ego: Ego, layout: Layout) -> dict[str, Mover]:
+    """Draw two objects for one place on the road or at its edge, in view of every frame.
 
-@dataclass(frozen=True)
-class IntruderPair:
-    """Two objects for one place: unknown (in no training drive), and known (ordinary)."""
-
-    unknown: Mover
-    known: Mover
-
-
-def draw_intruder(rng: Rng, ego: Ego, layout: Layout) -> IntruderPair:
-    """Draw an object on the road or at its edge, in view of every frame, and its known twin.
-
-    Both are always drawn, so that the two drives of a pair agree in all later random numbers.
+    "unknown" is in no training drive, "known" is an ordinary object of the same size. Both are
+    always drawn, so that the two drives of a pair agree in all later random numbers.
     """
     known = vehicles.car(rng) if rng.random() < 0.5 else people.motorcycle(rng, ridden=False)
     vertices = np.concatenate([part.mesh.vertices for part in known.parts])
@@ -41,13 +31,15 @@ def draw_intruder(rng: Rng, ego: Ego, layout: Layout) -> IntruderPair:
     d = ego.d + side * rng.uniform(0.2, 2.6) - (0.6 if side < 0 else 0)
     d = float(np.clip(d, -layout.edge(1) + 0.6, layout.edge(0) - 0.6))
     heading = float(rng.choice([0.0, np.pi / 2, np.pi]) + rng.normal(0, 0.2))
-    unknown = unknown_object(rng, (length, width, height))
-    return IntruderPair(Mover(unknown, s, d, heading=heading), Mover(known, s, d, heading=heading))
+    actors = {"unknown": unknown_object(rng, (length, width, height)), "known": known}
+    return {kind: Mover(actor, s, d, heading=heading) for kind, actor in actors.items()}
 
 
-def make_room(movers: list[Mover], pair: IntruderPair, ego: Ego) -> list[Mover]:
-    """Remove the movers that come near the intruder or hide it from the camera."""
-    place = pair.unknown  # both objects have the same place and length
+def make_room(movers: list[Mover], place: Mover, ego: Ego) -> list[Mover]:
+    """Remove the movers that come near the intruder `place` or hide it from the camera.
+
+    For the two drives of a pair to be equal, `place` is the unknown object in both.
+    """
     time = np.linspace(0, ego.duration, 32)
 
     def disturbs(mover: Mover) -> bool:
@@ -63,16 +55,13 @@ def make_room(movers: list[Mover], pair: IntruderPair, ego: Ego) -> list[Mover]:
 
 def unknown_object(rng: Rng, size: tuple[float, float, float]) -> Actor:
     """Draw an animal, crates or barrels that fill a box of `size` (length, width, height), m."""
-    kinds: tuple[Callable[[Rng], list[Piece]], ...] = (_animal, _crates, _barrels)
-    pieces = kinds[rng.integers(3)](rng)
-    vertices = np.concatenate([mesh.vertices for mesh, _, _ in pieces])
+    kinds: tuple[Callable[[Rng], list[Part]], ...] = (_animal, _crates, _barrels)
+    parts = kinds[rng.integers(3)](rng)
+    vertices = np.concatenate([part.mesh.vertices for part in parts])
     low, high = vertices.min(0), vertices.max(0)
     factor = np.array(size) / (high - low)
-    centre = (low + high) / 2
-    parts = [
-        Part(mesh.moved(-centre[0], -centre[1], -low[2]).scaled(*factor), texture, "unknown", tint)
-        for mesh, texture, tint in pieces
-    ]
+    x, y, _ = -(low + high) / 2
+    parts = [replace(p, mesh=p.mesh.moved(x, y, -low[2]).scaled(*factor)) for p in parts]
     return Actor(parts, size[0], size[1])
 
 
@@ -82,27 +71,27 @@ def paint_hide(rng: Rng) -> np.ndarray:
     return textures.finish(textures.paint((180, 150, 120), patches, 0.35))
 
 
-def _animal(rng: Rng) -> list[Piece]:
+def _animal(rng: Rng) -> list[Part]:
     shade = float(rng.uniform(0.5, 1.0))
     feet = [(x, y) for x in (-0.6, 0.6) for y in (-0.2, 0.2)]
-    legs = [tube(np.array([[x, y, 0], [x, y, 0.9]]), [0.07, 0.12], 8) for x, y in feet]
+    legs = [tube([[x, y, 0], [x, y, 0.9]], [0.07, 0.12], 8) for x, y in feet]
     trunk = blob(rng, 0.05, 2, 1.0).scaled(1.0, 0.36, 0.45).moved(0, 0, 1.15)
-    neck = tube(np.array([[0.8, 0, 1.2], [1.2, 0, 1.7]]), [0.22, 0.14], 10)
+    neck = tube([[0.8, 0, 1.2], [1.2, 0, 1.7]], [0.22, 0.14], 10)
     head = blob(rng, 0.05, 2).scaled(0.32, 0.14, 0.16).moved(1.35, 0, 1.72)
-    return [(merge([*legs, trunk, neck, head]), HIDE, (shade, shade, shade))]
+    return [Part(merge([*legs, trunk, neck, head]), HIDE, "unknown", (shade, shade, shade))]
 
 
-def _crates(rng: Rng) -> list[Piece]:
-    pieces: list[Piece] = []
+def _crates(rng: Rng) -> list[Part]:
+    parts = []
     for x, y, z in ((-0.5, 0, 0), (0.5, 0.1, 0), (-0.1, -0.1, 0.8), (0.1, 0, 1.5)):
         crate = box((0.9, 0.8, 0.8), 0.8).moved(x, y, z, float(rng.normal(0, 0.2)))
         shade = float(rng.uniform(0.7, 1))
-        pieces.append((crate, "fence0", (shade, shade * 0.85, shade * 0.6)))
-    return pieces
+        parts.append(Part(crate, "fence0", "unknown", (shade, shade * 0.85, shade * 0.6)))
+    return parts
 
 
-def _barrels(rng: Rng) -> list[Piece]:
+def _barrels(rng: Rng) -> list[Part]:
     tints: tuple[Tint, ...] = ((0.1, 0.45, 0.9), (0.95, 0.4, 0.05), (0.3, 0.75, 0.3))
-    drum = tube(np.array([[0, 0, 0.0], [0, 0, 0.45], [0, 0, 0.9]]), [0.3, 0.33, 0.3], 16)
+    drum = tube([[0.0, 0, 0], [0, 0, 0.45], [0, 0, 0.9]], [0.3, 0.33, 0.3], 16)
     places = ((-0.4, 0, 0), (0.4, 0, 0), (0, 0.35, 0), (0, 0.1, 0.92))
-    return [(drum.moved(*p), "plain", tints[rng.integers(3)]) for p in places]
+    return [Part(drum.moved(*p), "plain", "unknown", tints[rng.integers(3)]) for p in places]

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+Pair = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -25,10 +28,8 @@ class Mesh:
     def moved(self, x: float = 0.0, y: float = 0.0, z: float = 0.0, yaw: float = 0.0) -> Mesh:
         """Rotate the mesh by `yaw` (rad, about z), then translate it."""
         c, s = np.cos(yaw), np.sin(yaw)
-        turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
-        return Mesh(
-            self.vertices @ turn.T + (x, y, z), self.normals @ turn.T, self.uvs, self.faces
-        )
+        turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]).T
+        return Mesh(self.vertices @ turn + (x, y, z), self.normals @ turn, self.uvs, self.faces)
 
     def scaled(self, x: float, y: float, z: float) -> Mesh:
         """Scale the mesh along each axis; the factors are positive."""
@@ -40,6 +41,14 @@ class Mesh:
     def flipped(self) -> Mesh:
         """Turn the outer side of the surface to the inside."""
         return Mesh(self.vertices, -self.normals, self.uvs, self.faces[:, ::-1])
+
+    def facing(self, direction: ArrayLike) -> Mesh:
+        """Flip the mesh if it faces away from `direction`, (3,) or one per vertex (V,3)."""
+        return self.flipped() if np.sum(self.normals * np.asarray(direction)) < 0 else self
+
+    def outward(self) -> Mesh:
+        """Flip the mesh if it faces its own centre."""
+        return self.facing(self.vertices - self.vertices.mean(axis=0))
 
 
 def merge(meshes: Sequence[Mesh]) -> Mesh:
@@ -73,14 +82,20 @@ def grid(points: np.ndarray, uvs: np.ndarray, two_sided: bool = False) -> Mesh:
     return mesh
 
 
-def quad(
-    corners: np.ndarray, tiles: tuple[float, float] = (1.0, 1.0), two_sided: bool = False
-) -> Mesh:
+def quad(corners: ArrayLike, tiles: Pair = (1.0, 1.0), two_sided: bool = False) -> Mesh:
     """Make a flat face; corners (4,3) counter-clockwise, the first one at (u,v) = (0,0)."""
-    corners = np.asarray(corners, float)
-    points = np.array([[corners[0], corners[3]], [corners[1], corners[2]]])
+    points = np.asarray(corners, float)[[[0, 3], [1, 2]]]
     u, v = tiles
     return grid(points, np.array([[[0, 0], [0, v]], [[u, 0], [u, v]]], float), two_sided)
+
+
+def upright(foot: ArrayLike, heights: Pair, tiles: Pair, two_sided: bool = False) -> Mesh:
+    """Make a vertical face above the line `foot` (2,3), left end first as seen from outside.
+
+    `heights` are those of its lower and upper edge above the line, m.
+    """
+    low, high = (np.asarray(foot, float) + (0, 0, z) for z in heights)
+    return quad([*low, *high[::-1]], tiles, two_sided)
 
 
 def box(size: Sequence[float], tile: float | None = None) -> Mesh:
@@ -92,18 +107,18 @@ def box(size: Sequence[float], tile: float | None = None) -> Mesh:
     """
     lx, ly, lz = size
     x, y = lx / 2, ly / 2
-    low = [(-x, -y, 0), (x, -y, 0), (x, y, 0), (-x, y, 0)]
-    high = [(px, py, lz) for px, py, _ in low]
-    sides = [[low[i], low[(i + 1) % 4], high[(i + 1) % 4], high[i]] for i in range(4)]
-    faces = [*sides, high, low[::-1]]
-    sizes = np.array([[lx, lz], [ly, lz], [lx, lz], [ly, lz], [lx, ly], [lx, ly]])
-    tiles = np.ones((6, 2)) if tile is None else sizes / tile
-    return merge([quad(np.array(face), uv) for face, uv in zip(faces, tiles, strict=True)])
+    foot = np.array([(-x, -y, 0), (x, -y, 0), (x, y, 0), (-x, y, 0)])
+
+    def tiles(a: float, b: float) -> Pair:
+        return (a / tile, b / tile) if tile else (1.0, 1.0)
+
+    sides = zip(foot, np.roll(foot, -1, axis=0), (lx, ly, lx, ly), strict=True)
+    walls = [upright((a, b), (0, lz), tiles(length, lz)) for a, b, length in sides]
+    ends = (quad(corners, tiles(lx, ly)) for corners in (foot + (0, 0, lz), foot[::-1]))
+    return merge([*walls, *ends])
 
 
-def tube(
-    points: np.ndarray, radii: Sequence[float] | np.ndarray, sides: int = 8, tile: float = 1.0
-) -> Mesh:
+def tube(points: ArrayLike, radii: ArrayLike, sides: int = 8, tile: float = 1.0) -> Mesh:
     """Make a closed tube through points (N,3), m, with one radius each: limbs, poles, trunks."""
     points = np.asarray(points, float)
     tangents = np.gradient(points, axis=0)
@@ -131,19 +146,14 @@ def disc(radius: float, thickness: float, sides: int = 20, start: float = 0.0) -
     """
     angle = start + np.linspace(0, 2 * np.pi, sides + 1)
     x, z = radius * np.cos(angle), radius * np.sin(angle)
-    half = thickness / 2
-    rim = np.stack([np.stack([x, np.full_like(x, y), z], -1) for y in (-half, half)], 1)
-    rim_uv = np.zeros((sides + 1, 2, 2))
-    rim_uv[..., 0] = 0.02  # edge of the texture: the tyre
-    caps = []
-    for y in (-half, half):
-        edge = np.stack([x, np.full_like(x, y), z], -1)
-        centre = np.zeros_like(edge)
-        centre[:, 1] = y
-        points = np.stack([edge, centre], 1)
+    edges, faces = [], []
+    for y in (-thickness / 2, thickness / 2):
+        edges.append(np.stack([x, np.full_like(x, y), z], -1))
+        points = np.stack([edges[-1], np.broadcast_to((0.0, y, 0.0), (sides + 1, 3))], 1)
         uv = 0.5 + 0.5 * points[..., [0, 2]] / radius
-        caps.append(_facing(grid(points, uv), (0.0, np.sign(y), 0.0)))
-    return merge([_outward(grid(rim, rim_uv)), *caps])
+        faces.append(grid(points, uv).facing((0, y, 0)))
+    rim_uv = np.broadcast_to((0.02, 0.0), (sides + 1, 2, 2))  # edge of the texture: the tyre
+    return merge([grid(np.stack(edges, 1), rim_uv).outward(), *faces])
 
 
 def loft(stations: np.ndarray, sections: np.ndarray) -> Mesh:
@@ -151,7 +161,8 @@ def loft(stations: np.ndarray, sections: np.ndarray) -> Mesh:
 
     Args:
         stations: x of each section (N,), m, ascending.
-        sections: (N,M,2) points (y,z) from the right sill over the roof to the left sill, m.
+        sections: (N,M,2) points (y,z) from the right sill over the roof to the left sill, m; M is
+            odd.
 
     Returns:
         Mesh with u = 0…1 along x and v = 0…1 along the section.
@@ -163,13 +174,12 @@ def loft(stations: np.ndarray, sections: np.ndarray) -> Mesh:
     uv = np.stack(np.broadcast_arrays(u[:, None], np.linspace(0, 1, width)[None]), -1)
     ends = []
     for i, sign in ((0, -1.0), (-1, 1.0)):
-        left, right = points[i, : width // 2 + 1][::-1], points[i, width // 2 :]
-        n = min(len(left), len(right))
-        pair = np.stack([left[:n], right[:n]], 1)
-        ends.append(_facing(grid(pair, np.full((n, 2, 2), 0.999 * (i != 0))), (sign, 0, 0)))
+        pair = np.stack([points[i, width // 2 :: -1], points[i, width // 2 :]], 1)
+        uv_end = np.full((len(pair), 2, 2), 0.999 * (i != 0))
+        ends.append(grid(pair, uv_end).facing((sign, 0, 0)))
     bottom = np.stack([points[:, -1], points[:, 0]], 1)
-    floor = _facing(grid(bottom, np.full((count, 2, 2), 0.001)), (0, 0, -1))
-    return merge([_outward(grid(points, uv)), *ends, floor])
+    floor = grid(bottom, np.full((count, 2, 2), 0.001)).facing((0, 0, -1))
+    return merge([grid(points, uv).outward(), *ends, floor])
 
 
 def blob(rng: np.random.Generator, roughness: float, detail: int = 2, tile: float = 2.0) -> Mesh:
@@ -197,21 +207,6 @@ def _smooth_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return np.where(length > 1e-12, total / np.maximum(length, 1e-12), (0.0, 0.0, 1.0))
 
 
-def _facing(mesh: Mesh, direction: Sequence[float] | np.ndarray) -> Mesh:
-    """Flip a nearly flat mesh if it faces away from `direction`."""
-    if np.sum(mesh.normals @ np.asarray(direction, float)) < 0:
-        return mesh.flipped()
-    return mesh
-
-
-def _outward(mesh: Mesh) -> Mesh:
-    """Flip a surface that faces its own centre."""
-    centre = mesh.vertices.mean(axis=0)
-    if np.sum(mesh.normals * (mesh.vertices - centre)) < 0:
-        return mesh.flipped()
-    return mesh
-
-
 @cache
 def _icosphere(detail: int) -> tuple[np.ndarray, np.ndarray]:
     """Make a unit sphere from an icosahedron by splitting each face `detail` times into four."""
@@ -224,19 +219,16 @@ def _icosphere(detail: int) -> tuple[np.ndarray, np.ndarray]:
     faces += [(3, 8, 9), (4, 9, 5), (2, 4, 11), (6, 2, 10), (8, 6, 7), (9, 8, 1)]
     points = [np.array(c, float) / np.linalg.norm(c) for c in corners]
     for _ in range(detail):
-        middle: dict[tuple[int, int], int] = {}
 
-        def half(a: int, b: int, middle=middle) -> int:
-            key = (min(a, b), max(a, b))
-            if key not in middle:
-                point = points[a] + points[b]
-                middle[key] = len(points)
-                points.append(point / np.linalg.norm(point))
-            return middle[key]
+        @cache
+        def middle(edge: frozenset[int]) -> int:
+            a, b = edge
+            points.append((points[a] + points[b]) / np.linalg.norm(points[a] + points[b]))
+            return len(points) - 1
 
         split = []
         for a, b, c in faces:
-            ab, bc, ca = half(a, b), half(b, c), half(c, a)
+            ab, bc, ca = (middle(frozenset(edge)) for edge in ((a, b), (b, c), (c, a)))
             split += [(a, ab, ca), (b, bc, ab), (c, ca, bc), (ab, bc, ca)]
         faces = split
     return np.array(points), np.array(faces)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 
 from emu_core.drives.layout import CURB, VIEW, CentreLine, Layout, Rng, sign_of
-from emu_core.drives.objects.meshes import Mesh, blob, box, disc, grid, merge, tube
+from emu_core.drives.objects.meshes import Mesh, Pair, blob, box, disc, grid, merge, tube
 from emu_core.drives.objects.shapes import WHITE, Part, Tint
 
 SPECIES = 3
@@ -22,11 +23,8 @@ SIGNS = tuple(_SIGN_SHAPES)
 _LIGHTS: tuple[Tint, ...] = ((0.1, 1.0, 0.35), (1.0, 0.75, 0.1), (1.0, 0.12, 0.1))
 """Colours of a traffic light from bottom to top."""
 
-_UNLIT = 0.22
-"""Brightness of a traffic light's lamp that is off."""
-
-_ROW = 2.5
-"""Length of the straight pieces of a ribbon, metres."""
+_UNLIT = 0.22  # brightness of a traffic light's lamp that is off
+_ROW = 2.5  # length of the straight pieces of a ribbon, metres
 
 
 @dataclass
@@ -53,12 +51,12 @@ class Scenery:
 
     def ribbon(
         self,
-        along: tuple[float, float],
-        across: tuple[float, float],
-        height: tuple[float, float],
+        along: Pair,
+        across: Pair,
+        height: Pair,
         texture: str,
         label: str,
-        tile: tuple[float, float] = (3.0, 3.0),
+        tile: Pair = (3.0, 3.0),
     ) -> None:
         """Add a strip along the street that follows its bends; a strip without width is upright.
 
@@ -66,26 +64,22 @@ class Scenery:
             along: s of its start and end.
             across: d of its two edges.
             height: z of its two edges.
-            texture: name of its texture.
-            label: its class.
+            texture, label: as in `Part`.
             tile: metres per texture tile, across and along.
         """
         (s0, s1), (d0, d1), (z0, z1) = along, across, height
         rows = max(int((s1 - s0) / _ROW), 1) + 1
         s = np.linspace(s0, s1, rows)[:, None]
-        part = np.array([0.0, 1.0])[None]
+        part = np.array([0.0, 1.0])
         points = self.path.world(s, d0 + (d1 - d0) * part, z0 + (z1 - z0) * part)
         span = np.hypot(d1 - d0, z1 - z0)
         uv = np.stack(np.broadcast_arrays(part * span / tile[0], s / tile[1]), -1)
         mesh = grid(points, uv, two_sided=d0 == d1)
-        if d0 != d1 and mesh.normals[:, 2].mean() < 0:
-            mesh = mesh.flipped()
-        self.add(mesh, texture, label)
+        self.add(mesh if d0 == d1 else mesh.facing((0, 0, 1)), texture, label)
 
-    def gaps(self) -> list[tuple[float, float]]:
+    def gaps(self) -> list[Pair]:
         """Return the sections (s0, s1) between the junctions."""
-        junctions = [s for junction in self.layout.junctions for s in junction]
-        edges = [self.start, *junctions, self.end]
+        edges = [self.start, *chain(*self.layout.junctions), self.end]
         return list(zip(edges[::2], edges[1::2], strict=True))
 
 
@@ -111,7 +105,7 @@ def _lamp(street: Scenery, s: float, d: float, sign: int) -> None:
     height, reach = rng.uniform(5, 8.5), rng.uniform(0.8, 2.2)
     points = [[0, 0, -0.2], [0, 0, height * 0.9]]
     points += [[0, -0.3 * sign, height], [0, -reach * sign, height + 0.15]]
-    post = tube(np.array(points), [0.11, 0.085, 0.06, 0.05], 8)
+    post = tube(points, [0.11, 0.085, 0.06, 0.05], 8)
     grey = float(rng.uniform(0.3, 0.6))
     street.add(street.path.place(post, s, d), "plain", "pole", (grey, grey, grey))
     head = box((0.28, 0.7, 0.14)).moved(0, -reach * sign, height + 0.06)
@@ -123,7 +117,7 @@ def _sign(street: Scenery, s: float, d: float, towards_ego: bool) -> None:
     """Add a post with one or two signs."""
     rng = street.rng
     height = rng.uniform(2.1, 2.9)
-    post = tube(np.array([[0, 0, -0.2], [0, 0, height + 0.3]]), [0.045, 0.045], 8)
+    post = tube([[0, 0, -0.2], [0, 0, height + 0.3]], [0.045, 0.045], 8)
     street.add(street.path.place(post, s, d), "plain", "pole", (0.5, 0.5, 0.52))
     turn, front = (-np.pi / 2, -0.07) if towards_ego else (np.pi / 2, 0.07)
     for row in range(rng.integers(1, 3)):
@@ -138,7 +132,7 @@ def traffic_light(street: Scenery, s: float, d: float, face: int) -> None:
     """Add a traffic light whose lamps face along the road (`face` 1) or against it (−1)."""
     rng = street.rng
     height = rng.uniform(2.6, 3.4)
-    post = tube(np.array([[0, 0, -0.2], [0, 0, height + 1.0]]), [0.07, 0.06], 8)
+    post = tube([[0, 0, -0.2], [0, 0, height + 1.0]], [0.07, 0.06], 8)
     street.add(street.path.place(post, s, d), "plain", "pole", (0.35, 0.36, 0.36))
     housing = box((0.3, 0.36, 1.02)).moved(face * 0.2, 0, height)
     street.add(street.path.place(housing, s, d), "plain", "traffic light", (0.09, 0.1, 0.09))
@@ -146,9 +140,8 @@ def traffic_light(street: Scenery, s: float, d: float, face: int) -> None:
     for i, (red, green, blue) in enumerate(_LIGHTS):
         lamp = disc(0.12, 0.05, 12).moved(yaw=np.pi / 2)
         placed = lamp.moved(face * 0.37, 0, height + 0.2 + 0.31 * i)
-        shade = 1.0 if i == lit else _UNLIT
+        shade, glow = (1.0, 0.9) if i == lit else (_UNLIT, 0.0)
         tint = (shade * red, shade * green, shade * blue)
-        glow = 0.9 if i == lit else 0.0
         street.add(street.path.place(placed, s, d), "plain", "traffic light", tint, glow)
 
 
@@ -157,8 +150,8 @@ def tree(street: Scenery, s: float, d: float) -> None:
     rng = street.rng
     height, leaves = rng.uniform(4.5, 10), f"leaves{rng.integers(SPECIES)}"
     lean = rng.normal(0, 0.15, 2)
-    points = [[0, 0, -0.4], [lean[0], lean[1], height * 0.35], [lean[0], 0, height * 0.7]]
-    trunk = tube(np.array(points), np.array([0.24, 0.17, 0.08]) * height / 7, 8, 0.8)
+    points = [[0, 0, -0.4], [*lean, height * 0.35], [lean[0], 0, height * 0.7]]
+    trunk = tube(points, np.array([0.24, 0.17, 0.08]) * height / 7, 8, 0.8)
     street.add(street.path.place(trunk, s, d, CURB), "bark", "vegetation")
     crown, wide = [], rng.uniform(0.22, 0.36) * height
     ahead = s - (street.end - VIEW)  # metres past the last camera position
