@@ -35,7 +35,7 @@ setup(
     maintainer_email="emu-maintainers@example.com",
     python_requires=">=3.10",
     packages=find_packages(include=["emu_core", "emu_core.*"]),
-    package_data={"emu_core": ["models/*"]},
+    package_data={"emu_core": ["models/*", "drives/objects/*.yaml"]},
     include_package_data=True,
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/emu_core"]),

@@ -20,8 +20,7 @@ CURB = 0.13
 VIEW = 240.0
 """Length of street ahead of the last camera position, metres."""
 
-_STEP = 0.5
-"""Distance between the samples of a centre line, metres."""
+_STEP = 0.5  # distance between the samples of a centre line, metres
 
 
 def sign_of(side: int) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,32 +16,22 @@ from emu_core.drives.drive import Drive
 from emu_core.drives.objects.meshes import Mesh, merge
 from emu_core.drives.objects.shapes import Part, Tint
 from emu_core.drives.objects.vehicles import SHINY
-from emu_core.drives.rendering import import_mujoco, open_renderer
+from emu_core.drives.rendering import off_screen
 from emu_core.drives.traffic import Mover
 from emu_core.labels import CITYSCAPES, UNKNOWN_OBJECT_ID
 
-if TYPE_CHECKING:
+with off_screen():
     import mujoco
-else:
-    mujoco = import_mujoco()
 
 IDS = dict(zip(CITYSCAPES.names, CITYSCAPES.dataset_ids, strict=True))
 IDS["unknown"] = UNKNOWN_OBJECT_ID
 
-_SHADOW_MAP, _SAMPLES = 2048, 4
-"""Side of the shadow map in pixels; samples per pixel (anti-aliasing)."""
-
-_EXTENT, _NEAR, _FAR, _SHADOW_REACH = 100.0, 0.005, 6.0, 0.6
-"""Size of the scene, m; clipping planes and reach of shadows as multiples of it."""
-
-_SUN_AHEAD, _SUN_DISTANCE = 35.0, 80.0
-"""Centre of the sun's shadow map ahead of the camera, and distance of the sun from it, m."""
-
-_STRIDE = 4.2
-"""Phase by which legs swing per metre walked, rad."""
-
-_LAMPS_BEHIND, _LAMPS_AHEAD = 8.0, 70.0
-"""Range of the street lamps that light an image, behind and ahead of the camera, m."""
+_SHADOW_MAP, _SAMPLES = 2048, 4  # side of the shadow map, pixels; samples per pixel
+_EXTENT = 100.0  # size of the scene, m
+_NEAR, _FAR, _SHADOW_REACH = 0.005, 6.0, 0.6  # clipping planes and shadows, in sizes of the scene
+_SUN_AHEAD, _SUN_DISTANCE = 35.0, 80.0  # centre of the shadow map ahead, sun's distance from it, m
+_STRIDE = 4.2  # phase by which legs swing per metre walked, rad
+_LAMPS_BEHIND, _LAMPS_AHEAD = 8.0, 70.0  # range of the street lamps that light an image, m
 
 
 @dataclass(frozen=True)
@@ -78,7 +67,8 @@ class Scene:
         self._ids_of_geom = np.array(ids, np.uint8)
         self._glow_of_geom = np.array(glow, np.float32)
         self._intruder_of_geom = np.where(intruder, 255, 0).astype(np.uint8)
-        self._renderer = open_renderer(self.model, drive.camera.height, drive.camera.width)
+        with off_screen():
+            self._renderer = mujoco.Renderer(self.model, drive.camera.height, drive.camera.width)
 
     def __enter__(self) -> Scene:
         return self

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -18,27 +19,17 @@ from emu_core.drives.objects.shapes import Actor
 
 Time = TypeVar("Time", float, np.ndarray)
 
-_VEHICLES: dict[str, Callable[[Rng], Actor]] = {
-    "car": vehicles.car,
-    "truck": vehicles.truck,
-    "bus": vehicles.bus,
-    "motorcycle": lambda rng: people.motorcycle(rng, ridden=True),
-    "bicycle": lambda rng: people.bicycle(rng, ridden=True),
-}
+_VEHICLES: tuple[Callable[[Rng], Actor], ...] = (
+    *(vehicles.car, vehicles.truck, vehicles.bus),
+    partial(people.motorcycle, ridden=True),
+    partial(people.bicycle, ridden=True),
+)
 _VEHICLE_SHARES = (0.53, 0.14, 0.1, 0.12, 0.11)
-
-_PARKED: dict[str, Callable[[Rng], Actor]] = {
-    "car": vehicles.car,
-    "truck": vehicles.truck,
-    "motorcycle": lambda rng: people.motorcycle(rng, ridden=False),
-}
+_PARKED = (vehicles.car, vehicles.truck, partial(people.motorcycle, ridden=False))
 _PARKED_SHARES = (0.86, 0.06, 0.08)
 
-_AHEAD = 110.0
-"""Extent of the traffic ahead of the last camera position, metres."""
-
-_KEEP_AHEAD, _KEEP_BESIDE = 5.0, 1.2
-"""Least distance of movers from the camera along and across the street, metres."""
+_AHEAD = 110.0  # extent of the traffic ahead of the last camera position, metres
+_KEEP_AHEAD, _KEEP_BESIDE = 5.0, 1.2  # least distance of movers from the camera, metres
 
 
 @dataclass(frozen=True)
@@ -95,20 +86,21 @@ def _lanes(rng: Rng, layout: Layout, ego: Ego, reach: float, density: float) -> 
     """Draw the moving vehicles; all vehicles of a lane have one speed, so none collide."""
     movers = []
     for lane in range(layout.lanes):
-        centre = (lane + 0.5) * layout.lane
         for side in (0, 1):
-            d = centre * sign_of(side)
-            oncoming = side == 0
-            own = not oncoming and abs(d - ego.d) < layout.lane / 2
+            d = (lane + 0.5) * layout.lane * sign_of(side)
+            own = side == 1 and abs(d - ego.d) < layout.lane / 2
+            last, heading, oncoming = reach, 0.0, side == 0
             if oncoming:
-                speed = -rng.uniform(5, 12)
+                speed, heading = -rng.uniform(5, 12), np.pi
+                last += abs(speed) * ego.duration
             else:
                 speed = ego.speed if own else ego.speed * rng.uniform(0.6, 1.3)
             s = rng.uniform(11, 40) if own else -25 + rng.uniform(0, 20)
-            last = reach + (abs(speed) * ego.duration if oncoming else 0)
-            heading = np.pi if oncoming else 0.0
             while s < last:
-                actor = _vehicle(rng, tram=layout.tram and lane == 0 and oncoming)
+                if layout.tram and lane == 0 and oncoming and rng.random() < 0.4:
+                    actor = vehicles.tram(rng)
+                else:
+                    actor = _VEHICLES[rng.choice(len(_VEHICLES), p=_VEHICLE_SHARES)](rng)
                 s += actor.length / 2
                 aside = rng.normal(0, 0.12)
                 if actor.width < 1:  # two-wheelers keep to the edge
@@ -116,12 +108,6 @@ def _lanes(rng: Rng, layout: Layout, ego: Ego, reach: float, density: float) -> 
                 movers.append(Mover(actor, s, d + aside, speed, heading=heading))
                 s += actor.length / 2 + rng.exponential(24) / density + 4
     return movers
-
-
-def _vehicle(rng: Rng, tram: bool) -> Actor:
-    if tram and rng.random() < 0.4:
-        return vehicles.tram(rng)
-    return _VEHICLES[str(rng.choice(list(_VEHICLES), p=_VEHICLE_SHARES))](rng)
 
 
 def _parked(rng: Rng, layout: Layout, reach: float) -> list[Mover]:
@@ -133,7 +119,7 @@ def _parked(rng: Rng, layout: Layout, reach: float) -> list[Mover]:
             d = sign * (layout.edge(side) - layout.parking[side] / 2)
             s, fill = -15.0, rng.uniform(0.4, 0.95)
             while s < reach:
-                actor = _PARKED[str(rng.choice(list(_PARKED), p=_PARKED_SHARES))](rng)
+                actor = _PARKED[rng.choice(len(_PARKED), p=_PARKED_SHARES)](rng)
                 s += actor.length / 2
                 if rng.random() < fill and not layout.at_junction(s, 6):
                     heading = 0.0 if side else np.pi
@@ -164,8 +150,7 @@ def _walkers(rng: Rng, layout: Layout, reach: float, density: float) -> list[Mov
                 continue
             for k in range(group):
                 person = people.person(rng, walking)
-                aside = k * 0.6 * rng.choice([-1, 1])
-                place = (s + k * 0.3, d + aside)
+                place = (s + k * 0.3, d + k * 0.6 * rng.choice([-1, 1]))
                 movers.append(Mover(person, *place, speed, heading=heading, z=CURB))
     return movers
 
