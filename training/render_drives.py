@@ -109,25 +109,22 @@ def render_all(drives: Sequence[DriveSpec], root: Path, jobs: int) -> int:
 def print_classes(root: Path, splits: Sequence[str]) -> None:
     """Print how many of the 19 classes occur in each split, and which are rare."""
     for split in splits:
-        counts = count_classes(root, split)
-        names = counts.frames_with
-        text = f"{len(names) - len(counts.missing)} of {len(names)} classes"
-        if counts.missing:
-            text += f", without {', '.join(counts.missing)}"
-        rare = [f"{n} ({c})" for n, c in names.items() if 0 < c < counts.frames / 20]
-        if rare:
+        frames, counts = count_classes(root, split)
+        missing = [name for name, count in counts.items() if not count]
+        text = f"{len(counts) - len(missing)} of {len(counts)} classes"
+        if missing:
+            text += f", without {', '.join(missing)}"
+        if rare := [f"{name} ({n})" for name, n in counts.items() if 0 < n < frames / 20]:
             text += f"; in few frames: {', '.join(rare)}"
-        print(f"{split}: {counts.frames} frames, {text}")
+        print(f"{split}: {frames} frames, {text}")
 
 
 def print_prior(root: Path) -> None:
     """Print the scores of train's per-pixel prior on test."""
     prior = learn_prior(Cityscapes(root, "train"), PRIOR_STRIDE)
     scores = score_prior(prior, Cityscapes(root, "test"))
-    print(
-        f"per-pixel prior of train on test: delta1 {scores.delta1:.3f}, abs_rel "
-        f"{scores.abs_rel:.3f}, miou {scores.miou:.3f}"
-    )
+    text = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
+    print(f"per-pixel prior of train on test: {text}")
 
 
 def command_line() -> jsonargparse.ArgumentParser:

@@ -55,12 +55,12 @@ def load_splits(path: str | Path) -> dict[str, list[DriveSpec]]:
 
 
 def _drives(split: str, entry: Any, size: tuple[int, int]) -> list[DriveSpec]:
-    if not isinstance(entry, dict) or not set(entry) >= _REQUIRED:
-        raise ValueError(f"expected the keys {', '.join(sorted(_REQUIRED))}, but got {entry!r}.")
-    unknown = sorted(set(entry) - _REQUIRED - _OPTIONAL)
-    if unknown:
-        optional = ", ".join(sorted(_OPTIONAL))
-        raise ValueError(f"unknown key {', '.join(unknown)}; optional keys are {optional}.")
+    keys = set(entry) if isinstance(entry, dict) else set()
+    if not _REQUIRED <= keys <= _REQUIRED | _OPTIONAL:
+        required, optional = (", ".join(sorted(x)) for x in (_REQUIRED, _OPTIONAL))
+        raise ValueError(
+            f"expected the keys {required} and optionally {optional}, but got {entry!r}."
+        )
     seeds = entry["seeds"]
     if not (isinstance(seeds, list) and len(seeds) == 2 and seeds[0] <= seeds[1]):
         raise ValueError(f"expected seeds as [first, last], but got {seeds!r}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -13,22 +12,12 @@ from emu_core.data.sample import DataError, Sample
 from emu_core.labels import CITYSCAPES
 from emu_core.metrics import Confusion, DepthErrors
 
-
-@dataclass(frozen=True)
-class ClassCount:
-    """Number of frames of a split, and in how many of them each class occurs, by its name."""
-
-    frames: int
-    frames_with: dict[str, int]
-
-    @property
-    def missing(self) -> list[str]:
-        """Classes that occur in no frame."""
-        return [name for name, frames in self.frames_with.items() if not frames]
+Prior = tuple[np.ndarray, np.ndarray]
+"""Mean depth (metres, 0 without ground truth) and most frequent class of each pixel, (H,W)."""
 
 
-def count_classes(root: str | Path, split: str) -> ClassCount:
-    """Count the frames of a split that contain each of Cityscapes' 19 classes.
+def count_classes(root: str | Path, split: str) -> tuple[int, dict[str, int]]:
+    """Count the frames of a split, and those that contain each of Cityscapes' 19 classes.
 
     Raises:
         DataError: the split is missing, or a file is damaged.
@@ -39,24 +28,7 @@ def count_classes(root: str | Path, split: str) -> ClassCount:
         ids = read_png(frame.path("gtFine"), cv2.IMREAD_GRAYSCALE)
         seen += np.bincount(ids.ravel(), minlength=256) > 0
     pairs = zip(CITYSCAPES.names, CITYSCAPES.dataset_ids, strict=True)
-    return ClassCount(len(frames), {name: int(seen[i]) for name, i in pairs})
-
-
-@dataclass(frozen=True)
-class PriorScores:
-    """Scores of a per-pixel prior: δ1 and mIoU (0…1), and mean absolute relative error (≥ 0)."""
-
-    delta1: float
-    abs_rel: float
-    miou: float
-
-
-@dataclass(frozen=True)
-class Prior:
-    """Mean depth (metres, 0 without ground truth) and most frequent class of each pixel, (H,W)."""
-
-    depth: np.ndarray
-    labels: np.ndarray
+    return len(frames), {name: int(seen[i]) for name, i in pairs}
 
 
 def learn_prior(samples: Cityscapes, stride: int = 1) -> Prior:
@@ -76,26 +48,28 @@ def learn_prior(samples: Cityscapes, stride: int = 1) -> Prior:
         total += np.where(valid, sample.depth, 0)
         count += valid
         votes[np.minimum(sample.labels, classes), rows, columns] += 1
-    labels = votes[:classes].argmax(0).astype(np.uint8)
-    return Prior(total / np.maximum(count, 1), labels)
+    return total / np.maximum(count, 1), votes[:classes].argmax(0).astype(np.uint8)
 
 
-def score_prior(prior: Prior, samples: Cityscapes) -> PriorScores:
+def score_prior(prior: Prior, samples: Cityscapes) -> dict[str, float]:
     """Score a prior on every pixel with valid ground truth.
+
+    Returns:
+        delta1 and miou (0…1), and abs_rel, the mean absolute relative error (≥ 0).
 
     Raises:
         DataError: a frame and the prior differ in size.
     """
     confusion, errors = Confusion(len(samples.classes)), DepthErrors(np.inf)
-    # A pixel without a depth counts as an estimate of 0 m.
-    depth = np.maximum(prior.depth, 1e-9)
+    depth, labels = prior
+    depth = np.maximum(depth, 1e-9)  # a pixel without a depth counts as an estimate of 0 m
     for i in range(len(samples)):
-        sample = _check_size(samples[i], prior.labels.shape)
-        confusion.update(prior.labels, sample.labels)
+        sample = _check_size(samples[i], labels.shape)
+        confusion.update(labels, sample.labels)
         errors.update(depth, sample.depth)
     scores = errors.compute()
     miou = float(confusion.compute()["miou_official"])
-    return PriorScores(scores["delta1"], scores["abs_rel"], miou)
+    return {"delta1": scores["delta1"], "abs_rel": scores["abs_rel"], "miou": miou}
 
 
 def _check_size(sample: Sample, shape: tuple[int, ...]) -> Sample:
