@@ -5,13 +5,10 @@ Every case runs in its own process, so that the peak of the resident memory is i
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from emu_core.bench.measurement import missing, summarize
+from emu_core.bench.measurement import ProgramError, missing, run_program, summarize
 from emu_core.bench.models import disturbed_member, onnx_file, student_file
 from emu_core.bench.sampled_graphs import EnsembleGraph
 from emu_core.bench.settings import BenchSettings, size_name
@@ -20,7 +17,6 @@ from emu_core.networks.encoder import VARIANTS
 
 CAMERAS = (1, 2, 4)
 MEMBERS = (1, 2, 5, 10)
-_CASE_TIMEOUT_S = 600
 
 
 def measure_growth(settings: BenchSettings) -> dict[str, Any]:
@@ -56,12 +52,9 @@ def _backbone(variant: str, size: tuple[int, int], folder: Path) -> Path:
 
 
 def _run_case(path: Path, cameras: int, settings: BenchSettings) -> dict[str, Any]:
-    command = [sys.executable, "-m", "emu_core.bench.growth_case", str(path)]
-    command += [str(n) for n in (cameras, settings.threads, settings.repetitions)]
-    done = subprocess.run(
-        command, check=False, capture_output=True, text=True, timeout=_CASE_TIMEOUT_S
-    )
-    if done.returncode:
-        return {"milliseconds": missing((done.stderr.strip().splitlines() or ["failed"])[-1])}
-    case = json.loads(done.stdout.splitlines()[-1])
+    options = (path, cameras, settings.threads, settings.repetitions)
+    try:
+        case = run_program("emu_core.bench.growth_case", *options)
+    except ProgramError as error:
+        return {"milliseconds": missing(str(error))}
     return {"milliseconds": summarize(case["milliseconds"]), "peak_rss_mb": case["rss_mb"]}

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from emu_core.bench.measurement import Measurement, Series, missing, ratio, run_rounds, summarize
+from emu_core.bench.measurement import Contest, Series, missing, ratio, run_rounds, summarize
 from emu_core.bench.models import (
     CLASSES,
     PlainSegmentation,
@@ -56,10 +53,10 @@ def measure_inference(settings: BenchSettings) -> dict[str, Any]:
     """Measure milliseconds by size and model, and the ratios at the compared size."""
     torch.set_num_threads(settings.threads)
     times: dict[str, Any] = {}
-    ratios: dict[str, Measurement] = {}
+    ratios: dict[str, Any] = {}
     for size in settings.sizes:
         models = collect_models(size, settings)
-        series = run_rounds(models.run, settings.repetitions, warm_up=2, clock=settings.time)
+        series = run_rounds(models.functions, settings.repetitions, warm_up=2, clock=settings.time)
         times[size_name(size)] = {
             **{name: summarize(values) for name, values in series.items()},
             **{name: missing(reason) for name, reason in models.missing.items()},
@@ -69,7 +66,7 @@ def measure_inference(settings: BenchSettings) -> dict[str, Any]:
     return {"ratios": ratios, "details": {"milliseconds": times}}
 
 
-def ratios_of(series: Series, reasons: Mapping[str, str]) -> dict[str, Measurement]:
+def ratios_of(series: Series, reasons: Mapping[str, str]) -> dict[str, Any]:
     """Compute the ratios of one size; null if one of the two models is missing.
 
     The best student has the lowest median of those that run on the CPU, as the others do.
@@ -87,46 +84,30 @@ def ratios_of(series: Series, reasons: Mapping[str, str]) -> dict[str, Measureme
     return ratios
 
 
-@dataclass
-class ComparedModels:
-    """Functions that process one image, by name, and why other models are missing."""
+def collect_models(size: tuple[int, int], settings: BenchSettings) -> Contest:
+    """Prepare the student and a plain SegFormer; at the compared size also all other models.
 
-    run: dict[str, Callable[[], object]] = field(default_factory=dict)
-    missing: dict[str, str] = field(default_factory=dict)
-
-    @contextmanager
-    def adding(self, name: str) -> Iterator[None]:
-        """Record an exception of the block as the reason why this model is missing."""
-        try:
-            yield
-        except Exception as error:  # the other models run without it
-            # The first sentence in one line, without the paths of the model files.
-            sentence = " ".join(str(error).split()).partition(". ")[0]
-            reason = re.sub(r" for \S+\.onnx", "", sentence)
-            self.missing[name] = f"{type(error).__name__}: {reason}"
-
-
-def collect_models(size: tuple[int, int], settings: BenchSettings) -> ComparedModels:
-    """Prepare the student and a plain SegFormer; at the compared size also all other models."""
-    models, image = ComparedModels(), fixed_image(size)
+    Each function processes one image.
+    """
+    models, image = Contest(), fixed_image(size)
     files, threads = settings.models, settings.threads
     path = student_file(size, files)
     for provider in PROVIDERS:
         with models.adding(name := STUDENT.format(provider)):
-            models.run[name] = _perceiver(path, provider, threads, image)
+            models.functions[name] = _perceiver(path, provider, threads, image)
     with models.adding(HF_ORT):
         file = onnx_file(PlainSegmentation(), "hf-segformer", size, files)
-        models.run[HF_ORT] = _session(file, threads, image)
+        models.functions[HF_ORT] = _session(file, threads, image)
     with models.adding(HF_EAGER):
         network, batch = PlainSegmentation().eval(), torch.from_numpy(image)[None]
-        models.run[HF_EAGER] = torch.inference_mode()(lambda: network(batch))
+        models.functions[HF_EAGER] = torch.inference_mode()(lambda: network(batch))
     if size == settings.compared:
         _add_others(models, size, settings, image)
     return models
 
 
 def _add_others(
-    models: ComparedModels, size: tuple[int, int], settings: BenchSettings, image: np.ndarray
+    models: Contest, size: tuple[int, int], settings: BenchSettings, image: np.ndarray
 ) -> None:
     number = settings.members
     members = [disturbed_member(k) for k in range(number)]
@@ -139,12 +120,12 @@ def _add_others(
     for name, (file_name, build) in graphs.items():
         with models.adding(name):
             file = onnx_file(build(), file_name, size, settings.models)
-            models.run[name] = _session(file, settings.threads, image)
+            models.functions[name] = _session(file, settings.threads, image)
     batch = torch.from_numpy(image).permute(2, 0, 1)[None].contiguous()
-    models.run[ENSEMBLE_EAGER] = _method(DeepEnsemble(literal), batch)
-    models.run[DROPOUT_EAGER] = _method(MCDropout(literal[0], number), batch)
+    models.functions[ENSEMBLE_EAGER] = _method(DeepEnsemble(literal), batch)
+    models.functions[DROPOUT_EAGER] = _method(MCDropout(literal[0], number), batch)
     with models.adding(TORCH_UNCERTAINTY):
-        models.run[TORCH_UNCERTAINTY] = _torch_uncertainty(number, batch)
+        models.functions[TORCH_UNCERTAINTY] = _torch_uncertainty(number, batch)
 
 
 def _perceiver(path: Path, provider: str, threads: int, image: np.ndarray) -> Callable[[], object]:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import re
 import statistics
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 Measurement = dict[str, Any]
@@ -26,6 +33,54 @@ RATIOS = (
 )
 FIGURES = ("ros_path_ms", "node_rss_mb", "start_to_first_result_s")
 """Keys of `ratios` and of `figures` in bench.json."""
+
+_TIMEOUT_S = 600
+
+
+class ProgramError(RuntimeError):
+    """A program failed; the message is the last line of its output."""
+
+
+def run_program(module: str, *options: object, **environment: str) -> Any:
+    """Run `python -m module options` and return the JSON in the last line of its output.
+
+    Args:
+        module: name of the Python module.
+        options: arguments of its command line.
+        environment: further environment variables.
+
+    Raises:
+        ProgramError: it failed or did not end within 10 minutes.
+    """
+    command = [sys.executable, "-m", module, *map(str, options)]
+    run = partial(subprocess.run, check=False, capture_output=True, text=True)
+    try:
+        done = run(command, timeout=_TIMEOUT_S, env={**os.environ, **environment})
+    except subprocess.TimeoutExpired:
+        raise ProgramError(f"{module}: not finished within {_TIMEOUT_S} s") from None
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise ProgramError(f"{module}: {lines[-1]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+@dataclass
+class Contest:
+    """Functions that are timed in turn, by name, and why other functions are missing."""
+
+    functions: dict[str, Callable[[], object]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def adding(self, name: str) -> Iterator[None]:
+        """Record an exception of the block as the reason why this function is missing."""
+        try:
+            yield
+        except Exception as error:  # the other functions run without it
+            # The first sentence in one line, without the paths of the model files.
+            sentence = " ".join(str(error).split()).partition(". ")[0]
+            reason = re.sub(r" for \S+\.onnx", "", sentence)
+            self.missing[name] = f"{type(error).__name__}: {reason}"
 
 
 def run_rounds(

@@ -5,9 +5,7 @@ ONNX files are exported once and reused until the code or the shipped weights ch
 
 from __future__ import annotations
 
-import copy
 import functools
-import hashlib
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emu_core.files import write_atomically
+from emu_core.files import digest, write_atomically
 from emu_core.networks import SegDepthFormer, normalize
 from emu_core.networks.encoder import find_variant
 from emu_core.networks.exported import load_exported
@@ -41,7 +39,7 @@ def disturbed_member(seed: int, folded: bool = True) -> SegDepthFormer:
     """
     shipped = shipped_network()
     member = SegDepthFormer(shipped.variant, CLASSES, folded=folded)
-    member.load_state_dict(copy.deepcopy(shipped.state_dict()))
+    member.load_state_dict(shipped.state_dict())  # copies the values
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in member.parameters():
@@ -106,7 +104,10 @@ def fixed_image(size: tuple[int, int]) -> np.ndarray:
 
 
 def student_file(
-    size: tuple[int, int], folder: Path, network: SegDepthFormer | None = None, name: str = ""
+    size: tuple[int, int],
+    folder: Path,
+    network: SegDepthFormer | None = None,
+    name: str = "student",
 ) -> Path:
     """Export a network at a size, by default the shipped one; checks its parity with torch."""
     info = read_info(default_model())
@@ -126,7 +127,7 @@ def student_file(
             name="student",
         )
 
-    return _cached(folder, name or "student", size, write)
+    return _cached(folder, name, size, write)
 
 
 def onnx_file(module: nn.Module, name: str, size: tuple[int, int], folder: Path) -> Path:
@@ -157,12 +158,8 @@ def _cached(folder: Path, name: str, size: tuple[int, int], write: Callable[[Pat
 
 @functools.lru_cache
 def _digest() -> str:
-    """Digest everything that the files depend on: code and shipped weights."""
-    here = Path(__file__).parent
-    root = here.parent
-    sources = [*here.glob("*.py"), root / "training/export.py", root / "methods/prediction.py"]
-    sources += [*(root / "networks").glob("*.py"), default_model()]
-    digest = hashlib.sha256(torch.__version__.encode())
-    for source in sorted(sources):
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:12]
+    """Digest everything that the files depend on: code, shipped weights and torch."""
+    root = Path(__file__).parents[1]
+    sources = [*root.glob("bench/*.py"), *root.glob("networks/*.py")]
+    sources += [root / "training/export.py", root / "methods/prediction.py"]
+    return digest([*sorted(sources), default_model(), torch.version.__file__])[:12]

@@ -13,11 +13,12 @@ import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jsonargparse
-from matplotlib.axes import Axes
+import numpy as np
 from matplotlib.figure import Figure
 
 Results = Mapping[str, Any]
@@ -25,7 +26,6 @@ Results = Mapping[str, Any]
 
 _MARK = re.compile(r"(<!-- bench:(\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 _COLUMNS = ("median", "min", "max", "runs")
-_STUDENT, _OTHER = "#d62728", "#777777"
 
 
 def render(results: Results) -> str:
@@ -75,15 +75,11 @@ def ratios_table(results: Results) -> str:
     return _table(("", *_COLUMNS), rows)
 
 
-def times_table(results: Results) -> str:
-    """List the milliseconds of every model at every size."""
-    return _table(("size", "milliseconds", *_COLUMNS), _nested_rows(results, "milliseconds"))
-
-
-def training_table(results: Results) -> str:
-    """List the images per second of a joint training step."""
-    rows = _nested_rows(results, "training_images_per_s")
-    return _table(("size", "images per second", *_COLUMNS), rows)
+def models_table(key: str, unit: str, results: Results) -> str:
+    """List the measurements of every model at every size; `key` is one of `details`."""
+    sizes = results["details"].get(key, {}).items()
+    rows = [[size, name, *_cells(x)] for size, models in sizes for name, x in models.items()]
+    return _table(("size", unit, *_COLUMNS), rows)
 
 
 def ros_table(results: Results) -> str:
@@ -123,17 +119,12 @@ def profile_table(results: Results) -> str:
 TABLES: dict[str, Callable[[Results], str]] = {
     "machine": machine_table,
     "ratios": ratios_table,
-    "times": times_table,
+    "times": partial(models_table, "milliseconds", "milliseconds"),
     "ros": ros_table,
-    "training": training_table,
+    "training": partial(models_table, "training_images_per_s", "images per second"),
     "growth": growth_table,
     "profile": profile_table,
 }
-
-
-def _nested_rows(results: Results, key: str) -> list[list[str]]:
-    details = results["details"].get(key, {}).items()
-    return [[size, name, *_cells(x)] for size, models in details for name, x in models.items()]
 
 
 def _cells(measurement: Mapping[str, Any]) -> list[str]:
@@ -157,30 +148,23 @@ def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def draw(results: Results, path: Path) -> None:
     """Plot the milliseconds of all models as PNG; without times, write nothing."""
-    sizes = results["details"].get("milliseconds", {})
-    if not sizes:
+    details = results["details"].get("milliseconds", {})
+    if not details:
         return
-    heights = [1 + 0.35 * sum(x["runs"] > 0 for x in models.values()) for models in sizes.values()]
+    sizes = {s: {n: x for n, x in models.items() if x["runs"]} for s, models in details.items()}
+    heights = [1 + 0.35 * len(measured) for measured in sizes.values()]
     figure = Figure(figsize=(9, sum(heights)), layout="constrained")
     panels = figure.subplots(len(sizes), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for axes, (size, models) in zip(panels, sizes.items(), strict=True):
-        _panel(axes, size, models)
+    for axes, (size, measured) in zip(panels, sizes.items(), strict=True):
+        names = sorted(measured, key=lambda name: -measured[name]["median"])
+        medians, low, high = np.array([[measured[n][k] for n in names] for k in _COLUMNS[:3]])
+        colors = ["#d62728" if name.startswith("student") else "#777777" for name in names]
+        errors = [medians - low, high - medians]
+        axes.barh(names, medians, xerr=errors, color=colors, ecolor="#333333")
+        axes.set_xscale("log")
+        axes.set_title(size, loc="left")
+        axes.set_xlabel("milliseconds per image: median, minimum to maximum")
     figure.savefig(path, dpi=120)
-
-
-def _panel(axes: Axes, size: str, models: Mapping[str, Mapping[str, Any]]) -> None:
-    measured = {name: x for name, x in models.items() if x["runs"]}
-    names = sorted(measured, key=lambda name: -measured[name]["median"])
-    low, medians, high = ([measured[n][key] for n in names] for key in ("min", "median", "max"))
-    errors = [
-        [m - a for m, a in zip(medians, low, strict=True)],
-        [b - m for m, b in zip(medians, high, strict=True)],
-    ]
-    colors = [_STUDENT if name.startswith("student") else _OTHER for name in names]
-    axes.barh(names, medians, xerr=errors, color=colors, ecolor="#333333")
-    axes.set_xscale("log")
-    axes.set_title(size, loc="left")
-    axes.set_xlabel("milliseconds per image: median, minimum to maximum")
 
 
 def write_tables(results: Path, document: Path | None = None) -> None:

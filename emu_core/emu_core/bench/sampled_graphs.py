@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from emu_core.bench.models import CLASSES
 from emu_core.networks import IMAGENET_MEAN, IMAGENET_STD, SegDepthFormer
 from emu_core.networks.decoder import FoldedDecoder
 from emu_core.networks.models import VARIANCE_UNIT
@@ -23,16 +24,11 @@ from emu_core.networks.models import VARIANCE_UNIT
 class SampledGraph(nn.Module):
     """uint8 (1, H, W, 3) → labels, entropy / ln C, depth mean and standard deviation (H, W)."""
 
-    ones: Tensor
-    scale: Tensor
-    shift: Tensor
-
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
         mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
-        self.register_buffer("scale", 1 / (255 * std))
-        self.register_buffer("shift", -mean / std)
-        self.register_buffer("ones", torch.ones(1, num_classes))
+        self.scale, self.shift = nn.Buffer(1 / (255 * std)), nn.Buffer(-mean / std)
+        self.ones = nn.Buffer(torch.ones(1, CLASSES))
 
     def raw_outputs(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Compute the raw logits and depth of each sample at H/4."""
@@ -74,7 +70,7 @@ class EnsembleGraph(SampledGraph):
     """A Deep Ensemble; members share only the normalised image."""
 
     def __init__(self, members: Sequence[SegDepthFormer]) -> None:
-        super().__init__(_classes(members[0]))
+        super().__init__()
         self.members = nn.ModuleList(member.fold_for_inference() for member in members)
 
     def raw_outputs(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -87,17 +83,15 @@ class DropoutGraph(SampledGraph):
     Drawing masks for every image would take additional time.
     """
 
-    kept: Tensor
-
     def __init__(self, network: SegDepthFormer, samples: int, size: tuple[int, int]) -> None:
-        super().__init__(_classes(network))
+        super().__init__()
         self.network, self.samples = network.fold_for_inference(), samples
         self.keep = 1 - network.dropout
         width = network.encoder.sizes.decoder_width
         shape = (samples, 1, width, -(-size[0] // 4), -(-size[1] // 4))
         generator = torch.Generator().manual_seed(0)
         kept = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
-        self.register_buffer("kept", kept < round(256 * self.keep))
+        self.kept = nn.Buffer(kept < round(256 * self.keep))
 
     def raw_outputs(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         features = self.network.encoder(x)
@@ -110,11 +104,6 @@ class DropoutGraph(SampledGraph):
                 for d, maps in fused
             )
             yield logits, depth
-
-
-def _classes(network: SegDepthFormer) -> int:
-    assert network.num_classes is not None
-    return network.num_classes
 
 
 def _mean(parts: Sequence[Tensor]) -> Tensor:

@@ -34,13 +34,13 @@ _EXTENSIONS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "asi
 class BenchSettings:
     """Options of `python -m emu_core.bench`; sizes are (height, width)."""
 
-    sizes: tuple[tuple[int, int], ...] = SIZES
-    repetitions: int = 10
-    threads: int = 2
-    parts: tuple[str, ...] = PARTS
-    output: Path = Path("out/bench")
-    clock: str = "wall"
-    quick: bool = False
+    sizes: tuple[tuple[int, int], ...]
+    repetitions: int
+    threads: int
+    parts: tuple[str, ...]
+    output: Path
+    clock: str
+    quick: bool
 
     @property
     def compared(self) -> tuple[int, int]:
@@ -65,7 +65,6 @@ class BenchSettings:
 
 def parse(arguments: Sequence[str] | None = None) -> BenchSettings:
     """Read the command line."""
-    threads = min(4, len(os.sched_getaffinity(0)))
     parser = argparse.ArgumentParser(
         prog="python -m emu_core.bench",
         description="Time this project and alternatives that a user could run instead.",
@@ -73,18 +72,18 @@ def parse(arguments: Sequence[str] | None = None) -> BenchSettings:
     add = parser.add_argument
     add("--sizes", type=_size, nargs="+", metavar="HxW", help="image sizes (default: three)")
     add("--repetitions", type=PositiveInt, help="number of rounds (default 10)")
-    add("--threads", type=PositiveInt, default=threads, help="default: cores, at most 4")
+    cores = min(4, len(os.sched_getaffinity(0)))
+    add("--threads", type=PositiveInt, default=cores, help="default: cores, at most 4")
     add("--parts", choices=PARTS, nargs="+", default=list(PARTS))
     add("--output", type=Path, default=Path("out/bench"), help="folder (default out/bench)")
     clock_help = "cpu: CPU time of the process; with --threads 1, for ratios on a busy machine"
     add("--clock", choices=tuple(CLOCKS), default="wall", help=clock_help)
     add("--quick", action="store_true", help="one small image, two rounds, two members")
-    options = vars(parser.parse_args(arguments))
-    quick = options["quick"]
-    options["sizes"] = tuple(options["sizes"] or ([(64, 128)] if quick else SIZES))
-    options["repetitions"] = options["repetitions"] or (2 if quick else 10)
-    options["parts"] = tuple(part for part in PARTS if part in options["parts"])
-    return BenchSettings(**options)
+    given = parser.parse_args(arguments)
+    given.sizes = tuple(given.sizes or ([(64, 128)] if given.quick else SIZES))
+    given.repetitions = given.repetitions or (2 if given.quick else 10)
+    given.parts = tuple(part for part in PARTS if part in given.parts)
+    return BenchSettings(**vars(given))
 
 
 def size_name(size: tuple[int, int]) -> str:
@@ -101,27 +100,24 @@ def _size(text: str) -> tuple[int, int]:
 
 def describe_machine() -> dict[str, Any]:
     """Collect processor, memory, accelerators, versions and load of this machine."""
-    cpu, memory = _read("/proc/cpuinfo"), _read("/proc/meminfo")
+    file = Path("/proc/cpuinfo")
+    cpu = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     model = re.search(r"model name\s*:\s*(.*)", cpu)
-    flags = set((re.search(r"(?:flags|Features)\s*:\s*(.*)", cpu) or ["", ""])[1].split())
-    total = re.search(r"MemTotal:\s*(\d+)", memory)
+    flags = re.search(r"(?:flags|Features)\s*:\s*(.*)", cpu)
+    extensions = set(flags[1].split()) if flags else ()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     versions = {}
     for package in PACKAGES:
         with suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     return {
         "processor": model[1] if model else platform.processor(),
-        "extensions": [name for name in _EXTENSIONS if name in flags],
+        "extensions": [name for name in _EXTENSIONS if name in extensions],
         "cores": len(os.sched_getaffinity(0)),
-        "memory_gb": round(int(total[1]) / 2**20, 1) if total else None,
+        "memory_gb": round(memory / 2**30, 1),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "system": platform.platform(),
         "python": platform.python_version(),
         "versions": versions,
         "load_at_start": os.getloadavg()[0],
     }
-
-
-def _read(path: str) -> str:
-    file = Path(path)
-    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""

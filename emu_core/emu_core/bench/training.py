@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from emu_core.bench.measurement import missing, ratio, run_rounds, summarize
+from emu_core.bench.measurement import Contest, missing, ratio, run_rounds, summarize
 from emu_core.bench.models import CLASSES, hugging_face
 from emu_core.bench.settings import BenchSettings, size_name
 from emu_core.networks import RawOutputs, SegDepthFormer, normalize
@@ -43,23 +43,21 @@ def measure_training(settings: BenchSettings) -> dict[str, Any]:
     """Measure images per second, and the ratios of ours to theirs."""
     prepare_cpu(settings.threads)
     size, batch = ((64, 128), 2) if settings.quick else (_SIZE, _BATCH)
-    steps = {
-        OURS_FP32: _step(SegDepthFormer("b0", CLASSES), size, batch, torch.float32),
-        OURS_BF16: _step(SegDepthFormer("b0", CLASSES), size, batch, torch.bfloat16),
-    }
-    reason = ""
-    try:
-        steps[THEIRS] = _step(JointFromTransformers(), size, batch, torch.float32)
-    except Exception as error:  # transformers may be missing, or have another version
-        reason = f"{THEIRS}: {type(error).__name__}: {error}"
-    series = run_rounds(steps, settings.repetitions, warm_up=2, clock=settings.time)
+    contest = Contest()
+    for name, dtype in ((OURS_FP32, torch.float32), (OURS_BF16, torch.bfloat16)):
+        contest.functions[name] = _step(SegDepthFormer("b0", CLASSES), size, batch, dtype)
+    with contest.adding(THEIRS):  # transformers may be missing, or have another version
+        contest.functions[THEIRS] = _step(JointFromTransformers(), size, batch, torch.float32)
+    series = run_rounds(contest.functions, settings.repetitions, warm_up=2, clock=settings.time)
     rates = {
         name: summarize([1000 * batch / ms for ms in values]) for name, values in series.items()
     }
     return {
         "ratios": {
             # A ratio of images per second is the inverse ratio of times.
-            key: missing(reason) if reason else ratio(series[THEIRS], series[name])
+            key: ratio(series[THEIRS], series[name])
+            if THEIRS in series
+            else missing(f"{THEIRS}: {contest.missing[THEIRS]}")
             for key, name in _RATIOS.items()
         },
         "details": {"training_images_per_s": {size_name(size): rates}},
