@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import queue
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
-import rclpy
 from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
@@ -29,15 +28,10 @@ from emu_perception.node.camera import Camera
 from emu_perception.node.parameters import Parameters
 from emu_perception.node.statistics import CameraStatistics, FrameTiming
 from emu_perception.node.worker import Worker
-from emu_perception.ros import dds
+from emu_perception.ros.ros_process import ros_process
 
-TOPICS = {
-    "semantic/image": Image,
-    "semantic/confidence": Image,
-    "depth/image": Image,
-    "depth/uncertainty": Image,
-    "depth/camera_info": CameraInfo,
-}
+IMAGE_TOPICS = ("semantic/image", "semantic/confidence", "depth/image", "depth/uncertainty")
+TOPICS = {**dict.fromkeys(IMAGE_TOPICS, Image), "depth/camera_info": CameraInfo}
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 _WARM_UP_FRAMES = 3
 _TIMEOUT_S = 30.0
@@ -46,18 +40,26 @@ _TIMEOUT_S = 30.0
 class TimedPerceiver(Perceiver):
     """Perceiver that stores the duration of its last inference, without resizing."""
 
+    clock: Callable[[], float] = time.perf_counter
     inference_ms = 0.0
 
-    def __init__(self, model: str | None, threads: int, clock: Callable[[], float]) -> None:
-        super().__init__(model, threads=threads)
-        self._clock = clock
-
     def _run(self, image: np.ndarray) -> list[np.ndarray]:
-        start = self._clock()
-        try:
-            return super()._run(image)
-        finally:
-            self.inference_ms = 1000 * (self._clock() - start)
+        start = self.clock()
+        maps = super()._run(image)
+        self.inference_ms = 1000 * (self.clock() - start)
+        return maps
+
+
+class WatchedStatistics(CameraStatistics):
+    """Statistics that pass on the outcome of every image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outcomes: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def count_outcome(self, outcome: str, timing: FrameTiming | None = None) -> None:
+        super().count_outcome(outcome, timing)
+        self.outcomes.put(outcome)
 
 
 class OurNode(LifecycleNode):
@@ -67,38 +69,22 @@ class OurNode(LifecycleNode):
         super().__init__("our_node")
         self._statistics = WatchedStatistics()
         parameters = Parameters(self, lambda: True)
-        self._camera = Camera(self, "", perceiver, self._statistics, parameters)
+        camera = Camera(self, "", perceiver, self._statistics, parameters)
         self.trigger_configure()
         self.trigger_activate()  # publishers of an inactive node publish nothing
-        self._worker = Worker({"": self._camera})
-        self.take_info = self._camera.lens.update
+        self._worker = Worker({"": camera})
+        self.take_info, self.close = camera.lens.update, self._worker.close
 
     def callback(self, message: Image) -> None:
         """Process an image as the subscription does, but return after the last publish."""
-        self._statistics.ended.clear()
         self._worker.put("", message)
-        if not self._statistics.ended.wait(_TIMEOUT_S):
-            raise TimeoutError(f"no answer within {_TIMEOUT_S:g} s")
-        if self._statistics.outcome != "processed":
+        try:
+            outcome = self._statistics.outcomes.get(timeout=_TIMEOUT_S)
+        except queue.Empty:
+            raise TimeoutError(f"no answer within {_TIMEOUT_S:g} s") from None
+        if outcome != "processed":
             problem = self._statistics.snapshot().last_error
-            raise RuntimeError(f"an image was {self._statistics.outcome}: {problem}")
-
-    def close(self) -> None:
-        """End the thread."""
-        self._worker.close()
-
-
-class WatchedStatistics(CameraStatistics):
-    """Statistics that signal the outcome of every image."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ended, self.outcome = threading.Event(), ""
-
-    def count_outcome(self, outcome: str, timing: FrameTiming | None = None) -> None:
-        super().count_outcome(outcome, timing)
-        self.outcome = outcome
-        self.ended.set()
+            raise RuntimeError(f"an image was {outcome}: {problem}")
 
 
 class UsualNode(Node):
@@ -143,37 +129,37 @@ def _to_message(array: np.ndarray, encoding: str, header: Header) -> Image:
     return message
 
 
+def options_parser(program: str, frames: int) -> argparse.ArgumentParser:
+    """Return a parser with the options of both programs; `frames` is the default."""
+    parser = argparse.ArgumentParser(prog=f"python -m emu_perception.bench.{program}")
+    add = parser.add_argument
+    add("--model", help="model file (the one that comes with emu_core)")
+    add("--threads", type=int, default=2, help="CPU threads of the inference (2)")
+    add("--frames", type=int, default=frames, help=f"measured frames ({frames})")
+    return parser
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m emu_perception.bench.path")
-    parser.add_argument("--model", help="model file (the one that comes with emu_core)")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads of the inference (2)")
-    parser.add_argument("--frames", type=int, default=50, help="measured frames (50)")
+    parser = options_parser("path", frames=50)
     parser.add_argument("--clock", choices=tuple(CLOCKS), default="wall", help="(wall)")
     given = parser.parse_args(arguments)
-    dds.use_profile()
-    rclpy.init()
-    try:
-        clock = CLOCKS[given.clock]
-        print(json.dumps(measure_path(given.model, given.threads, given.frames, clock)))
-    finally:
-        rclpy.try_shutdown()
+    perceiver = TimedPerceiver(given.model, threads=given.threads)
+    perceiver.clock = CLOCKS[given.clock]
+    with ros_process("reader", []) as ros:
+        print(json.dumps(measure_path(ros.node, perceiver, given.frames)))
     return 0
 
 
-def measure_path(
-    model: str | None, threads: int, frames: int, clock: Callable[[], float]
-) -> dict[str, list[float]]:
-    """Measure milliseconds per frame.
+def measure_path(reader: Node, perceiver: TimedPerceiver, frames: int) -> dict[str, list[float]]:
+    """Measure milliseconds per frame; `reader` subscribes to all outputs.
 
     Returns:
         Lists by name: `ours` and `usual`, both without inference, and `inference`.
     """
-    perceiver = TimedPerceiver(model, threads, clock)
     height, width = perceiver.info.input_size
     ours, usual = OurNode(perceiver), UsualNode(perceiver)
     nodes: dict[str, OurNode | UsualNode] = {"ours": ours, "usual": usual}
-    reader = rclpy.create_node("reader")
     for node in nodes.values():
         for topic, kind in TOPICS.items():
             reader.create_subscription(kind, f"{node.get_name()}/{topic}", lambda _: None, 1)
@@ -183,16 +169,16 @@ def measure_path(
     measured: dict[str, list[float]] = {"ours": [], "usual": [], "inference": []}
     for number in range(_WARM_UP_FRAMES + frames):
         for name, node in nodes.items():
-            start = clock()
+            start = perceiver.clock()
             node.callback(image)
-            total_ms = 1000 * (clock() - start)
+            total_ms = 1000 * (perceiver.clock() - start)
             if number >= _WARM_UP_FRAMES:
                 measured[name].append(total_ms - perceiver.inference_ms)
                 if node is ours:
                     measured["inference"].append(perceiver.inference_ms)
     ours.close()
-    for each in (ours, usual, reader):
-        each.destroy_node()
+    for node in nodes.values():
+        node.destroy_node()
     return measured
 
 
@@ -207,17 +193,15 @@ def _wait_for_readers(*nodes: Node) -> None:
 
 
 def _camera_info(width: int, height: int) -> CameraInfo:
-    message = CameraInfo(width=width, height=height, distortion_model="plumb_bob")
-    k = np.array(
-        [[0.6 * width, 0, (width - 1) / 2], [0, 0.6 * width, (height - 1) / 2], [0, 0, 1]]
-    )
-    message.k, message.r = k.ravel(), np.eye(3).ravel()
-    message.p = np.hstack([k, np.zeros((3, 1))]).ravel()
-    return message
+    k = np.diag([0.6 * width, 0.6 * width, 1])
+    k[:2, 2] = (width - 1) / 2, (height - 1) / 2
+    p = np.hstack([k, np.zeros((3, 1))])
+    fields = {"width": width, "height": height, "distortion_model": "plumb_bob"}
+    return CameraInfo(**fields, k=k.ravel(), r=np.eye(3).ravel(), p=p.ravel())
 
 
 def random_image(width: int, height: int) -> Image:
-    """An rgb8 image of noise."""
+    """Return an rgb8 image of noise."""
     message = Image(width=width, height=height, encoding="rgb8", step=3 * width)
     rng = np.random.default_rng(0)
     message.data.frombytes(rng.integers(0, 256, 3 * width * height, np.uint8).tobytes())

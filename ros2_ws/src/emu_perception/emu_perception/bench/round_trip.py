@@ -10,7 +10,6 @@ without this package's Fast DDS profile, to show whether outputs get lost then.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -26,17 +25,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import rclpy
-from rclpy.node import Node
-from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 
 from emu_core.runtime.perceiver import Perceiver
-from emu_perception.bench.path import random_image
+from emu_perception.bench.path import IMAGE_TOPICS, options_parser, random_image
 from emu_perception.ros import dds
 from emu_perception.ros.distro import localhost_only
+from emu_perception.ros.ros_process import RosProcess, ros_process
 
-TOPICS = ("semantic/image", "semantic/confidence", "depth/image", "depth/uncertainty")
 _STOCK_PROFILE = (
     '<dds xmlns="http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles"><profiles/></dds>'
 )
@@ -45,70 +41,51 @@ _START_TIMEOUT_S = 60.0
 _SEND_PERIOD_S = 0.05
 
 
-class ProbeCamera(Node):
-    """Publishes one image at a time and receives the outputs."""
+class ProbeCamera:
+    """Publishes one image at a time; `answered` are the numbers of those with all outputs."""
 
-    def __init__(self, width: int, height: int) -> None:
-        super().__init__("camera")
-        self._image = random_image(width, height)
-        self._images = self.create_publisher(Image, "image", QoSProfile(depth=5))
+    def __init__(self, ros: RosProcess, width: int, height: int) -> None:
+        self.answered: set[int] = set()
+        self._ros, self._image, self._sent = ros, random_image(width, height), 0
+        self._images = ros.node.create_publisher(Image, "image", 5)
         self._topics: defaultdict[int, set[str]] = defaultdict(set)
-        self._sent = 0
-        for topic in TOPICS:
-            name, take = f"emu_perception/{topic}", partial(self._take, topic)
-            self.create_subscription(Image, name, take, QoSProfile(depth=5))
+        for topic in IMAGE_TOPICS:
+            take = partial(self._take, topic)
+            ros.node.create_subscription(Image, f"emu_perception/{topic}", take, 5)
 
-    def send(self) -> int:
-        """Publish the next image; returns its number."""
+    def send(self, timeout_s: float) -> bool:
+        """Publish the next image; return whether all outputs arrive within `timeout_s`."""
         self._sent += 1
         self._image.header.stamp.sec = self._sent
         self._images.publish(self._image)
-        return self._sent
-
-    def spin_until_answered(self, number: int, timeout_s: float) -> bool:
-        """Receive outputs until an image has all of them; False after the timeout."""
-        deadline = time.monotonic() + timeout_s
-        while not self._answered(number):
-            if time.monotonic() > deadline:
-                return False
-            rclpy.spin_once(self, timeout_sec=0.01)
-        return True
-
-    def answered_any(self) -> bool:
-        """Whether any image has all outputs."""
-        return any(map(self._answered, range(self._sent)))
-
-    def _answered(self, number: int) -> bool:
-        return len(self._topics[number]) == len(TOPICS)
+        answered = self._ros.spin_until(lambda: self._sent in self.answered, timeout_s)
+        if self._ros.stop.is_set():
+            raise KeyboardInterrupt
+        return answered
 
     def _take(self, topic: str, message: Image) -> None:
-        self._topics[message.header.stamp.sec].add(topic)
+        number = message.header.stamp.sec
+        self._topics[number].add(topic)
+        if len(self._topics[number]) == len(IMAGE_TOPICS):
+            self.answered.add(number)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m emu_perception.bench.round_trip")
-    parser.add_argument("--model", help="model file (the one that comes with emu_core)")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads of the inference (2)")
-    parser.add_argument("--frames", type=int, default=30, help="measured frames (30)")
+    parser = options_parser("round_trip", frames=30)
     parser.add_argument("--stock-dds", action="store_true", help="without our Fast DDS profile")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         if given.stock_dds:
             stock = Path(folder, "stock.xml")
             stock.write_text(_STOCK_PROFILE)
-            # The node keeps a profile that its user has set.
+            # `ros_process` and the node keep a profile that their user has set.
             os.environ.update(dict.fromkeys(dds.PROFILE_VARIABLES, str(stock)))
-        dds.use_profile()
         os.environ.update(localhost_only())
         height, width = Perceiver(given.model).info.input_size
-        rclpy.init()
-        try:
-            camera = ProbeCamera(width, height)
+        with ros_process("camera", []) as ros:
+            camera = ProbeCamera(ros, width, height)
             print(json.dumps(measure_trips(camera, given.model, given.threads, given.frames)))
-            camera.destroy_node()
-        finally:
-            rclpy.try_shutdown()
     return 0
 
 
@@ -119,11 +96,15 @@ def measure_trips(
     milliseconds: list[float] = []
     start = time.monotonic()
     with _node(model, threads) as process:
-        _wait_for_first(camera, process, start)
+        while not camera.send(_SEND_PERIOD_S) and not camera.answered:
+            if process.poll() is not None:
+                raise RuntimeError(f"emu_node ended with code {process.returncode}")
+            if time.monotonic() - start > _START_TIMEOUT_S:
+                raise TimeoutError(f"no first result within {_START_TIMEOUT_S:g} s")
         first_result_s = time.monotonic() - start
         for _ in range(frames):
             sent = time.perf_counter()
-            if camera.spin_until_answered(camera.send(), _LOST_AFTER_S):
+            if camera.send(_LOST_AFTER_S):
                 milliseconds.append(1000 * (time.perf_counter() - sent))
         rss_mb = peak_rss_mb(process.pid)
     return {
@@ -135,22 +116,12 @@ def measure_trips(
 
 
 def peak_rss_mb(pid: int) -> float:
-    """Largest resident memory that a process has had, MiB, as Linux counts it."""
+    """Return the largest resident memory that a process has had, MiB, as Linux counts it."""
     status = Path(f"/proc/{pid}/status").read_text()
     found = re.search(r"VmHWM:\s*(\d+) kB", status)
     if found is None:
         raise ValueError(f"process {pid} has no VmHWM: has it ended?")
     return int(found[1]) / 1024
-
-
-def _wait_for_first(camera: ProbeCamera, process: subprocess.Popen, start: float) -> None:
-    while not camera.spin_until_answered(camera.send(), _SEND_PERIOD_S):
-        if camera.answered_any():
-            return
-        if process.poll() is not None:
-            raise RuntimeError(f"emu_node ended with code {process.returncode}")
-        if time.monotonic() - start > _START_TIMEOUT_S:
-            raise TimeoutError(f"no first result within {_START_TIMEOUT_S:g} s")
 
 
 @contextmanager
