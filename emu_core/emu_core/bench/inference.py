@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from emu_core.methods.deep_ensemble import DeepEnsemble
 from emu_core.methods.mc_dropout import MCDropout
 from emu_core.methods.registry import Method
 from emu_core.methods.uncertainty import normalized_entropy
-from emu_core.runtime.model_file import open_session
+from emu_core.runtime.model_file import INPUT, open_session
 from emu_core.runtime.perceiver import PROVIDERS, Perceiver, session_options
 
 STUDENT = "student, {}"
@@ -89,43 +90,27 @@ def collect_models(size: tuple[int, int], settings: BenchSettings) -> Contest:
 
     Each function processes one image.
     """
-    models, image = Contest(), fixed_image(size)
-    files, threads = settings.models, settings.threads
-    path = student_file(size, files)
+    contest, image = Contest(), fixed_image(size)
+    path = student_file(size, settings.models)
     for provider in PROVIDERS:
-        with models.adding(name := STUDENT.format(provider)):
-            models.functions[name] = _perceiver(path, provider, threads, image)
-    with models.adding(HF_ORT):
-        file = onnx_file(PlainSegmentation(), "hf-segformer", size, files)
-        models.functions[HF_ORT] = _session(file, threads, image)
-    with models.adding(HF_EAGER):
-        network, batch = PlainSegmentation().eval(), torch.from_numpy(image)[None]
-        models.functions[HF_EAGER] = torch.inference_mode()(lambda: network(batch))
+        student = partial(_perceiver, path, provider, settings.threads, image)
+        contest.add(STUDENT.format(provider), student)
+    graph = partial(_graph, size, settings, image)
+    contest.add(HF_ORT, partial(graph, "hf-segformer", PlainSegmentation))
+    contest.add(HF_EAGER, partial(_eager, torch.from_numpy(image)[None]))
     if size == settings.compared:
-        _add_others(models, size, settings, image)
-    return models
-
-
-def _add_others(
-    models: Contest, size: tuple[int, int], settings: BenchSettings, image: np.ndarray
-) -> None:
-    number = settings.members
-    members = [disturbed_member(k) for k in range(number)]
-    literal = [disturbed_member(k, folded=False) for k in range(number)]
-    graphs: dict[str, tuple[str, Callable[[], nn.Module]]] = {
-        TWO_ORT: ("two-networks", TwoNetworks),
-        ENSEMBLE_ORT: (f"ensemble{number}", lambda: EnsembleGraph(members)),
-        DROPOUT_ORT: (f"mcd{number}", lambda: DropoutGraph(members[0], number, size)),
-    }
-    for name, (file_name, build) in graphs.items():
-        with models.adding(name):
-            file = onnx_file(build(), file_name, size, settings.models)
-            models.functions[name] = _session(file, settings.threads, image)
-    batch = torch.from_numpy(image).permute(2, 0, 1)[None].contiguous()
-    models.functions[ENSEMBLE_EAGER] = _method(DeepEnsemble(literal), batch)
-    models.functions[DROPOUT_EAGER] = _method(MCDropout(literal[0], number), batch)
-    with models.adding(TORCH_UNCERTAINTY):
-        models.functions[TORCH_UNCERTAINTY] = _torch_uncertainty(number, batch)
+        number = settings.members
+        members = [disturbed_member(k) for k in range(number)]
+        literal = [disturbed_member(k, folded=False) for k in range(number)]
+        ensemble, dropout = f"ensemble{number}", f"mcd{number}"
+        contest.add(TWO_ORT, partial(graph, "two-networks", TwoNetworks))
+        contest.add(ENSEMBLE_ORT, partial(graph, ensemble, EnsembleGraph, members))
+        contest.add(DROPOUT_ORT, partial(graph, dropout, DropoutGraph, members[0], number, size))
+        batch = torch.from_numpy(image).permute(2, 0, 1)[None].contiguous()
+        contest.functions[ENSEMBLE_EAGER] = _method(DeepEnsemble(literal), batch)
+        contest.functions[DROPOUT_EAGER] = _method(MCDropout(literal[0], number), batch)
+        contest.add(TORCH_UNCERTAINTY, partial(_torch_uncertainty, number, batch))
+    return contest
 
 
 def _perceiver(path: Path, provider: str, threads: int, image: np.ndarray) -> Callable[[], object]:
@@ -134,11 +119,23 @@ def _perceiver(path: Path, provider: str, threads: int, image: np.ndarray) -> Ca
     return lambda: perceiver.perceive(image)
 
 
-def _session(path: Path, threads: int, image: np.ndarray) -> Callable[[], object]:
+def _graph(
+    size: tuple[int, int],
+    settings: BenchSettings,
+    image: np.ndarray,
+    name: str,
+    build: Callable[..., nn.Module],
+    *arguments: object,
+) -> Callable[[], object]:
+    path = onnx_file(build(*arguments), name, size, settings.models)
     # With the same options as the student.
-    session = open_session(path, session_options(threads), ["CPUExecutionProvider"])
-    name, batch = session.get_inputs()[0].name, image[np.newaxis]
-    return lambda: session.run(None, {name: batch})
+    session = open_session(path, session_options(settings.threads), ["CPUExecutionProvider"])
+    return lambda: session.run(None, {INPUT: image[np.newaxis]})
+
+
+def _eager(batch: Tensor) -> Callable[[], object]:
+    network = PlainSegmentation().eval()
+    return torch.inference_mode()(lambda: network(batch))
 
 
 def _method(method: Method, batch: Tensor) -> Callable[[], object]:

@@ -10,8 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -71,11 +70,10 @@ class Contest:
     functions: dict[str, Callable[[], object]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
-    @contextmanager
-    def adding(self, name: str) -> Iterator[None]:
-        """Record an exception of the block as the reason why this function is missing."""
+    def add(self, name: str, prepare: Callable[[], Callable[[], object]]) -> None:
+        """Add the function that `prepare` returns, or the reason why it raises an exception."""
         try:
-            yield
+            self.functions[name] = prepare()
         except Exception as error:  # the other functions run without it
             # The first sentence in one line, without the paths of the model files.
             sentence = " ".join(str(error).split()).partition(". ")[0]

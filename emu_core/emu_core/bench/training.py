@@ -46,8 +46,8 @@ def measure_training(settings: BenchSettings) -> dict[str, Any]:
     contest = Contest()
     for name, dtype in ((OURS_FP32, torch.float32), (OURS_BF16, torch.bfloat16)):
         contest.functions[name] = _step(SegDepthFormer("b0", CLASSES), size, batch, dtype)
-    with contest.adding(THEIRS):  # transformers may be missing, or have another version
-        contest.functions[THEIRS] = _step(JointFromTransformers(), size, batch, torch.float32)
+    # Transformers may be missing, or have another version.
+    contest.add(THEIRS, lambda: _step(JointFromTransformers(), size, batch, torch.float32))
     series = run_rounds(contest.functions, settings.repetitions, warm_up=2, clock=settings.time)
     rates = {
         name: summarize([1000 * batch / ms for ms in values]) for name, values in series.items()
