@@ -39,9 +39,6 @@ from emu_core.drives.rendering import RenderingError
 from emu_core.drives.splits import SplitsError, load_splits
 from emu_core.drives.survey import count_classes, learn_prior, score_prior
 
-PRIOR_STRIDE = 4
-"""The prior is computed from every fourth frame of train: neighbouring frames are similar."""
-
 _SHARED: dict[str, Any] = {}
 """In a worker process: `done`, the number of finished frames of all workers."""
 
@@ -84,7 +81,7 @@ def render_all(drives: Sequence[DriveSpec], root: Path, jobs: int) -> int:
     context = multiprocessing.get_context("spawn")  # an OpenGL context does not survive a fork
     done = context.Value("L", 0)
     times = (MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    rendered = finished = 0
+    rendered = 0
     pool = ProcessPoolExecutor(min(jobs, len(drives)), context, start_worker, (done,))
     try:
         with Progress(*Progress.get_default_columns()[:2], *times) as bar:
@@ -93,9 +90,9 @@ def render_all(drives: Sequence[DriveSpec], root: Path, jobs: int) -> int:
             while pending:
                 ended, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
                 rendered += sum(future.result() for future in ended)
-                finished += len(ended)
                 bar.update(task, completed=done.value)
                 if ended and not bar.console.is_terminal:
+                    finished = len(drives) - len(pending)
                     print(f"{finished}/{len(drives)} drives, {done.value} frames", flush=True)
     except BaseException:
         for process in multiprocessing.active_children():
@@ -121,7 +118,7 @@ def print_classes(root: Path, splits: Sequence[str]) -> None:
 
 def print_prior(root: Path) -> None:
     """Print the scores of train's per-pixel prior on test."""
-    prior = learn_prior(Cityscapes(root, "train"), PRIOR_STRIDE)
+    prior = learn_prior(Cityscapes(root, "train"), stride=4)  # neighbouring frames are similar
     scores = score_prior(prior, Cityscapes(root, "test"))
     text = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
     print(f"per-pixel prior of train on test: {text}")
@@ -148,9 +145,8 @@ def render_command(parser: jsonargparse.ArgumentParser, options: Any) -> None:
     """Run the command with its options."""
     every = load_splits(options.config)
     splits = options.splits or list(every)
-    if unknown := [split for split in splits if split not in every]:
-        names = ", ".join(unknown)
-        parser.error(f"no split {names} in {options.config}; it has {', '.join(every)}")
+    if unknown := ", ".join(split for split in splits if split not in every):
+        parser.error(f"no split {unknown} in {options.config}; it has {', '.join(every)}")
     if not options.prior:
         drives = []
         for split in splits:

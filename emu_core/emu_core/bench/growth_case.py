@@ -29,14 +29,11 @@ def run_case(path: str, cameras: int, threads: int, repetitions: int) -> dict[st
         for _ in range(cameras):
             session.run(None, {INPUT: image})
         milliseconds.append(1000 * (time.perf_counter() - start))
-    return {"milliseconds": milliseconds[1:], "rss_mb": _peak_rss_mb()}  # the first is a warm-up
-
-
-def _peak_rss_mb() -> float | None:
-    """Read the peak of the resident memory; getrusage's would include the parent process."""
+    # The peak of the resident memory; getrusage's would include the parent process.
     status = Path("/proc/self/status")
-    found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text()) if status.is_file() else None
-    return int(found[1]) / 1024 if found else None
+    peak = re.search(r"VmHWM:\s*(\d+) kB", status.read_text()) if status.is_file() else None
+    rss_mb = int(peak[1]) / 1024 if peak else None
+    return {"milliseconds": milliseconds[1:], "rss_mb": rss_mb}  # the first is a warm-up
 
 
 if __name__ == "__main__":

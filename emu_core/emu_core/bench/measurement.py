@@ -18,9 +18,7 @@ from typing import Any
 Measurement = dict[str, Any]
 """`median`, `min`, `max` and `runs`; if nothing was measured they are null, with a `reason`."""
 
-Series = dict[str, list[float]]
-"""Milliseconds of each round by name."""
-
+Series = dict[str, list[float]]  # milliseconds of each round by name
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 """Clocks in seconds. With one thread, CPU time gives reliable ratios on a busy machine, too."""
 
@@ -77,7 +75,7 @@ class Contest:
         except Exception as error:  # the other functions run without it
             # The first sentence in one line, without the paths of the model files.
             sentence = " ".join(str(error).split()).partition(". ")[0]
-            reason = re.sub(r" for \S+\.onnx", "", sentence)
+            reason = re.sub(r"\S+\.onnx", "the model file", sentence)
             self.missing[name] = f"{type(error).__name__}: {reason}"
 
 

@@ -26,7 +26,6 @@ from emu_core.bench.settings import BenchSettings, size_name
 from emu_core.runtime.model_file import INPUT
 from emu_core.runtime.perceiver import session_options
 
-FULL_RESOLUTION = "full resolution"
 _PARTS = (
     (r"/encoder/.*/attention/", "attention"),
     (r"/encoder/.*/ffn/|^Gelu", "Mix-FFN"),
@@ -35,21 +34,19 @@ _PARTS = (
     (r"/segmentation_decoder/", "segmentation decoder"),
     (r"/depth_decoder/", "depth decoder"),
     (r"^Reorder", "layout changes"),
+    (r"", "full resolution"),
 )
 _RUNS = 8
-_SIDE = 1024
-"""Size of the matrices of `peak_multiply_adds`."""
 
 
 def measure_profile(settings: BenchSettings) -> dict[str, Any]:
     """Measure milliseconds and multiply-adds by part, and the machine's peak rate."""
     path = student_file(settings.compared, settings.models)
+    peak = peak_multiply_adds(settings.threads, settings.repetitions)
     profile = {
         "file": path.name,
         "size": size_name(settings.compared),
-        "peak_giga_multiply_adds_per_s": peak_multiply_adds(
-            settings.threads, settings.repetitions
-        ),
+        "peak_giga_multiply_adds_per_s": peak,
         "giga_multiply_adds": {k: v / 1e9 for k, v in multiply_adds(path).items()},
         **profile_model(path, fixed_image(settings.compared), settings.threads),
     }
@@ -85,7 +82,7 @@ def profile_model(path: Path, image: np.ndarray, threads: int) -> dict[str, dict
 
 def part_of(node: str) -> str:
     """Return the part of the student that a node belongs to, by its name."""
-    return next((part for pattern, part in _PARTS if re.search(pattern, node)), FULL_RESOLUTION)
+    return next(part for pattern, part in _PARTS if re.search(pattern, node))
 
 
 def multiply_adds(path: Path) -> Counter[str]:
@@ -114,15 +111,11 @@ def _of_node(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
 
 def peak_multiply_adds(threads: int, repetitions: int) -> Measurement:
     """Measure 10⁹ multiply-adds per second of a large matrix product in single precision."""
-    before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    try:
-        a, b = torch.rand(_SIDE, _SIDE), torch.rand(_SIDE, _SIDE)
-        out = torch.empty_like(a)
-        series = run_rounds({"gemm": lambda: torch.mm(a, b, out=out)}, repetitions, warm_up=3)
-    finally:
-        torch.set_num_threads(before)
-    return summarize([_SIDE**3 / ms / 1e6 for ms in series["gemm"]])
+    side = 1024
+    a, b, out = (torch.rand(side, side) for _ in range(3))
+    series = run_rounds({"gemm": lambda: torch.mm(a, b, out=out)}, repetitions, warm_up=3)
+    return summarize([side**3 / ms / 1e6 for ms in series["gemm"]])
 
 
 def print_profile(model: Path, threads: int = 1) -> None:

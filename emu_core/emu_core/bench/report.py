@@ -21,9 +21,7 @@ import jsonargparse
 import numpy as np
 from matplotlib.figure import Figure
 
-Results = Mapping[str, Any]
-"""Content of bench.json."""
-
+Results = Mapping[str, Any]  # content of bench.json
 _MARK = re.compile(r"(<!-- bench:(\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 _COLUMNS = ("median", "min", "max", "runs")
 

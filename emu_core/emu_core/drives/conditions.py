@@ -50,8 +50,7 @@ class PinholeCamera:
         return float(np.degrees(2 * np.arctan(self.height / 2 / self.focal)))
 
 
-HORIZONTAL_FOV = (56.0, 76.0)
-"""Range of the horizontal field of view, degrees."""
+HORIZONTAL_FOV = (56.0, 76.0)  # range of the horizontal field of view, degrees
 
 
 def draw_camera(rng: Rng, width: int, height: int) -> PinholeCamera:
@@ -235,9 +234,8 @@ def _add_haze(light: np.ndarray, depth: np.ndarray, conditions: Conditions) -> n
 
 
 def _vignette(camera: PinholeCamera, strength: float) -> np.ndarray:
-    """Compute the factor (H,W,1) that darkens an image towards its corners."""
     u, v = (offset / camera.width for offset in camera.offsets())
-    return 1 - strength * 3 * (u**2 + v**2)[..., None]
+    return 1 - strength * 3 * (u**2 + v**2)[..., None]  # (H,W,1)
 
 
 def _light_at_night(

@@ -14,12 +14,8 @@ from emu_core.drives.objects.meshes import Mesh
 
 Rng = np.random.Generator
 
-CURB = 0.13
-"""Height of the sidewalk above the road, metres."""
-
-VIEW = 240.0
-"""Length of street ahead of the last camera position, metres."""
-
+CURB = 0.13  # height of the sidewalk above the road, metres
+VIEW = 240.0  # length of street ahead of the last camera position, metres
 _STEP = 0.5  # distance between the samples of a centre line, metres
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,8 +49,8 @@ class RenderedFrame:
     intruder: np.ndarray
 
 
-class Scene:
-    """Renderer of a drive; close it, or use it as a context manager.
+class Scene(AbstractContextManager["Scene"]):
+    """Renderer of a drive. Use it as a context manager, which releases the OpenGL context.
 
     Raises:
         RenderingError: no OpenGL context can be created.
@@ -70,19 +71,12 @@ class Scene:
         with off_screen():
             self._renderer = mujoco.Renderer(self.model, drive.camera.height, drive.camera.width)
 
-    def __enter__(self) -> Scene:
-        return self
-
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Release the OpenGL context."""
         self._renderer.close()
 
     def frame(self, time: float, rng: np.random.Generator) -> RenderedFrame:
         """Render the drive at `time` seconds; `rng` draws the sensor noise."""
-        eye, turn = self._move(time)
+        lamps = self._lamps(*self._move(time))
         renderer, drive = self._renderer, self.drive
         clean = self._render(shadows=True)
         renderer.enable_depth_rendering()
@@ -92,7 +86,6 @@ class Scene:
         geom = self._render(shadows=False)[..., 0]
         renderer.disable_segmentation_rendering()
         depth = np.where(geom < 0, np.inf, depth).astype(np.float32)
-        lamps = self._lamps(eye, turn)
         glow = self._glow_of_geom[geom]
         image = expose(clean, depth, glow, lamps, drive.camera, drive.conditions, rng)
         return RenderedFrame(image, self._ids_of_geom[geom], depth, self._intruder_of_geom[geom])
@@ -131,8 +124,7 @@ class Scene:
         for name, kind, image in [*kinds, ("sky", cube, sky_faces(self.drive.conditions))]:
             height, width = image.shape[:2]
             texture = self._spec.add_texture(name=name, type=kind, width=width, height=height)
-            texture.nchannel = 3
-            texture.data = np.ascontiguousarray(image).tobytes()
+            texture.nchannel, texture.data = 3, image.tobytes()
 
     def _add_parts(
         self, body: mujoco.MjsBody, parts: Iterable[Part], prefix: str, intruder: bool = False
@@ -172,9 +164,8 @@ class Scene:
 
     def _add_camera_and_sun(self) -> None:
         conditions, world = self.drive.conditions, self._spec.worldbody
-        eye = world.add_body(name="eye", mocap=True)
+        eye, follow = (world.add_body(name=name, mocap=True) for name in ("eye", "sun"))
         eye.add_camera(name="camera", fovy=self.drive.camera.fovy)
-        follow = world.add_body(name="sun", mocap=True)
         if conditions.sun > 0:
             way, light = conditions.sun_direction, conditions.sun * sun_tint(conditions.warmth)
             sun = follow.add_light(castshadow=True, pos=way * _SUN_DISTANCE, dir=-way)
@@ -186,11 +177,7 @@ class Scene:
                 lamp.type, lamp.ambient = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, [0, 0, 0]
 
     def _move(self, time: float) -> tuple[np.ndarray, np.ndarray]:
-        """Move everything to its place at a time.
-
-        Returns:
-            Position (3,) and rotation (3,3) of the camera.
-        """
+        """Move everything to its place; return the position and rotation (3,3) of the camera."""
         drive, path, camera = self.drive, self.drive.scenery.path, self.drive.camera
         s = drive.ego.s(time)
         eye = path.world(s, drive.ego.d, camera.mount_height)

@@ -38,7 +38,6 @@ def build_street(rng: Rng, layout: Layout, path: CentreLine, start: float, end: 
 
 
 def _paint(street: Scenery) -> None:
-    """Paint the textures of ground, walls, houses, plants and signs."""
     rng, images = street.rng, street.textures
     for name in ("pavers", "ground", "concrete", "bark", "tiles", "asphalt", "zebra"):
         images[name] = getattr(textures, name)(rng)
@@ -57,9 +56,7 @@ def _paint(street: Scenery) -> None:
 
 
 def _road(street: Scenery) -> None:
-    """Add the road with its lane marks and rails."""
-    layout = street.layout
-    left, right = layout.edge(0), layout.edge(1)
+    layout, left, right = street.layout, street.layout.edge(0), street.layout.edge(1)
     width = left + right
     lines = [(left, "solid" if layout.lanes == 2 or street.rng.random() < 0.3 else "dashed")]
     for lane in range(1, layout.lanes):
@@ -71,34 +68,31 @@ def _road(street: Scenery) -> None:
         centre = left - 0.5 * layout.lane
         lines += [(centre + rail, "rail") for rail in (-_TRACK, _TRACK)]
     street.textures["road"] = textures.road(street.rng, width, lines, _ROAD_TILE)
-    street.ribbon(
-        (street.start, street.end), (left, -right), (0, 0), "road", "road", (width, _ROAD_TILE)
-    )
+    along, tile = (street.start, street.end), (width, _ROAD_TILE)
+    street.ribbon(along, (left, -right), 0, "road", "road", tile)
 
 
 def _underground(street: Scenery) -> None:
     """Add ground below all surfaces: otherwise the sky would be visible through their seams."""
-    along, level = (street.start, street.end), (_UNDERGROUND, _UNDERGROUND)
-    left, right = street.layout.front(0), -street.layout.front(1)
-    street.ribbon(along, (_FAR, left), level, "ground", "terrain")
-    street.ribbon(along, (left, right), level, "asphalt", "road", (6, 6))
-    street.ribbon(along, (right, -_FAR), level, "ground", "terrain")
+    along, left, right = (street.start, street.end), *map(street.layout.front, (0, 1))
+    street.ribbon(along, (_FAR, left), _UNDERGROUND, "ground", "terrain")
+    street.ribbon(along, (left, -right), _UNDERGROUND, "asphalt", "road", (6, 6))
+    street.ribbon(along, (-right, -_FAR), _UNDERGROUND, "ground", "terrain")
 
 
 def _walkway(street: Scenery, side: int, s0: float, s1: float) -> None:
     """Add kerb, verge, sidewalk and the ground behind it."""
-    layout, sign, along, level = street.layout, sign_of(side), (s0, s1), (CURB, CURB)
+    layout, sign, along = street.layout, sign_of(side), (s0, s1)
     edge, front = layout.edge(side) * sign, layout.front(side) * sign
     kerb = edge + 0.15 * sign
     street.ribbon(along, (edge, edge), (0, CURB), "concrete", "sidewalk")
-    street.ribbon(along, (edge, kerb), level, "concrete", "sidewalk")
+    street.ribbon(along, (edge, kerb), CURB, "concrete", "sidewalk")
     inner = kerb
     if layout.verge[side]:
         inner = edge + layout.verge[side] * sign
-        street.ribbon(along, (kerb, inner), level, "ground", "terrain")
-    street.ribbon(along, (inner, front), level, "pavers", "sidewalk", _PAVERS)
-    ground = (CURB - 0.02, CURB - 0.02)
-    street.ribbon(along, (front, _FAR * sign), ground, "ground", "terrain")
+        street.ribbon(along, (kerb, inner), CURB, "ground", "terrain")
+    street.ribbon(along, (inner, front), CURB, "pavers", "sidewalk", _PAVERS)
+    street.ribbon(along, (front, _FAR * sign), CURB - 0.02, "ground", "terrain")
     for s in along:  # the kerb towards the side streets
         foot = street.path.world(s, np.array([edge, _FAR * sign]), 0.0)
         face = upright(foot, (0, CURB), (30, 0.1), two_sided=True)
@@ -109,22 +103,19 @@ def _side_street(street: Scenery, side: int, s0: float, s1: float) -> None:
     """Add a side street, its sidewalks, and a house at its end."""
     sign, layout, rng = sign_of(side), street.layout, street.rng
     edge, front = layout.edge(side) * sign, layout.front(side) * sign
-    street.ribbon((s0, s1), (edge, _FAR * sign), (0, 0), "asphalt", "road", (6, 6))
+    street.ribbon((s0, s1), (edge, _FAR * sign), 0, "asphalt", "road", (6, 6))
     for along in ((s0 - 2, s0), (s1, s1 + 2)):
-        street.ribbon(along, (front, 70 * sign), (CURB, CURB), "pavers", "sidewalk", _PAVERS)
-    far = rng.uniform(50, 85)
-    closing = Plot(side, s0 - 14, s1 + 14, far)
+        street.ribbon(along, (front, 70 * sign), CURB, "pavers", "sidewalk", _PAVERS)
+    closing = Plot(side, s0 - 14, s1 + 14, rng.uniform(50, 85))
     building(street, closing, 12, rng.uniform(7, 18), gable=bool(rng.random() < 0.5))
 
 
 def _crossing(street: Scenery, s0: float, s1: float) -> None:
-    """Add zebra crossings and traffic lights at a junction."""
-    rng, layout = street.rng, street.layout
-    left, right = layout.edge(0), layout.edge(1)
+    rng, left, right = street.rng, street.layout.edge(0), street.layout.edge(1)
     for s in (s0 - 4.5, s1 + 1.5):
         if rng.random() < 0.75:
-            across, height = (left, -right), (_ON_THE_ROAD, _ON_THE_ROAD)
-            street.ribbon((s, s + 3), across, height, "zebra", "road", (10.0, 3.0))
+            across, tile = (left, -right), (10.0, 3.0)
+            street.ribbon((s, s + 3), across, _ON_THE_ROAD, "zebra", "road", tile)
     if rng.random() < 0.8:
         traffic_light(street, s0 - 1.2, -right - 0.5, -1)
         traffic_light(street, s1 + 1.0, left + 0.5, 1)

@@ -111,7 +111,6 @@ def _lanes(rng: Rng, layout: Layout, ego: Ego, reach: float, density: float) -> 
 
 
 def _parked(rng: Rng, layout: Layout, reach: float) -> list[Mover]:
-    """Draw vehicles in the parking lanes and bicycles on the sidewalks."""
     movers = []
     for side in (0, 1):
         sign = sign_of(side)

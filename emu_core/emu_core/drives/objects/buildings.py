@@ -13,15 +13,9 @@ from emu_core.drives.objects.meshes import Pair, box, quad, upright
 from emu_core.drives.objects.scenery import SPECIES, Scenery, bush, tree
 from emu_core.drives.objects.shapes import Tint
 
-WALLS, FENCES = 3, 3
-"""Number of textures wall0… and fence0… of a street."""
-
-FACADES, SHOPS = 5, 2
-"""Number of textures facade0… and shop0… of a street."""
-
-SHOP_FLOOR = 4.0
-"""Height of a ground floor with shops, metres; its texture is 12 m long."""
-
+WALLS, FENCES = 3, 3  # number of textures wall0… and fence0… of a street
+FACADES, SHOPS = 5, 2  # number of textures facade0… and shop0… of a street
+SHOP_FLOOR = 4.0  # height of a ground floor with shops, metres; its texture is 12 m long
 _TEXTURE_CELLS = 4  # number of bays and of floors in a facade texture
 
 _MIX = {

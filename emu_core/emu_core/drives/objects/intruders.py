@@ -13,8 +13,7 @@ from emu_core.drives.objects.meshes import blob, box, merge, tube
 from emu_core.drives.objects.shapes import Actor, Part, Tint
 from emu_core.drives.traffic import Ego, Mover
 
-HIDE = "hide"
-"""Texture of the unknown animal."""
+HIDE = "hide"  # texture of the unknown animal
 
 
 def draw_intruder(rng: Rng, ego: Ego, layout: Layout) -> dict[str, Mover]:

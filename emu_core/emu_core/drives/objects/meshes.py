@@ -54,12 +54,9 @@ class Mesh:
 def merge(meshes: Sequence[Mesh]) -> Mesh:
     """Join meshes into one."""
     offsets = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes[:-1]])
-    return Mesh(
-        np.concatenate([mesh.vertices for mesh in meshes]),
-        np.concatenate([mesh.normals for mesh in meshes]),
-        np.concatenate([mesh.uvs for mesh in meshes]),
-        np.concatenate([m.faces + o for m, o in zip(meshes, offsets, strict=True)]),
-    )
+    pairs = zip(meshes, offsets, strict=True)
+    arrays = zip(*((m.vertices, m.normals, m.uvs, m.faces + o) for m, o in pairs), strict=True)
+    return Mesh(*map(np.concatenate, arrays))
 
 
 def grid(points: np.ndarray, uvs: np.ndarray, two_sided: bool = False) -> Mesh:

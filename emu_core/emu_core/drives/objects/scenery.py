@@ -11,15 +11,11 @@ from emu_core.drives.layout import CURB, VIEW, CentreLine, Layout, Rng, sign_of
 from emu_core.drives.objects.meshes import Mesh, Pair, blob, box, disc, grid, merge, tube
 from emu_core.drives.objects.shapes import WHITE, Part, Tint
 
-SPECIES = 3
-"""Number of textures leaves0… of a street."""
-
+SPECIES = 3  # number of textures leaves0… of a street
 _SIGN_SHAPES = {"round": (20, 0.0), "square": (4, np.pi / 4), "triangle": (3, -np.pi / 2)}
 """Shape → number of corners of the plate and angle of the first one."""
 
-SIGNS = tuple(_SIGN_SHAPES)
-"""Shapes of traffic signs; their textures are sign_round and so on."""
-
+SIGNS = tuple(_SIGN_SHAPES)  # shapes of traffic signs; their textures are sign_round and so on
 _LIGHTS: tuple[Tint, ...] = ((0.1, 1.0, 0.35), (1.0, 0.75, 0.1), (1.0, 0.12, 0.1))
 """Colours of a traffic light from bottom to top."""
 
@@ -53,7 +49,7 @@ class Scenery:
         self,
         along: Pair,
         across: Pair,
-        height: Pair,
+        height: float | Pair,
         texture: str,
         label: str,
         tile: Pair = (3.0, 3.0),
@@ -63,11 +59,11 @@ class Scenery:
         Args:
             along: s of its start and end.
             across: d of its two edges.
-            height: z of its two edges.
+            height: z of its edges, one for both or two.
             texture, label: as in `Part`.
             tile: metres per texture tile, across and along.
         """
-        (s0, s1), (d0, d1), (z0, z1) = along, across, height
+        (s0, s1), (d0, d1), (z0, z1) = along, across, np.broadcast_to(height, 2)
         rows = max(int((s1 - s0) / _ROW), 1) + 1
         s = np.linspace(s0, s1, rows)[:, None]
         part = np.array([0.0, 1.0])
@@ -100,7 +96,6 @@ def furnish(street: Scenery, side: int, s0: float, s1: float) -> None:
 
 
 def _lamp(street: Scenery, s: float, d: float, sign: int) -> None:
-    """Add a street lamp that extends over the road."""
     rng = street.rng
     height, reach = rng.uniform(5, 8.5), rng.uniform(0.8, 2.2)
     points = [[0, 0, -0.2], [0, 0, height * 0.9]]
@@ -114,7 +109,6 @@ def _lamp(street: Scenery, s: float, d: float, sign: int) -> None:
 
 
 def _sign(street: Scenery, s: float, d: float, towards_ego: bool) -> None:
-    """Add a post with one or two signs."""
     rng = street.rng
     height = rng.uniform(2.1, 2.9)
     post = tube([[0, 0, -0.2], [0, 0, height + 0.3]], [0.045, 0.045], 8)

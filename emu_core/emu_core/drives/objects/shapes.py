@@ -6,9 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from emu_core.drives.objects.meshes import Mesh
 
-Tint = tuple[float, float, float]
-"""RGB factors 0…1 by which a material multiplies its texture."""
-
+Tint = tuple[float, float, float]  # RGB factors 0…1 by which a material multiplies its texture
 WHITE: Tint = (1.0, 1.0, 1.0)
 
 PAINT: tuple[Tint, ...] = (
@@ -19,8 +17,7 @@ PAINT: tuple[Tint, ...] = (
 """Colours of cars, clothes and helmets."""
 
 HEADLIGHT: tuple[Tint, float] = ((1.0, 1.0, 0.92), 0.35)
-TAILLIGHT: tuple[Tint, float] = ((0.75, 0.05, 0.05), 0.25)
-"""Tint and glow."""
+TAILLIGHT: tuple[Tint, float] = ((0.75, 0.05, 0.05), 0.25)  # tint and glow
 
 
 @dataclass(frozen=True)

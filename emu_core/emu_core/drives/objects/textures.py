@@ -32,10 +32,7 @@ def noise(rng: Rng, size: int, cells: int, octaves: int = 4, gain: float = 0.5) 
 
 def paint(base: np.ndarray | Color, grain: np.ndarray, strength: float) -> np.ndarray:
     """Modulate a colour or an image by noise (H,W); float32 (H,W,3), 0…255."""
-    base = np.asarray(base, np.float32)
-    if base.ndim == 1:
-        base = np.broadcast_to(base, (*grain.shape, 3))
-    return base * (1 + strength * grain[..., None])
+    return np.asarray(base, np.float32) * (1 + strength * grain[..., None])
 
 
 def finish(image: np.ndarray) -> np.ndarray:
@@ -43,11 +40,10 @@ def finish(image: np.ndarray) -> np.ndarray:
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
-def jitter(rng: Rng, color: Color, amount: float = 0.1) -> Color:
+def jitter(rng: Rng, color: Color, amount: float = 0.1) -> np.ndarray:
     """Vary a colour at random: brightness by about `amount`, hue by about a third of it."""
     factor = 1 + amount * (rng.normal() + 0.35 * rng.normal(size=3))
-    r, g, b = np.clip(np.array(color) * factor, 0, 255)
-    return float(r), float(g), float(b)
+    return np.clip(np.array(color) * factor, 0, 255)
 
 
 def asphalt(rng: Rng, size: int = 512) -> np.ndarray:
@@ -81,18 +77,14 @@ def road(rng: Rng, width: float, lines: list[tuple[float, str]], length: float) 
     image: np.ndarray = base.astype(np.float32)
     image *= (1 + 0.05 * noise(rng, size, 256, 1))[..., None]
     worn = np.clip(0.85 + 0.25 * noise(rng, size, 32, 3), 0.25, 1)[..., None]
-    mark = np.array([226.0, 226.0, 220.0])
-    if rng.random() < 0.15:
-        mark = np.array([222.0, 186.0, 80.0])
+    mark = (222.0, 186.0, 80.0) if rng.random() < 0.15 else (226.0, 226.0, 220.0)
     for offset, kind in lines:
         half = 0.075 if kind != "rail" else 0.06
         x0, x1 = (round((offset + side * half) / width * size) for side in (-1, 1))
-        rows = np.zeros((size, 1, 1), np.float32)
+        rows = np.ones((size, 1, 1), np.float32)
         if kind == "dashed":
-            rows[: size // 5] = rows[size // 2 : size // 2 + size // 5] = 1
-        else:
-            rows[:] = 1
-        color = np.array([52.0, 50.0, 50.0]) if kind == "rail" else mark
+            rows[np.arange(size) % (size // 2) >= size // 5] = 0
+        color = np.array((52.0, 50.0, 50.0) if kind == "rail" else mark)
         alpha = rows * (worn[:, x0:x1] if kind != "rail" else 0.9)
         image[:, x0:x1] = image[:, x0:x1] * (1 - alpha) + color * alpha
     if rng.random() < 0.6:  # manholes
@@ -130,8 +122,7 @@ def pavers(rng: Rng, size: int = 256) -> np.ndarray:
 
 def ground(rng: Rng, size: int = 256) -> np.ndarray:
     """Paint grass, from green to dry."""
-    green = np.array([92.0, 118.0, 58.0])
-    dry = np.array([140.0, 128.0, 78.0])
+    green, dry = np.array([92.0, 118.0, 58.0]), np.array([140.0, 128.0, 78.0])
     mix = rng.uniform(0, 0.75)
     image = paint(green * (1 - mix) + dry * mix, noise(rng, size, 64, 3), 0.2)
     bare = np.clip(noise(rng, size, 6) - 1.1, 0, 1)[..., None]
@@ -158,21 +149,20 @@ def bark(rng: Rng, size: int = 64) -> np.ndarray:
 def masonry(rng: Rng, rows: int, size: int = 256) -> np.ndarray:
     """Paint bricks or blocks with mortar, `rows` per tile."""
     color = [(142, 76, 58), (168, 104, 78), (120, 84, 72), (176, 160, 132), (150, 148, 144)]
-    base = np.array(jitter(rng, color[rng.integers(5)], 0.1))
+    base = jitter(rng, color[rng.integers(5)], 0.1)
     height = -(-size // rows)
     image: np.ndarray = np.empty((rows * height, size, 3), np.float32)
     mortar = 168.0
+    width = height * 2 if rows > 8 else height * 2 - height // 2
+    count = max(size // width, 1)
     for row in range(rows):
-        width = height * 2 if rows > 8 else height * 2 - height // 2
-        count = max(size // width, 1)
         shift = (row % 2) * width // 2
         shades = 1 + 0.12 * rng.normal(size=count)
-        line = np.repeat(shades, -(-size // count))[:size]
-        line = np.roll(line, shift)
-        image[row * height : (row + 1) * height] = base * line[None, :, None]
-        joints = (np.arange(count) * (size // count) + shift) % size
-        image[row * height : (row + 1) * height, joints] = mortar
-        image[row * height] = mortar * 0.9
+        line = np.roll(np.repeat(shades, -(-size // count))[:size], shift)
+        course = image[row * height : (row + 1) * height]
+        course[:] = base * line[None, :, None]
+        course[:, (np.arange(count) * (size // count) + shift) % size] = mortar
+        course[0] = mortar * 0.9
     image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
     return finish(paint(image, noise(rng, size, 32), 0.06))
 
@@ -188,13 +178,12 @@ def concrete(rng: Rng, size: int = 256) -> np.ndarray:
 def boards(rng: Rng, size: int = 256) -> np.ndarray:
     """Paint a wooden or metal fence: boards with dark gaps, rails behind them."""
     color = [(128, 92, 58), (150, 118, 84), (92, 96, 90), (188, 186, 178), (70, 92, 66)]
-    base = np.array(jitter(rng, color[rng.integers(5)], 0.1))
+    base = jitter(rng, color[rng.integers(5)], 0.1)
     count = int(rng.choice([8, 16]))
     width = size // count
     image = paint(base, noise(rng, size, 16), 0.08)
     image *= (1 + 0.1 * np.repeat(rng.normal(size=count), width))[None, :, None]
-    gap = max(width // 4, 2)
-    mask = np.arange(size) % width < gap
+    mask = np.arange(size) % width < max(width // 4, 2)
     image[:, mask] *= 0.22
     for rail in (size // 5, size * 3 // 4):
         image[rail : rail + size // 16][:, mask] *= 3.2
@@ -224,7 +213,7 @@ def facade(rng: Rng, size: int = 512) -> np.ndarray:
     wide = {"glass": 0.9, "concrete": rng.uniform(0.55, 0.92)}.get(style, rng.uniform(0.3, 0.52))
     tall = {"glass": 0.86}.get(style, rng.uniform(0.45, 0.66))
     frames = [(228, 226, 220), (70, 60, 54), (120, 116, 110)]
-    frame = np.array(jitter(rng, frames[rng.integers(3)]))
+    frame = jitter(rng, frames[rng.integers(3)])
     w, h = int(cell * wide), int(cell * tall)
     x0, y0 = (cell - w) // 2, int((cell - h) * 0.4)
     for row in range(4):
@@ -265,7 +254,7 @@ def shopfront(rng: Rng) -> np.ndarray:
         letters = rng.random((1, (x1 - x0) // 6)) > 0.45
         text = cv2.resize(letters.astype(np.uint8), (x1 - x0 - 40, 12), interpolation=0)
         image[21:33, x0 + 20 : x1 - 20][text > 0] = 235.0
-        window(rng, image[50:158, x0 + 8 : x1 - 8], np.array(jitter(rng, (80, 76, 72), 0.3)))
+        window(rng, image[50:158, x0 + 8 : x1 - 8], jitter(rng, (80, 76, 72), 0.3))
         if rng.random() < 0.5:
             image[60:170, x0 + 12 : x0 + 46] = jitter(rng, (96, 62, 44), 0.3)
     return finish(image)

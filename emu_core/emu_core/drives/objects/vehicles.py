@@ -15,8 +15,7 @@ from emu_core.drives.objects import textures
 from emu_core.drives.objects.meshes import Pair, box, disc, loft, merge, tube
 from emu_core.drives.objects.shapes import HEADLIGHT, PAINT, TAILLIGHT, Actor, Part, Tint
 
-WHEEL = "wheel"
-"""Texture of the side of a wheel."""
+WHEEL = "wheel"  # texture of the side of a wheel
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,7 @@ _BODIES = {name: _Body(**shape) for name, shape in _SHAPES.items()}
 _CARS = ("sedan", "hatch", "suv", "van")
 _CAB = _BODIES["cab"]
 
-SHINY = frozenset(_BODIES)
-"""Textures of glossy bodies."""
+SHINY = frozenset(_BODIES)  # textures of glossy bodies
 
 
 def paint(rng: Rng) -> dict[str, np.ndarray]:
@@ -87,8 +85,7 @@ def paint_cargo(rng: Rng) -> np.ndarray:
     image[:, ::16] *= 0.88
     if rng.random() < 0.7:
         band = rng.integers(30, 60)
-        color = np.array(textures.jitter(rng, (90, 130, 190), 0.4))
-        image[band : band + 34, 20:108] *= color / 255
+        image[band : band + 34, 20:108] *= textures.jitter(rng, (90, 130, 190), 0.4) / 255
     return textures.finish(image)
 
 

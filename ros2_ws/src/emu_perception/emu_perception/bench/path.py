@@ -202,11 +202,8 @@ def _camera_info(width: int, height: int) -> CameraInfo:
 
 def random_image(width: int, height: int) -> Image:
     """Return an rgb8 image of noise."""
-    message = Image(width=width, height=height, encoding="rgb8", step=3 * width)
-    rng = np.random.default_rng(0)
-    message.data.frombytes(rng.integers(0, 256, 3 * width * height, np.uint8).tobytes())
-    message.header.frame_id = "camera_optical"
-    return message
+    rgb = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    return _to_message(rgb, "rgb8", Header(frame_id="camera_optical"))
 
 
 if __name__ == "__main__":
