@@ -69,10 +69,7 @@ def render_one(spec: DriveSpec, root: Path) -> int:
 
 
 def render_all(drives: Sequence[DriveSpec], root: Path, jobs: int) -> int:
-    """Render drives in parallel, with a progress bar of frames.
-
-    Returns:
-        Number of rendered frames.
+    """Render drives in parallel with a progress bar, and return the number of rendered frames.
 
     Raises:
         RenderingError: rendering is impossible on this machine.
@@ -124,23 +121,6 @@ def print_prior(root: Path) -> None:
     print(f"per-pixel prior of train on test: {text}")
 
 
-def command_line() -> jsonargparse.ArgumentParser:
-    """Define the options."""
-    parser = jsonargparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add, cores = parser.add_argument, min(os.cpu_count() or 2, 8)
-    config = Path(__file__).parent / "configs" / "drives.yaml"
-    add("--config", type=Path, default=config, help="YAML with splits and seeds")
-    add("--output", type=Path, default=Path("data/drives"), help="folder of the drives")
-    add("--splits", nargs="+", help="splits to render (default: all)")
-    add("--drives", type=PositiveInt, help="render only the first N seeds of each split")
-    add("--frames", type=PositiveInt, help="render only the first N frames of each drive")
-    add("--jobs", type=PositiveInt, default=cores, help=f"parallel drives (default: {cores})")
-    add("--prior", action="store_true", help="only print the scores of the prior")
-    return parser
-
-
 def render_command(parser: jsonargparse.ArgumentParser, options: Any) -> None:
     """Run the command with its options."""
     every = load_splits(options.config)
@@ -162,7 +142,18 @@ def render_command(parser: jsonargparse.ArgumentParser, options: Any) -> None:
 
 def main() -> int:
     """Run the command line; returns the exit code."""
-    parser = command_line()
+    parser = jsonargparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add, cores = parser.add_argument, min(os.cpu_count() or 2, 8)
+    config = Path(__file__).parent / "configs" / "drives.yaml"
+    add("--config", type=Path, default=config, help="YAML with splits and seeds")
+    add("--output", type=Path, default=Path("data/drives"), help="folder of the drives")
+    add("--splits", nargs="+", help="splits to render (default: all)")
+    add("--drives", type=PositiveInt, help="render only the first N seeds of each split")
+    add("--frames", type=PositiveInt, help="render only the first N frames of each drive")
+    add("--jobs", type=PositiveInt, default=cores, help=f"parallel drives (default: {cores})")
+    add("--prior", action="store_true", help="only print the scores of the prior")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     status = 1

@@ -15,11 +15,7 @@ from emu_core.runtime.model_file import default_model, read_info
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark.
-
-    Returns:
-        Exit code.
-    """
+    """Run the benchmark; returns the exit code."""
     settings = parse(arguments)
     settings.output.mkdir(parents=True, exist_ok=True)
     results = run(settings, sys.argv[1:] if arguments is None else arguments)

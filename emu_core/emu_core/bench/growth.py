@@ -15,19 +15,16 @@ from emu_core.bench.settings import BenchSettings, size_name
 from emu_core.networks import SegDepthFormer
 from emu_core.networks.encoder import VARIANTS
 
-CAMERAS = (1, 2, 4)
-MEMBERS = (1, 2, 5, 10)
-
 
 def measure_growth(settings: BenchSettings) -> dict[str, Any]:
     """Measure milliseconds (for one frame of each camera) and megabytes of all cases."""
     files, size = settings.models, settings.compared
     small = min(settings.sizes)
-    members = MEMBERS[:2] if settings.quick else MEMBERS
+    members = (1, 2) if settings.quick else (1, 2, 5, 10)
     variants = list(VARIANTS)[: 1 if settings.quick else None]
     cases: dict[str, dict[str, tuple[Path, int]]] = {
         "pixels": {size_name(s): (student_file(s, files), 1) for s in settings.sizes},
-        "cameras": {str(n): (student_file(size, files), n) for n in CAMERAS},
+        "cameras": {str(n): (student_file(size, files), n) for n in (1, 2, 4)},
         "members": {str(n): (_ensemble(n, small, files), 1) for n in members},
         "backbone": {name: (_backbone(name, small, files), 1) for name in variants},
     }

@@ -41,10 +41,7 @@ class ProgramError(RuntimeError):
 def run_program(module: str, *options: object, **environment: str) -> Any:
     """Run `python -m module options` and return the JSON in the last line of its output.
 
-    Args:
-        module: name of the Python module.
-        options: arguments of its command line.
-        environment: further environment variables.
+    `environment` are variables that are added to those of this process.
 
     Raises:
         ProgramError: it failed or did not end within 10 minutes.

@@ -20,7 +20,7 @@ from emu_core.training.command import prepare_cpu
 from emu_core.training.objectives import MemberLoss, member_loss, total
 
 OURS_FP32, OURS_BF16, THEIRS = "ours fp32", "ours bf16", "transformers' modules fp32"
-_SIZE, _BATCH = (256, 512), 2
+_BATCH = 2
 _RATIOS = {"train_bf16_over_hf_fp32": OURS_BF16, "train_fp32_over_hf_fp32": OURS_FP32}
 
 
@@ -42,16 +42,14 @@ class JointFromTransformers(nn.Module):
 def measure_training(settings: BenchSettings) -> dict[str, Any]:
     """Measure images per second, and the ratios of ours to theirs."""
     prepare_cpu(settings.threads)
-    size, batch = ((64, 128), 2) if settings.quick else (_SIZE, _BATCH)
+    size = (64, 128) if settings.quick else (256, 512)
     contest = Contest()
     for name, dtype in ((OURS_FP32, torch.float32), (OURS_BF16, torch.bfloat16)):
-        contest.functions[name] = _step(SegDepthFormer("b0", CLASSES), size, batch, dtype)
+        contest.functions[name] = _step(SegDepthFormer("b0", CLASSES), size, dtype)
     # Transformers may be missing, or have another version.
-    contest.add(THEIRS, lambda: _step(JointFromTransformers(), size, batch, torch.float32))
+    contest.add(THEIRS, lambda: _step(JointFromTransformers(), size, torch.float32))
     series = run_rounds(contest.functions, settings.repetitions, warm_up=2, clock=settings.time)
-    rates = {
-        name: summarize([1000 * batch / ms for ms in values]) for name, values in series.items()
-    }
+    rates = {n: summarize([1000 * _BATCH / ms for ms in times]) for n, times in series.items()}
     return {
         "ratios": {
             # A ratio of images per second is the inverse ratio of times.
@@ -64,15 +62,13 @@ def measure_training(settings: BenchSettings) -> dict[str, Any]:
     }
 
 
-def _step(
-    network: nn.Module, size: tuple[int, int], batch: int, dtype: torch.dtype
-) -> Callable[[], None]:
+def _step(network: nn.Module, size: tuple[int, int], dtype: torch.dtype) -> Callable[[], None]:
     network.train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-6)
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (batch, 3, *size), dtype=torch.uint8, generator=generator)
-    labels = torch.randint(0, CLASSES, (batch, *size), generator=generator).to(torch.uint8)
-    depth = 1 + 50 * torch.rand(batch, 1, *size, generator=generator)
+    images = torch.randint(0, 256, (_BATCH, 3, *size), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, CLASSES, (_BATCH, *size), generator=generator).to(torch.uint8)
+    depth = 1 + 50 * torch.rand(_BATCH, 1, *size, generator=generator)
 
     def run() -> None:
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):

@@ -1,7 +1,7 @@
 """Generate one drive from one seed: street, traffic, path of the camera, light and weather.
 
-This needs NumPy and OpenCV only; `scene` renders the drive, `files` writes it. "Draw" means "draw
-at random" in this package.
+This needs no renderer: `scene` renders the drive, `files` writes it. "Draw" means "draw at random"
+in this package.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from emu_core.drives.objects.scenery import Scenery
 from emu_core.drives.street import build_street
 from emu_core.drives.traffic import Ego, Mover, draw_ego, populate
 
-WEATHER: dict[str, Callable[[Rng, Conditions], Conditions] | None] = {
-    "day": None,
+WEATHER: dict[str, Callable[[Rng, Conditions], Conditions]] = {
+    "day": lambda _, day: day,
     "haze": conditions.dense_haze,
     "night": conditions.at_night,
 }
@@ -100,9 +100,7 @@ def draw(spec: DriveSpec) -> Drive:
     ego = draw_ego(rng, layout, duration, speed)
     movers = populate(rng, layout, ego, end)
     camera = conditions.draw_camera(rng, spec.width, spec.height)
-    weather = conditions.draw_conditions(rng)
-    if change := WEATHER[spec.condition]:
-        weather = change(rng, weather)
+    weather = WEATHER[spec.condition](rng, conditions.draw_conditions(rng))
     intruder = None
     if spec.intruder:
         pair = intruders.draw_intruder(rng, ego, layout)

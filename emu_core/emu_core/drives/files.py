@@ -27,7 +27,6 @@ def render(spec: DriveSpec, root: Path, progress: Callable[[], None] = lambda: N
     """Render a drive into `root`, skipping frames that are complete on disk.
 
     Args:
-        spec: the drive.
         root: folder for `leftImg8bit`, `gtFine`, `disparity` and `camera`.
         progress: called once per frame, also for skipped frames.
 

@@ -18,14 +18,6 @@ FACADES, SHOPS = 5, 2  # number of textures facade0… and shop0… of a street
 SHOP_FLOOR = 4.0  # height of a ground floor with shops, metres; its texture is 12 m long
 _TEXTURE_CELLS = 4  # number of bays and of floors in a facade texture
 
-_MIX = {
-    "urban": ("house", "house", "house", "house", "yard"),
-    "suburb": ("garden", "garden", "garden", "house", "green"),
-    "park": ("green", "green", "green", "house", "yard"),
-    "industrial": ("hall", "yard", "hall", "green"),
-}
-"""Kind of street → kinds of its plots, each equally likely."""
-
 _CORNER = 2.0  # width of the sidewalk around the corner of a junction, metres
 _FOUNDATION = 0.6  # depth of walls, fences and hedges below the street (it may slope), metres
 
@@ -50,16 +42,16 @@ class Plot:
 def line_with_plots(street: Scenery, side: int, s0: float, s1: float) -> None:
     """Fill one side of the street between two junctions with plots."""
     rng, layout = street.rng, street.layout
-    kinds = _MIX[layout.kind]
+    builders = _MIX[layout.kind]
     s = s0 + (_CORNER if s0 > street.start else 0.0)
     while s < s1 - 6:
-        kind = kinds[rng.integers(len(kinds))]
-        length = rng.uniform(10, 24) if kind != "garden" else rng.uniform(12, 18)
+        build = builders[rng.integers(len(builders))]
+        length = rng.uniform(12, 18) if build is _garden else rng.uniform(10, 24)
         length = min(length, s1 - s - (_CORNER if s1 < street.end else 0.0))
         if length < 5:
             break
-        _BUILDERS[kind](street, Plot(side, s, s + length, layout.front(side)))
-        s += length + (rng.uniform(0, 3) if kind == "house" and rng.random() < 0.15 else 0)
+        build(street, Plot(side, s, s + length, layout.front(side)))
+        s += length + (rng.uniform(0, 3) if build is _house and rng.random() < 0.15 else 0)
 
 
 def _house(street: Scenery, plot: Plot) -> None:
@@ -108,13 +100,13 @@ def _yard(street: Scenery, plot: Plot) -> None:
         tree(street, rng.uniform(plot.s0, plot.s1), sign * (plot.d + rng.uniform(2, 7)))
 
 
-_BUILDERS: dict[str, Callable[[Scenery, Plot], None]] = {
-    "house": _house,
-    "hall": _hall,
-    "garden": _garden,
-    "green": _green,
-    "yard": _yard,
+_MIX: dict[str, tuple[Callable[[Scenery, Plot], None], ...]] = {
+    "urban": (_house, _house, _house, _house, _yard),
+    "suburb": (_garden, _garden, _garden, _house, _green),
+    "park": (_green, _green, _green, _house, _yard),
+    "industrial": (_hall, _yard, _hall, _green),
 }
+"""Kind of street → builders of its plots, each equally likely."""
 
 
 def boundary(street: Scenery, plot: Plot, tall: bool = False) -> None:

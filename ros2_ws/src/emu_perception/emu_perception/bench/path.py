@@ -28,7 +28,7 @@ from emu_perception.node.camera import Camera
 from emu_perception.node.parameters import Parameters
 from emu_perception.node.statistics import CameraStatistics, FrameTiming
 from emu_perception.node.worker import Worker
-from emu_perception.ros.ros_process import ros_process
+from emu_perception.ros.ros_process import RosProcess, ros_process
 
 IMAGE_TOPICS = ("semantic/image", "semantic/confidence", "depth/image", "depth/uncertainty")
 TOPICS = {**dict.fromkeys(IMAGE_TOPICS, Image), "depth/camera_info": CameraInfo}
@@ -147,12 +147,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     perceiver = TimedPerceiver(given.model, threads=given.threads)
     perceiver.clock = CLOCKS[given.clock]
     with ros_process("reader", []) as ros:
-        print(json.dumps(measure_path(ros.node, perceiver, given.frames)))
+        print(json.dumps(measure_path(ros, perceiver, given.frames)))
     return 0
 
 
-def measure_path(reader: Node, perceiver: TimedPerceiver, frames: int) -> dict[str, list[float]]:
-    """Measure milliseconds per frame; `reader` subscribes to all outputs.
+def measure_path(
+    ros: RosProcess, perceiver: TimedPerceiver, frames: int
+) -> dict[str, list[float]]:
+    """Measure milliseconds per frame; `ros` has the node that subscribes to all outputs.
 
     Returns:
         Lists by name: `ours` and `usual`, both without inference, and `inference`.
@@ -162,9 +164,13 @@ def measure_path(reader: Node, perceiver: TimedPerceiver, frames: int) -> dict[s
     nodes: dict[str, OurNode | UsualNode] = {"ours": ours, "usual": usual}
     for node in nodes.values():
         for topic, kind in TOPICS.items():
-            reader.create_subscription(kind, f"{node.get_name()}/{topic}", lambda _: None, 1)
+            name = f"{node.get_name()}/{topic}"
+            ros.node.create_subscription(kind, name, lambda _: None, 1)
         node.take_info(_camera_info(width, height))
-    _wait_for_readers(ours, usual)
+    publishers = [p for node in nodes.values() for p in node.publishers]
+    outputs = [p for p in publishers if p.topic_name.endswith(tuple(TOPICS))]
+    if not ros.spin_until(lambda: all(p.get_subscription_count() for p in outputs), _TIMEOUT_S):
+        raise TimeoutError("the readers do not find their topics: does DDS work here?")
     image = random_image(width, height)
     measured: dict[str, list[float]] = {"ours": [], "usual": [], "inference": []}
     for number in range(_WARM_UP_FRAMES + frames):
@@ -180,16 +186,6 @@ def measure_path(reader: Node, perceiver: TimedPerceiver, frames: int) -> dict[s
     for node in nodes.values():
         node.destroy_node()
     return measured
-
-
-def _wait_for_readers(*nodes: Node) -> None:
-    wanted = tuple(TOPICS)
-    publishers = [p for node in nodes for p in node.publishers if p.topic_name.endswith(wanted)]
-    deadline = time.monotonic() + _TIMEOUT_S
-    while not all(p.get_subscription_count() for p in publishers):
-        if time.monotonic() > deadline:
-            raise TimeoutError("the readers do not find their topics: does DDS work here?")
-        time.sleep(0.01)
 
 
 def _camera_info(width: int, height: int) -> CameraInfo:
