@@ -133,10 +133,5 @@ def print_profile(model: Path, threads: int = 1) -> None:
             print(f"{milliseconds:10.2f}  {name}")
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line."""
-    jsonargparse.auto_cli(print_profile, args=arguments, prog="python -m emu_core.bench.profile")
-
-
 if __name__ == "__main__":
-    main()
+    jsonargparse.auto_cli(print_profile, prog="python -m emu_core.bench.profile")

@@ -208,8 +208,7 @@ class Scene(AbstractContextManager["Scene"]):
 
     def _pose(self, name: str, position: np.ndarray, quat: np.ndarray) -> None:
         index = self.model.body(name).mocapid[0]
-        self.data.mocap_pos[index] = position
-        self.data.mocap_quat[index] = quat
+        self.data.mocap_pos[index], self.data.mocap_quat[index] = position, quat
 
     def _lamps(self, eye: np.ndarray, turn: np.ndarray) -> np.ndarray:
         """Return the street lamps near the camera, in optical coordinates (N,3); none by day."""

@@ -15,8 +15,7 @@ from emu_core.drives.objects.vehicles import WHEEL
 CLOTHS = 3  # number of textures cloth0… of a drive
 Surface = tuple[str, Tint]  # texture and tint
 _SKINS: tuple[Tint, ...] = ((0.9, 0.72, 0.6), (0.62, 0.45, 0.34), (0.38, 0.26, 0.2))
-_SHOES: Tint = (0.1, 0.09, 0.09)
-_DARK: Tint = (0.13, 0.13, 0.14)
+_SHOES, _DARK = (0.1, 0.09, 0.09), (0.13, 0.13, 0.14)
 
 
 def person(rng: Rng, walking: bool = True) -> Actor:

@@ -100,11 +100,9 @@ class UsualNode(Node):
         }
 
     def take_info(self, message: CameraInfo) -> None:
-        """Callback of camera_info."""
         self._camera_info = message
 
     def callback(self, message: Image) -> None:
-        """Callback of images."""
         rgb = np.ndarray((message.height, message.width, 3), np.uint8, bytes(message.data))
         rgb = cv2.cvtColor(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), cv2.COLOR_BGR2RGB)
         info = self._camera_info
