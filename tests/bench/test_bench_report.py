@@ -31,27 +31,15 @@ RESULTS = {
     },
 }
 
-ALL_PARTS = "all | 35 | 2 | 20"
-ROUND_TRIP = "between processes, stock | 9 | 9 | 9 | 1 | 1 of 2"
+PARTS = ["attention | 30 | 2 | 20", "layout changes | 5 | 0 | 0", "all | 35 | 2 | 20"]
+ROS = [
+    "in one process: ours | 3 | 3 | 3 | 1 | ",
+    "between processes, stock | 9 | 9 | 9 | 1 | 1 of 2",
+]
+TIMES = ["8x16 | a | 2 | 1 | 3 | 2", "8x16 | b | – | – | – | not / installed"]
 
 
-@pytest.mark.parametrize(
-    ("name", "rows"),
-    [
-        ("times", ["8x16 | a | 2 | 1 | 3 | 2", "8x16 | b | – | – | – | not / installed"]),
-        (
-            "profile",
-            ["attention | 30 | 2 | 20", "layout changes | 5 | 0 | 0", "all | 35 | 2 | 20"],
-        ),
-        (
-            "ros",
-            [
-                "in one process: ours | 3 | 3 | 3 | 1 | ",
-                "between processes, stock | 9 | 9 | 9 | 1 | 1 of 2",
-            ],
-        ),
-    ],
-)
+@pytest.mark.parametrize(("name", "rows"), [("times", TIMES), ("profile", PARTS), ("ros", ROS)])
 def test_tables_have_a_row_per_model_or_part(name, rows):
     """The last column of the profile is the time at the highest rate."""
     assert TABLES[name](RESULTS).splitlines()[2:] == [f"| {row} |" for row in rows]

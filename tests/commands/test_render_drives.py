@@ -18,7 +18,6 @@ pytest.importorskip("rich", reason="the command shows its progress with rich: pi
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "training" / "render_drives.py"
-SIZE = (128, 64)
 CONFIG = """
 width: 128
 height: 64
@@ -28,27 +27,30 @@ splits:
 """
 
 
-@pytest.fixture
-def config(tmp_path):
-    path = tmp_path / "drives.yaml"
-    path.write_text(CONFIG)
-    return path
-
-
 def command(*args):
     return [sys.executable, str(SCRIPT), *map(str, args)]
 
 
-def run(*args, **environment):
-    options = {"env": {**os.environ, **environment}, "capture_output": True, "text": True}
-    return subprocess.run(command(*args), timeout=120, check=False, **options)
+@pytest.fixture
+def run(tmp_path):
+    """Function that runs the command with CONFIG and returns its result; it checks the status."""
+    (tmp_path / "drives.yaml").write_text(CONFIG)
+
+    def run(*args, status=0, **environment):
+        args = ("--config", tmp_path / "drives.yaml", "--output", tmp_path / "out", *args)
+        options = {"env": {**os.environ, **environment}, "capture_output": True, "text": True}
+        done = subprocess.run(command(*args), timeout=120, check=False, **options)
+        assert done.returncode == status, done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+    return run
 
 
-def test_help_lists_the_commands_and_options():
-    done = run("--help")
-    assert done.returncode == 0
+def test_help_lists_the_commands_and_options(run):
+    help_text = run("--help").stdout
     for text in ("--splits train val", "--jobs", "--prior", "--config", "libegl1"):
-        assert text in done.stdout
+        assert text in help_text
 
 
 @pytest.mark.parametrize(
@@ -61,68 +63,57 @@ def test_help_lists_the_commands_and_options():
         (("--prior",), 1, "render_drives: No folder"),
     ],
 )
-def test_user_errors_are_reported_without_a_traceback(config, tmp_path, options, status, message):
-    done = run("--config", config, "--output", tmp_path / "out", *options)
-    assert done.returncode == status
-    assert message in done.stderr and "Traceback" not in done.stderr
+def test_user_errors_are_reported_in_one_line(run, tmp_path, options, status, message):
+    assert message in run(*options, status=status).stderr
     assert not (tmp_path / "out").exists()
 
 
-def test_without_mujoco_the_message_says_what_to_install(config, tmp_path):
+def test_without_mujoco_the_message_says_what_to_install(run, tmp_path):
     (tmp_path / "mujoco.py").write_text("raise ModuleNotFoundError('gone', name='mujoco')\n")
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    done = run(
-        "--config", config, "--splits", "val", "--output", tmp_path / "out", PYTHONPATH=path
-    )
-    assert done.returncode == 1
-    assert "render_drives: Rendering drives needs MuJoCo" in done.stderr
-    assert "pip install mujoco" in done.stderr and "Traceback" not in done.stderr
+    errors = run("--splits", "val", status=1, PYTHONPATH=path).stderr
+    assert "render_drives: Rendering drives needs MuJoCo" in errors
+    assert "pip install mujoco" in errors
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mujoco") is None, reason="needs mujoco")
 @pytest.mark.skipif(sys.platform != "linux", reason="EGL exists only on Linux")
-def test_without_opengl_the_message_says_what_to_install(config, tmp_path):
-    args = ("--config", config, "--splits", "val", "--output", tmp_path / "out")
-    done = run(*args, MUJOCO_GL="egl", __EGL_VENDOR_LIBRARY_DIRS=str(tmp_path))
-    assert done.returncode == 1
-    assert "apt-get install libegl1 libgl1-mesa-dri" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_without_opengl_the_message_says_what_to_install(run, tmp_path):
+    no_driver = {"MUJOCO_GL": "egl", "__EGL_VENDOR_LIBRARY_DIRS": str(tmp_path)}
+    errors = run("--splits", "val", status=1, **no_driver).stderr
+    assert "apt-get install libegl1 libgl1-mesa-dri" in errors
 
 
-def test_an_output_that_cannot_be_written_is_named(renderer, config, tmp_path):
-    (tmp_path / "file").write_text("no folder")
-    done = run("--config", config, "--splits", "val", "--output", tmp_path / "file" / "out")
-    assert done.returncode == 1
-    assert "render_drives: Cannot write" in done.stderr and "Traceback" not in done.stderr
+def test_an_output_that_cannot_be_written_is_named(renderer, run, tmp_path):
+    (tmp_path / "out").write_text("no folder")
+    assert "render_drives: Cannot write" in run("--splits", "val", status=1).stderr
 
 
-def test_an_interrupted_rendering_continues_with_the_same_frames(renderer, config, tmp_path):
-    out = tmp_path / "out"
-    args = ("--config", config, "--splits", "val", "--output", out, "--jobs", "2")
-    first = run(*args, "--drives", "1", "--frames", "1")
-    assert first.returncode == 0, first.stderr
+def test_an_interrupted_rendering_continues_with_the_same_frames(renderer, run, tmp_path):
+    out, options = tmp_path / "out", ("--splits", "val", "--jobs", "2")
+    first = run(*options, "--drives", "1", "--frames", "1")
     assert "1 drives, 1 frames rendered" in first.stdout
     images = sorted(out.glob("leftImg8bit/*/*/*.png"))
     assert [path.name for path in images] == ["val31_000000_000000_leftImg8bit.png"]
     stamp = images[0].stat().st_mtime_ns
 
-    second = run(*args)
-    assert second.returncode == 0, second.stderr
+    second = run(*options)
     assert "2 drives, 3 frames rendered" in second.stdout
     assert "val: 4 frames, " in second.stdout and "of 19 classes" in second.stdout
     assert images[0].stat().st_mtime_ns == stamp
 
-    with renderer(draw(DriveSpec("val", 32, 2, 0.5, width=SIZE[0], height=SIZE[1]))) as scene:
+    with renderer(draw(DriveSpec("val", 32, 2, 0.5, width=128, height=64))) as scene:
         frame = scene.frame(0.5, np.random.default_rng([32, 1]))
     path = out / "leftImg8bit/val/val32/val32_000000_000001_leftImg8bit.png"
     np.testing.assert_array_equal(cv2.imread(str(path))[..., ::-1], frame.image)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_the_command_and_keeps_finished_frames(renderer, config, tmp_path, number):
-    args = command("--config", config, "--splits", "long", "--output", tmp_path, "--jobs", "1")
+def test_a_signal_stops_the_command_and_keeps_finished_frames(renderer, tmp_path, number):
+    (tmp_path / "drives.yaml").write_text(CONFIG)
+    args = command("--config", tmp_path / "drives.yaml", "--splits", "long", "--output", tmp_path)
     process = subprocess.Popen(
-        args,
+        [*args, "--jobs", "1"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

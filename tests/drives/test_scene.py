@@ -11,21 +11,16 @@ from emu_core.drives.objects.shapes import Actor, Part
 from emu_core.drives.traffic import Mover
 from emu_core.labels import CITYSCAPES, UNKNOWN_OBJECT_ID
 
-NAMES = dict(zip(CITYSCAPES.dataset_ids, CITYSCAPES.names, strict=True))
+ROAD, BUILDING, SIGN, SKY, CAR, MOTORCYCLE = 7, 11, 20, 23, 26, 32
 
 
 def noise():
     return np.random.default_rng(0)
 
 
-def ground(z=0.0):
-    return quad(np.array([[-10, -90, z], [200, -90, z], [200, 90, z], [-10, 90, z]], float))
-
-
-def wall(x, half_width=50.0, low=-50.0, high=50.0):
-    """A wall across the street that faces the camera."""
-    w = half_width
-    return quad(np.array([[x, w, low], [x, -w, low], [x, -w, high], [x, w, high]], float))
+def wall(x, left=50.0, right=-50.0, low=-50.0, high=50.0):
+    """A wall across the street that faces the camera; `left` and `right` are d, m."""
+    return quad([[x, left, low], [x, right, low], [x, right, high], [x, left, high]])
 
 
 @pytest.fixture(scope="module")
@@ -44,16 +39,15 @@ def test_depth_is_measured_along_z_and_not_along_the_ray(stage, open_scene):
     stage.scenery.add(wall(20.0), "plain", "building")
     frame = open_scene(stage).frame(0.0, noise())
     np.testing.assert_allclose(frame.depth, 20.0, rtol=1e-4)
-    assert np.all(frame.label_ids == 11)
+    assert np.all(frame.label_ids == BUILDING)
 
 
 @pytest.mark.parametrize(("pitch", "roll"), [(0.0, 0.0), (0.06, 0.0), (-0.03, 0.05)])
-def test_the_depth_of_the_ground_follows_from_camera_height_and_angles(
-    stage, open_scene, pitch, roll
-):
+def test_the_depth_of_the_ground_follows_from_the_camera(stage, open_scene, pitch, roll):
     """A ray (1, −x, −y) of the body meets the ground where it has fallen by the camera height."""
     camera = replace(stage.camera, pitch=pitch, roll=roll)
-    stage.scenery.add(ground(), "plain", "road")
+    ground = quad([[-10, -90, 0], [200, -90, 0], [200, 90, 0], [-10, 90, 0]])
+    stage.scenery.add(ground, "plain", "road")
     frame = open_scene(replace(stage, camera=camera)).frame(0.0, noise())
     u0, v0 = camera.centre
     x = (np.arange(camera.width) - u0)[None] / camera.focal
@@ -62,7 +56,7 @@ def test_the_depth_of_the_ground_follows_from_camera_height_and_angles(
     down = y * np.cos(roll) + x * np.sin(roll)
     fall = np.sin(pitch) + down * np.cos(pitch)
     expected = camera.mount_height / np.where(fall > 0, fall, np.nan)
-    seen = (expected < 100) & (frame.label_ids == 7)
+    seen = (expected < 100) & (frame.label_ids == ROAD)
     assert seen.mean() > 0.3
     np.testing.assert_allclose(frame.depth[seen], expected[seen], rtol=1e-4)
     if pitch == roll == 0:  # every pixel of row 50 has the depth f·h/(50 − v0)
@@ -71,20 +65,19 @@ def test_the_depth_of_the_ground_follows_from_camera_height_and_angles(
 
 
 def test_positive_yaw_turns_the_camera_to_the_left(stage, open_scene):
-    stage.scenery.add(wall(20.0, half_width=1.0, low=0, high=3), "plain", "building")
+    stage.scenery.add(wall(20.0, 1.0, -1.0, 0, 3), "plain", "building")
     camera = replace(stage.camera, yaw=0.1)
     frame = open_scene(replace(stage, camera=camera)).frame(0.0, noise())
-    columns = np.flatnonzero((frame.label_ids == 11).any(axis=0))
+    columns = np.flatnonzero((frame.label_ids == BUILDING).any(axis=0))
     expected = camera.centre[0] + camera.focal * np.tan(0.1)
     assert columns.mean() == pytest.approx(expected, abs=1.0)
 
 
 def test_an_object_is_at_its_pinhole_projection(stage, open_scene):
     """A square at x = 15 m, y = 2…3 m to the left, z = 1…2 m."""
-    face = quad(np.array([[15, 3, 1], [15, 2, 1], [15, 2, 2], [15, 3, 2]], float))
-    stage.scenery.add(face, "plain", "traffic sign")
+    stage.scenery.add(wall(15.0, 3.0, 2.0, 1.0, 2.0), "plain", "traffic sign")
     frame = open_scene(stage).frame(0.0, noise())
-    v, u = np.nonzero(frame.label_ids == 20)
+    v, u = np.nonzero(frame.label_ids == SIGN)
     f, (u0, v0), h = stage.camera.focal, stage.camera.centre, stage.camera.mount_height
     left, right = u0 - f * 3 / 15, u0 - f * 2 / 15
     top, bottom = v0 - f * (2 - h) / 15, v0 - f * (1 - h) / 15
@@ -100,12 +93,12 @@ def test_a_mover_moves_with_its_speed(stage, open_scene):
         frame = scene.frame(time, noise())
         rear = 10.0 + 4.0 * time - 1.0
         assert frame.depth[32, 64] == pytest.approx(rear, rel=1e-3)
-        assert frame.label_ids[32, 64] == 26
+        assert frame.label_ids[32, 64] == CAR
 
 
 def test_depth_is_infinite_exactly_in_the_sky(frames):
     frame = frames(11)
-    sky = frame.label_ids == 23
+    sky = frame.label_ids == SKY
     assert 0.02 < sky.mean() < 0.9
     np.testing.assert_array_equal(sky, np.isinf(frame.depth))
     assert np.all(frame.depth[~sky] > 0.5) and np.all(frame.depth[~sky] < 600)
@@ -114,13 +107,13 @@ def test_depth_is_infinite_exactly_in_the_sky(frames):
 
 def test_no_sky_is_visible_through_the_ground(open_scene, small_drive):
     frame = open_scene(small_drive(16)).frame(1.0, noise())
-    assert not np.any(frame.label_ids[70:] == 23)
+    assert not np.any(frame.label_ids[70:] == SKY)
 
 
 def test_label_ids_are_those_of_cityscapes(frames):
-    seen = set(np.unique(frames(11).label_ids)) | set(np.unique(frames(12).label_ids))
-    assert seen <= set(NAMES)
-    assert {"road", "sky", "sidewalk", "building", "vegetation"} <= {NAMES[i] for i in seen}
+    names = dict(zip(CITYSCAPES.dataset_ids, CITYSCAPES.names, strict=True))
+    seen = {names[i] for seed in (11, 12) for i in np.unique(frames(seed).label_ids)}
+    assert {"road", "sky", "sidewalk", "building", "vegetation"} <= seen
 
 
 def test_the_same_seed_renders_the_same_frame_again(frames, renderer, small_drive):
@@ -132,21 +125,16 @@ def test_the_same_seed_renders_the_same_frame_again(frames, renderer, small_driv
         np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
 
 
-def test_the_intruder_is_unknown_in_one_drive_and_known_in_its_twin(frames):
+def test_the_two_drives_of_a_pair_differ_in_the_intruder_only(frames):
     unknown, known = frames(11, "day", "unknown"), frames(11, "day", "known")
     inside = unknown.intruder > 0
     assert inside.mean() > 0.001
     assert set(np.unique(unknown.intruder)) == {0, 255}
     assert np.all(unknown.label_ids[inside] == UNKNOWN_OBJECT_ID)
     assert not np.any(unknown.label_ids[~inside] == UNKNOWN_OBJECT_ID)
-    assert set(np.unique(known.label_ids[known.intruder > 0])) <= {26, 32}  # car, motorcycle
-    overlap = (inside & (known.intruder > 0)).sum()
-    assert overlap > 0.3 * inside.sum()
-
-
-def test_a_pair_is_equal_outside_its_intruders(frames):
-    """Labels and depth are equal; the image may differ by the shadows."""
-    unknown, known = frames(11, "day", "unknown"), frames(11, "day", "known")
+    assert set(np.unique(known.label_ids[known.intruder > 0])) <= {CAR, MOTORCYCLE}
+    assert (inside & (known.intruder > 0)).sum() > 0.3 * inside.sum()
+    # Outside both, labels and depth are equal; the image may differ by the shadows.
     outside = (unknown.intruder == 0) & (known.intruder == 0)
     assert outside.mean() > 0.5
     np.testing.assert_array_equal(unknown.label_ids[outside], known.label_ids[outside])

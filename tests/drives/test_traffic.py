@@ -27,6 +27,10 @@ def drawn(request) -> tuple[Layout, Ego, list[Mover]]:
     return street(request.param)
 
 
+def vertices_of(actor: Actor) -> np.ndarray:
+    return np.concatenate([part.mesh.vertices for part in actor.parts])
+
+
 def test_a_mover_moves_in_a_straight_line():
     mover = Mover(people.person(np.random.default_rng(0)), 10.0, -2.0, speed=3.0, drift=-0.5)
     assert mover.at(4.0) == (22.0, -4.0)
@@ -109,11 +113,11 @@ TWO_WHEELERS = (partial(people.bicycle, ridden=True), partial(people.motorcycle,
 @pytest.mark.parametrize("seed", range(3))
 def test_vehicles_stand_on_the_ground_and_have_their_stated_size(make, seed):
     actor = make(np.random.default_rng(seed))
-    vertices = np.concatenate([part.mesh.vertices for part in actor.parts])
-    low, high = vertices.min(0), vertices.max(0)
-    assert low[2] == pytest.approx(0, abs=0.02)
-    assert high[0] - low[0] == pytest.approx(actor.length, rel=0.12)
-    assert high[1] - low[1] == pytest.approx(actor.width, rel=0.35)
+    vertices = vertices_of(actor)
+    length, width, _ = np.ptp(vertices, axis=0)
+    assert vertices[:, 2].min() == pytest.approx(0, abs=0.02)
+    assert length == pytest.approx(actor.length, rel=0.12)
+    assert width == pytest.approx(actor.width, rel=0.35)
 
 
 def test_a_pedestrian_has_a_human_height_and_four_limbs():
@@ -121,14 +125,9 @@ def test_a_pedestrian_has_a_human_height_and_four_limbs():
     for seed in range(40):
         actor = people.person(np.random.default_rng(seed))
         assert len(actor.limbs) == 4
-        top = max(part.mesh.vertices[:, 2].max() for part in actor.parts)
-        feet = min(
-            (part.mesh.vertices[:, 2] + limb.pivot[2]).min()
-            for limb in actor.limbs
-            for part in limb.parts
-        )
-        assert feet == pytest.approx(0, abs=0.06)
-        heights.append(top)
+        legs = [(p.mesh.vertices, x.pivot[2]) for x in actor.limbs for p in x.parts]
+        assert min((v[:, 2] + z).min() for v, z in legs) == pytest.approx(0, abs=0.06)  # feet
+        heights.append(vertices_of(actor)[:, 2].max())
     assert min(heights) > 1.0 and max(heights) < 2.1
     assert 1.65 < np.median(heights) < 1.85
 
@@ -136,26 +135,22 @@ def test_a_pedestrian_has_a_human_height_and_four_limbs():
 @pytest.mark.parametrize("seed", range(6))
 def test_an_unknown_object_fills_its_box(seed):
     actor = unknown_object(np.random.default_rng(seed), (4.0, 1.8, 1.5))
-    vertices = np.concatenate([part.mesh.vertices for part in actor.parts])
+    vertices = vertices_of(actor)
     np.testing.assert_allclose(vertices.min(0), [-2.0, -0.9, 0], atol=1e-9)
     np.testing.assert_allclose(vertices.max(0), [2.0, 0.9, 1.5], atol=1e-9)
     assert {part.label for part in actor.parts} == {"unknown"}
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_both_objects_of_a_pair_have_one_size_and_place_in_view_of_the_camera(seed):
-    layout, ego, movers = street(seed)
-    pair = draw_intruder(np.random.default_rng(seed), ego, layout)
-    boxes = []
-    for mover in (pair.unknown, pair.known):
-        vertices = np.concatenate([part.mesh.vertices for part in mover.actor.parts])
-        boxes.append(vertices.max(0) - vertices.min(0))
+def test_both_objects_of_a_pair_have_one_size_and_place_in_view_of_the_camera(drawn):
+    layout, ego, movers = drawn
+    pair = draw_intruder(np.random.default_rng(len(movers)), ego, layout)
+    place, known = pair["unknown"], pair["known"]
+    boxes = [np.ptp(vertices_of(mover.actor), axis=0) for mover in (place, known)]
     np.testing.assert_allclose(boxes[0], boxes[1], atol=1e-9)
-    assert (pair.unknown.s, pair.unknown.d) == (pair.known.s, pair.known.d)
-    assert 9 <= pair.unknown.s - ego.s(ego.duration) <= 24
-    assert -layout.edge(1) < pair.unknown.d < layout.edge(0)
-    place = pair.unknown
-    for mover in make_room(movers, pair, ego):
+    assert (place.s, place.d) == (known.s, known.d)
+    assert 9 <= place.s - ego.s(ego.duration) <= 24
+    assert -layout.edge(1) < place.d < layout.edge(0)
+    for mover in make_room(movers, place, ego):
         s, d = mover.at(np.linspace(0, ego.duration, 200))
         clear = np.abs(s - place.s) > (mover.actor.length + place.actor.length) / 2 + 0.5
         assert np.all(clear | (np.abs(d - place.d) > mover.actor.width / 2 + 2.0))
