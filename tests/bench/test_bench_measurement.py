@@ -3,15 +3,7 @@
 import pytest
 
 from emu_core.bench.inference import ratios_of
-from emu_core.bench.measurement import (
-    FIGURES,
-    RATIOS,
-    completed,
-    missing,
-    ratio,
-    run_rounds,
-    summarize,
-)
+from emu_core.bench.measurement import FIGURES, completed, missing, ratio, run_rounds, summarize
 from emu_core.bench.settings import PARTS, parse
 
 
@@ -39,16 +31,6 @@ def test_a_series_is_summarised_and_a_ratio_is_computed_round_by_round():
     assert ratio([2.0, 40.0, 6.0], [2.0, 10.0, 1.0]) == expected
     with pytest.raises(ValueError):
         ratio([1.0, 2.0], [1.0])
-
-
-def test_the_keys_are_those_that_readers_expect():
-    assert set(RATIOS) | set(FIGURES) == {
-        *("student_ort_over_hf_ort", "student_best_over_hf_ort", "student_best_over_hf_eager"),
-        *("ensemble10_over_student_same_engine", "ensemble10_eager_over_student_best"),
-        *("mcd10_over_student_same_engine", "ros_path_ms", "ros_path_over_usual"),
-        *("train_bf16_over_hf_fp32", "train_fp32_over_hf_fp32"),
-        *("node_rss_mb", "start_to_first_result_s"),
-    }
 
 
 def test_a_missing_measurement_is_null_with_a_reason():

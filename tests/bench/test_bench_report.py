@@ -1,6 +1,7 @@
 """Tables of bench.json, alone and inside a document."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -69,10 +70,12 @@ def test_text_outside_the_marks_of_a_document_is_kept(tmp_path):
     assert path.read_text() == f"before\n<!-- bench:times -->\n{table}<!-- /bench -->\nafter\n"
 
 
-def test_the_page_on_performance_has_a_mark_for_every_table():
-    page = Path(__file__).parents[2] / "docs" / "performance.md"
-    filled = fill(page.read_text(), RESULTS)
+def test_the_page_on_performance_has_a_mark_for_every_table_and_a_row_for_every_key():
+    page = (Path(__file__).parents[2] / "docs" / "performance.md").read_text()
+    filled = fill(page, RESULTS)
     assert all(table(RESULTS) in filled for table in TABLES.values())
+    # Other programs read these keys.
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [*RATIOS, *FIGURES]
 
 
 def test_a_mark_without_a_table_is_refused():

@@ -16,8 +16,7 @@ from emu_core.drives.drive import DriveSpec, draw
 
 pytest.importorskip("rich", reason="the command shows its progress with rich: pip install rich")
 
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "training" / "render_drives.py"
+SCRIPT = Path(__file__).parents[2] / "training" / "render_drives.py"
 CONFIG = """
 width: 128
 height: 64
@@ -114,7 +113,7 @@ def test_a_signal_stops_the_command_and_keeps_finished_frames(renderer, tmp_path
     args = command("--config", tmp_path / "drives.yaml", "--splits", "long", "--output", tmp_path)
     process = subprocess.Popen(
         [*args, "--jobs", "1"],
-        stdout=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         # Background processes of a shell ignore Ctrl-C, and so do their children.
@@ -128,5 +127,4 @@ def test_a_signal_stops_the_command_and_keeps_finished_frames(renderer, tmp_path
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 128 + number
     assert "Traceback" not in errors
-    frames = len(list(tmp_path.glob("camera/*/*/*.json")))
-    assert 1 <= frames < 400
+    assert 1 <= len(list(tmp_path.glob("camera/*/*/*.json"))) < 400

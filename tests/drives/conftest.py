@@ -1,10 +1,8 @@
-"""A straight street for closed forms, small generated drives, and scenes that close themselves."""
+"""A straight street for closed forms, and small generated drives."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from typing import Any
 
 import numpy as np
 import pytest
@@ -39,8 +37,8 @@ def stage(straight_path: CentreLine, clear_day: Conditions) -> Drive:
     layout = Layout("urban", 1, 3.5, (0.0, 0.0), (0.0, 0.0), (2.0, 2.0), (), False)
     scenery = Scenery(np.random.default_rng(0), straight_path, layout, -35, 250)
     camera = PinholeCamera(128, 64, focal=90.0, mount_height=1.5, pitch=0.0, roll=0.0, yaw=0.0)
-    images = {"plain": textures.plain()}
-    return Drive(scenery, [], None, Ego(0.0, 0.0, 1.0), camera, clear_day, images)
+    ego, images = Ego(0.0, 0.0, 1.0), {"plain": textures.plain()}
+    return Drive(scenery, [], None, ego, camera, clear_day, images)
 
 
 @pytest.fixture(scope="session")
@@ -52,10 +50,3 @@ def small_drive() -> Callable[..., Drive]:
         return draw(DriveSpec("train", seed, 3, 0.5, condition, intruder, None, 256, 128))
 
     return drawn
-
-
-@pytest.fixture
-def open_scene(renderer: Callable[[Drive], Any]) -> Iterator[Callable[[Drive], Any]]:
-    """Function that opens scenes of drives; they are closed after the test."""
-    with ExitStack() as stack:
-        yield lambda drive: stack.enter_context(renderer(drive))

@@ -9,13 +9,9 @@ import pytest
 from emu_core.drives.objects.meshes import box, quad
 from emu_core.drives.objects.shapes import Actor, Part
 from emu_core.drives.traffic import Mover
-from emu_core.labels import CITYSCAPES, UNKNOWN_OBJECT_ID
+from emu_core.labels import UNKNOWN_OBJECT_ID
 
 ROAD, BUILDING, SIGN, SKY, CAR, MOTORCYCLE = 7, 11, 20, 23, 26, 32
-
-
-def noise():
-    return np.random.default_rng(0)
 
 
 def wall(x, left=50.0, right=-50.0, low=-50.0, high=50.0):
@@ -24,31 +20,36 @@ def wall(x, left=50.0, right=-50.0, low=-50.0, high=50.0):
 
 
 @pytest.fixture(scope="module")
-def frames(renderer, small_drive):
+def render(renderer):
+    """Function that renders a frame of a drive."""
+
+    def render(drive, time=0.0):
+        with renderer(drive) as scene:
+            return scene.frame(time, np.random.default_rng(0))
+
+    return render
+
+
+@pytest.fixture(scope="module")
+def frames(render, small_drive):
     """Function (seed, condition, intruder) → frame of a small drive, rendered once."""
-
-    @cache
-    def frame(*drive):
-        with renderer(small_drive(*drive)) as scene:
-            return scene.frame(0.5, noise())
-
-    return frame
+    return cache(lambda *drive: render(small_drive(*drive), 0.5))
 
 
-def test_depth_is_measured_along_z_and_not_along_the_ray(stage, open_scene):
+def test_depth_is_measured_along_z_and_not_along_the_ray(stage, render):
     stage.scenery.add(wall(20.0), "plain", "building")
-    frame = open_scene(stage).frame(0.0, noise())
+    frame = render(stage)
     np.testing.assert_allclose(frame.depth, 20.0, rtol=1e-4)
     assert np.all(frame.label_ids == BUILDING)
 
 
 @pytest.mark.parametrize(("pitch", "roll"), [(0.0, 0.0), (0.06, 0.0), (-0.03, 0.05)])
-def test_the_depth_of_the_ground_follows_from_the_camera(stage, open_scene, pitch, roll):
+def test_the_depth_of_the_ground_follows_from_the_camera(stage, render, pitch, roll):
     """A ray (1, −x, −y) of the body meets the ground where it has fallen by the camera height."""
     camera = replace(stage.camera, pitch=pitch, roll=roll)
     ground = quad([[-10, -90, 0], [200, -90, 0], [200, 90, 0], [-10, 90, 0]])
     stage.scenery.add(ground, "plain", "road")
-    frame = open_scene(replace(stage, camera=camera)).frame(0.0, noise())
+    frame = render(replace(stage, camera=camera))
     u0, v0 = camera.centre
     x = (np.arange(camera.width) - u0)[None] / camera.focal
     y = (np.arange(camera.height) - v0)[:, None] / camera.focal
@@ -64,19 +65,19 @@ def test_the_depth_of_the_ground_follows_from_the_camera(stage, open_scene, pitc
         np.testing.assert_allclose(frame.depth[50], row, rtol=1e-4)
 
 
-def test_positive_yaw_turns_the_camera_to_the_left(stage, open_scene):
+def test_positive_yaw_turns_the_camera_to_the_left(stage, render):
     stage.scenery.add(wall(20.0, 1.0, -1.0, 0, 3), "plain", "building")
     camera = replace(stage.camera, yaw=0.1)
-    frame = open_scene(replace(stage, camera=camera)).frame(0.0, noise())
+    frame = render(replace(stage, camera=camera))
     columns = np.flatnonzero((frame.label_ids == BUILDING).any(axis=0))
     expected = camera.centre[0] + camera.focal * np.tan(0.1)
     assert columns.mean() == pytest.approx(expected, abs=1.0)
 
 
-def test_an_object_is_at_its_pinhole_projection(stage, open_scene):
+def test_an_object_is_at_its_pinhole_projection(stage, render):
     """A square at x = 15 m, y = 2…3 m to the left, z = 1…2 m."""
     stage.scenery.add(wall(15.0, 3.0, 2.0, 1.0, 2.0), "plain", "traffic sign")
-    frame = open_scene(stage).frame(0.0, noise())
+    frame = render(stage)
     v, u = np.nonzero(frame.label_ids == SIGN)
     f, (u0, v0), h = stage.camera.focal, stage.camera.centre, stage.camera.mount_height
     left, right = u0 - f * 3 / 15, u0 - f * 2 / 15
@@ -85,12 +86,11 @@ def test_an_object_is_at_its_pinhole_projection(stage, open_scene):
     np.testing.assert_allclose([v.min(), v.max()], [top, bottom], atol=1)
 
 
-def test_a_mover_moves_with_its_speed(stage, open_scene):
+def test_a_mover_moves_with_its_speed(stage, render):
     actor = Actor([Part(box((2, 2, 2)), "plain", "car")], 2.0, 2.0)
     drive = replace(stage, movers=[Mover(actor, 10.0, 0.0, speed=4.0)])
-    scene = open_scene(drive)
     for time in (0.0, 2.0):
-        frame = scene.frame(time, noise())
+        frame = render(drive, time)
         rear = 10.0 + 4.0 * time - 1.0
         assert frame.depth[32, 64] == pytest.approx(rear, rel=1e-3)
         assert frame.label_ids[32, 64] == CAR
@@ -105,22 +105,16 @@ def test_depth_is_infinite_exactly_in_the_sky(frames):
     assert not frame.intruder.any()
 
 
-def test_no_sky_is_visible_through_the_ground(open_scene, small_drive):
-    frame = open_scene(small_drive(16)).frame(1.0, noise())
+def test_no_sky_is_visible_through_the_ground(render, small_drive):
+    frame = render(small_drive(16), 1.0)
     assert not np.any(frame.label_ids[70:] == SKY)
-
-
-def test_label_ids_are_those_of_cityscapes(frames):
-    names = dict(zip(CITYSCAPES.dataset_ids, CITYSCAPES.names, strict=True))
-    seen = {names[i] for seed in (11, 12) for i in np.unique(frames(seed).label_ids)}
-    assert {"road", "sky", "sidewalk", "building", "vegetation"} <= seen
 
 
 def test_the_same_seed_renders_the_same_frame_again(frames, renderer, small_drive):
     first = frames(11)
     with renderer(small_drive(11)) as scene:
-        scene.frame(0.0, noise())
-        again = scene.frame(0.5, noise())
+        scene.frame(0.0, np.random.default_rng(0))
+        again = scene.frame(0.5, np.random.default_rng(0))
     for name in ("image", "label_ids", "depth"):
         np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
 

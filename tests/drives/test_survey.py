@@ -59,8 +59,3 @@ def test_frames_of_different_sizes_have_no_prior(root, add_frame):
     add_frame("train", 3, [[SKY, SKY, SKY]], [[1, 1, 1]])
     with pytest.raises(DataError, match=r"train_000000_000003 is \(1, 3\)"):
         learn_prior(Cityscapes(root, "train"))
-
-
-def test_a_missing_split_is_an_error_that_lists_the_others(root):
-    with pytest.raises(DataError, match="splits found: test, train"):
-        count_classes(root, "val")

@@ -86,7 +86,3 @@ def test_lane_marks_are_at_the_given_offsets():
     dashes = brightness[:, size * 3 // 4] > middle + 50
     assert 0.3 < dashes.mean() < 0.5  # two dashes, a fifth of the tile each
     assert np.abs(np.diff(dashes[5:-5].astype(int))).sum() <= 12
-
-
-def test_all_bodies_are_painted():
-    assert set(vehicles.paint(np.random.default_rng(0))) == vehicles.SHINY

@@ -1,4 +1,5 @@
 from functools import cache, partial
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -32,11 +33,9 @@ def vertices_of(actor: Actor) -> np.ndarray:
 
 
 def test_a_mover_moves_in_a_straight_line():
-    mover = Mover(people.person(np.random.default_rng(0)), 10.0, -2.0, speed=3.0, drift=-0.5)
+    mover = Mover(Actor([], 0.5, 0.5), 10.0, -2.0, speed=3.0, drift=-0.5)
     assert mover.at(4.0) == (22.0, -4.0)
-    s, d = mover.at(np.array([0.0, 2.0]))
-    np.testing.assert_array_equal(s, [10, 16])
-    np.testing.assert_array_equal(d, [-2, -3])
+    np.testing.assert_array_equal(mover.at(np.array([0.0, 2.0])), [[10, 16], [-2, -3]])
 
 
 def test_no_mover_comes_near_the_camera(drawn):
@@ -71,15 +70,12 @@ def test_movers_that_the_camera_would_meet_are_in_the_way(s, d, speed, expected)
 def test_vehicles_in_a_lane_do_not_collide(drawn):
     _, ego, movers = drawn
     driving = [m for m in movers if abs(m.speed) > 1.7]  # faster than people walk
-    assert driving
     time = np.linspace(0, ego.duration, 41)
-    for i, one in enumerate(driving):
-        for other in driving[i + 1 :]:
-            if one.speed != other.speed:  # each lane has one speed
-                continue
-            gap = np.abs(one.at(time)[0] - other.at(time)[0])
-            apart = gap - (one.actor.length + other.actor.length) / 2
-            assert np.all(apart > 3.9)
+    pairs = [(a, b) for a, b in combinations(driving, 2) if a.speed == b.speed]  # of one lane
+    assert pairs
+    for one, other in pairs:
+        gap = np.abs(one.at(time)[0] - other.at(time)[0])
+        assert np.all(gap - (one.actor.length + other.actor.length) / 2 > 3.9)
 
 
 def test_every_mover_is_where_it_belongs(drawn):

@@ -25,12 +25,8 @@ def run(domain, model):
 
 def test_both_nodes_answer_every_frame(run):
     found = run("path", 3)
-    assert {name: len(values) for name, values in found.items()} == {
-        "ours": 3,
-        "usual": 3,
-        "inference": 3,
-    }
-    assert all(value > 0 for values in found.values() for value in values)
+    assert set(found) == {"ours", "usual", "inference"}
+    assert all(len(values) == 3 and min(values) > 0 for values in found.values())
 
 
 @pytest.mark.parametrize("options", [[], ["--stock-dds"]])
