@@ -95,7 +95,7 @@ def collect_models(size: tuple[int, int], settings: BenchSettings) -> Contest:
     for provider in PROVIDERS:
         student = partial(_perceiver, path, provider, settings.threads, image)
         contest.add(STUDENT.format(provider), student)
-    graph = partial(_graph, size, settings, image)
+    graph = partial(_graph, settings, image)
     contest.add(HF_ORT, partial(graph, "hf-segformer", PlainSegmentation))
     contest.add(HF_EAGER, partial(_eager, torch.from_numpy(image)[None]))
     if size == settings.compared:
@@ -120,14 +120,9 @@ def _perceiver(path: Path, provider: str, threads: int, image: np.ndarray) -> Ca
 
 
 def _graph(
-    size: tuple[int, int],
-    settings: BenchSettings,
-    image: np.ndarray,
-    name: str,
-    build: Callable[..., nn.Module],
-    *arguments: object,
+    settings: BenchSettings, image: np.ndarray, name: str, build: Callable[..., nn.Module], *given
 ) -> Callable[[], object]:
-    path = onnx_file(build(*arguments), name, size, settings.models)
+    path = onnx_file(build(*given), name, image.shape[:2], settings.models)
     # With the same options as the student.
     session = open_session(path, session_options(settings.threads), ["CPUExecutionProvider"])
     return lambda: session.run(None, {INPUT: image[np.newaxis]})

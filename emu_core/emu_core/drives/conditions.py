@@ -18,7 +18,7 @@ from emu_core.drives.objects import textures
 _GAMMA = 2.2  # exponent that approximates the sRGB curve
 _SKY_DISTANCE = 450.0  # distance of the sky for the haze, metres
 _CLEAR = 0.01  # below this haze (1/m) the sky is not hazy
-_VISIBILITY = 3.9  # visibility times β: there the contrast of a black object is 2 %
+_VISIBILITY = 3.9  # visibility times β: at the visibility, a black object's contrast is 2 %
 
 
 @dataclass(frozen=True)

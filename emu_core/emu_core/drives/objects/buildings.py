@@ -115,7 +115,7 @@ def boundary(street: Scenery, plot: Plot, tall: bool = False) -> None:
     kind = str(rng.choice(["wall", "fence", "hedge"], p=[0.4, 0.42, 0.18]))
     height = rng.uniform(1.6, 2.6) if tall else rng.uniform(0.8, 1.7)
     hedge = rng.uniform(0.6, 1.0)
-    label, texture, thick, tile = {  # all are drawn, so that each kind needs as many numbers
+    label, texture, thick, tile = {  # each kind takes the same number of random numbers
         "wall": ("wall", f"wall{rng.integers(WALLS)}", 0.25, (2.0, 2.0)),
         "fence": ("fence", f"fence{rng.integers(FENCES)}", 0.06, (2.0, height)),
         "hedge": ("vegetation", f"leaves{rng.integers(SPECIES)}", hedge, (1.6, 1.6)),
