@@ -77,8 +77,10 @@ def distill(config: DistillConfig) -> None:
     data, folder = config.data, Path("runs") / config.run.name
     if config.render is not None:
         render_drives(config.render, data.root)
-    # Missing data is reported before hours of training.
+    # Missing data, and what makes a model file impossible, is reported before hours of training.
     open_frames(config), open_split(data, data.test_split)
+    if config.architecture.task == "joint":
+        model_facts(config.distillation.inputs(data), config.run)
     write_config(folder, config)
     student = StudentConfig.part_of(config)
     with stage("Teacher"):

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from emu_core.training.command import parse_config, run_command
 from emu_core.training.config import TrainingConfig
+from emu_core.training.release import report_impossible_export
 from emu_core.training.teacher import TeacherMethod, train_ensemble, train_sub_ensemble
 
 
@@ -47,6 +48,7 @@ class TeacherConfig(TrainingConfig):
 
 def train(config: TeacherConfig) -> None:
     """Train the networks of a teacher."""
+    report_impossible_export(TrainingConfig.part_of(config))
     train_networks = train_ensemble if config.method == "ensemble" else train_sub_ensemble
     train_networks(TrainingConfig.part_of(config), config.members, Path("runs") / config.run.name)
 

@@ -112,9 +112,9 @@ def test_frames_that_would_teach_nothing_are_refused_before_a_member_is_trained(
     distill, tmp_path, write_noise, capsys
 ):
     write_noise(tmp_path / "data", FRAMES)
-    assert distill(distillation__fresh="rest") == 1
+    assert distill(distillation__unlabelled="rest") == 1
     assert "neither data.limit nor data.sequences" in capsys.readouterr().err
-    assert distill(distillation__fresh="rest", data__limit=2) == 1
+    assert distill(distillation__unlabelled="rest", data__limit=2) == 1
     assert "set loss.mean_weight above 0" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
@@ -138,7 +138,8 @@ def test_of_a_sub_ensemble_the_first_network_alone_is_a_single_one(script, tmp_p
 
 def test_without_a_configuration_it_takes_the_tiny_one(script, monkeypatch):
     seen = []
-    monkeypatch.setattr(script, "call_from", lambda arguments, *_: seen.append(arguments))
+    monkeypatch.setattr(script, "parse_config", lambda _, given, *__: seen.append(given))
+    monkeypatch.setattr(script, "distill", lambda _: None)
     for arguments in ([], ["--run.steps", "3"], ["--config=x.yaml"], ["--help"]):
         monkeypatch.setattr(sys, "argv", ["distill", *arguments])
         assert script.main() == 0

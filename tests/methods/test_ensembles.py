@@ -14,9 +14,9 @@ from emu_core.methods.ensembles import (
     SingleNetwork,
     SubEnsemble,
     average,
-    load_method,
 )
 from emu_core.methods.prediction import Prediction
+from emu_core.methods.registry import LoadOptions, load_method
 from emu_core.networks import (
     DepthFormer,
     SegDepthFormer,
@@ -210,7 +210,9 @@ def test_members_are_read_one_after_the_other_and_dropped(member_files, monkeypa
     prediction = lazy(images)
     assert [path for _, path in read] == member_files
     monkeypatch.undo()
-    assert_same(prediction, load_method("de", member_files, in_memory=True)(images), 1e-5)
+    assert_same(
+        prediction, load_method("de", member_files, LoadOptions(in_memory=True))(images), 1e-5
+    )
 
 
 def test_a_missing_member_is_noticed_before_the_first_image(member_files):
@@ -390,7 +392,7 @@ def test_every_kind_is_built_from_its_files(member_files):
     for kind in ("single", "control", "student"):
         assert_same(load_method(kind, member_files[:1])(images), SingleNetwork(network)(images))
     assert_same(
-        load_method("mcd", member_files[:1], samples=3, seed=4)(images),
+        load_method("mcd", member_files[:1], LoadOptions(samples=3, seed=4))(images),
         MCDropout(network, 3, 4)(images),
     )
 
@@ -411,9 +413,9 @@ def test_all_that_a_method_keeps_moves_to_a_device(member_files):
 
 
 def test_wrong_kinds_and_numbers_of_files_are_refused(member_files):
-    with pytest.raises(ValueError, match=r"one of single, .*, but got 'swag'"):
+    with pytest.raises(ValueError, match=r"a method of single, .*, but got 'swag'"):
         load_method("swag", member_files)
-    with pytest.raises(ValueError, match="one file for kind 'student', but got 3"):
+    with pytest.raises(ValueError, match="one file for method 'student', but got 3"):
         load_method("student", member_files)
     with pytest.raises(WeightsError, match="holds no sub-ensemble"):
         load_method("dse", member_files[:1])

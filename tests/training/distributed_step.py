@@ -7,7 +7,7 @@ FOLDER/RANK.txt what each process said when one of them met a loss that was no n
 
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from emu_core.data.sample import Sample, unlabelled
 from emu_core.labels import CITYSCAPES
 from emu_core.methods.ensembles import SingleNetwork
 from emu_core.networks import SegDepthFormer
-from emu_core.training.config import Optimisation, Run
+from emu_core.training.config import Data, Optimisation, Run, TrainingConfig
 from emu_core.training.learner import Member, Student
 from emu_core.training.loader import training_loader
 from emu_core.training.objectives import MemberLoss, StudentLoss
@@ -98,14 +98,10 @@ def gradients(name, folder, processes, frames):
     """The gradients of one step on all frames as one batch."""
     run = Run(steps=1, precision="32-true", ema=0, threads=1, devices=processes)
     loader = training_loader(frames, AUGMENTATION, len(frames), 1, seed=0)
-    data = SimpleNamespace(
-        open_validation=lambda: Frames(frames[:1]),
-        whole_images=AUGMENTATION,
-        augmentation=AUGMENTATION,
-        batch=len(frames),
-    )
     trained = learner(name)
-    fit(trained, loader, data, run, folder / name, {})
+    with patch.object(Data, "open_validation", lambda _: Frames(frames[:1])):
+        data = Data(augmentation=AUGMENTATION, batch=len(frames))
+        fit(trained, loader, TrainingConfig(data, run=run), folder / name)
     return trained.gradients
 
 

@@ -15,10 +15,8 @@ from emu_core.data.augment import Augmentation
 from emu_core.methods.ensembles import DeepEnsemble
 from emu_core.networks import SegDepthFormer
 from emu_core.training import teacher_cache
-from emu_core.training.config import Architecture, Data, Distillation, Optimisation, Run
+from emu_core.training.config import Data, Distillation, Optimisation, Run, StudentConfig
 from emu_core.training.distillation import train_student
-from emu_core.training.objectives import StudentLoss
-from emu_core.training.teacher_cache import TeacherCache
 
 STEPS = 5
 
@@ -30,17 +28,17 @@ def network(seed):
 
 def train(data, folder):
     """Train a student in folder/student, with its teacher's answers in folder/cache."""
-    given = Data(root=data, augmentation=Augmentation(64, 128), batch=2, workers=0)
-    run = Run(
-        steps=STEPS, seed=100, precision="32-true", validate_every=3, checkpoint_every=2, threads=1
-    )
-    options = Distillation(variants=1, cache=folder / "cache")
-    teacher = DeepEnsemble([network(1), network(2)])
-    cache = TeacherCache(folder / "cache", "it")
-    return train_student(
-        given, Architecture(), StudentLoss(), Optimisation(warmup=1), run, folder / "student",
-        teacher, options, cache,
+    config = StudentConfig(
+        Data(root=data, augmentation=Augmentation(64, 128), batch=2, workers=0),
+        optimisation=Optimisation(warmup=1),
+        run=Run(
+            steps=STEPS, seed=100, precision="32-true", validate_every=3, checkpoint_every=2,
+            threads=1,
+        ),
+        distillation=Distillation(variants=1, cache=folder / "cache"),
     )  # fmt: skip
+    teacher = DeepEnsemble([network(1), network(2)])
+    return train_student(config, folder / "student", teacher, "it")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from torch.utils.data import default_collate
 
 from emu_core.data.augment import Augmentation, prepare
-from emu_core.data.datasets import Selection
 from emu_core.data.nyuv2 import NYUv2
 from emu_core.data.sample import DataError, Sample, unlabelled
 from emu_core.training import loader as loading
@@ -110,7 +109,7 @@ def test_nyuv2s_official_file_is_read_by_worker_processes_as_by_none(tmp_path, w
     write_nyuv2(tmp_path, frames)
     data = NYUv2(tmp_path, "test")
     indices = [data.names.index(f"{number:04d}") for number in frames]
-    samples = Selection(data, indices)
+    samples = data.select(indices)
     samples[0]  # read by the parent before it forks
     augmentation = Augmentation(60, 80, depth_limit=100, scale=(0.8, 1.2), jitter=(0.2,) * 4)
     alone, helped = (list(training_loader(samples, augmentation, 1, 5, 3, w)) for w in (0, 2))

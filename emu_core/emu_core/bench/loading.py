@@ -19,14 +19,14 @@ import numpy as np
 from emu_core.bench.report import summarize
 from emu_core.bench.settings import CLOCKS, positive, run_rounds
 from emu_core.data.augment import Augmentation, prepare
-from emu_core.data.datasets import MAX_DEPTHS, Kind, open_dataset
-from emu_core.data.decoded import Decoded
+from emu_core.data.datasets import DATASETS, default_root, open_dataset
+from emu_core.data.decoded import cached
 from emu_core.data.sample import DataError, Samples
 
 AUGMENTATION = Augmentation(256, 512, canonical_focal=200.0, scale=(0.9, 1.6), flip=True)
 
 
-def measure(kind: Kind, root: Path, frames: int, repetitions: int) -> dict[str, list[float]]:
+def measure(kind: str, root: Path, frames: int, repetitions: int) -> dict[str, list[float]]:
     """Milliseconds per frame of each round.
 
     Raises:
@@ -34,7 +34,7 @@ def measure(kind: Kind, root: Path, frames: int, repetitions: int) -> dict[str, 
     """
     with tempfile.TemporaryDirectory() as folder:
         data = open_dataset(kind, root, "train", limit=frames)
-        decoded = Decoded(data, folder)
+        decoded = cached(data, folder)
         samples = [decoded[index] for index in range(len(data))]  # and fills the folder
         rng = np.random.default_rng(0)
         series = run_rounds(
@@ -59,13 +59,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m emu_core.bench.loading",
         description="What loading a training frame costs, decoded every time and decoded once.",
     )
-    parser.add_argument("--kind", choices=tuple(MAX_DEPTHS), default="drives")
-    parser.add_argument("--root", type=Path, default=Path("data/drives"))
+    parser.add_argument("--kind", choices=tuple(DATASETS), default="drives")
+    parser.add_argument("--root", type=Path, help="default: data/KIND")
     parser.add_argument("--frames", type=positive, default=40)
     parser.add_argument("--repetitions", type=positive, default=10)
     given = parser.parse_args(arguments)
+    root = given.root or default_root(given.kind)
     try:
-        series = measure(given.kind, given.root, given.frames, given.repetitions)
+        series = measure(given.kind, root, given.frames, given.repetitions)
     except DataError as error:
         parser.error(str(error))
     for name, taken in series.items():

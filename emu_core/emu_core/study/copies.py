@@ -59,7 +59,7 @@ def copy_drives(copies: Copies, splits: Iterable[str], folder: Path) -> int:
     for split, of_split in frames.items():
         chosen: set[int] = set()
         if split == "train":
-            chosen = set(choose([f.name for f in of_split], None, copies.pretraining_drives))
+            chosen = set(choose([f.sequence for f in of_split], None, copies.pretraining_drives))
         for i, frame in enumerate(of_split):
             roots = [pretraining if i in chosen else drives]
             roots += [pretraining] if split == "val" else []

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from emu_core.data.augment import Augmentation, prepare
-from emu_core.data.datasets import evenly
-from emu_core.data.sample import DataSet, Samples
+from emu_core.data.datasets import DataSet, evenly
+from emu_core.data.sample import Samples
 from emu_core.networks import (
     DepthFormer,
     Network,

@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from emu_core.data.augment import Augmentation
-from emu_core.data.datasets import VALIDATION_SPLITS, Kind, open_dataset
-from emu_core.data.decoded import Decoded
-from emu_core.data.sample import DataSet
+from emu_core.data.datasets import DATASETS, DataSet, SplitNames, default_root, open_dataset
+from emu_core.data.decoded import cached
 from emu_core.training.objectives import MemberLoss, StudentLoss
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ class Data:
 
     Args:
         kind: data set, one of `data.datasets.DATASETS`.
-        root: its folder.
+        root: its folder; null: data/KIND.
         max_depth: ground truth beyond it is invalid, metres; null: the data set's default.
         limit: train on at most this many frames.
         sequences: train on at most this many sequences.
@@ -58,8 +57,8 @@ class Data:
             decodes every frame in every epoch.
     """
 
-    kind: Kind = "drives"
-    root: Path = field(default=Path("data/drives"), metadata=PLACE)
+    kind: str = "drives"
+    root: Path = field(default=None, metadata=PLACE)  # type: ignore[assignment]
     max_depth: float | None = None
     limit: int | None = None
     sequences: int | None = None
@@ -71,7 +70,10 @@ class Data:
     cache: Path | None = field(default=None, metadata=PLACE)
 
     def __post_init__(self) -> None:
-        """Refuse whole images that are not on the scale of the crops."""
+        """Fill in the folder; refuse an unknown data set, and whole images of another scale."""
+        DATASETS.check(self.kind)
+        if self.root is None:
+            object.__setattr__(self, "root", default_root(self.kind))
         if self.validation_size is not None and self.augmentation.image_width is None:
             raise ValueError(
                 "A validation_size of its own needs augmentation.image_width: without it, images "
@@ -93,23 +95,27 @@ class Data:
             rest: open the frames that `limit` and `sequences` leave out instead.
             labelled: read ground truth.
         """
-        return self.open(
-            "train", self.limit, sequences=self.sequences, rest=rest, labelled=labelled
-        )
+        split = self.split_names.training
+        return self.open(split, self.limit, sequences=self.sequences, rest=rest, labelled=labelled)
 
     def open_validation(self) -> DataSet:
         """Open the frames that a training is validated on."""
-        return self.open(VALIDATION_SPLITS[self.kind])
+        return self.open(self.split_names.validation)
 
     def open(self, split: str, limit: int | None = None, **choice: Any) -> DataSet:
         """Open a split, from the cache if there is one; arguments as `datasets.open_dataset`."""
         frames = open_dataset(self.kind, self.root, split, self.max_depth, limit, **choice)
-        return frames if self.cache is None else Decoded(frames, self.cache)
+        return frames if self.cache is None else cached(frames, self.cache)
+
+    @property
+    def split_names(self) -> SplitNames:
+        """The splits of the data set by their use."""
+        return DATASETS[self.kind].split_names(self.root)
 
     @property
     def test_split(self) -> str:
-        """The split that metrics are reported on. The test split of Cityscapes has no labels."""
-        return "test" if self.kind == "drives" else VALIDATION_SPLITS[self.kind]
+        """The split that metrics are reported on."""
+        return self.split_names.test
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from pathlib import Path
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import ConcatDataset
 
-from emu_core.data.datasets import Selection, evenly
-from emu_core.data.sample import DataSet, Samples
+from emu_core.data.datasets import DataSet, evenly
+from emu_core.data.sample import Samples
 from emu_core.files import replace_text
 from emu_core.methods.ensembles import Method
 from emu_core.training.build import build_network, class_weights
@@ -62,7 +62,7 @@ def _open_unlabelled(config: StudentConfig) -> DataSet | None:
             "anything out of train."
         )
     rest = data.open_training(rest=True, labelled=False)
-    return Selection(rest, evenly(len(rest), distillation.unlabelled_limit))
+    return rest.select(evenly(len(rest), distillation.unlabelled_limit))
 
 
 def train_student(

@@ -12,8 +12,8 @@ from emu_core.data.augment import Augmentation
 from emu_core.data.sample import Sample
 from emu_core.labels import CITYSCAPES
 from emu_core.networks import DepthFormer, SegDepthFormer, SegFormer, save_model
-from emu_core.training import recipe
-from emu_core.training.build import class_weights, depth_statistics
+from emu_core.training import build
+from emu_core.training.build import build_network, class_weights, depth_statistics
 from emu_core.training.config import Architecture, Data
 
 AUGMENTATION = Augmentation(32, 64)
@@ -50,8 +50,8 @@ def trained(tmp_path):
 
 def test_the_shipped_model_file_is_a_start_like_any_other():
     shipped = files("emu_core") / "models" / "emu_b0_drives.onnx"
-    joint = Architecture(init=shipped, dropout=0.5).build(19, SAMPLES, AUGMENTATION)
-    depth = Architecture(init=shipped, task="depth").build(19, SAMPLES, AUGMENTATION)
+    joint = build_network(Architecture(init=shipped, dropout=0.5), 19, SAMPLES, AUGMENTATION)
+    depth = build_network(Architecture(init=shipped, task="depth"), 19, SAMPLES, AUGMENTATION)
     assert joint.dropout == 0.5 and isinstance(depth, DepthFormer)
     assert same(depth.depth_decoder, joint.depth_decoder)
     # Settled: the norms undo what they do to these very images.
@@ -74,17 +74,17 @@ def test_class_weights_follow_the_shares_of_the_labels_and_are_1_in_the_mean():
 
 def test_depth_starts_at_the_mean_and_deviation_of_valid_depth():
     assert depth_statistics(SAMPLES, AUGMENTATION) == (pytest.approx(20), pytest.approx(10))
-    network = Architecture().build(19, SAMPLES, AUGMENTATION)
+    network = build_network(Architecture(), 19, SAMPLES, AUGMENTATION)
     mean, variance = network.depth_decoder.head.bias
     assert mean.item() == pytest.approx(20)
     assert 100 * torch.nn.functional.softplus(variance).item() == pytest.approx(100, rel=1e-4)
-    given = Architecture(depth_mean=7.0).build(19, SAMPLES, AUGMENTATION)
+    given = build_network(Architecture(depth_mean=7.0), 19, SAMPLES, AUGMENTATION)
     assert given.depth_decoder.head.bias[0].item() == 7
 
 
 def test_a_network_starts_from_all_weights_of_another(trained):
     other, path = trained
-    network = Architecture(init=path, dropout=0.5).build(19, SAMPLES, AUGMENTATION)
+    network = build_network(Architecture(init=path, dropout=0.5), 19, SAMPLES, AUGMENTATION)
     assert same(network, other)
     assert network.encoder.layer_norm_eps == 1e-5
     assert network.dropout == 0.5  # which no file decides
@@ -94,17 +94,19 @@ def test_what_the_other_lacks_starts_anew(tmp_path):
     torch.manual_seed(1)
     other = SegFormer("b0", 19)
     save_model(other, tmp_path / "seg.safetensors")
-    network = Architecture(init=tmp_path / "seg.safetensors").build(19, SAMPLES, AUGMENTATION)
+    network = build_network(
+        Architecture(init=tmp_path / "seg.safetensors"), 19, SAMPLES, AUGMENTATION
+    )
     assert same(network.encoder, other.encoder)
     assert same(network.segmentation_decoder, other.segmentation_decoder)
     assert network.depth_decoder.head.bias[0].item() == pytest.approx(20)
     depth = replace(Architecture(init=tmp_path / "seg.safetensors"), task="depth")
-    assert isinstance(depth.build(19, SAMPLES, AUGMENTATION), DepthFormer)
+    assert isinstance(build_network(depth, 19, SAMPLES, AUGMENTATION), DepthFormer)
 
 
 def test_an_encoder_is_taken_alone(trained):
     other, path = trained
-    network = Architecture(encoder=str(path)).build(40, SAMPLES, AUGMENTATION)
+    network = build_network(Architecture(encoder=str(path)), 40, SAMPLES, AUGMENTATION)
     assert same(network.encoder, other.encoder)
     assert network.encoder.layer_norm_eps == 1e-5
     assert network.num_classes == 40
@@ -115,18 +117,18 @@ def test_an_encoder_is_taken_alone(trained):
 def test_the_encoder_s_name_follows_the_variant(variant, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        recipe, "load_hugging_face", lambda network, name, **options: asked.append((name, options))
+        build, "load_hugging_face", lambda network, name, **options: asked.append((name, options))
     )
-    Architecture(variant, encoder="nvidia/mit-{variant}").build(19, SAMPLES, AUGMENTATION)
+    build_network(Architecture(variant, encoder="nvidia/mit-{variant}"), 19, SAMPLES, AUGMENTATION)
     assert asked == [(f"nvidia/mit-{variant}", {"encoder_only": True})]
 
 
 def test_weights_of_another_kind_are_refused_by_name(trained):
     _, path = trained
     with pytest.raises(ValueError, match="holds a b0 encoder, but this network is a b1"):
-        Architecture("b1", init=path).build(19, SAMPLES, AUGMENTATION)
+        build_network(Architecture("b1", init=path), 19, SAMPLES, AUGMENTATION)
     with pytest.raises(ValueError, match="knows 19 classes, but the data has 40"):
-        Architecture(init=path).build(40, SAMPLES, AUGMENTATION)
+        build_network(Architecture(init=path), 40, SAMPLES, AUGMENTATION)
     with pytest.raises(ValueError, match="not both"):
         Architecture(init=path, encoder="nvidia/mit-b0")
 
