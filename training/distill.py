@@ -19,20 +19,21 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pandas as pd
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from emu_core.data.sample import DataError
 from emu_core.drives.splits import load_splits
 from emu_core.evaluation.candidate import Candidate
-from emu_core.evaluation.comparison import compare
+from emu_core.evaluation.report import compare
 from emu_core.evaluation.splits import Split, open_split
-from emu_core.evaluation.tables import Row, summary
+from emu_core.evaluation.tables import summary
 from emu_core.methods.registry import LoadOptions, load_method
 from emu_core.networks import SegDepthFormer, load_model
 from emu_core.training.command import parse_config, run_command
@@ -98,14 +99,14 @@ def distill(config: DistillConfig) -> None:
         return
     with stage("Evaluation"):
         split = open_split(data, data.test_split)
-        rows = evaluate(kind, members, networks, split, folder / "evaluation")
+        table = evaluate(kind, members, networks, split, folder / "evaluation")
         print(f"{split.name}, {len(split)} images; more in {folder}/evaluation/evaluation.md")
-        print(summary(rows))
+        print(summary(table))
     with stage("Model file"):
         teachers = f"{len(members)} networks" if kind == "de" else "a sub-ensemble"
         write_model(
             networks["student"],
-            rows["student"],
+            table[table.method == "student"],
             f"distilled from {teachers}",
             student,
             folder / "student.onnx",
@@ -135,7 +136,7 @@ def render_drives(drives: Path, root: Path) -> None:
 
 def evaluate(
     kind: str, members: list[Path], networks: dict[str, Path], split: Split, folder: Path
-) -> Mapping[str, Row]:
+) -> pd.DataFrame:
     """Score the single network (each member a seed), their ensemble, the student, ….
 
     Args:
@@ -146,7 +147,7 @@ def evaluate(
         folder: that gets tables and plots.
 
     Returns:
-        Their figures.
+        Their metrics.
     """
     singles = members
     if kind == "dse":
@@ -156,19 +157,21 @@ def evaluate(
     candidates += [Candidate(kind, kind, tuple(members))]
     candidates += [Candidate(name, name, (path,)) for name, path in networks.items()]
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return compare(candidates, {split.name: split}, folder, device).rows[split.name]
+    return compare(candidates, {split.name: split}, folder, device).of(split.name)
 
 
-def write_model(weights: Path, figures: Row, note: str, config: StudentConfig, path: Path) -> None:
-    """Export the student, if it is one of both tasks, with its figures inside."""
+def write_model(
+    weights: Path, table: pd.DataFrame, note: str, config: StudentConfig, path: Path
+) -> None:
+    """Export the student, if it is one of both tasks, with its metrics inside."""
     network, _ = load_model(weights)
     if not isinstance(network, SegDepthFormer):
         print(f"A model file holds classes and depth: none is made of a {type(network).__name__}.")
         return
     data = config.distillation.inputs(config.data)
     metrics = {
-        f"{data.test_split}.{name}": value.mean
-        for name, value in figures.items()
+        f"{data.test_split}.{name}": value
+        for name, value in zip(table.metric, table["mean"], strict=True)
         if name != "ms_per_image"
     }
     export(network, path, metrics=metrics, **model_facts(data, config.run, note))

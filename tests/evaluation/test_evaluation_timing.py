@@ -1,4 +1,4 @@
-"""Milliseconds per image, by a clock that the methods wind; when they are taken again."""
+"""Milliseconds per image with a simulated clock, and when they are measured again."""
 
 import json
 from dataclasses import replace
@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from emu_core.evaluation import comparison
+from emu_core.evaluation import timing
 from emu_core.evaluation.candidate import Candidate
-from emu_core.evaluation.comparison import describe, time_missing
+from emu_core.evaluation.report import describe
 from emu_core.evaluation.splits import open_split
-from emu_core.evaluation.timing import median_interval, time_methods
+from emu_core.evaluation.timing import median_interval, time_methods, time_missing
 from emu_core.files import locked
 
 IMAGES = [torch.zeros(1, 3, 8, 8, dtype=torch.uint8)] * 6
@@ -66,20 +66,20 @@ def timed(tmp_path, tiny_data, write_drive, noise_method, monkeypatch):
         Candidate("mcd", "mcd", (tmp_path / "b",), samples=2),
     ]
     monkeypatch.setattr(Candidate, "load", lambda self, device="cpu": noise_method)
-    monkeypatch.setattr(comparison, "TIMED_IMAGES", 3)
-    taken = []
+    monkeypatch.setattr(timing, "TIMED_IMAGES", 3)
+    taken, path = [], tmp_path / "out" / "timing.json"
 
     def take(methods, images):
         assert len(images) == 3
-        with locked(tmp_path / "out" / "locks" / "timing", wait=False) as free:
+        with locked(path.with_name(".timing.json.lock"), wait=False) as free:
             assert not free  # no other process could take times now
         taken.append(list(methods))
         return time_methods(methods, images)
 
-    monkeypatch.setattr(comparison, "time_methods", take)
+    monkeypatch.setattr(timing, "time_methods", take)
 
     def run(candidates=candidates, size=None):
-        return time_missing(candidates, open_split(tiny_data, "test", size), tmp_path / "out")
+        return time_missing(candidates, open_split(tiny_data, "test", size), path)
 
     run.candidates, run.taken = candidates, taken
     return run
@@ -105,12 +105,12 @@ def test_times_are_kept_until_a_method_the_size_or_the_threads_change(timed):
     assert timed.taken == [both] * 5
 
 
-def test_times_of_before_methods_were_named_in_them_count_as_not_taken(timed, tmp_path):
+def test_times_without_a_method_count_as_not_taken(timed, tmp_path):
     timed()
     path = tmp_path / "out" / "timing.json"
     old = {
-        name: {k: v for k, v in timing.items() if k not in ("method", "size", "in_turn")}
-        for name, timing in json.loads(path.read_text()).items()
+        name: {k: v for k, v in taken.items() if k not in ("method", "size", "in_turn")}
+        for name, taken in json.loads(path.read_text()).items()
     }
     path.write_text(json.dumps(old))
     timed()
@@ -125,6 +125,6 @@ def test_methods_that_do_not_fit_into_memory_together_are_timed_one_by_one(
     assert timed.taken == [["single"], ["mcd"]]
     split = open_split(tiny_data, "test")
     assert "members read anew for every image" in describe({"test": split}, timings)
-    monkeypatch.setattr(comparison, "IN_MEMORY", 1)
+    monkeypatch.setattr(timing, "MAX_MEMORY", 1)
     timed([single, replace(mcd, samples=3)])
     assert timed.taken[2:] == [["single"], ["mcd"]]

@@ -1,4 +1,4 @@
-"""Plots of scores: a line or a mark for each method, with its name beside it.
+"""Plots of scores: a line or a mark for each method.
 
 scores = {"haze": {"single": seeds, "de": seeds}, …}       # split → method → seeds
 reliability(scores, "Few frames").savefig("reliability.png")
@@ -30,7 +30,6 @@ _GREY = "#999999"
 _RARE = 1e-3  # share of the pixels: bins with fewer are noise
 _SHARES = (-150.0, 250.0)  # percent of a gap that an axis shows
 _SIDES = {_SHARES[0]: "left", _SHARES[1]: "right"}  # horizontal alignment of texts at its ends
-_GAP = 0.055  # between two names, in heights of a panel
 
 
 def curves(results: DriveResults) -> dict[str, np.ndarray]:
@@ -107,8 +106,8 @@ def sparsification(scores: Scores, title: str) -> Figure:
         row[0].set_ylabel(heading)
         row[0].text(97, 98, "random", color=_GREY, va="top", ha="right", fontsize=8)
         row[0].text(97, 3, "dotted: largest errors first", color=_GREY, ha="right", fontsize=8)
-        _lines(row, scores, f"{task}.{name}", oracle, linestyle=":", linewidth=0.8, labels=0)
-        _lines(row, scores, f"{task}.{name}", line, labels=0.3)
+        _lines(row, scores, f"{task}.{name}", oracle, linestyle=":", linewidth=0.8, legend=False)
+        _lines(row, scores, f"{task}.{name}", line)
     for axes in rows[-1]:
         axes.set_xlabel("most uncertain pixels dropped, %")
     return figure
@@ -188,23 +187,6 @@ def color(method: str) -> str:
     return COLORS.get(method) or kind or _OTHERS[sum(map(ord, method)) % len(_OTHERS)]
 
 
-def spread(ascending: Sequence[float], gap: float) -> list[float]:
-    """Move ascending places as little as needed to get this gap between neighbours.
-
-    The result is a least squares fit: the places less the gaps below them are made ascending by
-    pooling neighbours, then the gaps are added again.
-    """
-    blocks: list[tuple[float, int]] = []
-    for k, place in enumerate(ascending):
-        mean, size = place - k * gap, 1
-        while blocks and blocks[-1][0] > mean:
-            other, count = blocks.pop()
-            mean, size = (mean * size + other * count) / (size + count), size + count
-        blocks.append((mean, size))
-    moved = [mean for mean, size in blocks for _ in range(size)]
-    return [place + k * gap for k, place in enumerate(moved)]
-
-
 def _mark(axes: Axes, value: Value, place: float, shade: str, scale: float = 1.0) -> None:
     """Draw a mean with its horizontal interval, if there is one."""
     axes.plot([scale * value.low, scale * value.high], [place, place], color=shade, linewidth=2)
@@ -240,50 +222,30 @@ def _lines(
     scores: Scores,
     needed: str,
     line: Callable[[Curves], tuple[np.ndarray, np.ndarray]],
-    labels: float = 1.0,
+    legend: bool = True,
     **style,
 ) -> None:
-    """Draw a line for each method that has the curve `needed`.
+    """Draw a line for each method that has the curve `needed`, and a legend beside the row.
 
     Args:
         row: a panel for each split.
         scores: split → method → seeds.
         needed: name of a curve.
         line: returns x and y.
-        labels: where along the lines the names are ordered, 0 to 1; 0 writes no names.
+        legend: whether to name the methods.
         style: of the lines.
     """
-    for axes, (split, methods) in zip(row, scores.items(), strict=True):
-        ends = {}
+    for axes, methods in zip(row, scores.values(), strict=True):
         for method, seeds in methods.items():
             c = mean_curves(seeds)
             if needed in c:
-                x, y = line(c)
                 options = {"linewidth": 1.4, "markersize": 2.5, **style, "color": color(method)}
-                axes.plot(x, y, **options)
-                place = round(labels * (len(x) - 1))
-                ends[method] = (float(x[place]), float(y[place]))
-        if labels and split == list(scores)[-1]:
-            _write_names(axes, ends, leaders=labels == 1)
-
-
-def _write_names(axes: Axes, points: Mapping[str, tuple[float, float]], leaders: bool) -> None:
-    """Write names to the right of a panel at the heights of their points, without overlaps."""
-    bottom, top = axes.get_ylim()
-    order = sorted(points, key=lambda name: points[name][1])
-    heights = spread([(points[name][1] - bottom) / (top - bottom) for name in order], _GAP)
-    for name, height in zip(order, heights, strict=True):
-        leader = {"arrowstyle": "-", "color": color(name), "linewidth": 0.5}
-        axes.annotate(
-            name,
-            points[name],
-            (1.05, height),
-            textcoords="axes fraction",
-            color=color(name),
-            va="center",
-            annotation_clip=False,
-            arrowprops=leader if leaders else None,
-        )
+                axes.plot(*line(c), label=method, **options)
+    if legend:
+        lines = {line.get_label(): line for axes in row for line in axes.lines}
+        named = {name: line for name, line in lines.items() if not name.startswith("_")}
+        place = {"loc": "center left", "bbox_to_anchor": (1.02, 0.5)}
+        row[-1].legend(list(named.values()), list(named), frameon=False, **place)
 
 
 def _diagonal(axes: Axes, limits: tuple[float, float]) -> None:

@@ -74,7 +74,6 @@ def compare(
     timings = time_missing(candidates, first, folder / TIMING, device)
     scores = load_scores(store, candidates, splits)
     table = metric_table(scores, {name: timing.value for name, timing in timings.items()})
-    table = tables.name_classes(table, first.classes.names)
     evaluation = Evaluation(table, describe(splits, timings), bound_text(largest_bound(scores)))
     write_report(folder, "Evaluation", evaluation, scores, first.classes.names)
     return evaluation
@@ -142,10 +141,11 @@ def write_report(
         classes: their names, for a table of every class's IoU.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    table = tables.name_classes(evaluation.table, classes)
     text = [f"# {title}", evaluation.note, tables.EXPLANATION]
     contents = {**tables.TABLES, "IoU of every class": tables.class_metrics(classes)}
     for split in scores:
-        rows = evaluation.of(split)
+        rows = table[table.split == split]
         methods = {name: name for name in rows.method.unique()}
         for heading, metrics in contents.items():
             if rows.metric.isin([metric.name for metric in metrics]).any():
@@ -154,11 +154,11 @@ def write_report(
         f"{evaluation.bound} evaluation.csv has more metrics: δ2, δ3, AUSE by the Brier score and "
         "by AbsRel, all values of random uncertainties."
     )
-    names = write_plots(folder, title, scores, evaluation.table)
+    names = write_plots(folder, title, scores, table)
     text.append("\n".join(f"![{Path(name).stem}]({name})" for name in names))
     write_text(folder / "evaluation.md", "\n\n".join(text) + "\n")
-    evaluation.table.to_csv(folder / "evaluation.csv", index=False, float_format="%.6g")
-    evaluation.table.to_json(folder / "evaluation.json", orient="records", indent=1)
+    table.to_csv(folder / "evaluation.csv", index=False, float_format="%.6g")
+    table.to_json(folder / "evaluation.json", orient="records", indent=1)
 
 
 def write_plots(

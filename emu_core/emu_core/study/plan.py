@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from emu_core.data.datasets import VALIDATION_SPLITS
 from emu_core.evaluation.candidate import Candidate
 from emu_core.metrics import METRICS_VERSION
 from emu_core.study.config import SINGLE_TASK, Item, Study, StudyMethod, study_method
@@ -29,6 +28,8 @@ from emu_core.training.config import (
 from emu_core.training.objectives import MemberLoss, StudentLoss
 from emu_core.training.run import WEIGHTS
 from emu_core.training.teacher import SUB_ENSEMBLE
+
+Loss = TypeVar("Loss", bound=MemberLoss)
 
 COPIES, PRETRAINING, TIMING = "copies", "pretraining", "timing"
 """Keys of jobs that there is one of."""
@@ -102,7 +103,7 @@ def make_plan(study: Study) -> list[Job]:
     """Return every job of a study, each after those that it depends on."""
     jobs: dict[str, Job] = {}
     if study.copies is not None:
-        names = ("train", VALIDATION_SPLITS[study.data.kind], *study.splits.values())
+        names = ("train", study.data.split_names.validation, *study.splits.values())
         settings = {"copies": plain(study.copies), "splits": list(dict.fromkeys(names))}
         jobs[COPIES] = Job(COPIES, str(DATA / FOR_TRAINING), (), settings)
     networks: dict[tuple[str, str], _Networks] = {}
@@ -293,5 +294,5 @@ class _Networks:
         return self.trainings.setdefault(key, training)
 
 
-def _loss(loss: MemberLoss, method: StudyMethod) -> MemberLoss:
+def _loss(loss: Loss, method: StudyMethod) -> Loss:
     return loss if method.depth is None else replace(loss, depth=method.depth, beta=method.beta)
