@@ -128,7 +128,10 @@ def test_methods_are_scored_once_and_tables_and_plots_are_written(
     [
         (["--methods", "single=gone.safetensors"], "Found no model at gone.safetensors"),
         (["--methods", "best=x"], "Expected [NAME:]KIND=FILES"),
-        (["--methods", *["single=member-0/last.safetensors"] * 2], "Two methods are named 'single'"),
+        (
+            ["--methods", *["single=member-0/last.safetensors"] * 2],
+            "Two methods are named 'single'",
+        ),
         (["--splits", "night"], "No folder data/leftImg8bit/night"),
         (["--config", "member-0"], "member-0 is no configuration of a training"),
     ],

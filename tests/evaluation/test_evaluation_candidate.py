@@ -7,7 +7,12 @@ import pytest
 import torch
 
 from emu_core.evaluation import candidate as module
-from emu_core.evaluation.candidate import Candidate, SingleTaskPair, parse_candidates, refuse_duplicates
+from emu_core.evaluation.candidate import (
+    Candidate,
+    SingleTaskPair,
+    parse_candidates,
+    refuse_duplicates,
+)
 from emu_core.networks import DepthFormer, SegFormer, WeightsError, save_model
 
 
@@ -101,7 +106,9 @@ def test_each_seed_of_mc_dropout_has_its_own_masks(tmp_path):
 
 def test_an_ensembles_members_stay_in_memory_unless_they_are_too_large(files, monkeypatch):
     asked = []
-    monkeypatch.setattr(module, "load_method", lambda kind, paths, options: asked.append(options.in_memory))
+    monkeypatch.setattr(
+        module, "load_method", lambda kind, paths, options: asked.append(options.in_memory)
+    )
     candidate = Candidate("de", "de", tuple(files))
     assert candidate.size == sum(path.stat().st_size for path in files)
     candidate.load()

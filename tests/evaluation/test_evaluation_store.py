@@ -87,7 +87,9 @@ def test_a_setting_changes_only_with_the_images_and_their_geometry(tiny_data, wr
     assert setting(open_split(replace(tiny_data, root=moved), "test")) == before
 
 
-def test_only_current_scores_of_existing_files_are_loaded(store, candidate, scored, tiny_data, write_drive):
+def test_only_current_scores_of_existing_files_are_loaded(
+    store, candidate, scored, tiny_data, write_drive
+):
     write_drive(tiny_data.root, "test", "test3000_000000_000000")
     splits = {"in_domain": open_split(tiny_data, "test")}
     other = Candidate("single", "single", candidate.paths, seed=3)

@@ -95,7 +95,8 @@ def results_table(
         "configuration": yaml.safe_dump(plain(study), sort_keys=False, allow_unicode=True),
     }
     rows += [{"kind": "about", "metric": name, "text": text} for name, text in about.items()]
-    return pd.concat([*tables, pd.DataFrame(rows)], ignore_index=True)[_COLUMNS]
+    every = pd.concat([*tables, pd.DataFrame(rows)], ignore_index=True)
+    return every.reindex(columns=_COLUMNS)
 
 
 def _disagreement(job: Scoring, folder: Path) -> Iterator[dict[str, Any]]:
