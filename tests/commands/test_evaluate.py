@@ -76,11 +76,11 @@ def folder(tmp_path, write_drive, monkeypatch):
     return tmp_path
 
 
-ARGUMENTS = (
-    "--config config.yaml --splits test haze --threads 1 --output out "
-    "--methods single=member-*/last.safetensors de=member-*/last.safetensors "
-    "pair:single=seg/last.safetensors,depth/last.safetensors"
-).split()
+ARGUMENTS = [
+    *("--config", "config.yaml", "--splits", "test", "haze", "--threads", "1", "--output", "out"),
+    *("--methods", "single=member-*/last.safetensors", "de=member-*/last.safetensors"),
+    "pair:single=seg/last.safetensors,depth/last.safetensors",
+]
 
 
 def run(script, monkeypatch, *arguments):
@@ -173,8 +173,9 @@ def test_a_model_file_is_scored_on_either_layout(
     write_drive(tmp_path / "drives", "test", "test3000_000000_000000")
     write_nyuv2_unpacked(tmp_path / "nyuv2")
     for name, kind, classes, most in (
-        ("drives", "cityscapes", CITYSCAPES, "40 m"), ("nyuv2", "nyuv2", NYUV2, "10 m"),
-    ):  # fmt: skip
+        ("drives", "cityscapes", CITYSCAPES, "40 m"),
+        ("nyuv2", "nyuv2", NYUV2, "10 m"),
+    ):
         model = make_dummy_model(tmp_path / f"{name}.onnx", classes=classes)
         arguments = ["--model", str(model), "--kind", kind, "--root", str(tmp_path / name)]
         if name == "drives":

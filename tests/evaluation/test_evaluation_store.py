@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from emu_core.evaluation import plots
 from emu_core.evaluation import candidate as module
+from emu_core.evaluation import plots
 from emu_core.evaluation.candidate import Candidate, Store
 from emu_core.evaluation.report import load_scores, write_plots
 from emu_core.evaluation.score import score_missing, setting

@@ -242,10 +242,15 @@ def _lines(
                 options = {"linewidth": 1.4, "markersize": 2.5, **style, "color": color(method)}
                 axes.plot(*line(c), label=method, **options)
     if legend:
-        lines = {line.get_label(): line for axes in row for line in axes.lines}
+        lines = {str(line.get_label()): line for axes in row for line in axes.lines}
         named = {name: line for name, line in lines.items() if not name.startswith("_")}
-        place = {"loc": "center left", "bbox_to_anchor": (1.02, 0.5)}
-        row[-1].legend(list(named.values()), list(named), frameon=False, **place)
+        row[-1].legend(
+            list(named.values()),
+            list(named),
+            loc="center left",
+            bbox_to_anchor=(1.02, 0.5),
+            frameon=False,
+        )
 
 
 def _diagonal(axes: Axes, limits: tuple[float, float]) -> None:

@@ -120,6 +120,7 @@ def tables_text(results: pd.DataFrame) -> str:
         text += [f"## {regime}: disagreement of the members", _disagreement(part)]
         text += _metric_tables(regime, part[part.kind == "metric"])
         text += [bound_text(bound) for bound in part[part.metric == "ranking bound"]["mean"]]
+    text += [] if regimes else ["Nothing was scored yet."]
     text.append("## The paper's claims, comparison by comparison")
     for claim in CLAIMS:
         text += _claim(claim, results[results.kind == f"claim {claim}"])

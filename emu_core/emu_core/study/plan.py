@@ -295,4 +295,5 @@ class _Networks:
 
 
 def _loss(loss: Loss, method: StudyMethod) -> Loss:
-    return loss if method.depth is None else replace(loss, depth=method.depth, beta=method.beta)
+    changes: dict[str, Any] = {"depth": method.depth, "beta": method.beta}
+    return loss if method.depth is None else replace(loss, **changes)

@@ -96,7 +96,8 @@ def results_table(
     }
     rows += [{"kind": "about", "metric": name, "text": text} for name, text in about.items()]
     every = pd.concat([*tables, pd.DataFrame(rows)], ignore_index=True)
-    return every.reindex(columns=_COLUMNS)
+    every = every.reindex(columns=_COLUMNS).astype(dict.fromkeys(_TEXTS, "object"))
+    return every.fillna(dict.fromkeys(_TEXTS, ""))
 
 
 def _disagreement(job: Scoring, folder: Path) -> Iterator[dict[str, Any]]:
