@@ -280,5 +280,5 @@ def test_without_snakemake_one_line_says_what_to_install(small, monkeypatch):
 def test_after_the_given_hours_snakemake_may_finish_the_running_jobs(capsys):
     graceful = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(3)); "
     command = [sys.executable, "-c", graceful + "signal.pause()"]
-    assert workflow._wait(command, 1 / 3600) == 0
+    assert workflow._wait(command, 1 / 3600) == workflow._STOPPED
     assert "no other job is started" in capsys.readouterr().out

@@ -35,6 +35,7 @@ LOCK = "study.lock"
 """Held while Snakemake runs."""
 
 _NAMED_TRAININGS = 8  # in a message
+_STOPPED = -1  # status of Snakemake after the given hours
 
 
 def prepare(study: Study, plan: Sequence[Job], redo: bool = False, retry: bool = False) -> None:
@@ -152,7 +153,7 @@ def run(
         if is_new and not (study.folder / job.output).is_file():
             last = log.read_text(errors="replace").strip().rpartition("\n")[2]
             failed.setdefault(job.key, f"{last.removeprefix('study: ')} ({log})")
-    if status and not failed:
+    if status not in (0, _STOPPED) and not failed:
         raise StudyError(f"Snakemake ended with status {status}: see its messages above.")
     return failed
 
@@ -176,7 +177,7 @@ def _wait(command: Sequence[str], hours: float | None) -> int:
         print(f"{hours:g} h are over: no other job is started", flush=True)
         process.terminate()
         process.wait()
-        return 0
+        return _STOPPED
     except KeyboardInterrupt:
         process.wait()
         raise
