@@ -1,17 +1,17 @@
 r"""Distil an ensemble into one network: teacher, student, evaluation, model file.
 
-    python training/distill.py                     # all of it on a few small drives: ten minutes
+    python training/distill.py            # everything, on a few small drives, in ten minutes
     python training/distill.py --config training/configs/b0_drives.yaml --run.name distilled \
-        --teacher.folder runs/teacher              # of members that train_teacher.py has trained
+        --teacher.folder runs/teacher     # with members from train_teacher.py
     python training/distill.py --config training/configs/cityscapes.yaml --run.name emuformer_b2 \
         --architecture.variant b2 --teacher.members 10 --control true
     python training/distill.py --help
 
-Without --config it takes training/configs/distill_tiny.yaml, and renders the drives that this
-needs. Leaves in runs/NAME: teacher/member-K and student (and control: the student's twin without a
-teacher), each as train_teacher.py says; evaluation: tables and plots of single network, ensemble
-and student on frames that none has seen; student.onnx, which a robot runs. Given again, the
-command goes on where it stopped and skips what is complete.
+Without --config, the command uses training/configs/distill_tiny.yaml and renders its drives.
+Output in runs/NAME: teacher/member-K and student (and control: the same training without a
+teacher), each as train_teacher.py describes; evaluation: tables and plots of single network,
+ensemble and student on frames that none of them was trained on; student.onnx, the model file for a
+robot. The same command resumes where it stopped and skips what is complete.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from emu_core.evaluation.candidate import Candidate
 from emu_core.evaluation.report import compare
 from emu_core.evaluation.splits import Split, open_split
 from emu_core.evaluation.tables import summary
-from emu_core.methods.registry import LoadOptions, load_method
+from emu_core.methods.registry import METHODS, LoadOptions, load_method
 from emu_core.networks import SegDepthFormer, load_model
 from emu_core.training.command import parse_config, run_command
 from emu_core.training.config import Run, StudentConfig
 from emu_core.training.distillation import open_frames, train_control, train_student
 from emu_core.training.export import export
 from emu_core.training.release import model_facts
-from emu_core.training.run import WEIGHTS, write_config
-from emu_core.training.teacher import Teacher, obtain_teacher
+from emu_core.training.run import write_config
+from emu_core.training.teacher import Teacher, obtain_teacher, single_networks
 from emu_core.training.teacher_cache import fingerprint
 
 HERE = Path(__file__).parent
@@ -51,20 +51,17 @@ TINY = HERE / "configs" / "distill_tiny.yaml"
 
 @dataclass(frozen=True)
 class DistillConfig(StudentConfig):
-    """A teacher, its student, their evaluation and the student's model file.
+    """Training of a teacher and its student, their evaluation, and the student's model file.
+
+    The teacher is trained with the student's settings on ground truth, where `teacher` has no
+    others.
 
     Args:
-        data: data set and augmentation.
-        architecture: the student's network and the weights that it starts from.
-        loss: of the student; its terms on ground truth are the teacher's and the control's, too.
-        optimisation: AdamW and its schedule, of the student and of its teacher.
-        run: length, seed, precision, output of the student, and of the teacher but for its seed:
-            the student's seed must differ from those of the members.
-        teacher: where the teacher comes from.
-        control: also train the student's control without a teacher: the same labelled inputs,
-            start and number of steps.
-        render: list of drives that are rendered into data.root where they are missing: a file, or
-            the name of one in training/configs; null for none.
+        teacher: Teacher: trained first, or taken from a folder
+        control: Also train a control: the student's labelled inputs, start and number of steps,
+            but no teacher.
+        render: List of drives that are rendered into data.root if they are missing: a file, or the
+            name of a file in training/configs; null for none.
     """
 
     run: Run = field(default_factory=lambda: Run(name="distilled", seed=100))
@@ -88,9 +85,8 @@ def distill(config: DistillConfig) -> None:
         kind, members = obtain_teacher(config.teacher, student, folder / "teacher")
     with stage("Student"):
         method = load_method(kind, members, LoadOptions(in_memory=True))
-        networks = {
-            "student": train_student(student, folder / "student", method, fingerprint(members))
-        }
+        weights = train_student(student, folder / "student", method, fingerprint(members))
+        networks = {"student": weights}
         del method
     if config.control:
         with stage("Control"):
@@ -103,21 +99,18 @@ def distill(config: DistillConfig) -> None:
         print(f"{split.name}, {len(split)} images; more in {folder}/evaluation/evaluation.md")
         print(summary(table))
     with stage("Model file"):
-        teachers = f"{len(members)} networks" if kind == "de" else "a sub-ensemble"
-        write_model(
-            networks["student"],
-            table[table.method == "student"],
-            f"distilled from {teachers}",
-            student,
-            folder / "student.onnx",
-        )
+        method_kind = METHODS[kind]
+        several = method_kind.takes_all_files
+        teacher = f"{len(members)} networks" if several else f"a {method_kind.heading}"
+        note, path = f"distilled from {teacher}", folder / "student.onnx"
+        write_model(weights, table[table.method == "student"], note, student, path)
 
 
 def render_drives(drives: Path, root: Path) -> None:
     """Render a list of drives, unless all frames are there.
 
     Raises:
-        DataError: rendering is not possible here; its own command has said why.
+        DataError: Rendering failed; the rendering command has printed why.
     """
     path = drives if drives.is_file() else HERE / "configs" / drives
     frames = sum(drive.count for split in load_splits(path).values() for drive in split)
@@ -129,30 +122,28 @@ def render_drives(drives: Path, root: Path) -> None:
     if done.returncode:
         again = " ".join(["python", *map(str, command)])
         raise DataError(
-            f"{root} lacks drives, and they could not be rendered here. Where rendering works, "
-            f"this makes them: {again}. Then copy {root} here."
+            f"{root} lacks drives, and rendering them failed on this machine. Run this on a "
+            f"machine with a working renderer: {again}. Then copy {root} to this machine."
         )
 
 
 def evaluate(
     kind: str, members: list[Path], networks: dict[str, Path], split: Split, folder: Path
 ) -> pd.DataFrame:
-    """Score the single network (each member a seed), their ensemble, the student, ….
+    """Score the single network, the teacher, the student and its control.
 
     Args:
-        kind, members: the teacher, as `load_method` takes it. Of a sub-ensemble the first network
-            alone is a single one: the other heads sit on its trunk.
-        networks: the others' weights by kind.
-        split: what they are scored on.
-        folder: that gets tables and plots.
+        kind: Kind of the teacher, as `load_method` takes it.
+        members: Files of the teacher. Each network that was trained on its own is also a seed of
+            the single network.
+        networks: Weights of the others by kind.
+        split: Frames to score on.
+        folder: Output folder of tables and plots.
 
     Returns:
-        Their metrics.
+        The metrics of every method.
     """
-    singles = members
-    if kind == "dse":
-        first = members[0].parent / "member-0" / WEIGHTS
-        singles = [first] if first.is_file() else []
+    singles = single_networks(kind, members)
     candidates = [Candidate("single", "single", (path,), seed=k) for k, path in enumerate(singles)]
     candidates += [Candidate(kind, kind, tuple(members))]
     candidates += [Candidate(name, name, (path,)) for name, path in networks.items()]
@@ -163,10 +154,10 @@ def evaluate(
 def write_model(
     weights: Path, table: pd.DataFrame, note: str, config: StudentConfig, path: Path
 ) -> None:
-    """Export the student, if it is one of both tasks, with its metrics inside."""
+    """Export the student with its metrics, if it predicts both classes and depth."""
     network, _ = load_model(weights)
     if not isinstance(network, SegDepthFormer):
-        print(f"A model file holds classes and depth: none is made of a {type(network).__name__}.")
+        print(f"No model file for a {type(network).__name__}: it needs both classes and depth.")
         return
     data = config.distillation.inputs(config.data)
     metrics = {
@@ -179,7 +170,7 @@ def write_model(
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Say what is going on, and how long it took."""
+    """Print the name of a stage, and its duration at the end."""
     first = rank_zero_only.rank == 0
     begun = time.monotonic()
     if first:
@@ -192,8 +183,8 @@ def stage(name: str) -> Iterator[None]:
 def main() -> int:
     """Command line."""
     arguments = sys.argv[1:]
-    asks = ("--config", "--help", "-h", "--print_config")
-    if not any(argument.split("=")[0] in asks for argument in arguments):
+    options = ("--config", "--help", "-h", "--print_config")
+    if not any(argument.split("=")[0] in options for argument in arguments):
         arguments = ["--config", str(TINY), *arguments]
     return run_command("distill", lambda: distill(parse_config(DistillConfig, arguments, __doc__)))
 

@@ -40,7 +40,7 @@ def make_parser() -> jsonargparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--splits", nargs="+", default=["test"], help="what to score on (default: test)")
+    add("--splits", nargs="+", help="what to score on (default: the data set's test split)")
     add("--root", type=Path, help="folder of the data (default: data/KIND, or --config's)")
     add(
         *("--max-depth", "--max_depth"),
@@ -111,11 +111,11 @@ def evaluate(given: jsonargparse.Namespace) -> None:
 
 def main() -> int:
     """Command line."""
-    parser = make_parser()
-    given = parser.parse_args()
-    if given.methods and not given.config:
-        parser.error("--methods needs --config, the config.yaml of one of their trainings")
     try:
+        parser = make_parser()  # reads plugins
+        given = parser.parse_args()
+        if given.methods and not given.config:
+            parser.error("--methods needs --config, the config.yaml of one of their trainings")
         evaluate(given)
     except (ValueError, OSError) as error:  # DataError, ModelError and WeightsError among them
         print(f"evaluate: {error}", file=sys.stderr)

@@ -18,7 +18,6 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import jsonargparse
@@ -83,107 +82,85 @@ def export_measured(
     output.parent.mkdir(parents=True, exist_ok=True)
     info = export(network, output, metrics=metrics, **facts)
     card = output.with_name("MODEL_CARD.md")
-    size = f"SegDepthFormer-{network.variant.upper()} with "
-    size += f"{sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters"
-    text = {"network": size, **training_text(read_settings(config), next(iter(frames.values())))}
-    text |= measured_text(info, data, frames)
-    replace_text(card, model_card(info, scores, text))
+    replace_text(card, model_card(info, network, scores, data, frames, read_settings(config)))
     print(f"{card} written")
 
 
-def training_text(settings: Mapping[str, Any], frames: DataSet) -> dict[str, str]:
-    """Return the parts of the card about the training and what follows from it.
-
-    Args:
-        settings: of the training, by the names of the options.
-        frames: any split of the data set.
-    """
-    loss = (
-        f"{name.removeprefix('loss.')} {value}"
-        for name, value in settings.items()
-        if name.startswith("loss.")
-    )
-    start = settings.get("architecture.encoder") or settings.get("architecture.init")
-    if frames.real_images or settings.get("architecture.encoder"):
-        licence = (
-            "The licence follows from those of the training data and of the weights that the "
-            f"training began with ({start or 'random weights'}): read them before you pass this "
-            "file on."
-        )
-    else:
-        licence = (
-            "Apache-2.0, like the code: trained on rendered images, with no third-party weights "
-            f"or data{f', beginning with {start}' if start else ''}."
-        )
-    warning = "nothing but the images below has tested it"
-    return {
-        "loss": ", ".join(loss) or "unknown",
-        "warning": warning if frames.real_images else "it has never seen a real image",
-        "licence": licence,
-    }
-
-
-def measured_text(info: ModelInfo, data: Data, frames: Mapping[str, DataSet]) -> dict[str, str]:
-    """Return the parts of the card about its measurements."""
-    command = ["python", "training/evaluate.py", "--model", str(info.path), "--kind", data.kind]
-    command += ["--root", str(data.root), "--splits", *frames]
-    if data.max_depth is not None:
-        command += ["--max-depth", f"{data.max_depth:g}"]
-    extra = [f"`{split}`" for split in frames if split in data.split_names.extra]
-    return {
-        "command": shlex.join(command),
-        "max_depth": f"{next(iter(frames.values())).max_depth:g}",
-        "compare": f": compare the error AUROCs of {' and '.join(extra)} below with those of "
-        f"`{data.test_split}`"
-        if extra
-        else "",
-        "extra": f"\nNo training frame shows the conditions of {' and '.join(extra)}."
-        if extra
-        else "",
-    }
-
-
-def model_card(info: ModelInfo, scores: Mapping[str, Scores], text: Mapping[str, str]) -> str:
+def model_card(
+    info: ModelInfo,
+    network: SegDepthFormer,
+    scores: Mapping[str, Scores],
+    data: Data,
+    frames: Mapping[str, DataSet],
+    settings: Mapping[str, Any],
+) -> str:
     """Return the model card in Markdown.
 
     Args:
         info: what the model file says of itself.
+        network: in the file.
         scores: by split.
-        text: `training_text`, `measured_text` and the network.
+        data: of the training.
+        frames: data set of every split in `scores`.
+        settings: of the training, by the names of the options.
     """
-    splits = list(scores)
-    metrics = {
-        name: [scores[split][name] for split in splits]
-        for name in scores[splits[0]]
-        if name != "iou"
-    }
-    occurring = sorted({name for split in splits for name in scores[split]["iou"]})
-    classes = {name: [scores[split]["iou"].get(name) for split in splits] for name in occurring}
-    height, width = info.input_size
-    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        name=info.name,
-        megabytes=f"{info.path.stat().st_size / 1e6:.1f}",
-        precision=info.precision,
-        width=width,
-        height=height,
-        sha256=info.sha256,
-        commit=info.commit,
-        training_data=info.training_data,
-        number=len(info.classes),
-        table=info.classes.dataset,
-        narrow=f"{info.horizontal_fov[0]:g}",
-        wide=f"{info.horizontal_fov[1]:g}",
-        focal=f"{info.canonical_focal:g}",
-        farthest=f"{info.depth_range[1]:g}",
-        metrics=_markdown(splits, metrics),
-        classes=_markdown(splits, classes),
-        **text,
+    extra = " and ".join(f"`{split}`" for split in scores if split in data.split_names.extra)
+    first = next(iter(frames.values()))
+    return TEMPLATE.read_text(encoding="utf-8").format(
+        info=info,
+        megabytes=info.path.stat().st_size / 1e6,
+        variant=network.variant.upper(),
+        parameters=sum(weight.numel() for weight in network.parameters()) / 1e6,
+        classes=len(info.classes),
+        loss=", ".join(f"{k[5:]} {v}" for k, v in settings.items() if k.startswith("loss.")),
+        max_depth=first.max_depth,
+        command=evaluate_command(info.path, data, list(scores)),
+        conditions=f"No training frame shows the conditions of {extra}." if extra else "",
+        **notices(first, settings.get("architecture.encoder")),
+        **tables(scores),
     )
 
 
-def _markdown(columns: Sequence[str], rows: Mapping[str, list[float | None]]) -> str:
+def evaluate_command(model: Path, data: Data, splits: Sequence[str]) -> str:
+    """Return the command that scores the model file again."""
+    command = ["python", "training/evaluate.py", "--model", str(model), "--kind", data.kind]
+    command += ["--root", str(data.root), "--splits", *splits]
+    if data.max_depth is not None:
+        command += ["--max-depth", f"{data.max_depth:g}"]
+    return shlex.join(command)
+
+
+def notices(frames: DataSet, encoder: str | None) -> dict[str, str]:
+    """Return what the card says about unsafe use and about the licence.
+
+    Args:
+        frames: any split of the data set.
+        encoder: weights that the encoder began with.
+    """
+    seen = "never seen a real image"
+    licence = "Apache-2.0, like the code: no third-party weights or data."
+    if frames.real_images:
+        seen = "been tested only on the images below"
+    if frames.real_images or encoder:
+        licence = (
+            "Read the licences of the training data and of the weights that the training began "
+            f"with ({encoder or 'none'}) before you pass this file on."
+        )
+    return {"seen": seen, "licence": licence}
+
+
+def tables(scores: Mapping[str, Scores]) -> dict[str, str]:
+    """Return the metrics and the IoU of every class, with one column for each split."""
+    iou = {split: of_split["iou"] for split, of_split in scores.items()}
+    classes = sorted({name for of_split in iou.values() for name in of_split})
+    metrics = [name for name in next(iter(scores.values())) if name != "iou"]
+    return {"metrics": _markdown(scores, metrics), "iou": _markdown(iou, classes)}
+
+
+def _markdown(columns: Mapping[str, Mapping[str, float]], rows: Sequence[str]) -> str:
     lines = [" | ".join(["", *columns]), "|".join(["---"] * (len(columns) + 1))]
-    for name, values in rows.items():
+    for name in rows:
+        values = (column.get(name) for column in columns.values())
         lines.append(" | ".join([name, *("–" if v is None else f"{v:.3f}" for v in values)]))
     return "".join(f"| {line} |\n" for line in lines)
 

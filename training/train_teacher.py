@@ -8,11 +8,10 @@ r"""Train a teacher: the members of a Deep Ensemble, or the heads of a Deep Sub-
         --architecture.variant b5 --run.devices 4
     python training/train_teacher.py --help
 
-Leaves in runs/NAME/member-K: last.ckpt (training goes on from it when the command is given
-again), last.safetensors and best.safetensors (weights alone; best by validation's mIoU),
-metrics.csv (metrics-1.csv and so on are those of earlier calls), pictures/ and config.yaml, which
-is a --config again. Members that are complete are skipped. A sub-ensemble's heads are put together
-in runs/NAME/sub_ensemble.safetensors.
+Output in runs/NAME/member-K: last.ckpt (the same command resumes from it), last.safetensors and
+best.safetensors (weights only; best by the mIoU of validation), metrics.csv (metrics-1.csv and so
+on of earlier calls), pictures/ and config.yaml, which can be given to --config. Complete members
+are skipped. The heads of a sub-ensemble are combined in runs/NAME/sub_ensemble.safetensors.
 """
 
 from __future__ import annotations
@@ -24,33 +23,32 @@ from pathlib import Path
 from emu_core.training.command import parse_config, run_command
 from emu_core.training.config import TrainingConfig
 from emu_core.training.release import report_impossible_export
-from emu_core.training.teacher import TeacherMethod, train_ensemble, train_sub_ensemble
+from emu_core.training.teacher import TEACHERS
 
 
 @dataclass(frozen=True)
 class TeacherConfig(TrainingConfig):
-    """The networks of a teacher, trained one after the other.
+    """Training of a teacher's networks, one after the other.
 
     Args:
-        data: data set and augmentation.
-        architecture: the network and the weights that it starts from.
-        loss: cross-entropy and a depth loss.
-        optimisation: AdamW and its schedule.
-        run: length, seed of the first network, precision, output.
-        members: number of networks; member K has seed run.seed + K.
-        method: ensemble trains them independently, sub_ensemble trains new heads on the trunk of
-            the first one.
+        members: Number of networks; network K has seed run.seed + K.
+        method: ensemble trains the networks independently, sub_ensemble trains new heads on the
+            trunk of the first one.
     """
 
     members: int = 1
-    method: TeacherMethod = "ensemble"
+    method: str = "ensemble"
+
+    def __post_init__(self) -> None:
+        """Refuse unknown methods."""
+        TEACHERS.check(self.method)
 
 
 def train(config: TeacherConfig) -> None:
     """Train the networks of a teacher."""
-    report_impossible_export(TrainingConfig.part_of(config))
-    train_networks = train_ensemble if config.method == "ensemble" else train_sub_ensemble
-    train_networks(TrainingConfig.part_of(config), config.members, Path("runs") / config.run.name)
+    training, folder = TrainingConfig.part_of(config), Path("runs") / config.run.name
+    report_impossible_export(training)
+    TEACHERS[config.method].train(training, config.members, folder)
 
 
 def main() -> int:

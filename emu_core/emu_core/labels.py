@@ -18,15 +18,7 @@ IGNORE = 255
 
 @dataclass(frozen=True)
 class ClassTable:
-    """The classes of one dataset, in the order of their train ids.
-
-    Args:
-        dataset: name of the table.
-        names: of the classes.
-        dataset_ids: what ground-truth files store for each class.
-        palette: RGB colour of each class.
-        sky: train id of the class whose depth is infinite, if there is one.
-    """
+    """The classes of one dataset, in the order of their train ids; `sky` is the one of the sky."""
 
     dataset: str
     names: tuple[str, ...]

@@ -10,7 +10,7 @@ from emu_core.bench.contestants import disturbed_member
 from emu_core.bench.files import exported, fixed_image, student_file
 from emu_core.bench.profile import multiply_adds, part_of
 from emu_core.bench.sampled_graphs import DropoutGraph, EnsembleGraph
-from emu_core.methods.ensembles import DeepEnsemble
+from emu_core.methods.deep_ensemble import DeepEnsemble
 from emu_core.methods.uncertainty import normalized_entropy
 from emu_core.runtime.perceiver import Perceiver
 

@@ -165,7 +165,7 @@ def test_drives_that_are_missing_are_rendered_by_the_command_that_renders(
     expected = ["--config", config, "--output", str(tmp_path)]
     assert commands == [[sys.executable, str(folder / "render_drives.py"), *expected]]
     status = 1
-    with pytest.raises(DataError, match=r"lacks drives, .* could not be rendered.*Then copy"):
+    with pytest.raises(DataError, match=r"lacks drives, .* rendering them failed.*Then copy"):
         script.render_drives(Path("drives_tiny.yaml"), tmp_path)
 
     drives = tmp_path / "two.yaml"

@@ -136,7 +136,7 @@ open_dataset("nyuv2", {str(tmp_path)!r}, "train")
 """
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert "splits.mat needs SciPy: install emu_core[train]" in done.stderr.splitlines()[-1]
+    assert "need h5py and SciPy: install emu_core[train]" in done.stderr.splitlines()[-1]
 
 
 @given(st.integers(1, 400), st.integers(1, 400))

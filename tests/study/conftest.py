@@ -9,6 +9,7 @@ import torch
 
 from emu_core.data.augment import Augmentation
 from emu_core.evaluation.candidate import Scored
+from emu_core.methods.sub_ensemble import save_sub_ensemble, with_new_heads
 from emu_core.metrics import DriveResults
 from emu_core.networks import (
     DepthFormer,
@@ -16,8 +17,6 @@ from emu_core.networks import (
     SegFormer,
     load_model,
     save_model,
-    save_sub_ensemble,
-    with_new_heads,
 )
 from emu_core.study import jobs
 from emu_core.study.config import Distilling, Item, Pretraining, Regime, Study

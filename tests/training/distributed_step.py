@@ -1,8 +1,8 @@
 """One step on several CPU processes: `python distributed_step.py FOLDER PROCESSES`.
 
-Lightning starts the others. Leaves each learner's gradients in FOLDER/NAME.pt, and in
-FOLDER/RANK.txt what each process said when one of them met a loss that was no number.
-`test_distributed` calls it, and does the same steps in one process.
+Lightning starts the other processes. Writes each learner's gradients to FOLDER/NAME.pt, and to
+FOLDER/RANK.txt the error of each process when the loss of one process is not finite.
+`test_distributed` starts it, and does the same steps in one process.
 """
 
 import sys
@@ -16,12 +16,12 @@ from lightning.pytorch.utilities import rank_zero_only
 from emu_core.data.augment import Augmentation
 from emu_core.data.sample import Sample, unlabelled
 from emu_core.labels import CITYSCAPES
-from emu_core.methods.ensembles import SingleNetwork
+from emu_core.methods.single import SingleNetwork
 from emu_core.networks import SegDepthFormer
-from emu_core.training.config import Data, Optimisation, Run, TrainingConfig
+from emu_core.training.config import Data, Run, StudentConfig
 from emu_core.training.learner import Member, Student
 from emu_core.training.loader import training_loader
-from emu_core.training.objectives import MemberLoss, StudentLoss
+from emu_core.training.objectives import StudentLoss
 from emu_core.training.run import fit
 
 AUGMENTATION = Augmentation(32, 64, canonical_focal=100.0)
@@ -39,7 +39,7 @@ def samples():
         depth = rng.uniform(2, 60, (32, 64)).astype(np.float32)
         depth[rng.random((32, 64)) >= measured] = np.nan
         found.append(Sample(str(index), image, labels, depth, (100.0, 100.0)))
-    return [*found, unlabelled("fresh", found[0].image[::-1].copy(), (100.0, 100.0))]
+    return [*found, unlabelled("unlabelled", found[0].image[::-1].copy(), (100.0, 100.0))]
 
 
 def network(seed):
@@ -50,11 +50,11 @@ def network(seed):
 
 
 class Frames(list):
-    classes = CITYSCAPES
+    classes, max_depth = CITYSCAPES, 80.0
 
 
-class Watched:
-    """Keeps the gradients of a step; its BatchNorms do not look at their batch."""
+class WithGradients:
+    """Keeps the gradients of a step; BatchNorm does not use its batch."""
 
     def on_train_batch_start(self, batch, batch_idx):
         super().on_train_batch_start(batch, batch_idx)
@@ -66,43 +66,38 @@ class Watched:
         self.gradients = {name: p.grad.clone() for name, p in self.model.named_parameters()}
 
 
-class WatchedMember(Watched, Member):
+class MemberWithGradients(WithGradients, Member):
     pass
 
 
-class HalfSpoiled(Member):
-    """One process of two meets a loss that is no number."""
+class StudentWithGradients(WithGradients, Student):
+    pass
 
-    def terms(self, raw, batch, reduce_count):
-        terms = super().terms(raw, batch, reduce_count)
+
+class HalfBroken(Member):
+    """The loss of one of two processes is not finite."""
+
+    def terms(self, raw, batch):
+        terms = super().terms(raw, batch)
         return {**terms, "ce": terms["ce"] * (torch.nan if self.global_rank else 1)}
-
-
-class WatchedStudent(Watched, Student):
-    pass
-
-
-def learner(name):
-    common = {"optimisation": Optimisation(), "num_classes": 19, "max_depth": 80.0}
-    common["class_weights"] = torch.linspace(0.2, 3.0, 19)
-    if name != "student":
-        kind = WatchedMember if name == "member" else HalfSpoiled
-        return kind(network(0), loss=MemberLoss(), **common)
-    loss = StudentLoss(mean_weight=0.5, kl_pixels="labelled")
-    return WatchedStudent(
-        network(0), SingleNetwork(network(1)), loss=loss, sky=CITYSCAPES.sky, **common
-    )
 
 
 def gradients(name, folder, processes, frames):
     """The gradients of one step on all frames as one batch."""
+    frames = Frames(frames)
+    data = Data(augmentation=AUGMENTATION, batch=len(frames))
     run = Run(steps=1, precision="32-true", ema=0, threads=1, devices=processes)
-    loader = training_loader(frames, AUGMENTATION, len(frames), 1, seed=0)
-    trained = learner(name)
+    loss = StudentLoss(mean_weight=0.5, kl_pixels="labelled")
+    config = StudentConfig(data, loss=loss, run=run)
+    if name == "student":
+        trained = StudentWithGradients(network(0), config, frames, SingleNetwork(network(1)))
+    else:
+        kind = {"member": MemberWithGradients, "broken": HalfBroken}[name]
+        trained = kind(network(0), config.supervised, frames)
+    trained.class_weights = torch.linspace(0.2, 3.0, 19)
     with patch.object(Data, "open_validation", lambda _: Frames(frames[:1])):
-        data = Data(augmentation=AUGMENTATION, batch=len(frames))
-        fit(trained, loader, TrainingConfig(data, run=run), folder / name)
-    return trained.gradients
+        fit(trained, training_loader(frames, AUGMENTATION, len(frames), 1, seed=0), folder / name)
+    return getattr(trained, "gradients", None)
 
 
 if __name__ == "__main__":
@@ -111,6 +106,6 @@ if __name__ == "__main__":
         found = gradients(name, folder, processes, samples())
         rank_zero_only(torch.save)(found, folder / f"{name}.pt")
     try:
-        gradients("spoiled", folder, processes, samples())
+        gradients("broken", folder, processes, samples())
     except FloatingPointError as error:
         (folder / f"{rank_zero_only.rank}.txt").write_text(str(error))

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from emu_core.data.augment import Augmentation
-from emu_core.methods.ensembles import DeepEnsemble
+from emu_core.methods.deep_ensemble import DeepEnsemble
 from emu_core.networks import SegDepthFormer
 from emu_core.training import teacher_cache
 from emu_core.training.config import Data, Distillation, Optimisation, Run, StudentConfig

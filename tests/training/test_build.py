@@ -127,7 +127,7 @@ def test_weights_of_another_kind_are_refused_by_name(trained):
     _, path = trained
     with pytest.raises(ValueError, match="holds a b0 encoder, but this network is a b1"):
         build_network(Architecture("b1", init=path), 19, SAMPLES, AUGMENTATION)
-    with pytest.raises(ValueError, match="knows 19 classes, but the data has 40"):
+    with pytest.raises(ValueError, match="has 19 classes, but the data has 40"):
         build_network(Architecture(init=path), 40, SAMPLES, AUGMENTATION)
     with pytest.raises(ValueError, match="not both"):
         Architecture(init=path, encoder="nvidia/mit-b0")
@@ -138,5 +138,5 @@ def test_whole_images_keep_the_scale_of_the_crops():
     data = Data(augmentation=crops, validation_size=(1024, 2048))
     assert data.whole_images == replace(crops, height=1024, width=2048)
     assert Data(augmentation=crops).whole_images == crops
-    with pytest.raises(ValueError, match=r"needs augmentation\.image_width"):
+    with pytest.raises(ValueError, match=r"needs data\.augmentation\.image_width"):
         Data(validation_size=(1024, 2048))

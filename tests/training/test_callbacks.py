@@ -1,4 +1,4 @@
-"""Checkpoints are whole or not there, and the best one survives a move of its folder."""
+"""Checkpoints are atomic, and the best one is kept if its folder is moved."""
 
 import shutil
 from pathlib import Path
@@ -12,23 +12,22 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from emu_core.labels import CITYSCAPES, IGNORE
 from emu_core.methods.prediction import Prediction
 from emu_core.networks import SegDepthFormer
-from emu_core.training import callbacks as pictures
-from emu_core.training import run as running
+from emu_core.training import callbacks
 from emu_core.training.callbacks import (
+    AtomicCheckpoints,
     BestCheckpoint,
     ProgressBar,
-    WholeCheckpoints,
     average,
     read_checkpoint,
     to_perception,
 )
-from emu_core.training.config import Optimisation, Run
+from emu_core.training.config import Run, TrainingConfig
 from emu_core.training.learner import Member
-from emu_core.training.objectives import MemberLoss
+from emu_core.training.run import make_trainer
 
 
 def test_a_checkpoint_that_is_cut_off_leaves_the_one_before(tmp_path, monkeypatch):
-    path, writer = tmp_path / "run" / "last.ckpt", WholeCheckpoints()
+    path, writer = tmp_path / "run" / "last.ckpt", AtomicCheckpoints()
     writer.save_checkpoint({"global_step": 1}, path)
     cut_off = []
 
@@ -60,9 +59,10 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
 
 def test_a_run_writes_its_checkpoints_that_way(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    member = Member(SegDepthFormer("b0"), Optimisation(), MemberLoss(), 19, 80.0)
-    trainer = running._trainer(member, Run(devices=1), tmp_path, CITYSCAPES, 2)
-    assert isinstance(trainer.strategy.checkpoint_io, WholeCheckpoints)
+    samples = SimpleNamespace(classes=CITYSCAPES, max_depth=80.0)
+    member = Member(SegDepthFormer("b0"), TrainingConfig(run=Run(devices=1)), samples)
+    trainer = make_trainer(member, tmp_path)
+    assert isinstance(trainer.strategy.checkpoint_io, AtomicCheckpoints)
     assert any(isinstance(callback, BestCheckpoint) for callback in trainer.callbacks)
 
 
@@ -128,7 +128,7 @@ def test_what_a_network_does_not_predict_is_unlabelled_or_without_estimate():
 
 def test_images_per_second_leave_validation_out(monkeypatch):
     clock = iter([10.0, 12.0, 14.0, 114.0, 116.0])
-    monkeypatch.setattr(pictures.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: next(clock))
     for name in ("on_train_batch_end", "on_validation_end"):
         monkeypatch.setattr(TQDMProgressBar, name, lambda *_: None)
     monkeypatch.setattr(TQDMProgressBar, "get_metrics", lambda *_: {"v_num": 3, "loss": 1.0})

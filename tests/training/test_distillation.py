@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,14 +12,14 @@ import yaml
 from emu_core.data.augment import Augmentation
 from emu_core.data.sample import Sample, unlabelled
 from emu_core.labels import CITYSCAPES
-from emu_core.methods.ensembles import DeepEnsemble, SingleNetwork
+from emu_core.methods.deep_ensemble import DeepEnsemble
+from emu_core.methods.single import SingleNetwork
 from emu_core.networks import SegDepthFormer, normalize, save_model
 from emu_core.training import distillation, teacher
 from emu_core.training.config import (
     Architecture,
     Data,
     Distillation,
-    Optimisation,
     Run,
     StudentConfig,
 )
@@ -31,6 +32,7 @@ from emu_core.training.teacher import Teacher, find_teacher, obtain_teacher
 
 AUGMENTATION = Augmentation(32, 64, flip=True, jitter=(0.1, 0.1, 0.1, 0.1))
 RUN = Run(steps=3, seed=5, threads=1)
+SKY, DATA_SET = CITYSCAPES.sky, SimpleNamespace(classes=CITYSCAPES, max_depth=80.0)
 LOSS = StudentLoss(depth="gnll", beta=0.5, depth_weight=2.0)
 
 
@@ -56,8 +58,8 @@ def fitted(monkeypatch):
     """What would have been trained, on what, instead of training it."""
     calls = []
 
-    def remember(learner, loader, config, folder):
-        calls.append((learner, list(loader), config))
+    def remember(learner, loader, folder):
+        calls.append((learner, list(loader)))
         return folder
 
     for module in (distillation, teacher):
@@ -85,44 +87,42 @@ def test_the_student_learns_from_the_teachers_answer_to_its_own_inputs():
         )
         for k in range(2)
     ]
-    fresh = unlabelled("fresh", frames[0].image[23::-1].copy(), (60.0, 60.0))
-    (batch,) = validation_loader([*frames, fresh], Augmentation(32, 64), 3)
-    asked, answers = [], DeepEnsemble([network(1), network(2)])
+    smaller = unlabelled("smaller", frames[0].image[23::-1].copy(), (60.0, 60.0))
+    (batch,) = validation_loader([*frames, smaller], Augmentation(32, 64), 3)
+    teacher, seen = DeepEnsemble([network(1), network(2)]), []
 
-    def ask(images):
-        asked.append(images)
-        return answers(images)
+    def watched(images):
+        seen.append(images)
+        return teacher(images)
 
     loss = replace(LOSS, mean_weight=0.5, variance_pixels="not_sky")
-    student = Student(network(0), ask, Optimisation(), loss, 19, 80.0, CITYSCAPES.sky)
+    student = Student(network(0), StudentConfig(loss=loss), DATA_SET, watched)
     raw = student.model.eval()(normalize(batch["image"]))
-    terms = student.terms(raw, batch, lambda count: count)
-    assert len(asked) == 1 and asked[0] is batch["image"]
-    labels, depth = batch["labels"].clone(), batch["depth"].clone()
+    terms = student.terms(raw, batch)
+    assert len(seen) == 1 and seen[0] is batch["image"]
     inside = torch.ones(3, 32, 64, dtype=torch.bool)
-    inside[2, 24:] = False  # the last one is smaller
+    inside[2, 24:] = False  # the last image is smaller
+    given = {"labelled": torch.tensor([True, True, False]), "inside": inside}
     expected = student_loss(
-        raw, answers(batch["image"]), labels, depth, loss, sky=CITYSCAPES.sky,
-        labelled=torch.tensor([True, True, False]), inside=inside,
-    )  # fmt: skip
+        raw, teacher(batch["image"]), batch["labels"], batch["depth"], loss, sky=SKY, **given
+    )
     assert set(terms) == {"ce", "depth", "kl", "variance", "mean"}
-    for name, term in expected.items():
-        torch.testing.assert_close(terms[name], term)
+    torch.testing.assert_close(terms, expected)
 
 
 def test_the_teacher_is_neither_trained_nor_saved_nor_copied():
-    taught_by = SingleNetwork(network(1).train())
-    student = Student(network(0), taught_by, Optimisation(), LOSS, 19, 80.0, CITYSCAPES.sky)
+    teacher = SingleNetwork(network(1).train())
+    student = Student(network(0), StudentConfig(loss=LOSS), DATA_SET, teacher)
     student.train()
-    assert not taught_by.network.training
+    assert not teacher.networks[0].training
     assert len(list(student.parameters())) == len(list(student.model.parameters()))
     assert all(name.startswith("model.") for name in student.state_dict())
     copied = copy.deepcopy(student)  # as averaging of weights does
-    assert copied.ask_teacher is student.ask_teacher
-    answer = student.ask_teacher(torch.zeros(1, 3, 32, 64, dtype=torch.uint8))
-    assert not answer.probabilities.requires_grad
-    student._move_teacher("meta")
-    assert next(taught_by.network.parameters()).is_meta
+    assert copied.teacher() is student.teacher() is teacher
+    prediction = student.teacher()(torch.zeros(1, 3, 32, 64, dtype=torch.uint8))
+    assert not prediction.probabilities.requires_grad
+    student.to("meta").on_fit_start()
+    assert next(teacher.networks[0].parameters()).is_meta
 
 
 def test_the_control_has_the_students_inputs_start_and_steps(config, fitted, tmp_path):
@@ -136,23 +136,25 @@ def test_the_control_has_the_students_inputs_start_and_steps(config, fitted, tmp
     )
     distil(config, tmp_path / "student")
     train_control(config, tmp_path / "control")
-    (student, seen, _), (control, shown, _) = fitted
+    (student, seen), (control, shown) = fitted
     assert len(seen) == len(shown) == 3
     for ours, theirs in zip(seen, shown, strict=True):
         for name in ours:
             torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=0, equal_nan=True)
     for name, value in student.model.state_dict().items():
         assert torch.equal(value, control.model.state_dict()[name])
-    assert control.loss == MemberLoss(depth="gnll", beta=0.5, depth_weight=2.0, class_balance=0.25)
+    assert control.config.loss == MemberLoss(
+        depth="gnll", beta=0.5, depth_weight=2.0, class_balance=0.25
+    )
     assert torch.equal(student.class_weights, control.class_weights)
     assert len(control.class_weights.unique()) > 3  # three classes occur, and most do not
-    assert student.seed == control.seed == 5
+    assert student.config.run == control.config.run == config.run
 
 
 def test_the_student_sees_stronger_jitter_than_the_members(config, fitted, tmp_path):
     distil(config, tmp_path / "student")
-    _, batches, written = fitted[0]
-    assert written == config  # with the members' jitter, for the next one
+    student, batches = fitted[0]
+    assert student.config == config  # with the members' jitter, for the next one
     assert config.distillation.inputs(config.data).augmentation == replace(
         AUGMENTATION, jitter=(0.2, 0.2, 0.2, 0.4)
     )
@@ -168,7 +170,7 @@ def test_unlabelled_frames_are_those_that_the_members_left_out(config, fitted, t
         loss={"mean_weight": 1.0},
     )
     distil(config, tmp_path / "student")
-    _, batches, _ = fitted[0]
+    _, batches = fitted[0]
     labelled = torch.cat([batch["labelled"] for batch in batches])
     keys = torch.cat([batch["key"] for batch in batches])
     assert sorted(keys[~labelled, 1].tolist()) == [2, 3, 4, 5]  # behind the two of one drive
@@ -179,7 +181,7 @@ def test_unlabelled_frames_are_those_that_the_members_left_out(config, fitted, t
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"unlabelled": "rest"}, "neither data.limit nor data.sequences leaves anything out"),
+        ({"unlabelled": "rest"}, "neither data.limit nor data.sequences leaves frames out"),
         ({"unlabelled": "train_extra"}, "No folder .*train_extra"),
         (
             {"unlabelled": "train", "unlabelled_limit": 2},
@@ -227,9 +229,9 @@ def test_a_teacher_has_its_own_seed_steps_and_backbone(config, fitted, tmp_path)
     options = Teacher(members=2, steps=1, seed=7, architecture=Architecture("b1"))
     kind, paths = obtain_teacher(options, config, tmp_path)
     assert kind == "de" and len(paths) == 2
-    assert [learner.seed for learner, *_ in fitted] == [7, 8]
+    assert [learner.config.run.seed for learner, _ in fitted] == [7, 8]
     assert {learner.model.variant for learner, *_ in fitted} == {"b1"}
-    assert [len(batches) for _, batches, _ in fitted] == [1, 1]
+    assert [len(batches) for _, batches in fitted] == [1, 1]
     first, second = (learner.model.state_dict() for learner, *_ in fitted)
     name = "segmentation_decoder.head.weight"
     assert not torch.equal(first[name], second[name])
@@ -239,7 +241,7 @@ def test_members_learn_from_ground_truth_as_their_student_does(config, fitted, t
     config = changed(config, loss={"class_balance": 0.25})
     obtain_teacher(Teacher(members=1), config, tmp_path / "alike")
     obtain_teacher(Teacher(members=1, loss=MemberLoss(depth="l1")), config, tmp_path / "other")
-    first, second = (learner.loss for learner, *_ in fitted)
+    first, second = (learner.config.loss for learner, _ in fitted)
     assert first == MemberLoss(depth="gnll", beta=0.5, depth_weight=2.0, class_balance=0.25)
     assert second == MemberLoss(depth="l1")
 
@@ -247,7 +249,7 @@ def test_members_learn_from_ground_truth_as_their_student_does(config, fitted, t
 def test_members_do_not_start_from_what_their_student_starts_from(config, fitted, tmp_path):
     init = tmp_path / "runs/teacher/member-0/last.safetensors"
     obtain_teacher(Teacher(members=1), changed(config, architecture={"init": init}), tmp_path)
-    assert fitted[0][2].architecture.init is None
+    assert fitted[0][0].config.architecture.init is None
 
 
 def finished(folder, data, k=0, **others):
@@ -268,7 +270,7 @@ def take(folder, config, members=2):
 
 def test_a_teacher_of_other_metres_is_refused(config, tmp_path):
     finished(tmp_path, config.data, augmentation={"width": 64, "canonical_focal": 50.0})
-    with pytest.raises(ValueError, match=r"canonical_focal 50\.0, and here it is None"):
+    with pytest.raises(ValueError, match=r"canonical_focal 50\.0, but here it is None"):
         take(tmp_path, config)
 
 
@@ -311,7 +313,7 @@ def test_unlabelled_frames_that_a_member_may_have_seen_are_refused(
     assert len(take(tmp_path / "other", config)[1]) == 2  # without unlabelled frames
 
 
-def test_fewer_members_than_asked_for_are_printed_and_unfinished_ones_refused(
+def test_fewer_members_than_requested_are_reported_and_unfinished_ones_refused(
     config, tmp_path, capsys
 ):
     for k in range(3):
@@ -319,7 +321,7 @@ def test_fewer_members_than_asked_for_are_printed_and_unfinished_ones_refused(
     assert len(take(tmp_path, config, members=2)[1]) == 2
     assert capsys.readouterr().out == f"2 members in {tmp_path}\n"
     assert len(take(tmp_path, config, members=10)[1]) == 3
-    assert "3 members in" in (out := capsys.readouterr().out) and "10 were asked for" in out
+    assert "3 members in" in (out := capsys.readouterr().out) and "10 were requested" in out
     (tmp_path / "member-1" / "last.safetensors").unlink()
     with pytest.raises(ValueError, match=r"member-1 is not finished: .*--teacher\.members"):
         take(tmp_path, config, members=3)
@@ -328,7 +330,7 @@ def test_fewer_members_than_asked_for_are_printed_and_unfinished_ones_refused(
 
 def test_a_damaged_configuration_of_a_member_ends_in_a_message(config, tmp_path):
     (finished(tmp_path, config.data) / "config.yaml").write_text("")
-    with pytest.raises(ValueError, match=r"member-0/config\.yaml is no configuration"):
+    with pytest.raises(ValueError, match=r"member-0/config\.yaml is not the configuration"):
         take(tmp_path, config)
 
 

@@ -1,4 +1,4 @@
-"""Two processes that see unequal ground truth train as one process does on the joint batch."""
+"""Two processes with unequal ground truth train like one process on the joint batch."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory):
-    """The folder that two CPU processes have left, the second of which Lightning started."""
+    """The output folder of two CPU processes; Lightning started the second one."""
     folder = tmp_path_factory.mktemp("two")
     command = [sys.executable, str(PROGRAM), str(folder), "2"]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo"}
@@ -52,7 +52,7 @@ def test_gradients_are_those_of_one_process_with_the_joint_batch(
         close = (shared[parameter] - gradient).norm() <= 1e-3 * gradient.norm()
         assert close or gradient.norm() < 1e-4, parameter
 
-    # Each process by its own counts, as losses that average over their pixels would do it:
+    # If each process divided by its own counts:
     (batch,) = distributed_step.training_loader(
         frames, distributed_step.AUGMENTATION, 4, 1, seed=0
     )
@@ -69,6 +69,6 @@ def test_gradients_are_those_of_one_process_with_the_joint_batch(
 
 def test_processes_stop_together_when_one_diverges(two_processes):
     first, second = ((two_processes / f"{rank}.txt").read_text() for rank in (0, 1))
-    assert first.startswith("The loss of another process became no finite number at step 0 (ce ")
+    assert first.startswith("The loss of another process is not finite at step 0 (ce ")
     assert second.startswith("The loss became nan at step 0 (ce nan, depth ")
-    assert not (two_processes / "spoiled" / "last.ckpt").exists()
+    assert not (two_processes / "broken" / "last.ckpt").exists()

@@ -1,4 +1,4 @@
-"""A member's loss, optimiser, schedule and validation, on tiny networks and data."""
+"""A learner's loss, optimiser, schedule and validation, on tiny networks and data."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.data import default_collate
 
 from emu_core.data.augment import Augmentation
 from emu_core.data.sample import Sample
+from emu_core.labels import CITYSCAPES
 from emu_core.methods.prediction import Prediction
 from emu_core.metrics import PerceptionMetrics
 from emu_core.networks import SegDepthFormer, normalize
-from emu_core.training.config import Optimisation
+from emu_core.training.config import Optimisation, TrainingConfig
 from emu_core.training.learner import Member, parameter_groups, update_metrics
 from emu_core.training.loader import as_tensors, training_loader, validation_loader
 from emu_core.training.objectives import MemberLoss
@@ -45,15 +47,24 @@ def street(seed):
 
 
 STREETS = [street(seed) for seed in range(2)]
+DATA_SET = SimpleNamespace(classes=CITYSCAPES, max_depth=80.0)
+
+
+def make_member(model, optimisation, **sections):
+    return Member(model, TrainingConfig(optimisation=optimisation, **sections), DATA_SET)
 
 
 @pytest.fixture
-def member():
+def model():
     torch.manual_seed(0)
     model = SegDepthFormer("b0")
     model.init_depth(15.0, 8.0)
-    optimisation = Optimisation(learning_rate=1e-3, decoder_factor=1.0, warmup=1)
-    return Member(model, optimisation, MemberLoss(), 19, 80.0)
+    return model
+
+
+@pytest.fixture
+def member(model):
+    return make_member(model, Optimisation(learning_rate=1e-3, decoder_factor=1.0, warmup=1))
 
 
 class Losses(lightning.Callback):
@@ -86,10 +97,8 @@ def test_a_few_steps_on_a_fixed_batch_lower_the_loss(member):
     assert np.mean(losses.values[-2:]) < 0.75 * losses.values[0]
 
 
-def test_the_loss_is_cross_entropy_plus_weighted_gaussian_nll_at_full_size(member):
-    member.eval()
-    member.loss = MemberLoss(depth_weight=0.5)
-    member.trainer = SimpleNamespace(world_size=1)
+def test_the_loss_is_cross_entropy_plus_weighted_gaussian_nll_at_full_size(model):
+    member = make_member(model, Optimisation(), loss=MemberLoss(depth_weight=0.5)).eval()
     batch = next(iter(validation_loader(STREETS, AUGMENTATION, 2)))
     logged = {}
     member.log_dict = lambda values, **_: logged.update(values)
@@ -108,7 +117,7 @@ def test_the_loss_is_cross_entropy_plus_weighted_gaussian_nll_at_full_size(membe
 
 
 @pytest.mark.parametrize("broken", ["segmentation_decoder", "depth_decoder"])
-def test_a_loss_that_is_not_finite_stops_with_a_message_that_helps(member, broken):
+def test_a_loss_that_is_not_finite_stops_with_a_message(member, broken):
     with torch.no_grad():
         getattr(member.model, broken).head.bias.fill_(float("nan"))
     loader = training_loader(STREETS, AUGMENTATION, 2, 1, seed=0)
@@ -118,7 +127,7 @@ def test_a_loss_that_is_not_finite_stops_with_a_message_that_helps(member, broke
     assert message.startswith("The loss became nan at step 0 (ce ")
     part = {"segmentation_decoder": "(ce nan,", "depth_decoder": "depth nan)"}
     assert part[broken] in message
-    assert "lower the learning rate, then resume" in message
+    assert "lower the learning rate and run the command again" in message
 
 
 def test_a_gradient_that_is_not_finite_stops_before_it_spoils_the_weights(member):
@@ -132,8 +141,8 @@ def test_a_gradient_that_is_not_finite_stops_before_it_spoils_the_weights(member
         torch.testing.assert_close(parameter, before[name], rtol=0, atol=0)
 
 
-def test_half_precision_skips_such_steps_but_not_for_ever(member):
-    """The scaler halves the loss's scale at each of them; in the end the loss is to blame."""
+def test_half_precision_skips_such_steps_only_fifty_times(member):
+    """The scaler halves the loss's scale at each of them, until only the loss can be the cause."""
     member.trainer = SimpleNamespace(
         precision_plugin=SimpleNamespace(scaler=object()), global_step=77, world_size=1
     )
@@ -147,15 +156,15 @@ def test_half_precision_skips_such_steps_but_not_for_ever(member):
 
     for _ in range(50):
         step(float("inf"))
-    step(1.0)  # one that was taken: they are not in a row
+    step(1.0)  # this one is not skipped
     for _ in range(50):
         step(float("nan"))
     with pytest.raises(FloatingPointError, match=r"at step 77 .*50 steps before it were skipped"):
         step(float("inf"))
 
 
-def test_the_gradient_is_clipped_to_its_limit(member):
-    member.optimisation = replace(member.optimisation, clip=0.25)
+def test_the_gradient_is_clipped_to_its_limit(model):
+    member = make_member(model, Optimisation(warmup=1, clip=0.25))
     norms = []
 
     def look(optimizer):
@@ -207,7 +216,7 @@ def rates(optimisation, total, steps):
     model = torch.nn.ModuleDict(
         {"encoder": torch.nn.Linear(2, 2), "depth_decoder": torch.nn.Linear(2, 2)}
     )
-    member = Member(model, optimisation, MemberLoss(), 19, 80.0)
+    member = make_member(model, optimisation)
     member.trainer = SimpleNamespace(estimated_stepping_batches=total, precision_plugin=None)
     (optimizer,), (schedule,) = member.configure_optimizers()
     assert schedule["interval"] == "step"
@@ -239,10 +248,7 @@ def test_power_1_decays_linearly():
 def test_scores_are_in_metres_and_not_in_canonical_ones():
     truth = np.full((64, 128), 24.0, np.float32)  # seen with f = 200: 12 canonical metres
     sample = replace(STREETS[0], depth=truth, focal=(200.0, 200.0))
-    batch = {
-        name: torch.stack([value])
-        for name, value in as_tensors(sample, AUGMENTATION, None).items()
-    }
+    batch = default_collate([as_tensors(sample, AUGMENTATION, None)])
     assert batch["depth_factor"].item() == 2.0
     labels = batch["labels"].long()
     probabilities = F.one_hot(labels, 19).permute(0, 3, 1, 2).float()

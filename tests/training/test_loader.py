@@ -186,7 +186,7 @@ def test_processes_share_each_batch_of_the_same_order(monkeypatch):
     joint = list(StepBatches(11, 5, 6, seed=3))
     shares = []
     for rank in range(2):
-        monkeypatch.setattr(loading, "_process", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr(loading, "_rank_and_processes", lambda rank=rank: (rank, 2))
         shares.append(list(StepBatches(11, 5, 6, seed=3)))
     assert [len(share) for share in shares[0]] == [3] * 6
     for whole, first, second in zip(joint, *shares, strict=True):
@@ -194,7 +194,7 @@ def test_processes_share_each_batch_of_the_same_order(monkeypatch):
 
 
 def test_more_processes_than_images_in_a_batch_are_refused(monkeypatch):
-    monkeypatch.setattr(loading, "_process", lambda: (0, 4))
+    monkeypatch.setattr(loading, "_rank_and_processes", lambda: (0, 4))
     with pytest.raises(DataError, match="A batch of 3 cannot be shared by 4 processes"):
         next(iter(StepBatches(11, 3, 6, seed=3)))
 

@@ -179,7 +179,7 @@ def test_answers_to_other_images_or_of_other_teachers_are_not_taken(tmp_path):
 
 
 def test_a_cache_wants_to_know_whose_answers_it_keeps(tmp_path):
-    with pytest.raises(ValueError, match="Expected `teacher` to tell"):
+    with pytest.raises(ValueError, match="Expected `teacher` to be the digest"):
         TeacherCache(tmp_path, "")
 
 

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from emu_core.bench.files import exported, fixed_image, shipped_network, student_file
 from emu_core.bench.sampled_graphs import DropoutGraph, EnsembleGraph
 from emu_core.bench.settings import Settings
-from emu_core.methods.ensembles import DeepEnsemble, MCDropout, Method
+from emu_core.methods.deep_ensemble import DeepEnsemble
+from emu_core.methods.mc_dropout import MCDropout
+from emu_core.methods.registry import Method
 from emu_core.methods.uncertainty import normalized_entropy
 from emu_core.networks import SegDepthFormer, normalize
 from emu_core.networks.encoder import find_variant

@@ -2,7 +2,7 @@
 
 They get what the student's graph has: folded decoders, and passes over full resolution that ONNX
 Runtime does at memory speed. Work that members share is done once. Their uncertainty is that of
-`emu_core.methods.ensembles`: entropy of the mean softmax, variance of the depth mixture.
+`emu_core.methods.base`: entropy of the mean softmax, variance of the depth mixture.
 """
 
 from __future__ import annotations

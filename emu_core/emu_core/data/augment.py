@@ -1,10 +1,8 @@
 """Convert samples to network input: joint resizing, crops, flips and colour jitter.
 
-Depth is learned for one *canonical* focal length f_c (Metric3D, arXiv 2307.10984). An object at
-depth Z in an image of focal length f looks the same at depth Z·f_c/f in an image of focal length
-f_c. The training target is therefore Z·f_c/f, with f in pixels of the resized image, and this
-factor is undone at run time. Resizing an image changes f by the same factor, so random scaling is
-consistent with it.
+Depth is learned for one *canonical* focal length f_c (Metric3D, arXiv 2307.10984): an object at
+depth Z in an image of focal length f looks as it would at depth Z·f_c/f through f_c. That is the
+training target, with f in pixels of the resized image; the factor is undone at run time.
 """
 
 from __future__ import annotations

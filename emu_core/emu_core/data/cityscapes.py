@@ -42,14 +42,6 @@ MAX_DEPTH = 80.0
 IMAGES = "leftImg8bit"
 """Folder of the images."""
 
-ARCHIVES = {
-    "leftImg8bit": "leftImg8bit_trainvaltest.zip",
-    "gtFine": "gtFine_trainvaltest.zip",
-    "disparity": "disparity_trainvaltest.zip",
-    "camera": "camera_trainvaltest.zip",
-}
-"""Folder → official archive with its splits train, val and test."""
-
 OFFICIAL_SIZE = (1024, 2048)
 """Height and width that the official camera files and disparities refer to."""
 
@@ -83,7 +75,7 @@ class CameraFile:
 
 @dataclass(frozen=True)
 class FrameFiles:
-    """The files of one frame, by its name CITY_SEQUENCE_FRAME."""
+    """The files of a frame, whose name is CITY_SEQUENCE_FRAME."""
 
     root: Path
     split: str
@@ -112,8 +104,9 @@ def list_frames(root: str | Path, split: str) -> list[FrameFiles]:
     if not folder.is_dir():
         found = sorted(p.name for p in (root / IMAGES).glob("*") if p.is_dir())
         raise DataError(
-            f"No folder {folder}. Expected Cityscapes' layout (from {ARCHIVES[IMAGES]}, or "
-            f"rendered by training/render_drives.py); splits found: {', '.join(found) or 'none'}."
+            f"No folder {folder}. Expected Cityscapes' layout (from {IMAGES}_trainvaltest.zip, "
+            "or rendered by training/render_drives.py); splits found: "
+            f"{', '.join(found) or 'none'}."
         )
     end = "_" + _SUFFIXES[IMAGES]
     names = sorted(path.name[: -len(end)] for path in folder.glob(f"*/*{end}"))
@@ -173,16 +166,7 @@ def _depth_of_values(focal: float, baseline: float, max_depth: float) -> np.ndar
 
 
 def encode_disparity(depth: np.ndarray, focal: float, baseline: float) -> np.ndarray:
-    """Convert depth to 16-bit disparity.
-
-    Args:
-        depth: metres along the optical axis, (H, W).
-        focal: fx of the original resolution, pixels.
-        baseline: metres.
-
-    Returns:
-        uint16 (H, W), 0 where depth is not finite.
-    """
+    """Convert depth to 16-bit disparity, 0 where depth is not finite; as `decode_disparity`."""
     with np.errstate(divide="ignore", invalid="ignore"):
         raw = np.rint(256 * baseline * focal / depth + 1)
     usable = np.isfinite(depth) & (depth > 0)
@@ -200,8 +184,7 @@ def write_png(path: Path, image: np.ndarray) -> None:
 def is_of_official_size(camera: CameraFile, shape: tuple[int, int], path: str | Path) -> bool:
     """Whether a camera file describes the official image that this image is a resized copy of.
 
-    A camera file does not contain the size of its image. The principal point shows it: it lies
-    near the centre either of this image or of the official one.
+    The principal point shows it: it lies near the centre of this image or of the official one.
 
     Args:
         camera: content of the file.
@@ -235,27 +218,15 @@ def focal_of_image(
 
 
 class CityscapesLayout(DataSet):
-    """A split in Cityscapes' layout. Names are CITY_SEQUENCE_FRAME; arguments as `DataSet`.
-
-    Raises:
-        DataError: there is no such split.
-    """
+    """A split in Cityscapes' layout. Names are CITY_SEQUENCE_FRAME; arguments as `DataSet`."""
 
     classes = CITYSCAPES
     default_max_depth = MAX_DEPTH
 
-    def __init__(
-        self,
-        root: str | Path,
-        split: str,
-        max_depth: float | None = None,
-        labelled: bool = True,
-    ) -> None:
-        super().__init__(root, split, max_depth, labelled)
-        self.names = [frame.name for frame in list_frames(root, split)]
+    def list_names(self) -> list[str]:
+        return [frame.name for frame in list_frames(self.root, self.split)]
 
     def read(self, name: str) -> Sample:
-        """Read a frame."""
         frame = self._frame(name)
         image = read_png(frame.path(IMAGES), cv2.IMREAD_COLOR)[..., ::-1]
         camera = read_camera(frame.path("camera"))
@@ -269,12 +240,10 @@ class CityscapesLayout(DataSet):
         return Sample(name, image, self.classes.to_train_ids(ids), depth, focal)
 
     def files(self, name: str) -> list[Path]:
-        """Return the files that a frame is read from."""
         folders = _SUFFIXES if self.labelled else (IMAGES, "camera")
         return [self._frame(name).path(folder) for folder in folders]
 
     def camera(self, name: str) -> PinholeCamera:
-        """Return the camera of a frame, from its camera file and the header of its image."""
         path = self._frame(name).path("camera")
         image = self._frame(name).path(IMAGES)
         height, width = image_size(image, _origin(image))
@@ -282,15 +251,12 @@ class CityscapesLayout(DataSet):
         return PinholeCamera(fx, fy, width, height)
 
     def sequence_of(self, name: str) -> str:
-        """Return CITY_SEQUENCE."""
         return self._frame(name).sequence
 
     def object_mask(self, name: str) -> Path:
-        """Return where the mask of a rendered pair is, if the file exists."""
         return self._frame(name).path("gtFine", OBJECT_MASK)
 
     def has_unknown_object(self, name: str) -> bool:
-        """Return whether a frame of a rendered pair shows the unknown object."""
         return name.split("_")[1] == _UNKNOWN_SEQUENCE
 
     def _frame(self, name: str) -> FrameFiles:
@@ -305,7 +271,6 @@ class Cityscapes(CityscapesLayout):
 
     @classmethod
     def split_names(cls, root: Path) -> SplitNames:
-        """Return the splits by their use."""
         return SplitNames(test="val")
 
 
@@ -325,11 +290,6 @@ def _ground_truth(path: Path, dtype: type, shape: tuple[int, ...]) -> np.ndarray
 def _origin(path: str | Path) -> str:
     """Name the official archive that holds a file, for messages."""
     path = Path(path)
-    ends = _SUFFIXES.items()
-    folder = next((folder for folder, end in ends if path.name.endswith("_" + end)), None)
-    if folder is None:
-        return ""
-    archive = ARCHIVES[folder]
-    if path.parent.parent.name == "train_extra":  # the folders of splits hold one per city
-        archive = archive.replace("trainvaltest", "trainextra")
-    return f" (from {archive})"
+    part = "trainextra" if path.parent.parent.name == "train_extra" else "trainvaltest"
+    folders = [folder for folder, end in _SUFFIXES.items() if path.name.endswith("_" + end)]
+    return "".join(f" (from {folder}_{part}.zip)" for folder in folders)

@@ -1,21 +1,7 @@
 """The registry of data sets, what a data set is, and how a training takes a part of one.
 
-A new data set is one file outside this project, named in EMU_PLUGINS, or one module in this folder
-and its import line in `emu_core/data/__init__.py`:
-
-    @DATASETS.register("my_frames")
-    class MyFrames(DataSet):
-        classes = CITYSCAPES
-        default_max_depth = 80.0
-        image_source = "photographs of my town"
-
-        def __init__(self, root, split, max_depth=None, labelled=True):
-            super().__init__(root, split, max_depth, labelled)
-            self.names = sorted(path.stem for path in (self.root / split).glob("*.png"))
-
-        def read(self, name): ...
-        def files(self, name): ...
-        def camera(self, name): ...
+A new data set is a subclass of `DataSet`, registered in `DATASETS`. It is a module of this folder
+with an import line in `emu_core/data/__init__.py`, or a file elsewhere that EMU_PLUGINS names.
 """
 
 from __future__ import annotations
@@ -26,11 +12,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING
 
 from emu_core.data.sample import DataError, Sample
 from emu_core.labels import ClassTable
 from emu_core.registry import Registry
+
+if TYPE_CHECKING:
+    from emu_core.data.decoded import DecodedFrames
 
 
 @dataclass(frozen=True)
@@ -58,10 +47,10 @@ class SplitNames:
     """The splits of a data set by their use.
 
     Args:
-        training: its frames train networks.
-        validation: watched during a training.
+        training: trains networks.
+        validation: is watched during a training.
         test: metrics are reported on it.
-        extra: further splits that a model card reports, such as other weather.
+        extra: further splits of a model card, with conditions that no training frame shows.
     """
 
     training: str = "train"
@@ -70,16 +59,8 @@ class SplitNames:
     extra: tuple[str, ...] = ()
 
 
-class SampleCache(Protocol):
-    """Keeps the samples of data sets; see `decoded.DecodedFrames`."""
-
-    def get(self, data: DataSet, name: str) -> Sample:
-        """Return a sample, reading it from `data` if it is not kept."""
-        ...
-
-
 class DataSet(ABC):
-    """One split of a data set. Its frames are identified by names.
+    """One split of a data set. Its frames are identified by their names.
 
     A part of a split, or a split with a cache, is a copy of this object with fewer names or with
     a cache. Methods must therefore depend on the name that they are given, and on no index.
@@ -90,21 +71,18 @@ class DataSet(ABC):
         max_depth: ground truth beyond it is invalid, metres; None for `default_max_depth`.
         labelled: whether to read ground truth; without it all labels are ignored, all depths NaN.
 
-    Attributes:
-        names: names of the frames, in order; set by the subclass.
-        classes: class table of the labels.
-        default_max_depth: limit of valid ground truth, metres.
-        image_source: what the images are, for people, e.g. "rendered frames".
-        real_images: False where all images are rendered.
-        cache: where samples are kept, or None.
+    Raises:
+        DataError: there is no such split.
     """
 
     names: list[str]
     classes: ClassTable
     default_max_depth: float
     image_source: str
-    real_images: ClassVar[bool] = True
-    cache: SampleCache | None = None
+    """What the images are, for people, e.g. "rendered frames"."""
+    real_images = True
+    """False if all images are rendered."""
+    cache: DecodedFrames | None = None
 
     def __init__(
         self,
@@ -115,6 +93,7 @@ class DataSet(ABC):
     ) -> None:
         self.root, self.split, self.labelled = Path(root), split, labelled
         self.max_depth = self.default_max_depth if max_depth is None else max_depth
+        self.names = self.list_names()
 
     @classmethod
     def split_names(cls, root: Path) -> SplitNames:
@@ -122,12 +101,12 @@ class DataSet(ABC):
         return SplitNames()
 
     @abstractmethod
-    def read(self, name: str) -> Sample:
-        """Read a frame.
+    def list_names(self) -> list[str]:
+        """List the frames of the split; DataError if there are none."""
 
-        Raises:
-            DataError: a file is missing or damaged.
-        """
+    @abstractmethod
+    def read(self, name: str) -> Sample:
+        """Read a frame; DataError if a file is missing or damaged."""
 
     @abstractmethod
     def files(self, name: str) -> list[Path]:
@@ -135,30 +114,22 @@ class DataSet(ABC):
 
     @abstractmethod
     def camera(self, name: str) -> PinholeCamera:
-        """Return the camera of a frame, if possible without decoding the image.
-
-        Raises:
-            DataError: a file is missing or damaged.
-        """
+        """Return the camera of a frame, if possible without decoding the image."""
 
     def sequence_of(self, name: str) -> str | None:
-        """Return the sequence that a frame was recorded in; None if there are no sequences."""
+        """Return the sequence that a frame belongs to; None if there are no sequences."""
         return None
 
     def group_of(self, name: str) -> str:
-        """Return which frames belong together when a bootstrap resamples the data set."""
+        """Return the group that a frame belongs to; a bootstrap draws groups, not frames."""
         return self.sequence_of(name) or name
 
     def object_mask(self, name: str) -> Path | None:
-        """Return where the mask of an object put into the scene is, if the file exists.
-
-        The mask is 8-bit grey, 0 beside the object. Of each pair of frames, one shows an object
-        of an unknown class, the other an ordinary object in the same place.
-        """
+        """Return the mask of an object on the road, 0 beside it; the file need not exist."""
         return None
 
     def has_unknown_object(self, name: str) -> bool:
-        """Return whether the object in the mask is the one of an unknown class."""
+        """Return whether the object in the mask is of no class, instead of an ordinary one."""
         return False
 
     def __len__(self) -> int:
@@ -244,7 +215,7 @@ def choose(
 
     Args:
         sequence_of_frame: the sequence of every frame.
-        limit: as for `open_dataset`, like the others.
+        limit, sequences, rest: as for `open_dataset`.
 
     Returns:
         Indices of the chosen frames, ascending.

@@ -21,8 +21,7 @@ from emu_core.data.datasets import DataSet
 from emu_core.data.sample import Sample, unlabelled
 from emu_core.files import replace_file
 
-_FORMAT = "image, labels, depth; name, focal"
-"""Part of what the names of files depend on."""
+_FORMAT = "image, labels, depth; name, focal"  # other content gets other file names
 
 
 def cached(data: DataSet, folder: str | Path) -> DataSet:
@@ -49,21 +48,16 @@ class DecodedFrames:
         self._writable = True
 
     def get(self, data: DataSet, name: str) -> Sample:
-        """Return a decoded frame, or decode it and keep it.
-
-        Raises:
-            DataError: a file of the frame is missing or damaged.
-        """
+        """Return a frame that was decoded before, or decode it and keep it."""
         files = data.files(name)
         if not files:  # nothing would show that the frame has changed
             return data.read(name)
         path = self._path(data, name, files)
-        kept = _read(path)
-        if kept is not None:
-            return kept
-        sample = data.read(name)
-        if self._writable:
-            self._write(path, sample)
+        sample = _read(path)
+        if sample is None:
+            sample = data.read(name)
+            if self._writable:
+                self._write(path, sample)
         return sample
 
     def _path(self, data: DataSet, name: str, files: list[Path]) -> Path:

@@ -18,8 +18,9 @@ class Drives(CityscapesLayout):
     @classmethod
     def split_names(cls, root: Path) -> SplitNames:
         """Return the splits; of the extra ones those that were rendered."""
-        extra = tuple(name for name in ("haze", "night") if (root / IMAGES / name).is_dir())
-        return SplitNames(extra=extra)
+        return SplitNames(
+            extra=tuple(name for name in ("haze", "night") if (root / IMAGES / name).is_dir())
+        )
 
     def group_of(self, name: str) -> str:
         """Return the drive: both sequences of a pair show the same street."""

@@ -19,8 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -49,8 +49,7 @@ FOCAL = (518.85790117450188, 519.46961112127485)
 data set's own toolbox. Depth is projected into this camera."""
 
 ORIGINS = {
-    "nyu_depth_v2_labeled.mat": "the data set's page, Labeled dataset: "
-    "cs.nyu.edu/~silberman/datasets/nyu_depth_v2.html",
+    "nyu_depth_v2_labeled.mat": "cs.nyu.edu/~silberman/datasets/nyu_depth_v2.html",
     "splits.mat": "horatio.cs.nyu.edu/mit/silberman/indoor_seg_sup/splits.mat",
     "classMapping40.mat": "github.com/ankurhanda/nyuv2-meta-data",
 }
@@ -59,81 +58,57 @@ ORIGINS = {
 _DATA, _SPLITS, _MAPPING = ORIGINS
 _FINE_CLASSES = 894
 
-Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""image uint8 (H, W, 3) RGB, train ids uint8 (H, W), depth float32 (H, W) metres, 0 invalid."""
-
-
-class _Source(Protocol):
-    """One of the two forms on disk."""
-
-    @property
-    def names(self) -> list[str]: ...
-
-    def files(self, name: str) -> list[Path]: ...
-
-    def image(self, name: str) -> np.ndarray: ...
-
-    def arrays(self, name: str) -> Arrays: ...
-
 
 @DATASETS.register("nyuv2")
 class NYUv2(DataSet):
-    """A split of NYUv2. Names are numbers in the official file, 0001 to 1449.
-
-    Args:
-        root: folder of the official files, or of `train` and `test` in the unpacked form.
-        split: train or test; there is no val.
-        max_depth: as for `DataSet`.
-        labelled: as for `DataSet`.
-
-    Raises:
-        DataError: there is no such split, or a file is missing or damaged.
-    """
+    """A split of NYUv2. Names are numbers in the official file, 0001 to 1449."""
 
     classes = NYUV2
     default_max_depth = MAX_DEPTH
     image_source = "images of nyuv2"
 
-    def __init__(
-        self,
-        root: str | Path,
-        split: str,
-        max_depth: float | None = None,
-        labelled: bool = True,
-    ) -> None:
-        if split not in SPLITS:
-            raise DataError(f"NYUv2 has the splits {' and '.join(SPLITS)}, but got {split!r}.")
-        super().__init__(root, split, max_depth, labelled)
-        self._source = _open(self.root, split)
-        self.names = self._source.names
+    @cached_property
+    def _source(self) -> _Official | _Unpacked:
+        if self.split not in SPLITS:
+            raise DataError(
+                f"NYUv2 has the splits {' and '.join(SPLITS)}, but got {self.split!r}."
+            )
+        return _open(self.root, self.split)
+
+    def list_names(self) -> list[str]:
+        return self._source.names
 
     @classmethod
     def split_names(cls, root: Path) -> SplitNames:
-        """Return the splits. Without a val, do not choose weights by validation metrics."""
+        """Return the splits. To choose weights by validation would be to choose them on test."""
         return SplitNames(validation="test")
 
     def read(self, name: str) -> Sample:
-        """Read a frame."""
+        image = self._source.image(name)
         if not self.labelled:
-            return unlabelled(name, self._source.image(name), FOCAL)
-        image, labels, depth = self._source.arrays(name)
+            return unlabelled(name, image, FOCAL)
+        labels, depth = self._source.ground_truth(name)
         valid = (depth > 0) & (depth <= self.max_depth)
         return Sample(name, image, labels, np.where(valid, depth, np.float32(np.nan)), FOCAL)
 
     def files(self, name: str) -> list[Path]:
-        """Return the files that a frame is read from."""
         return self._source.files(name)
 
     def camera(self, name: str) -> PinholeCamera:
-        """Return the one camera of all images."""
         height, width = SIZE
         return PinholeCamera(*FOCAL, width, height)
 
 
-def _open(root: Path, split: str) -> _Source:
+def _open(root: Path, split: str) -> _Official | _Unpacked:
     missing = [name for name in ORIGINS if not (root / name).is_file()]
     if not missing:
-        return _official(root, split)
+        try:
+            return _official(root, split)
+        except ModuleNotFoundError as error:  # a robot has neither
+            raise DataError(
+                f"The official files in {root} need h5py and SciPy: install emu_core[train], or "
+                "unpack them."
+            ) from error
     if (root / split / "rgb").is_dir():
         return _unpacked(root / split)
     if len(missing) < len(ORIGINS):
@@ -152,17 +127,12 @@ def _with_origins(names: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class _Official:
-    """Frames of the official file, which is opened for each frame: no handle crosses a fork.
-
-    Args:
-        path: of the file.
-        names: numbers of the frames, counted from 1, with four digits.
-        train_ids: uint8 (895,), the train id of each of the 894 classes; 0 is unlabelled.
-    """
+    """Frames of the official file, which is opened for each frame: no handle crosses a fork."""
 
     path: Path
     names: list[str]
     train_ids: np.ndarray
+    """Train ids (895,), uint8, of unlabelled pixels and of the 894 classes."""
 
     def files(self, name: str) -> list[Path]:
         return [self.path, self.path.with_name(_MAPPING)]
@@ -170,19 +140,20 @@ class _Official:
     def image(self, name: str) -> np.ndarray:
         return self._read(name, "images")[0].transpose(2, 1, 0).copy()  # (3,W,H) → (H,W,3)
 
-    def arrays(self, name: str) -> Arrays:
-        image, labels, depth = self._read(name, "images", "labels", "depths")
+    def ground_truth(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        labels, depth = self._read(name, "labels", "depths")
         if labels.max() > _FINE_CLASSES:
             raise DataError(
                 f"{self.path}: image {name} has the label {labels.max()}, but there are "
                 f"{_FINE_CLASSES} classes."
             )
-        image = image.transpose(2, 1, 0).copy()
-        return image, self.train_ids[labels.T], depth.T.copy()
+        return self.train_ids[labels.T], depth.T.copy()
 
     def _read(self, name: str, *keys: str) -> list[np.ndarray]:
+        import h5py
+
         try:
-            with _open_hdf5(self.path) as file:
+            with h5py.File(self.path) as file:
                 return [file[key][int(name) - 1] for key in keys]
         except OSError as error:
             raise _damaged(self.path, error) from error
@@ -208,21 +179,11 @@ def _official(root: Path, split: str) -> _Official:
     return _Official(root / _DATA, [f"{number:04d}" for number in numbers], train_ids)
 
 
-def _open_hdf5(path: Path) -> Any:
-    try:
-        import h5py  # here, because a robot does not have it
-    except ModuleNotFoundError as error:
-        raise _missing_package(path, "h5py") from error
-    return h5py.File(path, "r")
-
-
 def _load_mat(path: Path, *keys: str) -> dict[str, np.ndarray]:
     """Read variables of one of the small files, each flattened."""
+    from scipy.io import loadmat
+
     origin = f" (from {ORIGINS[path.name]})"
-    try:
-        from scipy.io import loadmat  # here, because a robot does not have it
-    except ModuleNotFoundError as error:
-        raise _missing_package(path, "SciPy") from error
     try:
         content = loadmat(existing_file(path, origin), variable_names=keys)
         return {key: np.asarray(content[key], float).ravel() for key in keys}
@@ -235,17 +196,13 @@ def _load_mat(path: Path, *keys: str) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _missing_package(path: Path, package: str) -> DataError:
-    return DataError(
-        f"Reading {path} needs {package}: install emu_core[train], or use NYUv2's unpacked form."
-    )
-
-
 def _check_layout(path: Path) -> int:
     """Check the arrays of the official file, and return how many images it holds."""
+    import h5py
+
     height, width = SIZE
     try:
-        with _open_hdf5(existing_file(path, f" (from {ORIGINS[path.name]})")) as file:
+        with h5py.File(existing_file(path, f" (from {ORIGINS[path.name]})")) as file:
             found = {k: (file[k].shape, file[k].dtype) for k in ("images", "depths", "labels")}
     except (OSError, KeyError, AttributeError) as error:
         raise _damaged(path, error) from error
@@ -285,7 +242,7 @@ class _Unpacked:
         path = self._path("rgb", name)
         return self._checked(path, read_image(path, cv2.IMREAD_COLOR))[..., ::-1]
 
-    def arrays(self, name: str) -> Arrays:
+    def ground_truth(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         ids_path, depth_path = self._path("labels_40", name), self._path("depth", name)
         ids = self._checked(ids_path, read_grey(ids_path, np.uint8, "is it the coloured picture?"))
         raw = self._checked(depth_path, read_grey(depth_path, np.uint16, "is it a preview?"))
@@ -294,7 +251,7 @@ class _Unpacked:
                 f"{ids_path} holds the id {ids.max()}; expected 0 (unlabelled) to {len(NYUV2)}. "
                 "If 255 is unlabelled and classes count from 0, add 1 to every pixel first."
             )
-        return self.image(name), NYUV2.to_train_ids(ids), raw.astype(np.float32) / 1000
+        return NYUV2.to_train_ids(ids), raw.astype(np.float32) / 1000
 
     def _path(self, folder: str, name: str) -> Path:
         return self.folder / folder / f"{name}.png"

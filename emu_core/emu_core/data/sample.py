@@ -49,13 +49,7 @@ class Samples(Protocol):
 
 
 def unlabelled(name: str, image: np.ndarray, focal: tuple[float, float]) -> Sample:
-    """Return a sample without ground truth: all labels are ignored, all depths are NaN.
-
-    Args:
-        name: of the frame.
-        image: uint8 (H, W, 3), RGB.
-        focal: (fx, fy) in pixels of the image.
-    """
+    """Return a sample whose labels are all ignored and depths all NaN; arguments as `Sample`."""
     shape = image.shape[:2]
     labels, depth = np.full(shape, IGNORE, np.uint8), np.full(shape, np.nan, np.float32)
     return Sample(name, image, labels, depth, focal, labelled=False)
@@ -99,16 +93,13 @@ def read_image(path: Path, flags: int, origin: str = "") -> np.ndarray:
 
 
 def read_grey(path: Path, dtype: type, hint: str, origin: str = "") -> np.ndarray:
-    """Read an image with one channel.
+    """Read an image with one channel, (H, W).
 
     Args:
         path: of the file.
         dtype: np.uint8 or np.uint16.
         hint: what a file of another type may be, for the message.
         origin: as for `existing_file`.
-
-    Returns:
-        Values (H, W) of `dtype`.
 
     Raises:
         DataError: the file is missing, damaged or of another type.
@@ -124,15 +115,7 @@ def read_grey(path: Path, dtype: type, hint: str, origin: str = "") -> np.ndarra
 
 
 def image_size(path: Path, origin: str = "") -> tuple[int, int]:
-    """Read the height and width of an image; of a PNG, from its header alone.
-
-    Args:
-        path: of the file.
-        origin: as for `existing_file`.
-
-    Raises:
-        DataError: the file is missing or damaged.
-    """
+    """Read (height, width) of an image; of a PNG, from its header. Arguments as `read_image`."""
     with existing_file(path, origin).open("rb") as file:
         head = file.read(24)  # signature; length and type of the first chunk; width, height
     width, height = (int.from_bytes(head[i : i + 4], "big") for i in (16, 20))

@@ -17,7 +17,7 @@ from emu_core.training.release import read_config
 def evaluate_methods(
     methods: Sequence[str],
     config: Path,
-    splits: Sequence[str],
+    splits: Sequence[str] | None,
     folder: Path,
     *,
     root: Path | None = None,
@@ -34,7 +34,7 @@ def evaluate_methods(
     Args:
         methods: each as `parse_candidates` reads it.
         config: a training's config.yaml, which names the data set.
-        splits: names of the splits.
+        splits: names of the splits; None for the test split of the data set.
         folder: gets scores, tables and plots.
         root: folder of the data set; None for that of `config`.
         max_depth: ground truth beyond it is invalid, metres; None for that of `config`.
@@ -60,7 +60,7 @@ def evaluate_methods(
         raise ValueError(f"--point-depth names no method: {', '.join(sorted(unknown))}.")
     data, _ = read_config(config)
     data = replace(data, root=root or data.root, max_depth=max_depth or data.max_depth)
-    opened = {name: open_split(data, name, size, stride) for name in splits}
+    opened = {name: open_split(data, name, size, stride) for name in splits or [data.test_split]}
     evaluation = compare(candidates, opened, folder, device)
     print(evaluation.note)
     for name in opened:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from emu_core.data.datasets import DataSet, default_root, open_dataset
+from emu_core.data.datasets import DATASETS, DataSet, default_root, open_dataset
 from emu_core.data.sample import Sample
 from emu_core.files import replace_text
 from emu_core.metrics import PerceptionMetrics
@@ -27,7 +27,7 @@ def evaluate_model(
     model: Path | None,
     kind: str,
     root: Path | None,
-    splits: Sequence[str],
+    splits: Sequence[str] | None,
     *,
     max_depth: float | None = None,
     stride: int = 1,
@@ -39,7 +39,7 @@ def evaluate_model(
         model: ONNX file; None for the shipped one.
         kind: data set, one of `data.datasets.DATASETS`.
         root: its folder; None for `data.datasets.default_root`.
-        splits: names of the splits.
+        splits: names of the splits; None for the test split of the data set.
         max_depth: ground truth beyond it is invalid, metres; None for the data set's default.
         stride: score only every so many frames.
         output: JSON file to write.
@@ -50,6 +50,7 @@ def evaluate_model(
         ValueError: model and data have different classes.
     """
     perceiver, root = Perceiver(model), root or default_root(kind)
+    splits = splits or [DATASETS[kind].split_names(root).test]
     data = {split: open_dataset(kind, root, split, max_depth) for split in splits}
     farthest = next(iter(data.values())).max_depth
     print(f"{perceiver.info.name} on {root}, depth valid up to {farthest:g} m")

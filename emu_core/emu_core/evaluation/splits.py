@@ -1,10 +1,4 @@
-"""The images and ground truth of a split, at the size of the network input.
-
-    split = open_split(data, "test")
-    for view in split: ...
-
-Ground truth is reduced to that size by nearest neighbour, and never augmented.
-"""
+"""The images of a split with ground truth, both reduced to the size of the network input."""
 
 from __future__ import annotations
 
@@ -102,9 +96,9 @@ class Split:
 
     def _view(self, drive: str, sample: Sample) -> View:
         ready = prepare(sample, self.augmentation)
-        depth = ready.depth * np.float32(ready.depth_factor)
-        objects = self._objects(sample, ready.labels)
-        return View(drive, ready.image, ready.labels, depth, ready.depth_factor, objects)
+        factor, objects = ready.depth_factor, self._objects(sample, ready.labels)
+        depth = ready.depth * np.float32(factor)
+        return View(drive, ready.image, ready.labels, depth, factor, objects)
 
     def _objects(self, sample: Sample, labels: np.ndarray) -> RoadObjects | None:
         path = self.samples.object_mask(sample.name)

@@ -4,4 +4,7 @@ Importing this package registers the methods below in `registry.METHODS`. A new 
 project is one module here and one import line.
 """
 
-import emu_core.methods.ensembles  # noqa: F401
+import emu_core.methods.deep_ensemble
+import emu_core.methods.mc_dropout
+import emu_core.methods.single
+import emu_core.methods.sub_ensemble  # noqa: F401

@@ -1,5 +1,8 @@
 """The registry of methods: how each is loaded, and which networks are trained for it.
 
+    method = load_method("de", ["m0.safetensors", "m1.safetensors"], LoadOptions(in_memory=True))
+    prediction = method(images)  # images uint8 (N, 3, H, W)
+
 A new method is one module that adds a `MethodKind` to `METHODS`, and one line that imports it in
 `emu_core/methods/__init__.py`, or its name in the environment variable EMU_PLUGINS.
 """
@@ -18,7 +21,7 @@ from emu_core.methods.prediction import Prediction
 from emu_core.registry import Registry
 
 Method = Callable[[Tensor], Prediction]
-"""RGB images, uint8 (N, 3, H, W), to their Prediction at H × W, without gradients."""
+"""Function of RGB images, uint8 (N, 3, H, W), that predicts at H × W without gradients."""
 
 Networks = Literal["network", "members", "heads", "student", "control"]
 """What is trained for a method: one network on ground truth, the members of an ensemble, new heads
@@ -30,10 +33,10 @@ class LoadOptions:
     """How a method is loaded.
 
     Args:
-        samples: number of samples, of methods that draw some.
-        seed: of these samples.
-        in_memory: keep all members of an ensemble in memory instead of reading each at every call.
-        device: where the networks run; images must be there.
+        samples: Number of samples of a method that draws samples.
+        seed: Seed of these samples.
+        in_memory: Keep all members of an ensemble in memory instead of reading each at every call.
+        device: Where the networks run; the images must be there, too.
     """
 
     samples: int = 10
@@ -47,13 +50,13 @@ class MethodKind:
     """A kind of method.
 
     Args:
-        heading: in tables.
-        load: builds the method from its files.
-        networks: what is trained for it.
-        takes_all_files: whether one method consists of all files of a pattern, as an ensemble
-            does; else each file is one seed of the method.
-        draws_samples: whether predictions depend on `LoadOptions.samples` and `seed`.
-        color: in plots; None for one of a palette.
+        heading: Name in tables.
+        load: Function that builds the method from its files.
+        networks: What is trained for it.
+        takes_all_files: Whether one method consists of several files, as an ensemble does;
+            otherwise each file is one seed of the method.
+        draws_samples: Whether predictions depend on `LoadOptions.samples` and `seed`.
+        color: Color in plots; None takes one of a palette.
     """
 
     heading: str
@@ -74,14 +77,14 @@ def load_method(
     """Load a method from its files.
 
     Args:
-        kind: name in `METHODS`.
-        paths: one file, or all members of an ensemble.
-        options: samples, seed, memory, device.
+        kind: Name in `METHODS`.
+        paths: One file, or all members of an ensemble.
+        options: Samples, seed, memory, device.
 
     Raises:
-        RegistryError: there is no such method.
-        WeightsError: a file is missing, damaged or of another kind.
-        ValueError: a wrong number of files or samples.
+        RegistryError: There is no such method.
+        WeightsError: A file is missing, damaged or of another kind.
+        ValueError: A wrong number of files or samples.
     """
     method = METHODS[kind]
     if len(paths) != 1 and not method.takes_all_files:

@@ -6,10 +6,9 @@
     prediction = to_prediction(raw, size=(512, 1024))  # emu_core.methods.prediction
 
 `encoder` is the Mix Transformer, `decoder` the all-MLP decoder, `models` puts them together,
-`weights` reads and writes their files, `sub_ensemble` those of one trunk with many heads.
+`weights` reads and writes their files.
 """
 
-from emu_core.methods.sub_ensemble import load_sub_ensemble, save_sub_ensemble, with_new_heads
 from emu_core.networks.models import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -33,9 +32,6 @@ __all__ = [
     "WeightsError",
     "load_hugging_face",
     "load_model",
-    "load_sub_ensemble",
     "normalize",
     "save_model",
-    "save_sub_ensemble",
-    "with_new_heads",
 ]

@@ -1,8 +1,7 @@
-"""Build networks from a configuration, and measure what their training starts from."""
+"""Build networks from a configuration, and measure the data that their training starts from."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +22,11 @@ from emu_core.networks import (
 from emu_core.networks.exported import SUFFIX, load_exported, settle_norms
 from emu_core.training.config import Architecture
 
-_LOOKED_AT = 64
-"""Frames whose depth sets the depth head's first answer."""
+_DEPTH_FRAMES = 64
+"""Number of frames that the first depth is measured on."""
 
-_COUNTED = 400
-"""Frames whose labels say how rare a class is."""
+_LABEL_FRAMES = 400
+"""Number of frames that the shares of the classes are measured on."""
 
 
 def build_network(
@@ -36,34 +35,36 @@ def build_network(
     """Build a network and load the weights that it starts from.
 
     Args:
-        architecture: kind of network, rates, and files of weights.
+        architecture: Kind of network, rates, and files of weights.
         num_classes: C of the data set.
-        samples: training frames, which settle the depth head and BatchNorm where no file does.
-        augmentation: how frames become network input.
+        samples: Training frames. They initialise the depth head and BatchNorm if no file does.
+        augmentation: How frames become network input.
 
     Raises:
-        WeightsError: a file of weights is missing, damaged or of another kind.
-        ValueError: the weights are of another variant or of other classes, or no frame has depth.
+        WeightsError: A file of weights is missing, damaged or of another kind.
+        ValueError: The weights are of another variant or of other classes, or no frame has depth.
     """
+    variant, init = architecture.variant, architecture.init
     rates = {
         "dropout": architecture.dropout,
         "encoder_dropout": architecture.encoder_dropout,
         "drop_path": architecture.drop_path,
     }
-    variant = architecture.variant
-    if architecture.task == "segmentation":
-        network: Network = SegFormer(variant, num_classes, **rates)
-    elif architecture.task == "depth":
-        network = DepthFormer(variant, **rates)
+    if architecture.task == "depth":
+        network: Network = DepthFormer(variant, **rates)
     else:
-        network = SegDepthFormer(variant, num_classes, **rates)
+        kind = SegFormer if architecture.task == "segmentation" else SegDepthFormer
+        network = kind(variant, num_classes, **rates)
     loaded: tuple[str, ...] = ()
     if architecture.encoder is not None:
-        load_encoder(network, architecture.encoder.replace("{variant}", variant))
-    if architecture.init is not None:
-        loaded = load_weights(network, architecture.init)
-        if architecture.init.suffix == SUFFIX:
-            settle_norms(network, _images(samples, augmentation))
+        _load_encoder(network, architecture.encoder.replace("{variant}", variant))
+    if init is not None:
+        loaded = _load_weights(network, init)
+        if init.suffix == SUFFIX:  # BatchNorm is folded in model files
+            indices = evenly(len(samples), _DEPTH_FRAMES)
+            images = (prepare(samples[i], augmentation).image for i in indices)
+            batches = (torch.from_numpy(x.transpose(2, 0, 1).copy())[None] for x in images)
+            settle_norms(network, batches)
     if network.depth_decoder is not None and "depth_decoder" not in loaded:
         init_depth_head(network, architecture, samples, augmentation)
     return network
@@ -72,7 +73,11 @@ def build_network(
 def init_depth_head(
     network: Network, architecture: Architecture, samples: Samples, augmentation: Augmentation
 ) -> None:
-    """Set the depth head's first outputs to the mean and deviation of the data's depth."""
+    """Set the depth head's first outputs to the mean and standard deviation of the data's depth.
+
+    Raises:
+        ValueError: No measured frame has a valid depth.
+    """
     mean, std = architecture.depth_mean, architecture.depth_std
     if mean is None or std is None:
         measured = depth_statistics(samples, augmentation)
@@ -80,31 +85,16 @@ def init_depth_head(
     network.init_depth(mean, std)
 
 
-def load_encoder(network: Network, weights: str) -> None:
-    """Load an encoder's weights from a file of this project or in Hugging Face's format.
-
-    Raises:
-        WeightsError: there are no such weights, or they are of another kind.
-        ValueError: they are of another variant.
-    """
+def _load_encoder(network: Network, weights: str) -> None:
     if weights.endswith(".safetensors"):
-        _take_encoder(network, load_model(weights)[0], weights)
+        _copy_encoder(network, load_model(weights)[0], weights)
     else:
         load_hugging_face(network, weights, encoder_only=True)
 
 
-def load_weights(network: Network, weights: str | Path) -> tuple[str, ...]:
-    """Load the encoder and the decoders that both have from a file of this project.
-
-    Returns:
-        Names of the decoders that were loaded.
-
-    Raises:
-        WeightsError: there is no such model.
-        ValueError: it is of another variant or of other classes.
-    """
-    exported = Path(weights).suffix == SUFFIX
-    other = load_exported(weights) if exported else load_model(weights)[0]
+def _load_weights(network: Network, weights: Path) -> tuple[str, ...]:
+    """Load the encoder and the decoders that network and file have; return their names."""
+    other = load_exported(weights) if weights.suffix == SUFFIX else load_model(weights)[0]
     both = [
         name
         for name in ("segmentation_decoder", "depth_decoder")
@@ -112,66 +102,64 @@ def load_weights(network: Network, weights: str | Path) -> tuple[str, ...]:
     ]
     if "segmentation_decoder" in both and other.num_classes != network.num_classes:
         raise ValueError(
-            f"{weights} knows {other.num_classes} classes, but the data has "
-            f"{network.num_classes}: take its encoder alone, with architecture.encoder."
+            f"{weights} has {other.num_classes} classes, but the data has {network.num_classes}: "
+            "load only its encoder, with architecture.encoder."
         )
-    _take_encoder(network, other, weights)
+    _copy_encoder(network, other, weights)
     for name in both:
         getattr(network, name).load_state_dict(getattr(other, name).state_dict())
     return tuple(both)
 
 
-def _take_encoder(network: Network, other: Network, weights: str | Path) -> None:
+def _copy_encoder(network: Network, other: Network, weights: str | Path) -> None:
     if other.variant != network.variant:
         raise ValueError(
             f"{weights} holds a {other.variant} encoder, but this network is a "
-            f"{network.variant}: set architecture.variant, or take other weights."
+            f"{network.variant}: set architecture.variant, or use other weights."
         )
     network.encoder.load_state_dict(other.encoder.state_dict())
     network.encoder.set_layer_norm_eps(other.encoder.layer_norm_eps)
 
 
 def depth_statistics(samples: Samples, augmentation: Augmentation) -> tuple[float, float]:
-    """Mean and deviation of depth as the network sees it, canonical metres.
+    """Measure mean and standard deviation of the training depth, canonical metres.
 
     Raises:
-        ValueError: none of the frames that were looked at has a valid depth.
+        ValueError: No measured frame has a valid depth.
     """
     depths = [
         ready.depth[np.isfinite(ready.depth)]
-        for ready in (prepare(samples[i], augmentation) for i in evenly(len(samples), _LOOKED_AT))
+        for ready in (
+            prepare(samples[i], augmentation) for i in evenly(len(samples), _DEPTH_FRAMES)
+        )
     ]
     valid = np.concatenate(depths) if depths else np.empty(0)
     if valid.size == 0:
-        raise ValueError("No training frame that was looked at has a valid depth.")
+        raise ValueError(f"None of {len(depths)} training frames has a valid depth.")
     return float(valid.mean()), float(valid.std())
 
 
-def _images(samples: Samples, augmentation: Augmentation) -> Iterator[Tensor]:
-    """The images that were looked at, as the network sees them, one by one."""
-    for i in evenly(len(samples), _LOOKED_AT):
-        image = prepare(samples[i], augmentation).image
-        yield torch.from_numpy(image.transpose(2, 0, 1).copy())[None]
-
-
 def class_weights(samples: DataSet, power: float) -> Tensor | None:
-    """Weights (C,) of the classes, f^-power for a share f of the labels, 1 in the mean of pixels.
+    """Compute class weights (C,): f^-power for a share f of the labels, mean 1 over pixels.
 
     Args:
-        samples: some of them, evenly spread, are looked at.
-        power: 0 for none, which gives None.
+        samples: Training frames; some of them, evenly spread, are read.
+        power: 0 for no weights.
+
+    Returns:
+        The weights; None for no weights.
 
     Raises:
-        ValueError: none of the frames that were looked at has a labelled pixel.
+        ValueError: No measured frame has a labelled pixel.
     """
     if not power:
         return None
     classes = len(samples.classes)
     counts = np.zeros(classes)
-    for i in evenly(len(samples), _COUNTED):
+    for i in evenly(len(samples), _LABEL_FRAMES):
         counts += np.bincount(samples[i].labels.ravel(), minlength=256)[:classes]
     if not counts.any():
-        raise ValueError("No training frame that was looked at has a labelled pixel.")
+        raise ValueError("No training frame that was read has a labelled pixel.")
     share = counts / counts.sum()
     weights = (np.maximum(counts, 1) / counts.sum()) ** -power  # finite for absent classes
     return torch.tensor(weights / (share * weights).sum(), dtype=torch.float32)

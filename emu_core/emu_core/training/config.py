@@ -1,17 +1,17 @@
-"""The configuration of a training: data, network, loss, optimiser, schedule and place.
+"""The configuration of a training: data, network, loss, optimiser, schedule, output folder.
 
     config = TrainingConfig(data=Data(root=Path("data/drives")), run=Run(steps=1000))
     train_network(config, Path("runs/example"))
 
-Every field says by its metadata what depends on it: by default the trained weights. `PLACE` marks
-fields that change where and how a training runs, but not its weights. `SCHEDULE` marks fields that
-change the weights, but that a resumed training may change.
+By default, the trained weights depend on a field. The metadata `PLACE` marks fields that only
+change where and how a training runs. `SCHEDULE` marks fields that change the weights, but that a
+resumed training may change. `deciding_settings` reads these marks.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,34 +27,33 @@ if TYPE_CHECKING:
 Task = Literal["joint", "segmentation", "depth"]
 
 PLACE: Mapping[str, str] = {"role": "place"}
-"""Metadata of fields that the trained weights do not depend on."""
+"""Metadata of a field that the trained weights do not depend on."""
 
 SCHEDULE: Mapping[str, str] = {"role": "schedule"}
-"""Metadata of fields that the weights depend on, but that a resumed training may change."""
-
+"""Metadata of a field that the weights depend on, but that a resumed training may change."""
 
 REST = "rest"
-"""As `Distillation.unlabelled`: the training frames that limit and sequences leave out."""
+"""Value of `Distillation.unlabelled`: training frames that `limit` and `sequences` leave out."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """Where the data lies and how it becomes network input.
+    """The data set, and how its frames become network input.
 
     Args:
-        kind: data set, one of `data.datasets.DATASETS`.
-        root: its folder; null: data/KIND.
-        max_depth: ground truth beyond it is invalid, metres; null: the data set's default.
-        limit: train on at most this many frames.
-        sequences: train on at most this many sequences.
-        augmentation: size, canonical focal length and random augmentation.
-        variants: number of augmentations of each frame; null: new ones in every epoch.
-        validation_size: (height, width) of whole images, where the network trains on crops of
-            images resized to `augmentation.image_width`.
-        batch: images per step, over all processes.
-        workers: processes that load images.
-        cache: folder for decoded frames (`data/decoded.py`), shared by epochs and members; null
-            decodes every frame in every epoch.
+        kind: Data set, one of `data.datasets.DATASETS`.
+        root: Folder of the data set; null: data/KIND.
+        max_depth: Ground truth beyond this depth is invalid, metres; null: the data set's default.
+        limit: Maximum number of training frames.
+        sequences: Maximum number of training sequences.
+        augmentation: Input size, canonical focal length and random augmentation
+        variants: Number of augmentations of each frame; null: new ones in every epoch.
+        validation_size: (height, width) of complete images in validation, if the network is
+            trained on crops of images resized to `augmentation.image_width`.
+        batch: Images per step, over all processes.
+        workers: Processes that load images.
+        cache: Folder for decoded frames, shared by epochs and members; null decodes every frame in
+            every epoch.
     """
 
     kind: str = "drives"
@@ -70,19 +69,19 @@ class Data:
     cache: Path | None = field(default=None, metadata=PLACE)
 
     def __post_init__(self) -> None:
-        """Fill in the folder; refuse an unknown data set, and whole images of another scale."""
+        """Fill in the folder; refuse unknown data sets and images of another scale than crops."""
         DATASETS.check(self.kind)
         if self.root is None:
             object.__setattr__(self, "root", default_root(self.kind))
         if self.validation_size is not None and self.augmentation.image_width is None:
             raise ValueError(
-                "A validation_size of its own needs augmentation.image_width: without it, images "
-                "are resized to the width of the input, and objects would change their size."
+                "data.validation_size needs data.augmentation.image_width: without it, images are "
+                "resized to the width of the input, and objects would have another size."
             )
 
     @property
     def whole_images(self) -> Augmentation:
-        """How images of validation and test become network input, without randomness."""
+        """How complete images become network input in validation and test."""
         if self.validation_size is None:
             return self.augmentation
         height, width = self.validation_size
@@ -92,18 +91,18 @@ class Data:
         """Open the training frames.
 
         Args:
-            rest: open the frames that `limit` and `sequences` leave out instead.
-            labelled: read ground truth.
+            rest: Open the frames that `limit` and `sequences` leave out instead.
+            labelled: Read ground truth.
         """
         split = self.split_names.training
         return self.open(split, self.limit, sequences=self.sequences, rest=rest, labelled=labelled)
 
     def open_validation(self) -> DataSet:
-        """Open the frames that a training is validated on."""
+        """Open the validation frames."""
         return self.open(self.split_names.validation)
 
     def open(self, split: str, limit: int | None = None, **choice: Any) -> DataSet:
-        """Open a split, from the cache if there is one; arguments as `datasets.open_dataset`."""
+        """Open a split, through the cache if there is one; arguments as `open_dataset`."""
         frames = open_dataset(self.kind, self.root, split, self.max_depth, limit, **choice)
         return frames if self.cache is None else cached(frames, self.cache)
 
@@ -120,21 +119,23 @@ class Data:
 
 @dataclass(frozen=True)
 class Architecture:
-    """Which network, and the weights that it starts from.
+    """The network, and the weights that it starts from.
 
     Args:
-        variant: b0 to b5.
+        variant: Size of the encoder, b0 to b5.
         task: joint (SegDepthFormer), segmentation (SegFormer) or depth (DepthFormer).
-        dropout: rate before the last layer of each decoder.
-        encoder_dropout: rate in the blocks of the encoder.
-        drop_path: stochastic depth rate of the last block of the encoder.
-        encoder: weights that the encoder starts from: a .safetensors file of this project, or a
-            folder or hub name in Hugging Face's SegFormer format, e.g. nvidia/mit-b2; {variant}
-            stands for the variant.
-        init: weights that encoder and decoders start from: a .safetensors file of this project,
-            or its .onnx model file. A decoder that the file lacks starts from random weights.
-        depth_mean: first output of the depth head, canonical metres; null measures it.
-        depth_std: first standard deviation of the depth head, canonical metres; null measures it.
+        dropout: Dropout rate before the last layer of each decoder.
+        encoder_dropout: Dropout rate in the blocks of the encoder.
+        drop_path: Stochastic depth rate of the last block of the encoder.
+        encoder: First weights of the encoder: a .safetensors file of this project, or a folder or
+            hub name in Hugging Face's SegFormer format, e.g. nvidia/mit-b2; {variant} stands for
+            the variant.
+        init: First weights of encoder and decoders: a .safetensors file or an .onnx model file of
+            this project. A decoder that is not in the file starts from random weights.
+        depth_mean: First depth that the network predicts, canonical metres; null: the mean of the
+            training data.
+        depth_std: First standard deviation that the network predicts, canonical metres; null: the
+            standard deviation of the training data.
     """
 
     variant: str = "b0"
@@ -158,13 +159,14 @@ class Optimisation:
     """AdamW with a polynomial schedule (docs/method.md, Training).
 
     Args:
-        learning_rate: of the encoder; 6e-5 from ImageNet weights, 5e-4 to 1e-3 from scratch.
-        decoder_factor: learning rate of the decoders over that of the encoder; 10 in the papers,
-            1 from scratch.
-        weight_decay: not applied to norms and biases.
-        warmup: steps of linear warm-up.
-        power: of the polynomial decay.
-        clip: limit of the gradient norm, 0 for none.
+        learning_rate: Learning rate of the encoder: 6e-5 from ImageNet weights, 5e-4 to 1e-3 from
+            random weights.
+        decoder_factor: Learning rate of the decoders over that of the encoder: 10 in the papers,
+            1 from random weights.
+        weight_decay: Weight decay; not applied to norms and biases.
+        warmup: Steps of linear warm-up.
+        power: Power of the polynomial decay.
+        clip: Limit of the gradient norm, 0 for none.
     """
 
     learning_rate: float = field(default=6e-5, metadata=SCHEDULE)
@@ -177,20 +179,21 @@ class Optimisation:
 
 @dataclass(frozen=True)
 class Run:
-    """Length, seed, precision and place of a training.
+    """Length, seed, precision, output folder and devices of a training.
 
     Args:
-        name: folder below runs/.
-        steps: optimiser steps.
-        seed: of weights, order and augmentation.
-        precision: bf16-mixed, 16-mixed (GPUs without bfloat16) or 32-true.
-        ema: decay of the averaged weights, 0 for none.
-        validate_every: steps between validations.
-        checkpoint_every: steps between checkpoints.
-        shares_every: steps between measurements of the gradient share of each loss term; 0: none.
+        name: Output folder below runs/.
+        steps: Optimiser steps.
+        seed: Seed of weights, order and augmentation.
+        precision: bf16-mixed, 16-mixed (for GPUs without bfloat16) or 32-true.
+        ema: Decay of the averaged weights (exponential moving average), 0 for no averaging.
+        validate_every: Steps between two validations.
+        checkpoint_every: Steps between two checkpoints.
+        shares_every: Steps between two measurements of each loss term's share of the gradient; 0
+            for none.
         threads: CPU threads of each process, 0 for all.
-        devices: number on each node, "auto" for all GPUs or one CPU process.
-        nodes: machines that train together.
+        devices: Number of devices on each node; "auto" for all GPUs, or one process on CPUs.
+        nodes: Number of machines that train together.
     """
 
     name: str = field(default="teacher", metadata=PLACE)
@@ -213,17 +216,17 @@ class Distillation:
     """Inputs of the student and its teacher.
 
     Args:
-        jitter: of the student's inputs, in place of data.augmentation.jitter, so that the teacher
-            sees inputs that it has not memorised (DUDES, arXiv 2303.09843). The default is what
-            torchvision calls (.2, .2, .2, .2): its hue counts in turns, ours in half turns.
-        variants: number of augmentations of each frame, in place of data.variants; null: new ones
-            in every epoch. A small number makes the cache useful.
-        cache: folder for the teacher's predictions, shared by epochs and students; null runs the
+        jitter: Color jitter, replaces data.augmentation.jitter, so that the teacher sees inputs
+            that it has not memorised (DUDES, arXiv 2303.09843). The default equals torchvision's
+            (.2, .2, .2, .2), whose hue is in turns; here it is in half turns.
+        variants: Number of augmentations of each frame, replaces data.variants; null: new ones in
+            every epoch. A small number makes the cache useful.
+        cache: Folder for the teacher's predictions, shared by epochs and students; null runs the
             teacher in every step.
-        unlabelled: source of frames without ground truth that no member was trained on: rest,
-            the frames that data.limit and data.sequences leave out of train, or another split,
-            e.g. train_extra; null for none. They need loss.mean_weight above 0.
-        unlabelled_limit: at most this many of them.
+        unlabelled: Frames without ground truth that no member was trained on: rest, the frames
+            that data.limit and data.sequences leave out of train, or another split, e.g.
+            train_extra; null for none. They need loss.mean_weight above 0.
+        unlabelled_limit: Maximum number of unlabelled frames.
     """
 
     jitter: tuple[float, float, float, float] = (0.2, 0.2, 0.2, 0.4)
@@ -236,12 +239,12 @@ class Distillation:
         """Refuse a cache that would never be read."""
         if self.cache is not None and self.variants is None:
             raise ValueError(
-                "distillation.cache needs distillation.variants: without it every epoch has new "
+                "distillation.cache needs distillation.variants: without it, every epoch has new "
                 "augmentations, and no cached prediction would be read again."
             )
 
     def inputs(self, data: Data) -> Data:
-        """The data as the student, or its control, sees it."""
+        """Data with the augmentation of the student and its control."""
         augmentation = replace(data.augmentation, jitter=self.jitter)
         return replace(data, augmentation=augmentation, variants=self.variants)
 
@@ -251,11 +254,11 @@ class TrainingConfig:
     """One training on ground truth: a single network, a teacher's member, a student's control.
 
     Args:
-        data: data set, augmentation, batch.
-        architecture: network, and the weights that it starts from.
-        loss: kinds and weights of the loss terms.
-        optimisation: optimiser and learning rate schedule.
-        run: length, seed, precision, output folder.
+        data: Data set, batches and loading
+        architecture: Network, and the weights that it starts from
+        loss: Loss terms
+        optimisation: Optimiser and learning rate schedule
+        run: Length, seed, precision, output folder, devices
     """
 
     data: Data = field(default_factory=Data)
@@ -275,8 +278,8 @@ class StudentConfig(TrainingConfig):
     """The training of a student; arguments as `TrainingConfig`.
 
     Args:
-        loss: EMUFormer's loss, term by term.
-        distillation: inputs of the student and its teacher.
+        loss: Loss terms, on ground truth and from the teacher
+        distillation: Inputs of the student and its teacher
     """
 
     loss: StudentLoss = field(default_factory=StudentLoss)
@@ -284,7 +287,7 @@ class StudentConfig(TrainingConfig):
 
     @property
     def supervised(self) -> TrainingConfig:
-        """The training of the control: the same inputs and ground truth, without a teacher."""
+        """Training of the control: the same inputs and ground truth, without a teacher."""
         return TrainingConfig(
             self.distillation.inputs(self.data),
             self.architecture,
@@ -295,8 +298,8 @@ class StudentConfig(TrainingConfig):
 
 
 def plain(config: Any) -> Any:
-    """Return a configuration as YAML and JSON hold it, without paths and tuples."""
-    return json.loads(json.dumps(asdict(config), default=str))
+    """Return a configuration as plain values for YAML and JSON, without paths and tuples."""
+    return _as_plain(asdict(config))
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -312,40 +315,29 @@ def deciding_settings(config: Any, *, resumed: bool = False) -> dict[str, Any]:
     """Return the settings that decide which weights a training ends with.
 
     Args:
-        config: a data class of this module.
-        resumed: leave out those that a resumed training may change, too. Of `run.ema` it then
-            says only whether weights are averaged: a training that goes on must not change that.
+        config: A data class of this module.
+        resumed: Leave out those that a resumed training may change, too.
 
     Returns:
         Plain values by the names of the options.
     """
-    roles = _roles(config)
-    left_out = {"place", "schedule"} if resumed else {"place"}
-    values = flat(plain(config))
-    deciding = {
-        name: value for name, value in values.items() if _role(name, roles) not in left_out
-    }
-    if resumed and "run.ema" in values:
-        deciding["run.ema"] = "above 0" if values["run.ema"] else 0
-    return deciding
+    left_out = (PLACE, SCHEDULE) if resumed else (PLACE,)
+    return _as_plain(dict(_settings(config, left_out)))
 
 
-def _roles(config: Any, prefix: str = "") -> dict[str, str]:
-    """Roles by option name, of all fields that have one."""
-    found: dict[str, str] = {}
+def _settings(
+    config: Any, left_out: tuple[Mapping[str, str], ...], prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """Yield the fields whose metadata is not left out, by the names of their options."""
     for each in fields(config):
-        name, value = prefix + each.name, getattr(config, each.name)
-        if "role" in each.metadata:
-            found[name] = each.metadata["role"]
-        elif is_dataclass(value):
-            found |= _roles(value, f"{name}.")
-    return found
+        value = getattr(config, each.name)
+        if any(each.metadata == marked for marked in left_out):
+            continue
+        if is_dataclass(value):
+            yield from _settings(value, left_out, f"{prefix}{each.name}.")
+        else:
+            yield prefix + each.name, value
 
 
-def _role(name: str, roles: Mapping[str, str]) -> str:
-    """The role of an option, or of the option that it is part of."""
-    while name:
-        if name in roles:
-            return roles[name]
-        name = name.rpartition(".")[0]
-    return "weights"
+def _as_plain(values: Any) -> Any:
+    return json.loads(json.dumps(values, default=str))

@@ -1,7 +1,8 @@
-"""Distillation: one network learns from a teacher what the teacher needs many passes for.
+"""Distillation: one network learns from a teacher that needs many passes.
 
-The *control* is trained alike, on the same inputs, from the same start and for as many passes, but
-without the teacher: stronger jitter and more passes alone can look like distillation.
+The control is trained on the same inputs, from the same start and for the same number of steps,
+but without a teacher. Without this comparison, stronger jitter and more steps can look like an
+effect of distillation.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from torch.utils.data import ConcatDataset
 from emu_core.data.datasets import DataSet, evenly
 from emu_core.data.sample import Samples
 from emu_core.files import replace_text
-from emu_core.methods.ensembles import Method
-from emu_core.training.build import build_network, class_weights
+from emu_core.methods.registry import Method
+from emu_core.training.build import build_network
 from emu_core.training.config import REST, StudentConfig
 from emu_core.training.learner import Student
 from emu_core.training.run import WEIGHTS, complete, fit, print_once, start, training_batches
@@ -30,11 +31,11 @@ def open_frames(config: StudentConfig) -> tuple[DataSet, DataSet | None]:
     """Open the frames that a student learns from.
 
     Returns:
-        Frames with ground truth, and frames without, None if there are none.
+        Frames with ground truth, and frames without; None if there are none.
 
     Raises:
-        DataError: the data is missing.
-        ValueError: there are no unlabelled frames, or no loss term would use them.
+        DataError: The data is missing.
+        ValueError: There are no unlabelled frames, or no loss term would use them.
     """
     labelled, unlabelled = config.data.open_training(), _open_unlabelled(config)
     if (
@@ -43,9 +44,9 @@ def open_frames(config: StudentConfig) -> tuple[DataSet, DataSet | None]:
         and not config.loss.mean_weight
     ):
         raise ValueError(
-            f"distillation.unlabelled adds {len(unlabelled)} frames without ground truth, and "
-            "without a term for the teacher's mean depth no loss term trains the student's there: "
-            "set loss.mean_weight above 0, or leave these frames out."
+            f"distillation.unlabelled adds {len(unlabelled)} frames without ground truth, but no "
+            "loss term trains the mean depth of such frames: set loss.mean_weight above 0, or "
+            "leave these frames out."
         )
     return labelled, unlabelled
 
@@ -59,7 +60,7 @@ def _open_unlabelled(config: StudentConfig) -> DataSet | None:
     if (data.limit, data.sequences) == (None, None):
         raise ValueError(
             "distillation.unlabelled is rest, but neither data.limit nor data.sequences leaves "
-            "anything out of train."
+            "frames out of train."
         )
     rest = data.open_training(rest=True, labelled=False)
     return rest.select(evenly(len(rest), distillation.unlabelled_limit))
@@ -72,50 +73,39 @@ def train_student(
 
     Args:
         config: `data` is what the teacher's members were trained on.
-        folder: of this run.
-        teacher: predicts each batch, unless the cache holds its prediction.
-        teacher_id: `teacher_cache.fingerprint` of the teacher's files: a student is only
-            continued with the teacher that it began with.
+        folder: Folder of this run.
+        teacher: Predicts each batch, unless the cache holds its prediction.
+        teacher_id: Digest of the teacher's files: a student is only continued with its own
+            teacher.
 
     Returns:
         folder/last.safetensors; a complete student is not trained again.
 
     Raises:
-        As `teacher.train_ensemble`.
+        DataError, FloatingPointError, ValueError: As `teacher.train_ensemble`.
     """
     _expect_same_teacher(folder, teacher_id)
     if complete(folder, config):
         return folder / WEIGHTS
-    run, distillation = config.run, config.distillation
-    cache = None
+    distillation, cache = config.distillation, None
     if distillation.cache is not None:
         cache = TeacherCache(distillation.cache, teacher_id)
-    start(run)
+    start(config.run)
     labelled, unlabelled = open_frames(config)
     samples: Samples = labelled
     if unlabelled is not None:
         samples = ConcatDataset([labelled, unlabelled])  # type: ignore[list-item, assignment]
-    seen = replace(config, data=distillation.inputs(config.data))
+    inputs = replace(config, data=distillation.inputs(config.data))
     print_once(
         f"{len(labelled)} labelled and {0 if unlabelled is None else len(unlabelled)} unlabelled "
         f"images from {config.data.root}, depth valid up to {labelled.max_depth:g} m"
     )
-    num_classes = len(labelled.classes)
-    student = Student(
-        build_network(config.architecture, num_classes, labelled, seen.data.augmentation),
-        teacher,
-        config.optimisation,
-        config.loss,
-        num_classes,
-        labelled.max_depth,
-        labelled.classes.sky,
-        run.seed,
-        run.shares_every,
-        cache,
-        class_weights(labelled, config.loss.class_balance),
+    network = build_network(
+        config.architecture, len(labelled.classes), labelled, inputs.data.augmentation
     )
-    _note_teacher(folder, teacher_id)
-    return fit(student, training_batches(seen, samples), config, folder)
+    student = Student(network, config, labelled, teacher, cache)
+    _write_teacher_id(folder, teacher_id)
+    return fit(student, training_batches(inputs, samples), folder)
 
 
 def train_control(config: StudentConfig, folder: Path) -> Path:
@@ -127,12 +117,12 @@ def _expect_same_teacher(folder: Path, teacher_id: str) -> None:
     path = folder / _TEACHER
     if path.is_file() and teacher_id and path.read_text().strip() != teacher_id:
         raise ValueError(
-            f"{folder} holds a student of another teacher. Give this one another run.name, or "
-            "delete that folder."
+            f"{folder} holds a student of another teacher. Choose another run.name, or delete "
+            "that folder."
         )
 
 
 @rank_zero_only
-def _note_teacher(folder: Path, teacher_id: str) -> None:
+def _write_teacher_id(folder: Path, teacher_id: str) -> None:
     if teacher_id:
         replace_text(folder / _TEACHER, teacher_id + "\n")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import math
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,14 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from emu_core.data.sample import Samples
 from emu_core.files import replace_text
-from emu_core.labels import ClassTable
 from emu_core.networks.weights import read_header, save_model
 from emu_core.training.callbacks import (
+    AtomicCheckpoints,
     AveragedWeights,
     BestCheckpoint,
     LastCheckpoint,
     Pictures,
     ProgressBar,
-    WholeCheckpoints,
     read_checkpoint,
 )
 from emu_core.training.command import prepare_cpu
@@ -54,22 +52,17 @@ def training_batches(config: TrainingConfig, samples: Samples) -> TrainingLoader
 
 
 def complete(folder: Path, config: TrainingConfig) -> bool:
-    """Whether a folder holds the weights of this run with all its steps.
+    """Check whether a folder holds the weights of this run after all its steps.
 
     Raises:
-        ValueError: what the folder holds was trained with other settings.
+        ValueError: The run in the folder has other settings.
     """
     _expect_same_settings(folder, config)
     path = folder / WEIGHTS
     return path.is_file() and read_header(path)[1].get("steps", 0) >= config.run.steps
 
 
-def fit(
-    learner: Learner,
-    loader: TrainingLoader,
-    config: TrainingConfig,
-    folder: Path,
-) -> Path:
+def fit(learner: Learner, loader: TrainingLoader, folder: Path) -> Path:
     """Train from last.ckpt or from the start, and write the weights.
 
     Leaves the averaged weights in the learner, and in `folder` config.yaml, last.ckpt, best.ckpt,
@@ -77,26 +70,24 @@ def fit(
     pictures/.
 
     Args:
-        learner: what to train.
-        loader: `training_batches`.
-        config: data with the student's augmentation, schedule; written to config.yaml.
-        folder: of this run.
+        learner: What to train, with its configuration.
+        loader: Result of `training_batches`.
+        folder: Folder of this run.
 
     Returns:
         Path of last.safetensors.
 
     Raises:
-        DataError: there is no data to validate on.
-        FloatingPointError: the loss or its gradient is not finite.
+        DataError: There is no data for validation.
+        FloatingPointError: The loss or its gradient is not finite.
         ValueError: last.ckpt is damaged.
     """
-    data, run = config.data, config.run
-    held_out = data.open_validation()
-    whole = data.whole_images
+    data, run = learner.config.data, learner.config.run
+    held_out, whole = data.open_validation(), data.whole_images
     pixels = data.augmentation.height * data.augmentation.width
     batch = max(data.batch * pixels // (whole.height * whole.width), 1)
     validation = validation_loader(held_out, whole, batch)
-    write_config(folder, config)
+    write_config(folder, learner.config)
     last, done = folder / "last.ckpt", 0
     if last.is_file():
         checkpoint = read_checkpoint(last)
@@ -104,27 +95,26 @@ def fit(
         print_once(f"{last} has {done} of {run.steps} steps")
         if done >= run.steps:  # Lightning would leave the weights that are not averaged
             learner.load_state_dict(checkpoint["state_dict"])
-            write_weights(learner, folder, {"steps": done, "seed": run.seed})
+            write_weights(learner, folder, done)
             return folder / WEIGHTS
         keep_metrics(folder, done)
         del checkpoint
-    trainer = _trainer(learner, run, folder, held_out.classes, data.batch)
+    trainer = make_trainer(learner, folder)
     trainer.fit(learner, loader, validation, ckpt_path=last if done else None)
-    write_weights(learner, folder, {"steps": trainer.global_step, "seed": run.seed})
-    trainer.strategy.barrier("weights")  # the other processes go on to read them
+    write_weights(learner, folder, trainer.global_step)
+    trainer.strategy.barrier("weights")  # the other processes read them next
     return folder / WEIGHTS
 
 
-def _trainer(
-    learner: Learner, run: Run, folder: Path, classes: ClassTable, batch: int
-) -> lightning.Trainer:
+def make_trainer(learner: Learner, folder: Path) -> lightning.Trainer:
+    """Build Lightning's trainer for a run."""
+    data, run = learner.config.data, learner.config.run
     validate_every = min(run.validate_every, run.steps)
-    monitor, mode = monitored(learner.model)
     callbacks = [
-        BestCheckpoint(folder, monitor, mode),
+        BestCheckpoint(folder, *monitored(learner.model)),
         LastCheckpoint(folder / "last.ckpt", run.checkpoint_every, validate_every),
-        Pictures(folder / "pictures", classes),
-        ProgressBar(batch),
+        Pictures(folder / "pictures", learner.classes),
+        ProgressBar(data.batch),
     ]
     if run.ema:
         callbacks.append(AveragedWeights(run.ema))
@@ -132,15 +122,15 @@ def _trainer(
         accelerator="auto",
         devices=run.devices,
         num_nodes=run.nodes,
-        use_distributed_sampler=False,  # ours takes each process's share itself
-        sync_batchnorm=torch.cuda.is_available(),  # of a joint batch; on CPUs torch has none
+        use_distributed_sampler=False,  # `StepBatches` takes each process's share itself
+        sync_batchnorm=torch.cuda.is_available(),  # torch has none for CPUs
         precision=run.precision,
         max_steps=run.steps,
         val_check_interval=validate_every,
         check_val_every_n_epoch=None,
         logger=CSVLogger(folder, name="", version=""),
         callbacks=callbacks,
-        plugins=[WholeCheckpoints()],
+        plugins=[AtomicCheckpoints()],
         default_root_dir=folder,
         log_every_n_steps=min(_LOG_EVERY, run.steps),
         enable_model_summary=False,
@@ -148,14 +138,15 @@ def _trainer(
 
 
 @rank_zero_only
-def write_weights(learner: Learner, folder: Path, about: dict[str, Any]) -> None:
-    """Write last.safetensors and best.safetensors; the last stay in the learner."""
+def write_weights(learner: Learner, folder: Path, steps: int) -> None:
+    """Write last.safetensors and best.safetensors; the last weights stay in the learner."""
+    metadata = {"steps": steps, "seed": learner.config.run.seed}
     if (folder / "best.ckpt").is_file():
         last = {name: value.clone() for name, value in learner.state_dict().items()}
         learner.load_state_dict(read_checkpoint(folder / "best.ckpt")["state_dict"])
-        save_model(learner.model, folder / "best.safetensors", about)
+        save_model(learner.model, folder / "best.safetensors", metadata)
         learner.load_state_dict(last)
-    save_model(learner.model, folder / WEIGHTS, about)  # comes last: it marks the run complete
+    save_model(learner.model, folder / WEIGHTS, metadata)  # at the end: it marks the run complete
 
 
 @rank_zero_only
@@ -166,17 +157,17 @@ def write_config(folder: Path, config: TrainingConfig) -> None:
 
 @rank_zero_only
 def keep_metrics(folder: Path, done: int) -> None:
-    """Rename metrics.csv, which Lightning deletes when a run goes on.
+    """Rename metrics.csv, which Lightning would delete when a run is resumed.
 
-    Steps from `done` on are left out: they are done again.
+    Rows of steps from `done` on are left out: these steps are repeated.
     """
     path = folder / "metrics.csv"
     if not path.is_file():
         return
     text = path.read_text()
-    whole = text[: text.rfind("\n") + 1]  # a killed process may have left half a line
-    reader = csv.DictReader(whole.splitlines())
-    rows = [row for row in reader if _step(row) < done]
+    complete_lines = text[: text.rfind("\n") + 1]  # a killed process may leave a partial line
+    reader = csv.DictReader(complete_lines.splitlines())
+    rows = [row for row in reader if _has_step_before(row, done)]
     if not rows:
         path.unlink()
         return
@@ -189,37 +180,36 @@ def keep_metrics(folder: Path, done: int) -> None:
     path.rename(next(name for name in names if not name.exists()))
 
 
-def _step(row: dict[str, str | None]) -> float:
-    """The step of a row of metrics.csv, infinite where it is no whole row."""
+def _has_step_before(row: dict[str, str | None], done: int) -> bool:
+    """Whether a row of metrics.csv is complete and of a step before `done`."""
     step = row.get("step")
-    whole = None not in row and None not in row.values()
-    return int(step) if whole and step and step.isdigit() else math.inf
+    columns_match = None not in row and None not in row.values()
+    return columns_match and step is not None and step.isdigit() and int(step) < done
 
 
 @rank_zero_only
 def print_once(text: str) -> None:
-    """Print at once, and from one process alone."""
+    """Print from the first process, without buffering."""
     print(text, flush=True)
 
 
 def _expect_same_settings(folder: Path, config: TrainingConfig) -> None:
-    """Refuse to continue a run under settings that would make another network of it."""
+    """Refuse to resume a run with settings that a resumed run must not change."""
     path = folder / "config.yaml"
     begun = any((folder / name).is_file() for name in ("last.ckpt", WEIGHTS))
     if not begun or not path.is_file():
         return
     then, now = read_settings(path), deciding_settings(config, resumed=True)
-    if "run.ema" in then:
-        then["run.ema"] = "above 0" if then["run.ema"] else 0
-    changed = [
-        f"{name} was {then[name]}, now {now[name]}"
-        for name in now
-        if name in then and then[name] != now[name]
-    ]
+    changed = [name for name in now if name in then and then[name] != now[name]]
+    ema, averages = "run.ema", bool(config.run.ema)
+    if ema in then and bool(then[ema]) != averages:  # the decay may change, but not from or to 0
+        changed.append(ema)
+        now[ema] = config.run.ema
     if changed:
+        changes = "; ".join(f"{name} was {then[name]}, now {now[name]}" for name in changed)
         raise ValueError(
-            f"{folder} holds a run with other settings: {'; '.join(changed)}. Give this one "
-            "another run.name, or delete that folder."
+            f"{folder} holds a run with other settings: {changes}. Choose another run.name, or "
+            "delete that folder."
         )
 
 
@@ -227,12 +217,15 @@ def read_settings(path: Path) -> dict[str, Any]:
     """Read a run's config.yaml as flat settings by the names of the options, e.g. run.seed.
 
     Raises:
-        ValueError: it cannot be read.
+        ValueError: The file cannot be read.
     """
     try:
-        return flat(yaml.safe_load(path.read_text()))
-    except (OSError, ValueError, yaml.YAMLError, AttributeError) as error:
+        settings = yaml.safe_load(path.read_text())
+        if not isinstance(settings, dict):
+            raise ValueError("it holds no options")
+        return flat(settings)
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise ValueError(
-            f"{path} is no configuration of a training ({error}): restore it, or delete "
+            f"{path} is not the configuration of a training ({error}): restore it, or delete "
             f"{path.parent} to train from the start."
         ) from error
