@@ -126,7 +126,7 @@ def test_of_a_sub_ensemble_the_first_network_alone_is_a_single_one(script, tmp_p
 
     def compare(candidates, *_):
         seen.extend((c.name, c.paths) for c in candidates)
-        return SimpleNamespace(rows={"test": {}})
+        return SimpleNamespace(of=lambda split: None)
 
     monkeypatch.setattr(script, "compare", compare)
     heads = [tmp_path / f"member-{k}" / "last.safetensors" for k in range(2)]

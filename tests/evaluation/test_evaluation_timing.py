@@ -82,7 +82,9 @@ def timed(tmp_path, tiny_data, write_drive, noise_method, monkeypatch):
         return time_missing(candidates, open_split(tiny_data, "test", size), path)
 
     run.candidates, run.taken = candidates, taken
-    return run
+    threads = torch.get_num_threads()
+    yield run
+    torch.set_num_threads(threads)
 
 
 def test_times_are_kept_until_a_method_the_size_or_the_threads_change(timed):

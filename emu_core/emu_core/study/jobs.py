@@ -26,8 +26,8 @@ from emu_core.evaluation.score import score_missing
 from emu_core.evaluation.splits import Split, open_split
 from emu_core.evaluation.timing import time_missing
 from emu_core.files import digest, locked, read_json, write_atomically, write_json
+from emu_core.methods.base import SampledMethod
 from emu_core.methods.disagreement import disagreement
-from emu_core.methods.ensembles import SampledMethod
 from emu_core.methods.registry import LoadOptions, load_method
 from emu_core.study.config import Study, study_method
 from emu_core.study.copies import FOR_TRAINING, copy_drives
