@@ -133,7 +133,7 @@ def test_methods_without_trained_variance_have_no_metrics_of_it(
     assert run(script, monkeypatch, *arguments, "l2") == 1
     assert "--point-depth names no method: l2" in capsys.readouterr().err
     assert run(script, monkeypatch, *arguments, "l1") == 0
-    assert "an ensemble's members read anew" in capsys.readouterr().out
+    assert "an ensemble's members read again" in capsys.readouterr().out
     table = pd.read_json(folder / "out" / "evaluation.json")
     metrics = {method: set(rows.metric) for method, rows in table.groupby("method")}
     assert "depth.nll" in metrics["de"]

@@ -25,8 +25,7 @@ def test_metrics_are_those_of_all_images_in_metres_of_their_lenses(
             name = f"test{drive}_000000_{frame:06d}"
             write_drive(tiny_data.root, "test", name, seed=10 * drive + frame)
     split = open_split(tiny_data, "test")
-    counts = []
-    results = score(noise_method, split, batch=4, progress=counts.append)
+    results = score(noise_method, split, batch=4)
     expected = StudyMetrics(19, 80.0)
     for view in split:
         p = noise_method(torch.from_numpy(view.image).permute(2, 0, 1)[None])
@@ -34,7 +33,6 @@ def test_metrics_are_those_of_all_images_in_metres_of_their_lenses(
         mean, variance = p.depth_mean[0, 0].numpy(), p.depth_variance[0, 0].numpy()
         expected.update_depth(mean * 0.6, variance * 0.36, view.depth)
     assert results.names == ("test3000", "test3001")
-    assert counts == [4, 2]
     for name, value in expected.compute().items():
         assert results.pooled[name] == pytest.approx(value, rel=1e-5, nan_ok=True), name
         if not name.endswith("_bound"):
@@ -74,6 +72,9 @@ class RandomSplit:
 
     def __init__(self, drives, images):
         self.drives, self.images = [f"{d:04d}" for d in range(drives)], images
+
+    def __len__(self):
+        return len(self.drives) * self.images
 
     def __iter__(self):
         rng = np.random.default_rng(0)

@@ -32,20 +32,21 @@ def store(tmp_path):
 def test_scores_are_read_again_with_all_resamples_of_the_drives(store, candidate, scored):
     results = scored(0).results
     store.keep(candidate, "haze", SETTING, results)
-    back = store.load("single", 2, "haze")
+    back = store.load(candidate, "haze", SETTING)
     assert back.results.pooled == results.pooled
     assert back.resampled["seg.nll"].shape == (50,)
     assert back.resampled["seg.nll"].mean() == pytest.approx(results.pooled["seg.nll"], rel=0.02)
-    assert store.load("single", 0, "haze") is None
-    assert store.load("single", 2, "test") is None
+    assert store.load(replace(candidate, seed=0), "haze", SETTING) is None
+    assert store.load(candidate, "test", SETTING) is None
 
 
 def test_all_methods_of_a_split_have_the_same_resamples(store, candidate, scored):
+    found = []
     for name in ("a", "b"):
         other = Candidate(name, "single", candidate.paths)
         store.keep(other, "test", SETTING, scored(0).results)
-    first, second = (store.load(name, 0, "test").resampled["rmse"] for name in ("a", "b"))
-    np.testing.assert_array_equal(first, second)
+        found.append(store.load(other, "test", SETTING).resampled["rmse"])
+    np.testing.assert_array_equal(*found)
 
 
 def test_other_weights_settings_or_resamples_count_as_not_scored(store, candidate, scored):
@@ -115,7 +116,7 @@ def test_an_evaluation_that_was_killed_while_writing_counts_as_not_scored(
     with pytest.raises(KeyboardInterrupt):
         store.keep(candidate, "test", SETTING, scored(1).results)
     assert not store.has(candidate, "test", SETTING)
-    assert store.load("single", 2, "test") is None
+    assert store.load(candidate, "test", SETTING) is None
 
 
 def test_only_what_is_missing_is_scored_and_loaded(

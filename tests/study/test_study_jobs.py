@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from emu_core.evaluation.timing import load_times
 from emu_core.networks import load_model
 from emu_core.study import jobs
 from emu_core.study.config import Copies, Item
 from emu_core.study.jobs import StudyError, changed_settings, one_gpu, run_job
 from emu_core.study.plan import make_plan
+from emu_core.study.results import load_scores
 
 FOLDER = Path("runs/tiny")
 MEMBER, STUDENT = "few/joint/member-0", "few/student/seed-0"
@@ -25,15 +27,14 @@ def test_every_job_leaves_its_output_and_starts_from_the_plans_networks(
     trunk = load_model(FOLDER / "few/joint-dse/member-0/last.safetensors")[0]
     first = load_model(FOLDER / MEMBER / "last.safetensors")[0]
     torch.testing.assert_close(trunk.state_dict(), first.state_dict())
-    assert jobs.store_of(study, "few").load("single_task-single", 1, "haze").results.names == (
-        "haze3000",
-        "haze3001",
-    )
+    scores = load_scores(study, list(plan.values()), jobs.open_splits(study))
+    (_, second) = scores["few"]["haze"]["single_task-single"]
+    assert second.results.names == ("haze3000", "haze3001")
     found = json.loads((FOLDER / "few/evaluation/de-0.json").read_text())["disagreement"]
     assert set(found) == {"in_domain", "haze"}
     assert 0 < found["haze"]["labels"] <= 1
     assert 0 < found["haze"]["epistemic_share"] < 1
-    timing = json.loads((FOLDER / "timing.json").read_text())
+    timing = load_times(FOLDER / "timing.json").values
     joint = {"single", "de", "student", "control", "mcd20", "dse"}
     assert set(timing) == {*joint, "single_task-single"}
 

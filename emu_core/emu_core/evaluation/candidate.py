@@ -4,7 +4,7 @@
     for candidate in parse_candidates("de=runs/x/member-*/last.safetensors"):
         if not store.has(candidate, "test", setting):
             store.keep(candidate, "test", setting, score(candidate.load(), split))
-    scored = store.load("de", 0, "test")
+        scored = store.load(candidate, "test", setting)
 
 Scores lie in FOLDER/SPLIT/NAME-SEED.npz. The JSON file beside them says what was scored; it is
 written last, so an evaluation that is killed leaves no incomplete scores. Scores of other weights,
@@ -45,15 +45,15 @@ class Candidate:
     """A method under one seed, to be scored.
 
     Args:
-        name: of the method in tables, e.g. mcd20.
-        kind: name in `METHODS`.
-        paths: its file, or the members of an ensemble.
-        depth_paths: of single-task networks those for depth; `paths` are those for classes.
-        seed: number of this seed of the method; also the seed of methods that draw samples.
-        samples: number of samples, of methods that draw some.
+        name: Name of the method in tables, e.g. mcd20.
+        kind: Name in `METHODS`.
+        paths: File of the method, or of each member of an ensemble.
+        depth_paths: Single-task networks for depth; `paths` are then those for classes.
+        seed: Number of this seed; methods that draw samples use it as their seed.
+        samples: Number of samples of methods that draw some.
         depth_uncertainty: False where no loss trained the depth variance (RMSLE and L1 without a
             teacher): metrics that depend on it are left out.
-        lazy: read an ensemble's members again for every batch, even if they fit into memory.
+        lazy: Read an ensemble's members again for every batch, even if they fit into memory.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Candidate:
 
     @property
     def size(self) -> int:
-        """Total size of its files, bytes."""
+        """Total size of the files, bytes."""
         return sum(path.stat().st_size for path in self.files if path.is_file())
 
     @property
@@ -84,8 +84,8 @@ class Candidate:
         """Load the method.
 
         Raises:
-            WeightsError: a file is missing, damaged or of another kind.
-            ValueError: an unknown kind, or a wrong number of files.
+            WeightsError: A file is missing, damaged or of another kind.
+            ValueError: An unknown kind, or a wrong number of files.
         """
         options = LoadOptions(self.samples, self.seed, not self.reads_lazily, device)
         method = load_method(self.kind, self.paths, options)
@@ -97,7 +97,7 @@ class Candidate:
         """Digest of the weights and of how they are used, but not of their place.
 
         Raises:
-            WeightsError: a file is missing.
+            WeightsError: A file is missing.
         """
         draws = METHODS[self.kind].draws_samples
         use = self.kind + (f" {self.samples} {self.seed}" if draws else "")
@@ -109,8 +109,8 @@ class SingleTaskPair:
     """Two methods of one task each as one method.
 
     Args:
-        segmentation: predicts class probabilities.
-        depth: predicts depth.
+        segmentation: Predicts class probabilities.
+        depth: Predicts depth.
     """
 
     def __init__(self, segmentation: Method, depth: Method) -> None:
@@ -130,8 +130,8 @@ def parse_candidates(text: str) -> list[Candidate]:
     those for classes, then those for depth. NAME defaults to KIND.
 
     Raises:
-        ValueError: another form, or different numbers of networks for depth and for classes.
-        WeightsError: a pattern matches no file.
+        ValueError: Another form, or different numbers of networks for depth and for classes.
+        WeightsError: A pattern matches no file.
     """
     method, equals, files = text.partition("=")
     name, colon, kind = method.partition(":")
@@ -160,7 +160,7 @@ def refuse_duplicates(candidates: Iterable[Candidate]) -> None:
     """Check that no two candidates share name and seed: their scores would be one file.
 
     Raises:
-        ValueError: two do.
+        ValueError: Two candidates share both.
     """
     known: dict[tuple[str, int], Candidate] = {}
     for candidate in candidates:
@@ -196,8 +196,8 @@ class Scored:
     """Scores of one seed of a method on one split.
 
     Args:
-        results: sums of every drive.
-        resampled: metric → its value for every resample of the drives, (resamples,). All methods
+        results: Scores of all drives.
+        resampled: Metric → its value for every resample of the drives, (resamples,). All methods
             of a split have the same resamples, so their differences are paired.
     """
 
@@ -220,8 +220,8 @@ class Store:
     """Scores in a folder.
 
     Args:
-        folder: created with the first scores.
-        resamples: of the bootstrap over drives.
+        folder: Created with the first scores.
+        resamples: Number of bootstrap resamples of the drives.
     """
 
     def __init__(self, folder: str | Path, resamples: int = RESAMPLES) -> None:
@@ -231,10 +231,9 @@ class Store:
         """Whether there are scores of exactly this candidate in this setting.
 
         Raises:
-            WeightsError: a file of the candidate is missing.
+            WeightsError: A file of the candidate is missing.
         """
-        about = self._about(candidate.name, candidate.seed, split)
-        return read_json(about) == self._describe(candidate, setting)
+        return read_json(self._about(candidate, split)) == self._describe(candidate, setting)
 
     def keep(
         self, candidate: Candidate, split: str, setting: Mapping[str, Any], results: DriveResults
@@ -242,12 +241,12 @@ class Store:
         """Write scores, and those of all resamples of the drives.
 
         Args:
-            candidate: what was scored.
-            split: name of the split.
-            setting: everything else that the scores depend on, as JSON can hold it.
-            results: the scores.
+            candidate: Method that was scored.
+            split: Name of the split.
+            setting: Everything else that the scores depend on, as JSON can hold it.
+            results: Scores of all drives.
         """
-        about = self._about(candidate.name, candidate.seed, split)
+        about = self._about(candidate, split)
         about.unlink(missing_ok=True)
         weights = drive_weights(len(results.names), self.resamples, _BOOTSTRAP_SEED)
         resampled = results.bootstrap(weights)
@@ -258,17 +257,22 @@ class Store:
         )
         write_json(about, self._describe(candidate, setting))
 
-    def load(self, name: str, seed: int, split: str) -> Scored | None:
-        """Read the scores of one seed, None if there are none."""
-        about = self._about(name, seed, split)
-        if not about.is_file():
+    def load(self, candidate: Candidate, split: str, setting: Mapping[str, Any]) -> Scored | None:
+        """Read the scores of exactly this candidate in this setting; None if there are none.
+
+        Raises:
+            WeightsError: A file of the candidate is missing.
+        """
+        if not self.has(candidate, split, setting):
             return None
+        about = self._about(candidate, split)
         with np.load(about.with_suffix(".resampled.npz")) as file:
             resampled = dict(file)
-        return Scored(DriveResults.load(about.with_suffix(".npz")), resampled)
+        scored = Scored(DriveResults.load(about.with_suffix(".npz")), resampled)
+        return scored if candidate.depth_uncertainty else scored.without_depth_uncertainty()
 
-    def _about(self, name: str, seed: int, split: str) -> Path:
-        return self.folder / split / f"{name}-{seed}.json"
+    def _about(self, candidate: Candidate, split: str) -> Path:
+        return self.folder / split / f"{candidate.name}-{candidate.seed}.json"
 
     def _describe(self, candidate: Candidate, setting: Mapping[str, Any]) -> dict[str, Any]:
         about = {

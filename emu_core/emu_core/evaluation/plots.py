@@ -7,6 +7,7 @@ reliability(scores, "Few frames").savefig("reliability.png")
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from emu_core.metrics import DriveResults, StudyMetrics
 from emu_core.metrics.study import restore
 
 Curves = Mapping[str, np.ndarray]
+Line = tuple[np.ndarray, np.ndarray]
 
 COLORS = {"mcd20": "#56b4e9", "mcd50": "#0072b2", "student_unlabelled": "#cc79a7"}
 """Colours of methods that are not kinds of `METHODS`. As there, they are of Okabe and Ito's
@@ -56,16 +58,13 @@ def mean_curves(seeds: Seeds) -> dict[str, np.ndarray]:
 def reliability(scores: Scores, title: str) -> Figure:
     """Draw reliability diagrams of the classes: accuracy over confidence."""
 
-    def line(c: Curves) -> tuple[np.ndarray, np.ndarray]:
+    def line(c: Curves) -> Line:
         count = c["seg.reliability_count"]
         often = count >= _RARE * count.sum()
         return c["seg.reliability_confidence"][often], c["seg.reliability_accuracy"][often]
 
     figure, (row,) = _panels(scores, f"{title}: how far can class probabilities be trusted?")
-    for axes in row:
-        _diagonal(axes, (0.2, 1.0))
-        axes.set_xlabel("confidence: probability of the predicted class")
-    row[0].set_ylabel("accuracy")
+    _diagonals(row, (0.2, 1.0), "confidence: probability of the predicted class", "accuracy")
     _lines(row, scores, "seg.reliability_count", line, marker="o")
     return figure
 
@@ -73,14 +72,12 @@ def reliability(scores: Scores, title: str) -> Figure:
 def depth_coverage(scores: Scores, title: str) -> Figure:
     """Draw how often central intervals of depth hold the truth, over their nominal share."""
 
-    def line(c: Curves) -> tuple[np.ndarray, np.ndarray]:
+    def line(c: Curves) -> Line:
         return 100 * c["depth.reliability_nominal"], 100 * c["depth.reliability_coverage"]
 
     figure, (row,) = _panels(scores, f"{title}: do intervals of depth hold what they promise?")
-    for axes in row:
-        _diagonal(axes, (0.0, 100.0))
-        axes.set_xlabel("promised, % of pixels")
-    row[0].set_ylabel("truth inside the interval, % of pixels")
+    inside = "truth inside the interval, % of pixels"
+    _diagonals(row, (0.0, 100.0), "promised, % of pixels", inside)
     _lines(row, scores, "depth.reliability_nominal", line, marker="o")
     return figure
 
@@ -94,12 +91,10 @@ def sparsification(scores: Scores, title: str) -> Figure:
     )
     for row, (task, name, heading) in zip(rows, tasks, strict=True):
 
-        def line(c: Curves, task=task, name=name) -> tuple[np.ndarray, np.ndarray]:
-            return 100 * c[f"{task}.sparsification_fraction"], 100 * c[f"{task}.{name}"]
+        def line(c: Curves, at=f"{task}.", name=f"{task}.{name}") -> Line:
+            return 100 * c[f"{at}sparsification_fraction"], 100 * c[name]
 
-        def oracle(c: Curves, line=line, task=task, name=name) -> tuple[np.ndarray, np.ndarray]:
-            return line(c)[0], 100 * c[f"{task}.{name}_oracle"]
-
+        oracle = partial(line, name=f"{task}.{name}_oracle")
         for axes in row:
             axes.set(xlim=(0, 100), ylim=(0, 105))
             axes.axhline(100, color=_GREY, linewidth=0.8, linestyle="--")
@@ -117,9 +112,9 @@ def overview(table: pd.DataFrame, metrics: Sequence[Metric], title: str) -> Figu
     """Draw a panel for each metric: every method's mean and interval on every split.
 
     Args:
-        table: see `values.COLUMNS`.
-        metrics: the panels.
-        title: of the plot.
+        table: Table of metrics, see `values.COLUMNS`.
+        metrics: Metrics of the panels.
+        title: Title of the plot.
     """
     methods, splits = list(table.method.unique()), list(table.split.unique())
     step = len(methods) + 1.5
@@ -149,8 +144,8 @@ def shares(closed: Mapping[str, Mapping[str, Value]], title: str) -> Figure:
     An interval that leaves the axis ends in an arrow; a mean beyond the axis is a number.
 
     Args:
-        closed: heading of a metric → method → share, 1 for the whole gap.
-        title: of the plot.
+        closed: Heading of a metric → method → share, 1 for the whole gap.
+        title: Title of the plot.
     """
     figure = Figure(figsize=(7, 1.2 + 0.5 * len(closed)), layout="constrained")
     figure.suptitle(title)
@@ -197,12 +192,9 @@ def _arrows(axes: Axes, share: Value, place: float, shade: str) -> None:
     """Mark the sides on which a share or its interval leaves the axis."""
     ends = 100 * np.array([share.mean, share.low, share.high])
     low, high = _SHARES
-    for edge, marker, beyond in (
-        (low, "<", np.nanmin(ends) < low),
-        (high, ">", np.nanmax(ends) > high),
-    ):
-        if beyond:
-            axes.plot(edge, place, marker, color=shade, markersize=6, clip_on=False)
+    beyond = [(low, "<")] * (np.nanmin(ends) < low) + [(high, ">")] * (np.nanmax(ends) > high)
+    for edge, marker in beyond:
+        axes.plot(edge, place, marker, color=shade, markersize=6, clip_on=False)
 
 
 def _panels(scores: Scores, title: str, rows: int = 1) -> tuple[Figure, list[list[Axes]]]:
@@ -221,20 +213,11 @@ def _lines(
     row: Sequence[Axes],
     scores: Scores,
     needed: str,
-    line: Callable[[Curves], tuple[np.ndarray, np.ndarray]],
+    line: Callable[[Curves], Line],
     legend: bool = True,
     **style,
 ) -> None:
-    """Draw a line for each method that has the curve `needed`, and a legend beside the row.
-
-    Args:
-        row: a panel for each split.
-        scores: split → method → seeds.
-        needed: name of a curve.
-        line: returns x and y.
-        legend: whether to name the methods.
-        style: of the lines.
-    """
+    """Draw a line for each method that has the curve `needed`, and a legend beside the row."""
     for axes, methods in zip(row, scores.values(), strict=True):
         for method, seeds in methods.items():
             c = mean_curves(seeds)
@@ -253,12 +236,15 @@ def _lines(
         )
 
 
-def _diagonal(axes: Axes, limits: tuple[float, float]) -> None:
+def _diagonals(row: Sequence[Axes], limits: tuple[float, float], x: str, y: str) -> None:
+    """Draw the diagonal, and write the labels of the axes."""
     low, high = limits
-    axes.set(xlim=limits, ylim=limits)
-    axes.plot(limits, limits, color=_GREY, linewidth=0.8, linestyle="--")
     place = (high - 0.03 * (high - low), low + 0.04 * (high - low))
-    axes.text(*place, "below the line: over-confident", color=_GREY, ha="right", fontsize=8)
+    for axes in row:
+        axes.set(xlim=limits, ylim=limits, xlabel=x)
+        axes.plot(limits, limits, color=_GREY, linewidth=0.8, linestyle="--")
+        axes.text(*place, "below the line: over-confident", color=_GREY, ha="right", fontsize=8)
+    row[0].set_ylabel(y)
 
 
 def _simplify(axes: Axes) -> None:

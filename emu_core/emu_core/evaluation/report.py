@@ -16,13 +16,12 @@ import pandas as pd
 import torch
 
 from emu_core.evaluation import plots, tables
-from emu_core.evaluation.candidate import Candidate, Store, refuse_duplicates
+from emu_core.evaluation.candidate import Candidate, Scored, Store, refuse_duplicates
 from emu_core.evaluation.score import score_missing, setting
 from emu_core.evaluation.splits import Split
-from emu_core.evaluation.timing import MethodTiming, time_missing
+from emu_core.evaluation.timing import Times, time_missing
 from emu_core.evaluation.values import Scores, metric_table
 from emu_core.files import write_text
-from emu_core.networks.weights import WeightsError
 
 TIMING = "timing.json"
 """Milliseconds per image of every method, in the folder of the scores."""
@@ -41,9 +40,9 @@ class Evaluation:
     """Result of `compare`.
 
     Args:
-        table: every metric, see `values.COLUMNS`.
-        note: what was measured, and how.
-        bound: how exact the rankings are.
+        table: Every metric, see `values.COLUMNS`.
+        note: Sizes, numbers of images and drives, and how times were measured.
+        bound: Sentence on the accuracy of ranking metrics.
     """
 
     table: pd.DataFrame
@@ -64,48 +63,37 @@ def compare(
     """Score, time and report methods; scores that `folder` holds are not computed again.
 
     Raises:
-        ValueError: two candidates have the same name and seed.
-        DataError, WeightsError, ValueError: see `score_missing`.
+        ValueError: Two candidates have the same name and seed.
+        DataError, WeightsError, ValueError: See `score_missing`.
     """
     refuse_duplicates(candidates)
     store = Store(folder)
     score_missing(candidates, splits, store, device=device)
     first = next(iter(splits.values()))
-    timings = time_missing(candidates, first, folder / TIMING, device)
+    times = time_missing(candidates, first, folder / TIMING, device)
     scores = load_scores(store, candidates, splits)
-    table = metric_table(scores, {name: timing.value for name, timing in timings.items()})
-    evaluation = Evaluation(table, describe(splits, timings), bound_text(largest_bound(scores)))
+    table = metric_table(scores, times.values)
+    evaluation = Evaluation(table, describe(splits, times), bound_text(largest_bound(scores)))
     write_report(folder, "Evaluation", evaluation, scores, first.classes.names)
     return evaluation
 
 
 def load_scores(
     store: Store, candidates: Sequence[Candidate], splits: Mapping[str, Split]
-) -> dict[str, dict[str, list]]:
+) -> dict[str, dict[str, list[Scored]]]:
     """Read scores: split → method → seeds.
 
     Scores of other weights, images or metric definitions are left out, and those of candidates
     whose files are missing.
     """
-    scores: dict[str, dict[str, list]] = {name: {} for name in splits}
+    scores: dict[str, dict[str, list[Scored]]] = {name: {} for name in splits}
+    present = [c for c in candidates if all(path.is_file() for path in c.files)]
     for name, split in splits.items():
-        for candidate in candidates:
-            if not _is_current(store, candidate, name, split):
-                continue
-            scored = store.load(candidate.name, candidate.seed, name)
-            if scored is None:
-                continue
-            if not candidate.depth_uncertainty:
-                scored = scored.without_depth_uncertainty()
-            scores[name].setdefault(candidate.name, []).append(scored)
+        for candidate in present:
+            scored = store.load(candidate, name, setting(split))
+            if scored is not None:
+                scores[name].setdefault(candidate.name, []).append(scored)
     return scores
-
-
-def _is_current(store: Store, candidate: Candidate, name: str, split: Split) -> bool:
-    try:
-        return store.has(candidate, name, setting(split))
-    except WeightsError:
-        return False
 
 
 def largest_bound(scores: Scores) -> float | None:
@@ -134,11 +122,11 @@ def write_report(
     """Write evaluation.md, evaluation.csv, evaluation.json and the plots.
 
     Args:
-        folder: where to write.
-        title: heading of the Markdown.
-        evaluation: table and notes.
-        scores: for the curves of the plots.
-        classes: their names, for a table of every class's IoU.
+        folder: Output folder.
+        title: Heading of the Markdown.
+        evaluation: Table and notes.
+        scores: Scores for the curves of the plots.
+        classes: Class names, for a table of the IoU of every class.
     """
     folder.mkdir(parents=True, exist_ok=True)
     table = tables.name_classes(evaluation.table, classes)
@@ -167,11 +155,11 @@ def write_plots(
     """Draw the plots that there are results for.
 
     Args:
-        folder: where to write.
-        title: start of every plot's title.
-        scores: for curves; methods that it lacks are in no plot.
-        table: metrics, see `values.COLUMNS`.
-        prefix: of the file names.
+        folder: Output folder.
+        title: First part of the plots' titles.
+        scores: Scores for the curves.
+        table: Metrics, see `values.COLUMNS`.
+        prefix: Prefix of the file names.
 
     Returns:
         Names of the files.
@@ -194,7 +182,7 @@ def write_plots(
     return [f"{prefix}{name}.png" for name in canvases]
 
 
-def describe(splits: Mapping[str, Split], timings: Mapping[str, MethodTiming]) -> str:
+def describe(splits: Mapping[str, Split], times: Times | None) -> str:
     """Say what was measured, and how: sizes, numbers of images and drives, threads."""
     first = next(iter(splits.values()))
     height, width = first.size
@@ -204,15 +192,14 @@ def describe(splits: Mapping[str, Split], timings: Mapping[str, MethodTiming]) -
         f"neighbour), depth in metres of each image's lens, valid up to {first.max_depth:g} m. "
         f"Splits: {counts}."
     )
-    if timings:
-        timing = next(iter(timings.values()))
-        order = (
-            "all methods in turn"
-            if timing.in_turn
-            else "one method after the other, an ensemble's members read anew for every image"
-        )
-        text += (
-            f" Time: median of {timing.images} images, one at a time, {order}, eager PyTorch in "
-            f"fp32, {timing.threads} threads, {timing.device}."
-        )
-    return text
+    if times is None:
+        return text
+    order = (
+        "all methods in turn"
+        if times.in_turn
+        else "one method after the other, an ensemble's members read again for every image"
+    )
+    return (
+        f"{text} Time: median of {times.images} images, one at a time, {order}, eager PyTorch in "
+        f"fp32, {times.threads} threads, {times.device}."
+    )

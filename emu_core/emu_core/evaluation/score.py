@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import islice
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import Progress
+from rich.progress import track
 from torch import Tensor
 
 from emu_core.evaluation.candidate import Candidate, Store
@@ -39,9 +39,9 @@ class DriveMetrics:
 
     Args:
         num_classes: C.
-        max_depth: end of the depth range, metres.
-        drives: number of drives that will come.
-        bins: of each ranking.
+        max_depth: End of the depth range, metres.
+        drives: Number of drives that will come.
+        bins: Number of bins of each ranking.
     """
 
     def __init__(self, num_classes: int, max_depth: float, drives: int, bins: int = BINS) -> None:
@@ -56,12 +56,12 @@ class DriveMetrics:
         """Add an image.
 
         Args:
-            view: image and ground truth.
-            prediction: of a batch of images.
-            place: index of the image in the batch.
+            view: Image and ground truth.
+            prediction: Prediction of a batch of images.
+            place: Index of the image in the batch.
 
         Raises:
-            ValueError: another drive came after the image's drive.
+            ValueError: Another drive came after the image's drive.
         """
         if view.drive != self._drive:
             self._finish()
@@ -86,7 +86,7 @@ class DriveMetrics:
         """Return the scores.
 
         Raises:
-            ValueError: there was no image.
+            ValueError: No image was added.
         """
         self._finish()
         return replace(DriveResults.of(self._finished), pooled=self._total.compute())
@@ -106,27 +106,29 @@ def score(
     split: Split,
     batch: int = 4,
     device: str | torch.device = "cpu",
-    progress: Callable[[int], None] = lambda images: None,
+    label: str = "",
 ) -> DriveResults:
     """Score a method on a split, in metres for each image's lens.
 
     Args:
-        method: predicts a batch of images.
-        split: images and ground truth.
-        batch: number of images that are predicted together.
-        device: of the method's networks.
-        progress: called after each batch with its number of images.
+        method: Predicts a batch of images.
+        split: Images and ground truth.
+        batch: Number of images that are predicted together.
+        device: Device of the method's networks.
+        label: Text of the progress bar on a terminal; "" for no bar.
 
     Raises:
-        DataError: a file is missing or damaged.
+        DataError: A file is missing or damaged.
     """
     metrics = DriveMetrics(len(split.classes), split.max_depth, len(split.drives))
-    for views in _batches(split, batch):
+    views_of = iter(split)
+    batches = iter(lambda: list(islice(views_of, batch)), [])
+    count, hidden = -(-len(split) // batch), not (label and sys.stderr.isatty())
+    for views in track(batches, label, count, transient=True, disable=hidden):
         images = np.stack([view.image for view in views])  # (N,H,W,3)
         prediction = method(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().to(device))
         for place, view in enumerate(views):
             metrics.update(view, prediction, place)
-        progress(len(views))
     return metrics.results()
 
 
@@ -139,18 +141,18 @@ def score_missing(
     """Compute the scores that `store` does not hold; one candidate at a time is in memory.
 
     Args:
-        candidates: what to score.
-        splits: by the name that scores are kept under.
-        store: where scores are kept.
-        device: where the networks run.
+        candidates: What to score.
+        splits: Splits by the names that their scores are kept under.
+        store: Where scores are kept.
+        device: Where the networks run.
 
     Returns:
         Number of pairs of candidate and split that were scored.
 
     Raises:
-        DataError: an image or its ground truth is missing or damaged.
-        WeightsError: a file of a candidate is missing or damaged.
-        ValueError: a candidate has the wrong number of files.
+        DataError: An image or its ground truth is missing or damaged.
+        WeightsError: A file of a candidate is missing or damaged.
+        ValueError: A candidate has the wrong number of files.
     """
     count = 0
     for candidate in candidates:
@@ -163,10 +165,8 @@ def score_missing(
             continue
         method = candidate.load(device)
         for name, split in missing.items():
-            with Progress(disable=not sys.stderr.isatty(), transient=True) as bar:
-                label = f"{candidate.name} {candidate.seed}, {name}"
-                advance = partial(bar.advance, bar.add_task(label, total=len(split)))
-                results = score(method, split, batch_of(split), device, advance)
+            label = f"{candidate.name} {candidate.seed}, {name}"
+            results = score(method, split, batch_of(split), device, label)
             store.keep(candidate, name, setting(split), results)
             count += 1
     return count
@@ -188,12 +188,6 @@ def setting(split: Split) -> dict[str, Any]:
         "max_depth": split.max_depth,
         **view,
     }
-
-
-def _batches(split: Split, size: int) -> Iterator[list[View]]:
-    views = iter(split)
-    while batch := list(islice(views, size)):
-        yield batch
 
 
 def _numpy(x: Tensor) -> np.ndarray:

@@ -26,12 +26,12 @@ class Metric:
     """A metric that tables and plots show.
 
     Args:
-        name: as in `StudyMetrics.compute`.
-        heading: with its unit.
-        better: the better direction, if there is one.
-        digits: after the decimal point.
-        beside: metric that is printed in brackets: the value of random scores, or a sign.
-        task: classes or depth; "" for both.
+        name: As in `StudyMetrics.compute`.
+        heading: With its unit.
+        better: The better direction, if there is one.
+        digits: After the decimal point.
+        beside: Metric that is printed in brackets: the value of random scores, or a sign.
+        task: Classes or depth; "" for both.
     """
 
     name: str
@@ -162,9 +162,9 @@ def markdown(table: pd.DataFrame, metrics: Sequence[Metric], methods: Mapping[st
     """Write metrics of one split in Markdown.
 
     Args:
-        table: rows of one split, see `values.COLUMNS`.
-        metrics: columns; those without any value are left out.
-        methods: name → heading, of the rows of the Markdown table.
+        table: Rows of one split, see `values.COLUMNS`.
+        metrics: Columns; those without any value are left out.
+        methods: Name → heading, of the rows of the Markdown table.
     """
     rows = table[table.method.isin(methods)]
     known = {(row.method, row.metric): row for row in rows.itertuples()}

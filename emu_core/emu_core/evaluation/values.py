@@ -43,8 +43,8 @@ class Value(NamedTuple):
     """One metric of one method.
 
     Args:
-        mean: over seeds, of the metric of all drives.
-        sd: sample standard deviation between seeds; NaN for a single seed.
+        mean: Over seeds, of the metric of all drives.
+        sd: Sample standard deviation between seeds; NaN for a single seed.
         low, high: 95 % interval of the mean for these seeds on other drives, by a bootstrap; NaN
             where the metric cannot be resampled.
     """
@@ -66,9 +66,9 @@ class Difference(NamedTuple):
     """A metric of one method less that of another.
 
     Args:
-        mean: first less second.
+        mean: First less second.
         low, high: 95 % interval for other drives, the same for both methods, and other seeds.
-        source: origin of the error between seeds; unknown: the interval holds none.
+        source: Origin of the error between seeds; unknown: the interval holds none.
     """
 
     mean: float
@@ -103,8 +103,8 @@ def metric_table(scores: Scores, times: Mapping[str, Value]) -> pd.DataFrame:
     """Put every metric of every method into one table.
 
     Args:
-        scores: split → method → seeds.
-        times: method → milliseconds per image.
+        scores: Split → method → seeds.
+        times: Method → milliseconds per image.
 
     Returns:
         A row for each metric, with `COLUMNS`.
@@ -146,9 +146,9 @@ class SeedError(NamedTuple):
     """The t-distributed error of a mean over few seeds.
 
     Args:
-        scale: standard error of the mean.
-        freedom: degrees of freedom.
-        source: whose seeds it was estimated from.
+        scale: Standard error of the mean.
+        freedom: Degrees of freedom.
+        source: Whose seeds it was estimated from.
     """
 
     scale: float
@@ -159,8 +159,8 @@ class SeedError(NamedTuple):
         """Draw errors: quantiles of the distribution in a random order, (count,).
 
         Args:
-            count: number of draws.
-            stream: draws of different streams are independent of each other and of the drives'.
+            count: Number of draws.
+            stream: Draws of different streams are independent of each other and of the drives'.
         """
         if not self.scale:
             return np.zeros(count)
@@ -174,10 +174,10 @@ def seed_error(
     """Estimate the error of a mean over seeds.
 
     Args:
-        each: a metric of the seeds.
-        others: the metric of another method's seeds; their deviation is used where there is only
+        each: A metric of the seeds.
+        others: The metric of another method's seeds; their deviation is used where there is only
             one seed.
-        networks: number of the other method's networks that this one seed averages.
+        networks: Number of the other method's networks that this one seed averages.
     """
     if len(each) > 1:
         return SeedError(deviation(each) / sqrt(len(each)), len(each) - 1, "own")
@@ -192,12 +192,12 @@ def difference(
     """Compare two methods on one split, with the drives drawn in pairs.
 
     Args:
-        first, second: the methods' seeds.
-        name: of the metric.
-        errors: independent errors between seeds; default: one from each method's own seeds.
+        first, second: The methods' seeds.
+        name: Name of the metric.
+        errors: Independent errors between seeds; default: one from each method's own seeds.
 
     Raises:
-        ValueError: the metric has no resamples, or the methods were scored on other drives.
+        ValueError: The metric has no resamples, or the methods were scored on other drives.
     """
     if len({scored.results.names for scored in (*first, *second)}) > 1:
         raise ValueError("Expected two methods that were scored on the same drives.")

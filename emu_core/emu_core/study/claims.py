@@ -125,7 +125,7 @@ def verdict(row: Any) -> Literal["better", "worse", "open"]:
     """Whether the first method of a comparison is better than the second.
 
     Args:
-        row: of `compare`, with attributes `metric`, `mean`, `low`, `high` and `source`.
+        row: Row of `compare`, with its values as attributes.
     """
     difference = Difference(row.mean, row.low, row.high, row.source)
     return difference.verdict(_better(row.metric))

@@ -25,15 +25,15 @@ class StudyMethod:
     """A method that a study compares, and how its training differs from the study's settings.
 
     Args:
-        kind: name in `METHODS`.
-        heading: in the tables.
-        dropout: rate before the decoders' last layers; None for the architecture's.
-        depth: kind of depth loss; None for the study's.
-        beta: of β-NLL, used with `depth`.
-        variance_weight: of a student's RMSLE on the depth variance; None for the study's.
-        log_variance: compute that RMSLE on log s² instead of log(1 + s²).
-        unlabelled: distil also on unlabelled frames that no member was trained on.
-        leaves_out: seed k of an ensemble leaves out member k.
+        kind: Name in `METHODS`.
+        heading: Name in the tables.
+        dropout: Rate before the decoders' last layers; None for the architecture's.
+        depth: Kind of depth loss; None for the study's.
+        beta: β of β-NLL, used with `depth`.
+        variance_weight: Weight of a student's RMSLE on the depth variance; None for the study's.
+        log_variance: Compute that RMSLE on log s² instead of log(1 + s²).
+        unlabelled: Distil also on unlabelled frames that no member was trained on.
+        leaves_out: Seed k of an ensemble leaves out member k.
     """
 
     kind: str
@@ -98,7 +98,7 @@ def study_method(name: str) -> StudyMethod:
     """Return a method of a study; kinds of `METHODS` can be used as they are.
 
     Raises:
-        RegistryError: there is no such method.
+        RegistryError: There is no such method.
     """
     if name in METHODS and name not in STUDY_METHODS:
         return StudyMethod(name, METHODS[name].heading)
@@ -114,17 +114,15 @@ class Copies:
     """Reduced copies of rendered drives; reading full frames takes as long as training on them.
 
     Args:
-        source: folder of the drives.
-        width: of the copies, pixels; must be enough for the largest random scale.
-        pretraining_drives: number of training drives, evenly spread, that only the encoder's
+        source: Folder of the drives.
+        width: Width of the copies, pixels; must be enough for the largest random scale.
+        pretraining_drives: Number of training drives, evenly spread, that only the encoder's
             pre-training uses.
-        rendered: list of drives that the source was rendered from.
     """
 
     source: Path = Path("data/drives")
     width: int = 512
     pretraining_drives: int = 60
-    rendered: Path = Path("training/configs/drives.yaml")
 
 
 @dataclass(frozen=True)
@@ -134,13 +132,13 @@ class Pretraining:
     On the members' own frames it would make them agree (docs/method.md, Training).
 
     Args:
-        steps: optimiser steps.
+        steps: Optimiser steps.
         task: joint, segmentation or depth.
-        optimisation: of a training from scratch.
-        seed: of weights, order and augmentation.
-        root: data whose train split no other training uses; null for the drives that `copies`
+        optimisation: Optimiser for a training from scratch.
+        seed: Seed of weights, order and augmentation.
+        root: Data whose train split no other training uses; null for the drives that `copies`
             sets aside.
-        sequences: at most this many of its drives, evenly spread. The fewer there are, the less
+        sequences: At most this many of its drives, evenly spread. The fewer there are, the less
             members agree.
     """
 
@@ -157,9 +155,9 @@ class Regime:
     """Amount of training data, and training length.
 
     Args:
-        steps: of every network.
-        limit: maximum number of frames.
-        sequences: maximum number of drives.
+        steps: Optimiser steps of every network.
+        limit: Maximum number of frames.
+        sequences: Maximum number of drives.
     """
 
     steps: int
@@ -172,15 +170,15 @@ class Distilling:
     """Training of students and of their controls.
 
     Args:
-        loss: of students.
-        jitter: brightness, contrast, saturation and hue; see `data.augment.color_jitter`.
-        variants: number of augmentations of each frame; the teacher's predictions of them are
+        loss: Loss of students.
+        jitter: Brightness, contrast, saturation and hue; see `data.augment.color_jitter`.
+        variants: Number of augmentations of each frame; the teacher's predictions of them are
             kept for later epochs and students. null: new ones in every epoch, nothing is kept.
-        init: students and controls start from the pre-trained encoder, or from a whole member.
-        steps: of students and controls; null for the regime's.
-        unlabelled_limit: maximum number of unlabelled frames. If there are many more than labelled
+        init: Students and controls start from the pre-trained encoder, or from a whole member.
+        steps: Optimiser steps of students and controls; null for the regime's.
+        unlabelled_limit: Maximum number of unlabelled frames. If there are many more than labelled
             ones, most batches have no label, which is a second change.
-        unlabelled_mean_weight: weight of the teacher's mean depth on unlabelled frames, unless the
+        unlabelled_mean_weight: Weight of the teacher's mean depth on unlabelled frames, unless the
             loss has its own.
     """
 
@@ -198,13 +196,13 @@ class Item:
     """A method to train and score in every regime.
 
     Args:
-        method: name in `STUDY_METHODS`.
-        seeds: number of seeds; those of an earlier item are not trained again.
-        single_task: networks of one task each, for classes and for depth, instead of joint ones.
-        regimes: only these; null for all.
-        splits: only these; null for all.
-        variant: of all its networks, b0 to b5; results are kept as regimes of their own, e.g.
-            few-b1. null for the study's.
+        method: Name in `STUDY_METHODS`.
+        seeds: Number of seeds; those of an earlier item are not trained again.
+        single_task: Networks of one task each, for classes and for depth, instead of joint ones.
+        regimes: Only these; null for all.
+        splits: Only these; null for all.
+        variant: Backbone, b0 to b5; null for the study's. Another one has regimes of its own,
+            e.g. few-b1.
     """
 
     method: str
@@ -220,23 +218,23 @@ class Study:
     """A study.
 
     Args:
-        name: of its folder below runs/.
-        data: data set, augmentation and batch of all trainings; regimes set `limit` and
+        name: Name of its folder below runs/.
+        data: Data set, augmentation and batch of all trainings; regimes set `limit` and
             `sequences`.
-        architecture: of all networks; methods set task, dropout and encoder.
-        loss: of members.
-        optimisation: of all networks except the pre-trained one.
-        run: precision, averaging, first seed; name and steps are set by the study. Every job runs
+        architecture: Architecture of all networks; methods set task, dropout and encoder.
+        loss: Loss of members.
+        optimisation: Optimiser of all networks except the pre-trained one.
+        run: Precision, averaging, first seed; name and steps are set by the study. Every job runs
             on one device.
-        regimes: by name.
-        splits: splits to score on, by their names in the tables.
-        order: what is trained and scored, the most valuable first.
-        members: of ensembles, and heads of sub-ensembles.
-        samples: of MC Dropout.
-        copies: train on reduced copies instead of data.root; null for none.
-        pretraining: what encoders start from; null for architecture.encoder.
-        distilling: of students.
-        resamples: of the bootstrap over drives.
+        regimes: Regimes by name.
+        splits: Splits to score on, by their names in the tables.
+        order: What is trained and scored, the most valuable first.
+        members: Number of members of ensembles, and of heads of sub-ensembles.
+        samples: Number of samples of MC Dropout.
+        copies: Train on reduced copies instead of data.root; null for none.
+        pretraining: What encoders start from; null for architecture.encoder.
+        distilling: Training of students.
+        resamples: Number of bootstrap resamples of the drives.
     """
 
     name: str

@@ -40,16 +40,16 @@ def copy_drives(copies: Copies, splits: Iterable[str], folder: Path) -> int:
     """Copy splits; frames that are complete are not copied again.
 
     Args:
-        copies: source, width, and number of training drives for the pre-training.
-        splits: names of the splits. The training split is divided between FOLDER/pretraining and
+        copies: Source, width, and number of training drives for the pre-training.
+        splits: Names of the splits. The training split is divided between FOLDER/pretraining and
             FOLDER/drives; val is copied to both, the others only to FOLDER/drives.
-        folder: of the copies.
+        folder: Folder of the copies.
 
     Returns:
         Number of frames that were copied.
 
     Raises:
-        DataError: the drives are missing or damaged, or the folder holds copies that were made
+        DataError: The drives are missing or damaged, or the folder holds copies that were made
             with other settings or of other drives.
     """
     frames = {split: list_frames(copies.source, split) for split in splits}

@@ -229,9 +229,9 @@ def write_study_plots(folder: Path, results: pd.DataFrame, scores: Mapping[str, 
     """Draw every regime's plots.
 
     Args:
-        folder: where to write.
-        results: the table of results.
-        scores: regime → split → method → seeds.
+        folder: Where to write.
+        results: The table of results.
+        scores: Regime → split → method → seeds.
     """
     for regime, of_regime in scores.items():
         part = results[results.regime == regime]

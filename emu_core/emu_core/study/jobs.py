@@ -62,7 +62,7 @@ def open_splits(study: Study) -> dict[str, Split]:
     """Open the splits that methods are scored on, by their names in the tables.
 
     Raises:
-        DataError: the data is missing.
+        DataError: The data is missing.
     """
     root = study.folder / DATA / "drives" if study.copies else study.data.root
     data = replace(study.data, root=root)
@@ -78,10 +78,10 @@ def run_job(key: str, study: Study, plan: Mapping[str, Job]) -> None:
     """Run one job.
 
     Raises:
-        DataError: an image or its ground truth is missing or damaged.
-        WeightsError: a network is missing or damaged.
-        FloatingPointError: a training diverged.
-        StudyError: the folder holds a training with other settings.
+        DataError: An image or its ground truth is missing or damaged.
+        WeightsError: A network is missing or damaged.
+        FloatingPointError: A training diverged.
+        StudyError: The folder holds a training with other settings.
     """
     job = plan[key]
     if isinstance(job, Training):

@@ -46,10 +46,10 @@ class Job:
     """A job of the workflow.
 
     Args:
-        key: name; of a training its folder below the study's.
-        output: file that it leaves, relative to the study's folder.
-        needs: keys of the jobs that it depends on.
-        settings: everything else that it depends on, as JSON can hold it.
+        key: Name; of a training its folder below the study's.
+        output: File that it leaves, relative to the study's folder.
+        needs: Keys of the jobs that it depends on.
+        settings: Everything else that it depends on, as JSON can hold it.
     """
 
     key: str
@@ -63,10 +63,10 @@ class Training(Job):
     """The training of one network, or of the heads of a sub-ensemble.
 
     Args:
-        config: its settings; a student's is a `StudentConfig`.
-        trunk: key of the training whose encoder the heads share.
-        heads: of a sub-ensemble, including the trunk's own.
-        teacher: keys of the teacher's members.
+        config: Its settings; a student's is a `StudentConfig`.
+        trunk: Key of the training whose encoder the heads share.
+        heads: Number of heads of a sub-ensemble, with the trunk's own.
+        teacher: Keys of the teacher's members.
     """
 
     config: TrainingConfig = field(default_factory=TrainingConfig)
@@ -87,10 +87,10 @@ class Scoring(Job):
     """The scoring of a method under one seed.
 
     Args:
-        regime: of its networks; REGIME-VARIANT for another backbone than the study's.
-        method: name of the method.
-        splits: by their names in the tables.
-        candidate: the method as files.
+        regime: Regime of its networks; REGIME-VARIANT for another backbone than the study's.
+        method: Name of the method.
+        splits: Names of the splits in the tables.
+        candidate: The method as files.
     """
 
     regime: str = ""
@@ -133,9 +133,9 @@ class _Networks:
     """The trainings of one regime with one backbone.
 
     Args:
-        study: its configuration.
-        regime: name of the regime.
-        variant: of the backbone.
+        study: Its configuration.
+        regime: Name of the regime.
+        variant: Backbone, b0 to b5.
     """
 
     def __init__(self, study: Study, regime: str, variant: str) -> None:

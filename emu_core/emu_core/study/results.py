@@ -26,7 +26,7 @@ import yaml
 
 from emu_core.evaluation import report
 from emu_core.evaluation.splits import Split
-from emu_core.evaluation.timing import load_timings
+from emu_core.evaluation.timing import load_times
 from emu_core.evaluation.values import Scores, metric_table
 from emu_core.files import read_json, write_atomically
 from emu_core.study.claims import compare, gap_closed
@@ -66,17 +66,17 @@ def results_table(
     """Put everything that was found into one table.
 
     Args:
-        study: its configuration.
-        plan: all jobs.
-        splits: what was scored, by name.
-        scores: return value of `load_scores`.
+        study: Its configuration.
+        plan: All jobs.
+        splits: What was scored, by name.
+        scores: Return value of `load_scores`.
     """
-    timings = load_timings(study.folder / "timing.json")
-    times = {name: timing.value for name, timing in timings.items()}
+    times = load_times(study.folder / "timing.json")
+    milliseconds = {} if times is None else times.values
     tables, rows = [], []
     for regime, of_regime in scores.items():
         # Other backbones than the study's are not timed.
-        table = metric_table(of_regime, times if regime in study.regimes else {})
+        table = metric_table(of_regime, milliseconds if regime in study.regimes else {})
         tables.append(table.assign(kind="metric", regime=regime))
         for split, methods in of_regime.items():
             place = {"regime": regime, "split": split}
@@ -91,7 +91,7 @@ def results_table(
         "versions": ", ".join(
             (f"python {platform.python_version()}", *(f"{p} {version(p)}" for p in _PACKAGES))
         ),
-        "setting": report.describe(splits, timings),
+        "setting": report.describe(splits, times),
         "configuration": yaml.safe_dump(plain(study), sort_keys=False, allow_unicode=True),
     }
     rows += [{"kind": "about", "metric": name, "text": text} for name, text in about.items()]
@@ -119,7 +119,7 @@ def read_results(path: Path) -> pd.DataFrame:
     """Read what `write_results` wrote.
 
     Raises:
-        ValueError: the file cannot be read, or holds something else.
+        ValueError: The file cannot be read, or holds something else.
     """
     try:
         results = pd.read_csv(path, dtype=dict.fromkeys(_TEXTS, "str"))[_COLUMNS]

@@ -42,13 +42,13 @@ def prepare(study: Study, plan: Sequence[Job], redo: bool = False, retry: bool =
     """Check what the study's folder holds, and write configuration and plan into it.
 
     Args:
-        study: its configuration.
-        plan: all jobs.
-        redo: delete trainings with other settings; what depends on them is trained again.
-        retry: run trainings again that diverged.
+        study: Its configuration.
+        plan: All jobs.
+        redo: Delete trainings with other settings; what depends on them is trained again.
+        retry: Run trainings again that diverged.
 
     Raises:
-        StudyError: the folder holds trainings with other settings, or another process is at work
+        StudyError: The folder holds trainings with other settings, or another process is at work
             in it with other settings.
     """
     folder = study.folder
@@ -123,19 +123,19 @@ def run(
     """Run all jobs that are left.
 
     Args:
-        study: its configuration; `prepare` has written its plan.
-        plan: all jobs.
-        snakefile: training/Snakefile.
-        only: keys of jobs; only these and the jobs that they need are run.
-        jobs: number of jobs that run at once.
-        hours: start no job after this time.
-        profile: folder of a Snakemake profile, e.g. for a cluster.
+        study: Its configuration; `prepare` has written its plan.
+        plan: All jobs.
+        snakefile: Training/Snakefile.
+        only: Keys of jobs; only these and the jobs that they need are run.
+        jobs: Number of jobs that run at once.
+        hours: Start no job after this time.
+        profile: Folder of a Snakemake profile, e.g. for a cluster.
 
     Returns:
         Key of every job that failed, now or before → reason.
 
     Raises:
-        StudyError: there is no such job, or Snakemake is not installed, or it does not accept the
+        StudyError: There is no such job, or Snakemake is not installed, or it does not accept the
             plan or the profile.
     """
     outputs = {job.key: job.output for job in plan}
@@ -210,9 +210,9 @@ def plan_text(study: Study, plan: Sequence[Job], left: set[str]) -> str:
     """Say for each kind of job how many are left, and the hours that they take.
 
     Args:
-        study: its configuration.
-        plan: all jobs.
-        left: outputs of the jobs that are left.
+        study: Its configuration.
+        plan: All jobs.
+        left: Outputs of the jobs that are left.
     """
     rows = []
     for job in plan:
