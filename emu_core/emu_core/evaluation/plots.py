@@ -192,9 +192,10 @@ def _arrows(axes: Axes, share: Value, place: float, shade: str) -> None:
     """Mark the sides on which a share or its interval leaves the axis."""
     ends = 100 * np.array([share.mean, share.low, share.high])
     low, high = _SHARES
-    beyond = [(low, "<")] * (np.nanmin(ends) < low) + [(high, ">")] * (np.nanmax(ends) > high)
-    for edge, marker in beyond:
-        axes.plot(edge, place, marker, color=shade, markersize=6, clip_on=False)
+    if np.nanmin(ends) < low:
+        axes.plot(low, place, "<", color=shade, markersize=6, clip_on=False)
+    if np.nanmax(ends) > high:
+        axes.plot(high, place, ">", color=shade, markersize=6, clip_on=False)
 
 
 def _panels(scores: Scores, title: str, rows: int = 1) -> tuple[Figure, list[list[Axes]]]:
