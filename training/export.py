@@ -24,7 +24,7 @@ import jsonargparse
 
 from emu_core.data.datasets import DataSet, open_dataset
 from emu_core.evaluation.model_scores import Scores, print_scores, score_split, scores_of
-from emu_core.files import replace_text
+from emu_core.files import write_text
 from emu_core.networks import SegDepthFormer, load_model
 from emu_core.runtime.model_file import ModelInfo
 from emu_core.runtime.perceiver import Perceiver
@@ -82,7 +82,7 @@ def export_measured(
     output.parent.mkdir(parents=True, exist_ok=True)
     info = export(network, output, metrics=metrics, **facts)
     card = output.with_name("MODEL_CARD.md")
-    replace_text(card, model_card(info, network, scores, data, frames, read_settings(config)))
+    write_text(card, model_card(info, network, scores, data, frames, read_settings(config)))
     print(f"{card} written")
 
 

@@ -1,7 +1,5 @@
-"""The configurations that the README names are what the training commands understand."""
+"""The training commands read the configurations that the README names."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,26 +11,22 @@ BASES = ("b0_drives", "cityscapes", "nyuv2")
 
 
 @pytest.fixture(scope="module")
-def chosen():
-    """Function that reads a command line as a command does, and returns its options."""
-    scripts = {}
-    for name in ("train_teacher", "distill"):
-        spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-        scripts[name] = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(scripts[name])
+def chosen(load_command):
+    """Function that reads a command line as a command does, and returns its configuration."""
+    kinds = {
+        "train_teacher": load_command("train_teacher").TeacherConfig,
+        "distill": load_command("distill").DistillConfig,
+    }
 
     def read(command, *configs, arguments=()):
-        kind = {"train_teacher": "TeacherConfig", "distill": "DistillConfig"}[command]
         files = [p for name in configs for p in ("--config", str(FOLDER / f"configs/{name}.yaml"))]
-        return parse_config(getattr(scripts[command], kind), [*files, *arguments], "")
+        return parse_config(kinds[command], [*files, *arguments], "")
 
-    yield read
-    for name in scripts:
-        del sys.modules[name]
+    return read
 
 
 @pytest.mark.parametrize("base", BASES)
-def test_a_base_is_understood_by_both_commands_alike(base, chosen):
+def test_both_commands_read_a_configuration_alike(base, chosen):
     member, student = chosen("train_teacher", base), chosen("distill", base)
     for section in ("data", "architecture", "optimisation"):
         assert getattr(member, section) == getattr(student, section), section
@@ -46,13 +40,13 @@ def test_a_base_is_understood_by_both_commands_alike(base, chosen):
 
 
 @pytest.mark.parametrize("base", [*BASES, "distill_tiny", None])
-def test_a_student_is_no_member_again(base, chosen):
+def test_a_student_has_another_seed_than_the_members(base, chosen):
     options = chosen("distill", *([] if base is None else [base]))
     first, members = options.teacher.seed, options.teacher.members
     assert options.run.seed not in range(first, first + members)
 
 
-def test_the_tiny_one_trains_its_own_members_on_drives_that_it_renders(chosen):
+def test_the_tiny_configuration_trains_its_own_members_on_drives_that_it_renders(chosen):
     options = chosen("distill", "distill_tiny", arguments=("--run.steps", "3"))
     assert options.teacher.folder is None and options.teacher.members == 3
     assert (FOLDER / "configs" / options.render).is_file()

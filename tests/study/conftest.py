@@ -11,13 +11,7 @@ from emu_core.data.augment import Augmentation
 from emu_core.evaluation.candidate import Scored
 from emu_core.methods.sub_ensemble import save_sub_ensemble, with_new_heads
 from emu_core.metrics import DriveResults
-from emu_core.networks import (
-    DepthFormer,
-    SegDepthFormer,
-    SegFormer,
-    load_model,
-    save_model,
-)
+from emu_core.networks import DepthFormer, SegDepthFormer, SegFormer, load_model, save_model
 from emu_core.study import jobs
 from emu_core.study.config import Distilling, Item, Pretraining, Regime, Study
 from emu_core.study.plan import make_plan

@@ -11,7 +11,9 @@ from emu_core.training.objectives import MemberLoss
 from emu_core.training.run import keep_metrics
 from emu_core.training.teacher import train_network
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*many workers")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*LeafSpec", "ignore:.*many workers", "ignore:.*directory .* exists and is not empty"
+)
 
 
 def rows(path):

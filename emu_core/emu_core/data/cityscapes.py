@@ -33,7 +33,7 @@ from emu_core.data.sample import (
     read_image,
     unlabelled,
 )
-from emu_core.files import replace_file
+from emu_core.files import write_atomically
 from emu_core.labels import CITYSCAPES
 
 MAX_DEPTH = 80.0
@@ -178,7 +178,7 @@ def write_png(path: Path, image: np.ndarray) -> None:
     done, code = cv2.imencode(".png", image[..., ::-1] if image.ndim == 3 else image)
     if not done:
         raise DataError(f"OpenCV could not encode {path}.")
-    replace_file(path, lambda unfinished: unfinished.write_bytes(code.tobytes()))
+    write_atomically(path, lambda unfinished: unfinished.write_bytes(code.tobytes()))
 
 
 def is_of_official_size(camera: CameraFile, shape: tuple[int, int], path: str | Path) -> bool:

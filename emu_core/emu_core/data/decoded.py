@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 
 from emu_core.data.datasets import DataSet
 from emu_core.data.sample import Sample, unlabelled
-from emu_core.files import replace_file
+from emu_core.files import write_atomically
 
 _FORMAT = "image, labels, depth; name, focal"  # other content gets other file names
 
@@ -76,7 +76,7 @@ class DecodedFrames:
             maps |= {"labels": sample.labels, "depth": sample.depth}
         maps = {name: np.ascontiguousarray(values) for name, values in maps.items()}
         try:
-            replace_file(path, lambda unfinished: save_file(maps, unfinished, about))
+            write_atomically(path, lambda unfinished: save_file(maps, unfinished, about))
         except (OSError, SafetensorError) as error:
             self._writable = False
             warnings.warn(

@@ -14,7 +14,7 @@ from rich.progress import track
 
 from emu_core.data.datasets import DATASETS, DataSet, default_root, open_dataset
 from emu_core.data.sample import Sample
-from emu_core.files import replace_text
+from emu_core.files import write_text
 from emu_core.metrics import PerceptionMetrics
 from emu_core.runtime.perceiver import Perceiver
 from emu_core.runtime.scoring import score
@@ -61,7 +61,7 @@ def evaluate_model(
     print(f"error AUROCs rank binned scores, which changes them by at most {bound:.1g}")
     if output is not None:
         text = json.dumps(_without_nan(scores), indent=1, allow_nan=False)
-        replace_text(output, text + "\n")
+        write_text(output, text + "\n")
 
 
 def score_split(perceiver: Perceiver, data: DataSet, stride: int = 1) -> PerceptionMetrics:

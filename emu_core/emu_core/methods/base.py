@@ -53,7 +53,6 @@ class SampledMethod(NetworkMethod):
             del sample  # it would stay in memory while the next one is computed
 
     def __call__(self, images: Tensor) -> Prediction:
-        """Predict for images, uint8 (N, 3, H, W), without gradients."""
         return average(self.samples(images))
 
 

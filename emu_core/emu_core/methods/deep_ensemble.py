@@ -39,7 +39,6 @@ class DeepEnsemble(SampledMethod):
         self.members = [m if isinstance(m, Network) else Path(m) for m in members]
 
     def raw_outputs(self, x: Tensor) -> Iterator[RawOutputs]:
-        """Run member by member; see `SampledMethod`."""
         for member in self.members:
             yield _run(member, x)
 

@@ -49,7 +49,6 @@ class MCDropout(SampledMethod):
         self.number, self.seed = samples, seed
 
     def raw_outputs(self, x: Tensor) -> Iterator[RawOutputs]:
-        """Draw the samples; see `SampledMethod`."""
         (network,) = self.networks
         draw = partial(network, x) if network.encoder_dropout else _share(network, x)
         for m in range(self.number):

@@ -27,7 +27,6 @@ class SingleNetwork(NetworkMethod):
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Prediction:
-        """Predict for images, uint8 (N, 3, H, W)."""
         return to_prediction(self.networks[0](to_input(images)), image_size(images))
 
 

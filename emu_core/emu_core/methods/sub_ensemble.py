@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,7 +51,6 @@ class SubEnsemble(SampledMethod):
         super().__init__(networks)
 
     def raw_outputs(self, x: Tensor) -> Iterator[RawOutputs]:
-        """Run the trunk, then head by head; see `SampledMethod`."""
         features = self.networks[0].encoder(x)
         for network in self.networks:
             yield network.decode(features)
@@ -70,14 +68,12 @@ def with_new_heads(network: Network) -> Network:
     return copy.to(next(network.parameters()).device)
 
 
-def save_sub_ensemble(
-    networks: Sequence[Network], path: str | Path, metadata: dict[str, Any] | None = None
-) -> None:
+def save_sub_ensemble(networks: Sequence[Network], path: str | Path) -> None:
     """Write the common encoder of some networks once, and the decoders of each.
 
     Raises:
-        WeightsError: There are no networks, they differ in kind, sizes or encoder weights, they
-            are folded for inference, or the metadata cannot be written as JSON.
+        WeightsError: There are no networks, they differ in kind, sizes or encoder weights, or they
+            are folded for inference.
     """
     if not networks:
         raise WeightsError("Expected at least one network to save, but got none.")
@@ -94,19 +90,16 @@ def save_sub_ensemble(
                     f"Network {k} has another trunk than network 0: {name} differs. Train the "
                     "heads from `with_new_heads`, which freezes the trunk."
                 )
-    write_tensors(path, tensors, header | {"heads": len(networks)}, metadata or {})
+    write_tensors(path, tensors, header | {"heads": len(networks)}, {})
 
 
-def load_sub_ensemble(path: str | Path) -> tuple[list[Network], dict[str, Any]]:
-    """Load the networks of a sub-ensemble's file on the CPU, in eval mode.
-
-    Returns:
-        Networks that share one encoder module, and the metadata.
+def load_sub_ensemble(path: str | Path) -> list[Network]:
+    """Load the networks of a sub-ensemble, which share one encoder module, on the CPU.
 
     Raises:
         WeightsError: The file is missing or damaged, holds no sub-ensemble, or has a newer format.
     """
-    header, metadata = read_header(path)
+    header, _ = read_header(path)
     if "heads" not in header:
         raise WeightsError(f"{path} holds one network, not a sub-ensemble: use `load_model`.")
     tensors = read_tensors(Path(path))
@@ -124,11 +117,11 @@ def load_sub_ensemble(path: str | Path) -> tuple[list[Network], dict[str, Any]]:
             networks.append(network.eval())
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise WeightsError(f"{path} is not a sub-ensemble of this project: {error}") from error
-    return networks, metadata
+    return networks
 
 
 def _load(paths: Sequence[Path], options: LoadOptions) -> SubEnsemble:
-    return SubEnsemble([network.to(options.device) for network in load_sub_ensemble(paths[0])[0]])
+    return SubEnsemble([network.to(options.device) for network in load_sub_ensemble(paths[0])])
 
 
 METHODS.add("dse", MethodKind("Deep Sub-Ensemble", _load, "heads", color="#009e73"))

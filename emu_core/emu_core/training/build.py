@@ -80,8 +80,12 @@ def init_depth_head(
     """
     mean, std = architecture.depth_mean, architecture.depth_std
     if mean is None or std is None:
-        measured = depth_statistics(samples, augmentation)
-        mean, std = mean or measured[0], std or measured[1]
+        indices = evenly(len(samples), _DEPTH_FRAMES)
+        depth = np.concatenate([prepare(samples[i], augmentation).depth.ravel() for i in indices])
+        valid = depth[np.isfinite(depth)]
+        if valid.size == 0:
+            raise ValueError(f"None of {len(indices)} training frames has a valid depth.")
+        mean, std = mean or float(valid.mean()), std or float(valid.std())
     network.init_depth(mean, std)
 
 
@@ -119,24 +123,6 @@ def _copy_encoder(network: Network, other: Network, weights: str | Path) -> None
         )
     network.encoder.load_state_dict(other.encoder.state_dict())
     network.encoder.set_layer_norm_eps(other.encoder.layer_norm_eps)
-
-
-def depth_statistics(samples: Samples, augmentation: Augmentation) -> tuple[float, float]:
-    """Measure mean and standard deviation of the training depth, canonical metres.
-
-    Raises:
-        ValueError: No measured frame has a valid depth.
-    """
-    depths = [
-        ready.depth[np.isfinite(ready.depth)]
-        for ready in (
-            prepare(samples[i], augmentation) for i in evenly(len(samples), _DEPTH_FRAMES)
-        )
-    ]
-    valid = np.concatenate(depths) if depths else np.empty(0)
-    if valid.size == 0:
-        raise ValueError(f"None of {len(depths)} training frames has a valid depth.")
-    return float(valid.mean()), float(valid.std())
 
 
 def class_weights(samples: DataSet, power: float) -> Tensor | None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import cv2
 import lightning
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import (
     Checkpoint,
@@ -21,12 +20,10 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.plugins import TorchCheckpointIO
 from torch import Tensor
 
-from emu_core.files import replace_file
-from emu_core.labels import IGNORE, ClassTable
-from emu_core.methods.prediction import Prediction
-from emu_core.methods.uncertainty import normalized_entropy
+from emu_core.files import write_atomically
+from emu_core.labels import ClassTable
 from emu_core.runtime.overlay import panel
-from emu_core.runtime.perceiver import Perception
+from emu_core.training.export import to_perception
 from emu_core.training.loader import Batch
 
 
@@ -40,8 +37,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Write one checkpoint."""
-        replace_file(path, lambda part: torch.save(checkpoint, part), f"{path}.part")
+        write_atomically(path, lambda part: torch.save(checkpoint, part), f"{path}.part")
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -157,47 +153,15 @@ class Pictures(lightning.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Write the picture."""
         if batch_idx or trainer.sanity_checking or not trainer.is_global_zero:
             return
         image = batch["image"][0].permute(1, 2, 0).cpu().numpy()
         factor = float(batch["depth_factor"][0])
-        perception = to_perception(outputs["prediction"], factor, self.classes)
+        perception = to_perception(outputs["prediction"], self.classes.sky, factor=factor)
         picture = panel(image, perception, self.classes, (f"step {trainer.global_step}",))
         self.folder.mkdir(exist_ok=True)
         path = self.folder / f"{trainer.global_step:06d}.jpg"
         cv2.imwrite(str(path), picture[..., ::-1])
-
-
-def to_perception(prediction: Prediction, factor: float, classes: ClassTable) -> Perception:
-    """Convert the first image of a Prediction to what a robot would receive.
-
-    A task that the network does not have is ignored (labels) or NaN (depth).
-
-    Args:
-        prediction: Prediction in canonical metres.
-        factor: Metres per canonical metre.
-        classes: Classes of the labels.
-    """
-    maps = prediction.probabilities
-    if maps is None:
-        maps = prediction.depth_mean
-    assert maps is not None
-    shape = tuple(maps.shape[-2:])
-    labels, uncertainty = np.full(shape, IGNORE, np.uint8), np.ones(shape, np.float32)
-    depth = std = np.full(shape, np.nan, np.float32)
-    if prediction.probabilities is not None:
-        first = prediction.probabilities[:1].float().cpu()
-        labels = first[0].argmax(0).numpy().astype(np.uint8)
-        uncertainty = normalized_entropy(first)[0, 0].numpy()
-    if prediction.depth_mean is not None and prediction.depth_variance is not None:
-        depth = (prediction.depth_mean[0, 0].float() * factor).cpu().numpy()
-        std = (prediction.depth_variance[0, 0].float().sqrt() * factor).cpu().numpy()
-        mark = np.where(depth > 0, np.float32(0), np.float32(np.nan))
-        if classes.sky is not None:
-            mark[labels == classes.sky] = np.inf
-        depth, std = depth + mark, std + mark
-    return Perception(labels, uncertainty, depth, std)
 
 
 class ProgressBar(TQDMProgressBar):
@@ -214,18 +178,15 @@ class ProgressBar(TQDMProgressBar):
         self._seconds: float | None = None  # of a step, moving average over some 20 steps
 
     def on_train_start(self, trainer: lightning.Trainer, *args: Any) -> None:
-        """Set the range: a resumed training starts in the middle of its one long epoch."""
         super().on_train_start(trainer, *args)
         self.train_progress_bar.total = trainer.max_steps
         self.train_progress_bar.initial = trainer.global_step
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, *args: Any) -> None:
-        """Show "steps" instead of the number of the epoch."""
         super().on_train_epoch_start(trainer, *args)
         self.train_progress_bar.set_description("steps")
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *args: Any) -> None:
-        """Update the time of a step."""
         now = time.monotonic()
         if self._last_end is not None:
             last = now - self._last_end
@@ -234,14 +195,12 @@ class ProgressBar(TQDMProgressBar):
         super().on_train_batch_end(trainer, *args)
 
     def on_validation_end(self, trainer: lightning.Trainer, *args: Any) -> None:
-        """Do not count the time since the last step."""
         super().on_validation_end(trainer, *args)
         self._last_end = None
 
     def get_metrics(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
-        """Values that the bar shows."""
         items = super().get_metrics(trainer, pl_module)
         items.pop("v_num", None)
         if self._seconds:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from emu_core.data.augment import Augmentation
 from emu_core.data.datasets import DATASETS, DataSet, SplitNames, default_root, open_dataset
 from emu_core.data.decoded import cached
+from emu_core.networks.encoder import find_variant
 from emu_core.training.objectives import MemberLoss, StudentLoss
 
 if TYPE_CHECKING:
@@ -41,14 +42,14 @@ class Data:
     """The data set, and how its frames become network input.
 
     Args:
-        kind: Data set, one of `data.datasets.DATASETS`.
+        kind: Data set: cityscapes, nyuv2, drives, or one of a plugin.
         root: Folder of the data set; null: data/KIND.
         max_depth: Ground truth beyond this depth is invalid, metres; null: the data set's default.
         limit: Maximum number of training frames.
         sequences: Maximum number of training sequences.
         augmentation: Input size, canonical focal length and random augmentation
         variants: Number of augmentations of each frame; null: new ones in every epoch.
-        validation_size: (height, width) of complete images in validation, if the network is
+        validation_size: (height, width) of whole images in validation, if the network is
             trained on crops of images resized to `augmentation.image_width`.
         batch: Images per step, over all processes.
         workers: Processes that load images.
@@ -81,7 +82,7 @@ class Data:
 
     @property
     def whole_images(self) -> Augmentation:
-        """How complete images become network input in validation and test."""
+        """How whole images become network input in validation and test."""
         if self.validation_size is None:
             return self.augmentation
         height, width = self.validation_size
@@ -149,7 +150,8 @@ class Architecture:
     depth_std: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse two sources of weights."""
+        """Refuse unknown variants and two sources of weights."""
+        find_variant(self.variant)
         if self.encoder is not None and self.init is not None:
             raise ValueError("Give architecture.encoder or architecture.init, not both.")
 

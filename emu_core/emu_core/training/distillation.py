@@ -1,8 +1,7 @@
 """Distillation: one network learns from a teacher that needs many passes.
 
-The control is trained on the same inputs, from the same start and for the same number of steps,
-but without a teacher. Without this comparison, stronger jitter and more steps can look like an
-effect of distillation.
+Its control differs only in having no teacher: stronger jitter and more steps alone can look like
+an effect of distillation.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from torch.utils.data import ConcatDataset
 
 from emu_core.data.datasets import DataSet, evenly
 from emu_core.data.sample import Samples
-from emu_core.files import replace_text
+from emu_core.files import write_text
 from emu_core.methods.registry import Method
 from emu_core.training.build import build_network
 from emu_core.training.config import REST, StudentConfig
@@ -82,7 +81,7 @@ def train_student(
         folder/last.safetensors; a complete student is not trained again.
 
     Raises:
-        DataError, FloatingPointError, ValueError: As `teacher.train_ensemble`.
+        ValueError: The folder holds a student of another teacher or with other settings.
     """
     _expect_same_teacher(folder, teacher_id)
     if complete(folder, config):
@@ -125,4 +124,4 @@ def _expect_same_teacher(folder: Path, teacher_id: str) -> None:
 @rank_zero_only
 def _write_teacher_id(folder: Path, teacher_id: str) -> None:
     if teacher_id:
-        replace_text(folder / _TEACHER, teacher_id + "\n")
+        write_text(folder / _TEACHER, teacher_id + "\n")

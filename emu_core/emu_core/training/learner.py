@@ -121,7 +121,6 @@ class Learner(lightning.LightningModule):
         )
 
     def on_validation_epoch_start(self) -> None:
-        """Reset the metrics."""
         self._metrics = PerceptionMetrics(len(self.classes), self.max_depth)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Prediction]:
@@ -177,7 +176,6 @@ class Member(Learner):
     """Trains one network on ground truth alone."""
 
     def terms(self, raw: RawOutputs, batch: Batch) -> Terms:
-        """Compute the terms of `member_loss`."""
         return member_loss(
             raw, batch["labels"], batch["depth"], self.config.loss, self.class_weights
         )
@@ -191,9 +189,7 @@ class Student(Learner):
     teacher runs in the student's precision.
 
     Args:
-        model: As `Learner`.
-        config: As `Learner`.
-        samples: As `Learner`; the labelled part.
+        model, config, samples: As `Learner`; the samples with labels.
         teacher: Method to learn from, usually a `DeepEnsemble`.
         cache: Keeps the teacher's predictions on disk; None runs the teacher in every step.
     """
@@ -220,22 +216,9 @@ class Student(Learner):
             teacher.to(self.device)
 
     def terms(self, raw: RawOutputs, batch: Batch) -> Terms:
-        """Compute the terms of `student_loss`."""
-        if self.cache is None:
-            prediction = self.teacher()(batch["image"])
-        else:
-            prediction = self.cache.predict(self.teacher(), batch)
-        return student_loss(
-            raw,
-            prediction,
-            batch["labels"],
-            batch["depth"],
-            self.config.loss,
-            sky=self.classes.sky,
-            labelled=batch["labelled"],
-            inside=batch["inside"],
-            class_weights=self.class_weights,
-        )
+        teacher, loss = self.teacher(), self.config.loss
+        prediction = self.cache.predict(teacher, batch) if self.cache else teacher(batch["image"])
+        return student_loss(raw, prediction, batch, loss, self.classes.sky, self.class_weights)
 
 
 def monitored(model: Network) -> tuple[str, str]:

@@ -1,16 +1,9 @@
 """The terms of the losses and their registries (docs/method.md, Losses).
 
-    @SEGMENTATION_LOSSES.register("focal")
-    def focal(logits, labels, class_weights): ...
-
-    DEPTH_LOSSES.add("huber", DepthLoss(huber, trains_variance=False))
-
 Every term is computed in float32, also under autocast. It averages over valid pixels, and is zero
-with zero gradients where there are none. `objectives` adds the terms up.
-
-With several processes, each process has its own number of valid pixels, and DDP averages their
-gradients. The terms divide their sums by `global_mean_count`, so that this average is the exact
-gradient for the joint batch. A term must call it exactly once, whatever the batch holds:
+with zero gradients where there are none. Each process has its own number of valid pixels, and DDP
+averages gradients over processes: terms divide by `global_mean_count`, so that this average is the
+gradient for the joint batch. A term must call it exactly once, whatever the batch holds;
 otherwise one process waits for another forever.
 """
 
@@ -48,7 +41,7 @@ class DepthLoss:
     Args:
         compute: Function of mean (N,1,H,W) in metres, variance (N,1,H,W) in m², ground truth
             (N,1,H,W) in metres with NaN where invalid, and the options; returns a scalar.
-        trains_variance: Whether the variance is trained. Otherwise it is no uncertainty.
+        trains_variance: Whether the variance is trained; otherwise it is not an uncertainty.
     """
 
     compute: Callable[[Tensor, Tensor, Tensor, MemberLoss], Tensor]
@@ -134,7 +127,7 @@ def rmsle(
     Args:
         estimate: a ≥ 0, (N, …).
         target: b ≥ 0, of the same shape; invalid where it is not finite.
-        mask: Further limits the valid pixels, bool (N, …); None for all of them.
+        mask: Further limits the valid pixels, bool (N, …); None for all.
         logarithm: `log_variance` is sensitive to small variances, log(1+a) is not: the step from
             0.01 to 0.09 m² costs 2.2 with the former and 0.08 with the latter.
     """

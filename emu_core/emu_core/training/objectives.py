@@ -1,6 +1,6 @@
 """The objectives: the loss of a network on ground truth and of a student, term by term.
 
-    terms = student_loss(raw, teacher(images), labels, depth, StudentLoss(), sky=CITYSCAPES.sky)
+    terms = student_loss(raw, teacher(batch["image"]), batch, StudentLoss(), CITYSCAPES.sky)
     total(terms).backward()
     gradient_shares(terms, raw)      # before `backward`: how strong each term's gradient is
 
@@ -12,7 +12,7 @@ compute the same terms (`losses`).
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from torch import Tensor
 from emu_core.labels import IGNORE
 from emu_core.methods.prediction import Prediction, activate, upsample
 from emu_core.networks.models import RawOutputs
+from emu_core.training.loader import Batch
 from emu_core.training.losses import (
     DEPTH_LOSSES,
     MIN_VARIANCE,
@@ -126,13 +127,9 @@ def member_loss(
 def student_loss(
     raw: RawOutputs,
     teacher: Prediction,
-    labels: Tensor | None,
-    depth: Tensor | None,
+    batch: Batch,
     options: StudentLoss,
-    *,
     sky: int | None = None,
-    labelled: Tensor | None = None,
-    inside: Tensor | None = None,
     class_weights: Tensor | None = None,
 ) -> Terms:
     """Compute the loss terms of a student for the outputs that it has.
@@ -140,45 +137,44 @@ def student_loss(
     Args:
         raw: The student's outputs at H/4 × W/4.
         teacher: Its prediction for the same images, (N,·,H,W); a constant.
-        labels: Train ids (N,H,W), `IGNORE` where there is none; None without labels.
-        depth: Canonical metres (N,1,H,W), NaN where invalid; None without depth.
+        batch: Ground truth. Only the teacher is used for frames that are not `labelled`, and
+            nothing for pixels that are not `inside`.
         options: Kinds, weights and masks of the terms.
         sky: Train id of the sky, None if there is no such class.
-        labelled: Whether each frame's ground truth may be used, bool (N,); None for all.
-        inside: Pixels that are not padding, bool (N,H,W); None for all.
         class_weights: Weight of a pixel of each class (C,); None for 1.
 
     Raises:
-        ValueError: There are frames without ground truth of depth, but the teacher's mean depth
-            has no weight; or the teacher does not predict what the student predicts.
+        ValueError: There are frames without ground truth, but the teacher's mean depth has no
+            weight; or the teacher does not predict what the student predicts.
     """
     _check_teacher(raw, teacher)
-    truth = _ground_truth(teacher, labels, depth, labelled)
-    if raw.depth is not None and not options.mean_weight and not bool(truth.has_depth.all()):
+    labelled, inside = batch["labelled"].view(-1, 1, 1), batch["inside"]
+    if raw.depth is not None and not options.mean_weight and not bool(labelled.all()):
         raise ValueError(
-            "Frames without ground truth of depth need a term for the mean depth; the paper's "
-            "loss has none. Set `mean_weight` above 0, or leave these frames out."
+            "Frames without ground truth need a term for the mean depth; the paper's loss has "
+            "none. Set `mean_weight` above 0, or leave these frames out."
         )
-    full = upsample(raw, (truth.depth.shape[-2], truth.depth.shape[-1]))
+    labels = batch["labels"].where(labelled, IGNORE)  # (N,H,W)
+    depth = batch["depth"].where(labelled[:, None], torch.nan)  # (N,1,H,W)
+    full = upsample(raw, (depth.shape[-2], depth.shape[-1]))
     estimate = activate(RawOutputs(None, full.depth))
-    terms = _supervised(full.logits, estimate, truth.labels, truth.depth, options, class_weights)
+    terms = _supervised(full.logits, estimate, labels, depth, options, class_weights)
     if full.logits is not None and options.kl_weight:
         assert teacher.probabilities is not None
-        mask = inside
-        if options.kl_pixels == "labelled":
-            mask = (truth.labels != IGNORE) | ~truth.has_labels
-            mask = mask if inside is None else mask & inside
+        classified = (labels != IGNORE) | ~labelled
         terms["kl"] = options.kl_weight * kl_divergence(
             full.logits,
             teacher.probabilities,
-            mask,
+            inside & classified if options.kl_pixels == "labelled" else inside,
             temperature=options.temperature,
             reverse=options.reverse_kl,
         )
     if raw.depth is not None:
-        not_sky = _not_sky(truth.labels, teacher, sky)  # (N,H,W)
-        not_sky = (not_sky if inside is None else not_sky & inside)[:, None]
-        terms |= _distilled_depth(estimate, teacher, truth, options, not_sky)
+        not_sky = (_not_sky(labels, teacher, sky) & inside)[:, None]  # (N,1,H,W)
+        without_truth = not_sky & ~labelled[:, None]
+        measured = torch.isfinite(depth) | without_truth
+        pixels = measured if options.variance_pixels == "measured" else not_sky
+        terms |= _distilled_depth(estimate, teacher, options, pixels, without_truth)
     return terms
 
 
@@ -205,47 +201,18 @@ def gradient_shares(terms: Terms, raw: RawOutputs) -> dict[str, float]:
     norms: dict[str, dict[str, float]] = {}
     for name, term in terms.items():
         found = torch.autograd.grad(
-            term, list(outputs.values()), retain_graph=True, allow_unused=True
+            term, list(outputs.values()), retain_graph=True, materialize_grads=True
         )
         parts = dict(zip(outputs, found, strict=True))
         if "depth" in parts:
-            depth = parts.pop("depth")
-            parts["depth_mean"] = None if depth is None else depth[:, 0]
-            parts["depth_variance"] = None if depth is None else depth[:, 1]
+            parts["depth_mean"], parts["depth_variance"] = parts.pop("depth").unbind(1)
         for output, part in parts.items():
-            norm = 0.0 if part is None else float(part.float().norm())
-            norms.setdefault(output, {})[name] = norm
+            norms.setdefault(output, {})[name] = float(part.float().norm())
     return {
         f"{output}/{name}": norm / max(sum(of_terms.values()), 1e-30)
         for output, of_terms in norms.items()
         for name, norm in of_terms.items()
     }
-
-
-class _GroundTruth(NamedTuple):
-    labels: Tensor  # (N,H,W), IGNORE in frames without labels
-    depth: Tensor  # (N,1,H,W), NaN in frames without depth
-    has_labels: Tensor  # bool (N,1,1)
-    has_depth: Tensor  # bool (N,1,1,1)
-
-
-def _ground_truth(
-    teacher: Prediction, labels: Tensor | None, depth: Tensor | None, labelled: Tensor | None
-) -> _GroundTruth:
-    maps = teacher.depth_mean if teacher.probabilities is None else teacher.probabilities
-    assert maps is not None
-    n, size, device = len(maps), maps.shape[-2:], maps.device
-    if labelled is None:
-        labelled = torch.ones(n, dtype=torch.bool, device=device)
-    has_labels = (labelled & (labels is not None)).view(n, 1, 1)
-    has_depth = (labelled & (depth is not None)).view(n, 1, 1, 1)
-    if labels is None:
-        labels = torch.full((n, *size), IGNORE, dtype=torch.uint8, device=device)
-    if depth is None:
-        depth = torch.full((n, 1, *size), torch.nan, device=device)
-    return _GroundTruth(
-        labels.where(has_labels, IGNORE), depth.where(has_depth, torch.nan), has_labels, has_depth
-    )
 
 
 def _supervised(
@@ -271,28 +238,23 @@ def _supervised(
 def _distilled_depth(
     estimate: Prediction,
     teacher: Prediction,
-    truth: _GroundTruth,
     options: StudentLoss,
-    not_sky: Tensor,
+    variance_pixels: Tensor,
+    mean_pixels: Tensor,
 ) -> Terms:
     assert estimate.depth_mean is not None and estimate.depth_variance is not None
     assert teacher.depth_mean is not None and teacher.depth_variance is not None
     target_mean, target_variance = teacher.depth_mean.detach(), teacher.depth_variance.detach()
     terms = {}
     if options.variance_weight:
-        mask = not_sky
-        if options.variance_pixels == "measured":
-            mask = torch.where(truth.has_depth, torch.isfinite(truth.depth), not_sky)
+        logarithm = log_variance if options.log_variance else torch.log1p
         terms["variance"] = options.variance_weight * rmsle(
-            estimate.depth_variance,
-            target_variance,
-            mask,
-            log_variance if options.log_variance else torch.log1p,
+            estimate.depth_variance, target_variance, variance_pixels, logarithm
         )
     if options.mean_weight:
         terms["mean"] = options.mean_weight * l1(
             estimate.depth_mean,
-            target_mean.where(not_sky & ~truth.has_depth, torch.nan),
+            target_mean.where(mean_pixels, torch.nan),
             (target_variance + MIN_VARIANCE).sqrt(),
         )
     return terms

@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from emu_core.data.sample import Samples
-from emu_core.files import replace_text
+from emu_core.files import write_text
 from emu_core.networks.weights import read_header, save_model
 from emu_core.training.callbacks import (
     AtomicCheckpoints,
@@ -44,7 +44,6 @@ def start(run: Run) -> None:
 
 
 def training_batches(config: TrainingConfig, samples: Samples) -> TrainingLoader:
-    """Return the batches of a complete run."""
     data, run = config.data, config.run
     return training_loader(
         samples, data.augmentation, data.batch, run.steps, run.seed, data.workers, data.variants
@@ -107,7 +106,6 @@ def fit(learner: Learner, loader: TrainingLoader, folder: Path) -> Path:
 
 
 def make_trainer(learner: Learner, folder: Path) -> lightning.Trainer:
-    """Build Lightning's trainer for a run."""
     data, run = learner.config.data, learner.config.run
     validate_every = min(run.validate_every, run.steps)
     callbacks = [
@@ -152,7 +150,7 @@ def write_weights(learner: Learner, folder: Path, steps: int) -> None:
 @rank_zero_only
 def write_config(folder: Path, config: TrainingConfig) -> None:
     """Write config.yaml, which can be given to --config."""
-    replace_text(folder / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False))
+    write_text(folder / "config.yaml", yaml.safe_dump(plain(config), sort_keys=False))
 
 
 @rank_zero_only
@@ -175,7 +173,7 @@ def keep_metrics(folder: Path, done: int) -> None:
     writer = csv.DictWriter(kept, list(reader.fieldnames or []))
     writer.writeheader()
     writer.writerows(rows)
-    replace_text(path, kept.getvalue())
+    write_text(path, kept.getvalue())
     names = (folder / f"metrics-{n}.csv" for n in itertools.count(1))
     path.rename(next(name for name in names if not name.exists()))
 

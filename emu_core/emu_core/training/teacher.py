@@ -1,7 +1,6 @@
 """Train the networks of a teacher one after the other; each training can be resumed.
 
-The members of a Deep Ensemble differ in their seed: weights, order, augmentation and dropout. So
-do the heads of a Deep Sub-Ensemble, which share the trunk of the first network.
+Networks differ in their seed, which decides first weights, order, augmentation and dropout.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from emu_core.training.build import build_network, init_depth_head
 from emu_core.training.config import (
     REST,
     Architecture,
-    Data,
     Run,
     StudentConfig,
     TrainingConfig,
@@ -103,10 +101,8 @@ def obtain_teacher(
         Kind and files as `load_method` takes them.
 
     Raises:
-        DataError, FloatingPointError: As `train_ensemble`.
         ValueError: The student has a member's seed; or the teacher in `teacher.folder` is not
-            finished, learned depth for another focal length, or was trained on the unlabelled
-            frames.
+            finished, learned another scale of depth, or was trained on the unlabelled frames.
     """
     run = config.run
     if teacher.folder is not None:
@@ -135,12 +131,7 @@ def train_ensemble(config: TrainingConfig, members: int, folder: Path) -> list[P
         FloatingPointError: A loss is not finite.
         ValueError: The settings contradict each other, or a run in the folder has other settings.
     """
-    paths = []
-    for k in range(members):
-        own = _with_seed(config, config.run.seed + k)
-        print_once(f"member {k} of {members}, seed {own.run.seed}: {folder / f'member-{k}'}")
-        paths.append(train_network(own, folder / f"member-{k}"))
-    return paths
+    return [_train_one(config, f"member {k} of {members}", k, folder) for k in range(members)]
 
 
 def train_sub_ensemble(config: TrainingConfig, heads: int, folder: Path) -> Path:
@@ -148,21 +139,24 @@ def train_sub_ensemble(config: TrainingConfig, heads: int, folder: Path) -> Path
 
     Returns:
         folder/sub_ensemble.safetensors; complete heads in folder/member-K are not trained again.
-
-    Raises:
-        DataError, FloatingPointError, ValueError: As `train_ensemble`.
     """
-    (first,) = train_ensemble(config, 1, folder)
-    paths = [first]
-    for k in range(1, heads):
-        own = _with_seed(config, config.run.seed + k)
-        print_once(f"head {k} of {heads}, seed {own.run.seed}: {folder / f'member-{k}'}")
-        paths.append(train_network(own, folder / f"member-{k}", trunk=first))
+    paths: list[Path] = []
+    for k in range(heads):
+        trunk = paths[0] if paths else None
+        paths.append(_train_one(config, f"head {k} of {heads}", k, folder, trunk))
     together = folder / SUB_ENSEMBLE
     rank_zero_only(save_sub_ensemble)([load_model(path)[0] for path in paths], together)
     if torch.distributed.is_initialized():
         torch.distributed.barrier()  # the other processes read the file next
     return together
+
+
+def _train_one(
+    config: TrainingConfig, name: str, k: int, folder: Path, trunk: Path | None = None
+) -> Path:
+    own = replace(config, run=replace(config.run, seed=config.run.seed + k))
+    print_once(f"{name}, seed {own.run.seed}: {folder / f'member-{k}'}")
+    return train_network(own, folder / f"member-{k}", trunk)
 
 
 def train_network(config: TrainingConfig, folder: Path, trunk: Path | None = None) -> Path:
@@ -175,9 +169,6 @@ def train_network(config: TrainingConfig, folder: Path, trunk: Path | None = Non
 
     Returns:
         folder/last.safetensors; a complete network is not trained again.
-
-    Raises:
-        DataError, FloatingPointError, ValueError: As `train_ensemble`.
     """
     if complete(folder, config):
         return folder / WEIGHTS
@@ -227,12 +218,8 @@ def single_networks(kind: str, paths: list[Path]) -> list[Path]:
     return [first] if first.is_file() else []
 
 
-def _with_seed(config: TrainingConfig, seed: int) -> TrainingConfig:
-    return replace(config, run=replace(config.run, seed=seed))
-
-
 def _take_finished(folder: Path, members: int, config: StudentConfig) -> tuple[str, list[Path]]:
-    """Take up to `members` networks from a folder; check that this student may use them."""
+    """Take up to `members` networks from a folder."""
     kind, paths = find_teacher(folder)
     folders = sorted((path.parent for path in folder.glob("member-*/config.yaml")), key=_number)
     if METHODS[kind].takes_all_files:
@@ -247,24 +234,32 @@ def _take_finished(folder: Path, members: int, config: StudentConfig) -> tuple[s
         requested = "" if len(paths) == members else f", but {members} were requested"
         print_once(f"{len(paths)} members in {folder}{requested}")
     for own in folders:
-        settings = read_settings(own / "config.yaml")
-        _expect_same_depth(own, settings, config.data)
-        _expect_another_seed(config.run, settings.get("run.seed"), str(own))
-        if config.distillation.unlabelled == REST:
-            _expect_same_frames(own, settings, config.data)
+        _check_member(own, config)
     return kind, paths
 
 
-def _expect_same_depth(member: Path, settings: dict[str, Any], data: Data) -> None:
-    """Refuse a teacher whose depth has another scale, if its configuration says so."""
-    for name in ("canonical_focal", "width", "image_width", "rescale_depth"):
-        option = f"data.augmentation.{name}"
-        theirs, ours = settings.get(option), getattr(data.augmentation, name)
-        if option in settings and theirs != ours:
-            raise ValueError(
-                f"The teacher's {member} learned depth with {option} {theirs}, but here it is "
-                f"{ours}: its depth would have a wrong scale. Use the same value."
-            )
+def _check_member(member: Path, config: StudentConfig) -> None:
+    """Refuse a member if its config.yaml shows that this student must not learn from it."""
+    theirs, data = read_settings(member / "config.yaml"), config.data
+    _expect_another_seed(config.run, theirs.get("run.seed"), str(member))
+
+    def expect_equal(section: str, ours: Any, names: tuple[str, ...], consequence: str) -> None:
+        for name in names:
+            option, value = f"{section}.{name}", getattr(ours, name)
+            if str(theirs.get(option, value)) != str(value):
+                raise ValueError(
+                    f"The teacher's {member} was trained with {option} {theirs[option]}, but here "
+                    f"it is {value}: {consequence}"
+                )
+
+    scale = ("canonical_focal", "width", "image_width", "rescale_depth")
+    consequence = "its depth would have a wrong scale."
+    expect_equal("data.augmentation", data.augmentation, scale, consequence)
+    if config.distillation.unlabelled == REST:
+        if "data.root" in theirs and Path(theirs["data.root"]).resolve() == data.root.resolve():
+            theirs["data.root"] = data.root
+        frames = ("kind", "root", "limit", "sequences")
+        expect_equal("data", data, frames, "it may have been trained on the unlabelled frames.")
 
 
 def _expect_another_seed(run: Run, seed: int | None, member: str) -> None:
@@ -275,20 +270,6 @@ def _expect_another_seed(run: Run, seed: int | None, member: str) -> None:
             "with the same weights and see the same crops in the same order. Choose another seed, "
             "e.g. --run.seed 100."
         )
-
-
-def _expect_same_frames(member: Path, settings: dict[str, Any], data: Data) -> None:
-    """Refuse unlabelled frames that a member was trained on."""
-    for name in ("kind", "root", "limit", "sequences"):
-        option, ours = f"data.{name}", getattr(data, name)
-        theirs = settings.get(option)
-        same = Path(theirs or "").resolve() == ours.resolve() if name == "root" else theirs == ours
-        if option in settings and not same:
-            raise ValueError(
-                "distillation.unlabelled is rest, the frames that the members were not trained "
-                f"on, but the teacher's {member} was trained with {option} {theirs}, and here it "
-                f"is {ours}. Use the same value, or other unlabelled frames."
-            )
 
 
 def _number(path: Path) -> tuple[int, str]:

@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from emu_core.files import replace_file
+from emu_core.files import write_atomically
 from emu_core.methods.prediction import Prediction
 from emu_core.methods.registry import Method
 from emu_core.training.loader import Batch
@@ -91,7 +91,7 @@ class TeacherCache:
 
 
 def fingerprint(paths: Iterable[str | Path]) -> str:
-    """What tells one teacher from another: a digest of its files' contents."""
+    """Compute a digest of the contents of a teacher's files."""
     digest = hashlib.blake2b(digest_size=16)
     for path in paths:
         digest.update(Path(path).read_bytes())
@@ -133,7 +133,7 @@ def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _write(file: Path, maps: Maps) -> None:
-    replace_file(file, lambda part: np.savez_compressed(part, **maps))  # type: ignore[arg-type]
+    write_atomically(file, lambda part: np.savez_compressed(part, **maps))  # type: ignore[arg-type]
 
 
 def _read(file: Path, digest: np.ndarray) -> Maps | None:

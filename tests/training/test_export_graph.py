@@ -1,4 +1,6 @@
-"""Export: the ONNX file gives torch's maps, says so itself, and a wrong one is not left behind."""
+"""Export: the model file gives torch's maps and can verify that; a wrong file is not written."""
+
+import copy
 
 import cv2
 import numpy as np
@@ -7,13 +9,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from emu_core.labels import CITYSCAPES, ClassTable
+from emu_core.labels import CITYSCAPES, IGNORE, ClassTable
+from emu_core.methods.prediction import Prediction, to_prediction
 from emu_core.networks.models import SegDepthFormer, normalize
 from emu_core.runtime.model_file import ModelError, read_info
 from emu_core.runtime.parity import FP16_TOLERANCES, FP32_TOLERANCES
 from emu_core.runtime.perceiver import Perceiver
 from emu_core.training import export as export_module
-from emu_core.training.export import ExportError, expected_maps, export
+from emu_core.training.export import ExportError, export, to_perception
 
 SIZE = (64, 96)
 FARTHEST = 10.0
@@ -36,10 +39,10 @@ def image():
 
 @pytest.fixture(scope="module")
 def network(image):
-    """A network whose parameters and statistics are all random: nothing cancels by being 0 or 1.
+    """A network whose parameters and statistics are all random: no term vanishes.
 
-    Its last biases are then set so that `image` shows every kind of pixel: a third sky, depths
-    of 5 ± 5 m.
+    Its last biases are then set so that `image` has every kind of pixel: a third sky, depths of
+    5 ± 5 m.
     """
     generator = torch.Generator().manual_seed(1)
     network = SegDepthFormer("b0", 19).eval()
@@ -69,6 +72,17 @@ def network(image):
 def exported(network, image, tmp_path_factory):
     path = tmp_path_factory.mktemp("export") / "small.onnx"
     return export(network, path, reference_image=image, input_size=SIZE, **FACTS)
+
+
+@pytest.fixture
+def write(network, image, tmp_path):
+    """Function that exports the network, or another one, with some arguments changed."""
+
+    def call(model=network, path=tmp_path / "m.onnx", **others):
+        arguments = {"reference_image": image, "input_size": SIZE, **FACTS} | others
+        return export(model, path, **arguments)
+
+    return call
 
 
 def maps_in_numpy(network, image, size):
@@ -106,25 +120,30 @@ def assert_maps_equal(seen, expected):
         np.testing.assert_allclose(seen[name][same], expected[name][same], rtol=1e-4, atol=1e-4)
 
 
-def test_onnx_runtime_gives_the_maps_of_the_definition(network, exported, image):
+def test_onnx_runtime_and_torch_give_the_maps_of_the_definition(network, exported, image):
     expected = maps_in_numpy(network, image, SIZE)
-    # The case is one only if every kind of pixel occurs.
+    # Every kind of pixel must occur.
     assert len(np.unique(expected["labels"])) > 3
     for kind in (np.isfinite, np.isinf, np.isnan):
         assert kind(expected["depth"]).mean() > 0.01
-    assert_maps_equal(vars(Perceiver(exported.path).perceive(image)), expected)
+    seen = Perceiver(exported.path).perceive(image)
+    assert_maps_equal(vars(seen), expected)
+    assert np.isinf(seen.depth[seen.labels == SKY]).all()
+    assert np.isinf(seen.depth[seen.labels != SKY]).any()
+    finite = seen.depth[np.isfinite(seen.depth)]
+    assert finite.min() > 0 and finite.max() <= FARTHEST
+    for kind in (np.isinf, np.isnan):
+        np.testing.assert_array_equal(kind(seen.depth), kind(seen.depth_std))
+
+    with torch.inference_mode():
+        raw = network.eval()(normalize(torch.from_numpy(image).permute(2, 0, 1)[None]))
+        prediction = to_prediction(raw, SIZE)
+    assert_maps_equal(vars(to_perception(prediction, SKY, FARTHEST)), expected)
 
 
-def test_another_output_size_and_a_large_reference_image(network, image, tmp_path):
+def test_another_output_size_and_a_large_reference_image(network, image, write):
     large = np.repeat(np.repeat(image, 2, axis=0), 2, axis=1)
-    info = export(
-        network,
-        tmp_path / "m.onnx",
-        reference_image=large,
-        input_size=SIZE,
-        output_size=(50, 230),
-        **FACTS,
-    )
+    info = write(reference_image=large, output_size=(50, 230))
     assert (info.input_size, info.output_size) == (SIZE, (50, 230))
     picture = cv2.imdecode(np.frombuffer(info.reference.png, np.uint8), cv2.IMREAD_COLOR)
     np.testing.assert_array_equal(picture[..., ::-1], image)  # the mean of four equal pixels
@@ -132,30 +151,29 @@ def test_another_output_size_and_a_large_reference_image(network, image, tmp_pat
     assert_maps_equal(vars(Perceiver(info.path).perceive(image)), expected)
 
 
-def test_torch_says_the_same_as_the_definition(network, image):
-    expected = maps_in_numpy(network, image, SIZE)
-    assert_maps_equal(expected_maps(network.eval(), image, SIZE, SKY, FARTHEST), expected)
+def test_a_perception_is_in_metres_and_without_the_tasks_that_are_missing():
+    labels = torch.tensor([[0, 13, SKY, 2]])
+    probabilities = F.one_hot(labels[None], 19).permute(0, 3, 1, 2).float()
+    mean = torch.tensor([8.0, 0.0, 40.0, 20.0]).view(1, 1, 1, 4)  # the ReLU of the second is off
+    depth = (mean, torch.full_like(mean, 4.0))
+    seen = to_perception(Prediction(probabilities, *depth), SKY, factor=1.5)
+    np.testing.assert_array_equal(seen.labels, labels.numpy())
+    np.testing.assert_allclose(seen.label_uncertainty, 0, atol=1e-6)
+    np.testing.assert_array_equal(seen.depth, [[12, np.nan, np.inf, 30]])
+    np.testing.assert_array_equal(seen.depth_std, [[3, np.nan, np.inf, 3]])
+    classes = to_perception(Prediction(probabilities), SKY)
+    assert np.isnan(classes.depth).all() and np.isnan(classes.depth_std).all()
+    alone = to_perception(Prediction(None, *depth), SKY)
+    assert (alone.labels == IGNORE).all()
+    np.testing.assert_array_equal(alone.depth, [[8, np.nan, 40, 20]])
 
 
-def test_sky_and_beyond_range_are_infinite_and_a_dead_relu_is_nan(exported, image):
-    seen = Perceiver(exported.path).perceive(image)
-    assert (seen.labels == SKY).any()
-    assert np.isinf(seen.depth[seen.labels == SKY]).all()
-    assert np.isinf(seen.depth[seen.labels != SKY]).any()
-    assert seen.depth[np.isfinite(seen.depth)].max() <= FARTHEST
-    assert seen.depth[np.isfinite(seen.depth)].min() > 0
-    np.testing.assert_array_equal(np.isinf(seen.depth), np.isinf(seen.depth_std))
-    np.testing.assert_array_equal(np.isnan(seen.depth), np.isnan(seen.depth_std))
-
-
-def test_entropy_survives_logits_whose_exponentials_overflow(network, image, tmp_path):
-    loud = SegDepthFormer("b0", 19)
-    loud.load_state_dict(network.state_dict())
+def test_entropy_is_right_for_logits_whose_exponentials_overflow(network, image, write):
+    loud = copy.deepcopy(network)
     with torch.no_grad():
         loud.segmentation_decoder.head.weight.mul_(100)
-    info = export(loud, tmp_path / "m.onnx", reference_image=image, input_size=SIZE, **FACTS)
     expected = maps_in_numpy(loud, image, SIZE)["label_uncertainty"]
-    seen = Perceiver(info.path).perceive(image).label_uncertainty
+    seen = Perceiver(write(loud).path).perceive(image).label_uncertainty
     assert np.isfinite(seen).all()
     np.testing.assert_allclose(seen, expected, rtol=0, atol=1e-3)
 
@@ -172,17 +190,9 @@ def test_the_first_of_equally_likely_classes_is_the_label(num_classes):
     assert uncertainty[0, 0] == pytest.approx(1)
 
 
-def test_a_class_table_without_sky_has_only_the_range(network, image, tmp_path):
+def test_without_a_sky_class_only_the_range_gives_infinite_depth(image, write):
     table = ClassTable("rooms", CITYSCAPES.names, CITYSCAPES.dataset_ids, CITYSCAPES.palette, None)
-    info = export(
-        network,
-        tmp_path / "m.onnx",
-        reference_image=image,
-        input_size=SIZE,
-        classes=table,
-        **FACTS,
-    )
-    seen = Perceiver(info.path).perceive(image)
+    seen = Perceiver(write(classes=table).path).perceive(image)
     assert np.isfinite(seen.depth[seen.labels == SKY]).any()
 
 
@@ -207,7 +217,7 @@ def test_a_changed_weight_no_longer_verifies(exported, tmp_path):
     weights = onnx.numpy_helper.to_array(tensor)
     tensor.CopyFrom(onnx.numpy_helper.from_array(1.5 * weights, tensor.name))
     onnx.save(proto, str(tmp_path / "changed.onnx"))
-    with pytest.raises(ModelError, match=r"changed\.onnx does not give its own reference"):
+    with pytest.raises(ModelError, match=r"changed\.onnx does not reproduce its reference"):
         Perceiver(tmp_path / "changed.onnx").verify()
 
 
@@ -228,52 +238,41 @@ def test_the_graph_keeps_batch_norm_dropout_and_softmax_of_classes_out(exported)
     assert operations.count("Resize") == 8  # three per decoder, two of the outputs
 
 
-def test_the_model_itself_is_left_as_it_was(network, exported, image, tmp_path):
+def test_the_network_is_not_changed_and_exported_in_eval_mode(network, exported, write):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     network.train()
-    info = export(network, tmp_path / "1.onnx", reference_image=image, input_size=SIZE, **FACTS)
+    info = write()
     assert network.training
     assert all(p.requires_grad for p in network.parameters())
-    for name, value in network.state_dict().items():
-        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+    torch.testing.assert_close(dict(network.state_dict()), before, rtol=0, atol=0)
     network.eval()
-    # Dropout is off whatever the mode was.
     for name, values in info.reference.values.items():
         np.testing.assert_array_equal(values, exported.reference.values[name])
 
 
-def test_an_unfaithful_graph_is_not_written(network, image, tmp_path, monkeypatch):
+def test_a_graph_with_other_maps_is_not_written(write, tmp_path, monkeypatch):
     path = tmp_path / "kept.onnx"
     path.write_bytes(b"the previous file")
-    faithful = export_module._Graph._label
+    correct = export_module._Graph._label
 
     def wrong(self, logits):
-        labels, uncertainty = faithful(self, logits)
+        labels, uncertainty = correct(self, logits)
         return labels, uncertainty * 1.1
 
     monkeypatch.setattr(export_module._Graph, "_label", wrong)
     with pytest.raises(ExportError, match=r"kept\.onnx was not written: .*label_uncertainty_abs"):
-        export(network, path, reference_image=image, input_size=SIZE, **FACTS)
+        write(path=path)
     assert path.read_bytes() == b"the previous file"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_half_precision_storage_halves_the_file_and_keeps_its_tolerances(
-    network, exported, image, tmp_path
-):
-    info = export(
-        network,
-        tmp_path / "half.onnx",
-        reference_image=image,
-        input_size=SIZE,
-        precision="fp16",
-        **FACTS,
-    )
+def test_half_precision_halves_the_file_within_its_tolerances(exported, write):
+    info = write(precision="fp16")
     assert info.precision == "fp16"
     assert info.path.stat().st_size < 0.6 * exported.path.stat().st_size
     errors = Perceiver(info.path).verify()
     assert errors["labels_agree"] >= FP16_TOLERANCES["labels_agree"]
-    assert errors["depth_rel"] > 0  # it is not the single-precision file
+    assert errors["depth_rel"] > 0  # it is not the file in single precision
 
 
 @pytest.mark.parametrize(
@@ -290,8 +289,7 @@ def test_half_precision_storage_halves_the_file_and_keeps_its_tolerances(
         ({"reference_image": np.zeros((64, 96, 3))}, "uint8 array, but got float64"),
     ],
 )
-def test_wrong_arguments_are_refused_and_leave_nothing(network, image, tmp_path, change, message):
-    arguments = {"reference_image": image, "input_size": SIZE, **FACTS, **change}
+def test_wrong_arguments_are_refused_and_nothing_is_written(write, tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
-        export(network, tmp_path / "m.onnx", **arguments)
+        write(**change)
     assert not list(tmp_path.iterdir())

@@ -1,7 +1,7 @@
-"""A student that learns from a cache: `python killed_student.py DATA FOLDER ANSWERS`.
+"""A student with a cache: `python killed_student.py DATA FOLDER FILES`.
 
-Kills itself when so many of the teacher's answers are written. `test_killed_student` calls it, and
-trains students that nothing stops.
+Kills itself when the cache has so many files. `test_killed_student` starts it, and trains students
+that are not killed.
 """
 
 import os
@@ -18,7 +18,7 @@ from emu_core.training import teacher_cache
 from emu_core.training.config import Data, Distillation, Optimisation, Run, StudentConfig
 from emu_core.training.distillation import train_student
 
-STEPS = 5
+STEPS = {"steps": 5, "validate_every": 3, "checkpoint_every": 2}
 
 
 def network(seed):
@@ -27,27 +27,24 @@ def network(seed):
 
 
 def train(data, folder):
-    """Train a student in folder/student, with its teacher's answers in folder/cache."""
+    """Train a student in folder/student, with the cache in folder/cache."""
     config = StudentConfig(
         Data(root=data, augmentation=Augmentation(64, 128), batch=2, workers=0),
         optimisation=Optimisation(warmup=1),
-        run=Run(
-            steps=STEPS, seed=100, precision="32-true", validate_every=3, checkpoint_every=2,
-            threads=1,
-        ),
+        run=Run(seed=100, precision="32-true", threads=1, **STEPS),
         distillation=Distillation(variants=1, cache=folder / "cache"),
-    )  # fmt: skip
+    )
     teacher = DeepEnsemble([network(1), network(2)])
     return train_student(config, folder / "student", teacher, "it")
 
 
 if __name__ == "__main__":
-    data, folder, answers = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    data, folder, files = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     write = teacher_cache._write
 
     def write_or_die(file, maps):
         write(file, maps)
-        if len(list(file.parent.iterdir())) == answers:
+        if len(list(file.parent.iterdir())) == files:
             os.kill(os.getpid(), signal.SIGKILL)
 
     teacher_cache._write = write_or_die
