@@ -1,4 +1,4 @@
-"""`colcon build` at the repository's root, as on a robot, and what it installs."""
+"""`colcon build` in the root of the repository, as on a robot, and the installed files."""
 
 from __future__ import annotations
 
@@ -21,30 +21,39 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module", params=[[], ["--symlink-install"]], ids=["copied", "symlinked"])
 def workspace(request, tmp_path_factory):
-    """A copy of the sources, built."""
+    """Build a copy of the sources."""
     root = tmp_path_factory.mktemp("workspace")
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
     for package in PACKAGES:
         shutil.copytree(ROOT / package, root / package, ignore=ignored)
     shutil.copy(ROOT / "colcon.meta", root)
     built = subprocess.run(
-        [COLCON, "build", *request.param], check=False, cwd=root, env=_environment(),
+        [COLCON, "build", *request.param],
+        check=False,
+        cwd=root,
+        env=_environment(),
         capture_output=True,
-        text=True, timeout=240,
-    )  # fmt: skip
+        text=True,
+        timeout=240,
+    )
     assert built.returncode == 0, built.stdout + built.stderr
     return root
 
 
-def test_colcon_finds_our_two_packages_and_no_other(workspace):
+def test_colcon_finds_exactly_our_two_packages(workspace):
     listed = subprocess.run(
-        [COLCON, "list", "--names-only"], cwd=workspace, env=_environment(), capture_output=True,
-        text=True, timeout=60, check=True,
-    )  # fmt: skip
+        [COLCON, "list", "--names-only"],
+        cwd=workspace,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
     assert sorted(listed.stdout.split()) == ["emu_core", "emu_perception"]
 
 
-def test_the_install_space_is_what_python_imports(workspace):
+def test_python_imports_from_the_install_space(workspace):
     code = "import emu_core, emu_perception; print(emu_core.__file__, emu_perception.__file__)"
     done = _sourced(workspace, f"python3 -c '{code}'")
     assert done.returncode == 0, done.stderr
@@ -78,7 +87,7 @@ def test_resources_are_installed(workspace):
 )
 def test_installed_executables_run_in_the_calling_environment(workspace, name):
     executable = workspace / "install" / "emu_perception" / "lib" / "emu_perception" / name
-    # Not the interpreter that ran colcon: a robot's virtual environment has the onnxruntime.
+    # Not the interpreter that ran colcon: onnxruntime may be in a virtual environment.
     assert executable.read_text().startswith("#!/usr/bin/env python3")
     if name == "emu_node":
         done = _sourced(workspace, f"{executable} --ros-args -p model:=/no/such/model.onnx")
@@ -92,13 +101,18 @@ def test_installed_executables_run_in_the_calling_environment(workspace, name):
 
 
 def _environment() -> dict[str, str]:
-    """This interpreter's environment first in the path, as after `source venv/bin/activate`."""
+    """Put the environment of this interpreter first in PATH, like `source venv/bin/activate`."""
     path = f"{COLCON.parent}{os.pathsep}{os.environ['PATH']}"
     return {**os.environ, "PATH": path, "ROS_DOMAIN_ID": "99"}
 
 
 def _sourced(workspace: Path, command: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        ["bash", "-c", f"source install/setup.bash && {command}"], check=False, cwd=workspace,
-        env=_environment(), capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        ["bash", "-c", f"source install/setup.bash && {command}"],
+        check=False,
+        cwd=workspace,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )

@@ -1,4 +1,4 @@
-"""The Docker images as far as they can be checked without Docker: lint, sources, compose file."""
+"""Checks of the Docker files that do not need Docker: lint, sources, compose file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HADOLINT = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or sh
 
 
 def instructions(name):
-    """(instruction, rest) of a Dockerfile, continued lines joined, comments left out."""
+    """Return (instruction, rest) pairs of a Dockerfile; comments are left out, lines joined."""
     lines = [line for line in (DOCKER / name).read_text().splitlines() if line[:1] != "#"]
     joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
     return [tuple(line.split(None, 1)) for line in joined.splitlines() if line]
@@ -41,9 +41,9 @@ def test_hadolint_finds_nothing(name):
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_what_is_copied_lies_in_the_context_that_dockerignore_leaves(name):
+def test_copied_files_exist_and_dockerignore_keeps_them(name):
     rules = (ROOT / ".dockerignore").read_text().split()
-    assert rules[0] == "*"  # nothing but what is named after it
+    assert rules[0] == "*"  # ignore everything except the files that follow
     kept = [rule[1:] for rule in rules if rule.startswith("!")]
     copied = [
         source
@@ -73,7 +73,7 @@ def test_base_images_are_pinned_and_can_be_chosen(name):
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_the_container_runs_as_the_hosts_user_and_says_whether_the_node_answers(name):
+def test_the_container_runs_as_the_user_of_the_host_and_has_a_health_check(name):
     given = instructions(name)
     users = [rest for kind, rest in given if kind == "USER"]
     assert users[-1] == "${USER_ID}"
@@ -81,7 +81,7 @@ def test_the_container_runs_as_the_hosts_user_and_says_whether_the_node_answers(
     assert any("/opt/emu/healthcheck.py" in rest for rest in checks)
 
 
-def test_ros_packages_of_the_desktop_image_are_dependencies_of_ours():
+def test_ros_packages_of_the_desktop_image_are_in_package_xml():
     tree = ElementTree.parse(ROOT / "ros2_ws/src/emu_perception/package.xml")
     depends = {element.text for element in tree.iter("exec_depend")}
     text = (DOCKER / "desktop.Dockerfile").read_text().partition(" AS rviz")[0]
@@ -90,7 +90,7 @@ def test_ros_packages_of_the_desktop_image_are_dependencies_of_ours():
     assert {"cv_bridge", "vision_msgs"} <= depends
 
 
-def test_onnxruntime_is_of_one_version_everywhere():
+def test_onnxruntime_has_one_version_everywhere():
     text = (DOCKER / "desktop.Dockerfile").read_text() + (DOCKER / "compose.yaml").read_text()
     versions = set(re.findall(r"onnxruntime(?:-gpu\[[a-z,]+\])?==([0-9.]+)", text))
     pinned = re.findall(r"^onnxruntime==(.+)$", (ROOT / "constraints-robot.txt").read_text(), re.M)
@@ -102,14 +102,14 @@ def services():
     return yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
 
 
-def test_every_service_shares_the_hosts_network_and_shared_memory(services):
+def test_every_service_uses_the_network_and_shared_memory_of_the_host(services):
     assert set(services) == {"cpu", "gpu", "jetson", "rviz"}
     for service in services.values():
         assert service["network_mode"] == service["ipc"] == "host"
         assert service["environment"]["ROS_DOMAIN_ID"] == "${ROS_DOMAIN_ID:-0}"
 
 
-def test_every_service_builds_a_stage_that_there_is_with_arguments_that_it_takes(services):
+def test_every_service_builds_an_existing_stage_with_its_arguments(services):
     for service in services.values():
         build = service["build"]
         assert (DOCKER / build["context"]).resolve() == ROOT
@@ -119,7 +119,7 @@ def test_every_service_builds_a_stage_that_there_is_with_arguments_that_it_takes
         assert {"USER_ID", "GROUP_ID"} <= set(build["args"]) <= taken
 
 
-def test_services_launch_files_that_are_installed_with_arguments_that_they_take(services):
+def test_services_start_installed_launch_files_with_their_arguments(services):
     package = ROOT / "ros2_ws/src/emu_perception"
     table = (package / "emu_perception/ros/launch.py").read_text()
     for service in services.values():
@@ -135,6 +135,9 @@ def test_the_entry_point_runs_a_command_with_the_installation_sourced(tmp_path):
     done = subprocess.run(
         [DOCKER / "entrypoint.sh", "sh", "-c", 'echo "$GREETING:$1"', "sh", "two words"],
         env={"EMU_INSTALL": str(tmp_path), "PATH": "/usr/bin:/bin"},
-        check=True, capture_output=True, text=True, timeout=30,
-    )  # fmt: skip
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
     assert done.stdout == "sourced:two words\n"
