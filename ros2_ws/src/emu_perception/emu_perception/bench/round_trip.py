@@ -158,7 +158,7 @@ def _node(model: str | None, threads: int) -> Iterator[subprocess.Popen]:
     command = [
         sys.executable,
         "-m",
-        "emu_perception.node.main",
+        "emu_perception.node",
         "--ros-args",
         "--log-level",
         "error",

@@ -1,6 +1,6 @@
 """Replay a drive through the real node over real DDS, and report what came out.
 
-    python -m emu_perception.demo.main --bag demo/drive --output out/demo
+    python -m emu_perception.demo --bag demo/drive --output out/demo
 
 Player, node and recorder run as three processes, in lock-step: the next frame goes out when the
 node has answered the last. Leaves in the output folder: bag/ (rosbag2, mcap), overlay.mp4,
@@ -105,7 +105,7 @@ class Processes:
         remaps = ["-r", f"image:={raw}", *(["-r", f"camera_info:={info}"] if info else [])]
         parameters = {"model": model, "provider": options.provider, "image_transport": transport}
         values = [a for k, v in parameters.items() for a in ("-p", f"{k}:={v}")]
-        self._start("node", "emu_perception.node.main", ["--ros-args", *remaps, *values])
+        self._start("node", "emu_perception.node", ["--ros-args", *remaps, *values])
         answers = ANSWERS if info else tuple(a for a in ANSWERS if not a.endswith("/camera_info"))
         self._start(
             "recorder",
