@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Docker's health check: exit code 0 if the perception node answers that it is active, else 1.
+"""Health check for Docker: exit code 0 if the perception node is active, otherwise 1.
 
-healthcheck.py [NODE]        # a full name; by default $EMU_NODE, or /emu_perception
+healthcheck.py [NODE]        # full name; default: $EMU_NODE or /emu_perception
 """
 
 import os
@@ -12,11 +12,11 @@ import rclpy
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 
-TIMEOUT_S = 10.0  # below the health check's own, whose end would say nothing
+TIMEOUT_S = 10.0  # shorter than the timeout of HEALTHCHECK, which would not print a reason
 
 
 def main() -> int:
-    """Ask the node for its state and tell it in one line."""
+    """Ask the node for its state and print it in one line."""
     name = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("EMU_NODE", "/emu_perception")
     rclpy.init(args=[])
     node = rclpy.create_node("healthcheck", enable_rosout=False, start_parameter_services=False)
@@ -30,7 +30,7 @@ def main() -> int:
 
 
 def _state(node, service):
-    """The state of a lifecycle node; None without an answer."""
+    """Return the state of a lifecycle node, or None without an answer."""
     deadline = time.monotonic() + TIMEOUT_S
     client = node.create_client(GetState, service)
     if not client.wait_for_service(TIMEOUT_S):
