@@ -73,6 +73,9 @@ if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$state" ]; then
         # There is none yet, it is damaged, or it was made with another Python version.
         # shellcheck disable=SC2086
         "$python" -m venv --clear $options "$venv" || fail "cannot create $venv with $python"
+        # The pip of older Python versions needs very long to resolve the versions.
+        "$venv/bin/python" -m pip install -qq --disable-pip-version-check --upgrade pip >&2 ||
+            fail "cannot update pip in $venv; its messages are above"
     fi
     # shellcheck disable=SC2086
     "$venv/bin/python" -m pip install -qq --disable-pip-version-check \
