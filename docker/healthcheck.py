@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Health check for Docker: exit code 0 if the perception node is active, otherwise 1.
+"""Docker's health check: exit code 0 if the perception node is active, otherwise 1.
 
-healthcheck.py [NODE]        # full name; default: $EMU_NODE or /emu_perception
+healthcheck.py [NODE]        # full name; by default $EMU_NODE, or /emu_perception
 """
+
+from __future__ import annotations
 
 import os
 import sys
@@ -11,12 +13,13 @@ import time
 import rclpy
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
+from rclpy.node import Node
 
-TIMEOUT_S = 10.0  # shorter than the timeout of HEALTHCHECK, which would not print a reason
+TIMEOUT_S = 10.0  # shorter than Docker's own timeout, which gives no reason
 
 
 def main() -> int:
-    """Ask the node for its state and print it in one line."""
+    """Ask the node for its state and print it."""
     name = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("EMU_NODE", "/emu_perception")
     rclpy.init(args=[])
     node = rclpy.create_node("healthcheck", enable_rosout=False, start_parameter_services=False)
@@ -29,8 +32,8 @@ def main() -> int:
     return 0 if state and state.id == State.PRIMARY_STATE_ACTIVE else 1
 
 
-def _state(node, service):
-    """Return the state of a lifecycle node, or None without an answer."""
+def _state(node: Node, service: str) -> State | None:
+    """State of a lifecycle node; None without an answer."""
     deadline = time.monotonic() + TIMEOUT_S
     client = node.create_client(GetState, service)
     if not client.wait_for_service(TIMEOUT_S):

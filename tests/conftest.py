@@ -113,6 +113,24 @@ def _write_nyuv2(root, frames):
 
 
 @pytest.fixture(scope="session")
+def write_nyuv2_unpacked():
+    """Function that writes a frame of NYUv2's unpacked form; by default a grey wall at 3 m."""
+
+    def write(root, split, number=1, rgb=None, ids=None, millimetres=None):
+        size = (480, 640)
+        for folder, image in (
+            ("rgb", np.full((*size, 3), 90, np.uint8) if rgb is None else rgb[..., ::-1]),
+            ("labels_40", np.ones(size, np.uint8) if ids is None else ids),
+            ("depth", np.full(size, 3000, np.uint16) if millimetres is None else millimetres),
+        ):
+            path = root / split / folder / f"{number:04d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(path), image, [cv2.IMWRITE_PNG_COMPRESSION, 0])
+
+    return write
+
+
+@pytest.fixture(scope="session")
 def write_noise(write_frame):
     """Function that writes frames of noise: three classes and any depth, the same every time."""
 

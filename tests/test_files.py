@@ -1,34 +1,103 @@
-"""A file is replaced in one step, or stays what it was."""
+"""Tests of atomic writes, JSON, locks, digests and natural order."""
 
+import hashlib
+import multiprocessing
 import os
-from pathlib import Path
+import random
 
 import pytest
 
-from emu_core.files import replace_file, replace_text
+from emu_core.files import (
+    digest,
+    file_digest,
+    locked,
+    natural_sort,
+    read_json,
+    write_atomically,
+    write_json,
+    write_text,
+)
 
 
-def test_a_text_replaces_another_in_a_folder_that_may_be_new(tmp_path):
+def test_a_text_replaces_another_and_the_folder_is_created(tmp_path):
     path = tmp_path / "new" / "a.txt"
     for text in ("ä\n", "b"):
-        replace_text(path, text)
+        write_text(path, text)
         assert path.read_bytes() == text.encode()
     assert os.listdir(path.parent) == ["a.txt"]
 
 
-@pytest.mark.parametrize("unfinished", [None, "a.npz.part"])
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, unfinished):
+@pytest.mark.parametrize("temporary", [None, "a.npz.part"])
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, temporary):
     path = tmp_path / "a.npz"
     path.write_text("old")
     written = []
 
-    def write(own):
-        own.write_text("half")
-        written.append(own)
+    def write(part):
+        part.write_text("half")
+        written.append(part)
         raise OSError("No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        replace_file(path, write, None if unfinished is None else tmp_path / unfinished)
+        write_atomically(path, write, None if temporary is None else tmp_path / temporary)
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.npz"]
-    assert written[0].parent == tmp_path  # of one file system: a move is one step
-    assert unfinished or Path(written[0]).suffix == ".npz"
+    assert written[0].parent == tmp_path  # on the same file system
+    assert temporary or written[0].suffix == ".npz"
+
+
+def test_json_is_read_back_and_none_stands_for_what_cannot_be_read(tmp_path):
+    path = tmp_path / "a.json"
+    assert read_json(path) is None
+    write_json(path, {"name": "ä", "values": [1, None]})
+    assert read_json(path) == {"name": "ä", "values": [1, None]}
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(path, float("nan"))
+    assert read_json(path) is not None
+    path.write_text('{"name": ')
+    assert read_json(path) is None
+
+
+def test_a_digest_is_that_of_the_content_and_follows_changes(tmp_path):
+    path = tmp_path / "a.bin"
+    for content in (b"", os.urandom(3 << 20)):  # more than one block
+        path.write_bytes(content)
+        assert file_digest(path) == hashlib.sha256(content).hexdigest()
+    other = tmp_path / "b.bin"
+    other.write_bytes(b"other")
+    assert digest([path, other]) != digest([other, path])
+    before = digest([path, other])
+    assert digest([path.rename(tmp_path / "c.bin"), other]) == before
+    with pytest.raises(FileNotFoundError):
+        digest([path])
+
+
+def test_numbers_in_names_are_sorted_by_value(tmp_path):
+    names = ["b", "frame_9.png", "frame_10.png", "member-2/x10", "member-10/x9", "member-10/x10"]
+    shuffled = random.Random(0).sample(names, len(names))
+    assert natural_sort(shuffled) == names
+    assert natural_sort(tmp_path / name for name in shuffled) == [tmp_path / n for n in names]
+    assert natural_sort(["1", "a", "²", "0a"]) == ["0a", "1", "a", "²"]  # "²".isdigit()
+
+
+def _holds_lock(path, wait, queue):
+    with locked(path, wait) as held:
+        queue.put(held)
+
+
+def test_one_process_holds_a_lock_and_the_others_wait_or_go_on_without_it(tmp_path):
+    path = tmp_path / "locks" / "a"
+    processes = multiprocessing.get_context("spawn")
+    queue = processes.Queue()
+    with locked(path) as held:
+        assert held
+        impatient = processes.Process(target=_holds_lock, args=(path, False, queue))
+        impatient.start()
+        assert queue.get(timeout=60) is False
+        patient = processes.Process(target=_holds_lock, args=(path, True, queue))
+        patient.start()
+        patient.join(0.3)
+        assert queue.empty() and patient.is_alive()
+    assert queue.get(timeout=60) is True
+    for process in (impatient, patient):
+        process.join(60)
+        assert process.exitcode == 0

@@ -1,17 +1,17 @@
 r"""Distil an ensemble into one network: teacher, student, evaluation, model file.
 
-    python training/distill.py                     # all of it on a few small drives: ten minutes
+    python training/distill.py            # everything, on a few small drives, in ten minutes
     python training/distill.py --config training/configs/b0_drives.yaml --run.name distilled \
-        --teacher.folder runs/teacher              # of members that train_teacher.py has trained
+        --teacher.folder runs/teacher     # with members from train_teacher.py
     python training/distill.py --config training/configs/cityscapes.yaml --run.name emuformer_b2 \
         --architecture.variant b2 --teacher.members 10 --control true
     python training/distill.py --help
 
-Without --config it takes training/configs/distill_tiny.yaml, and renders the drives that this
-needs. Leaves in runs/NAME: teacher/member-K and student (and control: the student's twin without a
-teacher), each as train_teacher.py says; evaluation: tables and plots of single network, ensemble
-and student on frames that none has seen; student.onnx, which a robot runs. Given again, the
-command goes on where it stopped and skips what is complete.
+Without --config, the command uses training/configs/distill_tiny.yaml and renders its drives.
+Output in runs/NAME: teacher/member-K and student (and control: the same training without a
+teacher), each as train_teacher.py describes; evaluation: tables and plots of single network,
+ensemble and student on frames that none of them was trained on; student.onnx, the model file for a
+robot. The same command resumes where it stopped and skips what is complete.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -33,83 +33,63 @@ from emu_core.evaluation.candidate import Candidate
 from emu_core.evaluation.comparison import compare
 from emu_core.evaluation.splits import Split, open_split
 from emu_core.evaluation.tables import Row, summary
-from emu_core.methods.ensembles import load_method
+from emu_core.methods.registry import METHODS, LoadOptions, load_method
 from emu_core.networks import SegDepthFormer, load_model
-from emu_core.training.command import call_from, run_command
-from emu_core.training.distillation import (
-    REST,
-    Distillation,
-    open_frames,
-    train_control,
-    train_student,
-)
+from emu_core.training.command import parse_config, run_command
+from emu_core.training.config import Run, StudentConfig
+from emu_core.training.distillation import open_frames, train_control, train_student
 from emu_core.training.export import export
-from emu_core.training.learner import Optimisation
-from emu_core.training.objectives import StudentLoss
-from emu_core.training.recipe import Architecture, Data
 from emu_core.training.release import model_facts
-from emu_core.training.run import WEIGHTS, Run, write_config
-from emu_core.training.teacher import Teacher, obtain_teacher
-from emu_core.training.teacher_cache import TeacherCache, fingerprint
+from emu_core.training.run import write_config
+from emu_core.training.teacher import Teacher, obtain_teacher, single_networks
+from emu_core.training.teacher_cache import fingerprint
 
 HERE = Path(__file__).parent
 TINY = HERE / "configs" / "distill_tiny.yaml"
 
 
-def distill(
-    data: Data = Data(),  # noqa: B008
-    architecture: Architecture = Architecture(),  # noqa: B008
-    teacher: Teacher = Teacher(),  # noqa: B008
-    distillation: Distillation = Distillation(),  # noqa: B008
-    loss: StudentLoss = StudentLoss(),  # noqa: B008
-    optimisation: Optimisation = Optimisation(),  # noqa: B008
-    run: Run = Run(name="distilled", seed=100),  # noqa: B008
-    control: bool = False,
-    render: Path | None = None,
-) -> None:
-    """Distil a teacher into one network.
+@dataclass(frozen=True)
+class DistillConfig(StudentConfig):
+    """Training of a teacher and its student, their evaluation, and the student's model file.
+
+    The teacher is trained with the student's settings on ground truth, where `teacher` has no
+    others.
 
     Args:
-        data: data set and augmentation.
-        architecture: the student, and what it starts from.
-        teacher: where the teacher comes from.
-        distillation: what the student and its teacher look at.
-        loss: the student's; what it says of ground truth is the teacher's and the control's, too.
-        optimisation: AdamW and its schedule, the student's and its teacher's.
-        run: length, seed, precision, output of the student, and of the teacher but for its seed:
-            the student's is no member's.
-        control: also train the student's twin without a teacher: on the same inputs (but none
-            without ground truth), from the same start, for as many steps.
-        render: list of drives that are rendered into data.root as far as they are missing: a
-            file, or its name beside the other configurations; null for none.
+        teacher: Teacher: trained first, or taken from a folder
+        control: Also train a control: the student's labelled inputs, start and number of steps,
+            but no teacher.
+        render: List of drives that are rendered into data.root if they are missing: a file, or the
+            name of a file in training/configs; null for none.
     """
-    folder = Path("runs") / run.name
-    if render is not None:
-        render_drives(render, data.root)
-    # What is missing is missed before hours of training.
-    open_frames(data, architecture, loss, distillation), open_split(data, data.test_split)
-    write_config(folder, {
-        "data": asdict(data), "architecture": asdict(architecture), "teacher": asdict(teacher),
-        "distillation": asdict(distillation), "loss": asdict(loss), "run": asdict(run),
-        "optimisation": asdict(optimisation), "control": control,
-    })  # fmt: skip
+
+    run: Run = field(default_factory=lambda: Run(name="distilled", seed=100))
+    teacher: Teacher = field(default_factory=Teacher)
+    control: bool = False
+    render: Path | None = None
+
+
+def distill(config: DistillConfig) -> None:
+    """Distil a teacher into one network."""
+    data, folder = config.data, Path("runs") / config.run.name
+    if config.render is not None:
+        render_drives(config.render, data.root)
+    # Missing data, and what makes a model file impossible, is reported before hours of training.
+    open_frames(config), open_split(data, data.test_split)
+    if config.architecture.task == "joint":
+        model_facts(config.distillation.inputs(data), config.run)
+    write_config(folder, config)
+    student = StudentConfig.part_of(config)
     with stage("Teacher"):
-        kind, members = obtain_teacher(
-            teacher, data, architecture, loss.supervised, optimisation, run, folder / "teacher",
-            rest=distillation.fresh == REST,
-        )  # fmt: skip
-    given = (data, architecture, loss, optimisation, run)
+        kind, members = obtain_teacher(config.teacher, student, folder / "teacher")
     with stage("Student"):
-        name = fingerprint(members)
-        cache = None if distillation.cache is None else TeacherCache(distillation.cache, name)
-        method = load_method(kind, members, in_memory=True)
-        networks = {
-            "student": train_student(*given, folder / "student", method, distillation, cache, name)
-        }
+        method = load_method(kind, members, LoadOptions(in_memory=True))
+        weights = train_student(student, folder / "student", method, fingerprint(members))
+        networks = {"student": weights}
         del method
-    if control:
+    if config.control:
         with stage("Control"):
-            networks["control"] = train_control(*given, folder / "control", distillation)
+            networks["control"] = train_control(student, folder / "control")
     if rank_zero_only.rank:
         return
     with stage("Evaluation"):
@@ -118,17 +98,18 @@ def distill(
         print(f"{split.name}, {len(split)} images; more in {folder}/evaluation/evaluation.md")
         print(summary(rows))
     with stage("Model file"):
-        teachers = f"{len(members)} networks" if kind == "de" else "a sub-ensemble"
-        write_model(networks["student"], rows["student"], f"distilled from {teachers}",
-                    distillation.inputs(data), run,
-                    folder / "student.onnx")  # fmt: skip
+        method_kind = METHODS[kind]
+        several = method_kind.takes_all_files
+        teacher = f"{len(members)} networks" if several else f"a {method_kind.heading}"
+        note, path = f"distilled from {teacher}", folder / "student.onnx"
+        write_model(weights, rows["student"], note, student, path)
 
 
 def render_drives(drives: Path, root: Path) -> None:
     """Render a list of drives, unless all frames are there.
 
     Raises:
-        DataError: rendering is not possible here; its own command has said why.
+        DataError: Rendering failed; the rendering command has printed why.
     """
     path = drives if drives.is_file() else HERE / "configs" / drives
     frames = sum(drive.count for split in load_splits(path).values() for drive in split)
@@ -140,30 +121,28 @@ def render_drives(drives: Path, root: Path) -> None:
     if done.returncode:
         again = " ".join(["python", *map(str, command)])
         raise DataError(
-            f"{root} lacks drives, and they could not be rendered here. Where rendering works, "
-            f"this makes them: {again}. Then copy {root} here."
+            f"{root} lacks drives, and rendering them failed on this machine. Run this on a "
+            f"machine with a working renderer: {again}. Then copy {root} to this machine."
         )
 
 
 def evaluate(
     kind: str, members: list[Path], networks: dict[str, Path], split: Split, folder: Path
 ) -> Mapping[str, Row]:
-    """Score the single network (each member a seed), their ensemble, the student, ….
+    """Score the single network, the teacher, the student and its control.
 
     Args:
-        kind, members: the teacher, as `load_method` takes it. Of a sub-ensemble the first network
-            alone is a single one: the other heads sit on its trunk.
-        networks: the others' weights by kind.
-        split: what they are scored on.
-        folder: that gets tables and plots.
+        kind: Kind of the teacher, as `load_method` takes it.
+        members: Files of the teacher. Each network that was trained on its own is also a seed of
+            the single network.
+        networks: Weights of the others by kind.
+        split: Frames to score on.
+        folder: Output folder of tables and plots.
 
     Returns:
-        Their figures.
+        Metrics by method.
     """
-    singles = members
-    if kind == "dse":
-        first = members[0].parent / "member-0" / WEIGHTS
-        singles = [first] if first.is_file() else []
+    singles = single_networks(kind, members)
     candidates = [Candidate("single", "single", (path,), seed=k) for k, path in enumerate(singles)]
     candidates += [Candidate(kind, kind, tuple(members))]
     candidates += [Candidate(name, name, (path,)) for name, path in networks.items()]
@@ -171,23 +150,24 @@ def evaluate(
     return compare(candidates, {split.name: split}, folder, device).rows[split.name]
 
 
-def write_model(weights: Path, figures: Row, note: str, data: Data, run: Run, path: Path) -> None:
-    """Export the student, if it is one of both tasks, with its figures inside."""
+def write_model(weights: Path, scores: Row, note: str, config: StudentConfig, path: Path) -> None:
+    """Export the student with its metrics, if it predicts both classes and depth."""
     network, _ = load_model(weights)
     if not isinstance(network, SegDepthFormer):
-        print(f"A model file holds classes and depth: none is made of a {type(network).__name__}.")
+        print(f"No model file for a {type(network).__name__}: it needs both classes and depth.")
         return
+    data = config.distillation.inputs(config.data)
     metrics = {
         f"{data.test_split}.{name}": value.mean
-        for name, value in figures.items()
+        for name, value in scores.items()
         if name != "ms_per_image"
     }
-    export(network, path, metrics=metrics, **model_facts(data, run, note))
+    export(network, path, metrics=metrics, **model_facts(data, config.run, note))
 
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Say what is going on, and how long it took."""
+    """Print the name of a stage, and its duration at the end."""
     first = rank_zero_only.rank == 0
     begun = time.monotonic()
     if first:
@@ -200,10 +180,10 @@ def stage(name: str) -> Iterator[None]:
 def main() -> int:
     """Command line."""
     arguments = sys.argv[1:]
-    asks = ("--config", "--help", "-h", "--print_config")
-    if not any(argument.split("=")[0] in asks for argument in arguments):
+    options = ("--config", "--help", "-h", "--print_config")
+    if not any(argument.split("=")[0] in options for argument in arguments):
         arguments = ["--config", str(TINY), *arguments]
-    return run_command("distill", lambda: call_from(arguments, distill, __doc__))
+    return run_command("distill", lambda: distill(parse_config(DistillConfig, arguments, __doc__)))
 
 
 if __name__ == "__main__":

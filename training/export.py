@@ -4,109 +4,180 @@ r"""Turn trained weights into the one file that a robot runs, measured and with 
         --config runs/distilled/student/config.yaml --output runs/distilled/student.onnx
     python training/export.py … --output emu_core/emu_core/models/emu_b0_drives.onnx
 
-The graph is checked against torch; the model is scored on test, haze and night as a robot would
-receive its answers; the figures go into the file's metadata and into MODEL_CARD.md beside it.
+The graph is checked against torch. The model is scored as a robot receives its outputs, on the
+test split of the data set and on its extra splits. The metrics become part of the file and of
+MODEL_CARD.md beside it.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import shlex
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from string import Template
+from typing import Any
 
-from evaluate import evaluate, print_scores
+import jsonargparse
 
-from emu_core.networks.weights import load_model
-from emu_core.runtime.model_file import ModelError, ModelInfo
+from emu_core.data.datasets import DataSet, open_dataset
+from emu_core.evaluation.model_scores import Scores, print_scores, score_split, scores_of
+from emu_core.files import write_text
+from emu_core.networks import SegDepthFormer, load_model
+from emu_core.runtime.model_file import ModelInfo
 from emu_core.runtime.perceiver import Perceiver
-from emu_core.training.export import ExportError, export
+from emu_core.training.command import run_command
+from emu_core.training.config import Data
+from emu_core.training.export import export
 from emu_core.training.release import model_facts, read_config
+from emu_core.training.run import read_settings
 
 TEMPLATE = Path(__file__).parent / "model_card_template.md"
 
 
 def export_measured(
-    weights: Path, config: Path, output: Path, splits: list[str], note: str = ""
+    weights: Path, config: Path, output: Path, note: str = "", splits: Sequence[str] | None = None
 ) -> None:
-    """Export, score, export again with the scores inside, and write the card."""
-    model, _ = load_model(weights)
+    """Export a network, score it, export it again with its scores, and write the model card.
+
+    Args:
+        weights: .safetensors file of a network for both tasks.
+        config: config.yaml of its training.
+        output: ONNX file to write.
+        note: about the training, for the card.
+        splits: names of the splits to score on; None for those that the data set reports.
+
+    Raises:
+        DataError, ModelError, WeightsError: a file is missing or damaged.
+        ExportError: ONNX Runtime and torch disagree.
+        ValueError: no model file can be made of this training.
+    """
     data, run = read_config(config)
-    root, facts = data.root, model_facts(data, run, note)
+    facts = model_facts(data, run, note)
+    splits = splits or [data.test_split, *data.split_names.extra]
+    frames = {s: open_dataset(data.kind, data.root, s, data.max_depth) for s in splits}
+    network, _ = load_model(weights)
+    if not isinstance(network, SegDepthFormer):
+        raise ValueError(
+            f"{weights} is a {type(network).__name__}, but a model file needs a network for both "
+            "tasks: train one with architecture.task joint."
+        )
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / output.name
-        export(model, draft, metrics={}, **facts)
+        export(network, draft, metrics={}, **facts)
         perceiver = Perceiver(draft)
-        scores = {split: evaluate(perceiver, root, split) for split in splits}
+        scores = {
+            split: scores_of(perceiver, score_split(perceiver, of_split))
+            for split, of_split in frames.items()
+        }
     print_scores(scores)
     metrics = {
         f"{split}.{name}": value
-        for split, values in scores.items()
-        for name, value in values.items()
+        for split, of_split in scores.items()
+        for name, value in of_split.items()
         if name != "iou" and math.isfinite(value)
     }
     output.parent.mkdir(parents=True, exist_ok=True)
-    info = export(model, output, metrics=metrics, **facts)
+    info = export(network, output, metrics=metrics, **facts)
     card = output.with_name("MODEL_CARD.md")
-    card.write_text(model_card(info, scores), encoding="utf-8")
+    write_text(card, model_card(info, network, scores, data, frames, read_settings(config)))
     print(f"{card} written")
 
 
-def model_card(info: ModelInfo, scores: dict[str, dict]) -> str:
-    """The model card, in Markdown, from what the file says and what was measured."""
-    splits = list(scores)
-    figures = {name: [scores[s][name] for s in splits] for name in scores[splits[0]]}
-    del figures["iou"]
-    occurring = sorted({name for s in splits for name in scores[s]["iou"]})
-    classes = {name: [scores[s]["iou"].get(name) for s in splits] for name in occurring}
-    height, width = info.input_size
-    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        name=info.name,
-        megabytes=f"{info.path.stat().st_size / 1e6:.1f}",
-        precision=info.precision,
-        width=width,
-        height=height,
-        sha256=info.sha256,
-        commit=info.commit,
-        training_data=info.training_data,
-        narrow=f"{info.horizontal_fov[0]:g}",
-        wide=f"{info.horizontal_fov[1]:g}",
-        focal=f"{info.canonical_focal:g}",
-        farthest=f"{info.depth_range[1]:g}",
-        splits=" ".join(splits),
-        figures=_markdown(splits, figures),
-        classes=_markdown(splits, classes),
+def model_card(
+    info: ModelInfo,
+    network: SegDepthFormer,
+    scores: Mapping[str, Scores],
+    data: Data,
+    frames: Mapping[str, DataSet],
+    settings: Mapping[str, Any],
+) -> str:
+    """Return the model card in Markdown.
+
+    Args:
+        info: what the model file says of itself.
+        network: in the file.
+        scores: by split.
+        data: of the training.
+        frames: data set of every split in `scores`.
+        settings: of the training, by the names of the options.
+    """
+    extra = " and ".join(f"`{split}`" for split in scores if split in data.split_names.extra)
+    first = next(iter(frames.values()))
+    return TEMPLATE.read_text(encoding="utf-8").format(
+        info=info,
+        megabytes=info.path.stat().st_size / 1e6,
+        variant=network.variant.upper(),
+        parameters=sum(weight.numel() for weight in network.parameters()) / 1e6,
+        classes=len(info.classes),
+        loss=", ".join(f"{k[5:]} {v}" for k, v in settings.items() if k.startswith("loss.")),
+        max_depth=first.max_depth,
+        command=evaluate_command(info.path, data, list(scores)),
+        conditions=f"No training frame shows the conditions of {extra}." if extra else "",
+        **notices(first, settings.get("architecture.encoder")),
+        **tables(scores),
     )
 
 
-def _markdown(columns: list[str], rows: dict[str, list[float | None]]) -> str:
+def evaluate_command(model: Path, data: Data, splits: Sequence[str]) -> str:
+    """Return the command that scores the model file again."""
+    command = ["python", "training/evaluate.py", "--model", str(model), "--kind", data.kind]
+    command += ["--root", str(data.root), "--splits", *splits]
+    if data.max_depth is not None:
+        command += ["--max-depth", f"{data.max_depth:g}"]
+    return shlex.join(command)
+
+
+def notices(frames: DataSet, encoder: str | None) -> dict[str, str]:
+    """Return what the card says about unsafe use and about the licence.
+
+    Args:
+        frames: any split of the data set.
+        encoder: weights that the encoder began with.
+    """
+    seen = "never seen a real image"
+    licence = "Apache-2.0, like the code: no third-party weights or data."
+    if frames.real_images:
+        seen = "been tested only on the images below"
+    if frames.real_images or encoder:
+        licence = (
+            "Read the licences of the training data and of the weights that the training began "
+            f"with ({encoder or 'none'}) before you pass this file on."
+        )
+    return {"seen": seen, "licence": licence}
+
+
+def tables(scores: Mapping[str, Scores]) -> dict[str, str]:
+    """Return the metrics and the IoU of every class, with one column for each split."""
+    iou = {split: of_split["iou"] for split, of_split in scores.items()}
+    classes = sorted({name for of_split in iou.values() for name in of_split})
+    metrics = [name for name in next(iter(scores.values())) if name != "iou"]
+    return {"metrics": _markdown(scores, metrics), "iou": _markdown(iou, classes)}
+
+
+def _markdown(columns: Mapping[str, Mapping[str, float]], rows: Sequence[str]) -> str:
     lines = [" | ".join(["", *columns]), "|".join(["---"] * (len(columns) + 1))]
-    for name, values in rows.items():
+    for name in rows:
+        values = (column.get(name) for column in columns.values())
         lines.append(" | ".join([name, *("–" if v is None else f"{v:.3f}" for v in values)]))
     return "".join(f"| {line} |\n" for line in lines)
 
 
 def main() -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
+    parser = jsonargparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--weights", type=Path, required=True, help="…/last.safetensors")
-    parser.add_argument("--config", type=Path, required=True, help="config.yaml beside it")
-    parser.add_argument("--output", type=Path, required=True, help="ONNX file to write")
-    parser.add_argument(
-        "--note", default="", help="e.g. 'distilled from 5 networks', for the card"
-    )
-    parser.add_argument("--splits", nargs="+", default=["test", "haze", "night"])
-    args = parser.parse_args()
-    try:
-        export_measured(args.weights, args.config, args.output, args.splits, args.note)
-    except (ValueError, ExportError, ModelError, OSError) as error:
-        print(f"export: {error}", file=sys.stderr)
-        return 1
-    return 0
+    add = parser.add_argument
+    add("--weights", type=Path, required=True, help="…/last.safetensors")
+    add("--config", type=Path, required=True, help="config.yaml beside it")
+    add("--output", type=Path, required=True, help="ONNX file to write")
+    add("--note", default="", help="e.g. 'distilled from 5 networks', for the card")
+    add("--splits", nargs="+", help="what to score on (default: what the data set reports)")
+    given = parser.parse_args()
+    return run_command("export", lambda: export_measured(**vars(given)))
 
 
 if __name__ == "__main__":

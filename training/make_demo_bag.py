@@ -1,10 +1,11 @@
-"""Put a rendered drive into the rosbag2 bag that `make demo` replays.
+"""Convert a rendered drive to the rosbag2 bag that `make demo` replays.
 
     python training/make_demo_bag.py --root data/drives --split demo --output demo/drive
 
-Topics: /camera/image_raw/compressed (JPEG), /camera/camera_info, and the ground truth beside them:
-/ground_truth/labels (PNG of train ids, 255: none) and /ground_truth/disparity (16-bit PNG,
-Cityscapes' code for the camera's fx and `BASELINE`, half the image's size). One stamp per frame.
+Topics: /camera/image_raw/compressed (JPEG), /camera/camera_info, and the ground truth:
+/ground_truth/labels (PNG of train ids, 255: unlabelled) and /ground_truth/disparity (16-bit PNG,
+Cityscapes' code for the camera's fx and `BASELINE`, half the image's size). All messages of a
+frame have one stamp.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ START_S = 1_700_000_000
 
 
 def write_bag(root: Path, split: str, output: Path, rate: float, quality: int) -> int:
-    """Write every frame of a split, in order, as one drive; returns how many there are."""
+    """Write all frames of a split, in order, as one drive; returns their number."""
     frames = list_frames(root, split)
     with DriveWriter(output, quality=quality) as drive:
         for topic in (ground_truth.LABELS, ground_truth.DISPARITY):
@@ -44,24 +45,24 @@ def write_bag(root: Path, split: str, output: Path, rate: float, quality: int) -
                 (ground_truth.DISPARITY, "mono16; png", half),
             ):
                 message = drive.compressed(time_ns, code, cv2.imencode(".png", array)[1])
-                drive.bag.write(topic, time_ns, drive.bag.encode(message))
+                drive.bag.write_message(topic, time_ns, message)
             camera = files.path("camera")
-            drive.write(
-                time_ns, image, from_cityscapes(read_camera(camera), (height, width), camera)
-            )
+            calibration = from_cityscapes(read_camera(camera), (height, width), camera)
+            drive.write(time_ns, image, calibration)
     return len(frames)
 
 
 def main() -> int:
-    """Command line."""
+    """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--root", type=Path, default=Path("data/drives"))
-    parser.add_argument("--split", default="demo")
-    parser.add_argument("--output", type=Path, default=Path("demo/drive"))
-    parser.add_argument("--rate", type=float, default=10.0, help="frames per second (10)")
-    parser.add_argument("--quality", type=int, default=88, help="of the JPEGs (88)")
+    add = parser.add_argument
+    add("--root", type=Path, default=Path("data/drives"), help="data set (%(default)s)")
+    add("--split", default="demo", help="its split (%(default)s)")
+    add("--output", type=Path, default=Path("demo/drive"), help="new bag (%(default)s)")
+    add("--rate", type=float, default=10.0, help="frames per second (%(default)s)")
+    add("--quality", type=int, default=88, help="JPEG quality (%(default)s)")
     args = parser.parse_args()
     try:
         count = write_bag(args.root, args.split, args.output, args.rate, args.quality)

@@ -1,13 +1,13 @@
 """Render street drives into Cityscapes' layout.
 
-    python training/render_drives.py                        # every split into data/drives
-    python training/render_drives.py --splits train val     # some of them
+    python training/render_drives.py                        # all splits, into data/drives
+    python training/render_drives.py --splits train val     # only these splits
     python training/render_drives.py --splits train --drives 4 --frames 3 --output /tmp/few
-    python training/render_drives.py --prior                # only: what a per-pixel prior scores
+    python training/render_drives.py --prior                # only print the scores of the prior
 
-Frames that are on disk already are skipped, so a killed run goes on where it stopped. At the end
-it prints which classes each split holds and, where train and test are there, what the per-pixel
-prior (mean depth, most frequent class) of train scores on test: it must score badly.
+Frames on disk are skipped, so the same command continues an interrupted run. At the end the
+command prints the classes of each split. With the splits train and test it also prints how a
+per-pixel prior of train (mean depth, most frequent class) scores on test: it must score badly.
 
 Rendering needs `mujoco` and an OpenGL library (Debian: libegl1 libgl1-mesa-dri); reading drives
 does not.
@@ -28,6 +28,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonargparse
+from jsonargparse.typing import PositiveInt
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
 from emu_core.data.cityscapes import Cityscapes
@@ -37,31 +39,29 @@ from emu_core.drives.rendering import RenderingError
 from emu_core.drives.splits import SplitsError, load_splits
 from emu_core.drives.survey import count_classes, learn_prior, score_prior
 
-CONFIG = Path(__file__).parent / "configs" / "drives.yaml"
-
 PRIOR_STRIDE = 4
-"""The prior learns from every so many-th frame of train: neighbours are alike."""
+"""The prior is computed from every fourth frame of train: neighbouring frames are similar."""
 
 _SHARED: dict[str, Any] = {}
-"""In a worker process: `done`, the counter of frames that all workers share."""
+"""In a worker process: `done`, the number of finished frames of all workers."""
 
 
 def start_worker(done: Any) -> None:
-    """Prepare a worker process; it ends with its parent, however that ends."""
+    """Prepare a worker process; it exits when its parent exits for any reason."""
     _SHARED["done"] = done
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     parent = multiprocessing.parent_process()
 
-    def end_with_parent() -> None:
+    def exit_with_parent() -> None:
         if parent is not None:
             parent.join()
         os._exit(1)
 
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()
 
 
 def render_one(spec: DriveSpec, root: Path) -> int:
-    """Render one drive in a worker process; returns how many frames were not there yet."""
+    """Render one drive in a worker process, and return the number of rendered frames."""
     from emu_core.drives.files import render  # imports MuJoCo
 
     def count() -> None:
@@ -75,20 +75,19 @@ def render_all(drives: Sequence[DriveSpec], root: Path, jobs: int) -> int:
     """Render drives in parallel, with a progress bar of frames.
 
     Returns:
-        How many frames were not on disk yet.
+        Number of rendered frames.
 
     Raises:
-        RenderingError: drives cannot be rendered here.
+        RenderingError: rendering is impossible on this machine.
         OSError: a file cannot be written.
     """
     context = multiprocessing.get_context("spawn")  # an OpenGL context does not survive a fork
     done = context.Value("L", 0)
-    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn(),
-               TimeRemainingColumn())  # fmt: skip
+    times = (MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     rendered = finished = 0
     pool = ProcessPoolExecutor(min(jobs, len(drives)), context, start_worker, (done,))
     try:
-        with Progress(*columns) as bar:
+        with Progress(*Progress.get_default_columns()[:2], *times) as bar:
             task = bar.add_task("frames", total=sum(drive.count for drive in drives))
             pending = {pool.submit(render_one, drive, root) for drive in drives}
             while pending:
@@ -100,7 +99,7 @@ def render_all(drives: Sequence[DriveSpec], root: Path, jobs: int) -> int:
                     print(f"{finished}/{len(drives)} drives, {done.value} frames", flush=True)
     except BaseException:
         for process in multiprocessing.active_children():
-            process.terminate()  # safe at any time: a frame counts once its last file is there
+            process.terminate()  # safe: a frame without its last file is rendered again
         raise
     finally:
         pool.shutdown(cancel_futures=True)
@@ -115,14 +114,14 @@ def print_classes(root: Path, splits: Sequence[str]) -> None:
         text = f"{len(names) - len(counts.missing)} of {len(names)} classes"
         if counts.missing:
             text += f", without {', '.join(counts.missing)}"
-        rare = {n: c for n, c in names.items() if 0 < c < counts.frames / 20}
+        rare = [f"{n} ({c})" for n, c in names.items() if 0 < c < counts.frames / 20]
         if rare:
-            text += "; in few frames: " + ", ".join(f"{n} ({c})" for n, c in rare.items())
+            text += f"; in few frames: {', '.join(rare)}"
         print(f"{split}: {counts.frames} frames, {text}")
 
 
 def print_prior(root: Path) -> None:
-    """Print what the per-pixel prior of train scores on test."""
+    """Print the scores of train's per-pixel prior on test."""
     prior = learn_prior(Cityscapes(root, "train"), PRIOR_STRIDE)
     scores = score_prior(prior, Cityscapes(root, "test"))
     print(
@@ -131,87 +130,66 @@ def print_prior(root: Path) -> None:
     )
 
 
-def positive(text: str) -> int:
-    """A command-line number of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
-def command_line() -> argparse.ArgumentParser:
-    """The command's arguments."""
-    parser = argparse.ArgumentParser(
+def command_line() -> jsonargparse.ArgumentParser:
+    """Define the options."""
+    parser = jsonargparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    cores = min(os.cpu_count() or 2, 8)
-    parser.add_argument("--config", type=Path, default=CONFIG, help="YAML with splits and seeds")
-    parser.add_argument("--output", type=Path, default=Path("data/drives"), help="folder to fill")
-    parser.add_argument("--splits", nargs="+", help="splits to render; default: all")
-    parser.add_argument(
-        "--drives", type=positive, help="only the first so many seeds of each split"
-    )
-    parser.add_argument("--frames", type=positive, help="only the first so many frames of each")
-    parser.add_argument(
-        "--jobs", type=positive, default=cores, help=f"drives rendered at once (default {cores})"
-    )
-    parser.add_argument("--prior", action="store_true", help="only print the prior's scores")
+    add, cores = parser.add_argument, min(os.cpu_count() or 2, 8)
+    config = Path(__file__).parent / "configs" / "drives.yaml"
+    add("--config", type=Path, default=config, help="YAML with splits and seeds")
+    add("--output", type=Path, default=Path("data/drives"), help="folder of the drives")
+    add("--splits", nargs="+", help="splits to render (default: all)")
+    add("--drives", type=PositiveInt, help="render only the first N seeds of each split")
+    add("--frames", type=PositiveInt, help="render only the first N frames of each drive")
+    add("--jobs", type=PositiveInt, default=cores, help=f"parallel drives (default: {cores})")
+    add("--prior", action="store_true", help="only print the scores of the prior")
     return parser
 
 
-def choose(
-    every: dict[str, list[DriveSpec]],
-    splits: Sequence[str],
-    drives: int | None,
-    frames: int | None,
-) -> list[DriveSpec]:
-    """The drives of some splits, perhaps only the first ones and only their first frames."""
-    chosen = []
-    for split in splits:
-        seeds = sorted({spec.seed for spec in every[split]})[:drives]
-        chosen += [replace(spec, first=frames) for spec in every[split] if spec.seed in seeds]
-    return chosen
+def render_command(parser: jsonargparse.ArgumentParser, options: Any) -> None:
+    """Run the command with its options."""
+    every = load_splits(options.config)
+    splits = options.splits or list(every)
+    if unknown := [split for split in splits if split not in every]:
+        names = ", ".join(unknown)
+        parser.error(f"no split {names} in {options.config}; it has {', '.join(every)}")
+    if not options.prior:
+        drives = []
+        for split in splits:
+            seeds = sorted({spec.seed for spec in every[split]})[: options.drives]
+            chosen = (spec for spec in every[split] if spec.seed in seeds)
+            drives += [replace(spec, first=options.frames) for spec in chosen]
+        count = render_all(drives, options.output, options.jobs)
+        print(f"{options.output}: {len(drives)} drives, {count} frames rendered")
+        print_classes(options.output, splits)
+    if options.prior or {"train", "test"} <= set(splits):
+        print_prior(options.output)
 
 
 def main() -> int:
-    """Command line."""
+    """Run the command line; returns the exit code."""
     parser = command_line()
-    args = parser.parse_args()
+    options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    status = 1
     try:
-        every = load_splits(args.config)
-        splits = args.splits or list(every)
-        unknown = [split for split in splits if split not in every]
-        if unknown:
-            parser.error(
-                f"no split {', '.join(unknown)} in {args.config}; it has {', '.join(every)}"
-            )
-        if not args.prior:
-            drives = choose(every, splits, args.drives, args.frames)
-            count = render_all(drives, args.output, args.jobs)
-            print(f"{args.output}: {len(drives)} drives, {count} frames rendered")
-            print_classes(args.output, splits)
-        if args.prior or {"train", "test"} <= set(splits):
-            print_prior(args.output)
+        render_command(parser, options)
+        return 0
     except (DataError, RenderingError, SplitsError) as error:
-        return fail(str(error))
+        message = str(error)
     except OSError as error:
-        return fail(f"Cannot write {error.filename or args.output}: {error.strerror}.")
+        message = f"Cannot write {error.filename or options.output}: {error.strerror}."
     except BrokenProcessPool:
-        return fail(
+        message = (
             "A worker process was killed, perhaps for lack of memory. Finished frames are on "
-            f"disk; run the same command again, with fewer --jobs than {args.jobs}."
+            f"disk: run the same command again, with fewer --jobs than {options.jobs}."
         )
     except KeyboardInterrupt:
-        fail("Interrupted. Finished frames are on disk; the same command goes on from there.")
-        return 128 + signal.SIGINT
-    return 0
-
-
-def fail(message: str) -> int:
-    """Say on stderr what went wrong."""
+        message = "Interrupted. Finished frames are on disk: the same command continues."
+        status = 128 + signal.SIGINT
     print(f"render_drives: {message}", file=sys.stderr)
-    return 1
+    return status
 
 
 if __name__ == "__main__":

@@ -8,54 +8,54 @@ r"""Train a teacher: the members of a Deep Ensemble, or the heads of a Deep Sub-
         --architecture.variant b5 --run.devices 4
     python training/train_teacher.py --help
 
-Leaves in runs/NAME/member-K: last.ckpt (training goes on from it when the command is given
-again), last.safetensors and best.safetensors (weights alone; best by validation's mIoU),
-metrics.csv (metrics-1.csv and so on are those of earlier calls), pictures/ and config.yaml, which
-is a --config again. Members that are complete are skipped. A sub-ensemble's heads are put together
-in runs/NAME/sub_ensemble.safetensors.
+Output in runs/NAME/member-K: last.ckpt (the same command resumes from it), last.safetensors and
+best.safetensors (weights only; best by the mIoU of validation), metrics.csv (metrics-1.csv and so
+on of earlier calls), pictures/ and config.yaml, which can be given to --config. Complete members
+are skipped. The heads of a sub-ensemble are combined in runs/NAME/sub_ensemble.safetensors.
 """
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-from emu_core.training.command import call_from, run_command
-from emu_core.training.learner import Optimisation
-from emu_core.training.objectives import MemberLoss
-from emu_core.training.recipe import Architecture, Data
-from emu_core.training.run import Run
-from emu_core.training.teacher import TeacherMethod, train_ensemble, train_sub_ensemble
+from emu_core.training.command import parse_config, run_command
+from emu_core.training.config import TrainingConfig
+from emu_core.training.release import report_impossible_export
+from emu_core.training.teacher import TEACHERS
 
 
-def train(
-    data: Data = Data(),  # noqa: B008
-    architecture: Architecture = Architecture(),  # noqa: B008
-    loss: MemberLoss = MemberLoss(),  # noqa: B008
-    optimisation: Optimisation = Optimisation(),  # noqa: B008
-    run: Run = Run(),  # noqa: B008
-    members: int = 1,
-    method: TeacherMethod = "ensemble",
-) -> None:
-    """Train the networks of a teacher, one after the other.
+@dataclass(frozen=True)
+class TeacherConfig(TrainingConfig):
+    """Training of a teacher's networks, one after the other.
 
     Args:
-        data: data set and augmentation.
-        architecture: the network and what it starts from.
-        loss: cross-entropy and a depth loss.
-        optimisation: AdamW and its schedule.
-        run: length, seed of the first one, precision, output.
-        members: how many; member K has seed run.seed + K.
-        method: ensemble trains them independently, sub_ensemble trains new heads on the first
-            one's trunk.
+        members: Number of networks; network K has seed run.seed + K.
+        method: ensemble trains the networks independently, sub_ensemble trains new heads on the
+            trunk of the first one.
     """
-    train_them = train_ensemble if method == "ensemble" else train_sub_ensemble
-    train_them(data, architecture, loss, optimisation, run, members, Path("runs") / run.name)
+
+    members: int = 1
+    method: str = "ensemble"
+
+    def __post_init__(self) -> None:
+        """Refuse unknown methods."""
+        TEACHERS.check(self.method)
+
+
+def train(config: TeacherConfig) -> None:
+    """Train the networks of a teacher."""
+    training, folder = TrainingConfig.part_of(config), Path("runs") / config.run.name
+    report_impossible_export(training)
+    TEACHERS[config.method].train(training, config.members, folder)
 
 
 def main() -> int:
     """Command line."""
-    return run_command("train_teacher", lambda: call_from(sys.argv[1:], train, __doc__))
+    return run_command(
+        "train_teacher", lambda: train(parse_config(TeacherConfig, sys.argv[1:], __doc__))
+    )
 
 
 if __name__ == "__main__":

@@ -1,55 +1,77 @@
-"""Files that are whole or not there: written beside their place, then moved there in one step.
-
-A process that is killed leaves the old file or the new one, never half of it.
-"""
+"""Atomic file writes, JSON, locks and digests: one of each."""
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import json
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+_PathOrText = TypeVar("_PathOrText", bound="str | Path")
 
 
-def replace_file(
-    path: str | Path, write: Callable[[Path], Any], unfinished: str | Path | None = None
+def write_atomically(
+    path: str | Path, write: Callable[[Path], Any], temporary: str | Path | None = None
 ) -> None:
-    """Write a file in one step; its folder is made.
+    """Write a file in one step: a killed process leaves the old file or the new one.
 
     Args:
-        path: of the file.
-        write: writes it to the path that it is given, in the same folder.
-        unfinished: that path; None for one of this process's own. A fixed one is written over by
-            whoever comes after a process that was killed, but has to have one writer at a time.
+        path: Target file. Its folder is created.
+        write: Function that writes the content to the path that it receives.
+        temporary: Path that is written first and then renamed to `path`; it must be on the same
+            file system. The default has the suffix of `path` and is unique to this process. A
+            fixed path is reused after a crash, but allows only one writer at a time.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{os.getpid()}.{path.name}")  # with its suffix, which NumPy minds
-    own = beside if unfinished is None else Path(unfinished)
+    beside = path.with_name(f".{os.getpid()}.{path.name}")  # NumPy appends a missing suffix
+    part = beside if temporary is None else Path(temporary)
     try:
-        write(own)
-        os.replace(own, path)
+        write(part)
+        os.replace(part, path)
     finally:
-        own.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
-def replace_text(path: str | Path, text: str) -> None:
-    """Write a text in one step, in UTF-8."""
-    replace_file(path, lambda own: own.write_text(text, encoding="utf-8"))
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file in one step, in UTF-8."""
+    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write a JSON file in one step.
+
+    Raises:
+        ValueError: The content holds a NaN or an infinity, which JSON cannot express.
+    """
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file; None if it is missing or not valid JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 @contextmanager
 def locked(path: Path, wait: bool = True) -> Iterator[bool]:
-    """Hold a lock for as long as the block lasts.
+    """Hold a lock between processes while the block runs.
 
     Args:
-        path: its file, which is made and stays.
-        wait: until another process releases it; else go on without it.
+        path: Lock file. It is created and stays.
+        wait: Wait until another process releases the lock; otherwise run the block without it.
 
     Yields:
-        Whether this process holds it.
+        Whether this process holds the lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
@@ -59,3 +81,43 @@ def locked(path: Path, wait: bool = True) -> Iterator[bool]:
             yield False
         else:
             yield True
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a file's content; computed again only if its time or size has changed.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    stat = Path(path).stat()
+    return _content_digest(Path(path).absolute(), stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=1024)
+def _content_digest(path: Path, _mtime_ns: int, _size: int) -> str:
+    result = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            result.update(block)
+    return result.hexdigest()
+
+
+def digest(paths: Iterable[str | Path]) -> str:
+    """SHA-256 of the contents of several files in the given order; their names do not count."""
+    return hashlib.sha256("\n".join(map(file_digest, paths)).encode()).hexdigest()
+
+
+def natural_key(path: str | Path) -> list[str | int]:
+    """Sort key that compares numbers by value: frame_9 comes before frame_10."""
+    parts = re.split(r"(\d+)", str(path))  # text and digits alternate
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)]
+
+
+def natural_sort(paths: Iterable[_PathOrText]) -> list[_PathOrText]:
+    """Sort by `natural_key`."""
+    return sorted(paths, key=natural_key)
+
+
+# Former names, for modules that have not changed over yet.
+replace_file = write_atomically
+replace_text = write_text

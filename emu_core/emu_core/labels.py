@@ -1,4 +1,4 @@
-"""Class tables: names, dataset ids, train ids and palettes, in one place.
+"""Class tables: names, dataset ids, train ids and colours.
 
 A *dataset id* is what a ground-truth PNG stores (Cityscapes' `labelIds`); a *train id* is the
 index of a network's output channel. Cityscapes' ids and colours are the benchmark's (Cordts et
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 IGNORE = 255
-"""Train id of pixels that neither a loss nor a metric looks at; also `unlabelled` on the wire."""
+"""Train id of pixels that losses and metrics leave out; in messages, unlabelled pixels."""
 
 
 @dataclass(frozen=True)
 class ClassTable:
-    """The classes of one dataset, in the order of their train ids."""
+    """The classes of one dataset, in the order of their train ids; `sky` is the one of the sky."""
 
     dataset: str
     names: tuple[str, ...]
@@ -30,7 +30,7 @@ class ClassTable:
         return len(self.names)
 
     def colors(self) -> np.ndarray:
-        """RGB palette for every uint8 id, uint8 (256, 3); ids that are no class are black."""
+        """Return the RGB colour of every train id, uint8 (256, 3); other ids are black."""
         table = np.zeros((256, 3), np.uint8)
         table[: len(self)] = self.palette
         return table
@@ -79,7 +79,7 @@ CITYSCAPES = ClassTable(
 )
 
 UNKNOWN_OBJECT_ID = 5
-"""Cityscapes' labelId `dynamic`: no train id; the `unknown` split marks its objects with it."""
+"""Cityscapes' labelId `dynamic`, which has no train id: the unknown objects of rendered pairs."""
 
 _NYUV2 = (
     *("wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf"),
@@ -87,11 +87,11 @@ _NYUV2 = (
     *("floor mat", "clothes", "ceiling", "books", "refridgerator", "television", "paper", "towel"),
     *("shower curtain", "box", "whiteboard", "person", "night stand", "toilet", "sink", "lamp"),
     *("bathtub", "bag", "otherstructure", "otherfurniture", "otherprop"),
-)  # spelt as in the official classMapping40.mat
+)  # the spelling of the official classMapping40.mat
 
 
 def _pascal_color(index: int) -> tuple[int, int, int]:
-    """PASCAL VOC's colour of a class: its bits, dealt to R, G, B in turn, highest place first."""
+    """PASCAL VOC's colours: bits 3i, 3i+1, 3i+2 of the index are bit 7−i of red, green, blue."""
     red, green, blue = (
         sum((index >> (3 * i + channel) & 1) << (7 - i) for i in range(3)) for channel in range(3)
     )
@@ -107,3 +107,4 @@ NYUV2 = ClassTable(
 )
 
 TABLES = {table.dataset: table for table in (CITYSCAPES, NYUV2)}
+"""Class tables by name."""

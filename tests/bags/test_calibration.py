@@ -1,4 +1,4 @@
-"""Calibrations from files and fields of view, against numbers worked out by hand."""
+"""Calibrations from files and fields of view, against numbers computed by hand."""
 
 import math
 from pathlib import Path
@@ -39,10 +39,16 @@ projection_matrix:
 """
 
 
-def test_a_calibration_file_of_ros_is_read(tmp_path):
+@pytest.fixture
+def front(tmp_path):
+    """A calibration file."""
     file = tmp_path / "front.yaml"
     file.write_text(YAML)
-    camera = read_calibration(file)
+    return file
+
+
+def test_a_calibration_file_of_ros_is_read(front):
+    camera = read_calibration(front)
     assert (camera.width, camera.height, camera.distortion_model) == (640, 480, "plumb_bob")
     assert camera.d == (-0.3, 0.1, 0.001, -0.002, 0.0)
     assert camera.k == (500, 0, 319.5, 0, 520, 239.5, 0, 0, 1)
@@ -51,42 +57,39 @@ def test_a_calibration_file_of_ros_is_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
-        (YAML.replace("camera_matrix", "camera_matrox"), "it lacks 'camera_matrix'"),
+        (YAML.replace("camera_matrix", "camera_matrox"), "'camera_matrix' is missing"),
         (YAML.replace("319.5, ", ""), "expected 9 numbers, but got"),
         (YAML.replace("-0.3", ".nan"), "expected finite numbers"),
         (YAML.replace("[500.0", "[0.0"), "must be positive"),
-        ("- a list\n", "is no calibration"),
-        ("a: [", "is no calibration"),
+        ("- a list\n", "is not a calibration file"),
+        ("a: [", "is not a calibration file"),
     ],
 )
-def test_a_file_that_is_no_calibration_is_told(tmp_path, text, told):
-    file = tmp_path / "front.yaml"
-    file.write_text(text)
-    with pytest.raises(BagError, match=told) as caught:
-        read_calibration(file)
-    assert str(file) in str(caught.value)
+def test_another_file_is_refused_with_its_name(front, text, message):
+    front.write_text(text)
+    with pytest.raises(BagError, match=message) as caught:
+        read_calibration(front)
+    assert str(front) in str(caught.value)
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(BagError, match=r"cannot read the calibration .*nothing\.yaml: No such"):
         read_calibration(tmp_path / "nothing.yaml")
 
 
-def test_resizing_scales_k_and_p_with_the_half_pixel_shift(tmp_path):
-    file = tmp_path / "front.yaml"
-    file.write_text(YAML)
-    half = read_calibration(file).resized(320, 240)
+def test_resizing_scales_k_and_p_with_the_half_pixel_shift(front):
+    half = read_calibration(front).resized(320, 240)
     assert (half.width, half.height) == (320, 240)
     # (319.5 + 0.5)/2 − 0.5 = 159.5, (320.5 + 0.5)/2 − 0.5 = 160
     assert half.k == (250, 0, 159.5, 0, 260, 119.5, 0, 0, 1)
     assert half.p == (225, 0, 160, -22.5, 0, 230, 120, 0, 0, 0, 1, 0)
-    assert half.d == read_calibration(file).d
+    assert half.d == (-0.3, 0.1, 0.001, -0.002, 0.0)
 
 
-def test_another_shape_is_refused():
-    with pytest.raises(ValueError, match="for 640x480, and the image is 640x360"):
+def test_another_aspect_ratio_is_refused():
+    with pytest.raises(ValueError, match="for 640x480, but the image is 640x360"):
         pinhole(640, 480, 500, 500, 319.5, 239.5).resized(640, 360)
 
 

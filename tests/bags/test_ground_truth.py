@@ -1,4 +1,4 @@
-"""Ground truth beside a bag's images: two kinds of PNG in messages."""
+"""Ground truth in bags: two kinds of PNG in messages."""
 
 from types import SimpleNamespace
 
@@ -23,40 +23,38 @@ def test_labels_are_the_pngs_pixels():
     np.testing.assert_array_equal(decoded, labels)
 
 
-def test_depth_follows_the_disparity_formula():
+def test_depth_follows_the_disparity_formula_and_ends_at_the_limit():
     raw = np.array([[0, 1, 2, 1025, 4097, 65535]], np.uint16)
     depth = ground_truth.depth(message(raw), focal=400.0, max_depth=80.0)
     assert depth.dtype == np.float32
     # Baseline · focal / ((raw − 1) / 256) = 88 m · 256 / (raw − 1)
+    assert ground_truth.BASELINE * 400.0 == 88.0
     expected = [[np.nan, np.nan, np.nan, 22.0, 5.5, 88 * 256 / 65534]]
     np.testing.assert_allclose(depth, expected, rtol=1e-6)
-    assert ground_truth.BASELINE * 400.0 == 88.0
-
-
-def test_depth_beyond_the_limit_is_invalid():
-    raw = np.array([[1025, 4097]], np.uint16)  # 22 m and 5.5 m
     depth = ground_truth.depth(message(raw), focal=400.0, max_depth=10.0)
-    assert np.isnan(depth).tolist() == [[True, False]]
+    assert np.isnan(depth).tolist() == [[True, True, True, True, False, False]]
 
 
 GREY8, GREY16 = np.zeros((4, 6), np.uint8), np.zeros((4, 6), np.uint16)
 COLOR = np.zeros((4, 6, 3), np.uint8)
 
 
-@pytest.mark.parametrize("damaged", [message(GREY16), message(COLOR)])
-def test_labels_of_another_kind_are_refused_by_topic(damaged):
-    with pytest.raises(BagError, match=r"^/ground_truth/labels holds .* no grey uint8 PNG"):
-        ground_truth.labels(damaged)
-
-
-@pytest.mark.parametrize("damaged", [message(GREY8), message(COLOR)])
-def test_disparities_of_another_kind_are_refused_by_topic(damaged):
-    with pytest.raises(BagError, match=r"^/ground_truth/disparity holds .* no grey uint16 PNG"):
-        ground_truth.depth(damaged, 400.0, 80.0)
+@pytest.mark.parametrize(
+    ("image", "decode", "problem"),
+    [
+        (GREY16, ground_truth.labels, "labels: .* not a grey uint8 PNG"),
+        (COLOR, ground_truth.labels, "labels: .* not a grey uint8 PNG"),
+        (GREY8, lambda m: ground_truth.depth(m, 400, 80), "disparity: .* not a grey uint16 PNG"),
+        (COLOR, lambda m: ground_truth.depth(m, 400, 80), "disparity: .* not a grey uint16 PNG"),
+    ],
+)
+def test_images_of_another_kind_are_refused_by_topic(image, decode, problem):
+    with pytest.raises(BagError, match=f"^/ground_truth/{problem}"):
+        decode(message(image))
 
 
 @pytest.mark.parametrize("data", [b"", b"no PNG", bytes(message(GREY8).data[:20])])
 def test_damaged_messages_are_refused(data, capfd):
     with pytest.raises(BagError, match="/ground_truth/labels"):
         ground_truth.labels(SimpleNamespace(data=data))
-    capfd.readouterr()  # OpenCV's own complaints
+    capfd.readouterr()  # warnings of OpenCV

@@ -1,6 +1,5 @@
 """`training/distill.py`: from members to a model file, on a few tiny frames."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -11,20 +10,14 @@ import pytest
 from emu_core.data.sample import DataError
 from emu_core.runtime.perceiver import Perceiver
 
-SCRIPT = Path(__file__).parents[2] / "training" / "distill.py"
+FOLDER = Path(__file__).parents[2] / "training"
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec")
 
 
 @pytest.fixture(scope="module")
-def script():
-    """The command as a module."""
-    spec = importlib.util.spec_from_file_location("distill", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+def script(load_command):
+    return load_command("distill")
 
 
 FRAMES = [(s, f"{s}0001_000000_{i:06d}") for s in ("train", "val", "test") for i in range(3)]
@@ -84,13 +77,10 @@ def test_one_command_leads_from_drives_to_a_model_file(
     assert perceiver.info.metrics["test.miou"] == pytest.approx(scores["student"]["miou"]["mean"])
     assert "distilled from 2 networks" in perceiver.info.training_data
 
-    # Given again, nothing is trained; a second student asks the finished members.
-    def refuse(*_):
-        raise AssertionError
-
+    # The same command trains nothing again; a second student uses the finished members.
     with monkeypatch.context() as patch:
-        patch.setattr("emu_core.training.teacher.fit", refuse)
-        patch.setattr("emu_core.training.distillation.fit", refuse)
+        for module in ("teacher", "distillation"):
+            patch.setattr(f"emu_core.training.{module}.fit", None)
         assert distill() == 0
     assert json.loads((run / "evaluation/evaluation.json").read_text())["test"] == scores
     monkeypatch.setattr(script, "write_model", lambda *_: None)
@@ -108,18 +98,18 @@ def test_missing_data_ends_with_one_message_and_leaves_nothing(distill, tmp_path
     assert not (tmp_path / "runs").exists()
 
 
-def test_frames_that_would_teach_nothing_are_refused_before_a_member_is_trained(
+def test_unlabelled_frames_without_a_loss_term_are_refused_before_a_member_is_trained(
     distill, tmp_path, write_noise, capsys
 ):
     write_noise(tmp_path / "data", FRAMES)
-    assert distill(distillation__fresh="rest") == 1
+    assert distill(distillation__unlabelled="rest") == 1
     assert "neither data.limit nor data.sequences" in capsys.readouterr().err
-    assert distill(distillation__fresh="rest", data__limit=2) == 1
+    assert distill(distillation__unlabelled="rest", data__limit=2) == 1
     assert "set loss.mean_weight above 0" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 
-def test_of_a_sub_ensemble_the_first_network_alone_is_a_single_one(script, tmp_path, monkeypatch):
+def test_the_single_network_of_a_sub_ensemble_is_its_first_one(script, tmp_path, monkeypatch):
     seen = []
 
     def compare(candidates, *_):
@@ -136,19 +126,18 @@ def test_of_a_sub_ensemble_the_first_network_alone_is_a_single_one(script, tmp_p
     assert seen == [("single", (heads[0],)), ("dse", (together,))]
 
 
-def test_without_a_configuration_it_takes_the_tiny_one(script, monkeypatch):
+def test_without_a_configuration_the_tiny_one_is_used(script, monkeypatch):
     seen = []
-    monkeypatch.setattr(script, "call_from", lambda arguments, *_: seen.append(arguments))
+    monkeypatch.setattr(script, "parse_config", lambda _, given, *__: seen.append(given))
+    monkeypatch.setattr(script, "distill", lambda _: None)
     for arguments in ([], ["--run.steps", "3"], ["--config=x.yaml"], ["--help"]):
         monkeypatch.setattr(sys, "argv", ["distill", *arguments])
         assert script.main() == 0
-    tiny = ["--config", str(SCRIPT.parent / "configs" / "distill_tiny.yaml")]
+    tiny = ["--config", str(FOLDER / "configs" / "distill_tiny.yaml")]
     assert seen == [tiny, [*tiny, "--run.steps", "3"], ["--config=x.yaml"], ["--help"]]
 
 
-def test_drives_that_are_missing_are_rendered_by_the_command_that_renders(
-    script, tmp_path, monkeypatch
-):
+def test_missing_drives_are_rendered(script, tmp_path, monkeypatch):
     commands, status = [], 0
 
     def run(command, check):
@@ -157,21 +146,20 @@ def test_drives_that_are_missing_are_rendered_by_the_command_that_renders(
 
     monkeypatch.setattr(script.subprocess, "run", run)
     script.render_drives(Path("drives_tiny.yaml"), tmp_path)
-    folder = SCRIPT.parent
-    config = str(folder / "configs" / "drives_tiny.yaml")
-    expected = ["--config", config, "--output", str(tmp_path)]
-    assert commands == [[sys.executable, str(folder / "render_drives.py"), *expected]]
+    config = str(FOLDER / "configs" / "drives_tiny.yaml")
+    command = [sys.executable, str(FOLDER / "render_drives.py")]
+    assert commands == [[*command, "--config", config, "--output", str(tmp_path)]]
     status = 1
-    with pytest.raises(DataError, match=r"lacks drives, .* could not be rendered.*Then copy"):
+    with pytest.raises(DataError, match=r"lacks drives, .* rendering them failed.*Then copy"):
         script.render_drives(Path("drives_tiny.yaml"), tmp_path)
 
     drives = tmp_path / "two.yaml"
     drives.write_text(
         "{width: 64, height: 32, splits: {train: {seeds: [1, 2], frames: 1, interval: 1}}}"
     )
-    for name in ("train1_000000_000000", "train2_000000_000000"):
-        path = tmp_path / "camera" / "train" / name[:6] / f"{name}_camera.json"
+    for name in ("train1", "train2"):
+        path = tmp_path / "camera" / "train" / name / f"{name}_000000_000000_camera.json"
         path.parent.mkdir(parents=True)
         path.touch()
-    script.render_drives(drives, tmp_path)  # all there: a machine that cannot render will do
+    script.render_drives(drives, tmp_path)  # complete: nothing to render
     assert len(commands) == 2

@@ -12,15 +12,11 @@ import os
 import sys
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
 import yaml
 
-from emu_core.labels import CITYSCAPES, NYUV2
 from emu_core.networks import DepthFormer, SegDepthFormer, SegFormer, save_model
-from emu_core.runtime.dummy_model import make_dummy_model
 
 SCRIPT = Path(__file__).parents[2] / "training" / "evaluate.py"
 
@@ -31,24 +27,6 @@ def script():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture
-def write_nyuv2_unpacked():
-    """Function that writes one test frame in NYUv2's unpacked form: a wall at 3 m."""
-
-    def write(root):
-        rgb = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
-        for folder, image in (
-            ("rgb", rgb),
-            ("labels_40", np.ones((480, 640), np.uint8)),
-            ("depth", np.full((480, 640), 3000, np.uint16)),
-        ):
-            path = root / "test" / folder / "0001.png"
-            path.parent.mkdir(parents=True)
-            assert cv2.imwrite(str(path), image)
-
-    return write
 
 
 @pytest.fixture
@@ -158,44 +136,6 @@ def test_methods_whose_loss_trained_no_variance_have_no_figures_of_it(
     lacking = {name for name, value in figures["l1"].items() if value is None}
     lacking = {name for name in lacking if not name.startswith("iou.")}  # seen by others alone
     assert lacking == {name for name in figures["de"] if name.startswith("depth.")}
-
-
-# A model file
-
-
-def test_a_model_file_is_scored_on_either_layout(
-    script, tmp_path, write_drive, write_nyuv2_unpacked, monkeypatch, capsys
-):
-    write_drive(tmp_path / "drives", "test", "test3000_000000_000000")
-    write_nyuv2_unpacked(tmp_path / "nyuv2")
-    for name, kind, classes, most in (
-        ("drives", "cityscapes", CITYSCAPES, "40 m"), ("nyuv2", "nyuv2", NYUV2, "10 m"),
-    ):  # fmt: skip
-        model = make_dummy_model(tmp_path / f"{name}.onnx", classes=classes)
-        arguments = ["--model", str(model), "--kind", kind, "--root", str(tmp_path / name)]
-        if name == "drives":
-            arguments += ["--max-depth", "40"]
-        assert run(script, monkeypatch, *arguments, "--output", str(tmp_path / "x.json")) == 0
-        text = capsys.readouterr().out
-        assert f"depth valid up to {most}" in text
-        assert "changes them by at most 0" in text
-        scores = json.loads((tmp_path / "x.json").read_text(), parse_constant=pytest.fail)["test"]
-        assert 0 <= scores["miou"] <= 1
-        assert scores["depth_rmse_m"] > 0
-    other = ["--root", str(tmp_path / "drives"), "--model", str(model)]
-    assert run(script, monkeypatch, *other) == 1
-    assert "is --kind right?" in capsys.readouterr().err
-
-
-def test_what_has_no_truth_is_null_in_the_file(script, tmp_path, write_drive, monkeypatch):
-    nothing = np.zeros((80, 160), np.uint8)
-    write_drive(tmp_path / "drives", "test", "test3000_000000_000000", ids=nothing)
-    model = make_dummy_model(tmp_path / "dummy.onnx")
-    arguments = ["--model", str(model), "--root", str(tmp_path / "drives")]
-    assert run(script, monkeypatch, *arguments, "--output", str(tmp_path / "x.json")) == 0
-    scores = json.loads((tmp_path / "x.json").read_text(), parse_constant=pytest.fail)["test"]
-    assert scores["miou"] is None
-    assert scores["label_error_auroc"] is None
 
 
 def test_methods_need_the_configuration_of_their_training(script, folder, monkeypatch, capsys):

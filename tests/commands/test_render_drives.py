@@ -1,4 +1,4 @@
-"""The command `training/render_drives.py`, as its user runs it."""
+"""The command `training/render_drives.py`, as a user runs it."""
 
 import importlib.util
 import os
@@ -40,10 +40,8 @@ def command(*args):
 
 
 def run(*args, **environment):
-    return subprocess.run(
-        command(*args), capture_output=True, text=True, timeout=120, check=False,
-        env={**os.environ, **environment},
-    )  # fmt: skip
+    options = {"env": {**os.environ, **environment}, "capture_output": True, "text": True}
+    return subprocess.run(command(*args), timeout=120, check=False, **options)
 
 
 def test_help_lists_the_commands_and_options():
@@ -53,49 +51,39 @@ def test_help_lists_the_commands_and_options():
         assert text in done.stdout
 
 
-def test_an_unknown_split_is_named_beside_those_that_exist(config, tmp_path):
-    done = run("--config", config, "--splits", "val", "vall", "--output", tmp_path / "out")
-    assert done.returncode == 2
-    assert "no split vall in" in done.stderr and "it has val, long" in done.stderr
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (("--splits", "val", "vall"), 2, "no split vall in"),
+        (("--splits", "vall"), 2, "it has val, long"),
+        (("--jobs", "0"), 2, '"jobs"'),
+        (("--config", "none.yaml"), 1, "render_drives: Cannot read none.yaml"),
+        (("--prior",), 1, "render_drives: No folder"),
+    ],
+)
+def test_user_errors_are_reported_without_a_traceback(config, tmp_path, options, status, message):
+    done = run("--config", config, "--output", tmp_path / "out", *options)
+    assert done.returncode == status
+    assert message in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
 
 
-def test_numbers_below_one_are_refused():
-    done = run("--jobs", "0")
-    assert done.returncode == 2
-    assert "--jobs" in done.stderr and "'0'" in done.stderr
-
-
-def test_a_missing_configuration_is_one_line(tmp_path):
-    done = run("--config", tmp_path / "none.yaml")
-    assert done.returncode == 1
-    assert done.stderr.startswith("render_drives: Cannot read") and done.stderr.count("\n") == 1
-
-
-def test_a_prior_without_data_says_which_folder_is_missing(config, tmp_path):
-    done = run("--config", config, "--prior", "--output", tmp_path)
-    assert done.returncode == 1
-    assert "render_drives: No folder" in done.stderr and "Traceback" not in done.stderr
-
-
-def test_without_mujoco_it_says_what_to_install(config, tmp_path):
-    fake = tmp_path / "fake"
-    fake.mkdir()
-    (fake / "mujoco.py").write_text("raise ModuleNotFoundError('gone', name='mujoco')\n")
-    done = run("--config", config, "--splits", "val", "--output", tmp_path / "out",
-               PYTHONPATH=str(fake))  # fmt: skip
+def test_without_mujoco_the_message_says_what_to_install(config, tmp_path):
+    (tmp_path / "mujoco.py").write_text("raise ModuleNotFoundError('gone', name='mujoco')\n")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = run(
+        "--config", config, "--splits", "val", "--output", tmp_path / "out", PYTHONPATH=path
+    )
     assert done.returncode == 1
     assert "render_drives: Rendering drives needs MuJoCo" in done.stderr
     assert "pip install mujoco" in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mujoco") is None, reason="needs mujoco")
-@pytest.mark.skipif(sys.platform != "linux", reason="EGL is Linux's")
-def test_without_opengl_it_says_what_to_install(config, tmp_path):
-    nothing = tmp_path / "no_vendors"
-    nothing.mkdir()
-    done = run("--config", config, "--splits", "val", "--output", tmp_path / "out",
-               MUJOCO_GL="egl", __EGL_VENDOR_LIBRARY_DIRS=str(nothing))  # fmt: skip
+@pytest.mark.skipif(sys.platform != "linux", reason="EGL exists only on Linux")
+def test_without_opengl_the_message_says_what_to_install(config, tmp_path):
+    args = ("--config", config, "--splits", "val", "--output", tmp_path / "out")
+    done = run(*args, MUJOCO_GL="egl", __EGL_VENDOR_LIBRARY_DIRS=str(tmp_path))
     assert done.returncode == 1
     assert "apt-get install libegl1 libgl1-mesa-dri" in done.stderr
     assert "Traceback" not in done.stderr
@@ -108,9 +96,7 @@ def test_an_output_that_cannot_be_written_is_named(renderer, config, tmp_path):
     assert "render_drives: Cannot write" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_it_renders_goes_on_where_it_stopped_and_equals_another_process(
-    renderer, config, tmp_path
-):
+def test_an_interrupted_rendering_continues_with_the_same_frames(renderer, config, tmp_path):
     out = tmp_path / "out"
     args = ("--config", config, "--splits", "val", "--output", out, "--jobs", "2")
     first = run(*args, "--drives", "1", "--frames", "1")
@@ -128,18 +114,21 @@ def test_it_renders_goes_on_where_it_stopped_and_equals_another_process(
 
     with renderer(draw(DriveSpec("val", 32, 2, 0.5, width=SIZE[0], height=SIZE[1]))) as scene:
         frame = scene.frame(0.5, np.random.default_rng([32, 1]))
-    path = out / "leftImg8bit" / "val" / "val32" / "val32_000000_000001_leftImg8bit.png"
+    path = out / "leftImg8bit/val/val32/val32_000000_000001_leftImg8bit.png"
     np.testing.assert_array_equal(cv2.imread(str(path))[..., ::-1], frame.image)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_at_once_with_finished_frames_on_disk(renderer, config, tmp_path, number):
+def test_a_signal_stops_the_command_and_keeps_finished_frames(renderer, config, tmp_path, number):
     args = command("--config", config, "--splits", "long", "--output", tmp_path, "--jobs", "1")
     process = subprocess.Popen(
-        args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        # A shell that starts pytest in the background lets its children ignore Ctrl-C.
+        args,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Background processes of a shell ignore Ctrl-C, and so do their children.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
-    )  # fmt: skip
+    )
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("camera/*/*/*.json")):
         assert process.poll() is None and time.monotonic() < deadline

@@ -1,14 +1,12 @@
 """`training/train_teacher.py` as a researcher starts it, on a few tiny frames.
 
-1. Four steps leave checkpoints, weights, metrics, pictures and the configuration.
-2. The same command with two more steps goes on from there; with other settings it is refused.
-3. A killed run ends bit-identical to one that was never killed.
-4. Nothing to read and a diverging loss end with one clear message.
+1. Four steps write checkpoints, weights, metrics, pictures and the configuration.
+2. The same command with two more steps resumes; with other settings it is refused.
+3. A killed run ends bit-identical to an uninterrupted one.
+4. Missing data and a diverging loss end with one message.
 """
 
 import csv
-import importlib.util
-import os
 import re
 import signal
 import subprocess
@@ -19,12 +17,11 @@ import pytest
 import torch
 import yaml
 
-from emu_core.networks import load_model, load_sub_ensemble
+from emu_core.methods.sub_ensemble import load_sub_ensemble
+from emu_core.networks import load_model
 from emu_core.training import run as running
 from emu_core.training import teacher
 from emu_core.training.callbacks import LastCheckpoint
-from emu_core.training.command import run_command
-from emu_core.training.run import keep_metrics
 
 SCRIPT = Path(__file__).parents[2] / "training" / "train_teacher.py"
 
@@ -55,23 +52,12 @@ def arguments(*others):
         "run.checkpoint_every": 250,
         "run.threads": 1,
     }
-    return [p for name, value in options.items() for p in (f"--{name}", str(value))] + [*others]
-
-
-@pytest.fixture(scope="module")
-def script():
-    """The command as a module."""
-    spec = importlib.util.spec_from_file_location("train_teacher", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their annotations up there
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    return [*(p for name, value in options.items() for p in (f"--{name}", str(value))), *others]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A working folder, that of this process, with data/."""
+    """The current folder, in which the command works."""
     folder = tmp_path_factory.mktemp("work")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -80,8 +66,9 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def train(script, folder):
-    """Function that runs the command, and returns its exit status."""
+def train(load_command, folder):
+    """Function that runs the command and returns its exit status."""
+    script = load_command("train_teacher")
 
     def run(*others):
         with pytest.MonkeyPatch.context() as patch:
@@ -115,24 +102,24 @@ def weights(path):
     return load_model(path)[0].state_dict()
 
 
-def read_checkpoint(path):
-    return torch.load(path, map_location="cpu", weights_only=True)
+def of_checkpoint(path, key="state_dict"):
+    """Number of steps, and weights by their names in the network."""
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    found = {name.removeprefix("model."): value for name, value in content[key].items()}
+    return content["global_step"], found
 
 
-def assert_same_weights(first, second):
-    assert first.keys() == second.keys()
-    for name in first:
-        torch.testing.assert_close(first[name], second[name], rtol=0, atol=0)
+def assert_same(first, second):
+    torch.testing.assert_close(dict(first), dict(second), rtol=0, atol=0)
 
 
-def test_four_steps_leave_checkpoints_weights_metrics_and_configuration(trained):
-    checkpoint = read_checkpoint(trained / "last.ckpt")
-    assert checkpoint["global_step"] == 4
-    averaged = {k.removeprefix("model."): v for k, v in checkpoint["state_dict"].items()}
-    assert_same_weights(weights(trained / "last.safetensors"), averaged)
-    best = read_checkpoint(trained / "best.ckpt")["state_dict"]
-    best = {name.removeprefix("model."): value for name, value in best.items()}
-    assert_same_weights(weights(trained / "best.safetensors"), best)
+def test_four_steps_write_checkpoints_weights_metrics_and_configuration(trained):
+    steps, averaged = of_checkpoint(trained / "last.ckpt")
+    assert steps == 4
+    assert_same(weights(trained / "last.safetensors"), averaged)
+    assert_same(weights(trained / "best.safetensors"), of_checkpoint(trained / "best.ckpt")[1])
+    _, current = of_checkpoint(trained / "last.ckpt", "current_model_state")
+    assert not torch.equal(averaged["depth_decoder.head.bias"], current["depth_decoder.head.bias"])
     assert load_model(trained / "last.safetensors")[1] == {"steps": 4, "seed": 0}
     metrics = rows(trained / "metrics.csv")
     assert validations(trained / "metrics.csv") == ["1", "3"]
@@ -145,43 +132,27 @@ def test_four_steps_leave_checkpoints_weights_metrics_and_configuration(trained)
     assert config["architecture"]["variant"] == "b0"
 
 
-def test_the_averaged_weights_are_not_the_trained_ones(trained):
-    checkpoint = read_checkpoint(trained / "last.ckpt")
-    name = "model.depth_decoder.head.bias"
-    averaged, raw = checkpoint["state_dict"][name], checkpoint["current_model_state"][name]
-    assert not torch.equal(averaged, raw)
-
-
-def test_a_complete_network_is_not_trained_again(trained, train, monkeypatch):
-    def refuse(*_):
-        raise AssertionError
-
-    monkeypatch.setattr(teacher, "fit", refuse)
-    assert train() == 0
-
-
-def test_a_run_that_was_killed_before_it_wrote_its_weights_writes_them(trained, train):
+def test_a_complete_run_only_writes_weights_that_are_missing(trained, train, monkeypatch):
     expected = {name: weights(trained / name) for name in ("last.safetensors", "best.safetensors")}
     for name in expected:
         (trained / name).unlink()
     assert train() == 0
     for name, value in expected.items():
-        assert_same_weights(weights(trained / name), value)
+        assert_same(weights(trained / name), value)
+    monkeypatch.setattr(teacher, "fit", None)
+    assert train() == 0
 
 
-def test_other_settings_are_refused_before_they_mix_two_networks(trained, train, capsys):
+def test_other_settings_are_refused_for_a_run_that_has_begun(trained, train, capsys):
     before = (trained / "config.yaml").read_text()
     assert train("--run.steps", "6", "--data.batch", "3", "--architecture.dropout", "0.2") == 1
     error = capsys.readouterr().err
     assert "data.batch was 2, now 3; architecture.dropout was 0.1, now 0.2" in error
-    assert "Give this one another run.name" in error
+    assert "Choose another run.name" in error
     assert (trained / "config.yaml").read_text() == before
-
-
-def test_a_run_does_not_cease_or_begin_to_average(trained, train, capsys):
     assert train("--run.steps", "6", "--run.ema", "0") == 1
-    assert "run.ema was above 0, now 0" in capsys.readouterr().err
-    assert train("--run.ema", "0.6") == 0  # complete; another decay may go on
+    assert "run.ema was 0.5, now 0" in capsys.readouterr().err
+    assert train("--run.ema", "0.6") == 0  # another decay is allowed
 
 
 def test_a_damaged_configuration_ends_with_a_message(trained, train, capsys):
@@ -192,18 +163,18 @@ def test_a_damaged_configuration_ends_with_a_message(trained, train, capsys):
             path.write_text(content)
             assert train() == 1
             error = capsys.readouterr().err
-            assert "member-0/config.yaml is no configuration of a training" in error
+            assert "member-0/config.yaml is not the configuration of a training" in error
     finally:
         path.write_text(before)
 
 
-def test_the_same_command_with_more_steps_goes_on_and_keeps_the_earlier_metrics(
+def test_the_same_command_with_more_steps_resumes_and_keeps_the_earlier_metrics(
     trained, train, capsys
 ):
     earlier, before = rows(trained / "metrics.csv"), weights(trained / "last.safetensors")
     assert train("--run.steps", "6") == 0
     assert "last.ckpt has 4 of 6 steps" in capsys.readouterr().out
-    assert read_checkpoint(trained / "last.ckpt")["global_step"] == 6
+    assert of_checkpoint(trained / "last.ckpt")[0] == 6
     assert rows(trained / "metrics-1.csv") == earlier
     assert validations(trained / "metrics.csv") == ["5"]
     after = weights(trained / "last.safetensors")
@@ -229,45 +200,41 @@ train_teacher.main()
 """
 
 
-SEVEN = ("--run.steps", "7", "--run.checkpoint_every", "4", "--run.validate_every", "3")
+SEVEN = ("--run.steps", "7", "--run.checkpoint_every", "2", "--run.validate_every", "3")
 
 
 @pytest.fixture
-def whole(trained, train, folder):
-    """A run of seven steps that nothing stops; two steps are an epoch."""
-    train(*SEVEN, "--run.name", "whole")
-    return folder / "runs" / "whole" / "member-0"
+def uninterrupted(trained, train, folder):
+    """A run of seven steps; two steps are an epoch."""
+    train(*SEVEN, "--run.name", "uninterrupted")
+    return folder / "runs" / "uninterrupted" / "member-0"
 
 
-def assert_same_runs(whole, resumed):
+def assert_same_runs(uninterrupted, resumed):
     for name in ("last.safetensors", "best.safetensors"):
-        assert_same_weights(weights(whole / name), weights(resumed / name))
+        assert_same(weights(uninterrupted / name), weights(resumed / name))
     both = (resumed / "metrics-1.csv", resumed / "metrics.csv")
-    assert validations(*both) == validations(whole / "metrics.csv") == ["2", "5"]
-    assert rows(whole / "metrics.csv")[-1] == rows(resumed / "metrics.csv")[-1]
+    assert validations(*both) == validations(uninterrupted / "metrics.csv") == ["2", "5"]
+    assert rows(uninterrupted / "metrics.csv")[-1] == rows(resumed / "metrics.csv")[-1]
 
 
-def test_a_run_killed_in_the_midst_of_an_epoch_ends_as_if_it_never_was(
-    whole, train, folder, capsys
+def test_a_run_killed_within_an_epoch_ends_bit_identical_to_an_uninterrupted_one(
+    uninterrupted, train, folder, capsys
 ):
     code = KILLED.format(folder=str(SCRIPT.parent))
-    killed = subprocess.run(
-        [sys.executable, "-c", code, *arguments(*SEVEN, "--run.name", "killed")],
-        env=os.environ,
-        check=False,
-        timeout=300,
-    )
+    command = [sys.executable, "-c", code, *arguments(*SEVEN, "--run.name", "killed")]
+    killed = subprocess.run(command, check=False, timeout=300)
     assert killed.returncode == -signal.SIGKILL
     resumed = folder / "runs" / "killed" / "member-0"
-    assert read_checkpoint(resumed / "last.ckpt")["global_step"] == 4
+    assert of_checkpoint(resumed / "last.ckpt")[0] == 4
     assert train(*SEVEN, "--run.name", "killed") == 0
     out = capsys.readouterr().out
     assert "last.ckpt has 4 of 7 steps" in out
-    assert re.search(r"steps: 100%.* 7/7 ", out)  # the bar goes on as well
-    assert_same_runs(whole, resumed)
+    assert re.search(r"steps: 100%.* 7/7 ", out)  # the bar resumes as well
+    assert_same_runs(uninterrupted, resumed)
 
 
-class StoppedBehindValidation(teacher.Member):
+class StoppedAfterValidation(teacher.Member):
     def on_train_batch_start(self, *arguments):
         super().on_train_batch_start(*arguments)
         if self.global_step == 3:
@@ -276,17 +243,17 @@ class StoppedBehindValidation(teacher.Member):
 
 class StoppedBeforeItsCheckpoint(LastCheckpoint):
     def on_validation_end(self, trainer, *arguments):
-        if trainer.global_step == 6:  # validated, and the best weights may have been written
+        if trainer.global_step == 6:  # best.ckpt may be written, and a checkpoint is due, too
             raise OSError("No space left on device")
         super().on_validation_end(trainer, *arguments)
 
 
 @pytest.mark.parametrize(
     ("module", "stopped", "step"),
-    [(teacher, StoppedBehindValidation, 3), (running, StoppedBeforeItsCheckpoint, 4)],
+    [(teacher, StoppedAfterValidation, 3), (running, StoppedBeforeItsCheckpoint, 4)],
 )
 def test_a_resumed_run_neither_skips_nor_repeats_a_validation(
-    module, stopped, step, whole, train, folder, monkeypatch, capsys
+    module, stopped, step, uninterrupted, train, folder, monkeypatch, capsys
 ):
     with monkeypatch.context() as patch:
         patch.setattr(module, stopped.__bases__[0].__name__, stopped)
@@ -294,44 +261,11 @@ def test_a_resumed_run_neither_skips_nor_repeats_a_validation(
     assert "train_teacher: No space left on device" in capsys.readouterr().err
     assert train(*SEVEN, "--run.name", stopped.__name__) == 0
     assert f"last.ckpt has {step} of 7 steps" in capsys.readouterr().out
-    assert_same_runs(whole, folder / "runs" / stopped.__name__ / "member-0")
+    assert_same_runs(uninterrupted, folder / "runs" / stopped.__name__ / "member-0")
 
 
-def test_metrics_of_steps_that_are_done_again_are_left_out(tmp_path):
-    (tmp_path / "metrics-1.csv").write_text("step,loss\n0,9\n")
-    (tmp_path / "metrics.csv").write_text("loss,step,val_miou\n3,1,\n,2,0.5\n1,3,\n,3,0.6\n")
-    keep_metrics(tmp_path, done=3)
-    assert not (tmp_path / "metrics.csv").exists()
-    assert (tmp_path / "metrics-2.csv").read_text().split() == [
-        "loss,step,val_miou",
-        "3,1,",
-        ",2,0.5",
-    ]
-
-
-@pytest.mark.parametrize("torn", ["12", "12,0.5,9", "", ",", "1,0.2,1"])
-def test_metrics_that_a_kill_cut_off_are_left_out(tmp_path, torn):
-    path = tmp_path / "metrics.csv"
-    path.write_bytes(b"step,loss,val_miou\r\n1,3,\r\n\r\nx,1,\r\n2,\r\n" + torn.encode())
-    keep_metrics(tmp_path, done=100)
-    assert rows(tmp_path / "metrics-1.csv") == [{"step": "1", "loss": "3", "val_miou": ""}]
-    for content in ("", "step,lo"):  # killed while the columns were written
-        path.write_text(content)
-        keep_metrics(tmp_path, done=100)
-        assert [left.name for left in tmp_path.iterdir()] == ["metrics-1.csv"]
-
-
-def test_earlier_metrics_are_not_written_over(tmp_path):
-    (tmp_path / "metrics-2.csv").write_text("step\n0\n")
-    for step in (1, 2):
-        (tmp_path / "metrics.csv").write_text(f"step\n{step}\n")
-        keep_metrics(tmp_path, done=9)
-    found = {path.name: rows(path)[0]["step"] for path in tmp_path.iterdir()}
-    assert found == {"metrics-1.csv": "1", "metrics-2.csv": "0", "metrics-3.csv": "2"}
-
-
-class Spoiled(teacher.Member):
-    """Its weights are no numbers any more when step 3 begins."""
+class Diverged(teacher.Member):
+    """Its weights are NaN when step 3 begins."""
 
     def on_train_batch_start(self, batch, batch_idx):
         super().on_train_batch_start(batch, batch_idx)
@@ -340,41 +274,39 @@ class Spoiled(teacher.Member):
                 self.model.segmentation_decoder.head.bias.fill_(float("nan"))
 
 
-def test_a_diverged_run_keeps_its_last_good_checkpoint_and_goes_on_at_a_lower_rate(
+def test_a_diverged_run_keeps_its_last_good_checkpoint_and_resumes_at_a_lower_rate(
     trained, train, folder, monkeypatch, capsys
 ):
-    options = ("--run.name", "spoiled", "--run.checkpoint_every", "1", "--run.ema", "0")
+    options = ("--run.name", "diverged", "--run.checkpoint_every", "1", "--run.ema", "0")
     options += ("--run.shares_every", "2", "--optimisation.warmup", "0")
     with monkeypatch.context() as patch:
-        patch.setattr(teacher, "Member", Spoiled)
+        patch.setattr(teacher, "Member", Diverged)
         assert train(*options) == 1
     error = capsys.readouterr().err
     assert "train_teacher: The loss became nan at step 3 (ce nan, depth " in error
-    spoiled = folder / "runs" / "spoiled" / "member-0"
-    assert not (spoiled / "last.safetensors").exists()
-    checkpoint = read_checkpoint(spoiled / "last.ckpt")
-    assert checkpoint["global_step"] == 3
-    assert all(x.isfinite().all() for x in checkpoint["state_dict"].values())
+    diverged = folder / "runs" / "diverged" / "member-0"
+    assert not (diverged / "last.safetensors").exists()
+    steps, before = of_checkpoint(diverged / "last.ckpt")
+    assert steps == 3
+    assert all(x.isfinite().all() for x in before.values())
 
-    shares = [row for row in rows(spoiled / "metrics.csv") if row["share_logits_ce"]]
+    shares = [row for row in rows(diverged / "metrics.csv") if row["share_logits_ce"]]
     assert [row["step"] for row in shares] == ["0", "2"]
     assert float(shares[0]["share_logits_ce"]) == float(shares[0]["share_depth_mean_depth"]) == 1
 
     assert train(*options, "--optimisation.learning_rate", "1e-9") == 0
-    before = {k.removeprefix("model."): v for k, v in checkpoint["state_dict"].items()}
     moved = [
         (value - before[name]).abs().max().item()
-        for name, value in weights(spoiled / "last.safetensors").items()
+        for name, value in weights(diverged / "last.safetensors").items()
         if "head" in name
     ]
     assert 0 < max(moved) < 2e-8  # ten times that rate, in one step
 
 
-def test_a_sub_ensembles_heads_share_one_trunk(trained, train, folder, capsys):
+def test_a_sub_ensembles_heads_share_one_trunk(trained, train, folder):
     options = ("--method", "sub_ensemble", "--members", "2", "--run.name", "sub")
     assert train(*options) == 0
-    capsys.readouterr()
-    networks, _ = load_sub_ensemble(folder / "runs/sub/sub_ensemble.safetensors")
+    networks = load_sub_ensemble(folder / "runs/sub/sub_ensemble.safetensors")
     assert len(networks) == 2
     first, second = (weights(folder / f"runs/sub/member-{k}/last.safetensors") for k in (0, 1))
     for name in first:
@@ -382,26 +314,11 @@ def test_a_sub_ensembles_heads_share_one_trunk(trained, train, folder, capsys):
         assert same == name.startswith("encoder.") or name.endswith("num_batches_tracked"), name
 
 
-def test_missing_data_ends_with_one_clear_message_and_leaves_nothing(train, folder, capsys):
+def test_missing_data_ends_with_one_message_and_leaves_nothing(train, folder, capsys):
     assert train("--data.root", "nowhere", "--run.name", "nothing") == 1
     error = capsys.readouterr().err
     assert error.startswith("train_teacher: No folder nowhere/leftImg8bit/train.")
     assert not (folder / "runs" / "nothing").exists()
-
-
-def test_a_damaged_file_met_by_a_loading_process_ends_with_its_message_alone(script, capsys):
-    from emu_core.data.sample import DataError
-
-    def fail():
-        try:
-            raise DataError("x.png is damaged.")
-        except DataError:
-            torch._utils.ExceptionWrapper(where="in DataLoader worker process 0").reraise()
-
-    with pytest.raises(DataError, match="Traceback"):
-        fail()
-    assert run_command("train_teacher", fail) == 1
-    assert capsys.readouterr().err == "train_teacher: x.png is damaged.\n"
 
 
 class Interrupted(teacher.Member):
@@ -411,7 +328,9 @@ class Interrupted(teacher.Member):
             raise KeyboardInterrupt
 
 
-def test_an_interrupted_command_says_that_it_goes_on(trained, train, folder, monkeypatch, capsys):
+def test_an_interrupted_command_says_that_it_can_be_resumed(
+    trained, train, folder, monkeypatch, capsys
+):
     monkeypatch.setattr(teacher, "Member", Interrupted)
     handler = signal.getsignal(signal.SIGINT)
     try:
@@ -419,13 +338,5 @@ def test_an_interrupted_command_says_that_it_goes_on(trained, train, folder, mon
     finally:
         signal.signal(signal.SIGINT, handler)  # Lightning has switched it off
     error = capsys.readouterr().err
-    assert "train_teacher: interrupted; the same command goes on from there." in error
+    assert "train_teacher: interrupted; the same command resumes." in error
     assert not (folder / "runs" / "interrupted" / "member-0" / "last.safetensors").exists()
-
-
-def test_an_exit_that_is_no_interruption_stays_one():
-    def leave():
-        raise SystemExit(2)
-
-    with pytest.raises(SystemExit):
-        run_command("train_teacher", leave)

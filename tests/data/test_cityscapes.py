@@ -1,6 +1,5 @@
-"""The loader against files in the official layout and the official disparity formula."""
+"""Cityscapes' layout against official files and the official disparity formula."""
 
-import copy
 import json
 
 import cv2
@@ -8,7 +7,6 @@ import numpy as np
 import pytest
 
 from emu_core.data.cityscapes import (
-    ARCHIVES,
     MAX_DEPTH,
     CameraFile,
     Cityscapes,
@@ -18,6 +16,7 @@ from emu_core.data.cityscapes import (
     read_camera,
     write_png,
 )
+from emu_core.data.datasets import PinholeCamera
 from emu_core.data.sample import DataError
 from emu_core.labels import IGNORE
 
@@ -49,14 +48,12 @@ def test_disparity_decodes_as_the_official_readme_says():
     assert 75 < depth.max() < 76
 
 
-def test_the_three_smallest_codes_are_invalid():
-    depth = decode_disparity(np.array([[0, 1, 2, 2000]], np.uint16), FX, BASELINE)
-    assert np.isnan(depth).tolist() == [[True, True, True, False]]
-
-
-def test_codes_0_and_1_stay_invalid_without_a_limit_and_2_is_121_km():
-    depth = decode_disparity(np.array([0, 1, 2], np.uint16), FX, BASELINE, np.inf)
-    assert np.isnan(depth[:2]).all()
+def test_values_0_and_1_are_invalid_and_2_is_121_km():
+    raw = np.array([0, 1, 2, 2000], np.uint16)
+    depth = decode_disparity(raw, FX, BASELINE)
+    assert np.isnan(depth).tolist() == [True, True, True, False]
+    depth = decode_disparity(raw, FX, BASELINE, np.inf)
+    assert np.isnan(depth).tolist() == [True, True, False, False]
     assert depth[2] == pytest.approx(121_235, abs=1)
 
 
@@ -68,32 +65,28 @@ def test_depth_is_valid_up_to_the_limit(limit):
     assert limit - 0.1 < np.nanmax(depth) <= limit
 
 
-def test_codes_survive_decoding_and_encoding():
+def test_decoded_values_encode_to_themselves():
     raw = np.arange(1600, 65536, dtype=np.uint16)
     back = encode_disparity(decode_disparity(raw, FX, BASELINE), FX, BASELINE)
     assert back.dtype == np.uint16
     np.testing.assert_array_equal(back, raw)
 
 
-def test_depth_survives_encoding_within_half_a_code():
+def test_encoding_changes_depth_by_at_most_half_a_value():
     depth = np.random.default_rng(0).uniform(2, 79, (64, 64))
     back = decode_disparity(encode_disparity(depth, FX, BASELINE), FX, BASELINE)
     inverse = np.abs(1 / back - 1 / depth) * FX * BASELINE * 256
     assert 0.4 < inverse.max() < 0.51
 
 
-def test_what_has_no_depth_encodes_as_invalid():
-    depth = np.array([np.nan, np.inf, -np.inf, 0.0, -3.0, 1e9])
+def test_missing_depth_encodes_as_invalid_and_very_near_depth_saturates():
+    depth = np.array([np.nan, np.inf, -np.inf, 0.0, -3.0, 1e9, 0.01])
     raw = encode_disparity(depth, FX, BASELINE)
-    assert raw.tolist() == [0, 0, 0, 0, 0, 1]
-    assert np.isnan(decode_disparity(raw, FX, BASELINE)).all()
+    assert raw.tolist() == [0, 0, 0, 0, 0, 1, 65535]
+    assert np.isnan(decode_disparity(raw[:-1], FX, BASELINE)).all()
 
 
-def test_depth_too_near_for_the_code_saturates():
-    assert encode_disparity(np.array([0.01]), FX, BASELINE).tolist() == [65535]
-
-
-def test_a_sample_holds_what_its_files_hold(tmp_path, write_frame):
+def test_a_sample_holds_the_content_of_its_files(tmp_path, write_frame):
     rng = np.random.default_rng(1)
     rgb = rng.integers(0, 256, (24, 48, 3), np.uint8)
     ids = rng.choice(np.array([0, 1, 3, 7, 11, 23, 26, 33], np.uint8), (24, 48))
@@ -119,37 +112,54 @@ def test_a_sample_holds_what_its_files_hold(tmp_path, write_frame):
 def test_resized_images_keep_their_depth_and_have_shorter_focal_lengths(
     tmp_path, write_frame, size
 ):
-    # Official files are 1024 × 2048 and say fx = 2262.52 for exactly that size; the disparity
-    # counts pixels of that size too, hence nothing is to be rescaled when it is decoded.
+    # Official files are 1024 × 2048 and give fx = 2262.52 for exactly that size. Disparity counts
+    # pixels of that size too, so it is decoded without rescaling.
     write_frame(tmp_path, "train", NAME, size=size)
-    sample = Cityscapes(tmp_path, "train")[0]
-    np.testing.assert_allclose(sample.depth, BASELINE * FX / (3999 / 256), rtol=1e-6)
-    assert sample.focal == pytest.approx((FX * size[1] / 2048, FY * size[0] / 1024))
+    data = Cityscapes(tmp_path, "train")
+    np.testing.assert_allclose(data[0].depth, BASELINE * FX / (3999 / 256), rtol=1e-6)
+    assert data[0].focal == pytest.approx((FX * size[1] / 2048, FY * size[0] / 1024))
+    assert data.camera(NAME) == PinholeCamera(*data[0].focal, size[1], size[0])
+
+
+def test_the_camera_is_known_without_decoding_a_png(tmp_path, write_frame):
+    write_frame(tmp_path, "train", NAME)
+    data = Cityscapes(tmp_path, "train")
+    expected = data.camera(NAME)
+    path = tmp_path / FILES["leftImg8bit"]
+    header = path.read_bytes()[:24]
+    _, jpeg = cv2.imencode(".jpg", np.zeros((24, 48, 3), np.uint8))
+    for content in (header + b"damaged", jpeg.tobytes()):  # OpenCV goes by the content
+        path.write_bytes(content)
+        assert data.camera(NAME) == expected
+    for content in (header[:20], b"\x89PNG", header[:16] + bytes(8)):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match="damaged"):
+            data.camera(NAME)
+    assert expected.horizontal_fov == pytest.approx(48.7, abs=0.1)
+    assert expected.relative_focal == pytest.approx(np.sqrt(FX * FY) / 2048)
+
+
+def with_centre(u0):
+    return {**AACHEN, "intrinsic": {**AACHEN["intrinsic"], "u0": u0}}
 
 
 @pytest.mark.parametrize(
     ("size", "u0"),
     [((24, 48), 23.5), ((30, 48), 21.0), ((512, 1024), 511.5), ((768, 2048), 1096.98)],
 )
-def test_a_camera_file_for_the_images_own_size_counts_as_it_is(tmp_path, write_frame, size, u0):
-    camera = copy.deepcopy(AACHEN)
-    camera["intrinsic"]["u0"] = u0
-    write_frame(tmp_path, "train", NAME, camera=camera, size=size)
+def test_a_camera_file_of_the_image_itself_is_not_rescaled(tmp_path, write_frame, size, u0):
+    write_frame(tmp_path, "train", NAME, camera=with_centre(u0), size=size)
     assert Cityscapes(tmp_path, "train")[0].focal == (FX, FY)
 
 
 @pytest.mark.parametrize("size", [(768, 768), (512, 2000), (24, 40)])
 @pytest.mark.parametrize("u0", [200.0, 2000.0, float("nan")])
-def test_a_camera_file_for_another_image_is_refused(tmp_path, write_frame, size, u0):
-    camera = copy.deepcopy(AACHEN)
-    camera["intrinsic"]["u0"] = u0
-    write_frame(tmp_path, "train", NAME, camera=camera, size=size)
-    with pytest.raises(DataError, match=f"near the middle neither of the image, {size[1]}×") as e:
-        Cityscapes(tmp_path, "train")[0]
-    assert str(tmp_path / FILES["camera"]) in str(e.value)
+def test_a_camera_file_for_another_image_is_refused(tmp_path, write_frame, refused, size, u0):
+    write_frame(tmp_path, "train", NAME, camera=with_centre(u0), size=size)
+    refused("camera", f"near the centre neither of the image, {size[1]}×")
 
 
-def test_frames_without_ground_truth_are_images_with_nothing_to_learn_from(tmp_path, write_frame):
+def test_frames_without_ground_truth_are_only_images(tmp_path, write_frame):
     rgb = np.random.default_rng(1).integers(0, 256, (24, 48, 3), np.uint8)
     write_frame(tmp_path, "train", NAME, rgb)
     for folder in ("gtFine", "disparity"):
@@ -157,6 +167,7 @@ def test_frames_without_ground_truth_are_images_with_nothing_to_learn_from(tmp_p
     data = Cityscapes(tmp_path, "train", labelled=False)
     sample = data[0]
     assert data.names == [sample.name] == [NAME]
+    assert data.files(NAME) == [tmp_path / FILES[folder] for folder in ("leftImg8bit", "camera")]
     np.testing.assert_array_equal(sample.image, rgb)
     assert (sample.labels == IGNORE).all()
     assert np.isnan(sample.depth).all()
@@ -167,43 +178,24 @@ def test_frames_without_ground_truth_are_images_with_nothing_to_learn_from(tmp_p
         Cityscapes(tmp_path, "train")[0]
 
 
-def test_frames_without_ground_truth_still_need_their_camera(tmp_path, write_frame):
-    write_frame(tmp_path, "train_extra", NAME)
-    path = tmp_path / FILES["camera"].replace("train/", "train_extra/")
-    path.unlink()
-    with pytest.raises(DataError) as error:
-        Cityscapes(tmp_path, "train_extra", labelled=False)[0]
-    assert str(error.value) == f"No file {path} (from camera_trainextra.zip)."
-
-
-def test_coloured_labels_are_refused_by_name(tmp_path, write_frame):
-    write_frame(tmp_path, "train", NAME)
-    assert cv2.imwrite(str(tmp_path / FILES["gtFine"]), np.full((24, 48, 3), 7, np.uint8))
-    with pytest.raises(DataError, match=r"expected 8-bit grey, but got .*coloured") as error:
-        Cityscapes(tmp_path, "train")[0]
-    assert str(tmp_path / FILES["gtFine"]) in str(error.value)
-
-
-def test_a_limit_given_to_the_data_set_reaches_its_samples(tmp_path, write_frame):
+def test_depth_beyond_the_limit_of_the_data_set_is_invalid(tmp_path, write_frame):
     write_frame(tmp_path, "train", NAME)  # 30.3 m everywhere
     assert np.isfinite(Cityscapes(tmp_path, "train", 31.0)[0].depth).all()
     assert np.isnan(Cityscapes(tmp_path, "train", 30.0)[0].depth).all()
 
 
-def test_frames_of_all_cities_come_sorted_and_other_files_are_left_alone(tmp_path, write_frame):
+def test_frames_of_all_cities_are_sorted_and_other_files_ignored(tmp_path, write_frame):
     names = ["ulm_000001_000019", "aachen_000001_000019", NAME, "bochum_000000_016125"]
     for name in names:
         write_frame(tmp_path, "train", name)
     write_frame(tmp_path, "val", "frankfurt_000000_000294")
     (tmp_path / "leftImg8bit/train/aachen/notes.txt").write_text("not a frame")
     data = Cityscapes(tmp_path, "train")
-    assert len(data) == 4
-    assert [frame.name for frame in data.frames] == sorted(names)
-    assert [data[i].name for i in range(4)] == sorted(names)
+    assert data.names == [data[i].name for i in range(4)] == sorted(names)
     assert len(Cityscapes(tmp_path, "val")) == 1
 
 
-def test_the_official_test_splits_dummy_labels_are_all_ignored(tmp_path, write_frame):
+def test_the_dummy_labels_of_the_official_test_split_are_ignored(tmp_path, write_frame):
     ids = np.full((24, 48), 3, np.uint8)  # out of roi
     ids[:2], ids[20:] = 2, 1  # rectification border, ego vehicle
     write_frame(tmp_path, "test", "berlin_000000_000019", ids=ids)
@@ -212,79 +204,81 @@ def test_the_official_test_splits_dummy_labels_are_all_ignored(tmp_path, write_f
     assert np.isfinite(sample.depth).all()
 
 
-def test_a_missing_folder_is_named_with_its_archive_and_the_splits_there_are(
+def test_a_missing_split_is_reported_with_its_archive_and_the_splits_that_exist(
     tmp_path, write_frame
 ):
     write_frame(tmp_path, "train", NAME)
-    write_frame(tmp_path, "val", NAME)
-    with pytest.raises(DataError) as error:
+    (tmp_path / "leftImg8bit/val/aachen").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"/tets.*trainvaltest\.zip.* splits found: train, val\."):
         Cityscapes(tmp_path, "tets")
-    assert str(tmp_path / "leftImg8bit" / "tets") in str(error.value)
-    assert "leftImg8bit_trainvaltest.zip" in str(error.value)
-    assert "splits found: train, val." in str(error.value)
-
-
-def test_a_wrong_root_says_that_no_split_was_found(tmp_path):
     with pytest.raises(DataError, match="splits found: none"):
         list_frames(tmp_path / "nowhere", "train")
+    with pytest.raises(DataError, match=r"No image in .*val.*_leftImg8bit\.png"):
+        list_frames(tmp_path, "val")
 
 
-def test_a_split_without_images_says_so(tmp_path):
-    (tmp_path / "leftImg8bit/train/aachen").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"No image in .*train.*_leftImg8bit\.png"):
-        list_frames(tmp_path, "train")
+@pytest.fixture
+def refused(tmp_path):
+    """Function that expects an error about the frame's file in `folder`; returns the message."""
+
+    def call(folder, message, split="train", **options):
+        path = tmp_path / FILES[folder].replace("train/", f"{split}/")
+        with pytest.raises(DataError, match=message) as error:
+            Cityscapes(tmp_path, split, **options)[0]
+        assert str(path) in str(error.value)
+
+    return call
 
 
 @pytest.mark.parametrize("folder", list(FILES))
-def test_a_missing_file_is_named_with_its_archive(tmp_path, write_frame, folder):
+def test_a_missing_file_is_reported_with_its_archive(tmp_path, write_frame, folder):
     write_frame(tmp_path, "train", NAME)
     data = Cityscapes(tmp_path, "train")
     (tmp_path / FILES[folder]).unlink()
     with pytest.raises(DataError) as error:
         data[0]
-    assert str(error.value) == f"No file {tmp_path / FILES[folder]} (from {ARCHIVES[folder]})."
-    assert ARCHIVES[folder] == f"{folder}_trainvaltest.zip"
+    expected = f"No file {tmp_path / FILES[folder]} (from {folder}_trainvaltest.zip)."
+    assert str(error.value) == expected
+
+
+def test_frames_without_ground_truth_still_need_their_camera(tmp_path, write_frame, refused):
+    write_frame(tmp_path, "train_extra", NAME)
+    (tmp_path / FILES["camera"].replace("train/", "train_extra/")).unlink()
+    refused("camera", r"\(from camera_trainextra\.zip\)", "train_extra", labelled=False)
 
 
 @pytest.mark.parametrize("folder", ["leftImg8bit", "gtFine", "disparity"])
 @pytest.mark.parametrize("kept", ["no byte", "half", "all but the last chunk", "other bytes"])
-def test_a_damaged_png_is_named_with_its_archive(tmp_path, write_frame, folder, kept, capfd):
-    rng = np.random.default_rng(0)
-    write_frame(
-        tmp_path,
-        "train",
-        NAME,
-        rng.integers(0, 256, (24, 48, 3), np.uint8),
-        rng.integers(0, 34, (24, 48)).astype(np.uint8),
-        rng.integers(0, 65536, (24, 48)).astype(np.uint16),
-    )
+def test_a_damaged_png_is_reported_with_its_archive(
+    tmp_path, write_noise, refused, folder, kept, capfd
+):
+    write_noise(tmp_path, [("train", NAME)], (24, 48))
     path = tmp_path / FILES[folder]
     code = path.read_bytes()
     left = {"no byte": 0, "half": len(code) // 2, "all but the last chunk": len(code) - 12}
     path.write_bytes(b"<html>404</html>" if kept == "other bytes" else code[: left[kept]])
-    with pytest.raises(DataError, match="Unpack or render it again") as error:
-        Cityscapes(tmp_path, "train")[0]
-    assert str(path) in str(error.value)
-    assert ARCHIVES[folder] in str(error.value)
-    capfd.readouterr()  # libpng's own complaints
+    refused(folder, rf"\(from {folder}_trainvaltest\.zip\).* Unpack or render it again")
+    capfd.readouterr()  # messages of libpng
 
 
-def test_an_8_bit_disparity_is_refused_by_name(tmp_path, write_frame):
-    write_frame(tmp_path, "train", NAME, raw=np.full((24, 48), 90, np.uint8))
-    with pytest.raises(DataError, match=r"expected 16-bit grey, but got uint8.*preview") as error:
-        Cityscapes(tmp_path, "train")[0]
-    assert str(tmp_path / FILES["disparity"]) in str(error.value)
-    assert ARCHIVES["disparity"] in str(error.value)
+OTHER_SIZE = r"is \(12, 24\), its image \(24, 48\)"
 
 
-@pytest.mark.parametrize("folder", ["gtFine", "disparity"])
-def test_ground_truth_of_another_size_than_its_image_is_refused(tmp_path, write_frame, folder):
+@pytest.mark.parametrize(
+    ("folder", "wrong", "message"),
+    [
+        ("gtFine", np.full((24, 48, 3), 7, np.uint8), "8-bit grey, but got .*coloured"),
+        ("gtFine", np.zeros((12, 24), np.uint8), OTHER_SIZE),
+        ("disparity", np.full((24, 48), 90, np.uint8), "16-bit grey, but got uint8.*preview"),
+        ("disparity", np.zeros((12, 24), np.uint16), OTHER_SIZE),
+    ],
+)
+def test_ground_truth_of_another_type_or_size_is_refused(
+    tmp_path, write_frame, refused, folder, wrong, message
+):
     write_frame(tmp_path, "train", NAME)
-    wrong = np.zeros((12, 24), np.uint16 if folder == "disparity" else np.uint8)
     assert cv2.imwrite(str(tmp_path / FILES[folder]), wrong)
-    with pytest.raises(DataError, match=r"is \(12, 24\), its image \(24, 48\)") as error:
-        Cityscapes(tmp_path, "train")[0]
-    assert str(tmp_path / FILES[folder]) in str(error.value)
+    refused(folder, message)
 
 
 def test_a_camera_file_is_read(tmp_path, write_frame):
@@ -293,55 +287,39 @@ def test_a_camera_file_is_read(tmp_path, write_frame):
     assert camera == CameraFile(fx=FX, fy=FY, u0=1096.98, v0=513.137, baseline=BASELINE)
 
 
-@pytest.fixture
-def camera_content(tmp_path, write_frame):
-    write_frame(tmp_path, "train", NAME)
-    return json.loads((tmp_path / FILES["camera"]).read_text())
-
-
-def replaced(content, group, key, value):
-    changed = copy.deepcopy(content)
-    changed[group][key] = value
-    return json.dumps(changed)
+NO_CAMERA = "camera_trainvaltest.zip.*expected JSON with intrinsic fx, fy, u0, v0"
 
 
 @pytest.mark.parametrize(
-    "damage",
+    ("content", "message"),
     [
-        lambda c: "{",
-        lambda c: "[]",
-        lambda c: "null",
-        lambda c: "\udcff",  # no UTF-8
-        lambda c: json.dumps({"extrinsic": c["extrinsic"]}),
-        lambda c: json.dumps({"intrinsic": c["intrinsic"]}),
-        lambda c: json.dumps({**c, "intrinsic": 5}),
-        lambda c: replaced(c, "intrinsic", "fx", None),
-        lambda c: replaced(c, "intrinsic", "v0", "wide"),
+        *((text, NO_CAMERA) for text in ("{", "[]", "null", "\udcff")),  # the last is not UTF-8
+        ({"extrinsic": None}, NO_CAMERA),
+        ({"intrinsic": 5}, NO_CAMERA),
+        ({"intrinsic": {**AACHEN["intrinsic"], "fx": None}}, NO_CAMERA),
+        ({"intrinsic": {**AACHEN["intrinsic"], "v0": "wide"}}, NO_CAMERA),
+        *(
+            (change, "must be positive")
+            for value in (0, -1.5, float("nan"))
+            for change in (
+                {"intrinsic": {**AACHEN["intrinsic"], "fx": value}},
+                {"intrinsic": {**AACHEN["intrinsic"], "fy": value}},
+                {"extrinsic": {"baseline": value}},
+            )
+        ),
     ],
 )
-def test_what_is_no_camera_file_is_named_with_what_is_expected(tmp_path, camera_content, damage):
-    path = tmp_path / FILES["camera"]
-    path.write_bytes(damage(camera_content).encode(errors="surrogateescape"))
-    with pytest.raises(DataError, match="expected JSON with intrinsic fx, fy, u0, v0") as error:
-        Cityscapes(tmp_path, "train")[0]
-    assert str(path) in str(error.value)
-    assert ARCHIVES["camera"] in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("group", "key"), [("intrinsic", "fx"), ("intrinsic", "fy"), ("extrinsic", "baseline")]
-)
-@pytest.mark.parametrize("value", [0, -1.5, float("nan")])
-def test_a_camera_that_cannot_be_is_refused(tmp_path, camera_content, group, key, value):
-    path = tmp_path / FILES["camera"]
-    path.write_text(replaced(camera_content, group, key, value))
-    with pytest.raises(DataError, match="must be positive") as error:
-        read_camera(path)
-    assert str(path) in str(error.value)
+def test_a_damaged_or_impossible_camera_file_is_refused(
+    tmp_path, write_frame, refused, content, message
+):
+    write_frame(tmp_path, "train", NAME)
+    text = content if isinstance(content, str) else json.dumps({**AACHEN, **content})
+    (tmp_path / FILES["camera"]).write_bytes(text.encode(errors="surrogateescape"))
+    refused("camera", message)
 
 
 @pytest.mark.parametrize(("shape", "dtype"), [((6, 8, 3), np.uint8), ((6, 8), np.uint16)])
-def test_a_written_png_holds_the_pixels_and_nothing_else_is_left(tmp_path, shape, dtype):
+def test_a_written_png_holds_the_pixels_and_no_other_file_is_left(tmp_path, shape, dtype):
     image = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape).astype(dtype)
     write_png(tmp_path / "new" / "image.png", image)
     back = cv2.imread(str(tmp_path / "new" / "image.png"), cv2.IMREAD_UNCHANGED)

@@ -1,5 +1,7 @@
-"""Data sets by name, and parts of them: evenly spread, the same every time, never overlapping."""
+"""The registry of data sets, and parts of them: evenly spread and never overlapping."""
 
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -8,19 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emu_core.data.cityscapes import Cityscapes
-from emu_core.data.datasets import (
-    MAX_DEPTHS,
-    VALIDATION_SPLITS,
-    Selection,
-    choose,
-    evenly,
-    open_dataset,
-)
+from emu_core.data.datasets import DATASETS, SplitNames, choose, evenly, open_dataset
+from emu_core.data.decoded import cached
+from emu_core.data.drives import Drives
 from emu_core.data.nyuv2 import NYUv2
 from emu_core.data.sample import DataError
 from emu_core.labels import CITYSCAPES, IGNORE, NYUV2
+from emu_core.registry import RegistryError
 
-DRIVES = [f"train{seed}_000000_{i:06d}" for seed in range(1000, 1020) for i in range(14)]
+SEQUENCES = [f"train{seed}_000000" for seed in range(1000, 1020) for _ in range(14)]
 
 
 @pytest.fixture
@@ -39,47 +37,75 @@ def drives(tmp_path, write_frame):
 
 
 @pytest.mark.parametrize("kind", ["cityscapes", "drives"])
-def test_cityscapes_and_drives_open_alike(drives, kind):
-    data = open_dataset(kind, drives, VALIDATION_SPLITS[kind])
-    assert isinstance(data, Cityscapes)
+def test_cityscapes_and_drives_share_their_layout(drives, kind):
+    data = open_dataset(kind, drives, "val")
+    assert isinstance(data, DATASETS[kind])
     assert (len(data), data.classes, data.max_depth) == (4, CITYSCAPES, 80.0)
     assert open_dataset(kind, drives, "train", 30.0).max_depth == 30.0
 
 
-def test_nyuv2_opens_with_its_own_classes_and_range(tmp_path, write_nyuv2):
+def test_nyuv2_has_its_own_classes_and_range_and_no_sequences(tmp_path, write_nyuv2):
     write_nyuv2(tmp_path, {})
-    data = open_dataset("nyuv2", tmp_path, VALIDATION_SPLITS["nyuv2"])
+    data = open_dataset("nyuv2", tmp_path, "test")
     assert isinstance(data, NYUv2)
     assert (len(data), data.classes, data.max_depth) == (654, NYUV2, 10.0)
     few = open_dataset("nyuv2", tmp_path, "train", limit=300)
-    assert (len(few), few.classes, few.max_depth) == (300, NYUV2, MAX_DEPTHS["nyuv2"])
+    assert (len(few), few.classes, few.max_depth) == (300, NYUV2, 10.0)
+    with pytest.raises(DataError, match="data set nyuv2 has no sequences"):
+        open_dataset("nyuv2", tmp_path, "train", sequences=3)
 
 
-def test_a_part_holds_the_very_samples_of_the_whole(drives):
-    whole, part = (open_dataset("drives", drives, "train", limit=n) for n in (None, 5))
-    assert len(part) == len(part.names) == 5
-    assert part.classes is whole.classes
-    assert part.max_depth == whole.max_depth
-    for i, name in enumerate(part.names):
-        expected = whole[whole.names.index(name)]
-        assert part[i].name == name
-        np.testing.assert_array_equal(part[i].image, expected.image)
+def test_every_data_set_names_its_splits(tmp_path):
+    assert Cityscapes.split_names(tmp_path) == SplitNames("train", "val", "val")
+    assert NYUv2.split_names(tmp_path) == SplitNames("train", "test", "test")
+    assert Drives.split_names(tmp_path) == SplitNames("train", "val", "test")
+    (tmp_path / "leftImg8bit" / "night").mkdir(parents=True)
+    assert Drives.split_names(tmp_path).extra == ("night",)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "group"),
+    [
+        ("drives", "test3000_000000_000003", "test3000"),
+        ("drives", "unknown7000_000001_000000", "unknown7000"),
+        ("cityscapes", "frankfurt_000001_000538", "frankfurt_000001"),
+        ("nyuv2", "0042", "0042"),
+    ],
+)
+def test_a_bootstrap_draws_drives_sequences_or_images(kind, name, group):
+    data = DATASETS[kind].__new__(DATASETS[kind])  # without files
+    data.root, data.split = "root", "split"
+    assert data.group_of(name) == group
+
+
+def test_a_part_and_a_cache_keep_everything_that_a_data_set_knows(drives, tmp_path):
+    data = open_dataset("drives", drives, "train", 30.0)
+    data.own = "attribute of a subclass"
+    part = cached(data, tmp_path / "cache").select([7, 2]).select([1, 0])
+    assert type(part) is Drives
+    assert part.names == [data.names[2], data.names[7]]
+    assert {**vars(part), "names": [], "cache": None} == {**vars(data), "names": [], "cache": None}
+    for name, expected in zip(part.names, (data[2], data[7]), strict=True):
+        assert part.camera(name) == data.camera(name)
+        assert part.files(name) == data.files(name)
+        np.testing.assert_array_equal(part[part.names.index(name)].image, expected.image)
     with pytest.raises(IndexError):
-        part[5]
+        part[2]
+    assert len(data) == 12 and data.cache is None
 
 
-def test_the_rest_is_what_a_training_has_not_seen(drives):
+def test_the_rest_is_what_a_training_has_not_used(drives):
     options = {"limit": 2, "sequences": 1}
-    seen = open_dataset("drives", drives, "train", **options)
-    fresh = open_dataset("drives", drives, "train", **options, rest=True, labelled=False)
-    assert {name.split("_")[0] for name in seen.names} == {"train11"}
-    assert {name.split("_")[0] for name in fresh.names} == {"train10", "train12"}
-    assert len(fresh) == 8
-    assert (fresh[0].labels == IGNORE).all()
-    assert np.isnan(fresh[0].depth).all()
+    used = open_dataset("drives", drives, "train", **options)
+    unused = open_dataset("drives", drives, "train", **options, rest=True, labelled=False)
+    assert {name.split("_")[0] for name in used.names} == {"train11"}
+    assert {name.split("_")[0] for name in unused.names} == {"train10", "train12"}
+    assert len(unused) == 8
+    assert (unused[0].labels == IGNORE).all()
+    assert np.isnan(unused[0].depth).all()
 
 
-def test_where_nothing_is_left_that_is_said(drives):
+def test_an_empty_rest_is_refused(drives):
     with pytest.raises(DataError, match=r"Nothing is left of .*train"):
         open_dataset("drives", drives, "train", limit=12, rest=True)
     with pytest.raises(DataError, match="Expected limit or sequences with rest"):
@@ -94,17 +120,27 @@ def test_a_number_that_is_not_positive_is_refused_by_name(drives, name, value):
 
 
 def test_an_unknown_kind_is_refused_and_the_known_are_named(drives):
-    with pytest.raises(DataError, match="of cityscapes, nyuv2, drives, but got 'kitti'"):
+    with pytest.raises(RegistryError, match="of cityscapes, drives, nyuv2, but got 'kitti'"):
         open_dataset("kitti", drives, "train")
 
 
-def test_nyuv2_has_no_sequences_to_choose_from(tmp_path):
-    with pytest.raises(DataError, match="NYUv2 has no sequences"):
-        open_dataset("nyuv2", tmp_path, "train", sequences=3)
+def test_without_h5py_and_scipy_only_the_official_files_of_nyuv2_are_unreadable(
+    tmp_path, write_nyuv2
+):
+    write_nyuv2(tmp_path, {})
+    code = f"""
+import sys
+sys.modules |= {{"h5py": None, "scipy": None, "scipy.io": None}}
+from emu_core.data.datasets import open_dataset
+open_dataset("nyuv2", {str(tmp_path)!r}, "train")
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert "need h5py and SciPy: install emu_core[train]" in done.stderr.splitlines()[-1]
 
 
 @given(st.integers(1, 400), st.integers(1, 400))
-def test_what_is_spread_evenly_leaves_no_large_gap(count, wanted):
+def test_evenly_spread_indices_have_no_large_gap(count, wanted):
     indices = evenly(count, wanted)
     assert len(indices) == min(count, wanted)
     gaps = np.diff([-1, *indices, count])
@@ -114,49 +150,32 @@ def test_what_is_spread_evenly_leaves_no_large_gap(count, wanted):
     assert gaps[[0, -1]].max() <= share / 2 + 1
 
 
-def test_everything_is_taken_where_no_number_is_given():
+def test_without_a_number_everything_is_taken():
     assert evenly(4, None) == [0, 1, 2, 3]
-    assert choose(DRIVES, None, None) == list(range(len(DRIVES)))
+    assert choose(SEQUENCES, None, None) == list(range(len(SEQUENCES)))
 
 
-def test_few_frames_come_from_all_drives_in_turn():
-    names = [DRIVES[i] for i in choose(DRIVES, 60, None)]
-    counts = Counter(name.rpartition("_")[0] for name in names)
-    assert len(counts) == 20
-    assert set(counts.values()) == {3}
+def test_few_frames_come_from_all_sequences_in_turn():
+    counts = Counter(SEQUENCES[i] for i in choose(SEQUENCES, 60, None))
+    assert counts == dict.fromkeys(SEQUENCES, 3)
 
 
-def test_few_drives_keep_all_their_frames_up_to_the_limit():
-    names = [DRIVES[i] for i in choose(DRIVES, None, 5)]
-    counts = Counter(name.split("_")[0] for name in names)
-    assert counts == {f"train{seed}": 14 for seed in (1002, 1006, 1010, 1014, 1018)}
-    fewer = [DRIVES[i] for i in choose(DRIVES, 10, 5)]
-    assert set(fewer) < set(names)
-    assert Counter(name.split("_")[0] for name in fewer) == dict.fromkeys(counts, 2)
+def test_few_sequences_keep_all_their_frames_up_to_the_limit():
+    chosen = choose(SEQUENCES, None, 5)
+    counts = Counter(SEQUENCES[i] for i in chosen)
+    assert counts == {f"train{seed}_000000": 14 for seed in (1002, 1006, 1010, 1014, 1018)}
+    fewer = choose(SEQUENCES, 10, 5)
+    assert set(fewer) < set(chosen)
+    assert Counter(SEQUENCES[i] for i in fewer) == dict.fromkeys(counts, 2)
 
 
 @given(st.none() | st.integers(1, 300), st.none() | st.integers(1, 25))
 def test_a_choice_and_its_rest_never_overlap(limit, sequences):
-    chosen = choose(DRIVES, limit, sequences)
-    rest = choose(DRIVES, limit, sequences, rest=True)
+    chosen = choose(SEQUENCES, limit, sequences)
+    rest = choose(SEQUENCES, limit, sequences, rest=True)
     assert chosen == sorted(set(chosen))
     assert not set(chosen) & set(rest)
-    drive = [name.rpartition("_")[0] for name in DRIVES]
     if sequences is None:
-        assert len(chosen) + len(rest) == len(DRIVES)
+        assert len(chosen) + len(rest) == len(SEQUENCES)
     else:
-        assert not {drive[i] for i in chosen} & {drive[i] for i in rest}
-
-
-def test_a_selection_keeps_the_order_it_is_given():
-    class Letters:
-        classes, max_depth, labelled, names = CITYSCAPES, 80.0, True, list("abcd")
-
-        def __len__(self):
-            return 4
-
-        def __getitem__(self, index):
-            return self.names[index]
-
-    part = Selection(Letters(), (3, 1))
-    assert part.names == list(part) == ["d", "b"]
+        assert not {SEQUENCES[i] for i in chosen} & {SEQUENCES[i] for i in rest}

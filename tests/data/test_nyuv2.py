@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from emu_core.data.datasets import PinholeCamera
 from emu_core.data.nyuv2 import FOCAL, MAX_DEPTH, ORIGINS, NYUv2
 from emu_core.data.sample import DataError
 from emu_core.labels import IGNORE, NYUV2
@@ -27,7 +28,7 @@ def frame(seed, limit=12.0):
 
 
 def train_ids(labels):
-    """What the fixture's class map makes of 894 classes: class c is (c − 1) % 40."""
+    """Map 894 classes as the fixture's class map does: class c is (c − 1) % 40."""
     return np.where(labels == 0, IGNORE, (labels.astype(int) - 1) % 40)
 
 
@@ -55,7 +56,7 @@ def check(sample, number, expected, limit=MAX_DEPTH):
     assert sample.focal == pytest.approx((518.8579, 519.4696), abs=1e-4)
 
 
-def test_the_official_files_hold_795_and_654_frames_that_are_turned_upright(official, frames):
+def test_the_official_files_hold_795_and_654_upright_frames(official, frames):
     train, test = NYUv2(official, "train"), NYUv2(official, "test")
     assert (len(train), len(test)) == (795, 654)
     assert not set(train.names) & set(test.names)
@@ -63,22 +64,17 @@ def test_the_official_files_hold_795_and_654_frames_that_are_turned_upright(offi
     check(train[794], 1449, frames[1449])
     check(test[0], 2, frames[2])
     assert train.classes is NYUV2
-
-
-def test_a_limit_given_to_the_data_set_is_inclusive(official, frames):
-    data = NYUv2(official, "test", max_depth=4.0)
-    check(data[0], 2, frames[2], limit=4.0)
-    assert NYUv2(official, "test")[0].depth[1, 1] == MAX_DEPTH
-    assert data.max_depth == 4.0
-
-
-def test_iteration_ends_after_the_last_frame(official):
-    data = NYUv2(official, "test", labelled=False)
+    assert train.files("0003") == [official / MAT, official / MAPPING]
+    assert train.camera("0003") == PinholeCamera(*FOCAL, 640, 480)
+    assert test[0].depth[1, 1] == MAX_DEPTH  # the limit is inclusive
+    check(NYUv2(official, "test", max_depth=4.0)[0], 2, frames[2], limit=4.0)
     with pytest.raises(IndexError):
-        data[654]
+        test[654]
+    copied = pickle.loads(pickle.dumps(test))  # it holds no open file
+    check(copied[0], 2, frames[2])
 
 
-def test_images_can_be_had_without_their_ground_truth(official, frames):
+def test_images_are_read_without_ground_truth(official, frames):
     sample = NYUv2(official, "test", labelled=False)[0]
     np.testing.assert_array_equal(sample.image, frames[2][0])
     assert (sample.labels == IGNORE).all()
@@ -86,16 +82,10 @@ def test_images_can_be_had_without_their_ground_truth(official, frames):
     assert sample.focal == FOCAL
 
 
-def test_a_data_set_holds_no_open_file_that_a_process_could_inherit(official, frames):
-    data = NYUv2(official, "test")
-    data[0]
-    check(pickle.loads(pickle.dumps(data))[0], 2, frames[2])
-
-
 @pytest.mark.parametrize("name", [MAT, SPLITS, MAPPING])
 def test_one_missing_file_of_the_three_is_named_with_its_origin(official, name):
     (official / name).unlink()
-    with pytest.raises(DataError, match="not all of NYUv2's three files") as error:
+    with pytest.raises(DataError, match="does not hold all three files") as error:
         NYUv2(official, "train")
     assert f"missing: {name} (from {ORIGINS[name]})" in str(error.value)
     assert str(official) in str(error.value)
@@ -109,19 +99,17 @@ def test_an_empty_folder_names_all_three_files_and_the_unpacked_form(tmp_path):
     assert str(tmp_path / "train") in str(error.value)
 
 
-def test_another_split_is_refused_and_the_two_are_named(official):
+def test_another_split_is_refused_and_the_two_are_named(tmp_path):
     with pytest.raises(DataError, match="splits train and test, but got 'val'"):
-        NYUv2(official, "val")
+        NYUv2(tmp_path, "val")
 
 
 @pytest.mark.parametrize("name", [MAT, SPLITS, MAPPING])
-@pytest.mark.parametrize("content", ["nothing", "half", "web page"])
+@pytest.mark.parametrize("content", [b"", None, b"<html>404</html>"])  # None: the first half
 def test_a_damaged_file_is_named_with_its_origin(official, name, content):
     path = official / name
     code = path.read_bytes()
-    path.write_bytes(
-        {"nothing": b"", "half": code[: len(code) // 2], "web page": b"<html>404</html>"}[content]
-    )
+    path.write_bytes(code[: len(code) // 2] if content is None else content)
     with pytest.raises(DataError) as error:
         NYUv2(official, "train")
     assert str(path) in str(error.value)
@@ -130,7 +118,7 @@ def test_a_damaged_file_is_named_with_its_origin(official, name, content):
 
 def test_a_mat_file_without_the_expected_variable_is_refused(official):
     savemat(official / SPLITS, {"trainIdx": np.arange(3)})
-    with pytest.raises(DataError, match="with trainNdxs, testNdxs that was expected"):
+    with pytest.raises(DataError, match="not the expected MATLAB file with trainNdxs"):
         NYUv2(official, "train")
 
 
@@ -145,7 +133,7 @@ def test_a_class_map_that_is_not_894_to_40_is_refused(official, mapping):
 
 
 @pytest.mark.parametrize("numbers", [[0, 1, 2], [5, 1450], []])
-def test_splits_that_count_images_the_file_does_not_hold_are_refused(official, numbers):
+def test_splits_with_numbers_of_missing_images_are_refused(official, numbers):
     column = np.array(numbers, float).reshape(-1, 1)
     savemat(official / SPLITS, {"trainNdxs": column, "testNdxs": column})
     with pytest.raises(DataError, match="holds 1 to 1449") as error:
@@ -154,42 +142,23 @@ def test_splits_that_count_images_the_file_does_not_hold_are_refused(official, n
 
 
 @pytest.mark.parametrize("key", ["images", "depths", "labels"])
-def test_arrays_of_another_order_or_type_are_refused(official, key):
+def test_missing_arrays_and_arrays_of_another_order_or_type_are_refused(official, key):
     with h5py.File(official / MAT, "r+") as file:
         shape = file[key].shape
         del file[key]
-        file.create_dataset(key, shape[::-1], np.float64, chunks=True)
-    with pytest.raises(DataError) as error:
-        NYUv2(official, "train")
-    assert str(official / MAT) in str(error.value)
-    if key != "images":  # whose first axis says how many there are
-        assert f"expected {key} to be" in str(error.value)
-
-
-@pytest.mark.parametrize("key", ["images", "depths", "labels"])
-def test_an_official_file_that_lacks_an_array_is_refused(official, key):
-    with h5py.File(official / MAT, "r+") as file:
-        del file[key]
     with pytest.raises(DataError, match="no HDF5 file with images, depths and labels"):
         NYUv2(official, "train")
+    with h5py.File(official / MAT, "r+") as file:
+        file.create_dataset(key, shape[::-1], np.float64, chunks=True)
+    with pytest.raises(DataError, match=f"{MAT}: expected {key} to be"):
+        NYUv2(official, "train")
 
 
-def test_a_label_that_the_class_map_does_not_know_is_refused(tmp_path, write_nyuv2, frames):
+def test_a_label_outside_the_class_map_is_refused(tmp_path, write_nyuv2, frames):
     image, labels, depth = frames[2]
     write_nyuv2(tmp_path, {2: (image, np.where(labels == 894, 895, labels), depth)})
     with pytest.raises(DataError, match="image 0002 has the label 895"):
         NYUv2(tmp_path, "test")[0]
-
-
-def unpack(root, split, number, content):
-    """Write one frame of the unpacked form."""
-    image, labels, depth = content
-    ids = np.where(labels == 0, 0, (labels.astype(int) - 1) % 40 + 1).astype(np.uint8)
-    raw = np.rint(np.nan_to_num(depth) * 1000).astype(np.uint16)
-    for folder, array in (("rgb", image[..., ::-1]), ("labels_40", ids), ("depth", raw)):
-        path = root / split / folder / f"{number:04d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        assert cv2.imwrite(str(path), array, [cv2.IMWRITE_PNG_COMPRESSION, 0])
 
 
 def in_millimetres(content):
@@ -199,22 +168,26 @@ def in_millimetres(content):
 
 
 @pytest.fixture
-def unpacked(tmp_path, frames):
-    unpack(tmp_path, "train", 1449, frames[1449])
-    unpack(tmp_path, "train", 3, frames[3])
-    unpack(tmp_path, "test", 2, frames[2])
+def unpacked(tmp_path, frames, write_nyuv2_unpacked):
+    for split, number in (("train", 1449), ("train", 3), ("test", 2)):
+        image, labels, depth = frames[number]
+        ids = np.where(labels == 0, 0, (labels.astype(int) - 1) % 40 + 1).astype(np.uint8)
+        millimetres = np.rint(np.nan_to_num(depth) * 1000).astype(np.uint16)
+        write_nyuv2_unpacked(tmp_path, split, number, image, ids, millimetres)
     return tmp_path
 
 
 def test_the_unpacked_form_holds_the_same_samples(unpacked, frames):
     train, test = NYUv2(unpacked, "train"), NYUv2(unpacked, "test")
     assert train.names == ["0003", "1449"]
+    folders = ("rgb", "labels_40", "depth")
+    assert train.files("0003") == [unpacked / "train" / f / "0003.png" for f in folders]
     check(train[0], 3, in_millimetres(frames[3]))
     check(train[1], 1449, in_millimetres(frames[1449]))
     check(test[0], 2, in_millimetres(frames[2]))
 
 
-def test_unpacked_images_alone_suffice_without_ground_truth(unpacked, frames):
+def test_unpacked_images_are_read_without_ground_truth(unpacked, frames):
     for folder in ("depth", "labels_40"):
         (unpacked / "test" / folder / "0002.png").unlink()
     sample = NYUv2(unpacked, "test", labelled=False)[0]
@@ -224,7 +197,7 @@ def test_unpacked_images_alone_suffice_without_ground_truth(unpacked, frames):
         NYUv2(unpacked, "test")[0]
 
 
-def test_an_unpacked_split_without_images_says_so(unpacked):
+def test_an_unpacked_split_without_images_is_refused(unpacked):
     (unpacked / "test/rgb/0002.png").unlink()
     with pytest.raises(DataError, match=r"No image in .*rgb: expected NNNN\.png"):
         NYUv2(unpacked, "test")
@@ -241,7 +214,7 @@ def test_an_unpacked_split_without_images_says_so(unpacked):
         ("labels_40", np.full((480, 640), 255, np.uint8), "add 1 to every pixel"),
     ],
 )
-def test_a_wrong_unpacked_file_is_named_with_what_is_expected(unpacked, folder, array, message):
+def test_a_wrong_unpacked_file_is_refused(unpacked, folder, array, message):
     path = unpacked / "test" / folder / "0002.png"
     assert cv2.imwrite(str(path), array)
     with pytest.raises(DataError, match=message) as error:

@@ -1,4 +1,4 @@
-"""What is written to disk, and that a killed rendering goes on. Skipped where nothing renders."""
+"""Files of rendered drives, also after an interrupted rendering. Skipped without a renderer."""
 
 import json
 from dataclasses import replace
@@ -16,16 +16,16 @@ SPEC = DriveSpec("unknown", 21, 2, 0.5, intruder="unknown", width=160, height=80
 
 
 @pytest.fixture(scope="module")
-def render(renderer):
+def files(renderer):
     from emu_core.drives import files
 
-    return files.render
+    return files
 
 
 @pytest.fixture(scope="module")
-def root(render, tmp_path_factory):
+def root(files, tmp_path_factory):
     root = tmp_path_factory.mktemp("drives")
-    assert render(SPEC, root) == 2
+    assert files.render(SPEC, root) == 2
     return root
 
 
@@ -38,9 +38,12 @@ def drive():
 def expected(renderer, drive):
     """Both frames, rendered without files."""
     with renderer(drive) as scene:
-        return [
-            scene.frame(i * SPEC.interval, np.random.default_rng([SPEC.seed, i])) for i in (0, 1)
-        ]
+        rngs = [np.random.default_rng([SPEC.seed, i]) for i in (0, 1)]
+        return [scene.frame(i * SPEC.interval, rng) for i, rng in enumerate(rngs)]
+
+
+def path_of(root, kind, frame, suffix):
+    return root / kind / "unknown" / "unknown21" / f"unknown21_000000_00000{frame}_{suffix}"
 
 
 def test_a_rendered_drive_is_read_as_cityscapes(root, drive, expected):
@@ -56,57 +59,43 @@ def test_a_rendered_drive_is_read_as_cityscapes(root, drive, expected):
 
 
 def test_label_ids_and_the_mask_are_written_as_rendered(root, expected):
-    frame = expected[0]
-    stem = root / "gtFine" / "unknown" / "unknown21" / "unknown21_000000_000000_gtFine_"
-    ids, mask = (
-        cv2.imread(f"{stem}{name}.png", cv2.IMREAD_UNCHANGED) for name in ("labelIds", "object")
-    )
-    np.testing.assert_array_equal(ids, frame.label_ids)
-    np.testing.assert_array_equal(mask, frame.intruder)
-    assert mask.any()
+    for name, array in (("labelIds", expected[0].label_ids), ("object", expected[0].intruder)):
+        path = path_of(root, "gtFine", 0, f"gtFine_{name}.png")
+        np.testing.assert_array_equal(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), array)
+        assert array.any()
 
 
-def test_the_camera_file_is_the_camera(root, drive):
-    path = root / "camera" / "unknown" / "unknown21" / "unknown21_000000_000000_camera.json"
-    camera, content = drive.camera, json.loads(path.read_text())
-    read = read_camera(path)
+def test_the_camera_file_describes_the_camera(root, drive):
+    path = path_of(root, "camera", 0, "camera.json")
+    camera, read = drive.camera, read_camera(path)
     assert (read.fx, read.fy, read.u0, read.v0) == (camera.focal, camera.focal, 79.5, 39.5)
     assert read.baseline == BASELINE
-    extrinsic = content["extrinsic"]
-    assert (extrinsic["pitch"], extrinsic["roll"], extrinsic["yaw"], extrinsic["z"]) == (
-        camera.pitch, camera.roll, camera.yaw, camera.mount_height,
-    )  # fmt: skip
+    extrinsic = json.loads(path.read_text())["extrinsic"]
+    for name in ("pitch", "roll", "yaw"):
+        assert extrinsic[name] == getattr(camera, name)
+    assert extrinsic["z"] == camera.mount_height
 
 
-def test_the_twin_of_a_pair_has_the_next_sequence_number(renderer):
-    from emu_core.drives.files import frame_files
-
-    names = [
-        frame_files(replace(SPEC, seed=3, intruder=kind), Path())[1].name
-        for kind in ("unknown", "known")
-    ]
+def test_the_known_twin_has_the_next_sequence_number(files):
+    specs = [replace(SPEC, seed=3, intruder=kind) for kind in ("unknown", "known")]
+    names = [files.frame_files(spec, Path())[1].name for spec in specs]
     assert names == ["unknown3_000000_000001", "unknown3_000001_000001"]
 
 
-def test_frames_on_disk_are_not_rendered_again(root, render):
+def test_frames_on_disk_are_not_rendered_again(root, files):
     ticks = []
-    assert render(SPEC, root, lambda: ticks.append(1)) == 0
+    assert files.render(SPEC, root, lambda: ticks.append(1)) == 0
     assert len(ticks) == 2
 
 
-def test_a_frame_without_its_camera_file_is_rendered_again(root, render):
-    """The camera file is written last: without it the frame is not complete."""
-    folder = "unknown/unknown21/unknown21_000000_00000"
-    image, camera = (
-        root / "leftImg8bit" / f"{folder}1_leftImg8bit.png",
-        root / "camera" / f"{folder}1_camera.json",
-    )
-    whole, other = image.read_bytes(), root / "leftImg8bit" / f"{folder}0_leftImg8bit.png"
-    stamp = other.stat().st_mtime_ns
+def test_a_frame_without_its_camera_file_is_rendered_again(root, files):
+    """The camera file is written last: without it the frame is incomplete."""
+    other, image = (path_of(root, "leftImg8bit", i, "leftImg8bit.png") for i in (0, 1))
+    camera = path_of(root, "camera", 1, "camera.json")
+    complete, stamp, names = image.read_bytes(), other.stat().st_mtime_ns, set(root.rglob("*"))
     camera.unlink()
-    image.write_bytes(whole[:100])
-    assert render(SPEC, root) == 1
-    assert image.read_bytes() == whole
-    assert camera.is_file()
+    image.write_bytes(complete[:100])
+    assert files.render(SPEC, root) == 1
+    assert image.read_bytes() == complete
     assert other.stat().st_mtime_ns == stamp
-    assert not list(root.rglob("*.part"))
+    assert set(root.rglob("*")) == names  # the camera file is back, and no temporary file is left

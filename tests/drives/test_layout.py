@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from emu_core.drives.layout import CURB, Layout, draw_layout, draw_path, sign_of
+from emu_core.drives.layout import CURB, Layout, draw_layout, draw_path
 from emu_core.drives.objects.meshes import box
 from emu_core.drives.objects.scenery import Scenery
 
@@ -16,8 +16,10 @@ def test_a_straight_street_lies_along_the_world_axes(straight_path):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_centre_line_heads_where_its_yaw_says(seed):
+def test_a_centre_line_begins_at_the_origin_and_follows_its_yaw(seed):
     path = draw_path(np.random.default_rng(seed), -80, 300)
+    np.testing.assert_allclose(path.world(0.0, 0.0), 0, atol=1e-9)
+    assert path.yaw(0.0) == 0
     s = np.arange(-70, 290, 7.0)
     step = 0.25
     ahead = path.world(s + step, 0.0) - path.world(s - step, 0.0)
@@ -26,14 +28,7 @@ def test_the_centre_line_heads_where_its_yaw_says(seed):
     np.testing.assert_allclose(np.hypot(ahead[:, 0], ahead[:, 1]), 2 * step, rtol=1e-3)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_path_begins_at_the_origin_of_the_world(seed):
-    path = draw_path(np.random.default_rng(seed), -80, 300)
-    np.testing.assert_allclose(path.world(0.0, 0.0), 0, atol=1e-9)
-    assert path.yaw(0.0) == 0
-
-
-def test_the_offset_d_is_the_distance_to_the_left_of_the_road():
+def test_d_is_the_distance_to_the_left_of_the_centre_line():
     path = draw_path(np.random.default_rng(1), -80, 300)
     s = np.linspace(0, 250, 20)
     heading = path.yaw(s)
@@ -50,14 +45,14 @@ def test_pitch_is_positive_downhill():
     assert abs(path.pitch(s)) > 1e-3
 
 
-def test_things_are_placed_along_the_road(straight_path):
+def test_meshes_are_placed_along_the_road(straight_path):
     placed = straight_path.place(box((4, 2, 1)), 20.0, -3.0, 0.5)
     np.testing.assert_allclose(placed.vertices.min(0), [18, -4, 0.5], atol=1e-12)
     np.testing.assert_allclose(placed.vertices.max(0), [22, -2, 1.5], atol=1e-12)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_cross_section_adds_up_and_junctions_lie_apart(seed):
+def test_the_widths_of_a_street_add_up_and_junctions_do_not_touch(seed):
     layout = draw_layout(np.random.default_rng(seed), 300)
     for side in (0, 1):
         assert layout.edge(side) == layout.lanes * layout.lane + layout.parking[side]
@@ -69,21 +64,16 @@ def test_a_cross_section_adds_up_and_junctions_lie_apart(seed):
         assert layout.at_junction(s1 + 0.5, 1) and not layout.at_junction(s1 + 1.5, 1)
 
 
-def test_traffic_keeps_right_and_left_is_positive():
-    assert (sign_of(0), sign_of(1)) == (1, -1)
-
-
-def test_ribbons_look_up_and_are_as_wide_and_high_as_asked(stage):
-    scenery: Scenery = stage.scenery
-    scenery.ribbon((0, 10), (2.0, -3.0), (0.1, 0.1), "plain", "road")
-    scenery.ribbon((0, 10), (-3.0, 2.0), (0.1, 0.1), "plain", "road")
-    for part in scenery.parts:
+def test_ribbons_face_up_and_have_the_given_width_and_height(stage):
+    stage.scenery.ribbon((0, 10), (2.0, -3.0), (0.1, 0.1), "plain", "road")
+    stage.scenery.ribbon((0, 10), (-3.0, 2.0), (0.1, 0.1), "plain", "road")
+    for part in stage.scenery.parts:
         np.testing.assert_allclose(part.mesh.normals, [[0, 0, 1]] * len(part.mesh.normals))
         np.testing.assert_allclose(part.mesh.vertices.min(0), [0, -3, 0.1], atol=1e-12)
         np.testing.assert_allclose(part.mesh.vertices.max(0), [10, 2, 0.1], atol=1e-12)
 
 
-def test_an_upright_ribbon_is_seen_from_both_sides(stage):
+def test_an_upright_ribbon_is_visible_from_both_sides(stage):
     stage.scenery.ribbon((0, 10), (2.0, 2.0), (0.0, CURB), "plain", "sidewalk")
     normals = stage.scenery.parts[0].mesh.normals
     assert set(np.round(normals[:, 1])) == {-1.0, 1.0}

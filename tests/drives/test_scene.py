@@ -1,6 +1,7 @@
-"""Geometry of what is rendered, against closed forms. Skipped where nothing can be rendered."""
+"""Geometry of rendered frames against closed forms. Skipped without a renderer."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -22,22 +23,19 @@ def ground(z=0.0):
 
 
 def wall(x, half_width=50.0, low=-50.0, high=50.0):
-    """Across the street, seen by who looks along +x."""
+    """A wall across the street that faces the camera."""
     w = half_width
     return quad(np.array([[x, w, low], [x, -w, low], [x, -w, high], [x, w, high]], float))
 
 
 @pytest.fixture(scope="module")
 def frames(renderer, small_drive):
-    """First frames of small drives, rendered once: (seed, condition, intruder) → Frame."""
-    made = {}
+    """Function (seed, condition, intruder) → frame of a small drive, rendered once."""
 
-    def frame(seed, condition="day", intruder=None):
-        key = (seed, condition, intruder)
-        if key not in made:
-            with renderer(small_drive(*key)) as scene:
-                made[key] = scene.frame(0.5, noise())
-        return made[key]
+    @cache
+    def frame(*drive):
+        with renderer(small_drive(*drive)) as scene:
+            return scene.frame(0.5, noise())
 
     return frame
 
@@ -50,29 +48,26 @@ def test_depth_is_measured_along_z_and_not_along_the_ray(stage, open_scene):
 
 
 @pytest.mark.parametrize(("pitch", "roll"), [(0.0, 0.0), (0.06, 0.0), (-0.03, 0.05)])
-def test_the_ground_is_as_far_as_camera_height_and_angles_say(stage, open_scene, pitch, roll):
-    """A ray (1, −x, −y) of the body meets the ground where its fall is the camera's height."""
+def test_the_depth_of_the_ground_follows_from_camera_height_and_angles(
+    stage, open_scene, pitch, roll
+):
+    """A ray (1, −x, −y) of the body meets the ground where it has fallen by the camera height."""
     camera = replace(stage.camera, pitch=pitch, roll=roll)
     stage.scenery.add(ground(), "plain", "road")
     frame = open_scene(replace(stage, camera=camera)).frame(0.0, noise())
     u0, v0 = camera.centre
     x = (np.arange(camera.width) - u0)[None] / camera.focal
     y = (np.arange(camera.height) - v0)[:, None] / camera.focal
-    # Roll turns the picture, pitch lowers the optical axis.
+    # Roll rotates the image, pitch lowers the optical axis.
     down = y * np.cos(roll) + x * np.sin(roll)
     fall = np.sin(pitch) + down * np.cos(pitch)
     expected = camera.mount_height / np.where(fall > 0, fall, np.nan)
     seen = (expected < 100) & (frame.label_ids == 7)
     assert seen.mean() > 0.3
     np.testing.assert_allclose(frame.depth[seen], expected[seen], rtol=1e-4)
-
-
-def test_without_angles_a_row_of_road_is_f_h_over_its_distance_from_the_horizon(stage, open_scene):
-    stage.scenery.add(ground(), "plain", "road")
-    frame = open_scene(stage).frame(0.0, noise())
-    row = 50
-    expected = stage.camera.focal * stage.camera.mount_height / (row - stage.camera.centre[1])
-    np.testing.assert_allclose(frame.depth[row], expected, rtol=1e-4)
+    if pitch == roll == 0:  # every pixel of row 50 has the depth f·h/(50 − v0)
+        row = camera.focal * camera.mount_height / (50 - v0)
+        np.testing.assert_allclose(frame.depth[50], row, rtol=1e-4)
 
 
 def test_positive_yaw_turns_the_camera_to_the_left(stage, open_scene):
@@ -84,7 +79,7 @@ def test_positive_yaw_turns_the_camera_to_the_left(stage, open_scene):
     assert columns.mean() == pytest.approx(expected, abs=1.0)
 
 
-def test_an_object_is_seen_where_the_pinhole_projects_it(stage, open_scene):
+def test_an_object_is_at_its_pinhole_projection(stage, open_scene):
     """A square at x = 15 m, y = 2…3 m to the left, z = 1…2 m."""
     face = quad(np.array([[15, 3, 1], [15, 2, 1], [15, 2, 2], [15, 3, 2]], float))
     stage.scenery.add(face, "plain", "traffic sign")
@@ -97,7 +92,7 @@ def test_an_object_is_seen_where_the_pinhole_projects_it(stage, open_scene):
     np.testing.assert_allclose([v.min(), v.max()], [top, bottom], atol=1)
 
 
-def test_a_mover_is_where_its_speed_has_taken_it(stage, open_scene):
+def test_a_mover_moves_with_its_speed(stage, open_scene):
     actor = Actor([Part(box((2, 2, 2)), "plain", "car")], 2.0, 2.0)
     drive = replace(stage, movers=[Mover(actor, 10.0, 0.0, speed=4.0)])
     scene = open_scene(drive)
@@ -108,15 +103,16 @@ def test_a_mover_is_where_its_speed_has_taken_it(stage, open_scene):
         assert frame.label_ids[32, 64] == 26
 
 
-def test_the_sky_is_where_depth_is_infinite(frames):
+def test_depth_is_infinite_exactly_in_the_sky(frames):
     frame = frames(11)
     sky = frame.label_ids == 23
     assert 0.02 < sky.mean() < 0.9
     np.testing.assert_array_equal(sky, np.isinf(frame.depth))
     assert np.all(frame.depth[~sky] > 0.5) and np.all(frame.depth[~sky] < 600)
+    assert not frame.intruder.any()
 
 
-def test_no_sky_shows_through_cracks_in_the_ground(open_scene, small_drive):
+def test_no_sky_is_visible_through_the_ground(open_scene, small_drive):
     frame = open_scene(small_drive(16)).frame(1.0, noise())
     assert not np.any(frame.label_ids[70:] == 23)
 
@@ -127,7 +123,7 @@ def test_label_ids_are_those_of_cityscapes(frames):
     assert {"road", "sky", "sidewalk", "building", "vegetation"} <= {NAMES[i] for i in seen}
 
 
-def test_the_same_seed_renders_the_same_picture_again(frames, renderer, small_drive):
+def test_the_same_seed_renders_the_same_frame_again(frames, renderer, small_drive):
     first = frames(11)
     with renderer(small_drive(11)) as scene:
         scene.frame(0.0, noise())
@@ -149,7 +145,7 @@ def test_the_intruder_is_unknown_in_one_drive_and_known_in_its_twin(frames):
 
 
 def test_a_pair_is_equal_outside_its_intruders(frames):
-    """Labels and depth; the picture may differ by the intruders' shadows."""
+    """Labels and depth are equal; the image may differ by the shadows."""
     unknown, known = frames(11, "day", "unknown"), frames(11, "day", "known")
     outside = (unknown.intruder == 0) & (known.intruder == 0)
     assert outside.mean() > 0.5
@@ -158,11 +154,7 @@ def test_a_pair_is_equal_outside_its_intruders(frames):
     assert np.any(unknown.image != known.image)
 
 
-def test_a_drive_without_intruder_has_an_empty_mask(frames):
-    assert not frames(11).intruder.any()
-
-
-def test_haze_and_night_change_the_picture_and_not_the_ground_truth(frames):
+def test_haze_and_night_change_the_image_and_not_the_ground_truth(frames):
     day = frames(11)
     for condition in ("haze", "night"):
         other = frames(11, condition)

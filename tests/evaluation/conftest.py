@@ -8,7 +8,7 @@ from emu_core.data.augment import Augmentation
 from emu_core.evaluation.store import Scored
 from emu_core.methods.prediction import Prediction
 from emu_core.metrics import DriveResults, StudyMetrics, drive_weights
-from emu_core.training.recipe import Data
+from emu_core.training.config import Data
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def test_figures_are_those_of_all_images_in_metres_of_their_lenses(
     for name, value in expected.compute().items():
         assert results.pooled[name] == pytest.approx(value, rel=1e-5, nan_ok=True), name
         if not name.endswith("_bound"):
-            assert results.figures()[name] == pytest.approx(value, rel=1e-5, nan_ok=True), name
+            assert results.compute()[name] == pytest.approx(value, rel=1e-5, nan_ok=True), name
 
 
 def test_a_method_of_one_task_has_figures_of_that_alone(tiny_data, write_drive, noise_method):

@@ -1,4 +1,4 @@
-"""What methods are scored on: sizes, metres, drives and pairs."""
+"""Images and ground truth for scoring: sizes, metres, drives, pairs and digests."""
 
 from dataclasses import replace
 
@@ -8,10 +8,10 @@ import pytest
 
 from emu_core.data.cityscapes import OBJECT_MASK
 from emu_core.data.sample import DataError
-from emu_core.evaluation.splits import drive_of, open_split
+from emu_core.evaluation.splits import open_split
 
 
-def test_the_truth_is_in_metres_of_the_images_own_lens(tiny_data, write_drive):
+def test_ground_truth_is_in_metres(tiny_data, write_drive):
     write_drive(tiny_data.root, "test", "test3000_000000_000000")
     (view,) = open_split(tiny_data, "test")
     assert view.image.shape == (32, 64, 3)
@@ -24,21 +24,17 @@ def test_the_truth_is_in_metres_of_the_images_own_lens(tiny_data, write_drive):
     assert view.objects is None
 
 
-def test_depth_that_the_network_cannot_reach_is_scored_nevertheless(tiny_data, write_drive):
+@pytest.mark.parametrize(
+    "changes", [{"depth_limit": 5.0}, {"scale": (0.5, 2.0), "flip": True, "jitter": (1.0,) * 4}]
+)
+def test_views_depend_neither_on_the_depth_limit_nor_on_random_augmentation(
+    tiny_data, write_drive, changes
+):
     write_drive(tiny_data.root, "test", "test3000_000000_000000")
-    near = replace(tiny_data.augmentation, depth_limit=5.0)
-    (view,) = open_split(replace(tiny_data, augmentation=near), "test")
-    assert np.isfinite(view.depth).any()
-
-
-def test_nothing_random_of_the_augmentation_is_used(tiny_data, write_drive):
-    write_drive(tiny_data.root, "test", "test3000_000000_000000")
-    wild = replace(tiny_data.augmentation, scale=(0.5, 2.0), flip=True, jitter=(1.0,) * 4)
-    (plain,), (view,) = (
-        open_split(replace(tiny_data, augmentation=a), "test")
-        for a in (tiny_data.augmentation, wild)
-    )
+    changed = replace(tiny_data, augmentation=replace(tiny_data.augmentation, **changes))
+    (plain,), (view,) = (open_split(data, "test") for data in (tiny_data, changed))
     np.testing.assert_array_equal(plain.image, view.image)
+    np.testing.assert_array_equal(plain.depth, view.depth)
 
 
 def test_another_size_changes_the_factor_with_the_focal_length(tiny_data, write_drive):
@@ -49,7 +45,7 @@ def test_another_size_changes_the_factor_with_the_focal_length(tiny_data, write_
     np.testing.assert_allclose(view.depth[8:], 11.0, rtol=1e-3)
 
 
-def test_images_come_drive_by_drive_and_every_so_many_if_asked(tiny_data, write_drive):
+def test_views_are_sorted_by_drive_and_taken_with_a_stride(tiny_data, write_drive):
     for drive in (3001, 3000):
         for frame in range(3):
             write_drive(tiny_data.root, "test", f"test{drive}_000000_{frame:06d}", frame)
@@ -60,7 +56,7 @@ def test_images_come_drive_by_drive_and_every_so_many_if_asked(tiny_data, write_
     assert [view.drive for view in split.some(2)] == ["test3000", "test3001"]
 
 
-def test_a_pair_is_one_drive_and_its_objects_are_told_apart(tiny_data, write_drive):
+def test_a_pair_is_one_drive_with_an_unknown_and_a_known_object(tiny_data, write_drive):
     for sequence in ("000000", "000001"):
         name = f"unknown7000_{sequence}_000000"
         ids = np.full((80, 160), 7, np.uint8)
@@ -84,20 +80,7 @@ def test_a_pair_is_one_drive_and_its_objects_are_told_apart(tiny_data, write_dri
         assert not view.objects.region[:16].any()
 
 
-@pytest.mark.parametrize(
-    ("kind", "name", "drive"),
-    [
-        ("drives", "test3000_000000_000003", "test3000"),
-        ("drives", "unknown7000_000001_000000", "unknown7000"),
-        ("cityscapes", "frankfurt_000001_000538", "frankfurt_000001"),
-        ("nyuv2", "0042", "0042"),
-    ],
-)
-def test_what_counts_as_a_drive_depends_on_the_data_set(kind, name, drive):
-    assert drive_of(name, kind) == drive
-
-
-def test_a_split_that_is_not_there_is_named(tiny_data, write_drive):
+def test_a_missing_split_is_named(tiny_data, write_drive):
     write_drive(tiny_data.root, "test", "test3000_000000_000000")
     with pytest.raises(DataError, match=r"No folder .*leftImg8bit/haze"):
         open_split(tiny_data, "haze")
@@ -110,3 +93,24 @@ def test_networks_that_trained_on_crops_are_scored_on_whole_images(tiny_data, wr
     (view,), (plain,) = open_split(data, "test"), open_split(tiny_data, "test")
     np.testing.assert_array_equal(view.image, plain.image)
     assert view.depth_factor == pytest.approx(plain.depth_factor)
+
+
+def test_the_digest_depends_only_on_the_images(tiny_data, tmp_path, write_nyuv2):
+    for frame in range(2):
+        name = f"test3000_000000_{frame:06d}"
+        for folder, end in (
+            *(("leftImg8bit", "leftImg8bit.png"), ("gtFine", "gtFine_labelIds.png")),
+            *(("disparity", "disparity.png"), ("camera", "camera.json")),
+        ):
+            path = tiny_data.root / folder / "test" / "test3000" / f"{name}_{end}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"{}" if folder == "camera" else b"12345")
+    split = open_split(tiny_data, "test")
+    assert split.digest == "5d71d99800b20490"  # results are stored with it: it must stay the same
+    digests = {split.digest, open_split(tiny_data, "test", stride=2).digest}
+    path.write_text("{ }")
+    digests.add(open_split(tiny_data, "test").digest)
+    write_nyuv2(tmp_path / "nyu", {})  # here all frames are in the same files
+    nyuv2 = replace(tiny_data, kind="nyuv2", root=tmp_path / "nyu")
+    digests |= {open_split(nyuv2, "test", stride=stride).digest for stride in (300, 301)}
+    assert len(digests) == 5

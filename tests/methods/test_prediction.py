@@ -23,7 +23,7 @@ def test_depth_and_variance_follow_a_hand_computation():
     # Means count in metres, variances in hundreds of square metres.
     expected = [100 * softplus(x) for x in (-3.0, -1.0, 3.0, 5.0)]
     assert prediction.depth_variance.flatten().tolist() == pytest.approx(expected, rel=1e-6)
-    # The other order would say something else.
+    # The other order would give another variance.
     assert abs((3 * softplus(-3.0) + softplus(5.0)) / 4 - softplus(-1.0)) > 0.9
     assert prediction.depth_aleatoric is None
     assert prediction.depth_epistemic is None

@@ -1,19 +1,17 @@
-"""One trunk with many heads: what is trained, and the file."""
+"""One trunk with many heads: training and file."""
 
 import pytest
 import torch
 from safetensors import safe_open
 
+from emu_core.methods.sub_ensemble import load_sub_ensemble, save_sub_ensemble, with_new_heads
 from emu_core.networks import (
     DepthFormer,
     SegDepthFormer,
     SegFormer,
     WeightsError,
     load_model,
-    load_sub_ensemble,
     save_model,
-    save_sub_ensemble,
-    with_new_heads,
 )
 
 
@@ -23,15 +21,13 @@ def states_equal(a, b):
 
 
 @pytest.mark.parametrize("kind", [SegFormer, DepthFormer, SegDepthFormer])
-def test_heads_come_back_with_their_trunk_which_is_stored_once(kind, tmp_path):
+def test_heads_are_restored_with_their_trunk_which_is_stored_once(kind, tmp_path):
     torch.manual_seed(0)
     first = kind("b0", dropout=0.2)
     networks = [first, with_new_heads(first), with_new_heads(first)]
     path = tmp_path / "dse.safetensors"
-    save_sub_ensemble(networks, path, {"run": 3})
-    again, metadata = load_sub_ensemble(path)
-
-    assert metadata == {"run": 3}
+    save_sub_ensemble(networks, path)
+    again = load_sub_ensemble(path)
     assert len({id(network.encoder) for network in again}) == 1
     for network, original in zip(again, networks, strict=True):
         assert type(network) is kind
@@ -41,12 +37,12 @@ def test_heads_come_back_with_their_trunk_which_is_stored_once(kind, tmp_path):
     with safe_open(path, "pt") as file:
         names = file.keys()
         stored = sum(torch.Size(file.get_slice(k).get_shape()).numel() for k in names)
-    everything = sum(x.numel() for x in first.state_dict().values())
+    complete = sum(x.numel() for x in first.state_dict().values())
     trunk = sum(x.numel() for x in first.encoder.state_dict().values())
-    assert stored == trunk + 3 * (everything - trunk)
+    assert stored == trunk + 3 * (complete - trunk)
 
 
-def test_new_heads_are_new_and_the_trunk_is_neither_trained_nor_disturbed():
+def test_new_heads_are_trained_and_the_trunk_is_frozen_in_eval_mode():
     torch.manual_seed(0)
     first = SegDepthFormer("b0", drop_path=0.9, encoder_dropout=0.5)
     network = with_new_heads(first).train()
@@ -58,7 +54,7 @@ def test_new_heads_are_new_and_the_trunk_is_neither_trained_nor_disturbed():
     features = network.encoder(x)
     with torch.no_grad():
         for a, b in zip(features, first.eval().encoder(x), strict=True):
-            assert torch.equal(a, b)  # in eval mode, though the network trains
+            assert torch.equal(a, b)  # the trunk is in eval mode, though the network trains
     raw = network(x)
     (raw.logits.sum() + raw.depth.sum()).backward()
     assert network.training
@@ -68,26 +64,27 @@ def test_new_heads_are_new_and_the_trunk_is_neither_trained_nor_disturbed():
     assert all(p.requires_grad for p in first.encoder.parameters())
 
 
-def test_networks_that_share_no_trunk_are_not_saved(tmp_path):
+def test_networks_without_a_common_trunk_are_not_saved(tmp_path):
     path = tmp_path / "dse.safetensors"
     first = SegFormer("b0")
-    with pytest.raises(WeightsError, match="Network 1 has another trunk than network 0: encoder"):
-        save_sub_ensemble([first, SegFormer("b0")], path)
-    with pytest.raises(WeightsError, match="Network 1 is built otherwise"):
-        save_sub_ensemble([first, SegFormer("b0", 7)], path)
-    with pytest.raises(WeightsError, match="at least one"):
-        save_sub_ensemble([], path)
+    for networks, message in (
+        ([first, SegFormer("b0")], "Network 1 has another trunk than network 0: encoder"),
+        ([first, SegFormer("b0", 7)], "Network 1 is built differently"),
+        ([], "at least one"),
+    ):
+        with pytest.raises(WeightsError, match=message):
+            save_sub_ensemble(networks, path)
     assert not path.exists()
 
 
-def test_each_kind_of_file_is_read_by_its_own_function_alone(tmp_path):
+def test_each_kind_of_file_is_read_only_by_its_own_function(tmp_path):
     one, many = tmp_path / "one.safetensors", tmp_path / "many.safetensors"
     network = SegFormer("b0")
     save_model(network, one)
     save_sub_ensemble([network, with_new_heads(network)], many)
     with pytest.raises(WeightsError, match=r"many\.safetensors holds 2 heads"):
         load_model(many)
-    with pytest.raises(WeightsError, match=r"one\.safetensors holds no sub-ensemble"):
+    with pytest.raises(WeightsError, match=r"one\.safetensors holds one network, not a sub-ens"):
         load_sub_ensemble(one)
     many.write_bytes(many.read_bytes()[:100_000])
     with pytest.raises(WeightsError, match=r"many\.safetensors is no model"):

@@ -1,4 +1,4 @@
-"""Random predictions with a truth that they fit, and what `StudyMetrics` counts of them."""
+"""Random predictions with a truth drawn from them, counted by `StudyMetrics`."""
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ CLASSES = 6
 
 
 def classes(rng, shape=(24, 40)):
-    """Class probabilities, and a truth that has them but for 10 % without a class."""
+    """Class probabilities, and a truth drawn from them; 10 % have no class."""
     logits = 2 * rng.normal(size=(CLASSES, *shape)).astype(np.float32)
     p = torch.from_numpy(logits).softmax(0).numpy()
     truth = (p.cumsum(0) < rng.random(shape)).sum(0).clip(0, CLASSES - 1).astype(np.uint8)
@@ -19,7 +19,7 @@ def classes(rng, shape=(24, 40)):
 
 
 def depths(rng, shape=(24, 40)):
-    """Means, variances and a truth that has them but for 20 % without one."""
+    """Means, variances, and a truth drawn from them; 20 % are invalid."""
     mean = rng.uniform(4, 60, shape).astype(np.float32)
     std = (0.1 * mean * rng.lognormal(0, 0.5, shape)).astype(np.float32)
     truth = np.clip(mean + std * rng.normal(size=shape), 0.5, 80).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Our IoU is that of Cityscapes' own evaluation, run on PNGs in Cityscapes' ids."""
+"""IoU agrees with Cityscapes' own evaluation script, run on PNG files."""
 
 import importlib
 
@@ -13,7 +13,7 @@ official = importlib.import_module("cityscapesscripts.evaluation.evalPixelLevelS
 
 
 def boxes(rng, shape, ids, count=60):
-    """Overlapping boxes of ids: the shapes of labels, not their content, matter."""
+    """Overlapping boxes of ids."""
     image = np.full(shape, ids[0], np.uint8)
     for value in [*ids, *rng.choice(ids, count)]:
         y, x = rng.integers(0, shape[0] - 8), rng.integers(0, shape[1] - 8)
@@ -22,15 +22,15 @@ def boxes(rng, shape, ids, count=60):
 
 
 @pytest.mark.parametrize("unseen", [(), ("train", "rider")])
-def test_iou_is_that_of_the_official_evaluation(tmp_path, monkeypatch, capsys, unseen):
-    """Classes that no truth has and some guess has count as 0, there as here."""
+def test_iou_agrees_with_the_official_evaluation(tmp_path, monkeypatch, capsys, unseen):
+    """A class that is only predicted has an IoU of 0 in both."""
     rng = np.random.default_rng(0)
     named = list(CITYSCAPES.dataset_ids)
     there = [i for i, n in zip(named, CITYSCAPES.names, strict=True) if n not in unseen]
     confusion = Confusion(len(named))
     guesses, truths = [], []
     for i in range(4):
-        # The truth has ids that are ignored (0…6 and such); the guess has, rarely, one as well.
+        # The truth has ignored ids (0, 1, 4, 6, 9); the guess rarely has one, too.
         truth = boxes(rng, (64, 128), [0, 1, 4, 6, 9, *there])
         guess = np.where(rng.random(truth.shape) < 0.6, truth, boxes(rng, truth.shape, named))
         guess = np.where(rng.random(truth.shape) < 0.98, guess, 4).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Metrics against torchmetrics, scikit-learn, plain formulas and cases made by hand."""
+"""Metrics of classes and of the output on a robot, against references and hand computations."""
 
 import numpy as np
 import pytest
@@ -7,14 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import roc_auc_score
-from torchmetrics.classification import (
-    BinaryCalibrationError,
-    MulticlassCalibrationError,
-    MulticlassJaccardIndex,
-)
+from torchmetrics.classification import BinaryCalibrationError, MulticlassJaccardIndex
 
 from emu_core.labels import IGNORE
-from emu_core.metrics import Calibration, Confusion, DepthErrors, PerceptionMetrics
+from emu_core.metrics import Confusion, DepthErrors, PerceptionMetrics
+from emu_core.metrics.classes import CalibrationError
 
 
 def labels(rng, shape, classes, ignored=0.2):
@@ -24,57 +21,36 @@ def labels(rng, shape, classes, ignored=0.2):
     return np.where(guess == IGNORE, 0, guess).astype(np.uint8), truth
 
 
-# Classes
+def confused(classes, guess, truth):
+    confusion = Confusion(classes)
+    confusion.update(np.array([guess], np.uint8), np.array([truth], np.uint8))
+    return confusion.compute()
 
 
 def test_iou_follows_a_hand_computation():
-    confusion = Confusion(4)
-    truth = np.array([[0, 0, 0, 1, 1, IGNORE]], np.uint8)
-    guess = np.array([[0, 0, 1, 1, 2, 3]], np.uint8)
-    confusion.update(guess, truth)
-    scores = confusion.compute()
-    # Class 2 is only guessed: IoU 0, which the official mean counts. Class 3 is in none.
+    guess, truth = [0, 0, 1, 1, 2, 3], [0, 0, 0, 1, 1, IGNORE]
+    scores = confused(4, guess, truth)
+    # Class 2 is only predicted: IoU 0, which the official mean counts. Class 3 is in neither.
     np.testing.assert_allclose(scores["iou"], [2 / 3, 1 / 3, 0, np.nan])
     assert scores["present"].tolist() == [True, True, False, False]
     assert scores["support"].tolist() == [3, 2, 0, 0]
     assert scores["miou"] == pytest.approx(0.5)
     theirs = MulticlassJaccardIndex(4, ignore_index=IGNORE)
-    assert scores["miou_official"] == pytest.approx(
-        float(theirs(torch.tensor(guess).long(), torch.tensor(truth).long()))
-    )
+    expected = float(theirs(torch.tensor([guess]), torch.tensor([truth])))
+    assert scores["miou_official"] == pytest.approx(expected)
     assert scores["accuracy"] == pytest.approx(3 / 5)
 
 
-@pytest.mark.parametrize("classes", [2, 5, 19])
-def test_iou_agrees_with_torchmetrics_over_several_images(classes):
-    rng = np.random.default_rng(classes)
-    ours = Confusion(classes)
-    theirs = MulticlassJaccardIndex(classes, average=None, ignore_index=IGNORE)
-    for _ in range(4):
-        guess, truth = labels(rng, (24, 32), classes)
-        ours.update(guess, truth)
-        theirs.update(torch.tensor(guess, dtype=torch.long), torch.tensor(truth, dtype=torch.long))
-    expected = theirs.compute().numpy()
-    scores = ours.compute()
-    np.testing.assert_allclose(scores["iou"], expected, rtol=1e-6)
-    assert scores["miou"] == pytest.approx(expected.mean(), rel=1e-6)
-
-
-def test_a_guess_that_is_no_class_is_wrong_for_its_true_class():
-    confusion = Confusion(3)
-    confusion.update(np.array([[0, IGNORE, 7, 1]], np.uint8), np.array([[0, 0, 1, 1]], np.uint8))
-    scores = confusion.compute()
+def test_a_prediction_that_is_no_class_is_an_error_of_its_true_class():
+    scores = confused(3, [0, IGNORE, 7, 1], [0, 0, 1, 1])
     np.testing.assert_allclose(scores["iou"][:2], [1 / 2, 1 / 2])
     assert scores["support"].tolist() == [2, 2, 0]
     assert scores["accuracy"] == 0.5
 
 
-def test_nothing_to_score_is_nan_and_not_zero():
-    confusion = Confusion(3)
-    confusion.update(np.zeros((2, 2), np.uint8), np.full((2, 2), IGNORE, np.uint8))
-    scores = confusion.compute()
-    assert np.isnan(scores["miou"]) and np.isnan(scores["accuracy"])
-    assert np.isnan(scores["iou"]).all()
+def test_without_a_true_class_the_metrics_are_nan():
+    scores = confused(3, [0] * 4, [IGNORE] * 4)
+    assert np.isnan([scores["miou"], scores["accuracy"], *scores["iou"]]).all()
 
 
 def test_one_class_is_refused():
@@ -82,15 +58,16 @@ def test_one_class_is_refused():
         Confusion(1)
 
 
-# Calibration
+def calibrated(*pixels, bins=15):
+    """The calibration error of pairs of confidences and correctness."""
+    calibration = CalibrationError(bins)
+    for confidence, correct in pixels:
+        calibration.update(np.array(confidence), np.array(correct, bool))
+    return calibration.compute()
 
 
 def test_calibration_follows_a_hand_computation():
-    calibration = Calibration(bins=2)
-    confidence = np.array([0.2, 0.4, 0.7, 0.9, 1.0])
-    correct = np.array([True, False, True, False, False])
-    calibration.update(confidence, correct)
-    scores = calibration.compute()
+    scores = calibrated(([0.2, 0.4, 0.7, 0.9, 1.0], [1, 0, 1, 0, 0]), bins=2)
     # Lower bin: confidence 0.3, accuracy 1/2. Upper bin: confidence 2.6/3, accuracy 1/3.
     low, high = 0.3 - 0.5, 2.6 / 3 - 1 / 3
     np.testing.assert_allclose(scores["bin_confidence"], [0.3, 2.6 / 3])
@@ -103,62 +80,35 @@ def test_calibration_follows_a_hand_computation():
 @pytest.mark.parametrize("bins", [10, 15])
 def test_ece_agrees_with_torchmetrics_over_several_images(bins):
     rng = np.random.default_rng(0)
-    ours, theirs = Calibration(bins), BinaryCalibrationError(n_bins=bins, norm="l1")
+    images, theirs = [], BinaryCalibrationError(n_bins=bins, norm="l1")
     for _ in range(3):
         confidence = rng.beta(4, 1.5, (20, 30)).astype(np.float32)
-        correct = rng.random((20, 30)) < confidence**2
-        ours.update(confidence, correct)
-        theirs.update(torch.from_numpy(confidence), torch.from_numpy(correct).int())
-    assert ours.compute()["ece"] == pytest.approx(float(theirs.compute()), abs=1e-6)
-    assert ours.compute()["ece"] > 0.05
+        images.append((confidence, rng.random((20, 30)) < confidence**2))
+        theirs.update(torch.from_numpy(confidence), torch.from_numpy(images[-1][1]).int())
+    ece = calibrated(*images, bins=bins)["ece"]
+    assert ece == pytest.approx(float(theirs.compute()), abs=1e-6)
+    assert ece > 0.05
 
 
-def test_top_label_ece_agrees_with_torchmetrics():
-    rng = np.random.default_rng(1)
-    probabilities = torch.from_numpy(rng.dirichlet(np.full(5, 0.3), 4000)).float()
-    truth = torch.from_numpy(rng.integers(0, 5, 4000))
-    ours = Calibration()
-    top = probabilities.max(1)
-    ours.update(top.values.numpy(), (top.indices == truth).numpy())
-    theirs = MulticlassCalibrationError(5, n_bins=15, norm="l1")(probabilities, truth)
-    assert ours.compute()["ece"] == pytest.approx(float(theirs), abs=1e-6)
+def test_the_gap_is_positive_for_over_confidence_and_gaps_of_bins_may_cancel():
+    def pixels(confidence, accuracy):
+        return np.full(100, confidence), np.arange(100) < 100 * accuracy
+
+    for confidence, accuracy in ((0.9, 0.6), (0.6, 0.9)):
+        scores = calibrated(pixels(confidence, accuracy))
+        assert scores["gap"] == pytest.approx(confidence - accuracy)
+        assert scores["ece"] == pytest.approx(abs(confidence - accuracy))
+    scores = calibrated(pixels(0.9, 0.7), pixels(0.5, 0.7))
+    assert scores["gap"] == pytest.approx(0.0, abs=1e-12)
+    assert scores["ece"] == pytest.approx(0.2)
 
 
-@pytest.mark.parametrize(("confidence", "accuracy"), [(0.9, 0.6), (0.6, 0.9)])
-def test_the_gap_is_positive_for_the_over_confident_and_negative_for_the_others(
-    confidence, accuracy
-):
-    calibration = Calibration()
-    calibration.update(np.full(100, confidence), np.arange(100) < 100 * accuracy)
-    scores = calibration.compute()
-    assert scores["gap"] == pytest.approx(confidence - accuracy)
-    assert scores["ece"] == pytest.approx(abs(confidence - accuracy))
-
-
-def test_opposite_gaps_cancel_in_the_gap_but_not_in_the_error():
-    calibration = Calibration()
-    calibration.update(np.full(100, 0.9), np.arange(100) < 70)
-    calibration.update(np.full(100, 0.5), np.arange(100) < 70)
-    assert calibration.compute()["gap"] == pytest.approx(0.0, abs=1e-12)
-    assert calibration.compute()["ece"] == pytest.approx(0.2)
-
-
-def test_confidences_0_and_1_fall_into_the_outer_bins_and_empty_bins_are_nan():
-    calibration = Calibration()
-    calibration.update(np.array([0.0, 1.0]), np.array([False, True]))
-    scores = calibration.compute()
+def test_confidences_0_and_1_are_in_the_outer_bins_and_empty_bins_are_nan():
+    scores = calibrated(([0.0, 1.0], [0, 1]))
     assert scores["bin_count"].tolist() == [1] + 13 * [0] + [1]
     assert np.isnan(scores["bin_accuracy"][1:-1]).all()
     assert scores["ece"] == 0.0
-
-
-def test_calibration_of_nothing_has_no_error():
-    calibration = Calibration()
-    calibration.update(np.zeros(0), np.zeros(0, bool))
-    assert calibration.compute()["ece"] == 0.0
-
-
-# Everything
+    assert calibrated(([], []))["ece"] == 0.0
 
 
 def frame(rng, shape=(24, 32)):
@@ -170,54 +120,55 @@ def frame(rng, shape=(24, 32)):
     return (guess, rng.random(shape).astype(np.float32), truth), (depth, std, metres)
 
 
-def test_the_figures_are_those_of_the_single_metrics():
+def counted(frames, **options):
+    metrics = PerceptionMetrics(19, 80.0, **options)
+    for classes, depth in frames:
+        metrics.update_labels(*classes)
+        metrics.update_depth(*depth)
+    return metrics
+
+
+def test_all_metrics_agree_with_single_metrics_and_references():
     rng = np.random.default_rng(0)
-    metrics, confusion, depth_errors = PerceptionMetrics(19, 80.0), Confusion(19), DepthErrors(80)
+    frames = [frame(rng) for _ in range(3)]
+    confusion, depth_errors = Confusion(19), DepthErrors(80)
     uncertain, mistaken, deviation, off = [], [], [], []
-    for _ in range(3):
-        (guess, uncertainty, truth), (depth, std, metres) = frame(rng)
-        metrics.update_labels(guess, uncertainty, truth)
-        metrics.update_depth(depth, std, metres)
+    for (guess, uncertainty, truth), (depth, std, metres) in frames:
         confusion.update(guess, truth)
         off.append(depth_errors.update(depth, metres))
         known = truth != IGNORE
         uncertain.append(uncertainty[known])
         mistaken.append((guess != truth)[known])
         deviation.append(std[np.isfinite(metres)])
-    scores = metrics.compute()
-    assert list(scores) == [
-        "miou",
-        "depth_rmse_m",
-        "depth_abs_rel",
-        "depth_delta1",
-        "depth_coverage",
-        "label_ece",
-        "label_error_auroc",
-        "depth_error_auroc",
-    ]
+    scores = counted(frames).compute()
     assert all(type(value) is float for value in scores.values())
     u, wrong, s, bad = (np.concatenate(x) for x in (uncertain, mistaken, deviation, off))
     ece = BinaryCalibrationError(n_bins=15)(
         torch.from_numpy(1 - u), torch.from_numpy(~wrong).int()
     )
     depth = depth_errors.compute()
-    assert scores["miou"] == confusion.compute()["miou"]
-    assert scores["depth_rmse_m"] == depth["rmse"]
-    assert scores["depth_abs_rel"] == depth["abs_rel"]
-    assert scores["depth_delta1"] == depth["delta1"] == pytest.approx(1 - bad.mean())
-    assert scores["depth_coverage"] == depth["coverage"]
-    assert scores["label_ece"] == pytest.approx(float(ece), abs=1e-6)
-    assert scores["label_error_auroc"] == pytest.approx(roc_auc_score(wrong, u), abs=1e-9)
-    assert scores["depth_error_auroc"] == pytest.approx(roc_auc_score(bad, s), abs=1e-9)
+    assert depth["delta1"] == pytest.approx(1 - bad.mean())
+    expected = {
+        "miou": confusion.compute()["miou"],
+        "depth_rmse_m": depth["rmse"],
+        "depth_abs_rel": depth["abs_rel"],
+        "depth_delta1": depth["delta1"],
+        "depth_coverage": depth["coverage"],
+        "label_ece": pytest.approx(float(ece), abs=1e-6),
+        "label_error_auroc": pytest.approx(roc_auc_score(wrong, u), abs=1e-9),
+        "depth_error_auroc": pytest.approx(roc_auc_score(bad, s), abs=1e-9),
+    }
+    assert list(scores) == list(expected)
+    assert scores == expected
 
 
 @pytest.mark.parametrize("nothing", [np.nan, np.inf, 0.0])
-def test_a_missing_depth_is_an_error_that_its_deviation_did_not_find(nothing):
+def test_a_missing_depth_is_an_undetected_error_and_a_false_alarm(nothing):
     metrics = PerceptionMetrics(19, 80.0)
     depth = np.array([[10.0, 10.0, 20.0, nothing]])
     std = np.array([[0.1, 0.2, 0.3, np.inf]])
     metrics.update_depth(depth, std, np.full((1, 4), 10.0))
-    # Errors: one beats two of the right pixels and not the false alarm, the missing one none.
+    # One error ranks above two of the three correct pixels, the missing one above none.
     assert metrics.compute()["depth_error_auroc"] == pytest.approx(2 / 6)
 
 
@@ -229,7 +180,7 @@ def test_a_missing_depth_is_an_error_that_its_deviation_did_not_find(nothing):
     missing=arrays(np.bool_, (3, 5)),
     nothing=st.sampled_from([np.nan, np.inf, 0.0]),
 )
-def test_abstaining_from_depth_never_improves_a_score(truth, depth, std, missing, nothing):
+def test_a_missing_depth_never_improves_a_metric(truth, depth, std, missing, nothing):
     full, partial = PerceptionMetrics(19, 80.0), PerceptionMetrics(19, 80.0)
     full.update_depth(depth, std, truth)
     partial.update_depth(np.where(missing, np.float32(nothing), depth), std, truth)
@@ -240,42 +191,25 @@ def test_abstaining_from_depth_never_improves_a_score(truth, depth, std, missing
         assert not after[name] > before[name] + 1e-12  # NaN without an error
 
 
-def test_pooled_rankings_come_with_their_bounds():
-    rng, metrics = np.random.default_rng(4), PerceptionMetrics(19, 80.0, bins=50)
-    exact = PerceptionMetrics(19, 80.0)
-    for _ in range(3):
-        classes, depth = frame(rng)
-        for each in (metrics, exact):
-            each.update_labels(*classes)
-            each.update_depth(*depth)
-    truth = exact.compute()
+def test_pooled_rankings_have_error_bounds():
+    rng = np.random.default_rng(4)
+    frames = [frame(rng) for _ in range(3)]
+    metrics, exact = counted(frames, bins=50), counted(frames)
     assert exact.bounds() == {"label_error_auroc": 0.0, "depth_error_auroc": 0.0}
     for name, bound in metrics.bounds().items():
         assert 1e-4 < bound < 0.5
-        assert abs(metrics.compute()[name] - truth[name]) <= bound
+        assert abs(metrics.compute()[name] - exact.compute()[name]) <= bound
 
 
 def test_ignored_pixels_and_invalid_depth_change_nothing():
     (guess, uncertainty, truth), (depth, std, metres) = frame(np.random.default_rng(1))
-    plain, changed = PerceptionMetrics(19, 80.0), PerceptionMetrics(19, 80.0)
-    plain.update_labels(guess, uncertainty, truth)
-    plain.update_depth(depth, std, metres)
+    plain = counted([((guess, uncertainty, truth), (depth, std, metres))]).compute()
     ignored, invalid = truth == IGNORE, np.isnan(metres)
+    other = np.where(ignored, 40, truth).astype(np.uint8)  # an id that is no class, too
     guess[ignored], uncertainty[ignored] = 7, 0.123
     depth[invalid], std[invalid] = np.nan, np.inf
-    changed.update_labels(guess, uncertainty, truth)
-    changed.update_depth(depth, std, metres)
-    assert plain.compute() == changed.compute()
-
-
-def test_a_truth_that_is_no_class_is_ignored_by_every_score():
-    (guess, uncertainty, truth), depth = frame(np.random.default_rng(2))
-    expected, other = PerceptionMetrics(19, 80.0), PerceptionMetrics(19, 80.0)
-    expected.update_labels(guess, uncertainty, truth)
-    other.update_labels(guess, uncertainty, np.where(truth == IGNORE, 40, truth).astype(np.uint8))
-    for metrics in (expected, other):
-        metrics.update_depth(*depth)
-    assert expected.compute() == other.compute()
+    for ids in (truth, other):
+        assert counted([((guess, uncertainty, ids), (depth, std, metres))]).compute() == plain
 
 
 @pytest.mark.parametrize(
@@ -292,11 +226,11 @@ def test_arrays_of_different_shapes_are_refused(update):
 
 
 def test_memory_does_not_grow_with_the_number_of_images():
-    rng, metrics, most = np.random.default_rng(0), PerceptionMetrics(19, 80.0, bins=1000), []
+    rng, metrics, sizes = np.random.default_rng(0), PerceptionMetrics(19, 80.0, bins=1000), []
     for _ in range(12):
-        seg, depth = frame(rng)
-        metrics.update_labels(*seg)
+        classes, depth = frame(rng)
+        metrics.update_labels(*classes)
         metrics.update_depth(*depth)
         rankings = (metrics.label_ranking, metrics.depth_ranking)
-        most.append(sum(a.nbytes for r in rankings for a in r.state().values()))
-    assert max(most) <= 2 * 1000 * 21
+        sizes.append(sum(a.nbytes for r in rankings for a in r.state().values()))
+    assert max(sizes) <= 2 * 1000 * 21

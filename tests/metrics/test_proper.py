@@ -11,8 +11,15 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import log_loss
 
 from emu_core.methods.uncertainty import predictive_entropy
-from emu_core.metrics import Certainty, ClassScores, GaussianScores, RoadObjects, StudyMetrics
-from emu_core.metrics.proper import COVERAGES, MIN_VARIANCE, class_pixels
+from emu_core.metrics import RoadObjects, StudyMetrics
+from emu_core.metrics.certainty import Certainty
+from emu_core.metrics.proper import (
+    COVERAGES,
+    MIN_VARIANCE,
+    ClassScores,
+    GaussianScores,
+    class_pixels,
+)
 from emu_core.training import losses
 
 
@@ -21,9 +28,9 @@ def softmax(rng, classes, shape, scale=3.0):
     return logits.softmax(0).numpy()
 
 
-def test_what_is_read_off_class_probabilities_is_torchs_and_scikit_learns():
+def test_values_of_class_probabilities_agree_with_torch_and_scikit_learn():
     rng = np.random.default_rng(0)
-    p = softmax(rng, 19, (220, 200))  # more pixels than are looked at in one go
+    p = softmax(rng, 19, (220, 200))  # more pixels than one chunk
     truth = rng.integers(0, 19, (220, 200)).astype(np.uint8)
     pixels = class_pixels(p, truth)
     np.testing.assert_array_equal(pixels.labels, p.argmax(0))
@@ -44,11 +51,11 @@ def test_scores_of_classes_follow_a_hand_computation():
     pixels = class_pixels(p, np.array([[1, 0, 0]], np.uint8))
     np.testing.assert_allclose(pixels.entropy, [[1.5 * np.log(2), 0, 0]], rtol=1e-6)
     np.testing.assert_allclose(pixels.nll[0, :2], [np.log(4), 0], rtol=1e-6)
-    assert 87 < pixels.nll[0, 2] < 88  # certain and wrong: bad, and finite
+    assert 87 < pixels.nll[0, 2] < 88  # certain and wrong: large, but finite
     np.testing.assert_allclose(pixels.brier, [[0.25 + 0.5625 + 0.0625, 0, 2]], rtol=1e-6)
 
 
-def test_half_precision_probabilities_are_accepted_and_strides_do_not_matter():
+def test_probabilities_may_have_half_precision_and_any_strides():
     p = softmax(np.random.default_rng(1), 5, (8, 6))
     truth = np.zeros((8, 6), np.uint8)
     expected = class_pixels(p, truth)
@@ -59,27 +66,16 @@ def test_half_precision_probabilities_are_accepted_and_strides_do_not_matter():
     np.testing.assert_allclose(half.brier, expected.brier, atol=5e-3)
 
 
-@pytest.mark.parametrize("bad", ["logits", "nan", "negative"])
-def test_what_is_no_probability_is_refused(bad):
+def test_invalid_probabilities_and_a_truth_of_another_size_are_refused():
     p = softmax(np.random.default_rng(2), 4, (3, 5))
-    if bad == "logits":
-        p = np.log(p)
-    elif bad == "nan":
-        p[0, 0, 0] = np.nan
-    else:
-        p[0, 1, 1] -= 0.5
-        p[1, 1, 1] += 0.5
-        p[0, 1, 1] = min(p[0, 1, 1], -0.1)
-    with pytest.raises(ValueError, match="Expected `probabilities` from 0 that sum to 1"):
-        class_pixels(p, np.zeros((3, 5), np.uint8))
-
-
-def test_a_truth_of_another_size_is_refused():
+    nan, negative = p.copy(), p.copy()
+    nan[0, 0, 0] = np.nan
+    negative[:2, 1, 1] = (-0.1, p[0, 1, 1] + p[1, 1, 1] + 0.1)
+    for bad in (np.log(p), nan, negative):
+        with pytest.raises(ValueError, match="Expected `probabilities` ≥ 0 with a sum of 1"):
+            class_pixels(bad, np.zeros((3, 5), np.uint8))
     with pytest.raises(ValueError, match=r"\(4, 3, 5\) and \(3, 4\)"):
-        class_pixels(softmax(np.random.default_rng(3), 4, (3, 5)), np.zeros((3, 4), np.uint8))
-
-
-# Depth
+        class_pixels(p, np.zeros((3, 4), np.uint8))
 
 
 def gaussian(mean, variance, truth, max_depth=80.0):
@@ -88,7 +84,7 @@ def gaussian(mean, variance, truth, max_depth=80.0):
     return scores.compute()
 
 
-def test_the_nll_of_depth_is_torchs_and_that_of_the_loss():
+def test_the_nll_of_depth_agrees_with_torch_and_with_the_loss():
     rng = np.random.default_rng(4)
     mean, variance = rng.uniform(1, 80, 500), rng.gamma(1.0, size=500)
     truth = mean + np.sqrt(variance) * rng.normal(size=500)
@@ -101,14 +97,14 @@ def test_the_nll_of_depth_is_torchs_and_that_of_the_loss():
     assert MIN_VARIANCE == losses.MIN_VARIANCE
 
 
-def test_intervals_of_a_gaussian_hold_what_they_promise():
+def test_intervals_of_a_gaussian_have_their_nominal_coverage():
     rng = np.random.default_rng(5)
     mean, std = rng.uniform(10, 60, 40000), rng.uniform(0.5, 3, 40000)
     coverage = gaussian(mean, std**2, mean + std * rng.normal(size=40000))["coverage"]
     np.testing.assert_allclose(coverage, COVERAGES, atol=4 * 0.5 / 200)
 
 
-def test_an_interval_ends_where_the_normal_distribution_says():
+def test_an_interval_ends_at_the_quantile_of_the_normal_distribution():
     z = NormalDist().inv_cdf(0.95)
     index = COVERAGES.index(0.9)
     for distance, inside in ((0.999 * z, 1.0), (1.001 * z, 0.0)):
@@ -117,7 +113,7 @@ def test_an_interval_ends_where_the_normal_distribution_says():
             assert found[index] == inside
 
 
-def test_without_a_spread_only_the_mean_itself_is_covered():
+def test_with_zero_variance_only_the_mean_itself_is_covered():
     coverage = gaussian([5.0, 5.0], [0.0, 0.0], [5.0, 5.1])["coverage"]
     np.testing.assert_array_equal(coverage, 0.5)
     assert np.isfinite(gaussian([5.0], [0.0], [5.1])["nll"])
@@ -129,13 +125,13 @@ def test_no_pixel_gives_nan():
     assert np.isnan(ClassScores().compute()["nll"])
 
 
-def test_a_mean_that_is_no_depth_is_no_answer():
+def test_a_mean_that_is_no_depth_is_a_missing_estimate():
     expected = gaussian([5.0], [np.nan], [5.0])
     for nothing in ([0.0], [-3.0], [np.nan], [np.inf]):
         found = gaussian(nothing, [1.0], [5.0])
         assert found["nll"] == pytest.approx(expected["nll"])
         assert not found["coverage"].any()
-    # A mean beyond the range is as far off as its end; its intervals are its own.
+    # A mean beyond the range counts as its end in the NLL, but not in the intervals.
     far, end = gaussian([300.0], [9.0], [70.0]), gaussian([80.0], [9.0], [70.0])
     assert far["nll"] == end["nll"] == pytest.approx(0.5 * (100 / 9 + np.log(9)), rel=1e-4)
     assert gaussian([83.0], [9.0], [79.0])["coverage"][COVERAGES.index(0.5)] == 0
@@ -167,8 +163,8 @@ SHAPE = (2, 3, 5)
     nothing=st.sampled_from([np.nan, np.inf, 0.0]),
     road=arrays(np.bool_, SHAPE),
 )
-def test_abstaining_never_improves_a_score(truth, mean, variance, missing, nothing, road):
-    """All figures of depth but the shares of certain pixels, whose thresholds it may move."""
+def test_a_missing_depth_never_improves_a_metric(truth, mean, variance, missing, nothing, road):
+    """All metrics of depth except those of `Certainty`, whose thresholds may change."""
     full, partial = StudyMetrics(19, 80.0), StudyMetrics(19, 80.0)
     for i in range(SHAPE[0]):
         there = np.zeros(SHAPE[1:], bool)
@@ -180,11 +176,11 @@ def test_abstaining_never_improves_a_score(truth, mean, variance, missing, nothi
     before, after = full.compute(), partial.compute()
     if not before:
         return
-    for name in BETTER_LOW:  # a figure may be NaN before there is an error
+    for name in BETTER_LOW:  # a metric may be NaN without an error
         assert not after[name] < before[name] - 1e-9 * abs(before[name]) - 1e-9, name
     for name in BETTER_HIGH:
         assert not after[name] > before[name] + 1e-9, name
-    # Precision takes ties as one: it never ranks what all lies at the bottom below random scores.
+    # Precision counts all ties at once: ties at the bottom are not worse than random scores.
     least = before.get("depth.unknown_ap_random", 0)
     assert not after["depth.unknown_ap"] > max(before["depth.unknown_ap"], least) + 1e-9
     compared = {*BETTER_LOW, *BETTER_HIGH, "depth.unknown_ap"}
@@ -200,7 +196,7 @@ def test_abstaining_never_improves_a_score(truth, mean, variance, missing, nothi
     accurate=arrays(np.bool_, 12),
     missing=arrays(np.bool_, 12),
 )
-def test_abstaining_improves_no_share_of_certain_pixels_at_a_given_threshold(
+def test_a_missing_prediction_never_improves_certainty_at_a_given_threshold(
     score, accurate, missing
 ):
     full, partial = Certainty(), Certainty()
@@ -212,8 +208,8 @@ def test_abstaining_improves_no_share_of_certain_pixels_at_a_given_threshold(
     assert not after["accuracy"] > before["accuracy"]
 
 
-def test_abstaining_may_move_a_threshold():
-    """The exception: without the last pixel's great score, ten errors are above the mean."""
+def test_a_missing_prediction_may_change_the_threshold():
+    """The exception: without the large last score, ten errors are above the mean."""
     score = np.array([1.0] * 10 + [2.0] * 10 + [100.0], np.float32)
     accurate = score == 1
     full, partial = Certainty(), Certainty()

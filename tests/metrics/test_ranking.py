@@ -1,4 +1,4 @@
-"""Pooled rankings in bins that follow the scores: against scikit-learn, within their bound."""
+"""Pooled rankings in adaptive bins: they agree with scikit-learn within their error bound."""
 
 import numpy as np
 import pytest
@@ -6,20 +6,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from emu_core.metrics import ScoreHistogram
 from emu_core.metrics.ranking import (
-    ascending,
+    ScoreHistogram,
     auroc,
     average_precision,
     false_positive_rate,
     pairs_won,
+    sort_scores,
 )
 
 
 def counted(scores, positive, bins=1 << 19, images=1):
     histogram = ScoreHistogram(bins)
     for some in np.array_split(np.arange(len(scores)), images):
-        histogram.update(ascending(scores[some]), positive[some])
+        histogram.update(sort_scores(scores[some]), positive[some])
     return histogram
 
 
@@ -44,20 +44,20 @@ def drawn(rng, size, levels=None):
 
 @pytest.mark.parametrize(("ours", "theirs"), REFERENCES)
 @pytest.mark.parametrize("levels", [None, 1, 20])
-def test_figures_are_scikit_learns_while_every_number_has_its_bin(ours, theirs, levels):
+def test_metrics_are_exact_while_every_score_has_its_own_bin(ours, theirs, levels):
     scores, positive = drawn(np.random.default_rng(0), 5000, levels)
-    figure = ours(counted(scores, positive, images=3).bins())
-    assert figure.value == pytest.approx(theirs(positive, scores), abs=1e-12)
-    assert figure.bound == 0.0
+    metric = ours(counted(scores, positive, images=3).bins())
+    assert metric.value == pytest.approx(theirs(positive, scores), abs=1e-12)
+    assert metric.bound == 0.0
 
 
 @pytest.mark.parametrize(("ours", "theirs"), REFERENCES)
 @pytest.mark.parametrize("bins", [64, 1000])
-def test_figures_are_within_their_bound_of_scikit_learns_in_few_bins(ours, theirs, bins):
+def test_metrics_in_few_bins_are_within_their_bound_of_scikit_learn(ours, theirs, bins):
     scores, positive = drawn(np.random.default_rng(1), 20000)
-    figure = ours(counted(scores, positive, bins, images=7).bins())
-    assert 0 < figure.bound < 40 / bins
-    assert abs(figure.value - theirs(positive, scores)) <= figure.bound
+    metric = ours(counted(scores, positive, bins, images=7).bins())
+    assert 0 < metric.bound < 40 / bins
+    assert abs(metric.value - theirs(positive, scores)) <= metric.bound
 
 
 @settings(max_examples=60, deadline=None)
@@ -71,27 +71,27 @@ def test_figures_are_within_their_bound_of_scikit_learns_in_few_bins(ours, their
     ).filter(lambda pairs: len({positive for _, positive in pairs}) == 2),
     st.integers(1, 20),
 )
-def test_no_figure_is_ever_farther_from_scikit_learns_than_its_bound(pairs, bins):
+def test_every_metric_is_within_its_bound_of_scikit_learn(pairs, bins):
     scores = np.array([score for score, _ in pairs], np.float32)
     positive = np.array([positive for _, positive in pairs])
     histogram = counted(scores, positive, bins, images=2)
     assert len(histogram.bins().start) <= bins
     for ours, theirs in REFERENCES:
-        figure = ours(histogram.bins())
-        assert abs(figure.value - theirs(positive, scores)) <= figure.bound + 1e-12
+        metric = ours(histogram.bins())
+        assert abs(metric.value - theirs(positive, scores)) <= metric.bound + 1e-12
 
 
-def test_the_bound_of_precision_holds_if_a_bins_negative_stands_above_its_positives():
-    # One bin of nine positives and a negative: precision .9; in truth k/(k + 1) for k = 1…9.
+def test_the_bound_of_precision_holds_if_the_negative_of_a_bin_is_above_its_positives():
+    # One bin with nine positives and one negative: precision .9; exactly k/(k + 1) for k = 1…9.
     scores, positive = np.arange(1, 11, dtype=np.float32), np.arange(10) < 9
-    figure = average_precision(counted(scores, positive, bins=1).bins())
+    metric = average_precision(counted(scores, positive, bins=1).bins())
     truth = np.mean(np.arange(1, 10) / np.arange(2, 11))
     assert average_precision_score(positive, scores) == pytest.approx(truth)
-    assert figure.value == pytest.approx(0.9)
-    assert 0.1 < figure.value - truth <= figure.bound == pytest.approx(0.4)
+    assert metric.value == pytest.approx(0.9)
+    assert 0.1 < metric.value - truth <= metric.bound == pytest.approx(0.4)
 
 
-def test_nothing_to_find_or_nothing_else_is_nan():
+def test_without_positives_or_without_negatives_metrics_are_nan():
     for positive in (np.ones(5, bool), np.zeros(5, bool)):
         bins = counted(np.arange(5.0), positive).bins()
         assert np.isnan(auroc(bins).value) and np.isnan(false_positive_rate(bins).value)
@@ -99,30 +99,24 @@ def test_nothing_to_find_or_nothing_else_is_nan():
     assert np.isnan(auroc(ScoreHistogram().bins()).value)
 
 
-def test_nan_and_infinity_rank_as_highest_and_minus_zero_as_zero():
+def test_nan_and_infinity_rank_highest_and_negative_scores_as_zero():
     scores = np.array([np.nan, np.inf, 1e38, 0.0, -0.0, 1e-45], np.float32)
     positive = np.array([True, False, True, False, True, False])
     # NaN ties with Inf and beats 0 and the denormal; 1e38 beats two; −0 ties with 0.
     assert auroc(counted(scores, positive).bins()).value == pytest.approx((2.5 + 2 + 0.5) / 9)
+    for size in (1, 7, 1000):
+        for score in (-0.0, -1e-7):
+            scores = np.concatenate([np.full(size, score), np.zeros(size)]).astype(np.float32)
+            assert auroc(counted(scores, np.arange(2 * size) < size).bins()).value == 0.5
 
 
-@pytest.mark.parametrize("size", [1, 7, 1000])
-def test_minus_zero_and_negative_scores_rank_as_zero(size):
-    for score in (-0.0, -1e-7):
-        scores = np.concatenate([np.full(size, score), np.zeros(size)]).astype(np.float32)
-        assert auroc(counted(scores, np.arange(2 * size) < size).bins()).value == 0.5
-
-
-def test_a_number_of_scores_that_is_not_that_of_the_pixels_is_refused():
+def test_different_numbers_of_scores_and_pixels_are_refused():
     with pytest.raises(ValueError, match="of the 3 pixels in `order`, but got 2"):
-        ScoreHistogram().update(ascending(np.ones(3)), np.ones(2, bool))
-
-
-# Scores as they come: a million pixels of eight images, more than there are bins.
+        ScoreHistogram().update(sort_scores(np.ones(3)), np.ones(2, bool))
 
 
 def softmax_entropies(rng, size, margin):
-    """Entropy in float32 of two classes whose logits differ by up to some `margin`s."""
+    """Entropies of two classes in float32; `margin` is the spread of the logits' difference."""
     p = (1 / (1 + np.exp(-np.abs(rng.normal(0, margin, size))))).astype(np.float32)
     q = 1 - p
     logs = (np.log(np.maximum(x, np.finfo(np.float32).tiny)) * x for x in (p, q))
@@ -131,7 +125,7 @@ def softmax_entropies(rng, size, margin):
 
 
 def spiked(rng, size, width, elsewhere=0.01):
-    """Deviations within `width` of 1 m but for some `elsewhere`, anywhere in 15 decades."""
+    """Standard deviations within `width` of 1 m; a share `elsewhere` is spread over 15 decades."""
     std = 1 + width * rng.random(size)
     tail = rng.random(size) < elsewhere
     std[tail] = 10 ** rng.uniform(-12, 3, int(tail.sum()))
@@ -139,84 +133,78 @@ def spiked(rng, size, width, elsewhere=0.01):
 
 
 def drifting(rng, size, image):
-    """Deviations that are a third larger in every image."""
+    """Standard deviations that grow by a third from image to image."""
     std = 1.33**image * rng.lognormal(0, 0.5, size)
     return std.astype(np.float32), rng.random(size) < np.minimum(0.02 * std, 0.5)
 
 
 SITUATIONS = {
-    "hesitant": lambda rng, size, _: softmax_entropies(rng, size, 3),
-    "saturated": lambda rng, size, _: softmax_entropies(rng, size, 30),
-    "deviations of one per cent": lambda rng, size, _: spiked(rng, size, 1e-2),
-    "half within one per cent": lambda rng, size, _: spiked(rng, size, 1e-2, elsewhere=0.6),
-    "deviations of a thousandth": lambda rng, size, _: spiked(rng, size, 1e-3),
-    "drifting": drifting,
+    "uncertain network": lambda rng, size, _: softmax_entropies(rng, size, 3),
+    "saturated network": lambda rng, size, _: softmax_entropies(rng, size, 30),
+    "spread of 1 %": lambda rng, size, _: spiked(rng, size, 1e-2),
+    "half within 1 %": lambda rng, size, _: spiked(rng, size, 1e-2, elsewhere=0.6),
+    "spread of 0.1 %": lambda rng, size, _: spiked(rng, size, 1e-3),
+    "drift": drifting,
 }
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
-def test_the_bound_is_below_a_hundred_thousandth_however_the_scores_gather(situation):
+def test_the_bound_is_below_1e_5_for_any_distribution_of_the_scores(situation):
+    """A million pixels in eight images: more than there are bins."""
     rng = np.random.default_rng(0)
     images = [SITUATIONS[situation](rng, 1 << 17, i) for i in range(8)]
     histogram = ScoreHistogram(1 << 19)
     for scores, positive in images:
-        histogram.update(ascending(scores), positive)
+        histogram.update(sort_scores(scores), positive)
     scores, positive = (np.concatenate(both) for both in zip(*images, strict=True))
-    figure = auroc(histogram.bins())
+    metric = auroc(histogram.bins())
     assert len(histogram.bins().start) <= 1 << 19
-    assert figure.bound < 1e-5
-    assert abs(figure.value - roc_auc_score(positive, scores)) <= figure.bound + 1e-12
-
-
-# Adding up
+    assert metric.bound < 1e-5
+    assert abs(metric.value - roc_auc_score(positive, scores)) <= metric.bound + 1e-12
 
 
 @pytest.mark.parametrize("bins", [1 << 19, 500])
 def test_histograms_of_drives_add_up(bins):
     rng = np.random.default_rng(2)
     drives = [drawn(rng, 3000) for _ in range(3)]
-    whole = ScoreHistogram(bins)
+    total = ScoreHistogram(bins)
     for scores, positive in drives:
-        whole.merge(counted(scores, positive, bins))
+        total.merge(counted(scores, positive, bins))
     scores, positive = (np.concatenate(both) for both in zip(*drives, strict=True))
-    figure = auroc(whole.bins())
-    assert whole.bins().positives.sum() == positive.sum()
-    assert whole.bins().negatives.sum() == (~positive).sum()
-    assert len(whole.bins().start) <= bins
-    assert abs(figure.value - roc_auc_score(positive, scores)) <= figure.bound + 1e-12
+    metric = auroc(total.bins())
+    assert total.bins().positives.sum() == positive.sum()
+    assert total.bins().negatives.sum() == (~positive).sum()
+    assert len(total.bins().start) <= bins
+    assert abs(metric.value - roc_auc_score(positive, scores)) <= metric.bound + 1e-12
 
 
 @pytest.mark.parametrize("bins", [1 << 19, 300])
-def test_pairs_won_give_the_auroc_of_drives_drawn_several_times(bins):
+def test_pairs_won_give_the_auroc_of_drives_with_weights(bins):
     rng = np.random.default_rng(3)
     drives = [drawn(rng, 2000, levels) for levels in (None, 30, None)]
-    parts, whole = [counted(*drive, bins) for drive in drives], ScoreHistogram(bins)
+    parts, total = [counted(*drive, bins) for drive in drives], ScoreHistogram(bins)
     for part in parts:
-        whole.merge(part)
-    won = pairs_won([part.bins() for part in parts], whole.bins())
-    # Drives once each: the very figure of the histogram of all.
-    pairs = int(whole.bins().positives.sum()) * int(whole.bins().negatives.sum())
-    assert won.sum() / pairs == pytest.approx(auroc(whole.bins()).value, abs=1e-12)
+        total.merge(part)
+    won = pairs_won([part.bins() for part in parts], total.bins())
+    # With equal weights it is the metric of the joint histogram.
+    pairs = int(total.bins().positives.sum()) * int(total.bins().negatives.sum())
+    assert won.sum() / pairs == pytest.approx(auroc(total.bins()).value, abs=1e-12)
     for weights in ([1, 1, 1], [2, 0, 1], [0, 3, 0]):
-        scores, positive = (
-            np.concatenate(
-                [np.tile(drive[i], w) for drive, w in zip(drives, weights, strict=True)]
-            )
-            for i in (0, 1)
-        )
+        repeated = [d for d, w in zip(drives, weights, strict=True) for _ in range(w)]
+        scores, positive = (np.concatenate(both) for both in zip(*repeated, strict=True))
         value = np.array(weights) @ won @ weights / (positive.sum() * (~positive).sum())
         tolerance = 1e-12 if bins > 10000 else 0.01
         assert value == pytest.approx(roc_auc_score(positive, scores), abs=tolerance)
 
 
-def test_a_restored_histogram_goes_on_where_the_saved_one_was():
+def test_a_restored_histogram_continues_like_the_original():
     rng = np.random.default_rng(4)
     first, second = drawn(rng, 1000), drawn(rng, 1000)
     saved = counted(*first)
     restored = ScoreHistogram()
     restored.restore(saved.state())
     for histogram in (saved, restored):
-        histogram.update(ascending(second[0]), second[1])
+        histogram.update(sort_scores(second[0]), second[1])
     for ours, theirs in zip(restored.bins(), saved.bins(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -226,7 +214,7 @@ def test_memory_is_bounded_by_the_number_of_bins():
     histogram, most = ScoreHistogram(2000), 0
     for _ in range(20):
         scores, positive = drawn(rng, 1500)
-        histogram.update(ascending(scores), positive)
-        held = [histogram._bins, *histogram._waiting]
+        histogram.update(sort_scores(scores), positive)
+        held = [histogram._bins, *histogram._pending]
         most = max(most, sum(array.nbytes for bins in held for array in bins))
     assert most <= 2 * 2000 * 21

@@ -1,23 +1,23 @@
-"""Sparsification, AUSE, AURC and the certainty shares: slow formulas and cases made by hand."""
+"""Sparsification, AUSE, AURC and certainty against slow formulas and hand computations."""
 
 import numpy as np
 import pytest
 
-from emu_core.metrics import Certainty, RiskCoverage, Sparsification
-from emu_core.metrics.ranking import ascending
-from emu_core.metrics.sparsification import FRACTIONS
+from emu_core.metrics.certainty import Certainty
+from emu_core.metrics.ranking import sort_scores
+from emu_core.metrics.sparsification import FRACTIONS, RiskCoverage, Sparsification
 
 
 def sparsified(scores, errors, root=False):
     metric = Sparsification(root)
     for score, error in zip(scores, errors, strict=True):
-        order = ascending(score)
+        order = sort_scores(score)
         metric.update(order, order.cumulative(error), np.sort(error))
     return metric.compute()
 
 
 def slowly(score, error, root):
-    """AUSE of 100·m pixels: drop m at a time, each error first replaced by its ties' mean."""
+    """AUSE of 100·m pixels: drop m at a time; ties have the mean of their errors."""
     _, tie = np.unique(score, return_inverse=True)
     expected = (np.bincount(tie, error) / np.bincount(tie))[tie]
     curves = []
@@ -32,7 +32,7 @@ def slowly(score, error, root):
 
 @pytest.mark.parametrize("root", [False, True])
 @pytest.mark.parametrize("levels", [None, 7])
-def test_ause_is_that_of_dropping_pixels_one_batch_after_the_other(root, levels):
+def test_ause_agrees_with_dropping_batches_of_pixels(root, levels):
     rng = np.random.default_rng(0)
     scores, errors, expected = [], [], []
     for _ in range(3):
@@ -50,7 +50,7 @@ def test_ause_is_that_of_dropping_pixels_one_batch_after_the_other(root, levels)
 
 
 def test_ause_follows_a_hand_computation():
-    # Four in ten are wrong and are dropped last: what is left has error .4/(1 − f), then 1.
+    # Four of ten are wrong and are dropped last: the error rate is .4/(1 − f), then 1.
     result = sparsified([np.arange(10.0)], [np.arange(10) < 4])
     curve = np.minimum(0.4 / (1 - FRACTIONS), 1) / 0.4
     oracle = np.maximum(0.4 - FRACTIONS, 0) / (1 - FRACTIONS) / 0.4
@@ -59,7 +59,7 @@ def test_ause_follows_a_hand_computation():
     assert result["curve"][0] == result["oracle"][0] == 1
 
 
-def test_perfect_ranking_has_no_sparsification_error_and_no_ranking_has_a_random_ones():
+def test_a_perfect_ranking_has_an_ause_of_0_and_a_constant_one_that_of_random_scores():
     error = np.random.default_rng(1).gamma(1.0, size=999)
     assert sparsified([error], [error])["ause"] == pytest.approx(0, abs=1e-6)
     constant = sparsified([np.full(999, 0.3)], [error])
@@ -68,28 +68,28 @@ def test_perfect_ranking_has_no_sparsification_error_and_no_ranking_has_a_random
     assert constant["random"] > 0.3
 
 
-def test_pixels_without_an_answer_are_kept_in_the_curve_and_right_in_the_oracle():
-    # 100 pixels of error 1, of which the 20 least certain have no answer that might be off by 4.
+def test_missing_pixels_are_kept_in_the_curve_and_correct_in_the_oracle():
+    # 100 pixels of error 1; the 20 least certain have no prediction, with a possible error of 4.
     error = np.ones(80)
-    order, metric = ascending(np.zeros(80)), Sparsification()
+    order, metric = sort_scores(np.zeros(80)), Sparsification()
     metric.update(order, order.cumulative(error), error, np.full(20, 4.0))
     result, kept = metric.compute(), 100 * (1 - FRACTIONS)
-    np.testing.assert_allclose(result["curve"], (80 + np.minimum(kept, 80)) / 160 / (kept / 100))
-    np.testing.assert_allclose(
-        result["oracle"], np.maximum(kept - 20, 0) / 160 / (kept / 100), atol=1e-12
-    )
-    assert result["ause"] == pytest.approx(result["random"])  # all scores are alike
+    curve = (80 + np.minimum(kept, 80)) / 160 / (kept / 100)
+    oracle = np.maximum(kept - 20, 0) / 160 / (kept / 100)
+    np.testing.assert_allclose(result["curve"], curve)
+    np.testing.assert_allclose(result["oracle"], oracle, atol=1e-12)
+    assert result["ause"] == pytest.approx(result["random"])  # all scores are equal
 
 
-def test_who_answers_nothing_has_the_worst_ause_there_is():
-    nothing, metric = ascending(np.zeros(0)), Sparsification()
-    metric.update(nothing, nothing.cumulative(np.zeros(0)), np.zeros(0), np.ones(50))
+def test_without_any_prediction_the_ause_is_the_worst_possible():
+    nothing, metric = sort_scores(np.zeros(0)), Sparsification()
+    metric.update(nothing, np.zeros(1), np.zeros(0), np.ones(50))
     np.testing.assert_allclose(metric.compute()["curve"], 1 / (1 - FRACTIONS))
     worst = sparsified([np.arange(1000.0)], [np.arange(1000) == 0])["ause"]
     assert 1 < worst <= metric.compute()["ause"]
 
 
-def test_an_image_without_errors_has_no_part_in_the_mean():
+def test_an_image_without_errors_is_left_out_of_the_mean():
     rng = np.random.default_rng(2)
     score, error = rng.random(50), rng.random(50)
     both = sparsified([score, score], [error, np.zeros(50)])
@@ -97,103 +97,92 @@ def test_an_image_without_errors_has_no_part_in_the_mean():
     assert np.isnan(sparsified([score], [np.zeros(50)])["ause"])
 
 
-def risk(*images):
+def risk(*images, missing=0):
     metric = RiskCoverage()
     for score, wrong in images:
-        order = ascending(np.asarray(score))
-        metric.update(order, order.cumulative(np.asarray(wrong)))
+        order = sort_scores(np.asarray(score))
+        metric.update(order, order.cumulative(np.asarray(wrong)), missing)
     return metric.compute()
 
 
-def aurc(score, wrong):
-    return risk((score, wrong))["aurc"]
+@pytest.mark.parametrize(
+    ("score", "wrong", "aurc"),
+    [
+        # Risk 0 up to coverage ½, then (c − ½)/c: area ½ − ½ ln 2.
+        ([1.0, 2.0], [False, True], 0.5 - 0.5 * np.log(2)),
+        ([2.0, 2.0, 2.0, 2.0], [True, False, False, False], 0.25),
+        ([1.0, 2.0], [True, True], 1.0),
+        ([], [], np.nan),
+    ],
+)
+def test_aurc_follows_a_hand_computation(score, wrong, aurc):
+    assert risk((score, wrong))["aurc"] == pytest.approx(aurc, nan_ok=True)
 
 
-def test_the_area_under_risk_and_coverage_follows_a_hand_computation():
-    # Risk 0 up to coverage ½, then (c − ½)/c: area ½ − ½ ln 2.
-    assert aurc([1.0, 2.0], [False, True]) == pytest.approx(0.5 - 0.5 * np.log(2))
-    assert aurc([2.0, 2.0, 2.0, 2.0], [True, False, False, False]) == pytest.approx(0.25)
-    assert aurc([1.0, 2.0], [True, True]) == 1.0
-
-
-def test_the_area_under_risk_and_coverage_is_the_mean_risk_of_the_most_certain():
+def test_aurc_is_the_mean_risk_of_the_most_certain_pixels():
     rng = np.random.default_rng(3)
     score = rng.random(20000)
     wrong = rng.random(20000) < score / 2
     risks = np.cumsum(wrong[np.argsort(score)]) / np.arange(1, 20001)
-    assert aurc(score, wrong) == pytest.approx(risks.mean(), abs=2e-4)
+    assert risk((score, wrong))["aurc"] == pytest.approx(risks.mean(), abs=2e-4)
 
 
-def test_random_scores_risk_the_error_rate_at_every_coverage():
+def test_the_aurc_of_random_scores_is_the_error_rate():
     rng = np.random.default_rng(4)
     images = [rng.random(300) < rate for rate in (0.1, 0.4)]
     shuffled = [risk(*((rng.random(300), wrong) for wrong in images)) for _ in range(200)]
-    expected = np.mean([figures["aurc"] for figures in shuffled])
+    expected = np.mean([metrics["aurc"] for metrics in shuffled])
     found = shuffled[0]["aurc_random"]
     assert found == pytest.approx(np.mean(images)) == pytest.approx(expected, rel=0.03)
 
 
-def test_pixels_without_an_answer_are_the_most_certain_errors():
-    rng, metric = np.random.default_rng(5), RiskCoverage()
+def test_missing_pixels_are_the_most_certain_errors():
+    rng = np.random.default_rng(5)
     score, wrong = rng.integers(1, 9, 60), rng.random(60) < 0.3
-    order = ascending(score)
-    metric.update(order, order.cumulative(wrong), missing=15)
-    all_of_them = risk((np.append(score, np.zeros(15)), np.append(wrong, np.ones(15, bool))))
-    assert metric.compute() == pytest.approx(all_of_them)
-    nothing, lost = ascending(np.zeros(0)), RiskCoverage()
-    lost.update(nothing, nothing.cumulative(np.zeros(0)), missing=3)
-    assert lost.compute()["aurc"] == 1.0
-
-
-def test_nothing_has_no_area():
-    metric = RiskCoverage()
-    order = ascending(np.zeros(0))
-    metric.update(order, order.cumulative(np.zeros(0)))
-    assert np.isnan(metric.compute()["aurc"])
-
-
-# Certain or not
+    with_errors = np.append(score, np.zeros(15)), np.append(wrong, np.ones(15, bool))
+    assert risk((score, wrong), missing=15) == pytest.approx(risk(with_errors))
+    assert risk((np.zeros(0), np.zeros(0)), missing=3)["aurc"] == 1.0
 
 
 def certainty(*images):
     metric = Certainty()
     for values, accurate in images:
         score = np.array(values, np.float32)
-        metric.update(score, np.array(accurate, bool), ascending(score).median)
+        metric.update(score, np.array(accurate, bool), sort_scores(score).median)
     return metric.compute()
 
 
 def test_certainty_follows_a_hand_computation():
     # Mean 3.2, median 2. Certain by the mean: 1, 1, 2, 3; by the median: 1, 1, 2.
-    figures = certainty(([1, 1, 2, 3, 9], [1, 0, 1, 1, 0]))
+    metrics = certainty(([1, 1, 2, 3, 9], [1, 0, 1, 1, 0]))
     mean = {"p_acc_cer": 3 / 4, "p_unc_inacc": 1 / 2, "p_inacc_unc": 1.0, "pavpu": 4 / 5}
     median = {"p_acc_cer": 2 / 3, "p_unc_inacc": 1 / 2, "p_inacc_unc": 1 / 2, "pavpu": 3 / 5}
     for name in mean:
-        assert figures[name] == pytest.approx(mean[name])
-        assert figures[f"{name}_median"] == pytest.approx(median[name])
-    assert figures["accuracy"] == pytest.approx(3 / 5)
+        assert metrics[name] == pytest.approx(mean[name])
+        assert metrics[f"{name}_median"] == pytest.approx(median[name])
+    assert metrics["accuracy"] == pytest.approx(3 / 5)
 
 
-def test_a_pixel_without_an_answer_is_certain_and_wrong_or_uncertain_and_right():
+def test_a_missing_pixel_is_certain_and_wrong_or_uncertain_and_correct():
     metric, score = Certainty(), np.array([1, 1, 2, 3, 9], np.float32)
     accurate = np.array([1, 0, 1, 1, 0], bool)
     metric.update(score, accurate, 2.0, missing=2)
-    figures = metric.compute()
+    metrics = metric.compute()
     shares = {"p_acc_cer": 3 / 6, "p_unc_inacc": 1 / 4, "p_inacc_unc": 1 / 3, "pavpu": 4 / 7}
     for name, value in shares.items():
-        assert figures[name] == pytest.approx(value)
-    assert figures["accuracy"] == pytest.approx(3 / 7)
-    metric.update(score[:0], accurate[:0], float("nan"), missing=1)  # an image without answers
+        assert metrics[name] == pytest.approx(value)
+    assert metrics["accuracy"] == pytest.approx(3 / 7)
+    metric.update(score[:0], accurate[:0], float("nan"), missing=1)  # no prediction at all
     assert metric.compute()["accuracy"] == pytest.approx(3 / 8)
 
 
-def test_thresholds_are_each_images_and_counts_are_pooled():
+def test_each_image_has_its_threshold_and_counts_are_pooled():
     # Means 2 and 20: certain are 1 | 10, 10; wrong are 3 | one of the tens.
-    figures = certainty(([1, 3], [1, 0]), ([10, 10, 40], [1, 0, 1]))
-    assert figures["p_acc_cer"] == pytest.approx(2 / 3)
-    assert figures["p_unc_inacc"] == pytest.approx(1 / 2)
-    assert figures["p_inacc_unc"] == pytest.approx(1 / 2)
-    assert figures["pavpu"] == pytest.approx(3 / 5)
+    metrics = certainty(([1, 3], [1, 0]), ([10, 10, 40], [1, 0, 1]))
+    assert metrics["p_acc_cer"] == pytest.approx(2 / 3)
+    assert metrics["p_unc_inacc"] == pytest.approx(1 / 2)
+    assert metrics["p_inacc_unc"] == pytest.approx(1 / 2)
+    assert metrics["pavpu"] == pytest.approx(3 / 5)
 
 
 def test_the_random_values_are_those_of_shuffled_scores():
@@ -202,7 +191,7 @@ def test_the_random_values_are_those_of_shuffled_scores():
         (rng.gamma(shape, size=400), rng.random(400) < accuracy)
         for shape, accuracy in ((0.5, 0.9), (5.0, 0.4))
     ]
-    figures = certainty(*images)
+    metrics = certainty(*images)
     shuffled = [
         certainty(*((rng.permutation(score), accurate) for score, accurate in images))
         for _ in range(300)
@@ -210,31 +199,31 @@ def test_the_random_values_are_those_of_shuffled_scores():
     for name in ("p_acc_cer", "p_unc_inacc", "p_inacc_unc", "pavpu"):
         for suffix in ("", "_median"):
             mean = np.mean([s[name + suffix] for s in shuffled])
-            assert figures[f"{name}{suffix}_random"] == pytest.approx(mean, abs=0.005)
+            assert metrics[f"{name}{suffix}_random"] == pytest.approx(mean, abs=0.005)
 
 
-def test_at_the_median_pavpu_is_the_certain_ones_accuracy_plus_a_half_less_accuracy():
+def test_at_the_median_pavpu_follows_from_p_acc_cer_and_accuracy():
     rng = np.random.default_rng(5)
     score = rng.random(1000)
-    figures = certainty((score, rng.random(1000) > score**3))
-    expected = figures["p_acc_cer_median"] + 0.5 - figures["accuracy"]
-    assert figures["pavpu_median"] == pytest.approx(expected)
-    assert figures["pavpu_median_random"] == pytest.approx(0.5)
+    metrics = certainty((score, rng.random(1000) > score**3))
+    expected = metrics["p_acc_cer_median"] + 0.5 - metrics["accuracy"]
+    assert metrics["pavpu_median"] == pytest.approx(expected)
+    assert metrics["pavpu_median_random"] == pytest.approx(0.5)
 
 
-def test_of_a_saturated_network_the_pixels_at_the_median_0_are_certain():
-    figures = certainty(([0, 0, 0, 1, 2], [1, 1, 0, 0, 1]))
-    assert figures["p_acc_cer_median"] == pytest.approx(2 / 3)
-    assert figures["p_unc_inacc_median"] == pytest.approx(1 / 2)
+def test_pixels_at_a_median_of_0_are_certain():
+    metrics = certainty(([0, 0, 0, 1, 2], [1, 1, 0, 0, 1]))
+    assert metrics["p_acc_cer_median"] == pytest.approx(2 / 3)
+    assert metrics["p_unc_inacc_median"] == pytest.approx(1 / 2)
 
 
-def test_shares_of_nothing_are_nan():
-    figures = certainty(([1.0, 1.0], [1, 1]))
-    assert figures["p_acc_cer"] == 1.0
-    assert np.isnan(figures["p_unc_inacc"]) and np.isnan(figures["p_inacc_unc"])
+def test_shares_without_pixels_are_nan():
+    metrics = certainty(([1.0, 1.0], [1, 1]))
+    assert metrics["p_acc_cer"] == 1.0
+    assert np.isnan(metrics["p_unc_inacc"]) and np.isnan(metrics["p_inacc_unc"])
     assert all(np.isnan(value) for value in certainty().values())
 
 
-def test_an_infinite_deviation_does_not_make_the_others_certain():
-    figures = certainty(([1, 2, 3, np.inf], [1, 1, 0, 0]))
-    assert figures["p_acc_cer"] == 1.0  # mean of the finite ones: 2
+def test_an_infinite_score_does_not_change_the_mean():
+    metrics = certainty(([1, 2, 3, np.inf], [1, 1, 0, 0]))
+    assert metrics["p_acc_cer"] == 1.0  # mean of the finite scores: 2

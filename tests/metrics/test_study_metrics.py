@@ -1,4 +1,4 @@
-"""The study's figures of one method on one split, against references and against themselves."""
+"""All metrics of one method on one split, against references and for consistency."""
 
 import numpy as np
 import pytest
@@ -10,51 +10,50 @@ from torchmetrics.classification import MulticlassCalibrationError, MulticlassJa
 from emu_core.labels import IGNORE
 from emu_core.metrics import StudyMetrics, road_objects
 
-ASKED = {  # of docs/study.json
-    "miou", "ece", "rmse", "abs_rel", "delta1",
-    *(f"{task}.{name}" for task in ("seg", "depth") for name in (
-        "nll", "error_auroc", "ause", "p_acc_cer", "p_unc_inacc", "p_inacc_unc", "pavpu",
-        "unknown_auroc")),
-    "seg.brier", "depth.coverage90",
-}  # fmt: skip
+BOTH = ("nll", "error_auroc", "ause", "p_acc_cer", "p_unc_inacc", "p_inacc_unc", "pavpu")
+REPORTED = {
+    *("miou", "ece", "rmse", "abs_rel", "delta1", "seg.brier", "depth.coverage90"),
+    *(f"{task}.{name}" for task in ("seg", "depth") for name in (*BOTH, "unknown_auroc")),
+}
+"""Metrics in docs/study.json."""
 
 
-def test_every_figure_of_the_studys_file_is_there_and_finite():
-    figures = counted().compute()
-    assert set(figures) >= ASKED
-    assert all(type(value) is float and np.isfinite(value) for value in figures.values())
+def test_every_reported_metric_exists_and_is_finite():
+    metrics = counted().compute()
+    assert set(metrics) >= REPORTED
+    assert all(type(value) is float and np.isfinite(value) for value in metrics.values())
 
 
-def test_figures_of_classes_are_those_of_the_references():
+def test_metrics_of_classes_agree_with_the_references():
     rng, study = np.random.default_rng(1), StudyMetrics(CLASSES, 80.0)
     images = [classes(rng) for _ in range(3)]
     for image in images:
         study.update_classes(*image)
     p = torch.from_numpy(np.stack([image[0] for image in images]))
     truth = torch.from_numpy(np.stack([image[1] for image in images])).long()
-    figures = study.compute()
+    metrics = study.compute()
     jaccard = MulticlassJaccardIndex(CLASSES, ignore_index=IGNORE)(p.argmax(1), truth)
-    assert figures["miou"] == pytest.approx(float(jaccard), rel=1e-6)
+    assert metrics["miou"] == pytest.approx(float(jaccard), rel=1e-6)
     each = MulticlassJaccardIndex(CLASSES, average=None, ignore_index=IGNORE)(p.argmax(1), truth)
-    assert [figures[f"iou_{k}"] for k in range(CLASSES)] == pytest.approx(each.tolist(), rel=1e-6)
+    assert [metrics[f"iou_{k}"] for k in range(CLASSES)] == pytest.approx(each.tolist(), rel=1e-6)
     valid = truth != IGNORE
     rows, true = p.permute(0, 2, 3, 1)[valid], truth[valid]
     ece = MulticlassCalibrationError(CLASSES, n_bins=15)(rows, true)
-    assert figures["ece"] == pytest.approx(float(ece), abs=1e-6)
+    assert metrics["ece"] == pytest.approx(float(ece), abs=1e-6)
     nll = torch.nn.functional.nll_loss(rows.double().log(), true)
-    assert figures["seg.nll"] == pytest.approx(float(nll), rel=1e-6)
+    assert metrics["seg.nll"] == pytest.approx(float(nll), rel=1e-6)
     brier = (rows - torch.eye(CLASSES)[true]).square().sum(1).mean()
-    assert figures["seg.brier"] == pytest.approx(float(brier), rel=1e-6)
+    assert metrics["seg.brier"] == pytest.approx(float(brier), rel=1e-6)
     wrong = (rows.argmax(1) != true).numpy()
     entropy = torch.special.entr(rows).sum(1).numpy()
-    assert figures["seg.error_auroc"] == pytest.approx(roc_auc_score(wrong, entropy), abs=1e-5)
-    assert figures["seg.error_auroc_bound"] == 0.0
-    assert figures["accuracy"] == figures["seg.accuracy"] == pytest.approx(1 - wrong.mean())
-    assert figures["seg.p_acc_cer"] > figures["seg.p_acc_cer_random"]
-    assert 0 < figures["seg.ause"] < figures["seg.ause_random"]
+    assert metrics["seg.error_auroc"] == pytest.approx(roc_auc_score(wrong, entropy), abs=1e-5)
+    assert metrics["seg.error_auroc_bound"] == 0.0
+    assert metrics["accuracy"] == metrics["seg.accuracy"] == pytest.approx(1 - wrong.mean())
+    assert metrics["seg.p_acc_cer"] > metrics["seg.p_acc_cer_random"]
+    assert 0 < metrics["seg.ause"] < metrics["seg.ause_random"]
 
 
-def test_figures_of_depth_are_those_of_plain_formulas():
+def test_metrics_of_depth_agree_with_plain_formulas():
     rng, study = np.random.default_rng(2), StudyMetrics(CLASSES, 80.0)
     images = [depths(rng) for _ in range(3)]
     for image in images:
@@ -62,21 +61,21 @@ def test_figures_of_depth_are_those_of_plain_formulas():
     mean, variance, truth = (np.stack(both) for both in zip(*images, strict=True))
     valid = np.isfinite(truth)
     mu, s2, y = (x[valid].astype(np.float64) for x in (mean, variance, truth))
-    figures = study.compute()
+    metrics = study.compute()
     wrong = np.maximum(mu / y, y / mu) >= 1.25
-    assert figures["rmse"] == pytest.approx(np.sqrt(np.mean((mu - y) ** 2)))
-    assert figures["abs_rel"] == pytest.approx(np.mean(np.abs(mu - y) / y))
-    assert figures["delta1"] == figures["depth.accuracy"] == pytest.approx(1 - wrong.mean())
+    assert metrics["rmse"] == pytest.approx(np.sqrt(np.mean((mu - y) ** 2)))
+    assert metrics["abs_rel"] == pytest.approx(np.mean(np.abs(mu - y) / y))
+    assert metrics["delta1"] == metrics["depth.accuracy"] == pytest.approx(1 - wrong.mean())
     s2 += 1e-4
     nll = 0.5 * np.mean((mu - y) ** 2 / s2 + np.log(s2))
-    assert figures["depth.nll"] == pytest.approx(nll, rel=1e-6)
+    assert metrics["depth.nll"] == pytest.approx(nll, rel=1e-6)
     inside = np.abs(mu - y) < 1.6448536 * np.sqrt(s2)
-    assert figures["depth.coverage90"] == pytest.approx(inside.mean(), abs=1e-3)
+    assert metrics["depth.coverage90"] == pytest.approx(inside.mean(), abs=1e-3)
     auroc = roc_auc_score(wrong, np.sqrt(s2))
-    assert figures["depth.error_auroc"] == pytest.approx(auroc, abs=1e-5)
+    assert metrics["depth.error_auroc"] == pytest.approx(auroc, abs=1e-5)
 
 
-def test_a_task_that_is_absent_has_no_figures():
+def test_a_task_without_updates_has_no_metrics():
     rng = np.random.default_rng(3)
     seg, depth = StudyMetrics(CLASSES, 80.0), StudyMetrics(CLASSES, 80.0)
     seg.update_classes(*classes(rng))
@@ -105,13 +104,13 @@ def test_pixels_without_a_truth_change_nothing():
     assert plain.compute() == changed.compute()
 
 
-def test_curves_for_plots_have_their_shapes_and_agree_with_the_figures():
+def test_curves_for_plots_agree_with_the_metrics():
     study = counted()
-    arrays, figures = study.arrays(), study.compute()
+    arrays, metrics = study.arrays(), study.compute()
     assert arrays["seg.iou"].shape == (CLASSES,)
     count, confidence = arrays["seg.reliability_count"], arrays["seg.reliability_confidence"]
     gap = np.nan_to_num(confidence - arrays["seg.reliability_accuracy"])
-    assert np.sum(count * np.abs(gap)) / count.sum() == pytest.approx(figures["ece"])
+    assert np.sum(count * np.abs(gap)) / count.sum() == pytest.approx(metrics["ece"])
     f = arrays["seg.sparsification_fraction"]
     assert (f[0], f[-1], len(f)) == (0, 0.99, 100)
     for curve, name in (
@@ -123,12 +122,12 @@ def test_curves_for_plots_have_their_shapes_and_agree_with_the_figures():
         difference = arrays[curve] - arrays[f"{curve}_oracle"]
         assert (difference >= -1e-6).all() and difference[0] == pytest.approx(0)
         area = np.sum((difference[1:] + difference[:-1]) / 2) / 100
-        assert area == pytest.approx(figures[name])
+        assert area == pytest.approx(metrics[name])
     at = arrays["depth.reliability_nominal"].tolist().index(0.9)
-    assert arrays["depth.reliability_coverage"][at] == figures["depth.coverage90"]
+    assert arrays["depth.reliability_coverage"][at] == metrics["depth.coverage90"]
 
 
-def test_unknown_objects_are_looked_for_on_the_road_of_both_images_of_a_pair():
+def test_unknown_objects_are_ranked_against_the_road_of_both_images_of_a_pair():
     rng, study = np.random.default_rng(5), StudyMetrics(CLASSES, 80.0)
     score, positive, on_object = [], [], []
     for unknown in (True, False):
@@ -139,50 +138,38 @@ def test_unknown_objects_are_looked_for_on_the_road_of_both_images_of_a_pair():
         positive.append(where.unknown[where.region])
         on_object.append((where.unknown | where.known)[where.region])
     score, positive, on_object = map(np.concatenate, (score, positive, on_object))
-    figures = study.compute()
+    metrics = study.compute()
     assert 80 < on_object.sum() < len(positive) < 2 * 24 * 40
-    assert figures["seg.unknown_auroc"] == pytest.approx(roc_auc_score(positive, score), abs=1e-4)
+    assert metrics["seg.unknown_auroc"] == pytest.approx(roc_auc_score(positive, score), abs=1e-4)
     ap = average_precision_score(positive, score)
-    assert figures["seg.unknown_ap"] == pytest.approx(ap, abs=1e-4)
-    assert figures["seg.unknown_ap_random"] == pytest.approx(positive.mean())
+    assert metrics["seg.unknown_ap"] == pytest.approx(ap, abs=1e-4)
+    assert metrics["seg.unknown_ap_random"] == pytest.approx(positive.mean())
     false, true, _ = roc_curve(positive, score, drop_intermediate=False)
     expected = false[np.argmax(true >= 0.95)]
-    assert figures["seg.unknown_fpr95"] == pytest.approx(expected, abs=2e-3)
+    assert metrics["seg.unknown_fpr95"] == pytest.approx(expected, abs=2e-3)
     twins = roc_auc_score(positive[on_object], score[on_object])
-    assert figures["seg.unknown_twin_auroc"] == pytest.approx(twins, abs=1e-3)
+    assert metrics["seg.unknown_twin_auroc"] == pytest.approx(twins, abs=1e-3)
 
 
-def test_an_object_without_a_depth_is_overlooked_and_a_road_without_one_a_false_alarm():
-    """Whatever their variance: also if it is infinite, as of most uncertain pixels."""
+def test_a_missing_depth_is_an_undetected_object_or_a_false_alarm_on_the_road():
+    """Also if the variance is infinite."""
     study, unknown = StudyMetrics(CLASSES, 80.0), np.array([[True, True, False, False]])
     where = road_objects(np.zeros((1, 4), np.uint8), unknown, unknown=True)
     mean, variance = np.array([[5.0, np.nan, 5.0, 5.0]]), np.array([[3.0, np.inf, 1.0, np.inf]])
     study.update_depth(mean, variance, np.full((1, 4), 5.0), where)
-    # The object's first pixel beats one of two of the road's, its second one none.
+    # The first pixel of the object ranks above one of two road pixels, the second above none.
     assert study.compute()["depth.unknown_auroc"] == pytest.approx(1 / 4)
 
 
 def test_memory_does_not_grow_with_the_number_of_images():
-    def held(thing):
-        if isinstance(thing, np.ndarray):
-            return thing.nbytes
-        if isinstance(thing, dict):
-            return sum(map(held, thing.values()))
-        if isinstance(thing, (list, tuple)):
-            return sum(map(held, thing))
-        return sum(map(held, getattr(thing, "__dict__", {}).values()))
-
-    study, most = StudyMetrics(CLASSES, 80.0, bins=1000), []
+    study, sizes = StudyMetrics(CLASSES, 80.0, bins=1000), []
     rng = np.random.default_rng(6)
     for _ in range(12):
         study.update_classes(*classes(rng))
         study.update_depth(*depths(rng))
-        most.append(held(study.parts()))
-    # Two rankings of 1000 bins, as many waiting, and some thousand sums.
-    assert max(most[2:]) < 2 * 2 * 1000 * 21 + 20000
-
-
-# What callers may get wrong
+        sizes.append(sum(array.nbytes for array in study.state().values()))
+    # Two rankings of 1000 bins, and some thousand sums.
+    assert max(sizes[2:]) < 2 * 1000 * 21 + 20000
 
 
 @pytest.mark.parametrize(
@@ -197,11 +184,11 @@ def test_memory_does_not_grow_with_the_number_of_images():
         (lambda s, p, d: s.seg.errors.merge(s.seg.scores), "to be a ScoreHistogram"),
         (
             lambda s, p, d: s.seg.confusion.merge(StudyMetrics(5, 80.0).seg.confusion),
-            "different classes or bins do not add up",
+            "of other classes or bins cannot be added",
         ),
     ],
 )
-def test_what_does_not_fit_is_refused(update, message):
+def test_invalid_inputs_are_refused(update, message):
     rng = np.random.default_rng(7)
     with pytest.raises(ValueError, match=message):
         update(StudyMetrics(CLASSES, 80.0), classes(rng), depths(rng))

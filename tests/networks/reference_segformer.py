@@ -1,4 +1,4 @@
-"""Hugging Face's SegFormer with everything random: the reference that our networks must equal."""
+"""Hugging Face's SegFormer with random parameters: the reference for our networks."""
 
 import torch
 from transformers import (
@@ -29,7 +29,7 @@ CLASSES = {
 
 
 def make(variant="b0", kind="segmentation", num_labels=19, seed=0):
-    """Build a model in eval mode; no parameter, norm or statistic is at its usual value."""
+    """Build a model in eval mode; no parameter, norm or statistic has its default value."""
     widths, depths, decoder = SIZES[variant]
     config = SegformerConfig(
         hidden_sizes=widths, depths=depths, decoder_hidden_size=decoder, num_labels=num_labels
@@ -43,7 +43,7 @@ def make(variant="b0", kind="segmentation", num_labels=19, seed=0):
 
 @torch.no_grad()
 def randomize(tensors, seed=0):
-    """Fill a state dict so that activations stay near 1 and everything matters."""
+    """Fill a state dict so that activations are near 1 and every tensor has an effect."""
     generator = torch.Generator().manual_seed(seed)
     for name, x in tensors.items():
         if name.endswith("num_batches_tracked"):

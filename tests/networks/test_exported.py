@@ -1,4 +1,4 @@
-"""Networks come back from model files as they were, and stay so when training begins."""
+"""Networks loaded from model files equal the exported ones, also when training begins."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 3, 64, 6
 
 
 def random_network(**options):
-    """Parameters and statistics that are all random: nothing cancels by being 0 or 1."""
+    """A network whose parameters and statistics are all random."""
     torch.manual_seed(0)
     network = SegDepthFormer("b0", 19, drop_path=0.0, dropout=0.0, **options).eval()
     for name, value in network.state_dict().items():
@@ -27,12 +27,18 @@ def random_network(**options):
 
 
 def export_to(path, network, precision="fp32"):
+    lens = {"depth_range": (0.5, 80.0), "canonical_focal": 50.0, "horizontal_fov": (50.0, 90.0)}
+    origin = {"training_data": "none", "metrics": {"miou": 0.1}, "commit": "0123abc"}
+    image = IMAGES[0].permute(1, 2, 0).numpy()
     export(
-        network, path, reference_image=IMAGES[0].permute(1, 2, 0).numpy(),
-        depth_range=(0.5, 80.0), canonical_focal=50.0, horizontal_fov=(50.0, 90.0),
-        training_data="none", metrics={"miou": 0.1}, input_size=(64, 64), precision=precision,
-        commit="0123abc",
-    )  # fmt: skip
+        network,
+        path,
+        reference_image=image,
+        input_size=(64, 64),
+        precision=precision,
+        **lens,
+        **origin,
+    )
     return path
 
 
@@ -43,7 +49,7 @@ def assert_same_outputs(a, b, tolerance):
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("fp16", 3e-2)])
-def test_a_network_comes_back_from_its_model_file(tmp_path, precision, tolerance):
+def test_a_network_is_restored_from_its_model_file(tmp_path, precision, tolerance):
     network = random_network(layer_norm_eps=1e-5)
     again = load_exported(export_to(tmp_path / "model.onnx", network, precision))
     assert (again.variant, again.num_classes, again.training) == ("b0", 19, False)
@@ -51,7 +57,7 @@ def test_a_network_comes_back_from_its_model_file(tmp_path, precision, tolerance
     assert_same_outputs(again, network, tolerance)
 
 
-def test_settled_norms_compute_the_same_in_training_and_in_use(tmp_path):
+def test_settled_norms_do_not_change_the_outputs_in_both_modes(tmp_path):
     network = random_network()
     again = load_exported(export_to(tmp_path / "model.onnx", network))
     for module in again.modules():
@@ -59,12 +65,12 @@ def test_settled_norms_compute_the_same_in_training_and_in_use(tmp_path):
             module.drop_path = 0.0
     for decoder in (again.segmentation_decoder, again.depth_decoder):
         decoder.dropout = torch.nn.Identity()
-    settle_norms(again, IMAGES.split(3))  # unequal batches weigh by their pixels
+    settle_norms(again, IMAGES.split(3))  # batches of unequal size
     assert_same_outputs(again.eval(), network, 1e-4)
-    assert_same_outputs(again.train(), network, 1e-3)  # normalises by the batch: these images
+    assert_same_outputs(again.train(), network, 1e-3)  # here the batch is all images
 
 
-def test_what_is_no_model_file_is_refused_by_name(tmp_path):
+def test_other_files_are_refused_by_name(tmp_path):
     with pytest.raises(WeightsError, match=r"no model at .*missing\.onnx"):
         load_exported(tmp_path / "missing.onnx")
     (tmp_path / "damaged.onnx").write_bytes(b"no protobuf")

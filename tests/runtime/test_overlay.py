@@ -1,4 +1,4 @@
-"""Pictures for people: what each colour means, and where it stands."""
+"""Colour images of the maps: the meaning of each colour, and its position in a panel."""
 
 import colorsys
 import itertools
@@ -41,45 +41,39 @@ def luminance(colors):
     return colors.astype(float) @ (0.2126, 0.7152, 0.0722)
 
 
-def test_near_is_red_and_far_is_blue():
+def test_depth_runs_from_red_to_blue_in_one_direction():
     assert hue_distance(depth_color(DEPTH_SPAN[0]), RED) < 0.05
     assert hue_distance(depth_color(DEPTH_SPAN[1]), BLUE) < 0.15
     near, far = depth_color(3.0).astype(int), depth_color(60.0).astype(int)
     assert near[0] > near[2] + 100
     assert far[2] > far[0] + 100
-
-
-def test_hue_runs_one_way_from_near_to_far():
     ramp = np.geomspace(3, 60, 40).astype(np.float32)[None]
     hues = [hue(color) for color in colorize_depth(ramp)[0]]
     assert all(b >= a - 0.01 for a, b in itertools.pairwise(hues))
     assert hues[-1] - hues[0] > 0.5
 
 
-def test_the_depth_scale_is_logarithmic():
-    low, high = DEPTH_SPAN
-    middle = depth_color(np.sqrt(low * high))
+def test_the_depth_scale_is_logarithmic_and_ends_at_its_span():
+    middle = depth_color(np.sqrt(DEPTH_SPAN[0] * DEPTH_SPAN[1]))
     table = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_TURBO)
     distance = np.abs(table[:, 0, ::-1].astype(int) - middle).sum(1)
     assert abs(int(distance.argmin()) - 127) <= 1
-
-
-def test_depths_beyond_the_scale_take_its_ends():
+    one_step = 5  # of the colour table: float32 rounds the end of the scale
     for outside, end in ((0.0, 0), (0.01, 0), (1e6, 1)):
-        one_step = 5  # of the colour table: float32 rounds the scale's very end
-        np.testing.assert_allclose(
-            depth_color(outside).astype(int), depth_color(DEPTH_SPAN[end]), atol=one_step
-        )
+        expected = depth_color(DEPTH_SPAN[end])
+        np.testing.assert_allclose(depth_color(outside).astype(int), expected, atol=one_step)
 
 
-def test_infinite_depth_is_white_and_missing_depth_is_black():
+def test_infinite_and_missing_values_have_colours_of_their_own():
     colors = colorize_depth(np.array([[np.inf, np.nan, -np.inf, 10.0]], np.float32))
     assert colors[0, :3].tolist() == [[255, 255, 255], [0, 0, 0], [0, 0, 0]]
     assert colors[0, 3].any()
     assert colors.dtype == np.uint8
+    colors = colorize_depth_std(np.array([[np.inf, np.nan]], np.float32))
+    assert colors[0].tolist() == [[96, 96, 96], [0, 0, 0]]
 
 
-def test_uncertainty_is_black_to_yellow():
+def test_uncertainty_runs_from_black_to_yellow():
     std = colorize_depth_std(np.geomspace(*STD_SPAN, 30).astype(np.float32)[None])
     entropy = colorize_label_uncertainty(np.linspace(0, 1, 30, dtype=np.float32)[None])
     for colors in (std[0], entropy[0]):
@@ -91,18 +85,13 @@ def test_uncertainty_is_black_to_yellow():
         assert min(red, green) > blue + 50
 
 
-def test_a_deviation_without_a_depth_is_grey_or_black():
-    colors = colorize_depth_std(np.array([[np.inf, np.nan]], np.float32))
-    assert colors[0].tolist() == [[96, 96, 96], [0, 0, 0]]
-
-
-def test_labels_take_the_palettes_colours_and_no_class_is_black():
+def test_labels_have_the_palettes_colours_and_no_class_is_black():
     labels = np.array([[*range(19), IGNORE, 19]], np.uint8)
     colors = colorize_labels(labels, CITYSCAPES)
     assert [tuple(c) for c in colors[0].tolist()] == [*CITYSCAPES.palette, (0, 0, 0), (0, 0, 0)]
 
 
-def test_a_class_is_the_more_opaque_the_more_certain_it_is():
+def test_certain_classes_are_more_opaque():
     rgb = np.full((2, 4, 3), 100, np.uint8)
     labels = np.full((2, 4), 13, np.uint8)
     labels[:, 3] = IGNORE
@@ -114,19 +103,21 @@ def test_a_class_is_the_more_opaque_the_more_certain_it_is():
 
 
 @pytest.mark.parametrize("size", [(12, 20), (3, 5), (6, 10)])
-def test_the_blend_has_the_labels_size(size):
+def test_the_blend_has_the_size_of_the_labels(size):
     rgb = np.full((*size, 3), 60, np.uint8)
     labels = np.full((6, 10), IGNORE, np.uint8)
     blended = blend(rgb, labels, np.zeros((6, 10), np.float32), CITYSCAPES)
     np.testing.assert_array_equal(blended, np.full((6, 10, 3), 60))
 
 
-def perception(height=64, width=128):
-    depth = np.full((height, width), 5.0, np.float32)
-    depth[: height // 2] = np.inf
+@pytest.fixture(scope="module")
+def perception():
+    """A certain car, 5 m away below the sky."""
+    depth = np.full((64, 128), 5.0, np.float32)
+    depth[:32] = np.inf
     return Perception(
-        labels=np.full((height, width), 13, np.uint8),
-        label_uncertainty=np.full((height, width), 0.0, np.float32),
+        labels=np.full((64, 128), 13, np.uint8),
+        label_uncertainty=np.zeros((64, 128), np.float32),
         depth=depth,
         depth_std=np.where(np.isinf(depth), np.inf, np.float32(0.05)).astype(np.float32),
     )
@@ -140,16 +131,16 @@ def tiles(picture):
 
 
 @pytest.mark.parametrize("size", [(480, 640), (256, 512), (20, 30), (720, 1280)])
-def test_the_panels_size_is_even_and_does_not_depend_on_the_cameras(size):
-    picture = panel(np.zeros((*size, 3), np.uint8), perception(), CITYSCAPES, ("0.0 s",))
+def test_the_panel_has_one_even_size_for_all_cameras(perception, size):
+    picture = panel(np.zeros((*size, 3), np.uint8), perception, CITYSCAPES, ("0.0 s",))
     assert picture.dtype == np.uint8
     assert picture.shape == (2 * (TILE[1] + 24), 3 * TILE[0], 3)
     assert picture.shape[0] % 2 == picture.shape[1] % 2 == 0
 
 
-def test_each_tile_shows_its_map():
+def test_each_tile_shows_its_map(perception):
     rgb = np.full((256, 512, 3), (10, 20, 30), np.uint8)
-    camera, semantics, depth, entropy, std, _ = tiles(panel(rgb, perception(), CITYSCAPES))
+    camera, semantics, depth, entropy, std, _ = tiles(panel(rgb, perception, CITYSCAPES))
     assert (camera == (10, 20, 30)).all()
     car = 0.25 * np.array([10, 20, 30]) + 0.75 * np.array(CITYSCAPES.palette[13])
     np.testing.assert_allclose(semantics[128, 256], car, atol=1.01)
@@ -160,22 +151,22 @@ def test_each_tile_shows_its_map():
     assert luminance(std[-10, 256]) < 5
 
 
-def test_pictures_keep_their_aspect_ratio_in_a_tile():
+def test_images_keep_their_aspect_ratio_in_a_tile(perception):
     rgb = np.full((256, 256, 3), 200, np.uint8)
-    camera = tiles(panel(rgb, perception(), CITYSCAPES))[0]
+    camera = tiles(panel(rgb, perception, CITYSCAPES))[0]
     assert (camera[:, 128:384] == 200).all()
     assert not camera[:, :120].any()
     assert not camera[:, 392:].any()
 
 
-def test_the_legend_shows_every_class_both_ends_of_the_scales_and_the_caption():
+def test_the_legend_shows_all_classes_the_ends_of_the_scale_and_the_caption(perception):
     rgb = np.zeros((64, 128, 3), np.uint8)
-    legend = tiles(panel(rgb, perception(), CITYSCAPES))[5]
+    legend = tiles(panel(rgb, perception, CITYSCAPES))[5]
     colors = {tuple(color) for color in legend.reshape(-1, 3).tolist()}
     assert set(CITYSCAPES.palette) <= colors
     for end in DEPTH_SPAN:
         assert tuple(depth_color(end).tolist()) in colors
-    captioned = tiles(panel(rgb, perception(), CITYSCAPES, ("frame 7", "0.7 s")))[5]
+    captioned = tiles(panel(rgb, perception, CITYSCAPES, ("frame 7", "0.7 s")))[5]
     changed = (captioned != legend).any(-1)
     assert changed[160:].sum() > 50
     assert not changed[:160].any()

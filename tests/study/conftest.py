@@ -11,22 +11,13 @@ import torch
 
 from emu_core.data.augment import Augmentation
 from emu_core.evaluation.store import Scored
+from emu_core.methods.sub_ensemble import save_sub_ensemble, with_new_heads
 from emu_core.metrics import DriveResults
-from emu_core.networks import (
-    DepthFormer,
-    SegDepthFormer,
-    SegFormer,
-    load_model,
-    save_model,
-    save_sub_ensemble,
-    with_new_heads,
-)
+from emu_core.networks import DepthFormer, SegDepthFormer, SegFormer, load_model, save_model
 from emu_core.study.config import Distilling, Item, Pretraining, Regime, Study
 from emu_core.study.execution import Execution, Trainers
 from emu_core.study.plan import make_plan
-from emu_core.training.learner import Optimisation
-from emu_core.training.recipe import Architecture, Data
-from emu_core.training.run import Run
+from emu_core.training.config import Architecture, Data, Optimisation, Run
 
 
 def write_drives(write_drive, root):

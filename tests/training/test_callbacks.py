@@ -1,55 +1,51 @@
-"""Checkpoints are whole or not there, and the best one survives a move of its folder."""
+"""Checkpoints are atomic, and the best one is kept if its folder is moved."""
 
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
 
-from emu_core.labels import CITYSCAPES, IGNORE
-from emu_core.methods.prediction import Prediction
+from emu_core.labels import CITYSCAPES
 from emu_core.networks import SegDepthFormer
-from emu_core.training import callbacks as pictures
-from emu_core.training import run as running
+from emu_core.training import callbacks
 from emu_core.training.callbacks import (
+    AtomicCheckpoints,
     BestCheckpoint,
     ProgressBar,
-    WholeCheckpoints,
     average,
     read_checkpoint,
-    to_perception,
 )
-from emu_core.training.learner import Member, Optimisation
-from emu_core.training.objectives import MemberLoss
-from emu_core.training.run import Run
+from emu_core.training.config import Run, TrainingConfig
+from emu_core.training.learner import Member
+from emu_core.training.run import make_trainer
 
 
-def test_a_checkpoint_that_is_cut_off_leaves_the_one_before(tmp_path, monkeypatch):
-    path, writer = tmp_path / "run" / "last.ckpt", WholeCheckpoints()
+def test_an_interrupted_checkpoint_keeps_the_one_before(tmp_path, monkeypatch):
+    path, writer = tmp_path / "run" / "last.ckpt", AtomicCheckpoints()
     writer.save_checkpoint({"global_step": 1}, path)
-    cut_off = []
+    parts = []
 
-    def cut(content, target):
+    def interrupted(content, target):
         Path(target).write_bytes(b"PK half")
-        cut_off.append(Path(target))
+        parts.append(Path(target))
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(torch, "save", cut)
+        patch.setattr(torch, "save", interrupted)
         with pytest.raises(KeyboardInterrupt):
             writer.save_checkpoint({"global_step": 2}, path)
-    assert cut_off == [tmp_path / "run" / "last.ckpt.part"]  # of the same file system
+    assert parts == [tmp_path / "run" / "last.ckpt.part"]  # on the same file system
     assert read_checkpoint(path)["global_step"] == 1
-    cut_off[0].write_bytes(b"PK half")  # what a killed process leaves is no obstacle
+    parts[0].write_bytes(b"PK half")  # left by a killed process
     writer.save_checkpoint({"global_step": 3}, path)
     assert read_checkpoint(path)["global_step"] == 3
     assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path):
+def test_a_damaged_checkpoint_is_reported_by_name(tmp_path):
     path = tmp_path / "last.ckpt"
     torch.save({"global_step": 1}, path)
     for content in (path.read_bytes()[:-100], b"PK", b""):
@@ -58,16 +54,17 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
             read_checkpoint(path)
 
 
-def test_a_run_writes_its_checkpoints_that_way(tmp_path, monkeypatch):
+def test_a_run_uses_these_classes(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    member = Member(SegDepthFormer("b0"), Optimisation(), MemberLoss(), 19, 80.0)
-    trainer = running._trainer(member, Run(devices=1), tmp_path, CITYSCAPES, 2)
-    assert isinstance(trainer.strategy.checkpoint_io, WholeCheckpoints)
+    samples = SimpleNamespace(classes=CITYSCAPES, max_depth=80.0)
+    member = Member(SegDepthFormer("b0"), TrainingConfig(run=Run(devices=1)), samples)
+    trainer = make_trainer(member, tmp_path)
+    assert isinstance(trainer.strategy.checkpoint_io, AtomicCheckpoints)
     assert any(isinstance(callback, BestCheckpoint) for callback in trainer.callbacks)
 
 
 @pytest.mark.filterwarnings("error:The dirpath has changed")
-def test_the_best_score_is_known_where_a_runs_folder_was_moved(tmp_path):
+def test_the_best_score_is_kept_if_the_folder_of_a_run_is_moved(tmp_path):
     before = BestCheckpoint(tmp_path / "a", "val_miou", "max")
     path = str(tmp_path / "a" / "best.ckpt")
     before.best_k_models = {path: torch.tensor(0.5)}
@@ -86,49 +83,19 @@ def test_the_best_score_is_known_where_a_runs_folder_was_moved(tmp_path):
     assert after.best_k_models == {path: 0.5}
 
 
-def test_the_first_averages_follow_the_weights_quickly():
+def test_the_first_averages_follow_the_weights_quickly_and_later_ones_have_the_given_decay():
     value = torch.tensor([1.0])
     for count, current in ((1, 3.0), (2, 5.0)):
         value = average(value, torch.tensor([current]), count, decay=0.999)
     # 2/11 of 1 and 9/11 of 3, then 3/12 of that and 9/12 of 5.
     assert value.item() == pytest.approx(0.25 * (2 / 11 * 1 + 9 / 11 * 3) + 0.75 * 5)
+    later = average(torch.tensor([1.0]), torch.tensor([2.0]), torch.tensor(10**6), decay=0.9)
+    assert later.item() == pytest.approx(1.1)
 
 
-def test_later_ones_decay_as_asked():
-    value = average(torch.tensor([1.0]), torch.tensor([2.0]), torch.tensor(10**6), decay=0.9)
-    assert value.item() == pytest.approx(1.1)
-
-
-LABELS = torch.tensor([[0, 13, CITYSCAPES.sky, 2]])
-
-
-def prediction():
-    """One row of four pixels: certain classes, depths 8, 0 (a ReLU that is off), 40 and 20 m."""
-    probabilities = torch.nn.functional.one_hot(LABELS[None], 19).permute(0, 3, 1, 2).float()
-    mean = torch.tensor([8.0, 0.0, 40.0, 20.0]).view(1, 1, 1, 4)
-    return Prediction(probabilities, mean, torch.full_like(mean, 4.0))
-
-
-def test_a_picture_shows_what_a_robot_would_receive():
-    seen = to_perception(prediction(), 1.5, CITYSCAPES)
-    np.testing.assert_array_equal(seen.labels, LABELS.numpy())
-    np.testing.assert_allclose(seen.label_uncertainty, 0, atol=1e-6)
-    np.testing.assert_array_equal(seen.depth, [[12, np.nan, np.inf, 30]])
-    np.testing.assert_array_equal(seen.depth_std, [[3, np.nan, np.inf, 3]])
-
-
-def test_what_a_network_does_not_predict_is_unlabelled_or_without_estimate():
-    both = prediction()
-    classes = to_perception(Prediction(both.probabilities), 1.0, CITYSCAPES)
-    assert np.isnan(classes.depth).all() and np.isnan(classes.depth_std).all()
-    depth = to_perception(Prediction(None, both.depth_mean, both.depth_variance), 1.0, CITYSCAPES)
-    assert (depth.labels == IGNORE).all()
-    np.testing.assert_array_equal(depth.depth, [[8, np.nan, 40, 20]])
-
-
-def test_images_per_second_leave_validation_out(monkeypatch):
+def test_images_per_second_exclude_validation(monkeypatch):
     clock = iter([10.0, 12.0, 14.0, 114.0, 116.0])
-    monkeypatch.setattr(pictures.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: next(clock))
     for name in ("on_train_batch_end", "on_validation_end"):
         monkeypatch.setattr(TQDMProgressBar, name, lambda *_: None)
     monkeypatch.setattr(TQDMProgressBar, "get_metrics", lambda *_: {"v_num": 3, "loss": 1.0})
@@ -137,9 +104,7 @@ def test_images_per_second_leave_validation_out(monkeypatch):
     assert bar.get_metrics(trainer, None) == {"loss": 1.0}
     for _ in range(2):
         bar.on_train_batch_end(trainer)
-    bar.on_validation_end(trainer)  # of a hundred seconds
+    bar.on_validation_end(trainer)  # after a hundred seconds
     for _ in range(2):
         bar.on_train_batch_end(trainer)
     assert bar.get_metrics(trainer, None) == {"loss": 1.0, "images/s": "4.0"}
-    with pytest.raises(StopIteration):
-        next(clock)

@@ -1,8 +1,8 @@
-"""What teacher, student and control see, start from and are refused."""
+"""What teacher, student and control see and start from, and what is refused."""
 
 import copy
-import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,39 +12,48 @@ import yaml
 from emu_core.data.augment import Augmentation
 from emu_core.data.sample import Sample, unlabelled
 from emu_core.labels import CITYSCAPES
-from emu_core.methods.ensembles import DeepEnsemble, SingleNetwork
+from emu_core.methods.deep_ensemble import DeepEnsemble
+from emu_core.methods.single import SingleNetwork
 from emu_core.networks import SegDepthFormer, normalize, save_model
 from emu_core.training import distillation, teacher
-from emu_core.training.distillation import Distillation, train_control, train_student
-from emu_core.training.learner import Optimisation, Student
+from emu_core.training.config import Architecture, Data, Distillation, Run, StudentConfig
+from emu_core.training.distillation import train_control, train_student
+from emu_core.training.learner import Student
 from emu_core.training.loader import validation_loader
 from emu_core.training.objectives import MemberLoss, StudentLoss, student_loss
-from emu_core.training.recipe import Architecture, Data
-from emu_core.training.run import Run
+from emu_core.training.run import write_config
 from emu_core.training.teacher import Teacher, find_teacher, obtain_teacher
-from emu_core.training.teacher_cache import TeacherCache
 
 AUGMENTATION = Augmentation(32, 64, flip=True, jitter=(0.1, 0.1, 0.1, 0.1))
-RUN = Run(steps=3, seed=5, threads=1)
+DATA_SET = SimpleNamespace(classes=CITYSCAPES, max_depth=80.0)
 LOSS = StudentLoss(depth="gnll", beta=0.5, depth_weight=2.0)
-PLAIN, B0 = Distillation(), Architecture()
+SUPERVISED = MemberLoss(depth="gnll", beta=0.5, depth_weight=2.0)
 
 
 @pytest.fixture
-def data(tmp_path, write_noise):
-    """Six frames of three drives."""
+def config(tmp_path, write_noise):
+    """A student's configuration, with six training frames of three drives."""
     frames = [("train", f"drive{k % 3}_000000_{k:06d}") for k in range(6)]
     write_noise(tmp_path / "data", frames, (32, 64), 60.0, (100, 1000))
-    return Data(root=tmp_path / "data", augmentation=AUGMENTATION, batch=2, workers=0)
+    data = Data(root=tmp_path / "data", augmentation=AUGMENTATION, batch=2, workers=0)
+    return StudentConfig(data, loss=LOSS, run=Run(steps=3, seed=5, threads=1))
+
+
+def changed(config, **sections):
+    """The configuration with some fields of its sections changed."""
+    return replace(
+        config,
+        **{name: replace(getattr(config, name), **others) for name, others in sections.items()},
+    )
 
 
 @pytest.fixture
 def fitted(monkeypatch):
-    """What would have been trained, on what, instead of training it."""
+    """Learners and batches of trainings, which are not carried out."""
     calls = []
 
-    def remember(learner, loader, data, run, folder, config):
-        calls.append((learner, list(loader), data, config))
+    def remember(learner, loader, folder):
+        calls.append((learner, list(loader)))
         return folder
 
     for module in (distillation, teacher):
@@ -57,135 +66,132 @@ def network(seed):
     return SegDepthFormer("b0")
 
 
-def distil(data, tmp_path, loss=LOSS, options=PLAIN, architecture=B0, teacher_id="it", cache=None):
-    return train_student(
-        data, architecture, loss, Optimisation(), RUN, tmp_path / "student",
-        SingleNetwork(network(9)), options, cache, teacher_id,
-    )  # fmt: skip
+def distil(config, folder, teacher_id="it"):
+    return train_student(config, folder, SingleNetwork(network(9)), teacher_id)
 
 
-def test_the_student_learns_from_the_teachers_answer_to_its_own_inputs():
+def joined(batches, name):
+    return torch.cat([batch[name] for batch in batches])
+
+
+def test_the_student_learns_from_the_teachers_prediction_of_its_own_inputs():
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 64, 3), np.uint8)
     frames = [
-        Sample(
-            str(k),
-            np.random.default_rng(k).integers(0, 256, (32, 64, 3), np.uint8),
-            np.full((32, 64), k, np.uint8),
-            np.full((32, 64), 10.0 + k, np.float32),
-            (60.0, 60.0),
-        )
-        for k in range(2)
+        Sample("", image, np.full((32, 64), k, np.uint8), np.float32(10 + k) * one, (60.0, 60.0))
+        for k, (image, one) in enumerate(zip(images[:2], np.ones((2, 32, 64)), strict=True))
     ]
-    fresh = unlabelled("fresh", frames[0].image[23::-1].copy(), (60.0, 60.0))
-    (batch,) = validation_loader([*frames, fresh], Augmentation(32, 64), 3)
-    asked, answers = [], DeepEnsemble([network(1), network(2)])
+    smaller = unlabelled("smaller", images[2, :24].copy(), (60.0, 60.0))
+    (batch,) = validation_loader([*frames, smaller], Augmentation(32, 64), 3)
+    ensemble, seen = DeepEnsemble([network(1), network(2)]), []
 
-    def ask(images):
-        asked.append(images)
-        return answers(images)
+    def watched(images):
+        seen.append(images)
+        return ensemble(images)
 
     loss = replace(LOSS, mean_weight=0.5, variance_pixels="not_sky")
-    student = Student(network(0), ask, Optimisation(), loss, 19, 80.0, CITYSCAPES.sky)
+    student = Student(network(0), StudentConfig(loss=loss), DATA_SET, watched)
     raw = student.model.eval()(normalize(batch["image"]))
-    terms = student.terms(raw, batch, lambda count: count)
-    assert len(asked) == 1 and asked[0] is batch["image"]
-    labels, depth = batch["labels"].clone(), batch["depth"].clone()
+    terms = student.terms(raw, batch)
+    assert len(seen) == 1 and seen[0] is batch["image"]
     inside = torch.ones(3, 32, 64, dtype=torch.bool)
-    inside[2, 24:] = False  # the last one is smaller
-    expected = student_loss(
-        raw, answers(batch["image"]), labels, depth, loss, sky=CITYSCAPES.sky,
-        labelled=torch.tensor([True, True, False]), inside=inside,
-    )  # fmt: skip
+    inside[2, 24:] = False  # padding of the smaller image
+    truth = batch | {"labelled": torch.tensor([True, True, False]), "inside": inside}
+    expected = student_loss(raw, ensemble(batch["image"]), truth, loss, CITYSCAPES.sky)
     assert set(terms) == {"ce", "depth", "kl", "variance", "mean"}
-    for name, term in expected.items():
-        torch.testing.assert_close(terms[name], term)
+    torch.testing.assert_close(terms, expected)
 
 
 def test_the_teacher_is_neither_trained_nor_saved_nor_copied():
-    taught_by = SingleNetwork(network(1).train())
-    student = Student(network(0), taught_by, Optimisation(), LOSS, 19, 80.0, CITYSCAPES.sky)
-    student.train()
-    assert not taught_by.network.training
+    single = SingleNetwork(network(1).train())
+    student = Student(network(0), StudentConfig(loss=LOSS), DATA_SET, single).train()
+    assert not single.networks[0].training
     assert len(list(student.parameters())) == len(list(student.model.parameters()))
     assert all(name.startswith("model.") for name in student.state_dict())
     copied = copy.deepcopy(student)  # as averaging of weights does
-    assert copied.ask_teacher is student.ask_teacher
-    answer = student.ask_teacher(torch.zeros(1, 3, 32, 64, dtype=torch.uint8))
-    assert not answer.probabilities.requires_grad
-    student._move_teacher("meta")
-    assert next(taught_by.network.parameters()).is_meta
+    assert copied.teacher() is student.teacher() is single
+    prediction = student.teacher()(torch.zeros(1, 3, 32, 64, dtype=torch.uint8))
+    assert not prediction.probabilities.requires_grad
+    student.to("meta").on_fit_start()
+    assert next(single.networks[0].parameters()).is_meta
 
 
-def test_the_control_has_the_students_inputs_start_and_steps(data, fitted, tmp_path):
-    torch.manual_seed(3)
+def test_the_control_has_the_students_inputs_start_and_steps(config, fitted, tmp_path):
     save_model(network(4), tmp_path / "init.safetensors")
-    architecture = Architecture(init=tmp_path / "init.safetensors")
-    options, loss = Distillation(variants=2), replace(LOSS, class_balance=0.25)
-    distil(data, tmp_path, loss, options, architecture)
-    train_control(data, architecture, loss, Optimisation(), RUN, tmp_path / "control", options)
-    (student, seen, _, _), (control, shown, _, _) = fitted
-    assert len(seen) == len(shown) == 3
-    for ours, theirs in zip(seen, shown, strict=True):
-        for name in ours:
-            torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=0, equal_nan=True)
-    for name, value in student.model.state_dict().items():
-        assert torch.equal(value, control.model.state_dict()[name])
-    assert control.loss == MemberLoss(depth="gnll", beta=0.5, depth_weight=2.0, class_balance=0.25)
+    config = changed(
+        config,
+        architecture={"init": tmp_path / "init.safetensors"},
+        distillation={"variants": 2},
+        loss={"class_balance": 0.25},
+    )
+    distil(config, tmp_path / "student")
+    train_control(config, tmp_path / "control")
+    (student, seen), (control, shown) = fitted
+    assert len(seen) == 3
+    torch.testing.assert_close(seen, shown, rtol=0, atol=0, equal_nan=True)
+    weights = control.model.state_dict()
+    torch.testing.assert_close(student.model.state_dict(), weights, rtol=0, atol=0)
+    assert control.config.loss == replace(SUPERVISED, class_balance=0.25)
     assert torch.equal(student.class_weights, control.class_weights)
     assert len(control.class_weights.unique()) > 3  # three classes occur, and most do not
-    assert student.seed == control.seed == 5
+    assert student.config.run == control.config.run == config.run
 
 
-def test_the_student_meets_stronger_jitter_than_the_members_did(data, fitted, tmp_path):
-    distil(data, tmp_path)
-    _, batches, inputs, config = fitted[0]
-    assert inputs.augmentation == replace(AUGMENTATION, jitter=(0.2, 0.2, 0.2, 0.4))
-    assert config["data"]["augmentation"]["jitter"] == (0.1, 0.1, 0.1, 0.1)  # for the next one
-    assert config["distillation"]["jitter"] == (0.2, 0.2, 0.2, 0.4)
-    keys = torch.cat([batch["key"] for batch in batches])
-    assert sorted(keys[:, 1].tolist()) == list(range(6))  # three steps of two: one epoch
+def test_the_student_sees_stronger_jitter_than_the_members(config, fitted, tmp_path):
+    distil(config, tmp_path / "student")
+    student, batches = fitted[0]
+    assert student.config == config  # with the members' jitter, for the next student
+    inputs = config.distillation.inputs(config.data).augmentation
+    assert inputs == replace(AUGMENTATION, jitter=(0.2, 0.2, 0.2, 0.4))
+    assert sorted(joined(batches, "key")[:, 1].tolist()) == list(range(6))  # one epoch
 
 
-def test_fresh_frames_are_those_that_the_members_left_out(data, fitted, tmp_path):
-    options = Distillation(fresh="rest")
-    loss = replace(LOSS, mean_weight=1.0)
-    distil(replace(data, sequences=1), tmp_path, loss, options)
-    _, batches, _, _ = fitted[0]
-    labelled = torch.cat([batch["labelled"] for batch in batches])
-    keys = torch.cat([batch["key"] for batch in batches])
-    assert sorted(keys[~labelled, 1].tolist()) == [2, 3, 4, 5]  # behind the two of one drive
-    images = torch.cat([batch["labels"] for batch in batches])
-    assert (images[~labelled] == 255).all() and (images[labelled] != 255).any()
+def test_unlabelled_frames_are_those_that_the_members_left_out(config, fitted, tmp_path):
+    unlabelled = {"unlabelled": "rest"}
+    sections = {"data": {"sequences": 1}, "loss": {"mean_weight": 1.0}}
+    distil(changed(config, distillation=unlabelled, **sections), tmp_path / "student")
+    _, batches = fitted[0]
+    labelled, labels = joined(batches, "labelled"), joined(batches, "labels")
+    keys = joined(batches, "key")[~labelled, 1]
+    assert sorted(keys.tolist()) == [2, 3, 4, 5]  # after the two frames of one drive
+    assert (labels[~labelled] == 255).all() and (labels[labelled] != 255).any()
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"fresh": "rest"}, "neither data.limit nor data.sequences leaves anything out"),
-        ({"fresh": "train_extra"}, "No folder .*train_extra"),
-        ({"fresh": "train", "fresh_limit": 2}, "adds 2 frames without ground truth.*mean_weight"),
+        ({"unlabelled": "rest"}, "neither data.limit nor data.sequences leaves frames out"),
+        ({"unlabelled": "train_extra"}, "No folder .*train_extra"),
+        (
+            {"unlabelled": "train", "unlabelled_limit": 2},
+            "adds 2 frames without ground truth.*mean_weight",
+        ),
     ],
 )
-def test_fresh_frames_that_are_not_there_or_teach_nothing_are_refused(
-    options, message, data, fitted, tmp_path
+def test_unlabelled_frames_that_are_missing_or_train_nothing_are_refused(
+    options, message, config, fitted, tmp_path
 ):
     with pytest.raises(ValueError, match=message):
-        distil(data, tmp_path, options=Distillation(**options))
+        distil(changed(config, distillation=options), tmp_path / "student")
     assert not fitted
 
 
-def test_a_student_keeps_its_teacher(data, fitted, tmp_path):
-    distil(data, tmp_path)
-    distil(data, tmp_path)
-    with pytest.raises(ValueError, match="holds a student of another teacher"):
-        distil(data, tmp_path, teacher_id="another")
+def test_a_student_keeps_its_teacher_but_not_its_cache(config, fitted, tmp_path):
+    folder = tmp_path / "student"
+    first = changed(config, distillation={"variants": 2, "cache": tmp_path / "first"})
+    distil(first, folder)
+    write_config(folder, first)
+    (folder / "last.ckpt").touch()
+    distil(changed(first, distillation={"cache": tmp_path / "second"}), folder)
     assert len(fitted) == 2
-
-
-def test_a_cache_that_would_never_be_read_is_refused(data, tmp_path):
+    with pytest.raises(ValueError, match=r"distillation\.variants was 2, now 3"):
+        distil(changed(first, distillation={"variants": 3}), folder)
+    with pytest.raises(ValueError, match="holds a student of another teacher"):
+        distil(first, folder, "another")
     with pytest.raises(ValueError, match=r"needs distillation\.variants"):
         Distillation(cache=tmp_path)
-    with pytest.raises(ValueError, match=r"needs distillation\.variants"):
-        distil(data, tmp_path, cache=TeacherCache(tmp_path / "cache", "it"))
+
+
+# Teachers
 
 
 def test_members_are_found_in_their_order(tmp_path):
@@ -203,130 +209,100 @@ def test_members_are_found_in_their_order(tmp_path):
         find_teacher(tmp_path / "member-3")
 
 
-def test_a_teacher_has_its_own_seed_steps_and_backbone(data, fitted, tmp_path):
-    options = Teacher(members=2, steps=1, seed=7, architecture=Architecture("b1"))
-    kind, paths = obtain_teacher(
-        options, data, Architecture(), LOSS.supervised, Optimisation(), RUN, tmp_path
-    )
+def test_a_teacher_has_its_own_seed_steps_backbone_and_loss(config, fitted, tmp_path):
+    own = {"architecture": Architecture("b1"), "loss": MemberLoss(depth="l1")}
+    kind, paths = obtain_teacher(Teacher(members=2, steps=1, seed=7, **own), config, tmp_path)
     assert kind == "de" and len(paths) == 2
-    assert [learner.seed for learner, *_ in fitted] == [7, 8]
-    assert {learner.model.variant for learner, *_ in fitted} == {"b1"}
-    assert [len(batches) for _, batches, _, _ in fitted] == [1, 1]
-    first, second = (learner.model.state_dict() for learner, *_ in fitted)
+    assert [learner.config.run.seed for learner, _ in fitted] == [7, 8]
+    assert {learner.model.variant for learner, _ in fitted} == {"b1"}
+    assert {learner.config.loss for learner, _ in fitted} == {MemberLoss(depth="l1")}
+    assert [len(batches) for _, batches in fitted] == [1, 1]
+    first, second = (learner.model.state_dict() for learner, _ in fitted)
     name = "segmentation_decoder.head.weight"
     assert not torch.equal(first[name], second[name])
+    with pytest.raises(ValueError, match="a kind of teacher of sub_ensemble, ensemble, but got"):
+        Teacher(method="swag")
 
 
-def test_members_learn_from_ground_truth_as_their_student_does(data, fitted, tmp_path):
-    loss = replace(LOSS, class_balance=0.25)
-    given = (data, Architecture(), loss.supervised, Optimisation(), RUN)
-    obtain_teacher(Teacher(members=1), *given, tmp_path / "alike")
-    obtain_teacher(Teacher(members=1, loss=MemberLoss(depth="l1")), *given, tmp_path / "other")
-    first, second = (learner.loss for learner, *_ in fitted)
-    assert first == MemberLoss(depth="gnll", beta=0.5, depth_weight=2.0, class_balance=0.25)
-    assert second == MemberLoss(depth="l1")
-
-
-def test_members_do_not_start_from_what_their_student_starts_from(data, fitted, tmp_path):
-    student = Architecture(init=tmp_path / "runs/teacher/member-0/last.safetensors")
-    obtain_teacher(
-        Teacher(members=1), data, student, LOSS.supervised, Optimisation(), RUN, tmp_path
-    )
-    assert fitted[0][3]["architecture"]["init"] is None
+def test_by_default_members_have_the_students_loss_but_not_its_init(config, fitted, tmp_path):
+    init = tmp_path / "runs/teacher/member-0/last.safetensors"
+    config = changed(config, architecture={"init": init}, loss={"class_balance": 0.25})
+    obtain_teacher(Teacher(members=1), config, tmp_path)
+    member = fitted[0][0].config
+    assert member.loss == replace(SUPERVISED, class_balance=0.25)
+    assert member.architecture.init is None
 
 
 def finished(folder, data, k=0, **others):
-    """A member's folder as a training leaves it, but for the weights' contents."""
+    """A member's folder as a training leaves it, except for the contents of the weights."""
     member = folder / f"member-{k}"
     member.mkdir(parents=True)
     (member / "last.safetensors").touch()
-    shown = {"kind": data.kind, "root": str(data.root), "limit": data.limit,
-             "sequences": data.sequences, "augmentation": {"width": 64}}  # fmt: skip
-    config = {"data": shown | others, "run": {"seed": k}}
-    (member / "config.yaml").write_text(yaml.safe_dump(config))
+    shown = {name: getattr(data, name) for name in ("kind", "limit", "sequences")}
+    shown |= {"root": str(data.root), "augmentation": {"width": 64}} | others
+    (member / "config.yaml").write_text(yaml.safe_dump({"data": shown, "run": {"seed": k}}))
     return member
 
 
-def take(folder, data, members=2, run=RUN, **options):
-    teacher = Teacher(folder=folder, members=members)
-    given = (data, Architecture(), MemberLoss(), Optimisation(), run, folder)
-    return obtain_teacher(teacher, *given, **options)
+def take(folder, config, members=2):
+    return obtain_teacher(Teacher(folder=folder, members=members), config, folder)[1]
 
 
-def test_a_teacher_of_other_metres_is_refused(data, tmp_path):
-    finished(tmp_path, data, augmentation={"width": 64, "canonical_focal": 50.0})
-    with pytest.raises(ValueError, match=r"canonical_focal 50\.0, and here it is None"):
-        take(tmp_path, data)
+def test_a_teacher_with_another_scale_of_depth_is_refused(config, tmp_path):
+    finished(tmp_path, config.data, augmentation={"width": 64, "canonical_focal": 50.0})
+    with pytest.raises(ValueError, match=r"canonical_focal 50\.0, but here it is None"):
+        take(tmp_path, config)
 
 
-def test_a_student_with_a_members_seed_is_refused(data, fitted, tmp_path):
-    """It would begin with that member's weights, and meet its crops in its order."""
-    options = Teacher(members=2, seed=4)
+def test_a_student_with_a_members_seed_is_refused(config, fitted, tmp_path):
+    """It would start with that member's weights, and see its crops in its order."""
     with pytest.raises(ValueError, match="seed 5 is that of the teacher's member-1"):
-        obtain_teacher(
-            options, data, Architecture(), LOSS.supervised, Optimisation(), RUN, tmp_path
-        )
+        obtain_teacher(Teacher(members=2, seed=4), config, tmp_path)
     assert not fitted
     for k in range(2):
-        finished(tmp_path / "teacher", data, k)
+        finished(tmp_path / "teacher", config.data, k)
     for seed in range(2):
         message = f"seed {seed} is that of the teacher's .*member-{seed}: .*--run.seed 100"
         with pytest.raises(ValueError, match=message):
-            take(tmp_path / "teacher", data, run=replace(RUN, seed=seed))
-    _, paths = take(tmp_path / "teacher", data, members=1, run=replace(RUN, seed=1))
-    assert len(paths) == 1  # the second member does not teach
+            take(tmp_path / "teacher", changed(config, run={"seed": seed}))
+    one = take(tmp_path / "teacher", changed(config, run={"seed": 1}), members=1)
+    assert len(one) == 1  # without the second member
 
 
 @pytest.mark.parametrize(
     ("others", "message"),
     [
-        ({"limit": 4}, "with data.limit 4, and here it is None"),
-        ({"sequences": 3}, "with data.sequences 3, and here it is 1"),
-        ({"kind": "cityscapes"}, "with data.kind cityscapes, and here it is drives"),
-        ({"root": "elsewhere"}, "with data.root elsewhere, and here it is .*data"),
+        ({"limit": 4}, "with data.limit 4, but here it is None"),
+        ({"sequences": 3}, "with data.sequences 3, but here it is 1"),
+        ({"kind": "cityscapes"}, "with data.kind cityscapes, but here it is drives"),
+        ({"root": "elsewhere"}, "with data.root elsewhere, but here it is .*data"),
     ],
 )
-def test_fresh_frames_that_a_member_may_have_seen_are_refused(others, message, data, tmp_path):
-    data = replace(data, sequences=1)
-    finished(tmp_path / "same", data)
-    finished(tmp_path / "same", data, 1)
-    assert len(take(tmp_path / "same", data, rest=True)[1]) == 2
-    finished(tmp_path / "other", data)
-    finished(tmp_path / "other", data, 1, **others)
+def test_unlabelled_frames_that_a_member_may_have_seen_are_refused(
+    others, message, config, tmp_path
+):
+    config = changed(config, data={"sequences": 1})
+    rest = changed(config, distillation={"unlabelled": "rest"})
+    finished(tmp_path, config.data)
+    finished(tmp_path, config.data, 1, **others)
+    assert len(take(tmp_path, rest, members=1)) == 1
     with pytest.raises(ValueError, match=f"member-1 was trained {message}"):
-        take(tmp_path / "other", data, rest=True)
-    assert len(take(tmp_path / "other", data)[1]) == 2  # without fresh frames all is well
+        take(tmp_path, rest)
+    assert len(take(tmp_path, config)) == 2  # without unlabelled frames
 
 
-def test_fewer_members_than_asked_for_are_said_and_unfinished_ones_refused(data, tmp_path, capsys):
+def test_fewer_members_than_requested_are_reported_and_unfinished_ones_refused(
+    config, tmp_path, capsys
+):
     for k in range(3):
-        finished(tmp_path, data, k)
-    assert len(take(tmp_path, data, members=2)[1]) == 2
+        finished(tmp_path, config.data, k)
+    assert len(take(tmp_path, config, members=2)) == 2
     assert capsys.readouterr().out == f"2 members in {tmp_path}\n"
-    assert len(take(tmp_path, data, members=10)[1]) == 3
-    assert "3 members in" in (out := capsys.readouterr().out) and "10 were asked for" in out
+    assert len(take(tmp_path, config, members=10)) == 3
+    assert capsys.readouterr().out == f"3 members in {tmp_path}, but 10 were requested\n"
     (tmp_path / "member-1" / "last.safetensors").unlink()
     with pytest.raises(ValueError, match=r"member-1 is not finished: .*--teacher\.members"):
-        take(tmp_path, data, members=3)
-    assert len(take(tmp_path, data, members=1)[1]) == 1
-
-
-def test_a_damaged_configuration_of_a_member_ends_in_a_message(data, tmp_path):
-    (finished(tmp_path, data) / "config.yaml").write_text("")
-    with pytest.raises(ValueError, match=r"member-0/config\.yaml is no configuration"):
-        take(tmp_path, data)
-
-
-def test_a_student_goes_on_with_another_cache(data, fitted, tmp_path):
-    def go_on(**others):
-        options = Distillation(**{"variants": 2} | others)
-        cache = TeacherCache(options.cache, "it")
-        return distil(data, tmp_path, options=options, cache=cache)
-
-    folder = go_on(cache=tmp_path / "first")
-    config = json.loads(json.dumps(fitted[0][3], default=str))
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    (folder / "last.ckpt").touch()
-    go_on(cache=tmp_path / "second")
-    with pytest.raises(ValueError, match=r"distillation\.variants was 2, now 3"):
-        go_on(cache=tmp_path / "first", variants=3)
+        take(tmp_path, config, members=3)
+    (tmp_path / "member-0" / "config.yaml").write_text("")
+    with pytest.raises(ValueError, match=r"member-0/config\.yaml is not the configuration"):
+        take(tmp_path, config, members=1)

@@ -1,4 +1,4 @@
-"""A member's loss, optimiser, schedule and validation, on tiny networks and data."""
+"""A learner's loss, optimiser, schedule and validation, on tiny networks and data."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -8,59 +8,57 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.data import default_collate
 
 from emu_core.data.augment import Augmentation
 from emu_core.data.sample import Sample
+from emu_core.labels import CITYSCAPES
 from emu_core.methods.prediction import Prediction
 from emu_core.metrics import PerceptionMetrics
 from emu_core.networks import SegDepthFormer, normalize
-from emu_core.training.learner import Member, Optimisation, parameter_groups, update_metrics
+from emu_core.training.config import Optimisation, TrainingConfig
+from emu_core.training.learner import Member, parameter_groups, update_metrics
 from emu_core.training.loader import as_tensors, training_loader, validation_loader
 from emu_core.training.objectives import MemberLoss
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
-    pytest.mark.filterwarnings("ignore:.*have no `val_dataloader`"),
-    pytest.mark.filterwarnings("ignore:.*LeafSpec"),
-]
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*no `val_dataloader`", "ignore:.*LeafSpec"
+)
 
 AUGMENTATION = Augmentation(64, 128, canonical_focal=100.0)
+DATA_SET = SimpleNamespace(classes=CITYSCAPES, max_depth=80.0)
 
 
 def street(seed):
-    """Three bands (sky, building, road) whose colours tell what they are and how far away."""
-    rng = np.random.default_rng(seed)
-    labels = np.repeat(np.array([10, 2, 0], np.uint8), [20, 20, 24])[:, None].repeat(128, 1)
-    colors = np.array([[90, 140, 250], [140, 60, 50], [90, 90, 95]])
-    image = colors[np.repeat([0, 1, 2], [20, 20, 24])][:, None] + rng.normal(0, 8, (64, 128, 3))
-    depth = np.repeat([np.nan, 30.0, 8.0], [20, 20, 24])[:, None].repeat(128, 1)
-    return Sample(
-        f"street{seed}",
-        image.clip(0, 255).astype(np.uint8),
-        labels,
-        depth.astype(np.float32),
-        (100.0, 100.0),
+    """Three bands (sky, building, road) with a colour and a distance each."""
+    rows = [20, 20, 24]
+    colors = np.array([[90, 140, 250], [140, 60, 50], [90, 90, 95]]).repeat(rows, 0)[:, None]
+    image = colors + np.random.default_rng(seed).normal(0, 8, (64, 128, 3))
+    labels, depth = (
+        np.repeat(np.array(values, dtype), rows)[:, None].repeat(128, 1)
+        for values, dtype in (([10, 2, 0], np.uint8), ([np.nan, 30.0, 8.0], np.float32))
     )
+    return Sample(str(seed), image.clip(0, 255).astype(np.uint8), labels, depth, (100.0, 100.0))
 
 
 STREETS = [street(seed) for seed in range(2)]
 
 
+def make_member(model, optimisation, **sections):
+    return Member(model, TrainingConfig(optimisation=optimisation, **sections), DATA_SET)
+
+
 @pytest.fixture
-def member():
+def model():
     torch.manual_seed(0)
     model = SegDepthFormer("b0")
     model.init_depth(15.0, 8.0)
-    optimisation = Optimisation(learning_rate=1e-3, decoder_factor=1.0, warmup=1)
-    return Member(model, optimisation, MemberLoss(), 19, 80.0)
+    return model
 
 
-class Losses(lightning.Callback):
-    def __init__(self):
-        self.values = []
-
-    def on_train_batch_end(self, trainer, member, outputs, batch, index):
-        self.values.append(float(outputs["loss"]))
+@pytest.fixture
+def member(model):
+    return make_member(model, Optimisation(learning_rate=1e-3, decoder_factor=1.0, warmup=1))
 
 
 def trainer(**options):
@@ -75,20 +73,27 @@ def trainer(**options):
     )
 
 
-def test_a_few_steps_on_a_fixed_batch_lower_the_loss(member):
-    losses = Losses()
+def fit(member, steps=1, **options):
+    loader = training_loader(STREETS, AUGMENTATION, 2, steps, seed=0)
+    trainer(max_steps=steps, **options).fit(member, loader)
+
+
+def test_a_few_steps_on_a_fixed_batch_reduce_the_loss(member):
+    class Losses(lightning.Callback):
+        values: list[float] = []  # noqa: RUF012
+
+        def on_train_batch_end(self, trainer, member, outputs, batch, index):
+            self.values.append(float(outputs["loss"]))
+
     lightning.seed_everything(0)
-    loader = training_loader(STREETS, AUGMENTATION, 2, 10, seed=0)
-    trainer(max_steps=10, callbacks=[losses]).fit(member, loader)
+    fit(member, 10, callbacks=[losses := Losses()])
     assert len(losses.values) == 10
     assert losses.values[0] > 4.5  # ln 19 for the classes, log 8 m and more for the depth
     assert np.mean(losses.values[-2:]) < 0.75 * losses.values[0]
 
 
-def test_the_loss_is_cross_entropy_plus_weighted_gaussian_nll_at_full_size(member):
-    member.eval()
-    member.loss = MemberLoss(depth_weight=0.5)
-    member.trainer = SimpleNamespace(world_size=1)
+def test_the_loss_is_cross_entropy_plus_weighted_gaussian_nll_at_full_size(model):
+    member = make_member(model, Optimisation(), loss=MemberLoss(depth_weight=0.5)).eval()
     batch = next(iter(validation_loader(STREETS, AUGMENTATION, 2)))
     logged = {}
     member.log_dict = lambda values, **_: logged.update(values)
@@ -101,76 +106,59 @@ def test_the_loss_is_cross_entropy_plus_weighted_gaussian_nll_at_full_size(membe
     valid = torch.isfinite(batch["depth"])
     mean, variance = F.relu(depth[:, :1]), 100 * F.softplus(depth[:, 1:])
     nll = F.gaussian_nll_loss(mean[valid], batch["depth"][valid], variance[valid], eps=1e-9)
-    torch.testing.assert_close(loss, seg + 0.5 * nll, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(logged["ce"], seg, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(logged["depth"], 0.5 * nll, rtol=1e-4, atol=1e-4)
+    expected = {"loss": seg + 0.5 * nll, "ce": seg, "depth": 0.5 * nll}
+    torch.testing.assert_close(logged, expected, rtol=1e-4, atol=1e-4)
+    assert loss is logged["loss"]
 
 
 @pytest.mark.parametrize("broken", ["segmentation_decoder", "depth_decoder"])
-def test_a_loss_that_is_not_finite_stops_with_a_message_that_helps(member, broken):
+def test_a_loss_that_is_not_finite_stops_with_a_message(member, broken):
     with torch.no_grad():
         getattr(member.model, broken).head.bias.fill_(float("nan"))
-    loader = training_loader(STREETS, AUGMENTATION, 2, 1, seed=0)
-    with pytest.raises(FloatingPointError) as error:
-        trainer(max_steps=1).fit(member, loader)
-    message = str(error.value)
-    assert message.startswith("The loss became nan at step 0 (ce ")
-    part = {"segmentation_decoder": "(ce nan,", "depth_decoder": "depth nan)"}
-    assert part[broken] in message
-    assert "lower the learning rate, then resume" in message
+    part = {"segmentation_decoder": "ce nan, depth ", "depth_decoder": "ce .* depth nan"}[broken]
+    message = rf"^The loss became nan at step 0 \({part}.*lower the learning rate and run"
+    with pytest.raises(FloatingPointError, match=message):
+        fit(member)
 
 
-def test_a_gradient_that_is_not_finite_stops_before_it_spoils_the_weights(member):
+def test_a_gradient_that_is_not_finite_stops_before_it_changes_the_weights(member):
     bias = member.model.depth_decoder.head.bias
     bias.register_hook(lambda gradient: gradient * float("inf"))
-    before = {name: value.clone() for name, value in member.state_dict().items()}
-    loader = training_loader(STREETS, AUGMENTATION, 2, 1, seed=0)
+    before = {name: value.clone() for name, value in member.named_parameters()}
     with pytest.raises(FloatingPointError, match=r"gradient's norm became .* at step 0"):
-        trainer(max_steps=1).fit(member, loader)
-    for name, parameter in member.named_parameters():
-        torch.testing.assert_close(parameter, before[name], rtol=0, atol=0)
+        fit(member)
+    torch.testing.assert_close(dict(member.named_parameters()), before, rtol=0, atol=0)
 
 
-def test_half_precision_skips_such_steps_but_not_for_ever(member):
-    """The scaler halves the loss's scale at each of them; in the end the loss is to blame."""
-    member.trainer = SimpleNamespace(
-        precision_plugin=SimpleNamespace(scaler=object()), global_step=77, world_size=1
-    )
+def test_half_precision_skips_such_steps_only_fifty_times(member):
+    """The scaler halves the loss's scale at each of them, until only the loss can be the cause."""
+    plugin = SimpleNamespace(scaler=object())
+    member.trainer = SimpleNamespace(precision_plugin=plugin, global_step=77, world_size=1)
     member.log = lambda *_: None
-    parameters = list(member.parameters())
 
     def step(gradient):
-        for parameter in parameters:
+        for parameter in member.parameters():
             parameter.grad = torch.full_like(parameter, gradient)
         member.configure_gradient_clipping(None)
 
-    for _ in range(50):
-        step(float("inf"))
-    step(1.0)  # one that was taken: they are not in a row
-    for _ in range(50):
-        step(float("nan"))
+    for gradient in [*["inf"] * 50, "1", *["nan"] * 50]:  # one step in between is not skipped
+        step(float(gradient))
     with pytest.raises(FloatingPointError, match=r"at step 77 .*50 steps before it were skipped"):
         step(float("inf"))
 
 
-def test_the_gradient_is_clipped_to_its_limit(member):
-    member.optimisation = replace(member.optimisation, clip=0.25)
-    norms = []
-
-    def look(optimizer):
-        gradients = [p.grad for group in optimizer.param_groups for p in group["params"]]
-        norms.append(torch.stack([g.norm() for g in gradients]).norm().item())
-
+def test_the_gradient_is_clipped_to_its_limit(model):
+    member, norms = make_member(model, Optimisation(warmup=1, clip=0.25)), []
     clip = member.configure_gradient_clipping
 
-    def around(optimizer, *args, **kwargs):
-        look(optimizer)
+    def measured(optimizer, *args, **kwargs):
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"]]
+        norms.append(torch.stack([g.norm() for g in gradients]).norm().item())
         clip(optimizer, *args, **kwargs)
-        look(optimizer)
+        norms.append(torch.stack([g.norm() for g in gradients]).norm().item())
 
-    member.configure_gradient_clipping = around
-    loader = training_loader(STREETS, AUGMENTATION, 2, 1, seed=0)
-    trainer(max_steps=1).fit(member, loader)
+    member.configure_gradient_clipping = measured
+    fit(member)
     assert norms[0] > 1
     assert norms[1] == pytest.approx(0.25, rel=1e-4)
 
@@ -183,65 +171,49 @@ def test_norms_and_biases_do_not_decay_and_decoders_have_their_own_rate():
         id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]
     }
     assert sum(len(group["params"]) for group in groups) == len(found)
-    one_dimensional = (torch.nn.LayerNorm, torch.nn.BatchNorm2d)
     norms = {
         id(p)
         for module in model.modules()
-        if isinstance(module, one_dimensional)
+        if isinstance(module, (torch.nn.LayerNorm, torch.nn.BatchNorm2d))
         for p in module.parameters()
     }
     kinds = set()
     for name, parameter in model.named_parameters():
-        spared = id(parameter) in norms or name.endswith("bias")
+        no_decay = id(parameter) in norms or name.endswith("bias")
         decoder = name.startswith(("segmentation_decoder.", "depth_decoder."))
         rate = 1e-3 if decoder else 1e-4
-        assert found.pop(id(parameter)) == (pytest.approx(rate), 0.0 if spared else 0.02), name
-        kinds.add((decoder, spared))
+        assert found.pop(id(parameter)) == (pytest.approx(rate), 0.0 if no_decay else 0.02), name
+        kinds.add((decoder, no_decay))
     assert not found
     assert len(kinds) == len(groups) == 4
 
 
-def rates(optimisation, total, steps):
-    """The encoder's and the decoders' learning rates at each step."""
+@pytest.mark.parametrize(("warmup", "power"), [(0, 0.9), (1, 0.9), (5, 0.9), (0, 1.0)])
+def test_the_schedule_is_linear_warm_up_times_polynomial_decay(warmup, power):
     model = torch.nn.ModuleDict(
         {"encoder": torch.nn.Linear(2, 2), "depth_decoder": torch.nn.Linear(2, 2)}
     )
-    member = Member(model, optimisation, MemberLoss(), 19, 80.0)
-    member.trainer = SimpleNamespace(estimated_stepping_batches=total, precision_plugin=None)
+    optimisation = Optimisation(1e-3, decoder_factor=10.0, warmup=warmup, power=power)
+    member = make_member(model, optimisation)
+    member.trainer = SimpleNamespace(estimated_stepping_batches=20, precision_plugin=None)
     (optimizer,), (schedule,) = member.configure_optimizers()
     assert schedule["interval"] == "step"
     seen = []
-    for _ in range(steps):
-        seen.append(tuple(optimizer.param_groups[i]["lr"] for i in (0, -1)))
+    for _ in range(22):
+        seen.append([optimizer.param_groups[i]["lr"] for i in (0, -1)])
         optimizer.step()
         schedule["scheduler"].step()
-    return np.array(seen)
-
-
-@pytest.mark.parametrize("warmup", [0, 1, 5])
-def test_the_schedule_is_linear_warm_up_times_polynomial_decay(warmup):
-    o = Optimisation(learning_rate=1e-3, decoder_factor=10.0, warmup=warmup, power=0.9)
-    seen = rates(o, total=20, steps=22)
     step = np.arange(22)
     warm = np.minimum(1, (step + 1) / warmup) if warmup else np.ones(22)
-    expected = warm * np.clip(1 - step / 20, 0, None) ** 0.9
-    np.testing.assert_allclose(seen[:, 0], 1e-3 * expected, rtol=1e-9, atol=1e-18)
-    np.testing.assert_allclose(seen[:, 1], 1e-2 * expected, rtol=1e-9, atol=1e-18)
-    assert seen[20:].max() == 0.0
-
-
-def test_power_1_decays_linearly():
-    seen = rates(Optimisation(learning_rate=1.0, warmup=0, power=1.0), total=4, steps=4)
-    np.testing.assert_allclose(seen[:, 0], [1.0, 0.75, 0.5, 0.25])
+    expected = warm * np.clip(1 - step / 20, 0, None) ** power
+    np.testing.assert_allclose(seen, expected[:, None] * [1e-3, 1e-2], rtol=1e-9, atol=1e-18)
+    assert np.max(seen[20:]) == 0.0
 
 
 def test_scores_are_in_metres_and_not_in_canonical_ones():
     truth = np.full((64, 128), 24.0, np.float32)  # seen with f = 200: 12 canonical metres
     sample = replace(STREETS[0], depth=truth, focal=(200.0, 200.0))
-    batch = {
-        name: torch.stack([value])
-        for name, value in as_tensors(sample, AUGMENTATION, None).items()
-    }
+    batch = default_collate([as_tensors(sample, AUGMENTATION, None)])
     assert batch["depth_factor"].item() == 2.0
     labels = batch["labels"].long()
     probabilities = F.one_hot(labels, 19).permute(0, 3, 1, 2).float()
@@ -255,7 +227,7 @@ def test_scores_are_in_metres_and_not_in_canonical_ones():
     assert scores["label_ece"] == pytest.approx(0.0, abs=1e-6)
 
 
-def test_validation_logs_every_score_of_the_whole_set(member, capsys):
+def test_validation_logs_every_score_of_the_complete_set(member, capsys):
     loader = validation_loader(STREETS, AUGMENTATION, 1)
     (scores,) = trainer().validate(member, loader, verbose=False)
     metrics = PerceptionMetrics(19, 80.0)

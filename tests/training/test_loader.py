@@ -1,4 +1,4 @@
-"""Batches are the same for a seed whatever the workers, and new in every epoch."""
+"""Batches depend only on the seed, not on the workers, and are new in every epoch."""
 
 from dataclasses import replace
 from itertools import islice
@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from torch.utils.data import default_collate
 
 from emu_core.data.augment import Augmentation, prepare
-from emu_core.data.datasets import Selection
 from emu_core.data.nyuv2 import NYUv2
 from emu_core.data.sample import DataError, Sample, unlabelled
 from emu_core.training import loader as loading
@@ -32,39 +31,31 @@ def sample(index):
     rng = np.random.default_rng(index)
     depth = rng.uniform(2, 60, (32, 64)).astype(np.float32)
     depth[:4] = np.nan
-    return Sample(
-        f"frame{index}",
-        rng.integers(0, 256, (32, 64, 3), np.uint8),
-        np.full((32, 64), index, np.uint8),
-        depth,
-        (100.0 + index, 100.0 + index),
-    )
+    image = rng.integers(0, 256, (32, 64, 3), np.uint8)
+    labels = np.full((32, 64), index, np.uint8)
+    return Sample(f"frame{index}", image, labels, depth, (100.0 + index, 100.0 + index))
 
 
 SAMPLES = [sample(index) for index in range(7)]
 
 
-NAMES = {"image", "labels", "depth", "depth_factor", "labelled", "inside"}
+def batches(batch, steps, seed=0, workers=0):
+    return training_loader(SAMPLES, AUGMENTATION, batch, steps, seed, workers)
 
 
 def assert_same(first, second):
-    assert len(first) == len(second)
-    for a, b in zip(first, second, strict=True):
-        assert a.keys() == b.keys() >= NAMES
-        for name in a:
-            torch.testing.assert_close(a[name], b[name], rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(list(first), list(second), rtol=0, atol=0, equal_nan=True)
 
 
 def frames(batches):
-    """Which samples the batches hold: each has labels of its own."""
+    """Indices of the samples in some batches: each has labels of its own."""
     labels = [batch["labels"].flatten(1) for batch in batches]
     return [int(row[row != 255][0]) for rows in labels for row in rows]
 
 
 def test_batches_have_the_documented_types_and_shapes():
-    batch = next(iter(training_loader(SAMPLES, AUGMENTATION, 3, 1, seed=0)))
-    described = {name: (value.dtype, tuple(value.shape)) for name, value in batch.items()}
-    assert described == {
+    batch = next(iter(batches(3, 1)))
+    assert {name: (value.dtype, tuple(value.shape)) for name, value in batch.items()} == {
         "image": (torch.uint8, (3, 3, 24, 48)),
         "labels": (torch.uint8, (3, 24, 48)),
         "depth": (torch.float32, (3, 1, 24, 48)),
@@ -81,45 +72,11 @@ def test_tensors_hold_the_prepared_sample():
     np.testing.assert_array_equal(tensors["image"].permute(1, 2, 0), ready.image)
     np.testing.assert_array_equal(tensors["labels"], ready.labels)
     np.testing.assert_array_equal(tensors["depth"][0], ready.depth)
-    assert tensors["depth_factor"].item() == pytest.approx(ready.depth_factor)
-    assert tensors["labelled"].item() is True
     np.testing.assert_array_equal(tensors["inside"], ready.inside)
+    assert tensors["depth_factor"].item() == pytest.approx(ready.depth_factor)
 
 
-def test_frames_without_ground_truth_are_told_from_those_with_it():
-    fresh = unlabelled("fresh", SAMPLES[0].image, SAMPLES[0].focal)
-    batch = next(iter(validation_loader([SAMPLES[0], fresh], AUGMENTATION, 2)))
-    assert batch["labelled"].tolist() == [True, False]
-
-
-def test_two_worker_processes_give_exactly_what_none_gives():
-    alone, helped = (list(training_loader(SAMPLES, AUGMENTATION, 2, 7, 11, w)) for w in (0, 2))
-    assert_same(alone, helped)
-
-
-def test_nyuv2s_official_file_is_read_by_worker_processes_as_by_none(tmp_path, write_nyuv2):
-    rng = np.random.default_rng(0)
-    frames = {
-        number: (
-            rng.integers(0, 256, (480, 640, 3), np.uint8),
-            np.full((480, 640), number),
-            np.full((480, 640), number / 100, np.float32),
-        )
-        for number in (2, 100, 328, 500, 654)
-    }
-    write_nyuv2(tmp_path, frames)
-    data = NYUv2(tmp_path, "test")
-    indices = [data.names.index(f"{number:04d}") for number in frames]
-    samples = Selection(data, indices)
-    samples[0]  # read by the parent before it forks
-    augmentation = Augmentation(60, 80, depth_limit=100, scale=(0.8, 1.2), jitter=(0.2,) * 4)
-    alone, helped = (list(training_loader(samples, augmentation, 1, 5, 3, w)) for w in (0, 2))
-    assert_same(alone, helped)
-    found = sorted((b["depth"] * b["depth_factor"]).nanmean().item() for b in helped)
-    np.testing.assert_allclose(found, [number / 100 for number in frames], rtol=1e-5)
-
-
-def test_a_sample_depends_on_seed_epoch_and_index_alone():
+def test_a_sample_depends_only_on_seed_epoch_and_index():
     data = TrainingSet(SAMPLES, AUGMENTATION, seed=4)
     np.random.seed(0)
     first = data[2, 5]
@@ -130,16 +87,16 @@ def test_a_sample_depends_on_seed_epoch_and_index_alone():
         assert not torch.equal(first["image"], other["image"])
 
 
-def test_every_epoch_shows_other_pictures_in_another_order():
-    batches = list(training_loader(SAMPLES, AUGMENTATION, 1, 14, seed=0))
-    first, second = batches[:7], batches[7:]
+def test_every_epoch_has_other_augmentations_in_another_order():
+    loaded = list(batches(1, 14))
+    first, second = loaded[:7], loaded[7:]
     assert sorted(frames(first)) == sorted(frames(second)) == list(range(7))
     assert frames(first) != frames(second)
     images = [{frames([b])[0]: b["image"] for b in half} for half in (first, second)]
     assert not any(torch.equal(images[0][i], images[1][i]) for i in range(7))
 
 
-def test_variants_come_in_turn_and_are_the_same_for_every_seed():
+def test_variants_are_used_in_turn_and_are_the_same_for_every_seed():
     data = TrainingSet(SAMPLES, AUGMENTATION, seed=4, variants=2)
     assert_same([data[0, 5], data[1, 5]], [data[2, 5], data[3, 5]])
     assert not torch.equal(data[0, 5]["image"], data[1, 5]["image"])
@@ -147,8 +104,8 @@ def test_variants_come_in_turn_and_are_the_same_for_every_seed():
     assert_same([data[1, 2]], [TrainingSet(SAMPLES, AUGMENTATION, seed=8, variants=2)[1, 2]])
 
 
-def test_variants_are_no_members_augmentations_of_the_same_frame():
-    """Else a student would meet, but for its jitter, what a member has memorised."""
+def test_variants_differ_from_the_augmentations_of_every_member():
+    """Otherwise a student would see, except for its jitter, what a member has memorised."""
     plain = replace(AUGMENTATION, jitter=(0, 0, 0, 0))
     data = TrainingSet(SAMPLES, plain, seed=0, variants=3)
     ours = [data[variant, 5]["image"] for variant in range(3)]
@@ -158,68 +115,83 @@ def test_variants_are_no_members_augmentations_of_the_same_frame():
         assert not any(torch.equal(a, b) for a in ours for b in theirs)
 
 
-def test_another_seed_gives_another_order():
-    orders = {str(list(StepBatches(20, 5, 4, seed))) for seed in range(5)}
-    assert len(orders) == 5
-
-
 @settings(max_examples=30, deadline=None)
 @given(length=st.integers(1, 40), data=st.data(), seed=st.integers(0, 2**32))
-def test_every_epoch_is_a_permutation_but_for_its_last_smaller_batch(length, data, seed):
+def test_every_epoch_is_a_permutation_without_its_last_smaller_batch(length, data, seed):
     batch = data.draw(st.integers(1, length))
     per_epoch = length // batch
-    batches = list(StepBatches(length, batch, 3 * per_epoch, seed))
-    assert len(batches) == 3 * per_epoch
+    drawn = list(StepBatches(length, batch, 3 * per_epoch, seed))
+    assert len(drawn) == 3 * per_epoch
     for epoch in range(3):
-        pairs = [pair for b in batches[epoch * per_epoch :][:per_epoch] for pair in b]
+        pairs = [pair for b in drawn[epoch * per_epoch :][:per_epoch] for pair in b]
         assert {number for number, _ in pairs} == {epoch}
         indices = [index for _, index in pairs]
         assert len(set(indices)) == len(indices) == per_epoch * batch
         assert set(indices) <= set(range(length))
 
 
-def test_there_are_as_many_batches_as_steps_even_within_an_epoch():
-    loader = training_loader(SAMPLES, AUGMENTATION, 3, 5, seed=0)
+def test_seeds_differ_in_their_order_and_there_is_a_batch_for_each_step():
+    assert len({str(list(StepBatches(20, 5, 4, seed))) for seed in range(5)}) == 5
+    loader = batches(3, 5)  # ends within an epoch
     assert len(loader) == len(list(loader)) == 5
+    with pytest.raises(DataError, match="7 training images are too few for a batch of 8"):
+        batches(8, 1)
 
 
 def test_processes_share_each_batch_of_the_same_order(monkeypatch):
     joint = list(StepBatches(11, 5, 6, seed=3))
     shares = []
     for rank in range(2):
-        monkeypatch.setattr(loading, "_process", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr(loading, "_rank_and_processes", lambda rank=rank: (rank, 2))
         shares.append(list(StepBatches(11, 5, 6, seed=3)))
     assert [len(share) for share in shares[0]] == [3] * 6
-    for whole, first, second in zip(joint, *shares, strict=True):
-        assert sorted(first + second) == sorted(whole)
-
-
-def test_more_processes_than_images_in_a_batch_are_refused(monkeypatch):
-    monkeypatch.setattr(loading, "_process", lambda: (0, 4))
+    for complete, first, second in zip(joint, *shares, strict=True):
+        assert sorted(first + second) == sorted(complete)
+    monkeypatch.setattr(loading, "_rank_and_processes", lambda: (0, 4))
     with pytest.raises(DataError, match="A batch of 3 cannot be shared by 4 processes"):
         next(iter(StepBatches(11, 3, 6, seed=3)))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_loader_goes_on_behind_the_batches_that_were_taken(workers):
-    whole = list(training_loader(SAMPLES, AUGMENTATION, 2, 8, seed=5))
-    stopped = training_loader(SAMPLES, AUGMENTATION, 2, 8, 5, workers)
+def test_a_loader_resumes_after_the_batches_that_were_taken(workers):
+    uninterrupted = batches(2, 8, seed=5)
+    stopped = batches(2, 8, 5, workers)
     assert stopped.state_dict() == {"taken": 0}
-    first = list(islice(stopped, 5))  # workers are ahead of what was taken
-    resumed = training_loader(SAMPLES, AUGMENTATION, 2, 8, 5, workers)
+    first = list(islice(stopped, 5))  # workers have loaded more than was taken
+    resumed = batches(2, 8, 5, workers)
     resumed.load_state_dict(stopped.state_dict())
     assert resumed.state_dict() == {"taken": 5}
-    assert_same([*first, *resumed], whole)
+    assert_same([*first, *resumed], uninterrupted)
     assert resumed.state_dict() == {"taken": 8}
 
 
-def test_too_few_samples_for_a_batch_are_refused_before_training():
-    with pytest.raises(DataError, match="7 training images are too few for a batch of 8"):
-        training_loader(SAMPLES, AUGMENTATION, 8, 1, seed=0)
+def test_nyuv2s_official_file_is_read_in_worker_processes(tmp_path, write_nyuv2):
+    rng = np.random.default_rng(0)
+    size = (480, 640)
+    content = {
+        number: (
+            rng.integers(0, 256, (*size, 3), np.uint8),
+            np.full(size, number),
+            np.full(size, number / 100, np.float32),
+        )
+        for number in (2, 100, 328, 500, 654)
+    }
+    write_nyuv2(tmp_path, content)
+    data = NYUv2(tmp_path, "test")
+    samples = data.select([data.names.index(f"{number:04d}") for number in content])
+    samples[0]  # read by the parent before it forks
+    augmentation = Augmentation(60, 80, depth_limit=100, scale=(0.8, 1.2), jitter=(0.2,) * 4)
+    alone, helped = (list(training_loader(samples, augmentation, 1, 5, 3, w)) for w in (0, 2))
+    assert_same(alone, helped)
+    found = sorted((b["depth"] * b["depth_factor"]).nanmean().item() for b in helped)
+    np.testing.assert_allclose(found, [number / 100 for number in content], rtol=1e-5)
 
 
-def test_validation_shows_every_sample_once_in_order_and_without_augmentation():
-    batches = list(validation_loader(SAMPLES, AUGMENTATION, 3))
-    assert [len(batch["image"]) for batch in batches] == [3, 3, 1]
-    expected = [as_tensors(s, AUGMENTATION, None) for s in SAMPLES]
-    assert_same(batches, [default_collate(expected[i : i + 3]) for i in (0, 3, 6)])
+def test_validation_has_every_sample_once_in_order_without_augmentation():
+    without_labels = unlabelled("none", SAMPLES[0].image, SAMPLES[0].focal)
+    samples = [*SAMPLES[:-1], without_labels]
+    loaded = list(validation_loader(samples, AUGMENTATION, 3))
+    assert [len(batch["image"]) for batch in loaded] == [3, 3, 1]
+    expected = [as_tensors(s, AUGMENTATION, None) for s in samples]
+    assert_same(loaded, [default_collate(expected[i : i + 3]) for i in (0, 3, 6)])
+    assert [batch["labelled"].all().item() for batch in loaded] == [True, True, False]

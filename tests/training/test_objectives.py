@@ -1,6 +1,7 @@
-"""The member's and the student's loss: their terms, their masks, and who pulls how much."""
+"""The loss on ground truth and of the student: terms, masks and gradient shares."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -45,6 +46,14 @@ def make_truth(n=2, seed=1):
     depth[torch.rand(depth.shape, generator=g) < 0.3] = math.nan
     depth[(labels == SKY)[:, None]] = math.nan
     return labels, depth
+
+
+def make_batch(n=2, labelled=None):
+    """Ground truth of frames without padding; only some may be labelled."""
+    labels, depth = make_truth(n)
+    labelled = torch.ones(n, dtype=torch.bool) if labelled is None else torch.tensor(labelled)
+    inside = torch.ones(n, *SIZE, dtype=torch.bool)
+    return {"labels": labels, "depth": depth, "labelled": labelled, "inside": inside}
 
 
 def make_teacher(n=2, seed=2):
@@ -95,8 +104,8 @@ def test_class_weights_reach_the_cross_entropy_of_members_and_students():
     weighted = cross_entropy(upsampled(raw)[0], truth[0], weights)
     assert weighted > 1.5 * cross_entropy(upsampled(raw)[0], truth[0])
     for terms in (
-        member_loss(raw, *truth, MemberLoss(), class_weights=weights),
-        student_loss(raw, make_teacher(), *truth, StudentLoss(), class_weights=weights),
+        member_loss(raw, *truth, MemberLoss(), weights),
+        student_loss(raw, make_teacher(), make_batch(), StudentLoss(), class_weights=weights),
     ):
         torch.testing.assert_close(terms["ce"], weighted)
 
@@ -111,13 +120,13 @@ def test_a_network_with_one_decoder_has_one_term():
 
 
 def test_the_students_loss_has_the_papers_four_terms_and_weights():
-    raw, teacher, (labels, depth) = make_raw(), make_teacher(), make_truth()
-    logits, mean, variance = upsampled(raw)
-    terms = student_loss(raw, teacher, labels, depth, StudentLoss(), sky=SKY)
+    raw, teacher, batch = make_raw(), make_teacher(), make_batch()
+    (logits, mean, variance), depth = upsampled(raw), batch["depth"]
+    terms = student_loss(raw, teacher, batch, StudentLoss(), SKY)
     same(
         terms,
         {
-            "ce": cross_entropy(logits, labels),
+            "ce": cross_entropy(logits, batch["labels"]),
             "depth": gaussian_nll(mean, variance, depth),
             "kl": 10 * kl_divergence(logits, teacher.probabilities),
             "variance": rmsle(variance, teacher.depth_variance, torch.isfinite(depth)),
@@ -127,77 +136,63 @@ def test_the_students_loss_has_the_papers_four_terms_and_weights():
 
 
 def test_every_option_reaches_its_term():
-    raw, teacher, (labels, depth) = make_raw(), make_teacher(), make_truth()
-    logits, mean, variance = upsampled(raw)
+    raw, teacher, batch = make_raw(), make_teacher(), make_batch()
+    (logits, mean, variance), labels = upsampled(raw), batch["labels"]
     options = StudentLoss(
-        "l1", depth_weight=2, kl_weight=3, variance_weight=4, temperature=2, reverse_kl=True,
-        log_variance=True, kl_pixels="labelled", variance_pixels="not_sky",
-    )  # fmt: skip
-    terms = student_loss(raw, teacher, labels, depth, options, sky=SKY)
+        "l1",
+        depth_weight=2,
+        kl_weight=3,
+        variance_weight=4,
+        temperature=2,
+        reverse_kl=True,
+        log_variance=True,
+        kl_pixels="labelled",
+        variance_pixels="not_sky",
+    )
+    terms = student_loss(raw, teacher, batch, options, SKY)
     labelled = labels != IGNORE
-    classes = torch.where(labelled, labels.long(), teacher.probabilities.argmax(1))
-    same(
-        terms,
-        {
-            "ce": cross_entropy(logits, labels),
-            "depth": 2 * l1(mean, depth),
-            "kl": 3 * kl_divergence(
-                logits, teacher.probabilities, labelled, temperature=2, reverse=True
-            ),
-            "variance": 4 * rmsle(
-                variance, teacher.depth_variance, (classes != SKY)[:, None], logarithm=log_variance
-            ),
-        },
-    )  # fmt: skip
+    not_sky = torch.where(labelled, labels.long(), teacher.probabilities.argmax(1)) != SKY
+    kl = kl_divergence(logits, teacher.probabilities, labelled, temperature=2, reverse=True)
+    spread = rmsle(variance, teacher.depth_variance, not_sky[:, None], log_variance)
+    expected = {"ce": cross_entropy(logits, labels), "depth": 2 * l1(mean, batch["depth"])}
+    same(terms, expected | {"kl": 3 * kl, "variance": 4 * spread})
 
 
 def test_terms_without_weight_are_not_computed():
     options = StudentLoss(depth_weight=0, kl_weight=0, variance_weight=0)
-    terms = student_loss(make_raw(), make_teacher(), *make_truth(), options)
-    assert list(terms) == ["ce"]
+    assert list(student_loss(make_raw(), make_teacher(), make_batch(), options)) == ["ce"]
 
 
-def test_single_task_students_learn_from_what_they_share_with_the_teacher():
-    raw, teacher, truth = make_raw(), make_teacher(), make_truth()
+def test_a_student_of_one_task_has_the_terms_of_that_task():
+    raw, teacher, batch = make_raw(), make_teacher(), make_batch()
     seg, depth = RawOutputs(raw.logits, None), RawOutputs(None, raw.depth)
-    assert list(student_loss(seg, teacher, *truth, StudentLoss(), sky=SKY)) == ["ce", "kl"]
+    assert list(student_loss(seg, teacher, batch, StudentLoss(), SKY)) == ["ce", "kl"]
     alone = Prediction(None, teacher.depth_mean, teacher.depth_variance)
-    terms = student_loss(depth, alone, *truth, StudentLoss(), sky=SKY)
-    assert list(terms) == ["depth", "variance"]
+    assert list(student_loss(depth, alone, batch, StudentLoss(), SKY)) == ["depth", "variance"]
     with pytest.raises(ValueError, match="predicts class probabilities, but its teacher"):
-        student_loss(raw, alone, *truth, StudentLoss())
+        student_loss(raw, alone, batch, StudentLoss())
     with pytest.raises(ValueError, match="predicts depth, but its teacher"):
-        student_loss(raw, Prediction(teacher.probabilities), *truth, StudentLoss())
+        student_loss(raw, Prediction(teacher.probabilities), batch, StudentLoss())
 
 
-# Frames without labels
+# Frames without ground truth
 
 
-@pytest.mark.parametrize("missing", ["labels and depth", "depth", "one frame's"])
-def test_frames_without_depth_are_refused_unless_the_teachers_mean_has_weight(missing):
-    labels, depth = make_truth()
-    truth = {
-        "labels and depth": {"labels": None, "depth": None},
-        "depth": {"labels": labels, "depth": None},
-        "one frame's": {"labels": labels, "depth": depth, "labelled": torch.tensor([True, False])},
-    }[missing]
+def test_frames_without_ground_truth_are_refused_unless_the_teachers_mean_has_weight():
+    raw, teacher, batch = make_raw(), make_teacher(), make_batch(labelled=[True, False])
     with pytest.raises(ValueError, match="Set `mean_weight` above 0"):
-        student_loss(make_raw(), make_teacher(), options=StudentLoss(), **truth)
-    terms = student_loss(make_raw(), make_teacher(), options=StudentLoss(mean_weight=1), **truth)
-    assert terms["mean"] > 0
-    seg = RawOutputs(make_raw().logits, None)
-    assert student_loss(seg, make_teacher(), options=StudentLoss(), **truth)["kl"] > 0
+        student_loss(raw, teacher, batch, StudentLoss())
+    assert student_loss(raw, teacher, batch, StudentLoss(mean_weight=1))["mean"] > 0
+    seg = RawOutputs(raw.logits, None)
+    assert student_loss(seg, teacher, batch, StudentLoss())["kl"] > 0
+    batch = make_batch()
+    batch["depth"][1] = math.nan  # a frame with ground truth, but without a valid depth
+    assert "mean" not in student_loss(raw, teacher, batch, StudentLoss())
 
 
-def test_a_frame_whose_depth_happens_to_be_invalid_everywhere_is_no_frame_without_depth():
-    labels, depth = make_truth()
-    depth[1] = math.nan
-    assert "mean" not in student_loss(make_raw(), make_teacher(), labels, depth, StudentLoss())
-
-
-def test_unlabelled_frames_learn_the_teachers_mean_where_it_sees_no_sky():
-    raw, teacher = make_raw(), make_teacher()
-    terms = student_loss(raw, teacher, None, None, StudentLoss(mean_weight=0.5), sky=SKY)
+def test_unlabelled_frames_use_the_teachers_mean_where_its_class_is_not_sky():
+    raw, teacher, batch = make_raw(), make_teacher(), make_batch(labelled=[False, False])
+    terms = student_loss(raw, teacher, batch, StudentLoss(mean_weight=0.5), SKY)
     _, mean, variance = upsampled(raw)
     seen = (teacher.probabilities.argmax(1) != SKY)[:, None]
     assert 0 < seen.double().mean() < 1
@@ -208,37 +203,33 @@ def test_unlabelled_frames_learn_the_teachers_mean_where_it_sees_no_sky():
     assert terms["depth"] == 0
 
 
-def test_in_mixed_batches_each_frame_learns_from_what_it_has():
-    raw, teacher, (labels, depth) = make_raw(), make_teacher(), make_truth()
-    options, labelled = (
-        StudentLoss(mean_weight=1, kl_pixels="labelled"),
-        torch.tensor([True, False]),
-    )
-    terms = student_loss(raw, teacher, labels, depth, options, sky=SKY, labelled=labelled)
-    # Whatever lies in the ground truth of the other frame, it is not looked at.
-    labels[1], depth[1] = 0, 1.0
-    same(student_loss(raw, teacher, labels, depth, options, sky=SKY, labelled=labelled), terms)
+def test_in_mixed_batches_each_frame_has_the_terms_of_its_ground_truth():
+    raw, teacher, batch = make_raw(), make_teacher(), make_batch(labelled=[True, False])
+    options = StudentLoss(mean_weight=1, kl_pixels="labelled")
+    terms = student_loss(raw, teacher, batch, options, SKY)
+    # The ground truth of the other frame has no effect.
+    batch["labels"][1], batch["depth"][1] = 0, 1.0
+    same(student_loss(raw, teacher, batch, options, SKY), terms)
 
-    def pulled(name):
+    def has_gradient(name):
         found = torch.autograd.grad(terms[name], raw, retain_graph=True, allow_unused=True)
         return [any(bool(x[i].any()) for x in found if x is not None) for i in range(2)]
 
-    assert pulled("ce") == pulled("depth") == [True, False]
-    assert pulled("mean") == [False, True]
-    assert pulled("kl") == pulled("variance") == [True, True]
+    assert has_gradient("ce") == has_gradient("depth") == [True, False]
+    assert has_gradient("mean") == [False, True]
+    assert has_gradient("kl") == has_gradient("variance") == [True, True]
 
 
 @pytest.mark.parametrize("kl_pixels", ["all", "labelled"])
 @pytest.mark.parametrize("variance_pixels", ["measured", "not_sky"])
-def test_padding_teaches_nothing(kl_pixels, variance_pixels):
-    """Not even in frames without ground truth, where every pixel teaches otherwise."""
-    raw, teacher, (labels, depth) = make_raw(), make_teacher(), make_truth()
-    inside = torch.ones(2, *SIZE, dtype=torch.bool)
+def test_padding_has_no_effect(kl_pixels, variance_pixels):
+    """Also in frames without ground truth, where otherwise every pixel counts."""
+    raw, teacher, batch = make_raw(), make_teacher(), make_batch(labelled=[True, False])
+    inside, labels = batch["inside"], batch["labels"]
     inside[0, 12:], inside[1, :, :7] = False, False
-    labels[~inside], depth[~inside[:, None]] = IGNORE, math.nan
+    labels[~inside], batch["depth"][~inside[:, None]] = IGNORE, math.nan
     options = StudentLoss(mean_weight=1, kl_pixels=kl_pixels, variance_pixels=variance_pixels)
-    given = {"sky": SKY, "labelled": torch.tensor([True, False]), "inside": inside}
-    terms = student_loss(raw, teacher, labels, depth, options, **given)
+    terms = student_loss(raw, teacher, batch, options, SKY)
 
     outside = ~inside[:, None]
     other = Prediction(
@@ -246,14 +237,14 @@ def test_padding_teaches_nothing(kl_pixels, variance_pixels):
         (teacher.depth_mean + 9).where(outside, teacher.depth_mean),
         (teacher.depth_variance + 9).where(outside, teacher.depth_variance),
     )
-    same(student_loss(raw, other, labels, depth, options, **given), terms)
-    del given["inside"]
-    without = student_loss(raw, teacher, labels, depth, options, **given)
+    same(student_loss(raw, other, batch, options, SKY), terms)
+    everywhere = batch | {"inside": torch.ones_like(inside)}
+    without = student_loss(raw, teacher, everywhere, options, SKY)
     assert all(terms[name] != without[name] for name in ("kl", "variance", "mean"))
 
     logits, _, _ = upsampled(raw)
     each = F.kl_div(logits.log_softmax(1), teacher.probabilities, reduction="none").sum(1)
-    counted = inside if kl_pixels == "all" else inside.clone()
+    counted = inside.clone()
     if kl_pixels == "labelled":
         counted[0] &= labels[0] != IGNORE
     torch.testing.assert_close(terms["kl"], 10 * each[counted].mean())
@@ -263,15 +254,11 @@ def test_padding_teaches_nothing(kl_pixels, variance_pixels):
 
 
 def test_a_certain_teacher_that_is_right_has_ten_elevenths_of_the_logits_gradient():
-    raw, (labels, depth) = make_raw(), make_truth()
-    labels[labels == IGNORE] = 0
-    teacher = make_teacher()
-    right = Prediction(
-        F.one_hot(labels.long(), CLASSES).movedim(-1, 1).float(),
-        teacher.depth_mean,
-        teacher.depth_variance,
-    )
-    terms = student_loss(raw, right, labels, depth, StudentLoss(), sky=SKY)
+    raw, teacher, batch = make_raw(), make_teacher(), make_batch()
+    batch["labels"][batch["labels"] == IGNORE] = 0
+    certain = F.one_hot(batch["labels"].long(), CLASSES).movedim(-1, 1).float()
+    right = replace(teacher, probabilities=certain)
+    terms = student_loss(raw, right, batch, StudentLoss(), SKY)
     shares = gradient_shares(terms, raw)
     assert shares["logits/ce"] == pytest.approx(1 / 11, rel=1e-4)
     assert shares["logits/kl"] == pytest.approx(10 / 11, rel=1e-4)
@@ -282,10 +269,8 @@ def test_a_certain_teacher_that_is_right_has_ten_elevenths_of_the_logits_gradien
 
 
 def test_shares_are_norms_of_gradients_at_the_raw_outputs_and_sum_to_one():
-    raw, teacher, truth = make_raw(), make_teacher(), make_truth()
-    options = StudentLoss(mean_weight=1)
-    labelled = torch.tensor([True, False])
-    terms = student_loss(raw, teacher, *truth, options, sky=SKY, labelled=labelled)
+    raw, batch = make_raw(), make_batch(labelled=[True, False])
+    terms = student_loss(raw, make_teacher(), batch, StudentLoss(mean_weight=1), SKY)
     shares = gradient_shares(terms, raw)
     names = {f"{o}/{t}" for o in ("logits", "depth_mean", "depth_variance") for t in terms}
     assert shares.keys() == names
@@ -298,16 +283,17 @@ def test_shares_are_norms_of_gradients_at_the_raw_outputs_and_sum_to_one():
     ratio = shares["depth_variance/variance"] / shares["depth_variance/depth"]
     assert ratio == pytest.approx(norm["variance"] / norm["depth"], rel=1e-4)
     alone = RawOutputs(None, raw.depth)
-    assert "logits/depth" not in gradient_shares(member_loss(alone, *truth, MemberLoss()), alone)
+    terms = member_loss(alone, batch["labels"], batch["depth"], MemberLoss())
+    assert "logits/depth" not in gradient_shares(terms, alone)
 
 
-def test_where_no_term_pulls_all_shares_are_zero():
+def test_without_any_gradient_all_shares_are_zero():
     raw, (labels, depth) = make_raw(), make_truth()
     labels[:], depth[:] = IGNORE, math.nan
     assert set(gradient_shares(member_loss(raw, labels, depth, MemberLoss()), raw).values()) == {0}
 
 
-# Precision and processes
+# Precision
 
 
 def test_under_autocast_terms_are_float32_and_reach_every_part_of_the_network():
@@ -318,74 +304,42 @@ def test_under_autocast_terms_are_float32_and_reach_every_part_of_the_network():
     g = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8, generator=g)
     teacher = Prediction(*(F.interpolate(x, size) for x in list(vars(teacher).values())[:3]))
-    labels = torch.randint(0, CLASSES, (2, *size), dtype=torch.uint8, generator=g)
-    depth = 40 * torch.rand(2, 1, *size, generator=g)
+    batch = {
+        "labels": torch.randint(0, CLASSES, (2, *size), dtype=torch.uint8, generator=g),
+        "depth": 40 * torch.rand(2, 1, *size, generator=g),
+        "labelled": torch.ones(2, dtype=torch.bool),
+        "inside": torch.ones(2, *size, dtype=torch.bool),
+    }
     with torch.autocast("cpu", torch.bfloat16):
         raw = network(normalize(images))
-        terms = student_loss(raw, teacher, labels, depth, StudentLoss(), sky=SKY)
+        terms = student_loss(raw, teacher, batch, StudentLoss(), SKY)
     assert all(x.dtype == torch.float32 and x.isfinite() for x in terms.values())
     total(terms).backward()
     assert all(p.grad.isfinite().all() for p in network.parameters())
-    for part in (network.encoder.stages[0].embed, network.segmentation_decoder.head,
-                 network.depth_decoder.head):  # fmt: skip
-        assert part.weight.grad.any()
+    heads = network.segmentation_decoder.head, network.depth_decoder.head
+    assert all(part.weight.grad.any() for part in (network.encoder.stages[0].embed, *heads))
 
 
 @pytest.mark.parametrize("variance", [0.0, 1e-8, 1e-4, 1.0, 1e4, 1e8])
 @pytest.mark.parametrize("log", [False, True])
 def test_everything_is_finite_whatever_the_teachers_variance(variance, log):
-    raw, (labels, depth) = make_raw(), make_truth()
+    raw, batch = make_raw(), make_batch(labelled=[True, False])
     certain = F.one_hot(torch.zeros(2, *SIZE, dtype=torch.long), CLASSES).movedim(-1, 1).float()
     teacher = Prediction(certain, *torch.full((2, 2, 1, *SIZE), variance))
     options = StudentLoss(mean_weight=1, log_variance=log)
-    labelled = torch.tensor([True, False])
-    terms = student_loss(raw, teacher, labels, depth, options, sky=SKY, labelled=labelled)
+    terms = student_loss(raw, teacher, batch, options, SKY)
     assert total(terms).isfinite()
     assert all(x.isfinite().all() for x in gradients(terms, raw))
-
-
-def test_two_processes_with_unequal_frames_get_the_gradients_of_one():
-    raw, teacher, (labels, depth) = make_raw(3), make_teacher(3), make_truth(3)
-    labels[1:, 2:], depth[1:, :, 2:] = IGNORE, math.nan
-    labelled = torch.tensor([True, True, False])
-    options = StudentLoss(mean_weight=1)
-    joint = student_loss(raw, teacher, labels, depth, options, sky=SKY, labelled=labelled)
-
-    def part(i, reduce_count):
-        own = Prediction(*(x[i] for x in list(vars(teacher).values())[:3]))
-        return student_loss(
-            RawOutputs(*(x[i] for x in raw)), own, labels[i], depth[i], options,
-            sky=SKY, labelled=labelled[i], reduce_count=reduce_count,
-        )  # fmt: skip
-
-    parts, counts = (slice(1), slice(1, 3)), ([], [])
-    for i, seen in zip(parts, counts, strict=True):
-        part(i, lambda count, seen=seen: seen.append(count) or count)
-    assert len(counts[0]) == len(counts[1]) == len(joint)  # nobody waits for anybody
-    means = [(a + b) / 2 for a, b in zip(*counts, strict=True)]
-
-    averaged = 0.0
-    for i in parts:
-        order = iter(means)
-        averaged = averaged + total(part(i, lambda _, order=order: next(order))) / 2
-    torch.testing.assert_close(averaged, total(joint))
-    expected, found = gradients(joint, raw), torch.autograd.grad(averaged, raw)
-    for a, b in zip(found, expected, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-8)
-
-
-# Refusals
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"depth": "huber"}, "`depth` to be one of gnll, rmsle, l1, but got 'huber'"),
-        ({"kl_pixels": "some"}, "`kl_pixels` to be one of all, labelled"),
-        ({"variance_pixels": "all"}, "`variance_pixels` to be one of measured, not_sky"),
+        ({"depth": "huber"}, "a depth loss of gnll, rmsle, l1, but got 'huber'"),
+        ({"segmentation": "dice"}, "a segmentation loss of cross_entropy, but got 'dice'"),
         ({"kl_weight": -1.0}, "`kl_weight` of at least 0, but got -1"),
     ],
 )
-def test_unknown_choices_and_negative_weights_are_refused(options, message):
+def test_unknown_losses_and_negative_weights_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         StudentLoss(**options)

@@ -1,1 +1,1 @@
-"""Read and write rosbag2 bags, without ROS."""
+"""Read and write rosbag2 bags without ROS."""

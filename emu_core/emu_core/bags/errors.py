@@ -1,5 +1,5 @@
-"""The exception of reading and writing bags; it needs no package, so anybody can catch it."""
+"""Exception for reading and writing bags, in a module without imports."""
 
 
 class BagError(ValueError):
-    """A bag cannot be read or written: what is wrong, where, and what to do."""
+    """A bag cannot be read or written. The message names the file, the problem and a remedy."""

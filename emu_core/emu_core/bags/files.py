@@ -1,7 +1,4 @@
-"""Where the data of a rosbag2 bag lie: metadata.yaml, its checks, and the files that it names.
-
-Every mistake is told as a BagError: what was wrong, where, and what to do.
-"""
+"""Data files of a rosbag2 bag: read and check metadata.yaml, find and open the files it lists."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from rosbags.rosbag2 import Reader
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from emu_core.bags import mcap as mcap_file
+from emu_core.bags import mcap
 from emu_core.bags.errors import BagError
 
 if sys.version_info >= (3, 14):
@@ -29,7 +26,11 @@ _NEWEST_METADATA = 9
 
 
 def find_files(path: Path) -> tuple[list[Path], dict]:
-    """Data files of a bag, and the content of its metadata.yaml (empty without one)."""
+    """Data files of a bag, and the content of its metadata.yaml (empty if there is none).
+
+    Raises:
+        BagError: There is no bag, or metadata.yaml is damaged or of an unknown version.
+    """
     try:
         if path.is_file():
             return [path], {}
@@ -46,12 +47,12 @@ def find_files(path: Path) -> tuple[list[Path], dict]:
     except OSError as error:
         raise BagError(f"cannot read {path}: {reason(error)}") from error
     if not files:
-        raise BagError(f"{path} is no bag: it has neither metadata.yaml nor .mcap or .db3 files")
+        raise BagError(f"{path} is not a bag: it has no metadata.yaml and no .mcap or .db3 files")
     return files, {}
 
 
 def _read_metadata(folder: Path) -> dict:
-    """The checked content of metadata.yaml, with `compression_mode` in lower case."""
+    """Read and check metadata.yaml; `compression_mode` becomes lower case."""
     file = folder / "metadata.yaml"
     advice = f"repair it with `ros2 bag reindex {folder}`, or give the data file instead"
     try:
@@ -63,41 +64,52 @@ def _read_metadata(folder: Path) -> dict:
         for entry in metadata["topics_with_message_count"]:
             entry["topic_metadata"]["name"]
     except KeyError as error:
-        raise BagError(f"{file} is damaged, it lacks {error}: {advice}") from error
+        raise BagError(f"{file} is damaged, {error} is missing: {advice}") from error
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1
         raise BagError(f"{file} is damaged in line {line} ({error.problem}): {advice}") from error
     except (YAMLError, UnicodeDecodeError, TypeError, ValueError) as error:
-        raise BagError(f"{file} is damaged or describes no bag: {advice}") from error
+        raise BagError(f"{file} is damaged or does not describe a bag: {advice}") from error
     if version > _NEWEST_METADATA:
         raise BagError(
-            f"{file} has version {version}, known are those up to {_NEWEST_METADATA}: "
-            "give the .mcap or .db3 file instead"
+            f"{file} has version {version}, but only versions up to {_NEWEST_METADATA} are "
+            "supported: give the .mcap or .db3 file instead"
         )
     if storage not in _STORAGES:
         raise BagError(
-            f"{folder} is stored as {storage!r}, known are {', '.join(_STORAGES)}: "
-            "convert it with `ros2 bag convert`"
+            f"{folder} uses the storage {storage!r}, but only {', '.join(_STORAGES)} are "
+            "supported: convert it with `ros2 bag convert`"
         )
     mode = str(metadata.get("compression_mode") or "none").lower()
     kind = metadata.get("compression_format") or "none"
     if mode not in ("none", "file", "message") or (mode != "none" and kind != "zstd"):
         raise BagError(
-            f"{folder} is compressed by {kind!r} in mode {mode!r}, known is zstd of files or "
-            "messages: convert it with `ros2 bag convert`"
+            f"{folder} is compressed with {kind!r} in mode {mode!r}, but only zstd of files or "
+            "messages is supported: convert it with `ros2 bag convert`"
         )
     missing = [name for name in names if not (folder / PurePath(name).name).exists()]
     if missing or not names:
-        raise BagError(f"{folder} lacks its data: {', '.join(missing) or 'no file named'}")
+        raise BagError(
+            f"{folder}: data files are missing: {', '.join(missing) or 'none is listed'}"
+        )
     return {**metadata, "compression_mode": mode}
 
 
 def open_file(file: Path, stack: ExitStack, salvage: bool) -> FileReader:
-    """A reader, not yet entered, of one data file or of its decompressed or salvaged copy."""
+    """Make a reader, not yet entered, of one data file or of its unpacked or repaired copy.
+
+    Args:
+        file: Data file.
+        stack: Deletes the copy at its end.
+        salvage: Read the complete part of a truncated file instead of refusing it.
+
+    Raises:
+        BagError: The file is damaged, truncated or of an unknown kind.
+    """
     if file.suffix == ".bag":
         raise BagError(f"{file} is a ROS 1 bag: convert it with `rosbags-convert` of rosbags")
     if file.suffix != ".zstd" and file.suffix not in _STORAGES.values():
-        raise BagError(f"{file} is no bag: known are folders and .mcap or .db3 files")
+        raise BagError(f"{file} is not a bag: give a folder or a .mcap or .db3 file")
     plain = file
     try:
         if file.suffix == ".zstd":
@@ -107,10 +119,10 @@ def open_file(file: Path, stack: ExitStack, salvage: bool) -> FileReader:
         if _is_unfinished(plain):
             if not salvage:
                 raise BagError(
-                    f"{file} breaks off: it was not copied or recorded to its end. Copy it again, "
-                    "or read the part that is there with --salvage"
+                    f"{file} is truncated: it was not recorded or copied to its end. Copy it "
+                    "again, or read the part that exists with --salvage"
                 )
-            plain = _finished_copy(plain, _temporary_folder(stack))
+            plain = _repaired_copy(plain, _temporary_folder(stack))
         return FileReader(plain, file)
     except BagError:
         raise
@@ -123,30 +135,30 @@ def _temporary_folder(stack: ExitStack) -> Path:
 
 
 def _journals(file: Path) -> list[Path]:
-    """Files that sqlite3 leaves beside a database whose last transaction has not ended."""
+    """Files that sqlite3 leaves beside a database whose last transaction was interrupted."""
     journals = [file.with_name(file.name + suffix) for suffix in ("-journal", "-wal")]
     return [journal for journal in journals if journal.exists() and journal.stat().st_size]
 
 
 def _is_unfinished(file: Path) -> bool:
-    return mcap_file.breaks_off(file) if file.suffix == ".mcap" else bool(_journals(file))
+    return mcap.is_truncated(file) if file.suffix == ".mcap" else bool(_journals(file))
 
 
-def _finished_copy(file: Path, folder: Path) -> Path:
-    """A copy that holds everything whole of a data file whose recorder did not finish it."""
+def _repaired_copy(file: Path, folder: Path) -> Path:
+    """Copy all complete messages of a data file whose recorder did not finish it."""
     copy = Path(shutil.copy(file, folder))
     if file.suffix == ".mcap":
-        mcap_file.close_broken(copy)
+        mcap.repair(copy)
         return copy
     for journal in _journals(file):
         shutil.copy(journal, folder)
     with closing(sqlite3.connect(copy)) as database:
-        database.execute("PRAGMA journal_mode=DELETE")  # takes back or adds what the journal says
+        database.execute("PRAGMA journal_mode=DELETE")  # applies or rolls back the journal
     return copy
 
 
 class FileReader(Reader):
-    """rosbags' reader of one file or of a copy of it; damage becomes a BagError."""
+    """Reader of one data file, or of a copy of the file `origin`; damage becomes a BagError."""
 
     def __init__(self, file: Path, origin: Path) -> None:
         super().__init__(file)
@@ -160,10 +172,12 @@ class FileReader(Reader):
 
 
 def _unreadable(file: Path, error: Exception) -> BagError:
-    return BagError(f"{file} is damaged or no bag file: {reason(error)}. Copy or record it again")
+    return BagError(
+        f"{file} is damaged or not a bag file: {reason(error)}. Copy or record it again"
+    )
 
 
 def reason(error: Exception) -> str:
-    """One line that says what an exception of a lower layer was about."""
+    """Describe an exception of another library in one line."""
     text = " ".join(str(error).split()).rstrip(".")
     return text if " " in text else f"{type(error).__name__} {text}".rstrip()

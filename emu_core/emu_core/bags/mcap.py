@@ -1,7 +1,7 @@
-"""mcap files that break off: a recorder was killed or its disk was full, a copy was stopped.
+"""Truncated mcap files: the recorder was killed, the disk was full, or a copy was interrupted.
 
 An mcap file is a magic number, records (opcode, length, content), and the magic number again
-(mcap.dev/spec). Messages lie in chunk records, so everything up to the last whole record can be
+(mcap.dev/spec). Messages lie in chunk records, so all data up to the last complete record can be
 read once the file has a proper end.
 """
 
@@ -14,12 +14,12 @@ from typing import BinaryIO
 MAGIC = b"\x89MCAP0\r\n"
 _DATA_END, _FOOTER = 0x0F, 0x02
 _HEAD = struct.Struct("<BQ")  # opcode, length of the content
-# End of the data without a checksum, then a footer that says that there is no summary.
+# End of the data without a checksum, then a footer that declares no summary.
 _END = _HEAD.pack(_DATA_END, 4) + bytes(4) + _HEAD.pack(_FOOTER, 20) + bytes(20) + MAGIC
 
 
-def breaks_off(file: Path) -> bool:
-    """Whether a file begins as mcap, but does not end as mcap."""
+def is_truncated(file: Path) -> bool:
+    """Whether a file begins as mcap but does not end as mcap."""
     with file.open("rb") as stream:
         begin = stream.read(len(MAGIC))
         size = stream.seek(0, 2)
@@ -27,15 +27,13 @@ def breaks_off(file: Path) -> bool:
         return begin == MAGIC and stream.read() != MAGIC
 
 
-def close_broken(file: Path) -> None:
-    """Cut an mcap file behind its last whole record and give it an end, in place.
+def repair(file: Path) -> None:
+    """Cut an mcap file after its last complete record and append an end, in place.
 
-    On a full disk the end may need the room of the last record: that one is given up then.
+    On a full disk the last record is dropped where the end needs its space.
 
-    Raises
-    ------
-    OSError
-        The file cannot be written, whatever is given up.
+    Raises:
+        OSError: The file cannot be written at all.
     """
     with file.open("r+b", buffering=0) as stream:
         failure: OSError | None = None
@@ -47,19 +45,19 @@ def close_broken(file: Path) -> None:
                     return
             except OSError as error:
                 failure = error
-        raise failure or OSError(f"{file} has no whole record")
+        raise failure or OSError(f"{file} has no complete record")
 
 
 def _record_ends(stream: BinaryIO) -> list[int]:
-    """Where the whole records end, the first offset being the end of the magic number."""
+    """End offsets of the magic number and of every complete record."""
     size = stream.seek(0, 2)
     ends = [len(MAGIC)]
     while ends[-1] + _HEAD.size <= size:
         stream.seek(ends[-1])
         opcode, length = _HEAD.unpack(stream.read(_HEAD.size))
         end = ends[-1] + _HEAD.size + length
-        # Opcode 0 is what a crashed file system leaves behind the data; what follows the data
-        # (summary, footer) is rebuilt by readers.
+        # A crashed file system leaves zeros after the data. Readers rebuild what follows the data
+        # (summary, footer).
         if end > size or opcode in (0, _DATA_END, _FOOTER):
             break
         ends.append(end)

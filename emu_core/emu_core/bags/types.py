@@ -1,7 +1,7 @@
-"""Message types of ROS 2 without ROS: definitions, CDR in and out, header stamps.
+"""ROS 2 message types without ROS: definitions, CDR encoding, header stamps.
 
-The definitions come with the package `rosbags`; `vision_msgs`, which it lacks, is added here, and
-so is what a bag brings along. No torch, no ROS.
+The package `rosbags` brings the definitions. `vision_msgs`, which it lacks, is added here, and so
+are the definitions that a bag contains.
 """
 
 from __future__ import annotations
@@ -20,6 +20,14 @@ from rosbags.typesys import (
     get_typestore,
 )
 from rosbags.typesys.store import Typestore
+from rosbags.typesys.stores import ros2_jazzy
+
+Time = ros2_jazzy.builtin_interfaces__msg__Time
+Header = ros2_jazzy.std_msgs__msg__Header
+CameraInfo = ros2_jazzy.sensor_msgs__msg__CameraInfo
+CompressedImage = ros2_jazzy.sensor_msgs__msg__CompressedImage
+Image = ros2_jazzy.sensor_msgs__msg__Image
+RegionOfInterest = ros2_jazzy.sensor_msgs__msg__RegionOfInterest
 
 # Fields as documented on docs.ros.org for vision_msgs (the same in Humble and Jazzy).
 _VISION_MSGS = {
@@ -32,9 +40,9 @@ _IDL_SEPARATOR = "=" * 80 + "\n"
 
 
 def typestore(distro: str = "jazzy") -> Typestore:
-    """A fresh store of the message types of a ROS 2 distribution ("humble", "jazzy", …).
+    """New store of the message types of a ROS 2 distribution; Jazzy's if it is unknown.
 
-    An unknown distribution gets Jazzy's. `store.types[NAME]` are the message classes.
+    `store.types[NAME]` are the message classes.
     """
     known = {store.value: store for store in Stores}
     store = get_typestore(known.get(f"ros2_{distro}", Stores.ROS2_JAZZY))
@@ -44,10 +52,12 @@ def typestore(distro: str = "jazzy") -> Typestore:
     return store
 
 
-def learn(store: Typestore, definitions: Iterable[tuple[str, MessageDefinition]]) -> None:
+def register_definitions(
+    store: Typestore, definitions: Iterable[tuple[str, MessageDefinition]]
+) -> None:
     """Register those (type name, definition) pairs of a bag that the store does not know.
 
-    A definition that cannot be parsed is left out: only decoding that type fails then.
+    A definition that cannot be parsed is skipped: only decoding this type will fail.
     """
     for name, definition in definitions:
         absent = definition.format is MessageDefinitionFormat.NONE or not definition.data.strip()
@@ -60,14 +70,13 @@ def learn(store: Typestore, definitions: Iterable[tuple[str, MessageDefinition]]
             continue
 
 
-def learn_installed(
+def register_installed(
     store: Typestore, msgtype: str, share_folder: Callable[[str], str | Path]
 ) -> None:
-    """Register a type, and those it is made of, from the .msg files of installed packages.
+    """Register a type, and the types of its fields, from the .msg files of installed packages.
 
-    Parameters
-    ----------
-    share_folder : gives the share folder of a package, or raises LookupError.
+    `share_folder` returns the share folder of a package, or raises LookupError. A type that is not
+    installed is skipped.
     """
     if msgtype in store.fielddefs:
         return
@@ -78,14 +87,14 @@ def learn_installed(
         for _, fields in types.values():
             for _, description in fields:
                 if (used := _message_name(description)) and used not in types:
-                    learn_installed(store, used, share_folder)
+                    register_installed(store, used, share_folder)
         store.register(types)
     except (LookupError, OSError, TypesysError, ValueError):
         return
 
 
 def _message_name(description: Any) -> str | None:
-    """Name of the message type that a field, or the elements of a field, have."""
+    """Message type of a field or of its elements; None for a primitive type."""
     kind, value = description
     if kind in (Nodetype.ARRAY, Nodetype.SEQUENCE):
         return _message_name(value[0])
@@ -114,13 +123,11 @@ def has_header(store: Typestore, msgtype: str) -> bool:
 def stamp_ns(data: bytes) -> int:
     """Header stamp, in nanoseconds, of a raw CDR message that begins with a Header.
 
-    Raises
-    ------
-    ValueError
-        The message is shorter than a stamp.
+    Raises:
+        ValueError: The message is too short.
     """
     if len(data) < 12:
         raise ValueError(f"a message of {len(data)} bytes is too short for a header stamp")
-    # Byte 1 of the encapsulation header says the byte order: odd is little-endian.
+    # Byte 1 of the encapsulation header gives the byte order: odd is little-endian.
     sec, nanosec = struct.unpack_from("<iI" if data[1] & 1 else ">iI", data, 4)
     return sec * 1_000_000_000 + nanosec

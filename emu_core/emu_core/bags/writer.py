@@ -1,13 +1,12 @@
-"""Rosbag2 bags, written without ROS: metadata version 8, which Humble and Jazzy both read.
+"""Write rosbag2 bags without ROS, with metadata version 8, which Humble and Jazzy both read.
 
     with BagWriter("drive") as writer:
         writer.add_topic("/camera/image_raw", "sensor_msgs/msg/Image")
         writer.add_topic("/label_info", "vision_msgs/msg/LabelInfo", [offered(latched=True)])
         writer.write("/camera/image_raw", time_ns, data)  # data: raw CDR
 
-What was written before a crash or a full disk stays readable: data go to the file at least once a
-second, and a file that could not be finished is closed behind its last whole record. No torch, no
-ROS.
+Messages written before a crash or a full disk stay readable: the writer flushes at least once per
+second, and it ends a file that could not be finished after its last complete record.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 from rosbags.typesys import TypesysError
 from rosbags.typesys.store import Typestore
 
-from emu_core.bags import mcap as mcap_file
-from emu_core.bags import types as bag_types
+from emu_core.bags import mcap
 from emu_core.bags.errors import BagError
+from emu_core.bags.types import typestore
 
 _STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
-_FLUSH_EVERY_S = 1.0
+_FLUSH_PERIOD_S = 1.0
 _FOREVER = QosTime(9223372036, 854775807)  # how rmw writes an infinite duration
 _UNKNOWN_HASH = "RIHS01_" + 64 * "0"
 
@@ -59,24 +58,23 @@ def offered(*, reliable: bool = True, latched: bool = False, depth: int = 10) ->
 
 
 class BagWriter:
-    """Writes one bag, a new folder at `path`; `storage` is "mcap" or "sqlite3".
+    """Writes one bag, a new folder at `path`; only one thread at a time may use it.
 
-    Use one writer from one thread at a time. `store` holds the message types that it knows.
+    `storage` is "mcap" or "sqlite3". The attribute `store` holds the message types, `counts` the
+    number of written messages by topic.
 
-    Raises
-    ------
-    BagError
-        Something exists at the path, or the folder cannot be made.
+    Raises:
+        BagError: The path exists, or the folder cannot be created.
     """
 
     def __init__(self, path: str | Path, storage: str = "mcap") -> None:
         if storage not in _STORAGES:
-            raise BagError(f"cannot store as {storage!r}: known are {', '.join(_STORAGES)}")
+            raise BagError(f"unknown storage {storage!r}: use one of {', '.join(_STORAGES)}")
         self.path = Path(path)
-        self.store: Typestore = bag_types.typestore()
+        self.store: Typestore = typestore()
         self.counts: dict[str, int] = {}
         self._connections: dict[str, Connection] = {}
-        self._flushed = time.monotonic()
+        self._flushed_s = time.monotonic()
         self._closed = False
         if self.path.exists():
             raise BagError(
@@ -87,19 +85,16 @@ class BagWriter:
             self._writer = Writer(self.path, version=8, storage_plugin=_STORAGES[storage])
             self._writer.open()
         except (OSError, sqlite3.Error, WriterError) as error:
-            if not isinstance(error, (WriterError, FileExistsError)):  # then it is not ours
+            if not isinstance(error, (WriterError, FileExistsError)):  # else it is not ours
                 shutil.rmtree(self.path, ignore_errors=True)
-            raise BagError(f"cannot make a bag at {self.path}: {error}") from error
+            raise BagError(f"cannot create a bag at {self.path}: {error}") from error
 
     def add_topic(self, name: str, msgtype: str, qos: Sequence[Qos] | None = None) -> None:
-        """Announce a topic, before its first message.
+        """Add a topic, before its first message.
 
-        Messages of a type that is not in `store` are kept all the same, but only readers that
-        know the type decode them (`bag_types.learn` and `learn_installed` extend the store).
-
-        Parameters
-        ----------
-        qos : what its publishers offer, one profile each; by default one reliable, volatile one.
+        Messages of a type that is not in `store` are kept too, but only readers that know the
+        type can decode them (`types.register_installed` extends the store). `qos` are the profiles
+        of its publishers, by default one that is reliable and volatile.
         """
         try:
             msgdef, _ = self.store.generate_msgdef(msgtype, ros_version=2)
@@ -118,10 +113,9 @@ class BagWriter:
     def write(self, topic: str, time_ns: int, data: bytes | memoryview) -> None:
         """Append a message: raw CDR, received at `time_ns` of the system clock.
 
-        Raises
-        ------
-        BagError
-            The disk is full or cannot be written. The bag is closed then; what it holds is whole.
+        Raises:
+            BagError: The disk is full or not writable. The bag is closed then, and its content up
+                to there is readable.
         """
         if self._closed:
             raise BagError(f"the bag {self.path} is closed already")
@@ -130,16 +124,20 @@ class BagWriter:
         except (OSError, sqlite3.Error) as error:
             raise self._give_up(error) from error
         self.counts[topic] += 1
-        if time.monotonic() - self._flushed > _FLUSH_EVERY_S:
+        if time.monotonic() - self._flushed_s > _FLUSH_PERIOD_S:
             self.flush()
 
+    def write_message(self, topic: str, time_ns: int, message: Any) -> None:
+        """Encode a message object, of a class in `store.types`, and append it."""
+        self.write(topic, time_ns, self.encode(message))
+
     def encode(self, message: Any) -> bytes:
-        """Raw CDR of a message object of one of the classes in `store.types`."""
+        """Raw CDR of a message object, of a class in `store.types`."""
         return bytes(self.store.serialize_cdr(message, message.__msgtype__))
 
     def flush(self) -> None:
-        """Hand everything written so far to the operating system."""
-        self._flushed = time.monotonic()
+        """Pass all written messages to the operating system."""
+        self._flushed_s = time.monotonic()
         storage: Any = self._writer.storage
         if storage is None:
             return
@@ -153,7 +151,7 @@ class BagWriter:
             raise self._give_up(error) from error
 
     def close(self) -> None:
-        """Finish the bag; a second call does nothing."""
+        """Finish the bag; a second call has no effect."""
         if self._closed:
             return
         try:
@@ -163,24 +161,25 @@ class BagWriter:
         self._closed = True
 
     def discard(self) -> None:
-        """Close the bag and delete it: for a recording that did not begin, or is no use."""
+        """Close the bag and delete it."""
         with suppress(BagError):
             self.close()
         shutil.rmtree(self.path, ignore_errors=True)
 
     def _give_up(self, error: Exception) -> BagError:
-        """Close what can be kept after a failed write; returns the error to raise."""
+        """Close the bag after a failed write; returns the error to raise."""
         self._closed = True
         storage: Any = self._writer.storage
         with suppress(OSError, sqlite3.Error):
             self._writer.abort()
         if storage is not None and storage.path.suffix == ".mcap":
             with suppress(OSError):
-                mcap_file.close_broken(storage.path)
+                mcap.repair(storage.path)
         reason = getattr(error, "strerror", None) or str(error)
         return BagError(
-            f"cannot write to {self.path}: {reason}. It holds what was written before "
-            f"(`ros2 bag reindex {self.path}` makes its metadata.yaml); make room and record again"
+            f"cannot write to {self.path}: {reason}. Earlier messages are kept "
+            f"(`ros2 bag reindex {self.path}` creates its metadata.yaml); free some space and "
+            "record again"
         )
 
     def __enter__(self) -> BagWriter:

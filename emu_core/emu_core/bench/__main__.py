@@ -1,4 +1,4 @@
-"""`python -m emu_core.bench`: run the parts asked for, and write what they found."""
+"""`python -m emu_core.bench`: run the chosen parts, and write the results."""
 
 from __future__ import annotations
 
@@ -8,41 +8,42 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from emu_core.bench import settings as machine
-from emu_core.bench.report import FIGURES, RATIOS, completed
-from emu_core.bench.settings import Settings, parse
+from emu_core.bench import report
+from emu_core.bench.measurement import FIGURES, RATIOS, completed
+from emu_core.bench.settings import BenchSettings, describe_machine, parse, size_name
 from emu_core.runtime.model_file import default_model, read_info
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark; the exit code."""
+    """Run the benchmark.
+
+    Returns:
+        Exit code.
+    """
     settings = parse(arguments)
     settings.output.mkdir(parents=True, exist_ok=True)
     results = run(settings, sys.argv[1:] if arguments is None else arguments)
     path = settings.output / "bench.json"
     path.write_text(json.dumps(results, indent=1) + "\n")
-    from emu_core.bench import report
-    from emu_core.bench import report as plot
-
     text = report.render(results)
     (settings.output / "bench.md").write_text(text)
-    plot.draw(results, settings.output / "bench.png")
-    print(f"{text}\n{path}, bench.md and bench.png are written")
+    report.draw(results, settings.output / "bench.png")
+    print(f"{text}\nWrote {path}, bench.md and bench.png.")
     return 0
 
 
-def run(settings: Settings, given: Sequence[str] = ()) -> dict[str, Any]:
-    """What bench.json holds."""
+def run(settings: BenchSettings, arguments: Sequence[str] = ()) -> dict[str, Any]:
+    """Run the parts and return the content of bench.json."""
     info = read_info(default_model())
     results: dict[str, Any] = {
-        "command": " ".join(["python -m emu_core.bench", *given]),
-        "machine": machine.describe(),
+        "command": " ".join(["python -m emu_core.bench", *arguments]),
+        "machine": describe_machine(),
         "settings": {
             "threads": settings.threads,
             "repetitions": settings.repetitions,
             "clock": settings.clock,
-            "sizes": [f"{h}x{w}" for h, w in settings.sizes],
-            "compared": "{}x{}".format(*settings.compared),
+            "sizes": [size_name(size) for size in settings.sizes],
+            "compared": size_name(settings.compared),
             "members": settings.members,
             "parts": list(settings.parts),
             "quick": settings.quick,
@@ -54,9 +55,10 @@ def run(settings: Settings, given: Sequence[str] = ()) -> dict[str, Any]:
     }
     for part in settings.parts:
         print(f"--- {part}", file=sys.stderr)
-        found = importlib.import_module(f"emu_core.bench.{part}").measure(settings)
+        module = importlib.import_module(f"emu_core.bench.{part}")
+        measured = getattr(module, f"measure_{part}")(settings)
         for kind in ("ratios", "figures", "details"):
-            results[kind] |= found.get(kind, {})
+            results[kind] |= measured.get(kind, {})
     results["ratios"] = completed(results["ratios"], RATIOS)
     results["figures"] = completed(results["figures"], FIGURES)
     return results

@@ -1,6 +1,6 @@
-"""How the student's time and memory grow: with pixels, cameras, members and backbone.
+"""Time and memory of the student over image size, cameras, ensemble members and backbone.
 
-Every case runs in a process of its own, so that its peak of resident memory is its own.
+Every case runs in its own process, so that the peak of the resident memory is its own.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from emu_core.bench.contestants import disturbed_member
-from emu_core.bench.files import exported, student_file
-from emu_core.bench.report import missing, summarize
+from emu_core.bench.measurement import missing, summarize
+from emu_core.bench.models import disturbed_member, onnx_file, student_file
 from emu_core.bench.sampled_graphs import EnsembleGraph
-from emu_core.bench.settings import Settings
+from emu_core.bench.settings import BenchSettings, size_name
 from emu_core.networks import SegDepthFormer
 from emu_core.networks.encoder import VARIANTS
 
@@ -24,32 +23,30 @@ MEMBERS = (1, 2, 5, 10)
 _CASE_TIMEOUT_S = 600
 
 
-def measure(settings: Settings) -> dict[str, Any]:
-    """Milliseconds of all cameras' frames and megabytes, by what grows and how far."""
-    files, size = settings.output / "models", settings.compared
+def measure_growth(settings: BenchSettings) -> dict[str, Any]:
+    """Measure milliseconds (for one frame of each camera) and megabytes of all cases."""
+    files, size = settings.models, settings.compared
     small = min(settings.sizes)
     members = MEMBERS[:2] if settings.quick else MEMBERS
     variants = list(VARIANTS)[: 1 if settings.quick else None]
     cases: dict[str, dict[str, tuple[Path, int]]] = {
-        "pixels": {f"{h}x{w}": (student_file((h, w), files), 1) for h, w in settings.sizes},
+        "pixels": {size_name(s): (student_file(s, files), 1) for s in settings.sizes},
         "cameras": {str(n): (student_file(size, files), n) for n in CAMERAS},
         "members": {str(n): (_ensemble(n, small, files), 1) for n in members},
         "backbone": {name: (_backbone(name, small, files), 1) for name in variants},
     }
-    found: dict[str, dict[str, Any]] = {}
-    for what, how_far in cases.items():
-        found[what] = {
-            value: _in_a_process(path, cameras, settings)
-            for value, (path, cameras) in how_far.items()
-        }
+    growth = {
+        quantity: {value: _run_case(*case, settings) for value, case in by_value.items()}
+        for quantity, by_value in cases.items()
+    }
     sizes = {"cameras": size, "members": small, "backbone": small}
-    at = {what: "{}x{}".format(*of) for what, of in sizes.items()}
-    return {"details": {"growth": found, "growth_at": at}}
+    growth_at = {quantity: size_name(size) for quantity, size in sizes.items()}
+    return {"details": {"growth": growth, "growth_at": growth_at}}
 
 
 def _ensemble(members: int, size: tuple[int, int], folder: Path) -> Path:
     graph = EnsembleGraph([disturbed_member(k) for k in range(members)])
-    return exported(graph, f"ensemble{members}", size, folder)
+    return onnx_file(graph, f"ensemble{members}", size, folder)
 
 
 def _backbone(variant: str, size: tuple[int, int], folder: Path) -> Path:
@@ -58,7 +55,7 @@ def _backbone(variant: str, size: tuple[int, int], folder: Path) -> Path:
     return student_file(size, folder, network, f"random-{variant}")
 
 
-def _in_a_process(path: Path, cameras: int, settings: Settings) -> dict[str, Any]:
+def _run_case(path: Path, cameras: int, settings: BenchSettings) -> dict[str, Any]:
     command = [sys.executable, "-m", "emu_core.bench.growth_case", str(path)]
     command += [str(n) for n in (cameras, settings.threads, settings.repetitions)]
     done = subprocess.run(
@@ -66,5 +63,5 @@ def _in_a_process(path: Path, cameras: int, settings: Settings) -> dict[str, Any
     )
     if done.returncode:
         return {"milliseconds": missing((done.stderr.strip().splitlines() or ["failed"])[-1])}
-    found = json.loads(done.stdout.splitlines()[-1])
-    return {"milliseconds": summarize(found["milliseconds"]), "peak_rss_mb": found["rss_mb"]}
+    case = json.loads(done.stdout.splitlines()[-1])
+    return {"milliseconds": summarize(case["milliseconds"]), "peak_rss_mb": case["rss_mb"]}

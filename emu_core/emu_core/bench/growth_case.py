@@ -1,4 +1,4 @@
-"""One case of `growth`, in a process of its own that imports no torch: milliseconds and memory.
+"""Measure time and memory of one case of `growth`, in a process that does not import torch.
 
 python -m emu_core.bench.growth_case model.onnx CAMERAS THREADS REPETITIONS
 """
@@ -19,21 +19,21 @@ from emu_core.runtime.perceiver import session_options
 
 
 def run_case(path: str, cameras: int, threads: int, repetitions: int) -> dict[str, Any]:
-    """One session answers all cameras in turn; milliseconds of all of them, and peak memory."""
+    """Run one session for all cameras in turn; milliseconds per round, and peak memory in MB."""
     session = open_session(path, session_options(threads), ["CPUExecutionProvider"])
     shape = session.get_inputs()[0].shape
     image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    taken = []
+    milliseconds = []
     for _ in range(repetitions + 1):
         start = time.perf_counter()
         for _ in range(cameras):
             session.run(None, {INPUT: image})
-        taken.append(1000 * (time.perf_counter() - start))
-    return {"milliseconds": taken[1:], "rss_mb": _peak_rss_mb()}  # the first one warms up
+        milliseconds.append(1000 * (time.perf_counter() - start))
+    return {"milliseconds": milliseconds[1:], "rss_mb": _peak_rss_mb()}  # the first is a warm-up
 
 
 def _peak_rss_mb() -> float | None:
-    """Largest resident memory so far. Not getrusage's: that begins with the parent's."""
+    """Read the peak of the resident memory; getrusage's would include the parent process."""
     status = Path("/proc/self/status")
     found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text()) if status.is_file() else None
     return int(found[1]) / 1024 if found else None

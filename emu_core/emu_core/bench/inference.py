@@ -1,26 +1,46 @@
-"""The student against what one would run instead, on the same images, threads and machine."""
+"""Compare the student with alternatives on the same images, threads and machine."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor, nn
 
-from emu_core.bench.contestants import (
-    DROPOUT_ORT,
-    ENSEMBLE_EAGER,
-    ENSEMBLE_ORT,
-    HF_EAGER,
-    HF_ORT,
-    STUDENT,
-    gather,
+from emu_core.bench.measurement import Measurement, Series, missing, ratio, run_rounds, summarize
+from emu_core.bench.models import (
+    CLASSES,
+    PlainSegmentation,
+    TwoNetworks,
+    disturbed_member,
+    fixed_image,
+    onnx_file,
+    student_file,
 )
-from emu_core.bench.report import Figure, missing, ratio, summarize
-from emu_core.bench.settings import Series, Settings, run_rounds
+from emu_core.bench.sampled_graphs import DropoutGraph, EnsembleGraph
+from emu_core.bench.settings import BenchSettings, size_name
+from emu_core.methods.deep_ensemble import DeepEnsemble
+from emu_core.methods.mc_dropout import MCDropout
+from emu_core.methods.registry import Method
+from emu_core.methods.uncertainty import normalized_entropy
+from emu_core.runtime.model_file import open_session
+from emu_core.runtime.perceiver import PROVIDERS, Perceiver, session_options
 
+STUDENT = "student, {}"
 STUDENT_ORT = STUDENT.format("cpu")
+HF_ORT, HF_EAGER = "SegFormer of transformers, ort cpu", "SegFormer of transformers, eager torch"
+TWO_ORT = "SegFormer + DepthFormer, ort cpu"
+ENSEMBLE_ORT, ENSEMBLE_EAGER = "Deep Ensemble, ort cpu", "Deep Ensemble, eager torch"
+DROPOUT_ORT, DROPOUT_EAGER = "MC Dropout, ort cpu", "MC Dropout, eager torch"
+TORCH_UNCERTAINTY = "torch-uncertainty's SegFormer ensemble, eager torch"
 BEST = "the fastest student"
+
 _CPU_PROVIDERS = ("cpu", "openvino", "openvino-bf16")
 _RATIOS = {
     "student_ort_over_hf_ort": (STUDENT_ORT, HF_ORT),
@@ -32,38 +52,140 @@ _RATIOS = {
 }
 
 
-def measure(settings: Settings) -> dict[str, Any]:
-    """Times by size and contestant, and the ratios at the compared size."""
+def measure_inference(settings: BenchSettings) -> dict[str, Any]:
+    """Measure milliseconds by size and model, and the ratios at the compared size."""
     torch.set_num_threads(settings.threads)
     times: dict[str, Any] = {}
-    ratios: dict[str, Figure] = {}
+    ratios: dict[str, Measurement] = {}
     for size in settings.sizes:
-        found = gather(size, settings)
-        series = run_rounds(found.run, settings.repetitions, warm_up=2, clock=settings.time)
-        times[f"{size[0]}x{size[1]}"] = {
+        models = collect_models(size, settings)
+        series = run_rounds(models.run, settings.repetitions, warm_up=2, clock=settings.time)
+        times[size_name(size)] = {
             **{name: summarize(values) for name, values in series.items()},
-            **{name: missing(reason) for name, reason in found.missing.items()},
+            **{name: missing(reason) for name, reason in models.missing.items()},
         }
         if size == settings.compared:
-            ratios = ratios_of(series, found.missing)
+            ratios = ratios_of(series, models.missing)
     return {"ratios": ratios, "details": {"milliseconds": times}}
 
 
-def ratios_of(series: Series, reasons: Mapping[str, str]) -> dict[str, Figure]:
-    """The ratios of one size, null where one of the two is missing.
+def ratios_of(series: Series, reasons: Mapping[str, str]) -> dict[str, Measurement]:
+    """Compute the ratios of one size; null if one of the two models is missing.
 
-    The best student is the one of the lowest median among those that run on the CPU, as the peers
-    do.
+    The best student has the lowest median of those that run on the CPU, as the others do.
     """
     students = [STUDENT.format(p) for p in _CPU_PROVIDERS if STUDENT.format(p) in series]
     best = min(students, key=lambda name: summarize(series[name])["median"])
-    found = {}
+    ratios = {}
     for key, names in _RATIOS.items():
         over, under = (best if name == BEST else name for name in names)
-        absent = [n for n in (over, under) if n not in series]
-        found[key] = (
-            missing("; ".join(f"{n}: {reasons.get(n, 'not run')}" for n in absent))
-            if absent
-            else ratio(series[over], series[under]) | {"of": [over, under]}
-        )
-    return found
+        absent = [f"{n}: {reasons.get(n, 'not run')}" for n in (over, under) if n not in series]
+        if absent:
+            ratios[key] = missing("; ".join(absent))
+        else:
+            ratios[key] = ratio(series[over], series[under]) | {"of": [over, under]}
+    return ratios
+
+
+@dataclass
+class ComparedModels:
+    """Functions that process one image, by name, and why other models are missing."""
+
+    run: dict[str, Callable[[], object]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def adding(self, name: str) -> Iterator[None]:
+        """Record an exception of the block as the reason why this model is missing."""
+        try:
+            yield
+        except Exception as error:  # the other models run without it
+            # The first sentence in one line, without the paths of the model files.
+            sentence = " ".join(str(error).split()).partition(". ")[0]
+            reason = re.sub(r" for \S+\.onnx", "", sentence)
+            self.missing[name] = f"{type(error).__name__}: {reason}"
+
+
+def collect_models(size: tuple[int, int], settings: BenchSettings) -> ComparedModels:
+    """Prepare the student and a plain SegFormer; at the compared size also all other models."""
+    models, image = ComparedModels(), fixed_image(size)
+    files, threads = settings.models, settings.threads
+    path = student_file(size, files)
+    for provider in PROVIDERS:
+        with models.adding(name := STUDENT.format(provider)):
+            models.run[name] = _perceiver(path, provider, threads, image)
+    with models.adding(HF_ORT):
+        file = onnx_file(PlainSegmentation(), "hf-segformer", size, files)
+        models.run[HF_ORT] = _session(file, threads, image)
+    with models.adding(HF_EAGER):
+        network, batch = PlainSegmentation().eval(), torch.from_numpy(image)[None]
+        models.run[HF_EAGER] = torch.inference_mode()(lambda: network(batch))
+    if size == settings.compared:
+        _add_others(models, size, settings, image)
+    return models
+
+
+def _add_others(
+    models: ComparedModels, size: tuple[int, int], settings: BenchSettings, image: np.ndarray
+) -> None:
+    number = settings.members
+    members = [disturbed_member(k) for k in range(number)]
+    literal = [disturbed_member(k, folded=False) for k in range(number)]
+    graphs: dict[str, tuple[str, Callable[[], nn.Module]]] = {
+        TWO_ORT: ("two-networks", TwoNetworks),
+        ENSEMBLE_ORT: (f"ensemble{number}", lambda: EnsembleGraph(members)),
+        DROPOUT_ORT: (f"mcd{number}", lambda: DropoutGraph(members[0], number, size)),
+    }
+    for name, (file_name, build) in graphs.items():
+        with models.adding(name):
+            file = onnx_file(build(), file_name, size, settings.models)
+            models.run[name] = _session(file, settings.threads, image)
+    batch = torch.from_numpy(image).permute(2, 0, 1)[None].contiguous()
+    models.run[ENSEMBLE_EAGER] = _method(DeepEnsemble(literal), batch)
+    models.run[DROPOUT_EAGER] = _method(MCDropout(literal[0], number), batch)
+    with models.adding(TORCH_UNCERTAINTY):
+        models.run[TORCH_UNCERTAINTY] = _torch_uncertainty(number, batch)
+
+
+def _perceiver(path: Path, provider: str, threads: int, image: np.ndarray) -> Callable[[], object]:
+    perceiver = Perceiver(path, provider=provider, threads=threads)
+    perceiver.verify()  # an engine with wrong outputs is not compared
+    return lambda: perceiver.perceive(image)
+
+
+def _session(path: Path, threads: int, image: np.ndarray) -> Callable[[], object]:
+    # With the same options as the student.
+    session = open_session(path, session_options(threads), ["CPUExecutionProvider"])
+    name, batch = session.get_inputs()[0].name, image[np.newaxis]
+    return lambda: session.run(None, {name: batch})
+
+
+def _method(method: Method, batch: Tensor) -> Callable[[], object]:
+    """Run a method as in the paper: moments at full resolution, then labels and entropy."""
+
+    @torch.inference_mode()
+    def run() -> object:
+        prediction = method(batch)
+        assert prediction.probabilities is not None and prediction.depth_variance is not None
+        labels, std = prediction.probabilities.argmax(1), prediction.depth_variance.sqrt()
+        return labels, normalized_entropy(prediction.probabilities), std
+
+    return run
+
+
+def _torch_uncertainty(members: int, batch: Tensor) -> Callable[[], object]:
+    from torch_uncertainty.methods import deep_ensembles
+    from torch_uncertainty.models.segmentation.segformer import seg_former
+
+    networks = [seg_former(CLASSES, arch=0) for _ in range(members)]
+    ensemble = deep_ensembles(networks, task="segmentation", reset_model_parameters=False).eval()
+    image = batch.float() / 255
+
+    @torch.inference_mode()
+    def run() -> object:
+        raw = ensemble(image)  # (members, C, H/4, W/4)
+        full = nn.functional.interpolate(raw, image.shape[2:], mode="bilinear")
+        mean = full.softmax(1).mean(0, keepdim=True)
+        return mean.argmax(1), normalized_entropy(mean)
+
+    return run

@@ -1,77 +1,74 @@
-"""What loading a training frame costs, decoded every time and decoded once (`data.cache`).
+"""Measure the CPU time of loading a training frame, decoded every time or decoded once.
 
     python -m emu_core.bench.loading --root data/drives
 
-Prints the milliseconds of CPU time that a frame takes to come off the disk, and to be augmented
-for crops of 256 × 512. In turn, like all of the benchmark; the folder of decoded frames is a
-temporary one.
+Prints milliseconds per frame to decode it, to read it from `data.cache` (here in a temporary
+folder), and to augment it to a crop of 256 × 512.
 """
 
 from __future__ import annotations
 
-import argparse
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from jsonargparse import auto_cli
+from jsonargparse.typing import PositiveInt
 
-from emu_core.bench.report import summarize
-from emu_core.bench.settings import CLOCKS, positive, run_rounds
+from emu_core.bench.measurement import CLOCKS, run_rounds, summarize
 from emu_core.data.augment import Augmentation, prepare
-from emu_core.data.datasets import MAX_DEPTHS, Kind, open_dataset
-from emu_core.data.decoded import Decoded
-from emu_core.data.sample import DataError, Samples
+from emu_core.data.datasets import default_root, open_dataset
+from emu_core.data.decoded import cached
+from emu_core.data.sample import Samples
+from emu_core.training.command import run_command
 
 AUGMENTATION = Augmentation(256, 512, canonical_focal=200.0, scale=(0.9, 1.6), flip=True)
 
 
-def measure(kind: Kind, root: Path, frames: int, repetitions: int) -> dict[str, list[float]]:
-    """Milliseconds per frame of each round.
+def time_loading(
+    kind: str = "drives",
+    root: Path | None = None,
+    frames: PositiveInt = 40,
+    repetitions: PositiveInt = 10,
+) -> None:
+    """Measure and print milliseconds per frame.
 
-    Raises:
-        DataError: there is no such data.
+    Args:
+        kind: data set.
+        root: its folder; default: data/KIND.
+        frames: number of frames of its split train.
+        repetitions: number of rounds.
     """
     with tempfile.TemporaryDirectory() as folder:
-        data = open_dataset(kind, root, "train", limit=frames)
-        decoded = Decoded(data, folder)
-        samples = [decoded[index] for index in range(len(data))]  # and fills the folder
+        data = open_dataset(kind, root or default_root(kind), "train", limit=frames)
+        decoded = cached(data, folder)
+        samples = [decoded[index] for index in range(len(data))]  # this fills the folder
         rng = np.random.default_rng(0)
-        series = run_rounds(
-            {
-                "decode": _all_of(data),
-                "read what was decoded": _all_of(decoded),
-                "augment": lambda: [prepare(s, AUGMENTATION, rng) for s in samples],
-            },
-            repetitions,
-            clock=CLOCKS["cpu"],
-        )
-    return {name: [ms / len(samples) for ms in taken] for name, taken in series.items()}
+        functions = {
+            "decode": _all_of(data),
+            "read what was decoded": _all_of(decoded),
+            "augment": lambda: [prepare(s, AUGMENTATION, rng) for s in samples],
+        }
+        series = run_rounds(functions, repetitions, clock=CLOCKS["cpu"])
+    for name, values in series.items():
+        ms = summarize([value / len(samples) for value in values])
+        print(f"{name:24}{ms['median']:7.2f} ms ({ms['min']:.2f} to {ms['max']:.2f})")
 
 
 def _all_of(samples: Samples) -> Callable[[], object]:
     return lambda: [samples[index] for index in range(len(samples))]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(
-        prog="python -m emu_core.bench.loading",
-        description="What loading a training frame costs, decoded every time and decoded once.",
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    return run_command(
+        "bench.loading",
+        lambda: auto_cli(time_loading, args=list(arguments), as_positional=False),
     )
-    parser.add_argument("--kind", choices=tuple(MAX_DEPTHS), default="drives")
-    parser.add_argument("--root", type=Path, default=Path("data/drives"))
-    parser.add_argument("--frames", type=positive, default=40)
-    parser.add_argument("--repetitions", type=positive, default=10)
-    given = parser.parse_args(arguments)
-    try:
-        series = measure(given.kind, given.root, given.frames, given.repetitions)
-    except DataError as error:
-        parser.error(str(error))
-    for name, taken in series.items():
-        figure = summarize(taken)
-        print(f"{name:24}{figure['median']:7.2f} ms ({figure['min']:.2f} to {figure['max']:.2f})")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Where the student's time goes in ONNX Runtime, and how far that is from what the machine can do.
+"""Time and multiply-adds of the student's parts in ONNX Runtime, and the machine's peak rate.
 
 python -m emu_core.bench --parts profile --threads 1
 python -m emu_core.bench.profile student.onnx --threads 1      # of any model file
@@ -6,91 +6,27 @@ python -m emu_core.bench.profile student.onnx --threads 1      # of any model fi
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import re
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jsonargparse
 import numpy as np
 import onnx
 import onnxruntime
+import torch
 
-from emu_core.bench.files import fixed_image, student_file
-from emu_core.bench.settings import Settings, peak_multiply_adds
+from emu_core.bench.measurement import Measurement, run_rounds, summarize
+from emu_core.bench.models import fixed_image, student_file
+from emu_core.bench.settings import BenchSettings, size_name
 from emu_core.runtime.model_file import INPUT
 from emu_core.runtime.perceiver import session_options
 
-_RUNS = 8
-
-
-def measure(settings: Settings) -> dict[str, Any]:
-    """Milliseconds and multiply-adds by part, and the machine's peak."""
-    path = student_file(settings.compared, settings.output / "models")
-    image = fixed_image(settings.compared)
-    peak = peak_multiply_adds(settings.threads, settings.repetitions)
-    found = {
-        "file": path.name,
-        "size": "{}x{}".format(*settings.compared),
-        "peak_giga_multiply_adds_per_s": peak,
-        "giga_multiply_adds": {k: v / 1e9 for k, v in multiply_adds(path).items()},
-        **profile(path, image, settings.threads),
-    }
-    return {"details": {"profile": found}}
-
-
-def profile(
-    path: str | Path, image: np.ndarray, threads: int, runs: int = _RUNS
-) -> dict[str, dict[str, float]]:
-    """Milliseconds of a run by part and by operator: of every node, the quickest of some runs."""
-    options = session_options(threads)
-    options.enable_profiling = True
-    with tempfile.TemporaryDirectory() as folder:
-        options.profile_file_prefix = str(Path(folder, "profile"))
-        session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
-        for _ in range(runs):
-            session.run(None, {INPUT: image[np.newaxis]})
-        events = json.loads(Path(session.end_profiling()).read_text())
-    taken: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for event in events:
-        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            name = event["name"].removesuffix("_kernel_time")
-            taken[name, event["args"]["op_name"]].append(event["dur"] / 1000)
-    parts: Counter[str] = Counter()
-    operators: Counter[str] = Counter()
-    for (name, operator), milliseconds in taken.items():
-        parts[part_of(name)] += min(milliseconds)  # type: ignore[assignment]
-        operators[operator] += min(milliseconds)  # type: ignore[assignment]
-    return {
-        "milliseconds_by_part": dict(parts.most_common()),
-        "milliseconds_by_operator": dict(operators.most_common()),
-    }
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the profile of a model file."""
-    parser = argparse.ArgumentParser(prog="python -m emu_core.bench.profile")
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--threads", type=int, default=1)
-    given = parser.parse_args(arguments)
-    session = onnxruntime.InferenceSession(str(given.model), providers=["CPUExecutionProvider"])
-    height, width = session.get_inputs()[0].shape[1:3]
-    for of_what, table in profile(
-        given.model, fixed_image((height, width)), given.threads
-    ).items():
-        print(of_what)
-        for name, milliseconds in table.items():
-            print(f"{milliseconds:10.2f}  {name}")
-
-
-if __name__ == "__main__":
-    main()
-
-
+FULL_RESOLUTION = "full resolution"
 _PARTS = (
     (r"/encoder/.*/attention/", "attention"),
     (r"/encoder/.*/ffn/|^Gelu", "Mix-FFN"),
@@ -100,16 +36,60 @@ _PARTS = (
     (r"/depth_decoder/", "depth decoder"),
     (r"^Reorder", "layout changes"),
 )
-FULL_RESOLUTION = "full resolution"
+_RUNS = 8
+_SIDE = 1024
+"""Size of the matrices of `peak_multiply_adds`."""
+
+
+def measure_profile(settings: BenchSettings) -> dict[str, Any]:
+    """Measure milliseconds and multiply-adds by part, and the machine's peak rate."""
+    path = student_file(settings.compared, settings.models)
+    profile = {
+        "file": path.name,
+        "size": size_name(settings.compared),
+        "peak_giga_multiply_adds_per_s": peak_multiply_adds(
+            settings.threads, settings.repetitions
+        ),
+        "giga_multiply_adds": {k: v / 1e9 for k, v in multiply_adds(path).items()},
+        **profile_model(path, fixed_image(settings.compared), settings.threads),
+    }
+    return {"details": {"profile": profile}}
+
+
+def profile_model(path: Path, image: np.ndarray, threads: int) -> dict[str, dict[str, float]]:
+    """Sum up the milliseconds of all nodes by part and by operator.
+
+    The time of a node is its minimum over several runs.
+    """
+    options = session_options(threads)
+    options.enable_profiling = True
+    with tempfile.TemporaryDirectory() as folder:
+        options.profile_file_prefix = str(Path(folder, "profile"))
+        session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+        for _ in range(_RUNS):
+            session.run(None, {INPUT: image[np.newaxis]})
+        events = json.loads(Path(session.end_profiling()).read_text())
+    times: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            name = event["name"].removesuffix("_kernel_time")
+            times[name, event["args"]["op_name"]].append(event["dur"] / 1000)
+    parts: dict[str, float] = defaultdict(float)
+    operators: dict[str, float] = defaultdict(float)
+    for (name, operator), milliseconds in times.items():
+        parts[part_of(name)] += min(milliseconds)
+        operators[operator] += min(milliseconds)
+    sums = {"milliseconds_by_part": parts, "milliseconds_by_operator": operators}
+    return {key: dict(sorted(x.items(), key=lambda i: -i[1])) for key, x in sums.items()}
 
 
 def part_of(node: str) -> str:
-    """The part of the student that a node's name tells; else upsampling, labels and entropy."""
+    """Return the part of the student that a node belongs to, by its name."""
     return next((part for pattern, part in _PARTS if re.search(pattern, node)), FULL_RESOLUTION)
 
 
-def multiply_adds(path: str | Path) -> Counter[str]:
-    """Multiply-adds of convolutions and matrix products, by part; all else is not counted."""
+def multiply_adds(path: Path) -> Counter[str]:
+    """Count the multiply-adds of convolutions and matrix products, by part."""
     model = onnx.shape_inference.infer_shapes(onnx.load(str(path)), data_prop=True)
     shapes = {i.name: tuple(i.dims) for i in model.graph.initializer}
     values = (*model.graph.value_info, *model.graph.input, *model.graph.output)
@@ -127,6 +107,43 @@ def _of_node(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
     if node.op_type == "Conv":
         return result * math.prod(shapes[node.input[1]][1:])  # C_in / groups, kernel
     if node.op_type == "Gemm":
-        turned = any(a.name == "transA" and a.i for a in node.attribute)
-        return result * shapes[node.input[0]][0 if turned else 1]
+        transposed = any(a.name == "transA" and a.i for a in node.attribute)
+        return result * shapes[node.input[0]][0 if transposed else 1]
     return result * shapes[node.input[0]][-1]
+
+
+def peak_multiply_adds(threads: int, repetitions: int) -> Measurement:
+    """Measure 10⁹ multiply-adds per second of a large matrix product in single precision."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        a, b = torch.rand(_SIDE, _SIDE), torch.rand(_SIDE, _SIDE)
+        out = torch.empty_like(a)
+        series = run_rounds({"gemm": lambda: torch.mm(a, b, out=out)}, repetitions, warm_up=3)
+    finally:
+        torch.set_num_threads(before)
+    return summarize([_SIDE**3 / ms / 1e6 for ms in series["gemm"]])
+
+
+def print_profile(model: Path, threads: int = 1) -> None:
+    """Print the profile of a model file.
+
+    Args:
+        model: ONNX file.
+        threads: number of threads.
+    """
+    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    height, width = session.get_inputs()[0].shape[1:3]
+    for title, table in profile_model(model, fixed_image((height, width)), threads).items():
+        print(title)
+        for name, milliseconds in table.items():
+            print(f"{milliseconds:10.2f}  {name}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line."""
+    jsonargparse.auto_cli(print_profile, args=arguments, prog="python -m emu_core.bench.profile")
+
+
+if __name__ == "__main__":
+    main()

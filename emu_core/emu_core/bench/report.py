@@ -1,38 +1,45 @@
-"""Markdown tables of a bench.json, alone or inside a document between marks.
+"""Tables and a plot of a bench.json; tables can be inserted into a document.
 
     python -m emu_core.bench.report out/bench/bench.json
     python -m emu_core.bench.report out/bench/bench.json --document docs/performance.md
 
-With `--document`, what stands between the lines `<!-- bench:NAME -->` and `<!-- /bench -->` is
-replaced by the table of that name; NAME is one of `TABLES`.
+With `--document`, the lines between `<!-- bench:NAME -->` and `<!-- /bench -->` are replaced by
+the table of that name; NAME is one of `TABLES`.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
-import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jsonargparse
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Canvas
+from matplotlib.figure import Figure
 
 Results = Mapping[str, Any]
+"""Content of bench.json."""
+
 _MARK = re.compile(r"(<!-- bench:(\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
+_COLUMNS = ("median", "min", "max", "runs")
+_STUDENT, _OTHER = "#d62728", "#777777"
 
 
 def render(results: Results) -> str:
-    """All tables that the results have something for."""
-    made = ((name, table(results)) for name, table in TABLES.items())
-    return "\n".join(f"## {name.replace('_', ' ').capitalize()}\n\n{t}" for name, t in made if t)
+    """Write all tables that have rows."""
+    tables = ((name, table(results)) for name, table in TABLES.items())
+    return "\n".join(f"## {name.replace('_', ' ').capitalize()}\n\n{t}" for name, t in tables if t)
 
 
 def fill(document: str, results: Results) -> str:
-    """A document with its marked tables replaced; ValueError for a mark that names none."""
+    """Replace the marked tables of a document.
+
+    Raises:
+        ValueError: a mark has the name of no table.
+    """
 
     def replace(found: re.Match[str]) -> str:
         if found[2] not in TABLES:
@@ -42,116 +49,97 @@ def fill(document: str, results: Results) -> str:
     return _MARK.sub(replace, document)
 
 
-def machine(results: Results) -> str:
-    """What it ran on, and how."""
-    about, settings = results["machine"], results["settings"]
+def machine_table(results: Results) -> str:
+    """Describe the machine and the settings of the run."""
+    about, settings, model = results["machine"], results["settings"], results["model"]
     versions = ", ".join(f"{name} {v}" for name, v in about["versions"].items())
     rows = {
         "command": f"`{results['command']}`",
         "processor": f"{about['processor']}, {about['cores']} cores, {about['memory_gb']} GB",
         "extensions": ", ".join(about["extensions"]),
         "accelerators": ", ".join(about["gpus"]) or "none",
-        "threads; clock; rounds": f"{settings['threads']}; {settings['clock']}; "
-        f"{settings['repetitions']}",
+        "threads; clock; rounds": "{threads}; {clock}; {repetitions}".format(**settings),
         "Python; packages": f"{about['python']}; {versions}",
-        "model": f"{results['model']['name']}, sha256 {results['model']['sha256'][:12]}",
+        "model": f"{model['name']}, sha256 {model['sha256'][:12]}",
         "load when it began": f"{about['load_at_start']:.1f}",
     }
     if settings["quick"]:
-        rows["quick"] = "only to see that all runs: no figures to quote"
-    return _table(("", ""), [[key, value] for key, value in rows.items()])
+        rows["quick"] = "a test run: do not quote these numbers"
+    return _table(("", ""), list(rows.items()))
 
 
-def ratios(results: Results) -> str:
-    """Ratios and figures, by their keys."""
+def ratios_table(results: Results) -> str:
+    """List ratios and other measurements by their keys."""
     both = {**results["ratios"], **results["figures"]}
-    rows = [[f"`{key}`", *_cells(figure)] for key, figure in both.items()]
-    return _table(("", "median", "min", "max", "runs"), rows)
+    rows = [[f"`{key}`", *_cells(measurement)] for key, measurement in both.items()]
+    return _table(("", *_COLUMNS), rows)
 
 
-def times(results: Results) -> str:
-    """Milliseconds of every contestant at every size."""
+def times_table(results: Results) -> str:
+    """List the milliseconds of every model at every size."""
+    return _table(("size", "milliseconds", *_COLUMNS), _nested_rows(results, "milliseconds"))
+
+
+def training_table(results: Results) -> str:
+    """List the images per second of a joint training step."""
+    rows = _nested_rows(results, "training_images_per_s")
+    return _table(("size", "images per second", *_COLUMNS), rows)
+
+
+def ros_table(results: Results) -> str:
+    """List the times of the ROS node in one process and of its round trips."""
+    path = results["details"].get("ros_path_milliseconds", {})
+    rows = [[f"in one process: {name}", *_cells(x), ""] for name, x in path.items()]
+    for name, trip in results["details"].get("ros_round_trip", {}).items():
+        lost = f"{trip['lost']} of {trip['sent']}"
+        rows.append([f"between processes, {name}", *_cells(trip["milliseconds"]), lost])
+    return _table(("milliseconds", *_COLUMNS, "lost"), rows)
+
+
+def growth_table(results: Results) -> str:
+    """List time and memory over image size, cameras, members and backbone."""
     rows = [
-        [size, name, *_cells(figure)]
-        for size, contestants in results["details"].get("milliseconds", {}).items()
-        for name, figure in contestants.items()
-    ]
-    return _table(("size", "milliseconds", "median", "min", "max", "runs"), rows)
-
-
-def ros(results: Results) -> str:
-    """The node's path and its round trips."""
-    details = results["details"]
-    rows = [
-        [f"in one process: {name}", *_cells(figure), ""]
-        for name, figure in details.get("ros_path_milliseconds", {}).items()
-    ]
-    rows += [
-        [f"between processes, {name}", *_cells(trip["milliseconds"]),
-         f"{trip['lost']} of {trip['sent']}"]
-        for name, trip in details.get("ros_round_trip", {}).items()
-    ]  # fmt: skip
-    return _table(("milliseconds", "median", "min", "max", "runs", "lost"), rows)
-
-
-def training(results: Results) -> str:
-    """Images per second of a joint training step."""
-    rows = [
-        [size, name, *_cells(figure)]
-        for size, rates in results["details"].get("training_images_per_s", {}).items()
-        for name, figure in rates.items()
-    ]
-    return _table(("size", "images per second", "median", "min", "max", "runs"), rows)
-
-
-def growth(results: Results) -> str:
-    """Time and memory against pixels, cameras, members and backbone."""
-    rows = [
-        [what, value, *_cells(case["milliseconds"]), _number(case.get("peak_rss_mb"))]
-        for what, cases in results["details"].get("growth", {}).items()
+        [quantity, value, *_cells(case["milliseconds"]), _number(case.get("peak_rss_mb"))]
+        for quantity, cases in results["details"].get("growth", {}).items()
         for value, case in cases.items()
     ]
-    return _table(("", "", "ms, median", "min", "max", "runs", "peak MB"), rows)
+    return _table(("", "", "ms, median", *_COLUMNS[1:], "peak MB"), rows)
 
 
-def profile(results: Results) -> str:
-    """Milliseconds and multiply-adds by part, and the time that these would take at the peak."""
-    found = results["details"].get("profile")
-    if not found:
+def profile_table(results: Results) -> str:
+    """List milliseconds and multiply-adds by part, and the time of the latter at the peak rate."""
+    profile = results["details"].get("profile")
+    if not profile:
         return ""
-    counts, peak = found["giga_multiply_adds"], found["peak_giga_multiply_adds_per_s"]["max"]
-    taken = found["milliseconds_by_part"]
-    rows = [
-        [part, _number(ms), _number(counts.get(part, 0.0)),
-         _number(1000 * counts.get(part, 0.0) / peak)]
-        for part, ms in taken.items()
-    ]  # fmt: skip
-    total = sum(counts.values())
-    rows.append(
-        ["all", _number(sum(taken.values())), _number(total), _number(1000 * total / peak)]
-    )
-    names = (
-        f"part, at {found['size']}", "ms", "10⁹ multiply-adds",
-        f"ms at the peak of {peak:.0f}·10⁹/s",
-    )  # fmt: skip
-    return _table(names, rows)
+    counts, peak = profile["giga_multiply_adds"], profile["peak_giga_multiply_adds_per_s"]["max"]
+    times = profile["milliseconds_by_part"]
+    parts = [(part, ms, counts.get(part, 0.0)) for part, ms in times.items()]
+    parts.append(("all", sum(times.values()), sum(counts.values())))
+    rows = [[part, *map(_number, (ms, count, 1000 * count / peak))] for part, ms, count in parts]
+    limit = f"ms at the peak of {peak:.0f}·10⁹/s"
+    return _table((f"part, at {profile['size']}", "ms", "10⁹ multiply-adds", limit), rows)
 
 
 TABLES: dict[str, Callable[[Results], str]] = {
-    "machine": machine,
-    "ratios": ratios,
-    "times": times,
-    "ros": ros,
-    "training": training,
-    "growth": growth,
-    "profile": profile,
+    "machine": machine_table,
+    "ratios": ratios_table,
+    "times": times_table,
+    "ros": ros_table,
+    "training": training_table,
+    "growth": growth_table,
+    "profile": profile_table,
 }
 
 
-def _cells(figure: Mapping[str, Any]) -> list[str]:
-    if figure["median"] is None:
-        return ["–", "–", "–", figure["reason"]]
-    return [_number(figure[key]) for key in ("median", "min", "max")] + [str(figure["runs"])]
+def _nested_rows(results: Results, key: str) -> list[list[str]]:
+    details = results["details"].get(key, {}).items()
+    return [[size, name, *_cells(x)] for size, models in details for name, x in models.items()]
+
+
+def _cells(measurement: Mapping[str, Any]) -> list[str]:
+    if measurement["median"] is None:
+        return ["–", "–", "–", measurement["reason"]]
+    return [*(_number(measurement[key]) for key in _COLUMNS[:3]), str(measurement["runs"])]
 
 
 def _number(value: float | None) -> str:
@@ -164,100 +152,55 @@ def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     if not rows:
         return ""
     lines = [names, ["---"] * len(names), *rows]
-    return "".join(
-        f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines
-    )
+    return "".join(f"| {' | '.join(c.replace('|', '/') for c in line)} |\n" for line in lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the tables, or put them into a document."""
-    parser = argparse.ArgumentParser(prog="python -m emu_core.bench.report")
-    parser.add_argument("results", type=Path)
-    parser.add_argument("--document", type=Path)
-    given = parser.parse_args(arguments)
-    results = json.loads(given.results.read_text())
-    if given.document is None:
-        sys.stdout.write(render(results))
+def draw(results: Results, path: Path) -> None:
+    """Plot the milliseconds of all models as PNG; without times, write nothing."""
+    sizes = results["details"].get("milliseconds", {})
+    if not sizes:
+        return
+    heights = [1 + 0.35 * sum(x["runs"] > 0 for x in models.values()) for models in sizes.values()]
+    figure = Figure(figsize=(9, sum(heights)), layout="constrained")
+    panels = figure.subplots(len(sizes), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, (size, models) in zip(panels, sizes.items(), strict=True):
+        _panel(axes, size, models)
+    figure.savefig(path, dpi=120)
+
+
+def _panel(axes: Axes, size: str, models: Mapping[str, Mapping[str, Any]]) -> None:
+    measured = {name: x for name, x in models.items() if x["runs"]}
+    names = sorted(measured, key=lambda name: -measured[name]["median"])
+    low, medians, high = ([measured[n][key] for n in names] for key in ("min", "median", "max"))
+    errors = [
+        [m - a for m, a in zip(medians, low, strict=True)],
+        [b - m for m, b in zip(medians, high, strict=True)],
+    ]
+    colors = [_STUDENT if name.startswith("student") else _OTHER for name in names]
+    axes.barh(names, medians, xerr=errors, color=colors, ecolor="#333333")
+    axes.set_xscale("log")
+    axes.set_title(size, loc="left")
+    axes.set_xlabel("milliseconds per image: median, minimum to maximum")
+
+
+def write_tables(results: Path, document: Path | None = None) -> None:
+    """Print the tables, or insert them into a document.
+
+    Args:
+        results: bench.json.
+        document: Markdown file with marks.
+    """
+    content = json.loads(results.read_text())
+    if document is None:
+        sys.stdout.write(render(content))
     else:
-        given.document.write_text(fill(given.document.read_text(), results))
+        document.write_text(fill(document.read_text(), content))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line."""
+    jsonargparse.auto_cli(write_tables, args=arguments, prog="python -m emu_core.bench.report")
 
 
 if __name__ == "__main__":
     main()
-
-
-Figure = dict[str, Any]
-"""`median`, `min`, `max` and `runs`; where nothing could be measured null, and a `reason`."""
-
-RATIOS = (
-    "student_ort_over_hf_ort",
-    "student_best_over_hf_ort",
-    "student_best_over_hf_eager",
-    "ensemble10_over_student_same_engine",
-    "ensemble10_eager_over_student_best",
-    "mcd10_over_student_same_engine",
-    "ros_path_over_usual",
-    "train_bf16_over_hf_fp32",
-    "train_fp32_over_hf_fp32",
-)
-FIGURES = ("ros_path_ms", "node_rss_mb", "start_to_first_result_s")
-
-
-def summarize(values: Sequence[float]) -> Figure:
-    """Median and extremes of measurements, of which there must be one."""
-    return {
-        "median": statistics.median(values),
-        "min": min(values),
-        "max": max(values),
-        "runs": len(values),
-    }
-
-
-def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Figure:
-    """Figure of the quotients of two series that were measured in the same rounds."""
-    return summarize([a / b for a, b in zip(numerator, denominator, strict=True)])
-
-
-def missing(reason: str) -> Figure:
-    """A figure that could not be measured."""
-    return {"median": None, "min": None, "max": None, "runs": 0, "reason": reason}
-
-
-def completed(figures: Mapping[str, Figure], keys: Sequence[str]) -> dict[str, Figure]:
-    """The figures of exactly these keys; those that no part gave were not asked for."""
-    unknown = sorted(set(figures) - set(keys))
-    if unknown:
-        raise ValueError(f"Expected figures named {', '.join(keys)}, but got {', '.join(unknown)}")
-    not_asked = missing("its part was not run: see --parts")
-    return {key: figures.get(key, not_asked) for key in keys}
-
-
-_STUDENT, _OTHER = "#d62728", "#777777"
-
-
-def draw(results: Mapping[str, Any], path: Path) -> None:
-    """Write a PNG; without times, nothing."""
-    sizes = results["details"].get("milliseconds", {})
-    if not sizes:
-        return
-    heights = [1 + 0.35 * sum(f["runs"] > 0 for f in rows.values()) for rows in sizes.values()]
-    canvas = Canvas(figsize=(9, sum(heights)), layout="constrained")
-    panels = canvas.subplots(len(sizes), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for axes, (size, rows) in zip(panels, sizes.items(), strict=True):
-        _panel(axes, size, rows)
-    canvas.savefig(path, dpi=120)
-
-
-def _panel(axes: Axes, size: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
-    measured = {name: f for name, f in rows.items() if f["runs"]}
-    names = sorted(measured, key=lambda name: -measured[name]["median"])
-    medians = [measured[name]["median"] for name in names]
-    reach = [
-        [m - measured[n]["min"] for m, n in zip(medians, names, strict=True)],
-        [measured[n]["max"] - m for m, n in zip(medians, names, strict=True)],
-    ]
-    colors = [_STUDENT if name.startswith("student") else _OTHER for name in names]
-    axes.barh(names, medians, xerr=reach, color=colors, ecolor="#333333")
-    axes.set_xscale("log")
-    axes.set_title(size, loc="left")
-    axes.set_xlabel("milliseconds per image: median, least to most")

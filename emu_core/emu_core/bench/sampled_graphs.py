@@ -1,8 +1,8 @@
-"""A Deep Ensemble and MC Dropout as one graph, so that both run on the student's own engine.
+"""A Deep Ensemble and MC Dropout as one graph each, for the engine that the student runs on.
 
-They get what the student's graph has: folded decoders, and passes over full resolution that ONNX
-Runtime does at memory speed. Work that members share is done once. Their uncertainty is that of
-`emu_core.methods.ensembles`: entropy of the mean softmax, variance of the depth mixture.
+They have the same optimisations as the student: folded decoders, and operations at full resolution
+that ONNX Runtime computes at memory speed. Members share common work. Uncertainties are those of
+`emu_core.methods.base`: entropy of the mean softmax, variance of the depth mixture.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from emu_core.networks.models import VARIANCE_UNIT
 
 
 class SampledGraph(nn.Module):
-    """uint8 (1, H, W, 3) → labels, entropy / ln C, depth mean and deviation (H, W) of samples."""
+    """uint8 (1, H, W, 3) → labels, entropy / ln C, depth mean and standard deviation (H, W)."""
 
     ones: Tensor
     scale: Tensor
@@ -35,7 +35,7 @@ class SampledGraph(nn.Module):
         self.register_buffer("ones", torch.ones(1, num_classes))
 
     def raw_outputs(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Raw logits and depth of each sample at H/4."""
+        """Compute the raw logits and depth of each sample at H/4."""
         raise NotImplementedError
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -64,14 +64,14 @@ class SampledGraph(nn.Module):
     def _classify(self, p: Tensor) -> tuple[Tensor, Tensor]:
         entropy = -(self.ones @ (p * (p + 1e-12).log())) / math.log(len(p))
         best, labels = p[:1], torch.zeros_like(p[:1])
-        for number, plane in enumerate(p[1:].split(1), 1):  # quicker than arg max, see `export`
+        for number, plane in enumerate(p[1:].split(1), 1):  # faster than argmax, see `export`
             labels = torch.where(plane > best, torch.full_like(labels, number), labels)
             best = torch.maximum(plane, best)
         return labels.to(torch.uint8), entropy
 
 
 class EnsembleGraph(SampledGraph):
-    """A Deep Ensemble; members share nothing but the normalised image."""
+    """A Deep Ensemble; members share only the normalised image."""
 
     def __init__(self, members: Sequence[SegDepthFormer]) -> None:
         super().__init__(_classes(members[0]))
@@ -82,9 +82,9 @@ class EnsembleGraph(SampledGraph):
 
 
 class DropoutGraph(SampledGraph):
-    """MC Dropout in the decoders: encoder and fusion run once, the masks are drawn beforehand.
+    """MC Dropout in the decoders: encoder and fusion run once, with masks drawn beforehand.
 
-    That is generous: drawing them anew takes time as well.
+    Drawing masks for every image would take additional time.
     """
 
     kept: Tensor

@@ -1,4 +1,4 @@
-"""What a run of the benchmark is asked for."""
+"""Options of the benchmark, and the machine that it runs on."""
 
 from __future__ import annotations
 
@@ -6,34 +6,32 @@ import argparse
 import importlib.metadata
 import os
 import platform
-import random
 import re
-import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from jsonargparse.typing import PositiveInt
 
-from emu_core.bench.report import Figure, summarize
+from emu_core.bench.measurement import CLOCKS
 
 PARTS = ("inference", "ros", "training", "growth", "profile")
 SIZES = ((256, 512), (512, 1024), (1024, 2048))
 COMPARED = (512, 1024)
-"""The size that ratios are told of; the largest of --sizes where this is none of them."""
+"""Size at which ratios are computed; the largest of --sizes if it is not among them."""
 
-
-CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
-"""Seconds. With one thread, the process's CPU time tells ratios on a busy machine too."""
-
-Series = dict[str, list[float]]
-"""By contestant, milliseconds of each round."""
+PACKAGES = (
+    *("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "torch", "transformers", "onnx"),
+    *("torch-uncertainty", "opencv-python-headless"),
+)
+_EXTENSIONS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "asimd", "bf16")
 
 
 @dataclass(frozen=True)
-class Settings:
+class BenchSettings:
     """Options of `python -m emu_core.bench`; sizes are (height, width)."""
 
     sizes: tuple[tuple[int, int], ...] = SIZES
@@ -46,49 +44,52 @@ class Settings:
 
     @property
     def compared(self) -> tuple[int, int]:
-        """The size that everything is compared at."""
+        """Size at which ratios are computed."""
         return COMPARED if COMPARED in self.sizes else max(self.sizes)
 
     @property
     def members(self) -> int:
-        """Members of an ensemble, samples of MC Dropout."""
+        """Number of members of an ensemble, and of samples of MC Dropout."""
         return 2 if self.quick else 10
 
     @property
     def time(self) -> Callable[[], float]:
-        """Seconds on the clock that was chosen."""
+        """The chosen clock, seconds."""
         return CLOCKS[self.clock]
 
+    @property
+    def models(self) -> Path:
+        """Folder of the model files."""
+        return self.output / "models"
 
-def parse(arguments: Sequence[str] | None = None) -> Settings:
+
+def parse(arguments: Sequence[str] | None = None) -> BenchSettings:
     """Read the command line."""
-    usual = Settings(threads=min(4, len(os.sched_getaffinity(0))))
+    threads = min(4, len(os.sched_getaffinity(0)))
     parser = argparse.ArgumentParser(
         prog="python -m emu_core.bench",
-        description="Time this project and what one would run instead, side by side.",
+        description="Time this project and alternatives that a user could run instead.",
     )
     add = parser.add_argument
-    add("--sizes", type=_size, nargs="+", metavar="HxW", help="of images (default: three)")
-    add("--repetitions", type=positive, help="rounds (default 10)")
-    add("--threads", type=positive, default=usual.threads, help="default: cores, 4 at most")
+    add("--sizes", type=_size, nargs="+", metavar="HxW", help="image sizes (default: three)")
+    add("--repetitions", type=PositiveInt, help="number of rounds (default 10)")
+    add("--threads", type=PositiveInt, default=threads, help="default: cores, at most 4")
     add("--parts", choices=PARTS, nargs="+", default=list(PARTS))
-    add("--output", type=Path, default=usual.output, help="folder (default out/bench)")
-    add(
-        "--clock", choices=tuple(CLOCKS), default="wall",
-        help="cpu: the process's CPU time; with --threads 1, for ratios on a busy machine",
-    )  # fmt: skip
+    add("--output", type=Path, default=Path("out/bench"), help="folder (default out/bench)")
+    clock_help = "cpu: CPU time of the process; with --threads 1, for ratios on a busy machine"
+    add("--clock", choices=tuple(CLOCKS), default="wall", help=clock_help)
     add("--quick", action="store_true", help="one small image, two rounds, two members")
-    given = parser.parse_args(arguments)
-    sizes = given.sizes or ([(64, 128)] if given.quick else SIZES)
-    return Settings(
-        sizes=tuple(sizes),
-        repetitions=given.repetitions or (2 if given.quick else usual.repetitions),
-        threads=given.threads,
-        parts=tuple(part for part in PARTS if part in given.parts),
-        output=given.output,
-        clock=given.clock,
-        quick=given.quick,
-    )
+    options = vars(parser.parse_args(arguments))
+    quick = options["quick"]
+    options["sizes"] = tuple(options["sizes"] or ([(64, 128)] if quick else SIZES))
+    options["repetitions"] = options["repetitions"] or (2 if quick else 10)
+    options["parts"] = tuple(part for part in PARTS if part in options["parts"])
+    return BenchSettings(**options)
+
+
+def size_name(size: tuple[int, int]) -> str:
+    """Write (height, width) as HxW."""
+    return "{}x{}".format(*size)
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -98,27 +99,16 @@ def _size(text: str) -> tuple[int, int]:
     return size
 
 
-def positive(text: str) -> int:
-    """An option's whole number of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of at least 1, but got {text!r}")
-    return int(text)
-
-
-PACKAGES = (
-    *("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "torch", "transformers", "onnx"),
-    *("torch-uncertainty", "opencv-python-headless"),
-)
-_SIDE = 1024
-_EXTENSIONS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "asimd", "bf16")
-
-
-def describe() -> dict[str, Any]:
-    """Processor, memory, accelerators, versions and load, as far as the system tells."""
+def describe_machine() -> dict[str, Any]:
+    """Collect processor, memory, accelerators, versions and load of this machine."""
     cpu, memory = _read("/proc/cpuinfo"), _read("/proc/meminfo")
     model = re.search(r"model name\s*:\s*(.*)", cpu)
     flags = set((re.search(r"(?:flags|Features)\s*:\s*(.*)", cpu) or ["", ""])[1].split())
     total = re.search(r"MemTotal:\s*(\d+)", memory)
+    versions = {}
+    for package in PACKAGES:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
     return {
         "processor": model[1] if model else platform.processor(),
         "extensions": [name for name in _EXTENSIONS if name in flags],
@@ -127,68 +117,11 @@ def describe() -> dict[str, Any]:
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": _versions(),
+        "versions": versions,
         "load_at_start": os.getloadavg()[0],
     }
 
 
-def peak_multiply_adds(threads: int, repetitions: int = 10) -> Figure:
-    """Billions of multiply-adds a second of a large matrix product in single precision."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        a, b = torch.rand(_SIDE, _SIDE), torch.rand(_SIDE, _SIDE)
-        out = torch.empty_like(a)
-        series = run_rounds({"gemm": lambda: torch.mm(a, b, out=out)}, repetitions, warm_up=3)
-    finally:
-        torch.set_num_threads(before)
-    return summarize([_SIDE**3 / ms / 1e6 for ms in series["gemm"]])
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
 def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
-def run_rounds(
-    contestants: Mapping[str, Callable[[], object]],
-    repetitions: int,
-    *,
-    warm_up: int = 1,
-    clock: Callable[[], float] = time.perf_counter,
-    seed: int = 0,
-) -> Series:
-    """Time contestants in turn.
-
-    Args:
-        contestants: by name; each call is one run, and blocks until its result is there.
-        repetitions: counted rounds.
-        warm_up: rounds before, which are not counted.
-        clock: seconds.
-        seed: of the orders.
-    """
-    taken: Series = {name: [] for name in contestants}
-    order, draw = list(contestants), random.Random(seed)
-    for number in range(warm_up + repetitions):
-        draw.shuffle(order)
-        for name in order:
-            start = clock()
-            contestants[name]()
-            milliseconds = 1000 * (clock() - start)
-            if number >= warm_up:
-                taken[name].append(milliseconds)
-        print(f"\rround {number + 1} of {warm_up + repetitions}", end="", file=sys.stderr)
-    print(file=sys.stderr)
-    return taken
+    file = Path(path)
+    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""

@@ -1,7 +1,7 @@
-"""The joint training step: ours against the same network built from transformers' modules.
+"""Compare our joint training step with that of the same network from transformers' modules.
 
-Both get the same losses, optimiser and random images; a step is forward, loss, backward and
-AdamW. Transformers' network is one SegFormer encoder with two of its decode heads.
+Both have the same losses, optimiser and random images. A step is forward, loss, backward and
+AdamW.
 """
 
 from __future__ import annotations
@@ -12,40 +12,35 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from emu_core.bench.contestants import CLASSES, hugging_face
-from emu_core.bench.report import missing, ratio, summarize
-from emu_core.bench.settings import Settings, run_rounds
+from emu_core.bench.measurement import missing, ratio, run_rounds, summarize
+from emu_core.bench.models import CLASSES, hugging_face
+from emu_core.bench.settings import BenchSettings, size_name
 from emu_core.networks import RawOutputs, SegDepthFormer, normalize
 from emu_core.training.command import prepare_cpu
 from emu_core.training.objectives import MemberLoss, member_loss, total
 
 OURS_FP32, OURS_BF16, THEIRS = "ours fp32", "ours bf16", "transformers' modules fp32"
 _SIZE, _BATCH = (256, 512), 2
-_RATIOS = {
-    "train_bf16_over_hf_fp32": OURS_BF16,
-    "train_fp32_over_hf_fp32": OURS_FP32,
-}
+_RATIOS = {"train_bf16_over_hf_fp32": OURS_BF16, "train_fp32_over_hf_fp32": OURS_FP32}
 
 
 class JointFromTransformers(nn.Module):
-    """Transformers' encoder and two of its decode heads, for classes and depth."""
+    """Transformers' encoder with two of its decoders, for classes and depth."""
 
     def __init__(self) -> None:
         super().__init__()
-        both: Any = hugging_face()
-        self.encoder, self.segmentation_head = both.segformer, both.decode_head
-        depth: Any = hugging_face("b0", 2)
-        self.depth_head = depth.decode_head
+        segmentation: Any = hugging_face()
+        depth: Any = hugging_face(outputs=2)
+        self.encoder: Any = segmentation.segformer
+        self.heads = nn.ModuleList([segmentation.decode_head, depth.decode_head])
 
     def forward(self, x: Tensor) -> RawOutputs:
-        encoder: Any = self.encoder
-        features = encoder(x, output_hidden_states=True).hidden_states
-        heads: Any = (self.segmentation_head, self.depth_head)
-        return RawOutputs(*(head(features) for head in heads))
+        features = self.encoder(x, output_hidden_states=True).hidden_states
+        return RawOutputs(*(head(features) for head in self.heads))
 
 
-def measure(settings: Settings) -> dict[str, Any]:
-    """Images per second of each, and their ratios: ours over theirs."""
+def measure_training(settings: BenchSettings) -> dict[str, Any]:
+    """Measure images per second, and the ratios of ours to theirs."""
     prepare_cpu(settings.threads)
     size, batch = ((64, 128), 2) if settings.quick else (_SIZE, _BATCH)
     steps = {
@@ -55,7 +50,7 @@ def measure(settings: Settings) -> dict[str, Any]:
     reason = ""
     try:
         steps[THEIRS] = _step(JointFromTransformers(), size, batch, torch.float32)
-    except Exception as error:  # it may be absent, or another version
+    except Exception as error:  # transformers may be missing, or have another version
         reason = f"{THEIRS}: {type(error).__name__}: {error}"
     series = run_rounds(steps, settings.repetitions, warm_up=2, clock=settings.time)
     rates = {
@@ -63,11 +58,11 @@ def measure(settings: Settings) -> dict[str, Any]:
     }
     return {
         "ratios": {
-            # Images per second: the quotient of times, upside down.
+            # A ratio of images per second is the inverse ratio of times.
             key: missing(reason) if reason else ratio(series[THEIRS], series[name])
             for key, name in _RATIOS.items()
         },
-        "details": {"training_images_per_s": {"{}x{}".format(*size): rates}},
+        "details": {"training_images_per_s": {size_name(size): rates}},
     }
 
 

@@ -1,9 +1,8 @@
-"""From a `Sample` to the network's input: joint resize, crop, flip and colour jitter.
+"""Convert samples to network input: joint resizing, crops, flips and colour jitter.
 
-Depth is learned in one *canonical* focal length (Metric3D, arXiv 2307.10984): an object of a given
-size covers the same pixels at f_c as it does at f when its depth is scaled by f_c/f. Targets are
-therefore depth · f_c/f, f in pixels of the resized image, and the factor is undone at run time.
-Resizing an image by a factor changes its f by the same factor, so random scaling stays consistent.
+Depth is learned for one *canonical* focal length f_c (Metric3D, arXiv 2307.10984): an object at
+depth Z in an image of focal length f looks as it would at depth Z·f_c/f through f_c. That is the
+training target, with f in pixels of the resized image; the factor is undone at run time.
 """
 
 from __future__ import annotations
@@ -19,28 +18,22 @@ from emu_core.labels import IGNORE
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How samples become inputs.
-
-    The student of a distillation meets the teacher's inputs under stronger colour jitter
-    (paper.md §6). Both see the same tensor, so that is `dataclasses.replace(augmentation,
-    jitter=…)` of the members' own. With a `scale` of (1, 1) and no `flip`, frames of the input's
-    shape keep their geometry and jitter alone is left.
+    """How samples become network input (docs/method.md, Training).
 
     Args:
-        height: rows of the input.
-        width: columns of the input.
-        canonical_focal: f_c in pixels of the input (of the resized image, where the input is a
-            crop of it), or None to learn plain metres.
-        depth_limit: targets beyond it are invalid, canonical metres; the model's range.
-        scale: range of random scaling on top of the resize to `image_width`.
+        height: rows of the network input.
+        width: columns of the network input.
+        canonical_focal: f_c in pixels of the resized image, or None to learn plain metres.
+        depth_limit: targets beyond it are invalid, canonical metres; the range of the model.
+        scale: range of the random factor on top of the resizing to `image_width`.
         flip: mirror half of the samples.
         jitter: strengths of brightness, contrast, saturation and hue; see `color_jitter`.
-        rescale_depth: whether random scaling also scales metric depth (paper.md §5): an object
+        rescale_depth: whether random scaling also scales the depth target: an object that is
             enlarged twice is learned at half its depth.
-        image_width: columns that the whole image is resized to before the crop, e.g. 2048 for
-            crops of 768×768 from Cityscapes; None fits the image to the input's `width`.
-        class_crops: share of the crops that are laid over a pixel of a class drawn evenly from
-            those in the frame: rare classes are seen more often, and larger with `scale`.
+        image_width: columns that the complete image is resized to before the crop, e.g. 2048 for
+            crops of 768×768 from Cityscapes; None for `width`.
+        class_crops: share of the crops that are placed on a pixel of a random class of the frame,
+            so that rare classes are seen more often.
     """
 
     height: int = 256
@@ -57,9 +50,15 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Network input and targets: image uint8 (H,W,3), labels uint8 (H,W), canonical depth float32
-    (H,W) with NaN where invalid, `depth_factor` that turns canonical metres into metres, and
-    `inside` bool (H,W), False where a small image was padded."""
+    """Network input and targets.
+
+    Args:
+        image: uint8 (H, W, 3), RGB.
+        labels: uint8 (H, W), train ids, 255 where ignored.
+        depth: float32 (H, W), canonical metres, NaN where invalid.
+        depth_factor: turns canonical metres into metres.
+        inside: bool (H, W), False where a small image was padded.
+    """
 
     image: np.ndarray
     labels: np.ndarray
@@ -71,7 +70,13 @@ class Prepared:
 def prepare(
     sample: Sample, augmentation: Augmentation, rng: np.random.Generator | None = None
 ) -> Prepared:
-    """Resize a sample to the network's size; with a generator, also augment it at random."""
+    """Resize and crop a sample to the size of the network input.
+
+    Args:
+        sample: one frame.
+        augmentation: size and strengths.
+        rng: source of random augmentation; None for none.
+    """
     a = augmentation
     zoom = 1.0 if rng is None else float(np.exp(rng.uniform(*np.log(a.scale))))
     fit = (a.image_width or a.width) / sample.image.shape[1]
@@ -98,9 +103,10 @@ def color_jitter(
     """Change brightness, contrast, saturation (factors 1 ± strength) and hue (turns ± strength/2).
 
     Args:
-        image: uint8 (H,W,3) RGB.
-        strengths: of the four, in that order, each drawn evenly. Where hue is published as
-            ± a fraction h of a turn (torchvision's ColorJitter), its strength here is 2h.
+        image: uint8 (H, W, 3), RGB.
+        strengths: of the four, in that order. torchvision's ColorJitter counts hue in turns: its
+            hue h is the strength 2h here.
+        rng: source of the uniformly distributed factors.
     """
     if not any(strengths):
         return image
@@ -130,13 +136,11 @@ def _resized(sample: Sample, factor: float) -> tuple[np.ndarray, np.ndarray, np.
     )
 
 
-def _padded(image, labels, depth, height, width):
-    """Pad (black, ignored, invalid) below and to the right to at least height × width.
-
-    Returns:
-        The three maps, and where they are not padding, bool.
-    """
-    inside = np.ones(image.shape[:2], np.uint8)
+def _padded(
+    image: np.ndarray, labels: np.ndarray, depth: np.ndarray, height: int, width: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Pad below and to the right to at least height × width, and return also what is inside."""
+    inside: np.ndarray = np.ones(image.shape[:2], np.uint8)
     pad = [max(height - image.shape[0], 0), max(width - image.shape[1], 0)]
     if any(pad):
         edges = (0, pad[0], 0, pad[1])
@@ -150,24 +154,24 @@ def _padded(image, labels, depth, height, width):
 def _window(
     labels: np.ndarray, a: Augmentation, rng: np.random.Generator | None
 ) -> tuple[slice, slice]:
-    """Where the crop lies: in the middle; with a generator anywhere, or over a class."""
-    size, room = (a.height, a.width), (labels.shape[0] - a.height, labels.shape[1] - a.width)
+    """Place the crop: in the centre; with a generator anywhere, or on a random class."""
+    size, margin = (a.height, a.width), (labels.shape[0] - a.height, labels.shape[1] - a.width)
     if rng is None:
-        corner = [r // 2 for r in room]
+        corner = [r // 2 for r in margin]
     elif a.class_crops and rng.random() < a.class_crops and np.any(labels != IGNORE):
         pixel = _pixel_of_a_class(labels, rng)
         corner = [
             int(np.clip(p - rng.integers(n), 0, r))
-            for p, n, r in zip(pixel, size, room, strict=True)
+            for p, n, r in zip(pixel, size, margin, strict=True)
         ]
     else:
-        corner = [int(rng.integers(r + 1)) for r in room]
+        corner = [int(rng.integers(r + 1)) for r in margin]
     top, left = corner
     return slice(top, top + a.height), slice(left, left + a.width)
 
 
 def _pixel_of_a_class(labels: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
-    """Row and column of a random pixel of a class drawn evenly from those that occur."""
+    """Draw a class of those that occur, and a row and column of its pixels."""
     occurring = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)[:IGNORE])
     pixels = np.flatnonzero(labels == rng.choice(occurring))
     row, column = divmod(int(rng.choice(pixels)), labels.shape[1])

@@ -1,16 +1,16 @@
-"""Cityscapes' layout on disk: the real data set and our rendered drives alike.
+"""Cityscapes' layout on disk, shared by the real data set and our rendered drives.
 
     ROOT/leftImg8bit/SPLIT/CITY/CITY_SEQUENCE_FRAME_leftImg8bit.png
     ROOT/gtFine/SPLIT/CITY/CITY_SEQUENCE_FRAME_gtFine_labelIds.png
     ROOT/disparity/SPLIT/CITY/CITY_SEQUENCE_FRAME_disparity.png
     ROOT/camera/SPLIT/CITY/CITY_SEQUENCE_FRAME_camera.json
 
-Disparity is Cityscapes' 16-bit code: raw 0 is invalid, else d = (raw − 1)/256 pixels and
-depth = baseline·fx/d, fx of the *original* resolution. Raw 1 decodes to infinity, hence valid
-means raw > 1 and depth ≤ a limit.
+Disparity has 16 bits: value 0 is invalid, any other value v stands for d = (v − 1)/256 pixels, and
+depth = baseline·fx/d with fx in pixels of the *original* image. Value 1 means infinity, so depth
+is valid where v > 1 and depth is at most a limit.
 
 The files may be resized copies of the official ones (labels and disparity by nearest neighbour,
-disparity's values and the camera files unchanged): depth stays the same, focal lengths shrink.
+values of disparity and camera files unchanged): depth stays the same, focal lengths shrink.
 """
 
 from __future__ import annotations
@@ -23,32 +23,33 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from emu_core.data.datasets import DATASETS, DataSet, PinholeCamera, SplitNames
 from emu_core.data.sample import (
     DataError,
     Sample,
     existing_file,
+    image_size,
     read_grey,
     read_image,
     unlabelled,
 )
+from emu_core.files import write_atomically
 from emu_core.labels import CITYSCAPES
 
 MAX_DEPTH = 80.0
 """Default limit of valid ground truth, metres."""
 
-ARCHIVES = {
-    "leftImg8bit": "leftImg8bit_trainvaltest.zip",
-    "gtFine": "gtFine_trainvaltest.zip",
-    "disparity": "disparity_trainvaltest.zip",
-    "camera": "camera_trainvaltest.zip",
-}
-"""Folder → the official archive that holds its splits train, val and test."""
+IMAGES = "leftImg8bit"
+"""Folder of the images."""
 
 OFFICIAL_SIZE = (1024, 2048)
 """Height and width that the official camera files and disparities refer to."""
 
 OBJECT_MASK = "gtFine_object.png"
-"""Suffix in gtFine of our drives' pairs: 255 on the object that was put into the scene."""
+"""Suffix in gtFine, in rendered pairs of frames: 255 on the object put into the scene."""
+
+_UNKNOWN_SEQUENCE = "000000"
+"""Of a rendered pair, the sequence with the unknown object; the other has an ordinary object."""
 
 _SUFFIXES = {
     "leftImg8bit": "leftImg8bit.png",
@@ -58,12 +59,12 @@ _SUFFIXES = {
 }
 
 _OFF_CENTRE = 0.1
-"""How far off the middle a principal point may lie, in widths; in Aachen it is 0.036."""
+"""Largest distance of a principal point from the centre, in widths; in Aachen it is 0.036."""
 
 
 @dataclass(frozen=True)
 class CameraFile:
-    """What `camera/*.json` says: intrinsics in pixels of the original image, baseline in m."""
+    """Content of `camera/*.json`: intrinsics in pixels of the original image, baseline in m."""
 
     fx: float
     fy: float
@@ -74,35 +75,40 @@ class CameraFile:
 
 @dataclass(frozen=True)
 class FrameFiles:
-    """The files of one frame, by the name CITY_SEQUENCE_FRAME."""
+    """The files of a frame, whose name is CITY_SEQUENCE_FRAME."""
 
     root: Path
     split: str
     name: str
 
+    @property
+    def sequence(self) -> str:
+        """CITY_SEQUENCE."""
+        return self.name.rpartition("_")[0]
+
     def path(self, folder: str, suffix: str | None = None) -> Path:
-        """Path in one of Cityscapes' folders, e.g. `path("disparity")`."""
+        """Return the path in one of the layout's folders, e.g. `path("disparity")`."""
         city = self.name.split("_")[0]
-        return (
-            self.root / folder / self.split / city / f"{self.name}_{suffix or _SUFFIXES[folder]}"
-        )
+        file = f"{self.name}_{suffix or _SUFFIXES[folder]}"
+        return self.root / folder / self.split / city / file
 
 
 def list_frames(root: str | Path, split: str) -> list[FrameFiles]:
-    """Every frame of a split, sorted by name.
+    """List the frames of a split, sorted by name.
 
     Raises:
         DataError: there is no such split, or it holds no image.
     """
     root = Path(root)
-    folder = root / "leftImg8bit" / split
+    folder = root / IMAGES / split
     if not folder.is_dir():
-        there = sorted(p.name for p in (root / "leftImg8bit").glob("*") if p.is_dir())
+        found = sorted(p.name for p in (root / IMAGES).glob("*") if p.is_dir())
         raise DataError(
-            f"No folder {folder}. Expected Cityscapes' layout (from {ARCHIVES['leftImg8bit']}, or "
-            f"rendered by training/render_drives.py); splits found: {', '.join(there) or 'none'}."
+            f"No folder {folder}. Expected Cityscapes' layout (from {IMAGES}_trainvaltest.zip, "
+            "or rendered by training/render_drives.py); splits found: "
+            f"{', '.join(found) or 'none'}."
         )
-    end = "_" + _SUFFIXES["leftImg8bit"]
+    end = "_" + _SUFFIXES[IMAGES]
     names = sorted(path.name[: -len(end)] for path in folder.glob(f"*/*{end}"))
     if not names:
         raise DataError(f"No image in {folder}: expected CITY/*{end}.")
@@ -110,7 +116,11 @@ def list_frames(root: str | Path, split: str) -> list[FrameFiles]:
 
 
 def read_camera(path: str | Path) -> CameraFile:
-    """Read a `camera/*.json`."""
+    """Read a `camera/*.json`.
+
+    Raises:
+        DataError: the file is missing or is no camera file.
+    """
     try:
         content = json.loads(existing_file(Path(path), _origin(path)).read_text())
         inner = content["intrinsic"]
@@ -131,20 +141,23 @@ def read_camera(path: str | Path) -> CameraFile:
 def decode_disparity(
     raw: np.ndarray, focal: float, baseline: float, max_depth: float = MAX_DEPTH
 ) -> np.ndarray:
-    """Metres along z from Cityscapes' 16-bit code, float32, NaN where invalid.
+    """Convert 16-bit disparity to depth.
 
     Args:
-        raw: uint16 (H,W).
+        raw: uint16 (H, W).
         focal: fx of the original resolution, pixels.
         baseline: metres.
-        max_depth: farther pixels are invalid, metres.
+        max_depth: depth beyond it is invalid, metres.
+
+    Returns:
+        Metres along the optical axis, float32 (H, W), NaN where invalid.
     """
-    return _depth_of_code(focal, baseline, max_depth)[raw]
+    return _depth_of_values(focal, baseline, max_depth)[raw]
 
 
 @lru_cache(maxsize=256)  # a drive has one camera
-def _depth_of_code(focal: float, baseline: float, max_depth: float) -> np.ndarray:
-    """Metres of every 16-bit code (65536,): looking up takes a tenth of computing each pixel."""
+def _depth_of_values(focal: float, baseline: float, max_depth: float) -> np.ndarray:
+    """Metres of every 16-bit value (65536,): a look-up takes a tenth of the computing time."""
     raw = np.arange(2**16)
     disparity = (raw.astype(np.float32) - 1) / 256
     with np.errstate(divide="ignore"):
@@ -153,7 +166,7 @@ def _depth_of_code(focal: float, baseline: float, max_depth: float) -> np.ndarra
 
 
 def encode_disparity(depth: np.ndarray, focal: float, baseline: float) -> np.ndarray:
-    """Cityscapes' 16-bit code, uint16 (H,W), of metres along z; 0 where depth is not finite."""
+    """Convert depth to 16-bit disparity, 0 where depth is not finite; as `decode_disparity`."""
     with np.errstate(divide="ignore", invalid="ignore"):
         raw = np.rint(256 * baseline * focal / depth + 1)
     usable = np.isfinite(depth) & (depth > 0)
@@ -161,27 +174,22 @@ def encode_disparity(depth: np.ndarray, focal: float, baseline: float) -> np.nda
 
 
 def write_png(path: Path, image: np.ndarray) -> None:
-    """Write a PNG (RGB, 8 or 16 bit grey) so that a killed run leaves no half file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if image.ndim == 3:
-        image = image[..., ::-1]
-    done, code = cv2.imencode(".png", image)
+    """Write a PNG atomically: RGB (H, W, 3) of 8 bits, or grey (H, W) of 8 or 16 bits."""
+    done, code = cv2.imencode(".png", image[..., ::-1] if image.ndim == 3 else image)
     if not done:
         raise DataError(f"OpenCV could not encode {path}.")
-    temporary = path.with_suffix(".part")
-    temporary.write_bytes(code.tobytes())
-    temporary.rename(path)
+    write_atomically(path, lambda unfinished: unfinished.write_bytes(code.tobytes()))
 
 
 def is_of_official_size(camera: CameraFile, shape: tuple[int, int], path: str | Path) -> bool:
-    """Whether a camera file is for the official image, whose resized copy this image is.
+    """Whether a camera file describes the official image that this image is a resized copy of.
 
-    A camera file does not say which size it is for. The principal point tells: it lies near the
-    middle of either this image or of the official one.
+    The principal point shows it: it lies near the centre of this image or of the official one.
 
     Args:
-        shape: the image's (H, W).
-        path: the camera file, for the message.
+        camera: content of the file.
+        shape: (H, W) of the image.
+        path: of the camera file, for the message.
 
     Raises:
         DataError: the camera file fits neither size.
@@ -190,11 +198,11 @@ def is_of_official_size(camera: CameraFile, shape: tuple[int, int], path: str | 
     off_centre = abs((camera.u0 + 0.5) / width - 0.5)
     off_official = abs((camera.u0 + 0.5) / full_width - 0.5)
     resized = width * full_height == height * full_width and off_official < off_centre
-    if not (off_official if resized else off_centre) <= _OFF_CENTRE:  # NaN is refused
+    if not (off_official if resized else off_centre) <= _OFF_CENTRE:  # also refuses NaN
         raise DataError(
-            f"{path}: the principal point u0 = {camera.u0:g} is near the middle neither of the "
+            f"{path}: the principal point u0 = {camera.u0:g} is near the centre neither of the "
             f"image, {width}×{height}, nor of an official one ({full_width}×{full_height}) "
-            "resized to it. Keep images whole, with the camera file of their original."
+            "resized to it. Do not crop images, and keep the camera file of the original."
         )
     return resized
 
@@ -202,87 +210,86 @@ def is_of_official_size(camera: CameraFile, shape: tuple[int, int], path: str | 
 def focal_of_image(
     camera: CameraFile, shape: tuple[int, int], path: str | Path
 ) -> tuple[float, float]:
-    """(fx, fy) in pixels of an image; see `is_of_official_size`."""
+    """Return (fx, fy) in pixels of an image; arguments as for `is_of_official_size`."""
     if not is_of_official_size(camera, shape, path):
         return camera.fx, camera.fy
     (height, width), (full_height, full_width) = shape, OFFICIAL_SIZE
     return camera.fx * width / full_width, camera.fy * height / full_height
 
 
-class Cityscapes:
-    """A split as a sequence of `Sample`.
-
-    Args:
-        root: the folder that holds `leftImg8bit` and its siblings.
-        split: train, val, test or any other folder below them.
-        max_depth: farther ground truth is invalid, metres.
-        labelled: False reads images and cameras alone, e.g. fresh frames to distil on: every
-            label is ignored, every depth NaN.
-
-    Raises:
-        DataError: no such split; or, at access, a file that is missing or damaged.
-    """
+class CityscapesLayout(DataSet):
+    """A split in Cityscapes' layout. Names are CITY_SEQUENCE_FRAME; arguments as `DataSet`."""
 
     classes = CITYSCAPES
+    default_max_depth = MAX_DEPTH
 
-    def __init__(
-        self,
-        root: str | Path,
-        split: str,
-        max_depth: float = MAX_DEPTH,
-        labelled: bool = True,
-    ):
-        self.frames = list_frames(root, split)
-        self.max_depth, self.labelled = max_depth, labelled
+    def list_names(self) -> list[str]:
+        return [frame.name for frame in list_frames(self.root, self.split)]
 
-    @property
-    def names(self) -> list[str]:
-        """CITY_SEQUENCE_FRAME of each sample."""
-        return [frame.name for frame in self.frames]
-
-    def files(self, index: int) -> list[Path]:
-        """What a sample is read from."""
-        folders = _SUFFIXES if self.labelled else ("leftImg8bit", "camera")
-        return [self.frames[index].path(folder) for folder in folders]
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def __getitem__(self, index: int) -> Sample:
-        files = self.frames[index]
-        image = read_png(files.path("leftImg8bit"), cv2.IMREAD_COLOR)[..., ::-1]
-        camera = read_camera(files.path("camera"))
-        height, width = image.shape[:2]
-        focal = focal_of_image(camera, (height, width), files.path("camera"))
+    def read(self, name: str) -> Sample:
+        frame = self._frame(name)
+        image = read_png(frame.path(IMAGES), cv2.IMREAD_COLOR)[..., ::-1]
+        camera = read_camera(frame.path("camera"))
+        shape = image.shape[:2]
+        focal = focal_of_image(camera, shape, frame.path("camera"))
         if not self.labelled:
-            return unlabelled(files.name, image, focal)
-        ids = _truth(files.path("gtFine"), np.uint8, (height, width))
-        raw = _truth(files.path("disparity"), np.uint16, (height, width))
+            return unlabelled(name, image, focal)
+        ids = _ground_truth(frame.path("gtFine"), np.uint8, shape)
+        raw = _ground_truth(frame.path("disparity"), np.uint16, shape)
         depth = decode_disparity(raw, camera.fx, camera.baseline, self.max_depth)
-        return Sample(files.name, image, self.classes.to_train_ids(ids), depth, focal)
+        return Sample(name, image, self.classes.to_train_ids(ids), depth, focal)
+
+    def files(self, name: str) -> list[Path]:
+        folders = _SUFFIXES if self.labelled else (IMAGES, "camera")
+        return [self._frame(name).path(folder) for folder in folders]
+
+    def camera(self, name: str) -> PinholeCamera:
+        path = self._frame(name).path("camera")
+        image = self._frame(name).path(IMAGES)
+        height, width = image_size(image, _origin(image))
+        fx, fy = focal_of_image(read_camera(path), (height, width), path)
+        return PinholeCamera(fx, fy, width, height)
+
+    def sequence_of(self, name: str) -> str:
+        return self._frame(name).sequence
+
+    def object_mask(self, name: str) -> Path:
+        return self._frame(name).path("gtFine", OBJECT_MASK)
+
+    def has_unknown_object(self, name: str) -> bool:
+        return name.split("_")[1] == _UNKNOWN_SEQUENCE
+
+    def _frame(self, name: str) -> FrameFiles:
+        return FrameFiles(self.root, self.split, name)
+
+
+@DATASETS.register("cityscapes")
+class Cityscapes(CityscapesLayout):
+    """The real data set. The labels of its test split are not public."""
+
+    image_source = "images of cityscapes"
+
+    @classmethod
+    def split_names(cls, root: Path) -> SplitNames:
+        return SplitNames(test="val")
 
 
 def read_png(path: Path, flags: int) -> np.ndarray:
-    """Read an image as OpenCV does (BGR); DataError names a missing or damaged file."""
+    """Read an image as OpenCV decodes it (BGR); arguments and errors as `read_image`."""
     return read_image(path, flags, _origin(path))
 
 
-def _truth(path: Path, dtype: type, shape: tuple[int, int]) -> np.ndarray:
-    """Ground truth of an image's size."""
+def _ground_truth(path: Path, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
     hint = "is it an 8-bit preview?" if dtype == np.uint16 else "is it the coloured picture?"
-    truth = read_grey(path, dtype, hint, _origin(path))
-    if truth.shape != shape:
-        raise DataError(f"{path} is {truth.shape}, its image {shape} (H,W).")
-    return truth
+    values = read_grey(path, dtype, hint, _origin(path))
+    if values.shape != shape:
+        raise DataError(f"{path} is {values.shape}, its image {shape} (H,W).")
+    return values
 
 
 def _origin(path: str | Path) -> str:
-    """Which official archive holds a file, for messages."""
+    """Name the official archive that holds a file, for messages."""
     path = Path(path)
-    kind = next((k for k, end in _SUFFIXES.items() if path.name.endswith("_" + end)), None)
-    if kind is None:
-        return ""
-    archive = ARCHIVES[kind]
-    if path.parent.parent.name == "train_extra":  # the splits' folders hold one per city
-        archive = archive.replace("trainvaltest", "trainextra")
-    return f" (from {archive})"
+    part = "trainextra" if path.parent.parent.name == "train_extra" else "trainvaltest"
+    folders = [folder for folder, end in _SUFFIXES.items() if path.name.endswith("_" + end)]
+    return "".join(f" (from {folder}_{part}.zip)" for folder in folders)

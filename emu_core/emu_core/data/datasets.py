@@ -1,33 +1,162 @@
-"""How configurations name a data set, and how a run takes a part of one."""
+"""The registry of data sets, what a data set is, and how a training takes a part of one.
+
+A new data set is a subclass of `DataSet`, registered in `DATASETS`. It is a module of this folder
+with an import line in `emu_core/data/__init__.py`, or a file elsewhere that EMU_PLUGINS names.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
-from emu_core.data import cityscapes, nyuv2
-from emu_core.data.cityscapes import Cityscapes
-from emu_core.data.nyuv2 import NYUv2
-from emu_core.data.sample import DataError, DataSet, Sample
+from emu_core.data.sample import DataError, Sample
+from emu_core.labels import ClassTable
+from emu_core.registry import Registry
 
-Kind = Literal["cityscapes", "nyuv2", "drives"]
-"""cityscapes: the real one; nyuv2: either form of `data/nyuv2.py`; drives: rendered ones."""
+if TYPE_CHECKING:
+    from emu_core.data.decoded import DecodedFrames
 
-MAX_DEPTHS: dict[Kind, float] = {
-    "cityscapes": cityscapes.MAX_DEPTH,
-    "nyuv2": nyuv2.MAX_DEPTH,
-    "drives": cityscapes.MAX_DEPTH,
-}
-"""Default limit of valid ground truth, metres."""
 
-VALIDATION_SPLITS: dict[Kind, str] = {"cityscapes": "val", "nyuv2": "test", "drives": "val"}
-"""What a training is watched on. NYUv2 has no val: choose no weights by its figures, or they are
-chosen on test."""
+@dataclass(frozen=True)
+class PinholeCamera:
+    """Focal lengths and size of an image, all in its own pixels."""
+
+    fx: float
+    fy: float
+    width: int
+    height: int
+
+    @property
+    def horizontal_fov(self) -> float:
+        """Horizontal field of view, degrees."""
+        return math.degrees(2 * math.atan(0.5 * self.width / self.fx))
+
+    @property
+    def relative_focal(self) -> float:
+        """Geometric mean of the focal lengths over the image's width."""
+        return math.sqrt(self.fx * self.fy) / self.width
+
+
+@dataclass(frozen=True)
+class SplitNames:
+    """The splits of a data set by their use.
+
+    Args:
+        training: trains networks.
+        validation: is watched during a training.
+        test: metrics are reported on it.
+        extra: further splits of a model card, with conditions that no training frame shows.
+    """
+
+    training: str = "train"
+    validation: str = "val"
+    test: str = "test"
+    extra: tuple[str, ...] = ()
+
+
+class DataSet(ABC):
+    """One split of a data set. Its frames are identified by their names.
+
+    A part of a split, or a split with a cache, is a copy of this object with fewer names or with
+    a cache. Methods must therefore depend on the name that they are given, and on no index.
+
+    Args:
+        root: folder of the data set.
+        split: name of the split.
+        max_depth: ground truth beyond it is invalid, metres; None for `default_max_depth`.
+        labelled: whether to read ground truth; without it all labels are ignored, all depths NaN.
+
+    Raises:
+        DataError: there is no such split.
+    """
+
+    names: list[str]
+    classes: ClassTable
+    default_max_depth: float
+    image_source: str
+    """What the images are, for people, e.g. "rendered frames"."""
+    real_images = True
+    """False if all images are rendered."""
+    cache: DecodedFrames | None = None
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str,
+        max_depth: float | None = None,
+        labelled: bool = True,
+    ) -> None:
+        self.root, self.split, self.labelled = Path(root), split, labelled
+        self.max_depth = self.default_max_depth if max_depth is None else max_depth
+        self.names = self.list_names()
+
+    @classmethod
+    def split_names(cls, root: Path) -> SplitNames:
+        """Return the splits by their use. Most data sets need not look into `root`."""
+        return SplitNames()
+
+    @abstractmethod
+    def list_names(self) -> list[str]:
+        """List the frames of the split; DataError if there are none."""
+
+    @abstractmethod
+    def read(self, name: str) -> Sample:
+        """Read a frame; DataError if a file is missing or damaged."""
+
+    @abstractmethod
+    def files(self, name: str) -> list[Path]:
+        """Return the files that a frame is read from. A frame without files is never cached."""
+
+    @abstractmethod
+    def camera(self, name: str) -> PinholeCamera:
+        """Return the camera of a frame, if possible without decoding the image."""
+
+    def sequence_of(self, name: str) -> str | None:
+        """Return the sequence that a frame belongs to; None if there are no sequences."""
+        return None
+
+    def group_of(self, name: str) -> str:
+        """Return the group that a frame belongs to; a bootstrap draws groups, not frames."""
+        return self.sequence_of(name) or name
+
+    def object_mask(self, name: str) -> Path | None:
+        """Return the mask of an object on the road, 0 beside it; the file need not exist."""
+        return None
+
+    def has_unknown_object(self, name: str) -> bool:
+        """Return whether the object in the mask is of no class, instead of an ordinary one."""
+        return False
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        name = self.names[index]
+        return self.read(name) if self.cache is None else self.cache.get(self, name)
+
+    def select(self, indices: Iterable[int]) -> DataSet:
+        """Return a part of this data set, in the order of `indices`."""
+        part = copy.copy(self)
+        part.names = [self.names[index] for index in indices]
+        return part
+
+
+DATASETS: Registry[type[DataSet]] = Registry("data set")
+"""Data sets by the names that commands and configurations use."""
+
+
+def default_root(kind: str) -> Path:
+    """Return the folder that a data set is looked for in, unless another one is given."""
+    return Path("data") / kind
 
 
 def open_dataset(
-    kind: Kind,
+    kind: str,
     root: str | Path,
     split: str,
     max_depth: float | None = None,
@@ -37,92 +166,73 @@ def open_dataset(
     rest: bool = False,
     labelled: bool = True,
 ) -> DataSet:
-    """A split, or an evenly spread part of it that depends on the arguments alone.
+    """Open a split, or an evenly spread part of it that depends on the arguments alone.
 
     Args:
-        kind: which data set.
-        root: its folder.
+        kind: name in `DATASETS`.
+        root: folder of the data set.
         split: train, val, test, …
-        max_depth: farther ground truth is invalid, metres; None for the kind's default.
-        limit: at most so many frames, spread evenly over what there is.
-        sequences: at most so many sequences (drives), spread evenly; `limit` then applies to
-            their frames. Fewer sequences make fewer different scenes.
-        rest: what `sequences` and `limit` leave out instead: frames that a training with them
-            has not seen. With `sequences` no frame comes from one of theirs.
-        labelled: False yields images alone, all labels ignored and all depths NaN.
+        max_depth: ground truth beyond it is invalid, metres; None for the data set's default.
+        limit: take at most this many frames, spread evenly.
+        sequences: take at most this many sequences, spread evenly; `limit` then applies to their
+            frames. Fewer sequences have fewer different scenes.
+        rest: take what `sequences` and `limit` leave out instead. With `sequences` no frame is of
+            one of their sequences.
+        labelled: read ground truth.
 
     Raises:
-        DataError: an unknown kind or a senseless argument; no such data; sequences of NYUv2; the
-            rest of everything.
+        RegistryError: there is no such kind of data set.
+        DataError: an argument is out of range, the data is missing, or nothing is left of it.
     """
-    if kind not in MAX_DEPTHS:
-        raise DataError(f"Expected a data set of {', '.join(MAX_DEPTHS)}, but got {kind!r}.")
     limits = {"max_depth": max_depth, "limit": limit, "sequences": sequences}
     for name, value in limits.items():
         if value is not None and not value > 0:
             raise DataError(f"Expected {name} to be positive, but got {value}.")
     if rest and limit is None and sequences is None:
         raise DataError(
-            "Expected limit or sequences with rest: where neither leaves anything out of "
-            f"{split}, there is no rest."
+            "Expected limit or sequences with rest: without them nothing is left out of "
+            f"{split}, and there is no rest."
         )
-    if kind == "nyuv2" and sequences is not None:
-        raise DataError("NYUv2 has no sequences to choose from: give limit alone.")
-    open_split = NYUv2 if kind == "nyuv2" else Cityscapes
-    data: DataSet = open_split(root, split, max_depth or MAX_DEPTHS[kind], labelled)
+    data = DATASETS[kind](root, split, max_depth, labelled)
     if limit is None and sequences is None:
         return data
-    indices = choose(data.names, limit, sequences, rest)
+    sequence_names = [data.sequence_of(name) for name in data.names]
+    if sequences is not None and None in sequence_names:
+        raise DataError(f"The data set {kind} has no sequences to choose from: set limit alone.")
+    indices = choose([name or "" for name in sequence_names], limit, sequences, rest)
     if not indices:
         raise DataError(f"Nothing is left of {root}, {split}: limit and sequences take it all.")
-    return Selection(data, indices)
-
-
-class Selection:
-    """Some samples of a data set, in its order."""
-
-    def __init__(self, data: DataSet, indices: Sequence[int]):
-        self.data, self.indices = data, list(indices)
-        self.classes, self.max_depth, self.labelled = data.classes, data.max_depth, data.labelled
-
-    @property
-    def names(self) -> list[str]:
-        """Each sample's name."""
-        names = self.data.names
-        return [names[i] for i in self.indices]
-
-    def files(self, index: int) -> list[Path]:
-        """What a sample is read from."""
-        return self.data.files(self.indices[index])
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.data[self.indices[index]]
+    return data.select(indices)
 
 
 def choose(
-    names: Sequence[str], limit: int | None, sequences: int | None, rest: bool = False
+    sequence_of_frame: Sequence[str],
+    limit: int | None,
+    sequences: int | None,
+    rest: bool = False,
 ) -> list[int]:
-    """Indices of the chosen names, in order; arguments as in `open_dataset`.
+    """Choose frames as `open_dataset` does.
 
-    A name without its last part (CITY_SEQUENCE of CITY_SEQUENCE_FRAME) is its sequence.
+    Args:
+        sequence_of_frame: the sequence of every frame.
+        limit, sequences, rest: as for `open_dataset`.
+
+    Returns:
+        Indices of the chosen frames, ascending.
     """
-    sequence = [name.rpartition("_")[0] for name in names]
-    every = sorted(set(sequence))
+    every = sorted(set(sequence_of_frame))
     chosen = {every[i] for i in evenly(len(every), sequences)}
-    candidates = [i for i, name in enumerate(sequence) if name in chosen]
+    candidates = [i for i, name in enumerate(sequence_of_frame) if name in chosen]
     picked = {candidates[i] for i in evenly(len(candidates), limit)}
     if not rest:
         return sorted(picked)
     if sequences is None:
-        return [i for i in range(len(names)) if i not in picked]
-    return [i for i, name in enumerate(sequence) if name not in chosen]
+        return [i for i in range(len(sequence_of_frame)) if i not in picked]
+    return [i for i, name in enumerate(sequence_of_frame) if name not in chosen]
 
 
 def evenly(count: int, wanted: int | None) -> list[int]:
-    """`wanted` of `count` indices, each from the middle of an equal share; all where that is less.
+    """Return `wanted` of `count` indices, each from the middle of an equal share.
 
     >>> evenly(10, 3)
     [1, 5, 8]

@@ -1,13 +1,13 @@
-"""Decoded frames on disk: each is decoded once, not in every epoch for every member.
+"""Decoded frames on disk: each frame is decoded once instead of in every epoch of every network.
 
-A frame of 512 × 1024 takes 19 ms of CPU time to decode, and 3 ms to read once that is done. All
-members, students, workers and processes may share one folder, and any number of data sets: a
-file's name tells what it was decoded from, and how. Where that has changed since, another file is
-asked for, and what is there is never taken for it.
+Decoding a frame of 512 × 1024 takes 19 ms of CPU time, reading it back 3 ms. Networks, workers,
+processes and data sets may share one folder: the name of a file depends on what it was decoded
+from, and how. After a change the frame is decoded again into another file.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import warnings
@@ -17,80 +17,86 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from emu_core.data.sample import DataSet, Sample, unlabelled
-from emu_core.files import replace_file
+from emu_core.data.datasets import DataSet
+from emu_core.data.sample import Sample, unlabelled
+from emu_core.files import write_atomically
 
-_FORMAT = "image, labels, depth; name, focal"  # files of another one have other names
+_FORMAT = "image, labels, depth; name, focal"  # other content gets other file names
 
 
-class Decoded:
-    """A data set whose samples are read from `folder` once they were decoded.
-
-    A folder that takes no more costs a warning and the time to decode, never the training.
+def cached(data: DataSet, folder: str | Path) -> DataSet:
+    """Return the data set with a cache in `folder`.
 
     Args:
         data: what is decoded.
-        folder: made if it is not there. A labelled frame needs 8 bytes per pixel, 16 MB at
-            1024 × 2048, one without labels 3.
+        folder: made if necessary. A frame with ground truth needs 8 bytes per pixel, 16 MB at
+            1024 × 2048; a frame without needs 3.
+    """
+    with_cache = copy.copy(data)
+    with_cache.cache = DecodedFrames(folder)
+    return with_cache
+
+
+class DecodedFrames:
+    """A folder of decoded frames.
+
+    When the folder cannot be written to, it warns once, and frames are decoded every time.
     """
 
-    def __init__(self, data: DataSet, folder: str | Path):
-        self.data, self.folder = data, Path(folder)
-        self.classes, self.max_depth, self.labelled = data.classes, data.max_depth, data.labelled
-        self.names = data.names
-        self._takes_more = True
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._writable = True
 
-    def files(self, index: int) -> list[Path]:
-        """What a sample is decoded from."""
-        return self.data.files(index)
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __getitem__(self, index: int) -> Sample:
-        path = self._path(index)
-        kept = _read(path)
-        if kept is not None:
-            return kept
-        sample = self.data[index]
-        if self._takes_more:
-            self._keep(path, sample)
+    def get(self, data: DataSet, name: str) -> Sample:
+        """Return a frame that was decoded before, or decode it and keep it."""
+        files = data.files(name)
+        if not files:  # nothing would show that the frame has changed
+            return data.read(name)
+        path = self._path(data, name, files)
+        sample = _read(path)
+        if sample is None:
+            sample = data.read(name)
+            if self._writable:
+                self._write(path, sample)
         return sample
 
-    def _path(self, index: int) -> Path:
-        name = self.names[index]
-        origin = [_FORMAT, self.max_depth, self.labelled, *map(_state, self.files(index))]
+    def _path(self, data: DataSet, name: str, files: list[Path]) -> Path:
+        kind, classes = type(data), data.classes
+        origin = [
+            *(_FORMAT, kind.__module__, kind.__qualname__, classes.names, classes.dataset_ids),
+            *(data.max_depth, data.labelled, *map(_state, files)),
+        ]
         digest = hashlib.blake2b(json.dumps(origin).encode(), digest_size=8).hexdigest()
         return self.folder / f"{name}-{digest}.safetensors"
 
-    def _keep(self, path: Path, sample: Sample) -> None:
+    def _write(self, path: Path, sample: Sample) -> None:
         about = {"name": sample.name, "focal": json.dumps(sample.focal)}
         maps = {"image": sample.image}
         if sample.labelled:
             maps |= {"labels": sample.labels, "depth": sample.depth}
-        maps = {name: np.ascontiguousarray(map_) for name, map_ in maps.items()}
+        maps = {name: np.ascontiguousarray(values) for name, values in maps.items()}
         try:
-            replace_file(path, lambda unfinished: save_file(maps, unfinished, about))
+            write_atomically(path, lambda unfinished: save_file(maps, unfinished, about))
         except (OSError, SafetensorError) as error:
-            self._takes_more = False
+            self._writable = False
             warnings.warn(
-                f"{self.folder} takes no more decoded frames ({error}): the others are decoded in "
-                "every epoch. Make room there, or set data.cache to another folder.",
-                stacklevel=3,
+                f"{self.folder}: cannot write decoded frames ({error}); the other frames are "
+                "decoded in every epoch. Free some space, or set data.cache to another folder.",
+                stacklevel=4,
             )
 
 
 def _state(path: Path) -> list[str | int]:
-    """What tells a file from its earlier and later contents; of a missing one its path alone."""
+    """What changes with the content of a file; of a missing file only the path."""
     try:
-        there = path.stat()
+        stat = path.stat()
     except OSError:
         return [str(path.absolute())]
-    return [str(path.absolute()), there.st_size, there.st_mtime_ns]
+    return [str(path.absolute()), stat.st_size, stat.st_mtime_ns]
 
 
 def _read(path: Path) -> Sample | None:
-    """The sample of a file; None if there is none, or if it is damaged."""
+    """Read a decoded frame; None if the file is missing or damaged."""
     try:
         with safe_open(path, "np") as file:
             about = file.metadata()

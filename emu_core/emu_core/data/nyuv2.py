@@ -1,16 +1,16 @@
 """NYU Depth V2 with 40 classes: 795 training and 654 test images of indoor scenes.
 
-Either the three official files in one folder,
+Either the three official files in one folder (they need h5py and SciPy),
 
     ROOT/nyu_depth_v2_labeled.mat   images, depths, labels (894 classes); HDF5, 2.8 GB
     ROOT/splits.mat                 trainNdxs, testNdxs
     ROOT/classMapping40.mat         mapClass: 894 → 40 classes (Gupta et al., CVPR 2013)
 
-or the unpacked form that ESANet's `prepare_dataset.py` (Seichter et al., ICRA 2021) leaves,
+or the unpacked form that ESANet's `prepare_dataset.py` (Seichter et al., ICRA 2021) writes,
 
-    ROOT/{train,test}/rgb/NNNN.png        8-bit colour, NNNN counts the official file's images
+    ROOT/{train,test}/rgb/NNNN.png        8-bit colour; NNNN is the image's number from 1
     ROOT/{train,test}/depth/NNNN.png      16-bit grey, millimetres, 0 invalid
-    ROOT/{train,test}/labels_40/NNNN.png  8-bit grey, 0 unlabelled, 1…40 the classes
+    ROOT/{train,test}/labels_40/NNNN.png  8-bit grey, 0 unlabelled, 1 to 40 the classes
 
 All images are 640×480. Depth is the data set's in-painted one (`depths`), as benchmarks use it.
 """
@@ -19,14 +19,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import cv2
-import h5py
 import numpy as np
-from scipy.io import loadmat
 
+from emu_core.data.datasets import DATASETS, DataSet, PinholeCamera, SplitNames
 from emu_core.data.sample import (
     DataError,
     Sample,
@@ -50,141 +49,118 @@ FOCAL = (518.85790117450188, 519.46961112127485)
 data set's own toolbox. Depth is projected into this camera."""
 
 ORIGINS = {
-    "nyu_depth_v2_labeled.mat": "the data set's page, Labeled dataset: "
-    "cs.nyu.edu/~silberman/datasets/nyu_depth_v2.html",
+    "nyu_depth_v2_labeled.mat": "cs.nyu.edu/~silberman/datasets/nyu_depth_v2.html",
     "splits.mat": "horatio.cs.nyu.edu/mit/silberman/indoor_seg_sup/splits.mat",
     "classMapping40.mat": "github.com/ankurhanda/nyuv2-meta-data",
 }
-"""Official file → where it comes from."""
+"""Official file → where to get it."""
 
 _DATA, _SPLITS, _MAPPING = ORIGINS
 _FINE_CLASSES = 894
 
-Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""image uint8 (H,W,3) RGB, train ids uint8 (H,W), depth float32 (H,W) metres, 0 invalid."""
 
-
-class _Source(Protocol):
-    @property
-    def names(self) -> list[str]: ...
-
-    def files(self, index: int) -> list[Path]: ...
-
-    def image(self, index: int) -> np.ndarray: ...
-
-    def arrays(self, index: int) -> Arrays: ...
-
-
-class NYUv2:
-    """A split as a sequence of `Sample`.
-
-    Args:
-        root: the folder that holds the official files, or `train` and `test` of the unpacked form.
-        split: train or test; there is no val.
-        max_depth: farther ground truth is invalid, metres.
-        labelled: False reads images alone: every label is ignored, every depth NaN.
-
-    Raises:
-        DataError: no such split, or files that are missing or not what they should be; some of
-            that shows at access only.
-    """
+@DATASETS.register("nyuv2")
+class NYUv2(DataSet):
+    """A split of NYUv2. Names are numbers in the official file, 0001 to 1449."""
 
     classes = NYUV2
+    default_max_depth = MAX_DEPTH
+    image_source = "images of nyuv2"
 
-    def __init__(
-        self,
-        root: str | Path,
-        split: str,
-        max_depth: float = MAX_DEPTH,
-        labelled: bool = True,
-    ):
-        if split not in SPLITS:
-            raise DataError(f"NYUv2 has the splits {' and '.join(SPLITS)}, but got {split!r}.")
-        self.max_depth, self.labelled = max_depth, labelled
-        self._source = _open(Path(root), split)
+    @cached_property
+    def _source(self) -> _Official | _Unpacked:
+        if self.split not in SPLITS:
+            raise DataError(
+                f"NYUv2 has the splits {' and '.join(SPLITS)}, but got {self.split!r}."
+            )
+        return _open(self.root, self.split)
 
-    @property
-    def names(self) -> list[str]:
-        """Each sample's number in the official file, four digits, from 0001."""
+    def list_names(self) -> list[str]:
         return self._source.names
 
-    def files(self, index: int) -> list[Path]:
-        """What a sample is read from."""
-        return self._source.files(index)
+    @classmethod
+    def split_names(cls, root: Path) -> SplitNames:
+        """Return the splits. To choose weights by validation would be to choose them on test."""
+        return SplitNames(validation="test")
 
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, index: int) -> Sample:
-        name = self.names[index]
+    def read(self, name: str) -> Sample:
+        image = self._source.image(name)
         if not self.labelled:
-            return unlabelled(name, self._source.image(index), FOCAL)
-        image, labels, depth = self._source.arrays(index)
+            return unlabelled(name, image, FOCAL)
+        labels, depth = self._source.ground_truth(name)
         valid = (depth > 0) & (depth <= self.max_depth)
         return Sample(name, image, labels, np.where(valid, depth, np.float32(np.nan)), FOCAL)
 
+    def files(self, name: str) -> list[Path]:
+        return self._source.files(name)
 
-def _open(root: Path, split: str) -> _Source:
+    def camera(self, name: str) -> PinholeCamera:
+        height, width = SIZE
+        return PinholeCamera(*FOCAL, width, height)
+
+
+def _open(root: Path, split: str) -> _Official | _Unpacked:
     missing = [name for name in ORIGINS if not (root / name).is_file()]
     if not missing:
-        return _official(root, split)
+        try:
+            return _official(root, split)
+        except ModuleNotFoundError as error:  # a robot has neither
+            raise DataError(
+                f"The official files in {root} need h5py and SciPy: install emu_core[train], or "
+                "unpack them."
+            ) from error
     if (root / split / "rgb").is_dir():
         return _unpacked(root / split)
     if len(missing) < len(ORIGINS):
         raise DataError(
-            f"{root} holds not all of NYUv2's three files; missing: {_where(missing)}."
+            f"{root} does not hold all three files of NYUv2; missing: {_with_origins(missing)}."
         )
     raise DataError(
-        f"No NYUv2 in {root}. Expected either {_where(ORIGINS)}; or the unpacked form, "
+        f"No NYUv2 in {root}. Expected either {_with_origins(ORIGINS)}; or the unpacked form, "
         f"{root / split}/{{rgb,depth,labels_40}}/NNNN.png of ESANet's prepare_dataset.py."
     )
 
 
-def _where(names: Iterable[str]) -> str:
+def _with_origins(names: Iterable[str]) -> str:
     return ", ".join(f"{name} (from {ORIGINS[name]})" for name in names)
 
 
 @dataclass(frozen=True)
 class _Official:
-    """Frames of the official file; opened for each, so that no handle crosses a fork.
-
-    train_ids: uint8 (895,), the train id of each of the 894 classes, 0 unlabelled.
-    """
+    """Frames of the official file, which is opened for each frame: no handle crosses a fork."""
 
     path: Path
-    numbers: list[int]
+    names: list[str]
     train_ids: np.ndarray
+    """Train ids (895,), uint8, of unlabelled pixels and of the 894 classes."""
 
-    @property
-    def names(self) -> list[str]:
-        return [f"{number:04d}" for number in self.numbers]
-
-    def files(self, index: int) -> list[Path]:
+    def files(self, name: str) -> list[Path]:
         return [self.path, self.path.with_name(_MAPPING)]
 
-    def image(self, index: int) -> np.ndarray:
-        return self._read(index, "images")[0].transpose(2, 1, 0).copy()  # (3,W,H) → (H,W,3)
+    def image(self, name: str) -> np.ndarray:
+        return self._read(name, "images")[0].transpose(2, 1, 0).copy()  # (3,W,H) → (H,W,3)
 
-    def arrays(self, index: int) -> Arrays:
-        image, labels, depth = self._read(index, "images", "labels", "depths")
+    def ground_truth(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        labels, depth = self._read(name, "labels", "depths")
         if labels.max() > _FINE_CLASSES:
             raise DataError(
-                f"{self.path}: image {self.names[index]} has the label {labels.max()}, but "
-                f"there are {_FINE_CLASSES} classes."
+                f"{self.path}: image {name} has the label {labels.max()}, but there are "
+                f"{_FINE_CLASSES} classes."
             )
-        image = image.transpose(2, 1, 0).copy()
-        return image, self.train_ids[labels.T], depth.T.copy()
+        return self.train_ids[labels.T], depth.T.copy()
 
-    def _read(self, index: int, *keys: str) -> list[np.ndarray]:
+    def _read(self, name: str, *keys: str) -> list[np.ndarray]:
+        import h5py
+
         try:
-            with h5py.File(self.path, "r") as file:
-                return [file[key][self.numbers[index] - 1] for key in keys]
+            with h5py.File(self.path) as file:
+                return [file[key][int(name) - 1] for key in keys]
         except OSError as error:
             raise _damaged(self.path, error) from error
 
 
 def _official(root: Path, split: str) -> _Official:
-    splits = _load(root / _SPLITS, "trainNdxs", "testNdxs")
+    splits = _load_mat(root / _SPLITS, "trainNdxs", "testNdxs")
     numbers = splits["trainNdxs" if split == "train" else "testNdxs"].astype(int)
     count = _check_layout(root / _DATA)
     if numbers.size == 0 or numbers.min() < 1 or numbers.max() > count:
@@ -192,19 +168,21 @@ def _official(root: Path, split: str) -> _Official:
             f"{root / _SPLITS} counts images from {numbers.min(initial=1)} to "
             f"{numbers.max(initial=0)}, but {root / _DATA} holds 1 to {count}."
         )
-    mapping = _load(root / _MAPPING, "mapClass")["mapClass"]
+    mapping = _load_mat(root / _MAPPING, "mapClass")["mapClass"]
     if len(mapping) != _FINE_CLASSES or mapping.min() < 1 or mapping.max() > len(NYUV2):
         raise DataError(
             f"{root / _MAPPING}: expected mapClass to map {_FINE_CLASSES} classes to "
             f"1…{len(NYUV2)}, but got {len(mapping)} to {mapping.min()}…{mapping.max()}; "
-            f"take {_where([_MAPPING])}."
+            f"take {_with_origins([_MAPPING])}."
         )
     train_ids = NYUV2.to_train_ids(np.concatenate([[0], mapping]).astype(np.uint8))
-    return _Official(root / _DATA, numbers.tolist(), train_ids)
+    return _Official(root / _DATA, [f"{number:04d}" for number in numbers], train_ids)
 
 
-def _load(path: Path, *keys: str) -> dict[str, np.ndarray]:
-    """Variables of one of the small files, each flattened."""
+def _load_mat(path: Path, *keys: str) -> dict[str, np.ndarray]:
+    """Read variables of one of the small files, each flattened."""
+    from scipy.io import loadmat
+
     origin = f" (from {ORIGINS[path.name]})"
     try:
         content = loadmat(existing_file(path, origin), variable_names=keys)
@@ -213,16 +191,18 @@ def _load(path: Path, *keys: str) -> dict[str, np.ndarray]:
         raise
     except Exception as error:  # SciPy's reader fails on damaged files in many ways
         raise DataError(
-            f"{path} is not the MATLAB file with {', '.join(keys)} that was expected "
+            f"{path} is not the expected MATLAB file with {', '.join(keys)} "
             f"({type(error).__name__}: {error}); take it from {ORIGINS[path.name]}."
         ) from error
 
 
 def _check_layout(path: Path) -> int:
-    """How many images the official file holds, if its arrays are as they should be."""
+    """Check the arrays of the official file, and return how many images it holds."""
+    import h5py
+
     height, width = SIZE
     try:
-        with h5py.File(existing_file(path, f" (from {ORIGINS[path.name]})"), "r") as file:
+        with h5py.File(existing_file(path, f" (from {ORIGINS[path.name]})")) as file:
             found = {k: (file[k].shape, file[k].dtype) for k in ("images", "depths", "labels")}
     except (OSError, KeyError, AttributeError) as error:
         raise _damaged(path, error) from error
@@ -236,7 +216,7 @@ def _check_layout(path: Path) -> int:
         if found[key] != (shape, dtype):
             raise DataError(
                 f"{path}: expected {key} to be {np.dtype(dtype)} {shape}, but got "
-                f"{found[key][1]} {found[key][0]}; take {_where([path.name])}."
+                f"{found[key][1]} {found[key][0]}; take {_with_origins([path.name])}."
             )
     return count
 
@@ -250,39 +230,38 @@ def _damaged(path: Path, error: Exception) -> DataError:
 
 @dataclass(frozen=True)
 class _Unpacked:
-    """Frames of one split's folder."""
+    """Frames of the folder of one split."""
 
     folder: Path
     names: list[str]
 
-    def files(self, index: int) -> list[Path]:
-        return [self._path(kind, index) for kind in ("rgb", "labels_40", "depth")]
+    def files(self, name: str) -> list[Path]:
+        return [self._path(folder, name) for folder in ("rgb", "labels_40", "depth")]
 
-    def image(self, index: int) -> np.ndarray:
-        path = self._path("rgb", index)
+    def image(self, name: str) -> np.ndarray:
+        path = self._path("rgb", name)
         return self._checked(path, read_image(path, cv2.IMREAD_COLOR))[..., ::-1]
 
-    def arrays(self, index: int) -> Arrays:
-        ids_path, depth_path = self._path("labels_40", index), self._path("depth", index)
+    def ground_truth(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        ids_path, depth_path = self._path("labels_40", name), self._path("depth", name)
         ids = self._checked(ids_path, read_grey(ids_path, np.uint8, "is it the coloured picture?"))
         raw = self._checked(depth_path, read_grey(depth_path, np.uint16, "is it a preview?"))
         if ids.max() > len(NYUV2):
             raise DataError(
                 f"{ids_path} holds the id {ids.max()}; expected 0 (unlabelled) to {len(NYUV2)}. "
-                "Where 255 is unlabelled and classes count from 0, add 1 to every pixel first."
+                "If 255 is unlabelled and classes count from 0, add 1 to every pixel first."
             )
-        depth = raw.astype(np.float32) / 1000
-        return self.image(index), NYUV2.to_train_ids(ids), depth
+        return NYUV2.to_train_ids(ids), raw.astype(np.float32) / 1000
 
-    def _path(self, kind: str, index: int) -> Path:
-        return self.folder / kind / f"{self.names[index]}.png"
+    def _path(self, folder: str, name: str) -> Path:
+        return self.folder / folder / f"{name}.png"
 
     @staticmethod
     def _checked(path: Path, image: np.ndarray) -> np.ndarray:
         if image.shape[:2] != SIZE:
             raise DataError(
-                f"{path} is {image.shape[:2]} (H,W), NYUv2's images are {SIZE}: focal lengths "
-                "and augmentation count on the original size."
+                f"{path} is {image.shape[:2]} (H,W), but images of NYUv2 are {SIZE}: focal "
+                "lengths hold for the original size."
             )
         return image
 

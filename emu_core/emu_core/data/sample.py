@@ -1,4 +1,4 @@
-"""What every data set yields, whatever its files look like."""
+"""One frame of a data set as arrays, and the image files that it is read from."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from emu_core.labels import IGNORE, ClassTable
+from emu_core.labels import IGNORE
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+"""First bytes of every PNG file."""
 
 
 class DataError(ValueError):
@@ -18,11 +21,15 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Sample:
-    """One frame as arrays.
+    """One frame.
 
-    image uint8 (H,W,3) RGB; labels uint8 (H,W) train ids, 255 ignored; depth float32 (H,W) metres
-    along z, NaN where there is no valid ground truth; focal (fx, fy) in pixels of this image;
-    labelled: whether there is ground truth at all.
+    Args:
+        name: unique in its split.
+        image: uint8 (H, W, 3), RGB.
+        labels: uint8 (H, W), train ids, 255 where ignored.
+        depth: float32 (H, W), metres along the optical axis, NaN where there is no ground truth.
+        focal: (fx, fy) in pixels of this image.
+        labelled: whether the frame has ground truth.
     """
 
     name: str
@@ -34,46 +41,25 @@ class Sample:
 
 
 class Samples(Protocol):
-    """Samples by their index, 0…len − 1; IndexError beyond."""
+    """Samples by index, 0 to len − 1; IndexError beyond."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> Sample: ...
 
 
-class DataSet(Samples, Protocol):
-    """A split: its samples, their names without reading them, and what they have in common."""
-
-    classes: ClassTable
-    max_depth: float
-    labelled: bool
-
-    @property
-    def names(self) -> list[str]:
-        """Each sample's name, in the order of the indices."""
-        ...
-
-    def files(self, index: int) -> list[Path]:
-        """What a sample is read from."""
-        ...
-
-
 def unlabelled(name: str, image: np.ndarray, focal: tuple[float, float]) -> Sample:
-    """A sample without ground truth: all labels ignored, all depths NaN.
-
-    Args:
-        image: uint8 (H,W,3) RGB.
-        focal: (fx, fy) in pixels of the image.
-    """
+    """Return a sample whose labels are all ignored and depths all NaN; arguments as `Sample`."""
     shape = image.shape[:2]
     labels, depth = np.full(shape, IGNORE, np.uint8), np.full(shape, np.nan, np.float32)
     return Sample(name, image, labels, depth, focal, labelled=False)
 
 
 def existing_file(path: Path, origin: str = "") -> Path:
-    """The path itself.
+    """Return the path of a file that exists and is not empty.
 
     Args:
+        path: of the file.
         origin: where the file comes from, for the message: " (from …)" or nothing.
 
     Raises:
@@ -87,11 +73,12 @@ def existing_file(path: Path, origin: str = "") -> Path:
 
 
 def read_image(path: Path, flags: int, origin: str = "") -> np.ndarray:
-    """An image as OpenCV decodes it (BGR).
+    """Read an image as OpenCV decodes it (BGR).
 
     Args:
+        path: of the file.
         flags: of `cv2.imread`.
-        origin: as in `existing_file`.
+        origin: as for `existing_file`.
 
     Raises:
         DataError: the file is missing or damaged.
@@ -106,12 +93,13 @@ def read_image(path: Path, flags: int, origin: str = "") -> np.ndarray:
 
 
 def read_grey(path: Path, dtype: type, hint: str, origin: str = "") -> np.ndarray:
-    """A grey PNG of one depth, (H,W) of `dtype`.
+    """Read an image with one channel, (H, W).
 
     Args:
+        path: of the file.
         dtype: np.uint8 or np.uint16.
         hint: what a file of another type may be, for the message.
-        origin: as in `existing_file`.
+        origin: as for `existing_file`.
 
     Raises:
         DataError: the file is missing, damaged or of another type.
@@ -124,3 +112,13 @@ def read_grey(path: Path, dtype: type, hint: str, origin: str = "") -> np.ndarra
             f"{hint}"
         )
     return image
+
+
+def image_size(path: Path, origin: str = "") -> tuple[int, int]:
+    """Read (height, width) of an image; of a PNG, from its header. Arguments as `read_image`."""
+    with existing_file(path, origin).open("rb") as file:
+        head = file.read(24)  # signature; length and type of the first chunk; width, height
+    width, height = (int.from_bytes(head[i : i + 4], "big") for i in (16, 20))
+    if not (head.startswith(_PNG) and width and height):
+        height, width = read_image(path, cv2.IMREAD_COLOR, origin).shape[:2]
+    return height, width

@@ -1,8 +1,11 @@
-"""Rendered street drives in Cityscapes' layout. Needs `mujoco`; nothing at run time needs this.
+"""Rendered street drives in Cityscapes' layout. Needs `mujoco`; no robot needs this package.
 
-Materials: `meshes` and `textures`, joined in a `part`. What stands still: `layout` (street
-coordinates) and `street`, which puts `plots`, `buildings`, `vegetation` and `furniture` into a
-`scenery`. What moves: an `actor` from `vehicles`, `people` or `strangers`, placed by `traffic` and
-`intruder`. Light, weather and camera: `conditions`. `drive` draws all of it from one seed, `scene`
-renders it with MuJoCo, `files` writes it. `splits` lists drives, `survey` tells what they hold.
+- `splits` reads the list of drives, `drive` generates one drive from a seed, `scene` renders it
+  with MuJoCo (`rendering` opens MuJoCo), `files` writes its frames, `survey` counts its classes.
+- Static parts: `layout` (street coordinates and widths) and `street`, which builds the roads and
+  fills an `objects.scenery` with `objects.buildings`, trees, lamps and signs.
+- Moving parts: `traffic` places the actors of `objects.vehicles` and `objects.people`;
+  `objects.intruders` places one object on the road.
+- Materials: `objects.meshes`, `objects.textures` and `objects.shapes`.
+- Light, weather and camera: `conditions`.
 """

@@ -1,7 +1,8 @@
-"""Light, weather and camera: what makes one drive look unlike another.
+"""Light, weather and camera of a drive.
 
-Images are formed in linear light: haze after Koschmieder, I = J·t + A·(1 − t) with t = exp(−β·z);
-night by relighting the unlit picture from its own depth; shot and read noise; then the sRGB curve.
+Images are formed in linear light. Haze follows Koschmieder's law, I = J·t + A·(1 − t) with
+t = exp(−β·z). At night an unlit rendering is lit from its depth. Shot noise, read noise and the
+sRGB curve come last.
 """
 
 from __future__ import annotations
@@ -11,26 +12,25 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from emu_core.drives.layout import Rng
 from emu_core.drives.objects import textures
 
-Rng = np.random.Generator
-
 _GAMMA = 2.2
-"""Exponent that stands for the sRGB curve."""
+"""Exponent that approximates the sRGB curve."""
 
 _SKY_DISTANCE = 450.0
-"""Haze between the camera and the sky, as if the sky were so far away, metres."""
+"""Distance of the sky for the haze, metres."""
 
 _CLEAR = 0.01
-"""Below this haze (1/m) the sky is seen as it is painted."""
+"""Below this haze (1/m) the sky is not hazy."""
 
 _VISIBILITY = 3.9
-"""Visibility in metres is this over β: where a black object's contrast falls to 2 %."""
+"""Visibility times β: at the visibility the contrast of a black object is 2 %."""
 
 
 @dataclass(frozen=True)
-class Camera:
-    """Pinhole camera of a drive; focal length in pixels of the rendered image."""
+class PinholeCamera:
+    """Camera of a drive: size and focal length in pixels, height in metres, angles in radians."""
 
     width: int
     height: int
@@ -42,7 +42,7 @@ class Camera:
 
     @property
     def centre(self) -> tuple[float, float]:
-        """Principal point (u0, v0) in pixels, pixel centres at whole numbers."""
+        """Principal point (u0, v0) in pixels; pixel centres are whole numbers."""
         return (self.width - 1) / 2, (self.height - 1) / 2
 
     @property
@@ -52,13 +52,13 @@ class Camera:
 
 
 HORIZONTAL_FOV = (56.0, 76.0)
-"""Range of the drawn horizontal fields of view, degrees."""
+"""Range of the horizontal field of view, degrees."""
 
 
-def draw_camera(rng: Rng, width: int, height: int) -> Camera:
-    """Draw focal length, mounting height and angles."""
+def draw_camera(rng: Rng, width: int, height: int) -> PinholeCamera:
+    """Draw focal length, mounting height and angles at random."""
     fov = np.radians(rng.uniform(*HORIZONTAL_FOV))
-    return Camera(
+    return PinholeCamera(
         width=width,
         height=height,
         focal=float(width / 2 / np.tan(fov / 2)),
@@ -71,7 +71,7 @@ def draw_camera(rng: Rng, width: int, height: int) -> Camera:
 
 @dataclass(frozen=True)
 class Conditions:
-    """Sun, sky, air and sensor of a drive. Angles in rad, `haze` is β in 1/m."""
+    """Sun, sky, air and sensor of a drive; angles in radians, `haze` is β in 1/m."""
 
     night: bool
     sun_elevation: float
@@ -92,11 +92,9 @@ class Conditions:
     @property
     def sun_direction(self) -> np.ndarray:
         """Unit vector from the ground towards the sun."""
-        flat = np.cos(self.sun_elevation)
-        return np.array([
-            flat * np.cos(self.sun_azimuth), flat * np.sin(self.sun_azimuth),
-            np.sin(self.sun_elevation),
-        ])  # fmt: skip
+        flat, azimuth = np.cos(self.sun_elevation), self.sun_azimuth
+        up = np.sin(self.sun_elevation)
+        return np.array([flat * np.cos(azimuth), flat * np.sin(azimuth), up])
 
     @property
     def horizon(self) -> np.ndarray:
@@ -120,7 +118,7 @@ class Conditions:
 
 
 def draw_conditions(rng: Rng) -> Conditions:
-    """Draw an ordinary day: clear to overcast, light haze at most."""
+    """Draw the conditions of a day: clear to overcast, with light haze at most."""
     clouds = float(np.clip(rng.beta(0.7, 0.7), 0, 1))
     elevation = float(np.radians(rng.uniform(12, 68)))
     gains = 1 + 0.04 * rng.normal(size=3)
@@ -144,34 +142,37 @@ def draw_conditions(rng: Rng) -> Conditions:
 
 
 def dense_haze(rng: Rng, day: Conditions) -> Conditions:
-    """The same day in fog: visibility of 40 to 130 m, hardly any sun."""
+    """Change a day to fog: visibility of 40 to 130 m, hardly any sun."""
     visibility = rng.uniform(40, 130)
     return replace(day, haze=float(_VISIBILITY / visibility), clouds=1.0, sun=0.05, ambient=0.62)
 
 
 def at_night(rng: Rng, day: Conditions) -> Conditions:
-    """The same street at night: headlights and lamps, a noisy sensor."""
+    """Change a day to a night: headlights and street lamps, and a noisier sensor."""
+    dark = replace(day, night=True, sun=0.0, ambient=1.0, warmth=0.0, haze=min(day.haze, 2e-3))
     return replace(
-        day, night=True, sun=0.0, ambient=1.0, warmth=0.0, haze=min(day.haze, 2e-3),
-        exposure=float(rng.uniform(0.9, 1.6)), shot_noise=float(rng.uniform(0.02, 0.05)),
-        read_noise=float(rng.uniform(0.006, 0.015)), blur=float(rng.uniform(0.5, 0.9)),
-    )  # fmt: skip
+        dark,
+        exposure=float(rng.uniform(0.9, 1.6)),
+        shot_noise=float(rng.uniform(0.02, 0.05)),
+        read_noise=float(rng.uniform(0.006, 0.015)),
+        blur=float(rng.uniform(0.5, 0.9)),
+    )
 
 
 def sun_tint(warmth: float) -> np.ndarray:
-    """Colour of sunlight (3,), white to orange for warmth 0…1."""
+    """RGB colour of sunlight (3,): white to orange for a warmth of 0…1."""
     return np.array([1.0, 1.0 - 0.12 * warmth, 1.0 - 0.35 * warmth])
 
 
 def sky_faces(conditions: Conditions, size: int = 256) -> np.ndarray:
-    """Sky as a cube map, uint8 (6·size, size, 3): right, left, up, down, front, back."""
+    """Paint the sky as a cube map, uint8 (6·size, size, 3): right, left, up, down, front, back."""
     rng = np.random.default_rng(conditions.seed)
     noise = textures.noise(rng, 512, 4, 6, 0.55)
     a = (np.arange(size) + 0.5) / size * 2 - 1
     u, v = np.meshgrid(a, -a)
     one = np.ones_like(u)
-    directions = [(one, v, -u), (-one, v, u), (u, one, -v), (u, -one, v), (u, v, one),
-                  (-u, v, -one)]  # fmt: skip
+    directions = [(one, v, -u), (-one, v, u), (u, one, -v), (u, -one, v)]
+    directions += [(u, v, one), (-u, v, -one)]
     faces = []
     for x, up, z in directions:
         length = np.sqrt(x * x + up * up + z * z)
@@ -194,24 +195,28 @@ def expose(
     depth: np.ndarray,
     glow: np.ndarray,
     lamps: np.ndarray,
-    camera: Camera,
+    camera: PinholeCamera,
     conditions: Conditions,
     rng: Rng,
 ) -> np.ndarray:
-    """Turn a clean rendering into the camera's picture.
+    """Turn a clean rendering into the image that the camera records.
 
     Args:
-        image: rendering, uint8 sRGB (H,W,3); at night unlit.
+        image: rendering, uint8 sRGB (H,W,3); unlit at night.
         depth: metres along z (H,W), +Inf for sky.
-        glow: how much each pixel shines by itself, 0…1 (H,W).
+        glow: light that each pixel emits, 0…1 (H,W).
         lamps: street lamps in camera coordinates (N,3), x right, y down, z forward, m.
+        camera: its size and focal length.
+        conditions: light, air and sensor.
+        rng: draws the sensor noise.
+
     Returns:
-        uint8 sRGB (H,W,3).
+        Image, uint8 sRGB (H,W,3).
     """
     light: np.ndarray = (image.astype(np.float32) / 255) ** _GAMMA
     if conditions.night:
-        light = _relight(light, depth, glow, lamps, camera)
-    light = _through_haze(light, depth, conditions)
+        light = _light_at_night(light, depth, glow, lamps, camera)
+    light = _add_haze(light, depth, conditions)
     light *= conditions.exposure * np.array(conditions.balance, np.float32)
     light = cv2.GaussianBlur(light, (0, 0), conditions.blur)
     light *= _vignette(camera, conditions.vignette)
@@ -222,8 +227,8 @@ def expose(
     return textures.finish(255 * np.clip(light, 0, 1) ** (1 / _GAMMA) + 0.5)
 
 
-def _through_haze(light: np.ndarray, depth: np.ndarray, conditions: Conditions) -> np.ndarray:
-    """Koschmieder's law on linear light (H,W,3): what is far takes the colour of the air."""
+def _add_haze(light: np.ndarray, depth: np.ndarray, conditions: Conditions) -> np.ndarray:
+    """Apply Koschmieder's law to linear light (H,W,3)."""
     air = conditions.horizon.astype(np.float32) ** _GAMMA
     far = np.minimum(depth, _SKY_DISTANCE)
     through = np.exp(-conditions.haze * far).astype(np.float32)[..., None]
@@ -232,18 +237,22 @@ def _through_haze(light: np.ndarray, depth: np.ndarray, conditions: Conditions) 
     return light * through + air * (1 - through)
 
 
-def _vignette(camera: Camera, strength: float) -> np.ndarray:
-    """Factor (H,W,1) by which the picture darkens towards its corners."""
+def _vignette(camera: PinholeCamera, strength: float) -> np.ndarray:
+    """Compute the factor (H,W,1) that darkens an image towards its corners."""
     u0, v0 = camera.centre
     u = (np.arange(camera.width, dtype=np.float32) - u0) / camera.width
     v = (np.arange(camera.height, dtype=np.float32) - v0) / camera.width
     return 1 - strength * 3 * (u[None] ** 2 + v[:, None] ** 2)[..., None]
 
 
-def _relight(
-    light: np.ndarray, depth: np.ndarray, glow: np.ndarray, lamps: np.ndarray, camera: Camera
+def _light_at_night(
+    light: np.ndarray,
+    depth: np.ndarray,
+    glow: np.ndarray,
+    lamps: np.ndarray,
+    camera: PinholeCamera,
 ) -> np.ndarray:
-    """Light an unlit picture (linear, (H,W,3)) by headlights, street lamps and its own glow."""
+    """Light an unlit linear image (H,W,3) by headlights, street lamps and its own glow."""
     points = _points(depth, camera)
     normals = np.cross(np.gradient(points, axis=1), np.gradient(points, axis=0))
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True) + 1e-9
@@ -261,8 +270,8 @@ def _relight(
     )
 
 
-def _points(depth: np.ndarray, camera: Camera) -> np.ndarray:
-    """What each pixel sees, in optical coordinates (H,W,3): x right, y down, z forward, m."""
+def _points(depth: np.ndarray, camera: PinholeCamera) -> np.ndarray:
+    """Compute the point of each pixel (H,W,3): x right, y down, z forward, m."""
     u0, v0 = camera.centre
     far = np.minimum(depth, 300.0).astype(np.float32)
     x = (np.arange(camera.width, dtype=np.float32) - u0) / camera.focal * far
@@ -271,7 +280,7 @@ def _points(depth: np.ndarray, camera: Camera) -> np.ndarray:
 
 
 def _headlight(points: np.ndarray, normals: np.ndarray, lamp: np.ndarray) -> np.ndarray:
-    """Low beam at `lamp` (3,): wide, and dim above the horizon. Light (H,W,3)."""
+    """Compute the light (H,W,3) of a low beam at `lamp` (3,): wide, and dim above the horizon."""
     way = points - lamp
     distance = np.linalg.norm(way, axis=-1)
     tilt = way[..., 1] / np.maximum(way[..., 2], 0.1) - 0.02
@@ -283,7 +292,7 @@ def _headlight(points: np.ndarray, normals: np.ndarray, lamp: np.ndarray) -> np.
 
 
 def _street_lamp(points: np.ndarray, normals: np.ndarray, lamp: np.ndarray) -> np.ndarray:
-    """Sodium light from `lamp` (3,) to all sides. Light (H,W,3)."""
+    """Compute the light (H,W,3) of a sodium lamp at `lamp` (3,), equal in all directions."""
     way = lamp - points
     distance = np.linalg.norm(way, axis=-1)
     facing = np.clip(np.sum(way * normals, -1) / (distance + 1e-6), 0.03, 1)

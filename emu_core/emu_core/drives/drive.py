@@ -1,6 +1,7 @@
-"""One drive from one seed: the street, who is in it, the camera's course, light and weather.
+"""Generate one drive from one seed: street, traffic, path of the camera, light and weather.
 
-Drawing needs NumPy and OpenCV only; `scene` renders what is drawn, `files` writes it.
+This needs NumPy and OpenCV only; `scene` renders the drive, `files` writes it. "Draw" means "draw
+at random" in this package.
 """
 
 from __future__ import annotations
@@ -10,44 +11,38 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emu_core.drives.conditions import (
-    Camera,
-    Conditions,
-    at_night,
-    dense_haze,
-    draw_camera,
-    draw_conditions,
-)
+from emu_core.drives import conditions
+from emu_core.drives.conditions import Conditions, PinholeCamera
 from emu_core.drives.layout import VIEW, Rng, draw_layout, draw_path
-from emu_core.drives.objects import intruders as intruder
-from emu_core.drives.objects import textures, vehicles
-from emu_core.drives.objects.intruders import HIDE, paint_hide
+from emu_core.drives.objects import intruders, textures, vehicles
 from emu_core.drives.objects.people import CLOTHS
 from emu_core.drives.objects.scenery import Scenery
-from emu_core.drives.street import build
+from emu_core.drives.street import build_street
 from emu_core.drives.traffic import Ego, Mover, draw_ego, populate
 
-Change = Callable[[Rng, Conditions], Conditions]
-
-WEATHER: dict[str, Change | None] = {"day": None, "haze": dense_haze, "night": at_night}
-"""Condition → what it changes of an ordinary day."""
+WEATHER: dict[str, Callable[[Rng, Conditions], Conditions] | None] = {
+    "day": None,
+    "haze": conditions.dense_haze,
+    "night": conditions.at_night,
+}
+"""Condition → function that changes an ordinary day."""
 
 INTRUDERS = (None, "unknown", "known")
 
 _BEHIND = 35.0
-"""Metres of street that are built behind the camera's first place."""
+"""Length of street behind the first camera position, metres."""
 
 
 @dataclass(frozen=True)
 class DriveSpec:
-    """What makes a drive: its split, seed, length and condition.
+    """Specification of a drive; its images have `width` × `height` pixels.
 
     `interval` is the time between frames, seconds. `condition` is day, haze or night. `intruder`
-    is None, "unknown" (an object that no training drive has) or "known" (an ordinary one of the
-    same size at the same place). `first` renders only so many frames of the drive.
+    is None, "unknown" (an object that no training drive contains) or "known" (an ordinary object
+    of the same size at the same place). `first` limits the number of rendered frames.
 
     Raises:
-        ValueError: a value that no drive can have.
+        ValueError: a value is out of range.
     """
 
     split: str
@@ -61,76 +56,72 @@ class DriveSpec:
     height: int = 512
 
     def __post_init__(self) -> None:
-        where = f"Drive {self.seed} of split {self.split}:"
-        if self.condition not in WEATHER:
-            raise ValueError(
-                f"{where} expected condition {' or '.join(WEATHER)}, but got {self.condition!r}."
-            )
-        if self.intruder not in INTRUDERS:
-            raise ValueError(
-                f"{where} expected intruder None, 'unknown' or 'known', but got {self.intruder!r}."
-            )
+        problems = {
+            f"condition {' or '.join(WEATHER)}": (self.condition, self.condition in WEATHER),
+            "intruder None, 'unknown' or 'known'": (self.intruder, self.intruder in INTRUDERS),
+        }
         for name in ("frames", "interval", "width", "height"):
-            if not getattr(self, name) > 0:
-                raise ValueError(
-                    f"{where} expected a positive {name}, but got {getattr(self, name)!r}."
-                )
+            problems[f"a positive {name}"] = (getattr(self, name), getattr(self, name) > 0)
+        for expected, (value, valid) in problems.items():
+            if not valid:
+                where = f"Drive {self.seed} of split {self.split}"
+                raise ValueError(f"{where}: expected {expected}, but got {value!r}.")
 
     @property
     def count(self) -> int:
-        """How many frames are rendered."""
+        """Number of frames to render."""
         return min(self.frames, self.first or self.frames)
 
 
 @dataclass(frozen=True)
 class Drive:
-    """Everything that a renderer needs to know of a drive.
+    """Everything that a renderer needs of a drive.
 
-    `textures` are RGB uint8 (H,W,3) by the names that parts give. `intruder` is the object of the
-    `unknown` split or its known twin; it is none of the `movers`.
+    `textures` are RGB uint8 (H,W,3) by the names that parts refer to. `intruder` is an unknown
+    object or its known twin; `movers` does not contain it.
     """
 
     scenery: Scenery
     movers: list[Mover]
     intruder: Mover | None
     ego: Ego
-    camera: Camera
+    camera: PinholeCamera
     conditions: Conditions
     textures: dict[str, np.ndarray]
 
 
 def draw(spec: DriveSpec) -> Drive:
-    """Draw the drive of a specification. The same seed gives the same drive."""
+    """Generate the drive of a specification; the same seed gives the same drive."""
     rng = np.random.default_rng(spec.seed)
     duration = spec.frames * spec.interval
     speed = float(rng.uniform(5, 11))
     start, end = -_BEHIND, speed * duration + VIEW
     path = draw_path(rng, start - 40, end + 60)
     layout = draw_layout(rng, end)
-    scenery = build(rng, layout, path, start, end)
+    scenery = build_street(rng, layout, path, start, end)
     ego = draw_ego(rng, layout, duration, speed)
     movers = populate(rng, layout, ego, end)
-    camera = draw_camera(rng, spec.width, spec.height)
-    weather = draw_conditions(rng)
+    camera = conditions.draw_camera(rng, spec.width, spec.height)
+    weather = conditions.draw_conditions(rng)
     change = WEATHER[spec.condition]
     if change:
         weather = change(rng, weather)
-    placed = None
+    intruder = None
     if spec.intruder:
-        pair = intruder.draw_intruder(rng, ego, layout)
-        placed = pair.unknown if spec.intruder == "unknown" else pair.known
-        movers = intruder.make_room(movers, pair, ego)
+        pair = intruders.draw_intruder(rng, ego, layout)
+        intruder = pair.unknown if spec.intruder == "unknown" else pair.known
+        movers = intruders.make_room(movers, pair, ego)
     images = {**scenery.textures, **_paint_actors(rng)}
-    return Drive(scenery, movers, placed, ego, camera, weather, images)
+    return Drive(scenery, movers, intruder, ego, camera, weather, images)
 
 
 def _paint_actors(rng: Rng) -> dict[str, np.ndarray]:
-    """The textures that actors name."""
+    """Paint the textures of vehicles, people and the unknown animal."""
     images = vehicles.paint(rng)
     images[vehicles.WHEEL] = textures.wheel(rng)
     images["spokes"] = textures.wheel(rng, spokes=True)
     for i in range(CLOTHS):
         images[f"cloth{i}"] = textures.cloth(rng)
     images["cargo"] = vehicles.paint_cargo(rng)
-    images[HIDE] = paint_hide(rng)
+    images[intruders.HIDE] = intruders.paint_hide(rng)
     return images

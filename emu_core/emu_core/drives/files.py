@@ -1,4 +1,4 @@
-"""Writes a drive's frames in Cityscapes' layout."""
+"""Write the frames of a drive in Cityscapes' layout."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import numpy as np
 
 from emu_core.bags.ground_truth import BASELINE
 from emu_core.data.cityscapes import OBJECT_MASK, FrameFiles, encode_disparity, write_png
-from emu_core.drives.conditions import Camera
+from emu_core.drives.conditions import PinholeCamera
 from emu_core.drives.drive import DriveSpec, draw
-from emu_core.drives.scene import Frame, Scene
+from emu_core.drives.scene import RenderedFrame, Scene
+from emu_core.files import write_text
 
 
 def frame_files(spec: DriveSpec, root: Path) -> list[FrameFiles]:
-    """The frames of a drive by name; the two drives of a pair differ in their sequence number."""
+    """List the frames of a drive; the sequence number is 1 for a known intruder, else 0."""
     sequence = 1 if spec.intruder == "known" else 0
     drive = f"{spec.split}{spec.seed}_{sequence:06d}"
     return [FrameFiles(root, spec.split, f"{drive}_{i:06d}") for i in range(spec.count)]
@@ -27,14 +28,14 @@ def render(spec: DriveSpec, root: Path, progress: Callable[[], None] = lambda: N
 
     Args:
         spec: the drive.
-        root: the folder that gets `leftImg8bit` and its siblings.
-        progress: called once per frame, skipped ones included.
+        root: folder for `leftImg8bit`, `gtFine`, `disparity` and `camera`.
+        progress: called once per frame, also for skipped frames.
 
     Returns:
-        How many frames were rendered.
+        Number of rendered frames.
 
     Raises:
-        RenderingError: rendering is impossible here.
+        RenderingError: rendering is impossible on this machine.
         OSError: a file cannot be written.
     """
     files = frame_files(spec, root)
@@ -51,23 +52,20 @@ def render(spec: DriveSpec, root: Path, progress: Callable[[], None] = lambda: N
     return len(missing)
 
 
-def write(files: FrameFiles, frame: Frame, camera: Camera, with_mask: bool = False) -> None:
-    """Write one frame; the camera file comes last and marks it complete."""
+def write(
+    files: FrameFiles, frame: RenderedFrame, camera: PinholeCamera, with_mask: bool = False
+) -> None:
+    """Write one frame; the camera file comes last and marks the frame as complete."""
     write_png(files.path("leftImg8bit"), frame.image)
     write_png(files.path("gtFine"), frame.label_ids)
     write_png(files.path("disparity"), encode_disparity(frame.depth, camera.focal, BASELINE))
     if with_mask:
         write_png(files.path("gtFine", OBJECT_MASK), frame.intruder)
+    angles = {"pitch": camera.pitch, "roll": camera.roll, "yaw": camera.yaw}
+    place = {"x": 0.0, "y": 0.0, "z": camera.mount_height}
     u0, v0 = camera.centre
     content = {
-        "extrinsic": {
-            "baseline": BASELINE, "pitch": camera.pitch, "roll": camera.roll, "yaw": camera.yaw,
-            "x": 0.0, "y": 0.0, "z": camera.mount_height,
-        },
+        "extrinsic": {"baseline": BASELINE, **angles, **place},
         "intrinsic": {"fx": camera.focal, "fy": camera.focal, "u0": u0, "v0": v0},
-    }  # fmt: skip
-    path = files.path("camera")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(content, indent=1))
-    temporary.rename(path)
+    }
+    write_text(files.path("camera"), json.dumps(content, indent=1))

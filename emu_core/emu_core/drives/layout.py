@@ -1,7 +1,7 @@
-"""Street coordinates: the road's course through the world, and what a street measures across.
+"""Street coordinates: the centre line of the road, and the widths of a street.
 
-Everything is placed by s along the road, d to its left and z above it, in metres, and carried into
-the world by `Path`, which bends and tilts with the road. Side 0 is left, side 1 right.
+Street coordinates are s along the road, d to its left and z above it, in metres. `CentreLine`
+converts them into world coordinates. Side 0 is left, side 1 is right.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ CURB = 0.13
 """Height of the sidewalk above the road, metres."""
 
 VIEW = 240.0
-"""Metres of street that are built ahead of the last camera position."""
+"""Length of street ahead of the last camera position, metres."""
 
 _STEP = 0.5
-"""Distance between the samples of a drawn path, metres."""
+"""Distance between the samples of a centre line, metres."""
 
 
 def sign_of(side: int) -> int:
-    """Sign of d on a side: +1 on the left (0), −1 on the right (1)."""
+    """Return the sign of d on a side: +1 on the left (0), −1 on the right (1)."""
     return 1 - 2 * side
 
 
 @dataclass(frozen=True)
-class Path:
-    """The road's centre line, sampled at `s` (N,): heading (rad) and x, y, z (m), each (N,)."""
+class CentreLine:
+    """Centre line of the road, sampled at `s` (N,): heading (rad) and x, y, z (m), each (N,)."""
 
     s: np.ndarray
     heading: np.ndarray
@@ -42,7 +42,7 @@ class Path:
     def world(
         self, s: np.ndarray | float, d: np.ndarray | float, z: np.ndarray | float = 0.0
     ) -> np.ndarray:
-        """World positions (...,3) of street coordinates that broadcast together."""
+        """Convert street coordinates, which broadcast together, to world coordinates (...,3)."""
         s, d, z = np.broadcast_arrays(np.asarray(s, float), d, z)
         heading = self.yaw(s)
         x = np.interp(s, self.s, self.x) - d * np.sin(heading)
@@ -50,22 +50,22 @@ class Path:
         return np.stack([x, y, z + np.interp(s, self.s, self.z)], -1)
 
     def yaw(self, s: np.ndarray | float) -> np.ndarray:
-        """Heading of the road at s, rad."""
+        """Return the heading of the road at s, rad."""
         return np.interp(s, self.s, self.heading)
 
     def pitch(self, s: float) -> float:
-        """Grade angle of the road at s over ±2 m, rad; positive downhill."""
+        """Return the slope angle of the road at s over ±2 m, rad; positive downhill."""
         rise = np.interp(s + 2, self.s, self.z) - np.interp(s - 2, self.s, self.z)
         return float(-np.arctan(rise / 4))
 
     def place(self, mesh: Mesh, s: float, d: float, z: float = 0.0) -> Mesh:
-        """A mesh set onto the street, its x axis along the road."""
+        """Place a mesh on the street, its x axis along the road."""
         x, y, height = self.world(s, d, z)
         return mesh.moved(x, y, height, float(self.yaw(s)))
 
 
-def draw_path(rng: Rng, start: float, end: float) -> Path:
-    """Draw a centre line with gentle bends and grades; s = 0 is at the world's origin."""
+def draw_path(rng: Rng, start: float, end: float) -> CentreLine:
+    """Draw a centre line with gentle bends and slopes; s = 0 is the origin of the world."""
     s = np.arange(start, end, _STEP)
     bend = rng.choice([0.0, 1.0], p=[0.35, 0.65]) * rng.uniform(0.001, 0.009)
     length, phase = rng.uniform(120, 320), rng.uniform(0, 2 * np.pi)
@@ -77,15 +77,16 @@ def draw_path(rng: Rng, start: float, end: float) -> Path:
     y = np.cumsum(np.sin(heading)) * _STEP
     height, span = rng.uniform(0, 2.2), rng.uniform(160, 400)
     z = height * np.sin(2 * np.pi * s / span + rng.uniform(0, 2 * np.pi))
-    return Path(s, heading, x - x[origin], y - y[origin], z - z[origin])
+    return CentreLine(s, heading, x - x[origin], y - y[origin], z - z[origin])
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a street is like, in metres; left is positive d, traffic keeps right.
+    """Widths and junctions of a street, in metres; traffic keeps right.
 
-    `kind` is urban, suburb, park or industrial; `lanes` counts one direction; parking, verge and
-    sidewalk are widths (left, right); junctions are stretches (s0, s1) without sidewalk.
+    `kind` is urban, suburb, park or industrial. `lanes` is the number per direction, `lane` the
+    width of one. `parking`, `verge` and `sidewalk` are widths (left, right). `junctions` are the
+    sections (s0, s1) without sidewalk.
     """
 
     kind: str
@@ -98,20 +99,20 @@ class Layout:
     tram: bool
 
     def edge(self, side: int) -> float:
-        """Half width of the road on a side (0 left, 1 right)."""
+        """Return the distance from the centre line to the edge of the road."""
         return self.lanes * self.lane + self.parking[side]
 
     def front(self, side: int) -> float:
-        """Distance of the sidewalk's far edge from the centre line."""
+        """Return the distance from the centre line to the far edge of the sidewalk."""
         return self.edge(side) + self.verge[side] + self.sidewalk[side]
 
     def at_junction(self, s: float, margin: float) -> bool:
-        """Whether s lies in a junction or within `margin` metres of one."""
+        """Check whether s is in a junction or within `margin` metres of one."""
         return any(a - margin < s < b + margin for a, b in self.junctions)
 
 
 def draw_layout(rng: Rng, end: float) -> Layout:
-    """Draw a street's cross-section and its junctions up to `end`."""
+    """Draw the widths of a street and its junctions up to `end`."""
     kind = str(rng.choice(["urban", "suburb", "park", "industrial"], p=[0.42, 0.33, 0.13, 0.12]))
     lanes = int(rng.choice([1, 2], p=[0.6, 0.4]))
     junctions, s = [], rng.uniform(18, 60)

@@ -1,4 +1,4 @@
-"""MuJoCo with off-screen OpenGL. Importing this module does not import MuJoCo."""
+"""Open MuJoCo with off-screen OpenGL. Importing this module does not import MuJoCo."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class RenderingError(RuntimeError):
-    """Drives cannot be rendered on this machine. The message says what to install or to set."""
+    """Rendering is impossible on this machine; the message says what to install or to set."""
 
 
 def import_mujoco() -> ModuleType:
@@ -22,24 +22,24 @@ def import_mujoco() -> ModuleType:
         RenderingError: MuJoCo is not installed, or the OpenGL library is missing.
     """
     if sys.platform == "linux":
-        os.environ.setdefault("MUJOCO_GL", "egl")  # MuJoCo reads it when it is imported
+        os.environ.setdefault("MUJOCO_GL", "egl")  # MuJoCo reads it at import
     try:
         import mujoco
     except ModuleNotFoundError as error:
         raise RenderingError(
-            f"Rendering drives needs MuJoCo, but there is no Python module {error.name!r}: "
+            f"Rendering drives needs MuJoCo, but the Python module {error.name!r} is missing: "
             "pip install mujoco."
         ) from error
-    except Exception as error:  # PyOpenGL raises several types where its library is missing
+    except Exception as error:  # PyOpenGL raises several types if its library is missing
         raise _no_context(error) from error
     return mujoco
 
 
 def open_renderer(model: mujoco.MjModel, height: int, width: int) -> mujoco.Renderer:
-    """Open an off-screen renderer for pictures of height × width pixels; close it after use.
+    """Open an off-screen renderer for images of height × width pixels; the caller closes it.
 
     Raises:
-        RenderingError: no OpenGL context can be made.
+        RenderingError: no OpenGL context can be created.
     """
     mujoco = import_mujoco()
     try:
@@ -53,5 +53,5 @@ def _no_context(error: Exception) -> RenderingError:
     return RenderingError(
         f"MuJoCo cannot open an off-screen OpenGL context (MUJOCO_GL={backend!r}: {error}). "
         "Install EGL (Debian and Ubuntu: apt-get install libegl1 libgl1-mesa-dri) or set "
-        "MUJOCO_GL to a backend that this machine has: egl, osmesa or glfw."
+        "MUJOCO_GL to an available backend: egl, osmesa or glfw."
     )

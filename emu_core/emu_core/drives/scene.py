@@ -1,4 +1,4 @@
-"""A drive as a MuJoCo scene: pictures, classes and depth from a moving camera.
+"""Render a drive with MuJoCo: images, classes and depth from a moving camera.
 
 Needs the package `mujoco` and an OpenGL library (EGL; Debian: libegl1, libgl1-mesa-dri).
 """
@@ -30,27 +30,27 @@ IDS = dict(zip(CITYSCAPES.names, CITYSCAPES.dataset_ids, strict=True))
 IDS["unknown"] = UNKNOWN_OBJECT_ID
 
 _SHADOW_MAP, _SAMPLES = 2048, 4
-"""Pixels of the shadow map's side; samples per pixel against jagged edges."""
+"""Side of the shadow map in pixels; samples per pixel (anti-aliasing)."""
 
 _EXTENT, _NEAR, _FAR, _SHADOW_REACH = 100.0, 0.005, 6.0, 0.6
-"""Size of the scene, m, and the clipping planes and reach of shadows as multiples of it."""
+"""Size of the scene, m; clipping planes and reach of shadows as multiples of it."""
 
 _SUN_AHEAD, _SUN_DISTANCE = 35.0, 80.0
-"""The sun's shadow map is centred so far ahead of the camera and seen from so far away, m."""
+"""Centre of the sun's shadow map ahead of the camera, and distance of the sun from it, m."""
 
 _STRIDE = 4.2
 """Phase by which legs swing per metre walked, rad."""
 
 _LAMPS_BEHIND, _LAMPS_AHEAD = 8.0, 70.0
-"""Street lamps light what is seen from so far behind to so far ahead of the camera, m."""
+"""Range of the street lamps that light an image, behind and ahead of the camera, m."""
 
 
 @dataclass(frozen=True)
-class Frame:
-    """One frame.
+class RenderedFrame:
+    """One rendered frame.
 
     image RGB uint8 (H,W,3); label_ids Cityscapes' labelIds uint8 (H,W); depth float32 (H,W),
-    metres along z, +Inf for sky; intruder uint8 (H,W), 255 on the drive's intruder.
+    metres along z, +Inf for sky; intruder uint8 (H,W), 255 on the intruder of the drive.
     """
 
     image: np.ndarray
@@ -60,10 +60,10 @@ class Frame:
 
 
 class Scene:
-    """Renders frames of a drive; close it, or use it as a context.
+    """Renderer of a drive; close it, or use it as a context manager.
 
     Raises:
-        RenderingError: no OpenGL context can be made here.
+        RenderingError: no OpenGL context can be created.
     """
 
     def __init__(self, drive: Drive):
@@ -73,7 +73,7 @@ class Scene:
         self._surfaces: list[tuple[int, float, bool]] = []  # of each geom: id, glow, intruder
         self.model = self._compile()
         self.data = mujoco.MjData(self.model)
-        # Where no geom is seen the renderer says −1, which indexes the last row: the sky.
+        # Where there is no geom the renderer returns −1, which indexes the last entry: the sky.
         ids, glow, intruder = zip(*self._surfaces, (IDS["sky"], 0.0, False), strict=True)
         self._ids_of_geom = np.array(ids, np.uint8)
         self._glow_of_geom = np.array(glow, np.float32)
@@ -90,8 +90,8 @@ class Scene:
         """Release the OpenGL context."""
         self._renderer.close()
 
-    def frame(self, time: float, rng: np.random.Generator) -> Frame:
-        """Render the drive at `time` seconds; `rng` draws the sensor's noise."""
+    def frame(self, time: float, rng: np.random.Generator) -> RenderedFrame:
+        """Render the drive at `time` seconds; `rng` draws the sensor noise."""
         eye, turn = self._move(time)
         renderer, drive = self._renderer, self.drive
         clean = self._render(shadows=True)
@@ -105,17 +105,15 @@ class Scene:
         lamps = self._lamps(eye, turn)
         glow = self._glow_of_geom[geom]
         image = expose(clean, depth, glow, lamps, drive.camera, drive.conditions, rng)
-        return Frame(image, self._ids_of_geom[geom], depth, self._intruder_of_geom[geom])
+        return RenderedFrame(image, self._ids_of_geom[geom], depth, self._intruder_of_geom[geom])
 
     def _render(self, shadows: bool) -> np.ndarray:
         self._renderer.update_scene(self.data, camera="camera")
         self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = shadows
         return self._renderer.render().copy()
 
-    # -- building -------------------------------------------------------------------------------
-
     def _compile(self) -> mujoco.MjModel:
-        spec = mujoco.MjSpec()
+        spec = self._spec = mujoco.MjSpec()
         spec.compiler.balanceinertia = True
         camera, visual = self.drive.camera, spec.visual
         visual.global_.offwidth, visual.global_.offheight = camera.width, camera.height
@@ -125,91 +123,89 @@ class Scene:
         visual.headlight.diffuse, visual.headlight.specular = [0, 0, 0], [0, 0, 0]
         visual.headlight.ambient = [self.drive.conditions.ambient] * 3
         spec.stat.extent, spec.stat.center = _EXTENT, [0, 0, 0]
-        self._add_textures(spec)
-        self._add_parts(spec, spec.worldbody, self.drive.scenery.parts, "street")
+        self._add_textures()
+        self._add_parts(spec.worldbody, self.drive.scenery.parts, "street")
         for i, mover in enumerate(self.movers):
             intruder = mover is self.drive.intruder
             body = spec.worldbody.add_body(name=f"mover{i}", mocap=True)
-            self._add_parts(spec, body, mover.actor.parts, f"mover{i}", intruder)
+            self._add_parts(body, mover.actor.parts, f"mover{i}", intruder)
             for k, limb in enumerate(mover.actor.limbs):
                 body = spec.worldbody.add_body(name=f"mover{i}limb{k}", mocap=True)
-                self._add_parts(spec, body, limb.parts, f"mover{i}limb{k}", intruder)
-        self._add_camera_and_sun(spec)
+                self._add_parts(body, limb.parts, f"mover{i}limb{k}", intruder)
+        self._add_camera_and_sun()
         return spec.compile()
 
-    def _add_textures(self, spec: mujoco.MjSpec) -> None:
+    def _add_textures(self) -> None:
         flat, cube = mujoco.mjtTexture.mjTEXTURE_2D, mujoco.mjtTexture.mjTEXTURE_SKYBOX
         kinds = [(name, flat, image[::-1]) for name, image in self.drive.textures.items()]
         for name, kind, image in [*kinds, ("sky", cube, sky_faces(self.drive.conditions))]:
             height, width = image.shape[:2]
-            texture = spec.add_texture(name=name, type=kind, width=width, height=height)
+            texture = self._spec.add_texture(name=name, type=kind, width=width, height=height)
             texture.nchannel = 3
             texture.data = np.ascontiguousarray(image).tobytes()
 
     def _add_parts(
-        self,
-        spec: mujoco.MjSpec,
-        body: mujoco.MjsBody,
-        parts: Iterable[Part],
-        prefix: str,
-        intruder: bool = False,
+        self, body: mujoco.MjsBody, parts: Iterable[Part], prefix: str, intruder: bool = False
     ) -> None:
-        """Add parts to a body, one mesh for all that share surface and class."""
+        """Add parts to a body; parts with the same surface and class become one mesh."""
         groups: dict[tuple[str, str, Tint, float], list[Mesh]] = defaultdict(list)
         for part in parts:
             groups[part.texture, part.label, part.tint, part.glow].append(part.mesh)
         for k, ((texture, label, tint, glow), meshes) in enumerate(groups.items()):
             name = f"{prefix}.{k}"
-            _add_mesh(spec, name, merge(meshes))
-            body.add_geom(
-                type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, contype=0, conaffinity=0,
-                material=self._material(spec, texture, tint, glow), mass=0,
-            )  # fmt: skip
+            self._add_mesh(name, merge(meshes))
+            geom = body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, mass=0)
+            geom.material = self._material(texture, tint, glow)
+            geom.contype = geom.conaffinity = 0
             self._surfaces.append((IDS[label], glow, intruder))
 
-    def _material(self, spec: mujoco.MjSpec, texture: str, tint: Tint, glow: float) -> str:
-        """Name of the material, added when it is first asked for."""
+    def _add_mesh(self, name: str, mesh: Mesh) -> None:
+        arrays = {"uservert": mesh.vertices, "usernormal": mesh.normals, "usertexcoord": mesh.uvs}
+        arrays = {key: array.astype(np.float32).ravel() for key, array in arrays.items()}
+        for key in ("userface", "userfacenormal", "userfacetexcoord"):
+            arrays[key] = mesh.faces.astype(np.int32).ravel()
+        shell = mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL
+        self._spec.add_mesh(name=name, inertia=shell, **arrays)
+
+    def _material(self, texture: str, tint: Tint, glow: float) -> str:
+        """Return the name of a material; the first call adds it."""
         key = (texture, tint, glow)
         if key not in self._materials:
-            name = f"material{len(self._materials)}"
+            self._materials[key] = f"material{len(self._materials)}"
+            material = self._spec.add_material(name=self._materials[key], rgba=[*tint, 1])
+            # At night `expose` adds all light, also the glow.
+            material.emission = 0 if self.drive.conditions.night else glow
             shiny = texture in SHINY
-            # At night `expose` lights the picture, glow included.
-            emission = 0 if self.drive.conditions.night else glow
-            material = spec.add_material(
-                name=name, rgba=[*tint, 1], emission=emission,
-                specular=0.35 if shiny else 0.02, shininess=0.6 if shiny else 0.1,
-            )  # fmt: skip
+            material.specular, material.shininess = (0.35, 0.6) if shiny else (0.02, 0.1)
             material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = texture
-            self._materials[key] = name
         return self._materials[key]
 
-    def _add_camera_and_sun(self, spec: mujoco.MjSpec) -> None:
-        conditions = self.drive.conditions
-        eye = spec.worldbody.add_body(name="eye", mocap=True)
+    def _add_camera_and_sun(self) -> None:
+        conditions, world = self.drive.conditions, self._spec.worldbody
+        eye = world.add_body(name="eye", mocap=True)
         eye.add_camera(name="camera", fovy=self.drive.camera.fovy)
-        follow = spec.worldbody.add_body(name="sun", mocap=True)
+        follow = world.add_body(name="sun", mocap=True)
         if conditions.sun > 0:
             way, light = conditions.sun_direction, conditions.sun * sun_tint(conditions.warmth)
-            follow.add_light(
-                type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, castshadow=True,
-                pos=way * _SUN_DISTANCE, dir=-way, diffuse=light, specular=0.4 * light,
-                ambient=[0, 0, 0],
-            )  # fmt: skip
-            follow.add_light(  # a little light of the sky, so that shaded fronts have a shape
-                type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, castshadow=False, pos=[0, 0, 50],
-                dir=[0.15, 0.1, -1], diffuse=[0.16] * 3, specular=[0, 0, 0], ambient=[0, 0, 0],
-            )  # fmt: skip
-
-    # -- moving ---------------------------------------------------------------------------------
+            sun = follow.add_light(castshadow=True, pos=way * _SUN_DISTANCE, dir=-way)
+            sun.diffuse, sun.specular = light, 0.4 * light
+            # A weak light of the sky makes surfaces in the shade visible.
+            sky = follow.add_light(castshadow=False, pos=[0, 0, 50], dir=[0.15, 0.1, -1])
+            sky.diffuse, sky.specular = [0.16] * 3, [0, 0, 0]
+            for lamp in (sun, sky):
+                lamp.type, lamp.ambient = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, [0, 0, 0]
 
     def _move(self, time: float) -> tuple[np.ndarray, np.ndarray]:
-        """Put everything where it is at a time; the camera's place (3,) and rotation (3,3)."""
+        """Move everything to its place at a time.
+
+        Returns:
+            Position (3,) and rotation (3,3) of the camera.
+        """
         drive, path, camera = self.drive, self.drive.scenery.path, self.drive.camera
         s = drive.ego.s(time)
         eye = path.world(s, drive.ego.d, camera.mount_height)
-        turn = _rotation(
-            float(path.yaw(s)) + camera.yaw, path.pitch(s) + camera.pitch, camera.roll
-        )
+        yaw, pitch = float(path.yaw(s)) + camera.yaw, path.pitch(s) + camera.pitch
+        turn = _rotation(yaw, pitch, camera.roll)
         self._pose("eye", eye, _camera_quat(turn))
         self._pose("sun", path.world(s + _SUN_AHEAD, 0), np.array([1.0, 0, 0, 0]))
         for i, mover in enumerate(self.movers):
@@ -239,7 +235,7 @@ class Scene:
         self.data.mocap_quat[index] = quat
 
     def _lamps(self, eye: np.ndarray, turn: np.ndarray) -> np.ndarray:
-        """Street lamps near the camera, in its optical coordinates (N,3); none by day."""
+        """Return the street lamps near the camera, in optical coordinates (N,3); none by day."""
         lamps = self.drive.scenery.lamps
         if not self.drive.conditions.night or not lamps:
             return np.zeros((0, 3))
@@ -248,25 +244,14 @@ class Scene:
         return optical[(optical[:, 2] > -_LAMPS_BEHIND) & (optical[:, 2] < _LAMPS_AHEAD)]
 
 
-def _add_mesh(spec: mujoco.MjSpec, name: str, mesh: Mesh) -> None:
-    faces = mesh.faces.astype(np.int32).ravel()
-    spec.add_mesh(
-        name=name, inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL,
-        uservert=mesh.vertices.astype(np.float32).ravel(),
-        usernormal=mesh.normals.astype(np.float32).ravel(),
-        usertexcoord=mesh.uvs.astype(np.float32).ravel(),
-        userface=faces, userfacenormal=faces, userfacetexcoord=faces,
-    )  # fmt: skip
-
-
 def _quat(yaw: float, pitch: float) -> np.ndarray:
-    """Quaternion (w,x,y,z) of a turn by pitch about y, then by yaw about z."""
+    """Compute the quaternion (w,x,y,z) of a rotation by pitch about y, then by yaw about z."""
     cy, sy, cp, sp = np.cos(yaw / 2), np.sin(yaw / 2), np.cos(pitch / 2), np.sin(pitch / 2)
     return np.array([cy * cp, -sy * sp, cy * sp, sy * cp])
 
 
 def _rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
-    """World from body (x forward, y left, z up); positive pitch looks down."""
+    """Compute the rotation from body (x forward, y left, z up) to world; pitch > 0 looks down."""
     cy, sy, cp, sp, cr, sr = (f(a) for a in (yaw, pitch, roll) for f in (np.cos, np.sin))
     rz = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
     ry = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
@@ -275,7 +260,7 @@ def _rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
 
 
 def _camera_quat(turn: np.ndarray) -> np.ndarray:
-    """Quaternion of a camera that looks along the body's x axis (MuJoCo looks along −z)."""
+    """Compute the quaternion of a camera that looks along body x (MuJoCo's look along −z)."""
     optical = np.array([[0, 0, -1], [-1, 0, 0], [0, 1, 0]], float)  # columns: right, up, back
     quat = np.zeros(4)
     mujoco.mju_mat2Quat(quat, (turn @ optical).ravel())

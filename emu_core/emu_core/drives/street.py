@@ -1,36 +1,36 @@
-"""A street that stands still: its surfaces and ground, and all that is put onto them."""
+"""Build a street without traffic: roads, sidewalks and ground, and the objects on them."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from emu_core.drives.layout import CURB, Layout, Path, Rng, sign_of
+from emu_core.drives.layout import CURB, CentreLine, Layout, Rng, sign_of
 from emu_core.drives.objects import textures
 from emu_core.drives.objects.buildings import FACADES, SHOPS, Plot, building, line_with_plots
 from emu_core.drives.objects.meshes import quad
 from emu_core.drives.objects.scenery import SIGNS, SPECIES, Scenery, furnish, traffic_light, tree
 
 _FAR = 110.0
-"""How far the ground reaches to both sides, metres."""
+"""Extent of the ground to each side, metres."""
 
 _UNDERGROUND = -0.04
-"""Height of the ground below everything, metres."""
+"""Height of the ground below all other surfaces, metres."""
 
 _ROAD_TILE = 24.0
-"""Length of road that one texture shows, metres."""
+"""Length of the road texture, metres."""
 
 _PAVERS = (2.4, 2.4)
-"""Metres of sidewalk per texture tile."""
+"""Size of a sidewalk texture tile, metres."""
 
 _TRACK = 0.72
-"""Half the gauge of the tram's rails, metres."""
+"""Half the track gauge of the tram, metres."""
 
 _ON_THE_ROAD = 0.012
-"""Height of painted stripes above the road, so that they hide it, metres."""
+"""Height of painted stripes above the road, metres; it avoids z-fighting."""
 
 
-def build(rng: Rng, layout: Layout, path: Path, start: float, end: float) -> Scenery:
-    """Build everything that stands still between `start` and `end`."""
+def build_street(rng: Rng, layout: Layout, path: CentreLine, start: float, end: float) -> Scenery:
+    """Build everything static between `start` and `end` (m along the road)."""
     street = Scenery(rng, path, layout, start, end)
     _paint(street)
     _road(street)
@@ -49,7 +49,7 @@ def build(rng: Rng, layout: Layout, path: Path, start: float, end: float) -> Sce
 
 
 def _paint(street: Scenery) -> None:
-    """Paint the surfaces of ground, walls, houses, plants and signs."""
+    """Paint the textures of ground, walls, houses, plants and signs."""
     rng, images = street.rng, street.textures
     images["pavers"] = textures.pavers(rng)
     images["ground"] = textures.ground(rng)
@@ -73,7 +73,7 @@ def _paint(street: Scenery) -> None:
 
 
 def _road(street: Scenery) -> None:
-    """The carriageway with its lane marks and rails."""
+    """Add the road with its lane marks and rails."""
     layout = street.layout
     left, right = layout.edge(0), layout.edge(1)
     width = left + right
@@ -93,7 +93,7 @@ def _road(street: Scenery) -> None:
 
 
 def _underground(street: Scenery) -> None:
-    """Ground below all surfaces: where they meet, the sky would show through cracks."""
+    """Add ground below all surfaces: otherwise the sky would be visible through their seams."""
     along, level = (street.start, street.end), (_UNDERGROUND, _UNDERGROUND)
     left, right = street.layout.front(0), -street.layout.front(1)
     street.ribbon(along, (_FAR, left), level, "ground", "terrain")
@@ -102,7 +102,7 @@ def _underground(street: Scenery) -> None:
 
 
 def _walkway(street: Scenery, side: int, s0: float, s1: float) -> None:
-    """Kerb, verge, sidewalk and the ground behind it."""
+    """Add kerb, verge, sidewalk and the ground behind it."""
     layout, sign, along, level = street.layout, sign_of(side), (s0, s1), (CURB, CURB)
     edge, front = layout.edge(side) * sign, layout.front(side) * sign
     kerb = edge + 0.15 * sign
@@ -122,7 +122,7 @@ def _walkway(street: Scenery, side: int, s0: float, s1: float) -> None:
 
 
 def _side_street(street: Scenery, side: int, s0: float, s1: float) -> None:
-    """A street that joins from a side, its sidewalks, and a house that closes it."""
+    """Add a side street, its sidewalks, and a house at its end."""
     sign, layout, rng = sign_of(side), street.layout, street.rng
     edge, front = layout.edge(side) * sign, layout.front(side) * sign
     street.ribbon((s0, s1), (edge, _FAR * sign), (0, 0), "asphalt", "road", (6, 6))
@@ -134,7 +134,7 @@ def _side_street(street: Scenery, side: int, s0: float, s1: float) -> None:
 
 
 def _crossing(street: Scenery, s0: float, s1: float) -> None:
-    """Zebra stripes and traffic lights at a junction."""
+    """Add zebra crossings and traffic lights at a junction."""
     rng, layout = street.rng, street.layout
     left, right = layout.edge(0), layout.edge(1)
     for s in (s0 - 4.5, s1 + 1.5):
@@ -142,13 +142,15 @@ def _crossing(street: Scenery, s0: float, s1: float) -> None:
             across, height = (left, -right), (_ON_THE_ROAD, _ON_THE_ROAD)
             street.ribbon((s, s + 3), across, height, "zebra", "road", (10.0, 3.0))
     if rng.random() < 0.8:
-        for s, d, face in ((s0 - 1.2, -right - 0.5, -1), (s1 + 1.0, left + 0.5, 1),
-                           (s1 + 0.8, -right - 0.5, -1), (s0 - 1.0, left + 0.5, -1)):  # fmt: skip
-            traffic_light(street, s, d, face)
+        outer_left, outer_right = left + 0.5, -right - 0.5
+        traffic_light(street, s0 - 1.2, outer_right, -1)
+        traffic_light(street, s1 + 1.0, outer_left, 1)
+        traffic_light(street, s1 + 0.8, outer_right, -1)
+        traffic_light(street, s0 - 1.0, outer_left, -1)
 
 
 def _close_view(street: Scenery) -> None:
-    """What closes the view at the end of the street: houses across it, and trees."""
+    """Add houses and trees across the end of the street."""
     s, rng = street.end - 8, street.rng
     for d in np.arange(-70, 70, 18):
         low = street.path.world(s, np.array([d + 18, d]))

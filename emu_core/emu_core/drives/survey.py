@@ -1,8 +1,7 @@
-"""What rendered splits hold: which classes occur, and how far a guess without an image gets."""
+"""Statistics of rendered splits: class counts, and the scores of a prediction without an image."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,15 +10,13 @@ import numpy as np
 
 from emu_core.data.cityscapes import Cityscapes, list_frames, read_png
 from emu_core.data.sample import DataError, Sample
-from emu_core.labels import CITYSCAPES, IGNORE
-
-CLOSE = 1.25
-"""δ1 counts pixels whose depth is wrong by less than this factor."""
+from emu_core.labels import CITYSCAPES
+from emu_core.metrics import Confusion, DepthErrors
 
 
 @dataclass(frozen=True)
 class ClassCount:
-    """How many frames a split has, and in how many of them each class occurs (by its name)."""
+    """Number of frames of a split, and in how many of them each class occurs, by its name."""
 
     frames: int
     frames_with: dict[str, int]
@@ -30,27 +27,24 @@ class ClassCount:
         return [name for name, frames in self.frames_with.items() if not frames]
 
 
-def count_classes(
-    root: str | Path, split: str, progress: Callable[[], None] = lambda: None
-) -> ClassCount:
-    """Count in how many frames of a split each of Cityscapes' 19 classes occurs.
+def count_classes(root: str | Path, split: str) -> ClassCount:
+    """Count the frames of a split that contain each of Cityscapes' 19 classes.
 
     Raises:
-        DataError: no such split, or a damaged file.
+        DataError: the split is missing, or a file is damaged.
     """
     frames = list_frames(root, split)
     seen = np.zeros(256, int)
     for frame in frames:
         ids = read_png(frame.path("gtFine"), cv2.IMREAD_GRAYSCALE)
         seen += np.bincount(ids.ravel(), minlength=256) > 0
-        progress()
     pairs = zip(CITYSCAPES.names, CITYSCAPES.dataset_ids, strict=True)
     return ClassCount(len(frames), {name: int(seen[i]) for name, i in pairs})
 
 
 @dataclass(frozen=True)
 class PriorScores:
-    """δ1, mean absolute relative error and mIoU of a per-pixel prior, each 0…1 (AbsRel above)."""
+    """Scores of a per-pixel prior: δ1 and mIoU (0…1), and mean absolute relative error (≥ 0)."""
 
     delta1: float
     abs_rel: float
@@ -59,26 +53,25 @@ class PriorScores:
 
 @dataclass(frozen=True)
 class Prior:
-    """Each pixel's mean depth, metres, 0 where there was none, and most frequent class, (H,W)."""
+    """Mean depth (metres, 0 without ground truth) and most frequent class of each pixel, (H,W)."""
 
     depth: np.ndarray
     labels: np.ndarray
 
 
 def learn_prior(samples: Cityscapes, stride: int = 1) -> Prior:
-    """The prior of every `stride`-th frame; it looks at no image.
+    """Compute the prior from the ground truth of every `stride`-th frame.
 
     Raises:
-        DataError: frames of different sizes.
+        DataError: frames differ in size.
     """
-    first = samples[0]
-    shape = first.labels.shape
+    shape = samples[0].labels.shape
     total, count = np.zeros(shape), np.zeros(shape)
     classes = len(samples.classes)
-    votes = np.zeros((classes + 1, *shape), np.uint32)  # the last row takes what is ignored
+    votes = np.zeros((classes + 1, *shape), np.uint32)  # the last row counts ignored pixels
     rows, columns = np.indices(shape)
     for i in range(0, len(samples), stride):
-        sample = _of_size(samples[i], shape)
+        sample = _check_size(samples[i], shape)
         valid = np.isfinite(sample.depth)
         total += np.where(valid, sample.depth, 0)
         count += valid
@@ -88,31 +81,24 @@ def learn_prior(samples: Cityscapes, stride: int = 1) -> Prior:
 
 
 def score_prior(prior: Prior, samples: Cityscapes) -> PriorScores:
-    """Score a prior on every pixel with valid ground truth; a missing depth counts as wrong.
+    """Score a prior on every pixel with valid ground truth.
 
     Raises:
-        DataError: a frame's size is not the prior's.
+        DataError: a frame and the prior differ in size.
     """
-    classes = len(samples.classes)
-    pixels = close = error = 0.0
-    confusion = np.zeros((classes, classes))
+    confusion, errors = Confusion(len(samples.classes)), DepthErrors(np.inf)
+    # A pixel without a depth counts as an estimate of 0 m.
+    depth = np.maximum(prior.depth, 1e-9)
     for i in range(len(samples)):
-        sample = _of_size(samples[i], prior.labels.shape)
-        valid = np.isfinite(sample.depth)
-        truth, guess = sample.depth[valid], prior.depth[valid]
-        pixels += truth.size
-        close += np.sum((guess < CLOSE * truth) & (truth < CLOSE * guess))
-        error += np.sum(np.abs(guess - truth) / truth)
-        known = sample.labels != IGNORE
-        pair = sample.labels[known].astype(int) * classes + prior.labels[known]
-        confusion += np.bincount(pair, minlength=classes**2).reshape(classes, classes)
-    hits = np.diag(confusion)
-    union = confusion.sum(0) + confusion.sum(1) - hits
-    iou = hits[union > 0] / union[union > 0]
-    return PriorScores(close / max(pixels, 1), error / max(pixels, 1), float(iou.mean()))
+        sample = _check_size(samples[i], prior.labels.shape)
+        confusion.update(prior.labels, sample.labels)
+        errors.update(depth, sample.depth)
+    scores = errors.compute()
+    miou = float(confusion.compute()["miou_official"])
+    return PriorScores(scores["delta1"], scores["abs_rel"], miou)
 
 
-def _of_size(sample: Sample, shape: tuple[int, ...]) -> Sample:
+def _check_size(sample: Sample, shape: tuple[int, ...]) -> Sample:
     if sample.labels.shape != shape:
         raise DataError(
             f"Frame {sample.name} is {sample.labels.shape} (H,W), others are {shape}: a per-pixel "

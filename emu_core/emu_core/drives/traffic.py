@@ -1,6 +1,7 @@
-"""Who is in the street, where, and how they move: drawn from a seed, steered in straight lines.
+"""Vehicles and people on the street, and how they move.
 
-Motion is linear in street coordinates, so it bends with the road. Nobody comes near the camera.
+Motion is linear in street coordinates, so it follows the bends of the road. Nothing that moves
+comes near the camera.
 """
 
 from __future__ import annotations
@@ -34,15 +35,15 @@ _PARKED: dict[str, Callable[[Rng], Actor]] = {
 _PARKED_SHARES = (0.86, 0.06, 0.08)
 
 _AHEAD = 110.0
-"""How far ahead of the camera's last place the street is populated, metres."""
+"""Extent of the traffic ahead of the last camera position, metres."""
 
 _KEEP_AHEAD, _KEEP_BESIDE = 5.0, 1.2
-"""How far movers stay away from the camera along and across the street, metres."""
+"""Least distance of movers from the camera along and across the street, metres."""
 
 
 @dataclass(frozen=True)
 class Mover:
-    """An actor with its place (s, d, z) m at time 0, velocity (m/s) and heading (rad)."""
+    """Actor with position (s, d, z) at time 0 in m, velocity in m/s and heading in rad."""
 
     actor: Actor
     s: float
@@ -53,32 +54,32 @@ class Mover:
     z: float = 0.0
 
     def at(self, time: Time) -> tuple[Time, Time]:
-        """Street coordinates (s, d) at a time, or an array of times, in seconds."""
+        """Return the street coordinates (s, d) at a time, or at an array of times, in seconds."""
         return self.s + self.speed * time, self.d + self.drift * time
 
 
 @dataclass(frozen=True)
 class Ego:
-    """The camera's own course: lane offset d (m) and speed (m/s) for `duration` seconds."""
+    """Path of the camera: lane offset d (m) and speed (m/s) for `duration` seconds."""
 
     d: float
     speed: float
     duration: float
 
     def s(self, time: Time) -> Time:
-        """How far it has come at a time, or an array of times, metres."""
+        """Return the travelled distance at a time, or at an array of times, metres."""
         return self.speed * time
 
 
 def draw_ego(rng: Rng, layout: Layout, duration: float, speed: float) -> Ego:
-    """Put the camera into one of the right-hand lanes."""
+    """Place the camera in one of the right-hand lanes."""
     lane = int(rng.integers(layout.lanes))
     d = -(lane + 0.5) * layout.lane + rng.normal(0, 0.15)
     return Ego(float(d), speed, duration)
 
 
 def populate(rng: Rng, layout: Layout, ego: Ego, end: float) -> list[Mover]:
-    """Everybody in the street between the camera's start and `end`."""
+    """Draw all traffic between the start of the camera and `end` (m along the road)."""
     density = rng.uniform(0.5, 1.3)
     reach = min(end - 20, ego.s(ego.duration) + _AHEAD)
     movers = [
@@ -91,7 +92,7 @@ def populate(rng: Rng, layout: Layout, ego: Ego, end: float) -> list[Mover]:
 
 
 def _lanes(rng: Rng, layout: Layout, ego: Ego, reach: float, density: float) -> list[Mover]:
-    """Moving traffic: one speed for each lane, so that nobody runs into anybody."""
+    """Draw the moving vehicles; all vehicles of a lane have one speed, so none collide."""
     movers = []
     for lane in range(layout.lanes):
         centre = (lane + 0.5) * layout.lane
@@ -124,7 +125,7 @@ def _vehicle(rng: Rng, tram: bool) -> Actor:
 
 
 def _parked(rng: Rng, layout: Layout, reach: float) -> list[Mover]:
-    """Vehicles in the parking lanes, bicycles on the sidewalks."""
+    """Draw vehicles in the parking lanes and bicycles on the sidewalks."""
     movers = []
     for side in (0, 1):
         sign = sign_of(side)
@@ -148,7 +149,7 @@ def _parked(rng: Rng, layout: Layout, reach: float) -> list[Mover]:
 
 
 def _walkers(rng: Rng, layout: Layout, reach: float, density: float) -> list[Mover]:
-    """People on the sidewalks, alone or in pairs; one in five stands."""
+    """Draw people on the sidewalks, alone or in pairs; one in five stands."""
     movers = []
     for side in (0, 1):
         inner = layout.edge(side) + layout.verge[side] + 0.5
@@ -162,16 +163,15 @@ def _walkers(rng: Rng, layout: Layout, reach: float, density: float) -> list[Mov
             if layout.at_junction(s, 1):
                 continue
             for k in range(group):
-                figure = people.person(rng, walking)
+                person = people.person(rng, walking)
                 aside = k * 0.6 * rng.choice([-1, 1])
-                movers.append(
-                    Mover(figure, s + k * 0.3, d + aside, speed, heading=heading, z=CURB)
-                )
+                place = (s + k * 0.3, d + aside)
+                movers.append(Mover(person, *place, speed, heading=heading, z=CURB))
     return movers
 
 
 def _crossers(rng: Rng, layout: Layout) -> list[Mover]:
-    """People on the zebra stripes before each junction."""
+    """Draw people on the zebra crossing before each junction."""
     movers = []
     for s0, _ in layout.junctions:
         for _ in range(rng.poisson(1.6)):
@@ -184,7 +184,7 @@ def _crossers(rng: Rng, layout: Layout) -> list[Mover]:
 
 
 def in_the_way(mover: Mover, ego: Ego) -> bool:
-    """Whether the mover ever comes near the camera: head-on, by overtaking or by standing."""
+    """Check whether the mover ever comes near the camera: oncoming, overtaking or standing."""
     time = np.linspace(0, ego.duration, 64)
     s, d = mover.at(time)
     near = np.abs(s - ego.s(time)) < mover.actor.length / 2 + _KEEP_AHEAD

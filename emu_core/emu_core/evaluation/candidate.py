@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from emu_core.methods.ensembles import KINDS, Method, load_method
 from emu_core.methods.prediction import Prediction
+from emu_core.methods.registry import METHODS, LoadOptions, Method, load_method
 from emu_core.networks.weights import WeightsError
 
 IN_MEMORY = 2 << 30
@@ -68,10 +68,7 @@ class Candidate:
             load_method(
                 self.kind,
                 list(paths),
-                samples=self.samples,
-                seed=self.seed,
-                in_memory=not self.reads_lazily,
-                device=device,
+                LoadOptions(self.samples, self.seed, not self.reads_lazily, device),
             )
             for paths in (self.paths, self.depth_paths)
             if paths
@@ -141,9 +138,9 @@ def parse_candidates(text: str) -> list[Candidate]:
     name, colon, kind = row.partition(":")
     kind = kind if colon else name
     patterns = files.split(",")
-    if not equals or not name or kind not in KINDS or len(patterns) > 2:
+    if not equals or not name or kind not in METHODS or len(patterns) > 2:
         raise ValueError(
-            f"Expected [NAME:]KIND=FILES or KIND=FILES,FILES, KIND one of {', '.join(KINDS)}, "
+            f"Expected [NAME:]KIND=FILES or KIND=FILES,FILES, KIND one of {', '.join(METHODS)}, "
             f"but got {text!r}."
         )
     tasks = [_files(pattern) for pattern in patterns]

@@ -17,8 +17,8 @@ from torch import Tensor
 from emu_core.evaluation.candidate import Candidate
 from emu_core.evaluation.splits import Split, View
 from emu_core.evaluation.store import Store
-from emu_core.methods.ensembles import Method
 from emu_core.methods.prediction import Prediction
+from emu_core.methods.registry import Method
 from emu_core.metrics import DriveResults, StudyMetrics
 from emu_core.metrics.ranking import BINS
 from emu_core.metrics.study import restore

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emu_core.methods.ensembles import Method
+from emu_core.methods.registry import Method
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,10 @@
-"""Methods that predict classes, depth and their uncertainties from images."""
+"""Methods that predict classes, depth and their uncertainties from images.
+
+Importing this package registers the methods below in `registry.METHODS`. A new method in this
+project is one module here and one import line.
+"""
+
+import emu_core.methods.deep_ensemble
+import emu_core.methods.mc_dropout
+import emu_core.methods.single
+import emu_core.methods.sub_ensemble  # noqa: F401

@@ -1,8 +1,8 @@
-"""What every method returns: a Prediction, and the way there from a network's raw outputs.
+"""The result of every method, and how it follows from a network's raw outputs.
 
 Losses, metrics and export share one order: raw outputs are upsampled to full size first, then come
-softmax, ReLU and softplus, then means and moments over samples. Softplus before upsampling would
-give other variances, and samples averaged at a quarter of the size other labels.
+softmax, ReLU and softplus, then means and moments over samples. Another order gives other
+variances and labels (docs/method.md, Uncertainties).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from emu_core.networks.models import VARIANCE_UNIT, RawOutputs
 
 @dataclass(frozen=True)
 class Prediction:
-    """Semantics, depth and their uncertainties at full size, whatever method they come from.
+    """Class probabilities, depth and depth variance at full size.
 
     What a network does not predict is None.
     """
@@ -26,17 +26,17 @@ class Prediction:
     probabilities: Tensor | None = None
     """Class probabilities (N, C, H, W); with samples, their mean."""
     depth_mean: Tensor | None = None
-    """Mean depth (N, 1, H, W), metres, not negative."""
+    """Mean depth (N, 1, H, W), metres, at least 0."""
     depth_variance: Tensor | None = None
     """Predictive variance of depth (N, 1, H, W), m²: the sum of the two parts below."""
     depth_aleatoric: Tensor | None = None
-    """Variance predicted by the members, averaged (N, 1, H, W), m²; None if it cannot be told."""
+    """Mean of the samples' variances (N, 1, H, W), m²; None without samples."""
     depth_epistemic: Tensor | None = None
-    """Variance of the members' means (N, 1, H, W), m²; None if it cannot be told."""
+    """Variance of the samples' means (N, 1, H, W), m²; None without samples."""
 
 
 def to_prediction(raw: RawOutputs, size: tuple[int, int]) -> Prediction:
-    """Turn one network's raw outputs into a Prediction of the image's (height, width)."""
+    """Turn one network's raw outputs into a Prediction of size (height, width)."""
     return activate(upsample(raw, size))
 
 

@@ -1,9 +1,9 @@
-"""One trunk with many heads: the networks of a Deep Sub-Ensemble, and their file.
+"""Deep Sub-Ensembles: one trunk with several heads, and their file.
 
     first, _ = load_model("runs/member/last.safetensors")     # trunk + head 1, trained together
     second = with_new_heads(first)                            # then train its decoders alone
     save_sub_ensemble([first, second], "dse.safetensors")     # the trunk once, every head
-    networks, metadata = load_sub_ensemble("dse.safetensors") # which share one encoder
+    method = load_method("dse", ["dse.safetensors"])
 
 The trunk is the encoder; a head is a network's decoder, or both of a SegDepthFormer (Valdenegro-
 Toro, arXiv 1910.08168; arXiv 2405.17097).
@@ -11,13 +11,15 @@ Toro, arXiv 1910.08168; arXiv 2405.17097).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch import Tensor
 
-from emu_core.networks.models import Network
+from emu_core.methods.base import SampledMethod
+from emu_core.methods.registry import METHODS, LoadOptions, MethodKind
+from emu_core.networks.models import Network, RawOutputs
 from emu_core.networks.weights import (
     WeightsError,
     build,
@@ -30,25 +32,48 @@ from emu_core.networks.weights import (
 TRUNK = "encoder."
 
 
-def with_new_heads(network: Network) -> Network:
-    """Copy a network with newly initialised decoders and its encoder frozen, to train a head.
+class SubEnsemble(SampledMethod):
+    """Deep Sub-Ensemble (arXiv 1910.08168): the trunk runs once for all heads.
 
-    Torch's global generator draws the decoders. The depth's first bias is `init_depth`'s to set.
-    """
-    fresh = build(describe(network))
-    fresh.encoder.load_state_dict(network.encoder.state_dict())
-    fresh.freeze_encoder()
-    return fresh.to(next(network.parameters()).device)
-
-
-def save_sub_ensemble(
-    networks: Sequence[Network], path: str | Path, metadata: dict[str, Any] | None = None
-) -> None:
-    """Write networks that agree in every weight of their encoders: the trunk once, every head.
+    Args:
+        networks: Networks that share one encoder module.
 
     Raises:
-        WeightsError: there are none, they differ in kind, sizes or encoder, are folded for
-            inference, or the metadata is nothing for JSON.
+        ValueError: There are no networks, or they have different encoder modules.
+    """
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        if not networks or any(n.encoder is not networks[0].encoder for n in networks):
+            raise ValueError(
+                "Expected `networks` that share one encoder module, at least one, but got "
+                f"{len(networks)} with {len({id(n.encoder) for n in networks})} encoders."
+            )
+        super().__init__(networks)
+
+    def raw_outputs(self, x: Tensor) -> Iterator[RawOutputs]:
+        features = self.networks[0].encoder(x)
+        for network in self.networks:
+            yield network.decode(features)
+
+
+def with_new_heads(network: Network) -> Network:
+    """Copy a network with new decoders and a frozen encoder, to train a head.
+
+    The decoders' weights are drawn from torch's global generator. `Network.init_depth` is not
+    called.
+    """
+    copy = build(describe(network))
+    copy.encoder.load_state_dict(network.encoder.state_dict())
+    copy.freeze_encoder()
+    return copy.to(next(network.parameters()).device)
+
+
+def save_sub_ensemble(networks: Sequence[Network], path: str | Path) -> None:
+    """Write the common encoder of some networks once, and the decoders of each.
+
+    Raises:
+        WeightsError: There are no networks, they differ in kind, sizes or encoder weights, or they
+            are folded for inference.
     """
     if not networks:
         raise WeightsError("Expected at least one network to save, but got none.")
@@ -56,30 +81,27 @@ def save_sub_ensemble(
     tensors = {TRUNK + name: x for name, x in trunk.items()}
     for k, network in enumerate(networks):
         if describe(network) != header:
-            raise WeightsError(f"Network {k} is built otherwise than network 0: {header}.")
+            raise WeightsError(f"Network {k} is built differently from network 0: {header}.")
         for name, x in network.state_dict().items():
             if not name.startswith(TRUNK):
                 tensors[f"heads.{k}.{name}"] = x
             elif not torch.equal(x.cpu(), trunk[name.removeprefix(TRUNK)].cpu()):
                 raise WeightsError(
                     f"Network {k} has another trunk than network 0: {name} differs. Train the "
-                    "heads from `with_new_heads`, which keeps the trunk as it is."
+                    "heads from `with_new_heads`, which freezes the trunk."
                 )
-    write_tensors(path, tensors, header | {"heads": len(networks)}, metadata or {})
+    write_tensors(path, tensors, header | {"heads": len(networks)}, {})
 
 
-def load_sub_ensemble(path: str | Path) -> tuple[list[Network], dict[str, Any]]:
-    """Rebuild what `save_sub_ensemble` wrote, on the CPU and in eval mode.
-
-    Returns:
-        Networks that share one encoder module, and the metadata.
+def load_sub_ensemble(path: str | Path) -> list[Network]:
+    """Load the networks of a sub-ensemble, which share one encoder module, on the CPU.
 
     Raises:
-        WeightsError: the file is missing, damaged, no sub-ensemble, or of a newer format.
+        WeightsError: The file is missing or damaged, holds no sub-ensemble, or has a newer format.
     """
-    header, metadata = read_header(path)
+    header, _ = read_header(path)
     if "heads" not in header:
-        raise WeightsError(f"{path} holds no sub-ensemble but one network: use `load_model`.")
+        raise WeightsError(f"{path} holds one network, not a sub-ensemble: use `load_model`.")
     tensors = read_tensors(Path(path))
     trunk = {name: x for name, x in tensors.items() if name.startswith(TRUNK)}
     networks: list[Network] = []
@@ -94,5 +116,12 @@ def load_sub_ensemble(path: str | Path) -> tuple[list[Network], dict[str, Any]]:
                 network.encoder = networks[0].encoder
             networks.append(network.eval())
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise WeightsError(f"{path} is no sub-ensemble of this project: {error}") from error
-    return networks, metadata
+        raise WeightsError(f"{path} is not a sub-ensemble of this project: {error}") from error
+    return networks
+
+
+def _load(paths: Sequence[Path], options: LoadOptions) -> SubEnsemble:
+    return SubEnsemble([network.to(options.device) for network in load_sub_ensemble(paths[0])])
+
+
+METHODS.add("dse", MethodKind("Deep Sub-Ensemble", _load, "heads", color="#009e73"))

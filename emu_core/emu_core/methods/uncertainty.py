@@ -34,36 +34,24 @@ def predictive_entropy(probabilities: Tensor) -> Tensor:
 
 
 def normalized_entropy(probabilities: Tensor) -> Tensor:
-    """Compute the predictive entropy divided by ln C, (N, 1, H, W) in 0…1."""
+    """Compute the predictive entropy divided by ln C, (N, 1, H, W) in 0…1.
+
+    Raises:
+        ValueError: There are fewer than 2 classes.
+    """
     classes = probabilities.shape[1]
     if classes < 2:
         raise ValueError(f"Expected `probabilities` of at least 2 classes, but got {classes}.")
     return (predictive_entropy(probabilities) / math.log(classes)).clamp_max(1.0)
 
 
-def mixture_moments(means: Tensor, variances: Tensor) -> DepthMoments:
-    """Combine M samples of mean and variance, both (M, N, 1, H, W), metres and m².
-
-    The mixture has mean mean(μ_m) and variance mean(s²_m) + var(μ_m) (Lakshminarayanan et al.,
-    NeurIPS 2017; arXiv 2402.10580). The variance of the means divides by M: it is the
-    mixture's own, not an estimate of a population's.
-    """
-    if means.shape != variances.shape or means.ndim < 1 or len(means) == 0:
-        raise ValueError(
-            "Expected `means` and `variances` of one shape (M, …) with M at least 1, but got "
-            f"{tuple(means.shape)} and {tuple(variances.shape)}."
-        )
-    dtype = torch.promote_types(means.dtype, torch.float32)
-    means, variances = means.to(dtype), variances.to(dtype)
-    # Deviations from the mean, never E[μ²] − E[μ]²: in float32 that loses centimetres at 60 m.
-    return DepthMoments(means.mean(dim=0), variances.mean(dim=0), means.var(dim=0, correction=0))
-
-
 class RunningMoments:
-    """`mixture_moments` of samples that come one by one; memory does not grow with their number.
+    """Moments of a mixture whose samples are added one by one, in float32 or float64.
 
-    By Welford's recurrence (Technometrics 1962): like `mixture_moments`, and unlike E[μ²] − E[μ]²,
-    it keeps millimetres at 60 m in float32.
+    Sample m has mean μ_m and variance s²_m. The mixture has mean mean(μ_m) and variance
+    mean(s²_m) + var(μ_m) (Lakshminarayanan et al., NeurIPS 2017; arXiv 2402.10580), where var
+    divides by the number of samples. Welford's recurrence (Technometrics 1962) keeps millimetres
+    at 60 m in float32; E[μ²] − E[μ]² would lose centimetres.
     """
 
     def __init__(self) -> None:
@@ -76,13 +64,17 @@ class RunningMoments:
         if self.count == 0:
             self._mean, self._squares, self._variance = (torch.zeros_like(mean) for _ in range(3))
         self.count += 1
-        off = mean - self._mean
-        self._mean = self._mean + off / self.count
-        self._squares = self._squares + off * (mean - self._mean)
+        delta = mean - self._mean
+        self._mean = self._mean + delta / self.count
+        self._squares = self._squares + delta * (mean - self._mean)
         self._variance = self._variance + (variance - self._variance) / self.count
 
     def compute(self) -> DepthMoments:
-        """Moments of the samples so far; ValueError if there are none."""
+        """Return the moments of the samples so far.
+
+        Raises:
+            ValueError: There is no sample.
+        """
         if self.count == 0:
             raise ValueError("Expected at least one sample before `compute`, but got none.")
         return DepthMoments(self._mean, self._variance, self._squares / self.count)

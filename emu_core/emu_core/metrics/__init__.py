@@ -1,39 +1,29 @@
-"""Streaming metrics of both tasks and of their uncertainties, with constant memory; NumPy only.
+"""Streaming metrics of both tasks and of their uncertainties, in constant memory; NumPy only.
 
-Every metric is `update(...)` per image, then `compute()`. Definitions: paper.md §4. Depth is
-scored on every pixel with valid ground truth, whether or not there is an estimate.
+Call `update(...)` for every image, then `compute()`. Definitions: docs/method.md, Metrics. Depth
+is scored on every pixel with valid ground truth, also where there is no estimate.
 
-- `PerceptionMetrics`: what a robot receives (labels, metres, deviations).
-- `StudyMetrics`: what a researcher asks of probabilities and Gaussians, of one split or drive.
-- `DriveResults`: the latter for any selection of drives.
+- `PerceptionMetrics`: metrics of a robot's output (labels, metres, standard deviations).
+- `StudyMetrics`: metrics of class probabilities and Gaussian depths on one split or drive.
+- `DriveResults`: metrics of `StudyMetrics` for any selection of drives.
 """
 
-from emu_core.metrics.certainty import Certainty
-from emu_core.metrics.classes import Calibration, Confusion
+from emu_core.metrics.classes import Confusion
 from emu_core.metrics.depth import DepthErrors
 from emu_core.metrics.drives import DriveResults, drive_weights
 from emu_core.metrics.perception import PerceptionMetrics
-from emu_core.metrics.proper import ClassScores, GaussianScores
-from emu_core.metrics.ranking import ScoreHistogram
 from emu_core.metrics.road_objects import RoadObjects, road_objects
-from emu_core.metrics.sparsification import RiskCoverage, Sparsification
-from emu_core.metrics.study import METRICS_VERSION, StudyMetrics
+from emu_core.metrics.study import METRICS_VERSION, StudyMetrics, restore
 
 __all__ = [
     "METRICS_VERSION",
-    "Calibration",
-    "Certainty",
-    "ClassScores",
     "Confusion",
     "DepthErrors",
     "DriveResults",
-    "GaussianScores",
     "PerceptionMetrics",
-    "RiskCoverage",
     "RoadObjects",
-    "ScoreHistogram",
-    "Sparsification",
     "StudyMetrics",
     "drive_weights",
+    "restore",
     "road_objects",
 ]

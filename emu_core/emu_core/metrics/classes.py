@@ -1,17 +1,20 @@
-"""Confusion matrix of classes: IoU, mIoU and accuracy."""
+"""Metrics of predicted classes: IoU and accuracy from a confusion matrix; calibration error."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from emu_core.metrics.additive import Additive, same_shape
+from emu_core.metrics.accumulator import Accumulator, same_shape
 
 
-class Confusion(Additive):
-    """Confusion matrix of classes; ignores pixels whose truth is no class, e.g. `IGNORE`.
+class Confusion(Accumulator):
+    """Confusion matrix; pixels whose true id is no class (e.g. `IGNORE`) are ignored.
 
     Args:
         num_classes: C ≥ 2.
+
+    Raises:
+        ValueError: `num_classes` is below 2.
     """
 
     SUMS = ("matrix", "unnamed")
@@ -21,11 +24,13 @@ class Confusion(Additive):
             raise ValueError(f"Expected argument `num_classes` to be ≥ 2, but got {num_classes}.")
         self.matrix = np.zeros((num_classes, num_classes), np.int64)
         self.unnamed = np.zeros(num_classes, np.int64)
-        """Pixels of each true class (C,) whose prediction is no class."""
+        """Pixels of each true class (C,) whose predicted id is no class."""
 
     def update(self, labels: np.ndarray, truth: np.ndarray) -> None:
-        """Add an image: predicted and true ids uint8 (H,W). A prediction that is no class counts
-        as wrong for its true class."""
+        """Add an image: predicted and true ids, uint8 (H,W).
+
+        A predicted id that is no class counts as an error of the true class.
+        """
         same_shape(labels=labels, truth=truth)
         count = len(self.matrix)
         valid = truth < count
@@ -36,11 +41,15 @@ class Confusion(Additive):
         self.unnamed += np.bincount(t[~named], minlength=count)
 
     def compute(self) -> dict[str, np.ndarray | float]:
-        """`iou` (C,) with NaN where a class occurs in neither truth nor prediction, and 0 where
-        it is only predicted; `miou` over the classes of the truth (`present`, bool (C,));
-        `miou_official` over all other than NaN, as in Cityscapes' own evaluation and torchmetrics:
-        the same wherever no class is only predicted, but on a short drive one stray pixel of a
-        class that does not occur costs 1/C; `support` (C,) pixels of truth; `accuracy`."""
+        """Compute the metrics (Cordts et al., CVPR 2016).
+
+        Returns:
+            `iou` (C,): NaN for a class that is neither in the truth nor predicted, 0 for one that
+            is only predicted. `miou`: mean over the classes of the truth. `miou_official`: mean
+            over all classes that are not NaN, as in Cityscapes' own evaluation and torchmetrics;
+            on a short drive one stray pixel of an absent class costs 1/C. `present`: bool (C,),
+            classes of the truth. `support` (C,): pixels of the truth. `accuracy`.
+        """
         hit = np.diag(self.matrix)
         truth = self.matrix.sum(1) + self.unnamed
         union = truth + self.matrix.sum(0) - hit
@@ -57,34 +66,36 @@ class Confusion(Additive):
         }
 
 
-class Calibration(Additive):
-    """Expected calibration error over equal-width bins of confidence (Naeini et al., 2015).
+class CalibrationError(Accumulator):
+    """Expected calibration error over bins of equal width (Guo et al., ICML 2017, eq. 3).
 
     Args:
-        bins: how many bins divide 0…1.
+        bins: number of bins between 0 and 1.
     """
 
     SUMS = ("count", "hits", "confidence")
 
     def __init__(self, bins: int = 15):
-        self.edges = np.linspace(0, 1, bins + 1)
         self.count = np.zeros(bins, np.int64)
         self.hits = np.zeros(bins, np.int64)
         self.confidence = np.zeros(bins)
 
     def update(self, confidence: np.ndarray, correct: np.ndarray) -> None:
-        """Add pixels: confidence 0…1 and whether the class was right, of one shape."""
+        """Add pixels: confidence 0…1 and whether the class is correct, bool, of one shape."""
         same_shape(confidence=confidence, correct=correct)
-        flat, right = confidence.ravel().astype(np.float64), correct.ravel()
-        index = np.clip(np.ceil(flat * len(self.count)).astype(np.int64) - 1, 0, None)
-        index = np.minimum(index, len(self.count) - 1)
-        self.count += np.bincount(index, minlength=len(self.count))
-        self.hits += np.bincount(index[right], minlength=len(self.count))
-        self.confidence += np.bincount(index, flat, minlength=len(self.count))
+        bins, flat, right = len(self.count), confidence.ravel().astype(np.float64), correct.ravel()
+        index = np.clip(np.ceil(flat * bins).astype(np.int64) - 1, 0, bins - 1)
+        self.count += np.bincount(index, minlength=bins)
+        self.hits += np.bincount(index[right], minlength=bins)
+        self.confidence += np.bincount(index, flat, minlength=bins)
 
     def compute(self) -> dict[str, float | np.ndarray]:
-        """`ece`, its signed form `gap` (positive: over-confident), and the reliability curve:
-        `bin_confidence` and `bin_accuracy` (NaN where a bin is empty) with `bin_count`."""
+        """Compute the metrics.
+
+        Returns:
+            `ece`; `gap`, the same with its sign (positive: over-confident); the reliability
+            diagram `bin_confidence` and `bin_accuracy` (NaN in empty bins) and `bin_count`.
+        """
         with np.errstate(invalid="ignore", divide="ignore"):
             accuracy = self.hits / self.count
             confidence = self.confidence / self.count

@@ -1,4 +1,4 @@
-"""Errors of depth estimates in metres and in ratios; a missing estimate is an error too."""
+"""Errors of depth estimates in metres and as ratios; a missing estimate is an error, too."""
 
 from __future__ import annotations
 
@@ -6,31 +6,29 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emu_core.metrics.additive import Additive, same_shape
+from emu_core.metrics.accumulator import Accumulator, same_shape
 
 DELTA = 1.25
-"""Base of δ1…δ3, and the ratio from which on a depth counts as inaccurate (paper.md §4)."""
+"""Base of δ1…δ3; a depth is inaccurate from this ratio on (docs/method.md, Metrics)."""
 
 
 class Residuals(NamedTuple):
-    """What is wrong with the estimates of pixels with a valid truth; float64, each (n,)."""
+    """Errors of the estimates of pixels with a valid truth; float64, each (n,)."""
 
     distance: np.ndarray
-    """|ŷ − y|, metres, ŷ within the range."""
+    """|ŷ − y|, metres, with ŷ limited to the depth range."""
     relative: np.ndarray
-    """|ŷ − y|/y, ŷ within the range."""
+    """|ŷ − y|/y, with ŷ limited to the depth range."""
     ratio: np.ndarray
-    """max(ŷ/y, y/ŷ), Inf where the estimate is missing."""
+    """max(ŷ/y, y/ŷ), Inf for a missing estimate."""
     usable: np.ndarray
     """Whether there is an estimate, bool."""
 
 
 def is_estimate(depth: np.ndarray, spread: np.ndarray | None = None) -> np.ndarray:
-    """Where there is an estimate, bool: a finite depth above 0 m.
+    """Find the pixels (bool) with an estimate: a finite depth above 0 m, with a finite spread.
 
-    Args:
-        depth: metres, of any shape.
-        spread: its variance or deviation; where that is not finite, there is no estimate either.
+    The spread is the variance or the standard deviation; arrays have any shape.
     """
     there = np.isfinite(depth) & (depth > 0)
     return there if spread is None else there & np.isfinite(spread)
@@ -39,9 +37,9 @@ def is_estimate(depth: np.ndarray, spread: np.ndarray | None = None) -> np.ndarr
 def residuals(depth: np.ndarray, truth: np.ndarray, max_depth: float) -> Residuals:
     """Compare estimates with valid truths, both metres (n,).
 
-    Where there `is_estimate` none, that end of the range counts, 0 or `max_depth`, which lies
-    farther from the truth; one beyond the range is as far off as the range's end, and so never
-    worse than none. Its ratio is its own.
+    A missing estimate (see `is_estimate`) counts as the end of the depth range, 0 or `max_depth`,
+    that is farther from the truth. An estimate beyond the range counts as `max_depth`, so it is
+    never worse than a missing one; its ratio is not limited.
     """
     y, estimate = truth.astype(np.float64), depth.astype(np.float64)
     usable = is_estimate(estimate)
@@ -53,14 +51,14 @@ def residuals(depth: np.ndarray, truth: np.ndarray, max_depth: float) -> Residua
     return Residuals(distance, distance / y, ratio, usable)
 
 
-class DepthErrors(Additive):
-    """Depth errors over every pixel with valid ground truth.
+class DepthErrors(Accumulator):
+    """Depth errors over every pixel with valid ground truth (Eigen et al., NeurIPS 2014).
 
-    A missing estimate is a δ failure, and counts as the range's worse end (see `residuals`). So
-    abstaining improves no score.
+    A missing estimate fails every δ and counts as the worse end of the depth range (see
+    `residuals`). So a missing estimate never improves a metric.
 
     Args:
-        max_depth: the range's far end, metres.
+        max_depth: end of the depth range, metres.
     """
 
     SUMS = ("sums",)
@@ -68,13 +66,13 @@ class DepthErrors(Additive):
     def __init__(self, max_depth: float):
         self.max_depth = max_depth
         self.sums = np.zeros(7)
-        """Pixels, covered ones, squares, relative errors, and pixels within δ1, δ2 and δ3."""
+        """All pixels, pixels with an estimate, squared and relative errors, pixels in δ1…δ3."""
 
     def update(self, depth: np.ndarray, truth: np.ndarray) -> np.ndarray:
         """Add an image: estimate and truth in metres (H,W), the truth NaN where it is invalid.
 
         Returns:
-            Which valid pixels are errors, max(ŷ/y, y/ŷ) ≥ 1.25, bool (number of valid pixels,).
+            Which valid pixels are errors, max(ŷ/y, y/ŷ) ≥ 1.25; bool (number of valid pixels,).
         """
         same_shape(depth=depth, truth=truth)
         valid = np.isfinite(truth)
@@ -85,17 +83,17 @@ class DepthErrors(Additive):
     def add(self, off: Residuals) -> None:
         """Add pixels by their residuals."""
         within = (np.count_nonzero(off.ratio < DELTA**power) for power in (1, 2, 3))
-        self.sums += [
-            len(off.distance),
-            np.count_nonzero(off.usable),
-            np.sum(off.distance**2),
-            np.sum(off.relative),
-            *within,
-        ]
+        usable = np.count_nonzero(off.usable)
+        errors = (np.sum(off.distance**2), np.sum(off.relative))
+        self.sums += [len(off.distance), usable, *errors, *within]
 
     def compute(self) -> dict[str, float]:
-        """`rmse` (m), `abs_rel`, `delta1`…`delta3`, `coverage`: the share of pixels with a finite
-        estimate above 0; all NaN without a pixel."""
+        """Compute the metrics.
+
+        Returns:
+            `rmse` (m), `abs_rel`, `delta1`…`delta3` and `coverage`, the share of pixels with an
+            estimate; NaN without a pixel.
+        """
         n, covered, square, relative, d1, d2, d3 = (float(value) for value in self.sums)
         n = n or float("nan")
         return {

@@ -1,11 +1,12 @@
-"""Figures of any selection of drives, for confidence intervals by a bootstrap over drives.
+"""Metrics of any selection of drives, for confidence intervals by a bootstrap over drives.
 
     results = DriveResults.of({"test3000": study_of_that_drive, …})
-    results.save("de.npz")                                   # some 100 kB, without histograms
+    results.save("de.npz")                                   # about 100 kB, without histograms
     weights = drive_weights(len(results.names), 1000, seed=0)
     results.bootstrap(weights)["seg.error_auroc"]            # (1000,)
 
-The same weights for two methods make a paired comparison.
+The same weights for two methods give a paired comparison. Source: Efron and Tibshirani, An
+Introduction to the Bootstrap, 1993.
 """
 
 from __future__ import annotations
@@ -24,15 +25,16 @@ RANKED = {
     "unknown": "unknown_auroc",
     "unknown_twin": "unknown_twin_auroc",
 }
-"""Part that holds a histogram → its figure, both after `seg.` or `depth.`."""
+"""Histogram → its metric, both after `seg.` or `depth.`."""
 
 
 @dataclass(frozen=True)
 class DriveResults:
-    """What single drives add to every figure: sums, and the pairs that their pixels win.
+    """Contribution of each drive to every metric: sums, and pairs of pixels for rankings.
 
-    All figures of `StudyMetrics.compute` come back for any weights, except for average precision,
-    FPR95 and the error bounds, which are not sums over drives: `pooled` has them for all drives.
+    For any weights of the drives `compute` gives all metrics of `StudyMetrics.compute`, except for
+    average precision, FPR95 and the error bounds, which are not sums over drives: `pooled` has
+    them for all drives together.
     """
 
     names: tuple[str, ...]
@@ -47,38 +49,40 @@ class DriveResults:
 
     @classmethod
     def of(cls, drives: Mapping[str, StudyMetrics]) -> DriveResults:
-        """Distil the accumulators of single drives.
+        """Collect the results of single drives.
 
         Raises:
-            ValueError: there are none, or they are for different classes or depth ranges.
+            ValueError: there is no drive, or drives differ in classes or depth range.
         """
         if not drives:
             raise ValueError("Expected at least one drive, but got none.")
-        studies = list(drives.values())
-        whole = StudyMetrics(studies[0].num_classes, studies[0].max_depth)
-        for study in studies:
-            whole.merge(study)
+        first, *_ = drives.values()
+        total = StudyMetrics(first.num_classes, first.max_depth)
+        for study in drives.values():
+            total.merge(study)
+        parts = [study.parts() for study in drives.values()]
         sums: dict[str, np.ndarray] = {}
         pairs: dict[str, np.ndarray] = {}
-        for part, accumulator in whole.parts().items():
-            each = [study.parts()[part] for study in studies]
+        for part, accumulator in total.parts().items():
+            each = [parts_of_drive[part] for parts_of_drive in parts]
             if isinstance(accumulator, ScoreHistogram):
                 bins = [h.bins() for h in each if isinstance(h, ScoreHistogram)]
                 pairs[f"{part}.won"] = pairs_won(bins, accumulator.bins())
                 pairs[f"{part}.positives"] = np.array([b.positives.sum() for b in bins], float)
                 pairs[f"{part}.negatives"] = np.array([b.negatives.sum() for b in bins], float)
             else:
-                states = [a.state() for a in each]
                 for name in accumulator.SUMS:
-                    sums[f"{part}.{name}"] = np.stack([state[name] for state in states])
-        return cls(tuple(drives), whole.num_classes, whole.max_depth, sums, pairs, whole.compute())
+                    sums[f"{part}.{name}"] = np.stack([getattr(x, name) for x in each])
+        return cls(tuple(drives), total.num_classes, total.max_depth, sums, pairs, total.compute())
 
-    def figures(self, weights: Sequence[float] | np.ndarray | None = None) -> dict[str, float]:
-        """The figures of the drives with these weights (drives,), e.g. how often each was drawn;
-        default: each once.
+    def compute(self, weights: Sequence[float] | np.ndarray | None = None) -> dict[str, float]:
+        """Compute the metrics of the drives with weights, e.g. how often each was drawn.
+
+        Args:
+            weights: (drives,); None counts each drive once.
 
         Raises:
-            ValueError: one weight per drive was expected.
+            ValueError: the number of weights is wrong.
         """
         w = np.ones(len(self.names)) if weights is None else np.asarray(weights, float)
         if w.shape != (len(self.names),):
@@ -89,19 +93,18 @@ class DriveResults:
         parts = {n: p for n, p in study.parts().items() if not isinstance(p, ScoreHistogram)}
         restore(parts, {name: np.tensordot(w, array, 1) for name, array in self.sums.items()})
         computed = study.compute()
-        figures = {name: value for name, value in computed.items() if not name.endswith("_bound")}
+        metrics = {name: value for name, value in computed.items() if not name.endswith("_bound")}
         for task in ("seg", "depth"):
-            for part, figure in RANKED.items():
-                # A task that is absent has no figures, and a split without unknown objects none
-                # of them, however the drives are drawn.
-                if f"{task}.{figure}" in self.pooled:
-                    figures[f"{task}.{figure}"] = self._auroc(f"{task}.{part}", w)
-        return figures
+            for part, name in RANKED.items():
+                # Absent tasks and splits without unknown objects never have these metrics.
+                if f"{task}.{name}" in self.pooled:
+                    metrics[f"{task}.{name}"] = self._auroc(f"{task}.{part}", w)
+        return metrics
 
     def bootstrap(self, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """Every figure for each row of weights (resamples, drives): (resamples,) arrays."""
-        rows = [self.figures(row) for row in weights]
-        return {name: np.array([row.get(name, np.nan) for row in rows]) for name in self.figures()}
+        """Compute every metric, (resamples,), for each row of weights (resamples, drives)."""
+        rows = [self.compute(row) for row in weights]
+        return {name: np.array([row.get(name, np.nan) for row in rows]) for name in self.compute()}
 
     def save(self, path: str | Path) -> None:
         """Write as npz."""
@@ -118,10 +121,10 @@ class DriveResults:
 
     @classmethod
     def load(cls, path: str | Path) -> DriveResults:
-        """Read what `save` wrote.
+        """Read a file that `save` wrote.
 
         Raises:
-            ValueError: the file holds something else.
+            ValueError: it is another file.
         """
         with np.load(path) as file:
             content = dict(file)
@@ -147,7 +150,6 @@ class DriveResults:
 
 
 def drive_weights(drives: int, resamples: int, seed: int) -> np.ndarray:
-    """How often each drive is drawn, in resamples of as many drives with replacement:
-    int64 (resamples, drives)."""
+    """Draw with replacement how often each drive is in a resample: int64 (resamples, drives)."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(drives, np.full(drives, 1 / drives), size=resamples)

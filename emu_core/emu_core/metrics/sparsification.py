@@ -1,29 +1,30 @@
-"""Errors that are left when the most uncertain pixels are dropped: sparsification, AUSE, AURC.
+"""Errors that remain after dropping the most uncertain pixels: sparsification, AUSE and AURC.
 
-Ilg et al., ECCV 2018 (AUSE); Geifman and El-Yaniv, NeurIPS 2017 (risk over coverage).
+Sources: Ilg et al., ECCV 2018 (AUSE); Geifman et al., ICLR 2019 (AURC, the area under the
+risk-coverage curve).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from emu_core.metrics.additive import Additive
-from emu_core.metrics.ranking import Order
+from emu_core.metrics.accumulator import Accumulator
+from emu_core.metrics.ranking import ScoreOrder
 
 FRACTIONS = np.arange(100) / 100
-"""Dropped shares f = 0…0.99 of the most uncertain pixels."""
+"""Dropped fractions f = 0…0.99 of the most uncertain pixels."""
 
 
-class Sparsification(Additive):
-    """Area under the sparsification error (AUSE): per image, then the mean (paper.md §4).
+class Sparsification(Accumulator):
+    """Area under the sparsification error (AUSE), the mean over images (docs/method.md, Metrics).
 
-    Of each image, the error of the pixels that are kept, less that of an oracle which drops the
-    largest errors first, both over the error of all pixels. Among equal uncertainties those to
-    drop are drawn by lot, in expectation (of the mean square, where a root is taken). An image
-    without any error has no ranking and is left out.
+    For each image this is the mean error of the kept pixels, minus that of an oracle that drops
+    the largest errors first, both divided by the mean error of all pixels. Among equal
+    uncertainties the expected error of a random choice counts (with a root, the expected mean
+    square). An image without errors is left out.
 
-    Pixels without an answer might have had any: the curve is then the highest, and the oracle the
-    lowest, that any answers there would have given, or a little more. So abstaining never pays.
+    A pixel without a prediction counts with the predictions that give the highest curve and the
+    lowest oracle. So a missing prediction never improves a metric.
 
     Args:
         root: the errors are squares, and the root of their mean is the error (RMSE).
@@ -40,18 +41,18 @@ class Sparsification(Additive):
 
     def update(
         self,
-        order: Order,
+        order: ScoreOrder,
         cumulative: np.ndarray,
-        largest_last: np.ndarray,
+        ascending: np.ndarray,
         missing: np.ndarray | None = None,
     ) -> None:
         """Add an image.
 
         Args:
             order: its pixels by uncertainty.
-            cumulative: errors summed up in that order, (n + 1,), as `order.cumulative` does.
-            largest_last: its errors in ascending order, (n,).
-            missing: the largest errors that its pixels without an answer could have, (m,).
+            cumulative: sums of the errors in that order, (n + 1,), see `ScoreOrder.cumulative`.
+            ascending: its errors in ascending order, (n,).
+            missing: largest possible errors of its pixels without a prediction, (m,).
         """
         present, absent = len(order), 0 if missing is None else len(missing)
         lost = 0.0 if missing is None else float(missing.sum())
@@ -59,13 +60,13 @@ class Sparsification(Additive):
         if known + lost <= 0:
             return
         kept = (present + absent) * (1 - FRACTIONS)
-        # Highest: of the answers the most certain, as if nothing else were kept, and all that is
-        # lost. Lowest: what is missing is kept and right, and yet counts in the whole error.
+        # The curve keeps all missing pixels with their largest errors, beside the most certain
+        # others. The oracle keeps the missing pixels without errors.
         certain = np.minimum(kept, present)
         best = np.zeros(present + 1)
-        np.cumsum(largest_last, out=best[1:])
+        np.cumsum(ascending, out=best[1:])
         if best[-1] > 0:
-            best *= known / best[-1]  # the errors may have been rounded to be sorted
+            best *= known / best[-1]  # the sorted errors may be rounded
         left = (
             lost + _kept_sum(order, cumulative, certain),
             np.interp(kept - absent, np.arange(len(best)), best),
@@ -80,9 +81,13 @@ class Sparsification(Additive):
         self.images += 1
 
     def compute(self) -> dict[str, float | np.ndarray]:
-        """`ause`; `random`, what random scores would get; the mean curves `curve` and `oracle`
-        (100,) over `FRACTIONS`, 1 at f = 0 (the oracle less where answers are missing). NaN if no
-        image has an error."""
+        """Compute the metrics.
+
+        Returns:
+            `ause`; `random`, the AUSE of random scores; the mean curves `curve` and `oracle`
+            (100,) over `FRACTIONS`, 1 at f = 0 (the oracle is lower with missing predictions).
+            NaN if no image has an error.
+        """
         with np.errstate(invalid="ignore"):
             curve, oracle, chance = (
                 sums / self.images for sums in (self.curve, self.oracle, self.chance)
@@ -95,11 +100,11 @@ class Sparsification(Additive):
         }
 
 
-class RiskCoverage(Additive):
-    """Area under the risk–coverage curve (AURC): per image, then the mean.
+class RiskCoverage(Accumulator):
+    """Area under the risk-coverage curve (AURC), the mean over images.
 
-    Risk is the error rate among the most certain pixels, averaged over coverages 0…1. Pixels
-    without an answer are the most certain ones, and wrong.
+    This is the error rate of the most certain pixels, averaged over coverages 0…1. Pixels without
+    a prediction count as the most certain ones, and as errors.
     """
 
     SUMS = ("area", "rate", "images")
@@ -109,17 +114,21 @@ class RiskCoverage(Additive):
         self.rate = np.zeros(())
         self.images = np.zeros(())
 
-    def update(self, order: Order, cumulative: np.ndarray, missing: int = 0) -> None:
-        """Add an image: its pixels by uncertainty, its 0/1 errors summed up in that order, and
-        how many pixels more have no answer."""
+    def update(self, order: ScoreOrder, cumulative: np.ndarray, missing: int = 0) -> None:
+        """Add an image.
+
+        Args:
+            order: its pixels by uncertainty.
+            cumulative: sums of the 0/1 errors in that order, (n + 1,).
+            missing: number of further pixels, without a prediction.
+        """
         if len(order) + missing:
             self.area += _risk_area(order, cumulative, missing)
             self.rate += (cumulative[-1] + missing) / (len(order) + missing)
             self.images += 1
 
     def compute(self) -> dict[str, float]:
-        """`aurc` and `aurc_random`, what random scores would get: the mean of the images' error
-        rates; NaN without an image."""
+        """Compute `aurc` and `aurc_random`, the mean error rate; NaN without an image."""
         with np.errstate(invalid="ignore"):
             return {
                 "aurc": float(self.area / self.images),
@@ -127,8 +136,8 @@ class RiskCoverage(Additive):
             }
 
 
-def _kept_sum(order: Order, cumulative: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Expected error of the `kept` most certain pixels together, ties drawn by lot."""
+def _kept_sum(order: ScoreOrder, cumulative: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Sum the errors of the `kept` most certain pixels, in expectation over ties."""
     if not len(order):
         return np.zeros(len(kept))
     last = order.codes[np.clip(np.ceil(kept).astype(np.intp) - 1, 0, len(order) - 1)]
@@ -138,8 +147,8 @@ def _kept_sum(order: Order, cumulative: np.ndarray, kept: np.ndarray) -> np.ndar
     return cumulative[below] + part * (cumulative[above] - cumulative[below])
 
 
-def _risk_area(order: Order, cumulative: np.ndarray, missing: int) -> float:
-    """∫ S(c)/c dc/n, S linear between the ends of ties: on each piece S = A + s·(c − a)."""
+def _risk_area(order: ScoreOrder, cumulative: np.ndarray, missing: int) -> float:
+    """Integrate ∫ S(c)/c dc/n; S is linear between the ends of ties: S = A + s·(c − a)."""
     ends = order.ties
     errors = cumulative[ends]
     if missing:
@@ -152,5 +161,5 @@ def _risk_area(order: Order, cumulative: np.ndarray, missing: int) -> float:
 
 
 def _area(values: np.ndarray) -> float:
-    """Trapezoids over `FRACTIONS`."""
+    """Integrate over `FRACTIONS` by the trapezoidal rule."""
     return float(np.sum((values[1:] + values[:-1]) / 2 * np.diff(FRACTIONS)))

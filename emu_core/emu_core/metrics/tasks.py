@@ -1,53 +1,219 @@
-"""The study's figures of depth and of its deviation."""
+"""Metrics of one task and its uncertainty: classes (`ClassMetrics`), depth (`DepthMetrics`)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import numpy as np
 
-from emu_core.metrics.additive import Additive, same_shape
+from emu_core.metrics.accumulator import Accumulator, same_shape
 from emu_core.metrics.certainty import Certainty
-from emu_core.metrics.classes import Calibration, Confusion
+from emu_core.metrics.classes import CalibrationError, Confusion
 from emu_core.metrics.depth import DELTA, DepthErrors, Residuals, is_estimate, residuals
 from emu_core.metrics.proper import COVERAGES, ClassScores, GaussianScores, class_pixels
-from emu_core.metrics.ranking import ScoreHistogram, add_missing, ascending, auroc
-from emu_core.metrics.road_objects import Detection, RoadObjects
+from emu_core.metrics.ranking import (
+    ScoreHistogram,
+    ScoreOrder,
+    add_missing,
+    auroc,
+    average_precision,
+    false_positive_rate,
+    sort_scores,
+)
+from emu_core.metrics.road_objects import RoadObjects
 from emu_core.metrics.sparsification import FRACTIONS, RiskCoverage, Sparsification
 
 _PRINTED = (0.5, 0.9, 0.95)
-"""Intervals whose coverage is a figure; `arrays` has all of `COVERAGES`."""
+"""Intervals whose coverage is a metric; `arrays` has all of `COVERAGES`."""
 
 
-class DepthStudy:
-    """Streaming figures of Gaussian depths; `StudyMetrics` says how to use them.
-
-    A pixel with a truth but without an estimate (`is_estimate`) is an error that the deviation
-    did not find, and in the pooled ranking also a false alarm above all others; of an unknown
-    object it is overlooked, of the road a false alarm. So abstaining improves no figure, with two
-    exceptions: the shares of certain pixels, whose thresholds it may move (`Certainty`), and an
-    average precision below the positives' share, to which it may rise: precision takes ties as
-    one.
+class TaskMetrics:
+    """The metrics of an uncertainty, which both tasks have; attributes are the accumulators.
 
     Args:
-        max_depth: the range's end, metres.
         bins: of each pooled ranking.
     """
 
+    PREFIX: ClassVar[str]
+    SPARSIFICATIONS: ClassVar[dict[str, tuple[str, str]]]
+    """Accumulator → names of its AUSE and of its error."""
+
+    def __init__(self, bins: int):
+        self.certainty, self.risk = Certainty(), RiskCoverage()
+        self.errors = ScoreHistogram(bins)
+        self.unknown, self.unknown_twin = ScoreHistogram(bins), ScoreHistogram(bins)
+
+    @property
+    def parts(self) -> dict[str, Accumulator]:
+        """The accumulators by name."""
+        return {name: x for name, x in vars(self).items() if isinstance(x, Accumulator)}
+
+    def _update_objects(self, score: np.ndarray, objects: RoadObjects) -> None:
+        """Rank unknown objects (H,W) against the road, and against their twins."""
+        same_shape(score=score, **objects._asdict())
+        on_object = objects.unknown | objects.known
+        for ranking, where in ((self.unknown, objects.region), (self.unknown_twin, on_object)):
+            ranking.update(sort_scores(score[where]), objects.unknown[where])
+
+    def _rank(
+        self, score: np.ndarray, wrong: np.ndarray, missing: int = 0
+    ) -> tuple[ScoreOrder, np.ndarray]:
+        """Rank the errors of an image (n,); returns the order and the sums of the errors in it."""
+        order = sort_scores(score)
+        self.certainty.update(score, ~wrong, order.median, missing)
+        self.errors.update(order, wrong)
+        add_missing(self.errors, missing)
+        mistakes = order.cumulative(wrong)
+        self.risk.update(order, mistakes, missing)
+        return order, mistakes
+
+    def _uncertainty(self, scores: Mapping[str, float]) -> dict[str, float]:
+        """Compute the metrics of the uncertainty, with the prefix of the task."""
+        ranking = auroc(self.errors.bins())
+        metrics = {**scores, "error_auroc": ranking.value, "error_auroc_bound": ranking.bound}
+        metrics |= self.risk.compute()
+        for part, (name, _) in self.SPARSIFICATIONS.items():
+            areas = getattr(self, part).compute()
+            metrics |= {name: areas["ause"], f"{name}_random": areas["random"]}
+        metrics |= {**self.certainty.compute(), **self._detection()}
+        return {f"{self.PREFIX}.{name}": float(value) for name, value in metrics.items()}
+
+    def _detection(self) -> dict[str, float]:
+        """Compute the metrics of unknown objects; empty without any."""
+        bins = self.unknown.bins()
+        unknown, rest = int(bins.positives.sum()), int(bins.negatives.sum())
+        if not unknown:
+            return {}
+        metrics = {"unknown_ap_random": unknown / (unknown + rest)}
+        for name, metric in (
+            ("unknown_auroc", auroc(bins)),
+            ("unknown_ap", average_precision(bins)),
+            ("unknown_fpr95", false_positive_rate(bins)),
+            ("unknown_twin_auroc", auroc(self.unknown_twin.bins())),
+        ):
+            metrics[name], metrics[f"{name}_bound"] = metric
+        return metrics
+
+    def _curves(self, reliability: Mapping[str, object]) -> dict[str, np.ndarray]:
+        """Collect reliability diagram and sparsification curves, with the prefix of the task."""
+        curves = {**reliability, "sparsification_fraction": FRACTIONS.copy()}
+        for part, (_, error) in self.SPARSIFICATIONS.items():
+            areas = getattr(self, part).compute()
+            curves[f"sparsification_{error}"] = areas["curve"]
+            curves[f"sparsification_{error}_oracle"] = areas["oracle"]
+        return {f"{self.PREFIX}.{name}": np.asarray(curve) for name, curve in curves.items()}
+
+
+class ClassMetrics(TaskMetrics):
+    """Streaming metrics of class probabilities and their entropy; see `StudyMetrics`.
+
+    Args:
+        num_classes: C.
+        bins: of each pooled ranking.
+    """
+
+    PREFIX = "seg"
+    SPARSIFICATIONS: ClassVar = {
+        "by_error": ("ause", "error"),
+        "by_brier": ("ause_brier", "brier"),
+    }
+
+    def __init__(self, num_classes: int, bins: int):
+        self.confusion, self.calibration = Confusion(num_classes), CalibrationError()
+        self.scores = ClassScores()
+        self.by_error, self.by_brier = Sparsification(), Sparsification()
+        super().__init__(bins)
+
+    def update(
+        self, probabilities: np.ndarray, truth: np.ndarray, objects: RoadObjects | None = None
+    ) -> None:
+        """Add an image, see `StudyMetrics.update_classes`."""
+        count = len(self.confusion.matrix)
+        if len(probabilities) != count:
+            raise ValueError(
+                f"Expected `probabilities` of {count} classes, but got {probabilities.shape}."
+            )
+        pixels = class_pixels(probabilities, truth)
+        if objects is not None:
+            self._update_objects(pixels.entropy, objects)
+        self.confusion.update(pixels.labels, truth)
+        known = truth < count
+        right, brier = (pixels.labels == truth)[known], pixels.brier[known]
+        self.calibration.update(pixels.confidence[known], right)
+        self.scores.update(pixels.nll[known], brier)
+        order, mistakes = self._rank(pixels.entropy[known], ~right)
+        ascending = np.arange(len(order)) >= np.count_nonzero(right)
+        self.by_error.update(order, mistakes, ascending)
+        self.by_brier.update(order, order.cumulative(brier), np.sort(brier))
+
+    def compute(self) -> dict[str, float]:
+        """Compute the metrics.
+
+        Returns:
+            `miou`, `miou_official`, `iou_K` of class K (NaN where it does not occur), `accuracy`,
+            `ece`, `ece_gap` (positive: over-confident). With the prefix `seg.`: `nll`, `brier`,
+            `error_auroc` and `error_auroc_bound`; `aurc`, `ause` (0/1 error) and `ause_brier`,
+            each with `_random`; those of `Certainty`. With unknown objects: `unknown_auroc`,
+            `unknown_ap`, `unknown_fpr95` (against the road of both images of the pairs) and
+            `unknown_twin_auroc` (against the twins), each with `_bound`; `unknown_ap_random`, the
+            share of positives.
+        """
+        classes, calibration = self.confusion.compute(), self.calibration.compute()
+        if not self.scores.sums[0]:
+            return {}
+        metrics = {
+            "miou": classes["miou"],
+            "miou_official": classes["miou_official"],
+            **{f"iou_{k}": iou for k, iou in enumerate(np.asarray(classes["iou"]))},
+            "accuracy": classes["accuracy"],
+            "ece": calibration["ece"],
+            "ece_gap": calibration["gap"],
+            **self._uncertainty(self.scores.compute()),
+        }
+        return {name: float(value) for name, value in metrics.items()}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Compute the curves.
+
+        Returns:
+            With the prefix `seg.`: `iou` (C,); the reliability diagram `reliability_confidence`,
+            `_accuracy`, `_count` (15,); over `sparsification_fraction` (100,) the curves
+            `sparsification_error` and `sparsification_brier`, each with `_oracle`, 1 at 0. Empty
+            without a pixel.
+        """
+        if not self.scores.sums[0]:
+            return {}
+        bins = self.calibration.compute()
+        reliability = {f"reliability_{k}": bins[f"bin_{k}"] for k in ("confidence", "accuracy")}
+        reliability |= {"reliability_count": bins["bin_count"]}
+        return self._curves({"iou": self.confusion.compute()["iou"], **reliability})
+
+
+class DepthMetrics(TaskMetrics):
+    """Streaming metrics of Gaussian depths and their standard deviation; see `StudyMetrics`.
+
+    A pixel with a truth but without an estimate (`is_estimate`) is an undetected error, and in the
+    pooled ranking also a false alarm. On an unknown object it counts as undetected, on the road as
+    a false alarm. So a missing estimate improves no metric, with two exceptions: it may move the
+    thresholds of `Certainty`, and it may raise an average precision that is below the share of
+    positives up to that share, because precision counts all ties at once.
+
+    Args:
+        max_depth: end of the depth range, metres.
+        bins: of each pooled ranking.
+    """
+
+    PREFIX = "depth"
+    SPARSIFICATIONS: ClassVar = {
+        "by_square": ("ause", "rmse"),
+        "by_relative": ("ause_abs_rel", "abs_rel"),
+    }
+
     def __init__(self, max_depth: float, bins: int):
         self.distances, self.scores = DepthErrors(max_depth), GaussianScores()
-        self.certainty, self.risk = Certainty(), RiskCoverage()
-        self.errors, self.unknown = ScoreHistogram(bins), Detection(bins)
         self.by_square, self.by_relative = Sparsification(root=True), Sparsification()
-        self.parts: dict[str, Additive] = {
-            "distances": self.distances,
-            "scores": self.scores,
-            "certainty": self.certainty,
-            "risk": self.risk,
-            "by_square": self.by_square,
-            "by_relative": self.by_relative,
-            "errors": self.errors,
-            "unknown": self.unknown.region,
-            "unknown_twin": self.unknown.twins,
-        }
+        super().__init__(bins)
 
     def update(
         self,
@@ -56,7 +222,7 @@ class DepthStudy:
         truth: np.ndarray,
         objects: RoadObjects | None = None,
     ) -> None:
-        """Add an image: metres, m², metres, (H,W) each."""
+        """Add an image, see `StudyMetrics.update_depth`."""
         same_shape(mean=mean, variance=variance, truth=truth)
         if (variance < 0).any():
             raise ValueError(
@@ -66,7 +232,7 @@ class DepthStudy:
         there = is_estimate(mean, variance)
         if objects is not None:
             lost = np.where(objects.unknown, np.float32(0), np.float32(np.inf))
-            self.unknown.update(np.where(there, std, lost), objects)
+            self._update_objects(np.where(there, std, lost), objects)
         valid = np.isfinite(truth)
         y, mu = truth[valid], np.where(there, mean, np.float32(np.nan))[valid]
         limit = self.distances.max_depth
@@ -75,186 +241,46 @@ class DepthStudy:
         self.scores.update(mu, variance[valid], y, limit)
         given = Residuals(*(values[off.usable] for values in off))
         missing = Residuals(*(values[~off.usable] for values in off))
-        self._rank(std[valid][off.usable], given, missing)
-
-    def _rank(self, std: np.ndarray, off: Residuals, missing: Residuals) -> None:
-        """Everything that orders an image's pixels (n,) by their deviation."""
-        order, wrong = ascending(std), off.ratio >= DELTA
-        count = len(missing.usable)
-        self.certainty.update(std, ~wrong, order.median, count)
-        self.errors.update(order, wrong)
-        add_missing(self.errors, count)
-        self.risk.update(order, order.cumulative(wrong), count)
-        squares = order.cumulative(off.distance**2)
-        largest_last = _ascending(off.distance) ** 2
-        self.by_square.update(order, squares, largest_last, missing.distance**2)
-        relative = order.cumulative(off.relative)
-        self.by_relative.update(order, relative, _ascending(off.relative), missing.relative)
+        wrong = given.ratio >= DELTA
+        order, _ = self._rank(std[valid][off.usable], wrong, len(missing.usable))
+        squares, relative = order.cumulative(given.distance**2), order.cumulative(given.relative)
+        ascending = _sorted(given.distance) ** 2
+        self.by_square.update(order, squares, ascending, missing.distance**2)
+        self.by_relative.update(order, relative, _sorted(given.relative), missing.relative)
 
     def compute(self) -> dict[str, float]:
-        """`rmse` (m), `abs_rel`, `delta1`…`delta3`, `depth_coverage` (pixels with an estimate);
-        with the prefix `depth.`: `nll`, `coverage50`, `coverage90` and `coverage95` of central
-        intervals, `error_auroc` and `error_auroc_bound` (errors: ratios ≥ 1.25), `aurc`, `ause`
-        (RMSE) and `ause_abs_rel`, each with `_random`, `Certainty`'s and `Detection`'s."""
+        """Compute the metrics.
+
+        Returns:
+            `rmse` (m), `abs_rel`, `delta1`…`delta3`, `depth_coverage` (share of pixels with an
+            estimate). With the prefix `depth.`: `nll`; `coverage50`, `coverage90` and `coverage95`
+            of central intervals; `error_auroc` and `error_auroc_bound` (errors: ratios ≥ 1.25);
+            `aurc`, `ause` (RMSE) and `ause_abs_rel`, each with `_random`; those of `Certainty`;
+            those of unknown objects as in `ClassMetrics.compute`.
+        """
         if not self.distances.sums[0]:
             return {}
         distances, gauss = self.distances.compute(), self.scores.compute()
-        square, relative = self.by_square.compute(), self.by_relative.compute()
-        ranking = auroc(self.errors.bins())
-        coverage = np.asarray(gauss["coverage"])
-        uncertainty = {
-            "nll": gauss["nll"],
-            **{f"coverage{100 * p:.0f}": coverage[COVERAGES.index(p)] for p in _PRINTED},
-            "error_auroc": ranking.value,
-            "error_auroc_bound": ranking.bound,
-            **self.risk.compute(),
-            "ause": square["ause"],
-            "ause_random": square["random"],
-            "ause_abs_rel": relative["ause"],
-            "ause_abs_rel_random": relative["random"],
-            **self.certainty.compute(),
-            **self.unknown.compute(),
-        }
-        figures = {
-            **{name: value for name, value in distances.items() if name != "coverage"},
-            "depth_coverage": distances["coverage"],
-            **{f"depth.{name}": value for name, value in uncertainty.items()},
-        }
-        return {name: float(value) for name, value in figures.items()}
+        distances["depth_coverage"] = distances.pop("coverage")
+        shares = np.asarray(gauss["coverage"])
+        coverage = {f"coverage{100 * p:.0f}": shares[COVERAGES.index(p)] for p in _PRINTED}
+        return {**distances, **self._uncertainty({"nll": float(gauss["nll"]), **coverage})}
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """With the prefix `depth.`: the reliability diagram's `reliability_nominal` and
-        `reliability_coverage` (11,); over `sparsification_fraction` (100,), `sparsification_rmse`,
-        `sparsification_abs_rel` and each with `_oracle`, 1 at 0. Empty without a pixel."""
+        """Compute the curves.
+
+        Returns:
+            With the prefix `depth.`: the reliability diagram `reliability_nominal` and
+            `reliability_coverage` (11,); over `sparsification_fraction` (100,) the curves
+            `sparsification_rmse` and `sparsification_abs_rel`, each with `_oracle`, 1 at 0. Empty
+            without a pixel.
+        """
         if not self.distances.sums[0]:
             return {}
-        square, relative = self.by_square.compute(), self.by_relative.compute()
-        curves = {
-            "reliability_nominal": COVERAGES,
-            "reliability_coverage": self.scores.compute()["coverage"],
-            "sparsification_fraction": FRACTIONS.copy(),
-            "sparsification_rmse": square["curve"],
-            "sparsification_rmse_oracle": square["oracle"],
-            "sparsification_abs_rel": relative["curve"],
-            "sparsification_abs_rel_oracle": relative["oracle"],
-        }
-        return {f"depth.{name}": np.asarray(curve) for name, curve in curves.items()}
+        coverage = self.scores.compute()["coverage"]
+        return self._curves({"reliability_nominal": COVERAGES, "reliability_coverage": coverage})
 
 
-def _ascending(values: np.ndarray) -> np.ndarray:
-    """Sorted as float32, which is twice as fast; float64 again."""
+def _sorted(values: np.ndarray) -> np.ndarray:
+    """Sort float64 values as float32, which is twice as fast."""
     return np.sort(values.astype(np.float32)).astype(np.float64)
-
-
-class ClassStudy:
-    """Streaming figures of class probabilities; `StudyMetrics` says how to use them.
-
-    Args:
-        num_classes: C.
-        bins: of each pooled ranking.
-    """
-
-    def __init__(self, num_classes: int, bins: int):
-        self.confusion, self.calibration = Confusion(num_classes), Calibration()
-        self.scores, self.certainty = ClassScores(), Certainty()
-        self.errors, self.unknown = ScoreHistogram(bins), Detection(bins)
-        self.risk = RiskCoverage()
-        self.by_error, self.by_brier = Sparsification(), Sparsification()
-        self.parts: dict[str, Additive] = {
-            "confusion": self.confusion,
-            "calibration": self.calibration,
-            "scores": self.scores,
-            "certainty": self.certainty,
-            "risk": self.risk,
-            "by_error": self.by_error,
-            "by_brier": self.by_brier,
-            "errors": self.errors,
-            "unknown": self.unknown.region,
-            "unknown_twin": self.unknown.twins,
-        }
-
-    def update(
-        self, probabilities: np.ndarray, truth: np.ndarray, objects: RoadObjects | None = None
-    ) -> None:
-        """Add an image: (C,H,W), (H,W)."""
-        count = len(self.confusion.matrix)
-        if len(probabilities) != count:
-            raise ValueError(
-                f"Expected `probabilities` of {count} classes, but got {probabilities.shape}."
-            )
-        pixels = class_pixels(probabilities, truth)
-        if objects is not None:
-            self.unknown.update(pixels.entropy, objects)
-        self.confusion.update(pixels.labels, truth)
-        known = truth < count
-        right = (pixels.labels == truth)[known]
-        self.calibration.update(pixels.confidence[known], right)
-        brier = pixels.brier[known]
-        self.scores.update(pixels.nll[known], brier)
-        self._rank(pixels.entropy[known], right, brier)
-
-    def _rank(self, entropy: np.ndarray, right: np.ndarray, brier: np.ndarray) -> None:
-        """Everything that orders an image's pixels (n,) by their entropy."""
-        order, wrong = ascending(entropy), ~right
-        self.certainty.update(entropy, right, order.median)
-        self.errors.update(order, wrong)
-        mistakes = order.cumulative(wrong)
-        self.risk.update(order, mistakes)
-        last = np.zeros(len(order), bool)
-        last[int(np.count_nonzero(right)) :] = True
-        self.by_error.update(order, mistakes, last)
-        self.by_brier.update(order, order.cumulative(brier), np.sort(brier))
-
-    def compute(self) -> dict[str, float]:
-        """`miou`, `miou_official`, `iou_K` of class K, NaN where it occurs nowhere, `accuracy`,
-        `ece`, `ece_gap` (positive: over-confident); with the prefix `seg.`: `nll`, `brier`,
-        `error_auroc` and `error_auroc_bound`, `aurc`, `ause` (0/1 error) and `ause_brier`, each
-        with `_random`, `Certainty`'s and `Detection`'s."""
-        classes, calibration = self.confusion.compute(), self.calibration.compute()
-        if not self.scores.sums[0]:
-            return {}
-        error, brier = self.by_error.compute(), self.by_brier.compute()
-        ranking = auroc(self.errors.bins())
-        uncertainty = {
-            **self.scores.compute(),
-            "error_auroc": ranking.value,
-            "error_auroc_bound": ranking.bound,
-            **self.risk.compute(),
-            "ause": error["ause"],
-            "ause_random": error["random"],
-            "ause_brier": brier["ause"],
-            "ause_brier_random": brier["random"],
-            **self.certainty.compute(),
-            **self.unknown.compute(),
-        }
-        figures = {
-            "miou": classes["miou"],
-            "miou_official": classes["miou_official"],
-            **{f"iou_{k}": iou for k, iou in enumerate(np.asarray(classes["iou"]))},
-            "accuracy": classes["accuracy"],
-            "ece": calibration["ece"],
-            "ece_gap": calibration["gap"],
-            **{f"seg.{name}": value for name, value in uncertainty.items()},
-        }
-        return {name: float(value) for name, value in figures.items()}
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """With the prefix `seg.`: `iou` (C,), the reliability diagram's `reliability_confidence`,
-        `_accuracy`, `_count` (15,); over `sparsification_fraction` (100,), `sparsification_error`,
-        `sparsification_brier` and each with `_oracle`, 1 at 0. Empty without a pixel."""
-        if not self.scores.sums[0]:
-            return {}
-        bins = self.calibration.compute()
-        error, brier = self.by_error.compute(), self.by_brier.compute()
-        curves = {
-            "iou": self.confusion.compute()["iou"],
-            "reliability_confidence": bins["bin_confidence"],
-            "reliability_accuracy": bins["bin_accuracy"],
-            "reliability_count": bins["bin_count"],
-            "sparsification_fraction": FRACTIONS.copy(),
-            "sparsification_error": error["curve"],
-            "sparsification_error_oracle": error["oracle"],
-            "sparsification_brier": brier["curve"],
-            "sparsification_brier_oracle": brier["oracle"],
-        }
-        return {f"seg.{name}": np.asarray(curve) for name, curve in curves.items()}

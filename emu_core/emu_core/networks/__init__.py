@@ -5,11 +5,11 @@
     raw = network(normalize(rgb_uint8))                # logits and depth at H/4 × W/4
     prediction = to_prediction(raw, size=(512, 1024))  # emu_core.methods.prediction
 
-`encoder` is the Mix Transformer, `decoder` the all-MLP decoder, `models` puts them together,
-`weights` reads and writes their files, `sub_ensemble` those of one trunk with many heads.
+`encoder` is the Mix Transformer, `decoder` the all-MLP decoder, `models` combines them, `weights`
+reads and writes their files, `hugging_face` and `exported` read other files.
 """
 
-from emu_core.methods.sub_ensemble import load_sub_ensemble, save_sub_ensemble, with_new_heads
+from emu_core.networks.hugging_face import load_hugging_face
 from emu_core.networks.models import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -20,7 +20,7 @@ from emu_core.networks.models import (
     SegFormer,
     normalize,
 )
-from emu_core.networks.weights import WeightsError, load_hugging_face, load_model, save_model
+from emu_core.networks.weights import WeightsError, load_model, save_model
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -33,9 +33,6 @@ __all__ = [
     "WeightsError",
     "load_hugging_face",
     "load_model",
-    "load_sub_ensemble",
     "normalize",
     "save_model",
-    "save_sub_ensemble",
-    "with_new_heads",
 ]

@@ -1,11 +1,11 @@
-"""All-MLP decoder of SegFormer (Xie et al., NeurIPS 2021), computed in an exactly folded form.
+"""All-MLP decoder of SegFormer (Xie et al., NeurIPS 2021), computed in an exact folded form.
 
-The literal decoder projects each stage to D channels, upsamples the four maps to H/4,
+The original decoder projects each stage to D channels, upsamples the four maps to H/4,
 concatenates them and fuses the 4D channels by a 1×1 convolution. Projection and fusing convolution
-are linear and commute with bilinear interpolation, so stage i needs a single product with
-`W_fuse[:, i] @ W_proj_i` at its own resolution before its map is upsampled and added: the same
-function of the same parameters, without a 4D-channel tensor at H/4. It stays exact with BatchNorm
-in training mode and with dropout, since both come after the sum.
+are linear and commute with bilinear interpolation. So stage i needs only one product, with
+`W_fuse[:, i] @ W_proj_i`, at its own resolution; then its map is upsampled and added. This is the
+same function of the same parameters without a tensor of 4D channels at H/4. BatchNorm and dropout
+come after the sum, so it is also exact in training.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class AllMLPDecoder(nn.Module):
     """Fuse four feature maps into one map of `outputs` channels at H/4.
 
     Args:
-        in_widths: channels of the four features, finest first.
+        in_widths: channels of the four feature maps, finest first.
         width: decoder width D.
         outputs: output channels.
         dropout: dropout probability before the last layer.
-        folded: compute the folded form; False computes the literal one. Parameters are the same.
+        folded: compute the folded form; False computes the original one with the same parameters.
         float32_head: run the last layer in float32 even under autocast.
     """
 
@@ -47,7 +47,7 @@ class AllMLPDecoder(nn.Module):
         self.folded = folded
         self.float32_head = float32_head
         self.projections = nn.ModuleList(nn.Linear(c, width) for c in in_widths)
-        # Its input channels are the concatenated projections, coarsest first.
+        # Input channels: the concatenated projections, coarsest first.
         self.fuse = nn.Conv2d(len(in_widths) * width, width, 1, bias=False)
         self.norm = nn.BatchNorm2d(width)
         self.dropout = Dropout(dropout)
@@ -57,34 +57,27 @@ class AllMLPDecoder(nn.Module):
         nn.init.zeros_(cast(Tensor, self.head.bias))
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Decode features (N, C_i, H/4…H/32, W/4…W/32), finest first.
-
-        Returns:
-            Raw outputs (N, outputs, H/4, W/4).
-        """
+        """Decode (N, C_i, H/4…H/32, W/4…W/32), finest first, to (N, outputs, H/4, W/4)."""
         return self.read_out(self.fuse_features(features))
 
     def fuse_features(self, features: Sequence[Tensor]) -> Tensor:
-        """Compute all that comes before the dropout: (N, D, H/4, W/4)."""
+        """Compute the input of the dropout: (N, D, H/4, W/4)."""
         return F.relu(self.norm(self.fuse_linearly(features)), inplace=True)
 
     def fuse_linearly(self, features: Sequence[Tensor]) -> Tensor:
-        """Compute all that comes before the norm: (N, D, H/4, W/4)."""
+        """Compute the input of the norm: (N, D, H/4, W/4)."""
         if self.folded:
             return _fuse(features, *self.folded_weights())
-        return self._fuse_literally(features)
-
-    def read_out(self, fused: Tensor) -> Tensor:
-        """Run dropout and the last layer on what `fuse_features` returned."""
-        return _run_head(self.head, self.dropout(fused), self.float32_head)
-
-    def _fuse_literally(self, features: Sequence[Tensor]) -> Tensor:
         size = features[0].shape[2:]
         maps = [
             _upsample(_linear(x, layer.weight, layer.bias), size)
             for x, layer in zip(features, self._linears(), strict=True)
         ]
         return self.fuse(torch.cat(maps[::-1], dim=1))  # (N, 4D, H/4, W/4) → (N, D, H/4, W/4)
+
+    def read_out(self, fused: Tensor) -> Tensor:
+        """Run dropout and the last layer on the output of `fuse_features`."""
+        return _run_head(self.head, self.dropout(fused), self.float32_head)
 
     def _linears(self) -> list[nn.Linear]:
         return [cast(nn.Linear, layer) for layer in self.projections]
@@ -105,11 +98,7 @@ class AllMLPDecoder(nn.Module):
 
     @torch.no_grad()
     def fold_for_inference(self) -> FoldedDecoder:
-        """Precompute the folded weights, BatchNorm included, of a trained decoder.
-
-        Returns:
-            A frozen module of plain 1×1 convolutions, equal to this one in eval mode.
-        """
+        """Make a frozen decoder of 1×1 convolutions that equals this one in eval mode."""
         weights, bias = self.folded_weights()
         mean, variance = cast(Tensor, self.norm.running_mean), cast(Tensor, self.norm.running_var)
         scale = self.norm.weight / torch.sqrt(variance + self.norm.eps)
@@ -119,14 +108,14 @@ class AllMLPDecoder(nn.Module):
 
 
 class FoldedDecoder(nn.Module):
-    """A frozen decoder: a 1×1 convolution per stage, upsample, add, ReLU, 1×1 convolution."""
+    """Frozen decoder: a 1×1 convolution per stage, upsample, add, ReLU, 1×1 convolution."""
 
     def __init__(
         self, weights: Sequence[Tensor], bias: Tensor, head: nn.Conv2d, float32_head: bool
     ) -> None:
         super().__init__()
         self.float32_head = float32_head
-        # A constant survives interpolation: the bias is added where the map is smallest.
+        # Interpolation keeps constants: the bias is added to the smallest map.
         biases = [None] * (len(weights) - 1) + [bias]
         self.stages = nn.ModuleList(
             pointwise_convolution(weight, bias)
@@ -136,15 +125,11 @@ class FoldedDecoder(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Decode features (N, C_i, H/4…H/32, W/4…W/32), finest first.
-
-        Returns:
-            Raw outputs (N, outputs, H/4, W/4).
-        """
+        """Decode (N, C_i, H/4…H/32, W/4…W/32), finest first, to (N, outputs, H/4, W/4)."""
         return _run_head(self.head, self.fuse(features), self.float32_head)
 
     def fuse(self, features: Sequence[Tensor]) -> Tensor:
-        """Compute all that comes before the last layer: (N, D, H/4, W/4)."""
+        """Compute the input of the last layer: (N, D, H/4, W/4)."""
         size = features[0].shape[2:]
         maps = [_upsample(conv(x), size) for x, conv in zip(features, self.stages, strict=True)]
         total = maps[-1]
@@ -155,7 +140,7 @@ class FoldedDecoder(nn.Module):
 
 def _fuse(features: Sequence[Tensor], weights: Sequence[Tensor], bias: Tensor) -> Tensor:
     size = features[0].shape[2:]
-    # A constant survives interpolation: the bias is added where the map is smallest.
+    # Interpolation keeps constants: the bias is added to the smallest map.
     total = _upsample(_linear(features[-1], weights[-1], bias), size)
     for x, weight in zip(features[-2::-1], weights[-2::-1], strict=True):
         total += _upsample(_linear(x, weight, None), size)  # (N, D, H/4, W/4)
@@ -163,7 +148,7 @@ def _fuse(features: Sequence[Tensor], weights: Sequence[Tensor], bias: Tensor) -
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Run a linear layer on the channels of (N, C, H, W), without copies if channels are last."""
+    """Run a linear layer on the channels of (N, C, H, W), which should be channels_last."""
     return F.linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
 
 

@@ -1,4 +1,4 @@
-"""Dropout whose mask costs little on a CPU, and that can be sampled from in evaluation mode."""
+"""Dropout with a fast mask on CPUs, and with Monte Carlo sampling in evaluation mode."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ LEVELS = 2**16
 class Dropout(nn.Dropout):
     """`torch.nn.Dropout` with a mask from 16 random bits per element on a CPU.
 
-    Torch draws a CPU's mask one Bernoulli number at a time: more than a tenth of a training step
-    of SegDepthFormer-B0. There, p is rounded to a multiple of 2⁻¹⁶, and the kept elements are
-    scaled by what that leaves. Elsewhere it is torch's own.
+    On a CPU torch draws one Bernoulli number at a time, which takes more than a tenth of a
+    training step of SegDepthFormer-B0. Here p is rounded to a multiple of 2⁻¹⁶, and the scale of
+    the kept elements follows the rounded p. Other devices use torch's own mask.
 
-    Inside `sampling` it is live in evaluation mode too, with one mask for all images of a batch.
+    Inside `sampling` it is active in evaluation mode, with one mask for all images of a batch.
     """
 
     generator: torch.Generator | None = None
@@ -35,12 +35,11 @@ class Dropout(nn.Dropout):
 
 @contextmanager
 def sampling(network: nn.Module, generator: torch.Generator) -> Iterator[None]:
-    """Drop units of a network in evaluation mode, for Monte Carlo dropout.
+    """Activate dropout in evaluation mode, for MC Dropout (Gal and Ghahramani, ICML 2016).
 
-    Every `Dropout` draws its mask from `generator`, in the order of the forward pass, and nothing
-    else changes: BatchNorm keeps its running statistics, stochastic depth stays off. A mask is
-    drawn for one image and applied to all, so that what an image gets depends on the generator
-    and on its size, not on its neighbours in the batch.
+    Every `Dropout` draws its mask from `generator`, in the order of the forward pass. BatchNorm
+    uses its running statistics, and stochastic depth is off. All images of a batch have the same
+    mask, so an output does not depend on the other images of the batch.
     """
     layers = [module for module in network.modules() if isinstance(module, Dropout)]
     for layer in layers:
@@ -53,7 +52,7 @@ def sampling(network: nn.Module, generator: torch.Generator) -> Iterator[None]:
 
 
 def _mask(x: Tensor, p: float, generator: torch.Generator | None) -> Tensor:
-    """Draw what to multiply x by: 0 with probability p, else 1/(1 − p)."""
+    """Draw the factors of x: 0 with probability p, else 1/(1 − p)."""
     if p == 1.0:
         return torch.zeros_like(x)
     if x.device.type != "cpu":
@@ -66,5 +65,5 @@ def _mask(x: Tensor, p: float, generator: torch.Generator | None) -> Tensor:
 
 
 def _dense_strides(x: Tensor) -> tuple[int, ...]:
-    """Strides of a new tensor in x's own memory format."""
+    """Return the strides of a new tensor in the memory format of x."""
     return torch.empty_like(x, device="meta").stride()

@@ -1,14 +1,17 @@
 """Mix Transformer (MiT-B0…B5), the encoder of SegFormer (Xie et al., NeurIPS 2021).
 
-Feature maps are carried as (N, H, W, C). Linear layers and norms act on the last axis, and the
-same memory seen as (N, C, H, W) is what torch calls `channels_last`, the convolutions' fast layout
-on CPU and GPU alike: no map is ever transposed in memory.
+Feature maps have the shape (N, H, W, C): linear layers and norms act on the last axis. The same
+memory seen as (N, C, H, W) is torch's `channels_last`, the fast layout of convolutions on CPU and
+GPU. So no map is transposed in memory.
 """
 
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +22,7 @@ from emu_core.networks.dropout import Dropout
 
 @dataclass(frozen=True)
 class Variant:
-    """Sizes that tell MiT-B0…B5 apart (SegFormer, table 6)."""
+    """Sizes that differ between MiT-B0…B5 (SegFormer, table 6)."""
 
     widths: tuple[int, int, int, int]
     depths: tuple[int, int, int, int]
@@ -43,11 +46,15 @@ REDUCTIONS = (8, 4, 2, 1)
 MLP_RATIO = 4
 
 MIN_IMAGE_SIZE = 32
-"""Smallest image side in pixels: below it a stage's keys and values reduce to nothing."""
+"""Smallest image side in pixels: below it the last stage has no keys and values."""
 
 
 def find_variant(name: str) -> Variant:
-    """Look a variant up by its name, "b0"…"b5"; ValueError on any other."""
+    """Return a variant by its name, "b0"…"b5".
+
+    Raises:
+        ValueError: there is no variant of this name.
+    """
     if name not in VARIANTS:
         raise ValueError(
             f"Expected `variant` to be one of {', '.join(VARIANTS)}, but got {name!r}."
@@ -55,17 +62,32 @@ def find_variant(name: str) -> Variant:
     return VARIANTS[name]
 
 
+def recognize_variant(names: Iterable[str], pattern: str, width: int) -> str | None:
+    """Find the variant of a checkpoint.
+
+    Args:
+        names: of its tensors.
+        pattern: regular expression with the groups stage and block.
+        width: channels of the first stage.
+    """
+    blocks = {match.groups() for name in names if (match := re.search(pattern, name))}
+    depths = tuple(sum(stage == str(i) for stage, _ in blocks) for i in range(4))
+    return next(
+        (n for n, v in VARIANTS.items() if (v.widths[0], v.depths) == (width, depths)), None
+    )
+
+
 class MixTransformer(nn.Module):
     """Hierarchical encoder: four stages of efficient self-attention and Mix-FFN.
 
     Args:
         variant: "b0"…"b5".
-        drop_path: stochastic depth of the last block; rises linearly from 0 at the first one.
-        layer_norm_eps: epsilon of every LayerNorm. The original runs its blocks and stages with
-            1e-6; Hugging Face's SegFormer runs every norm with 1e-5 whatever its configuration
-            says. `weights.load_hugging_face` sets what the checkpoint's own code runs with.
-        dropout: probability after attention's last layer and after both of Mix-FFN's; none on
-            attention's weights. 0 in SegFormer; MC Dropout may want it.
+        drop_path: stochastic depth of the last block; it rises linearly from 0 at the first.
+        layer_norm_eps: epsilon of every LayerNorm. The original blocks and stages have 1e-6;
+            Hugging Face's SegFormer has 1e-5 in every norm, whatever its configuration says.
+            `load_hugging_face` sets the latter.
+        dropout: probability after the last layer of attention and after both layers of Mix-FFN.
+            0 in SegFormer; an option for MC Dropout.
     """
 
     def __init__(
@@ -77,29 +99,17 @@ class MixTransformer(nn.Module):
     ) -> None:
         super().__init__()
         sizes = find_variant(variant)
-        blocks_before = [sum(sizes.depths[:i]) for i in range(4)]
         last = sum(sizes.depths) - 1
-        rates = [drop_path * i / last for i in range(last + 1)]
-        channels = (3, *sizes.widths)
+        rates = iter([drop_path * i / last for i in range(last + 1)])
         self.sizes = sizes
         self.stages = nn.ModuleList(
-            Stage(
-                channels[i],
-                channels[i + 1],
-                patch=PATCHES[i],
-                stride=STRIDES[i],
-                heads=HEADS[i],
-                reduction=REDUCTIONS[i],
-                drop_paths=rates[blocks_before[i] : blocks_before[i] + sizes.depths[i]],
-                dropout=dropout,
-            )
-            for i in range(4)
+            Stage(i, sizes, list(islice(rates, sizes.depths[i])), dropout) for i in range(4)
         )
         self.set_layer_norm_eps(layer_norm_eps)
         self.apply(_init_weights)
 
     def set_layer_norm_eps(self, eps: float) -> None:
-        """Set the epsilon of every LayerNorm, which belongs to a checkpoint like its weights."""
+        """Set the epsilon of every LayerNorm; it is part of a checkpoint, as the weights are."""
         self.layer_norm_eps = eps
         for module in self.modules():
             if isinstance(module, nn.LayerNorm):
@@ -111,6 +121,9 @@ class MixTransformer(nn.Module):
         Returns:
             Four feature maps (N, C_i, H/4…H/32, W/4…W/32), finest first, sides rounded up,
             channels last in memory.
+
+        Raises:
+            ValueError: the shape of the image is wrong.
         """
         if image.ndim != 4 or image.shape[1] != 3 or min(image.shape[2:]) < MIN_IMAGE_SIZE:
             raise ValueError(
@@ -126,25 +139,19 @@ class MixTransformer(nn.Module):
 
 
 class Stage(nn.Module):
-    """Overlapping patch embedding, transformer blocks, LayerNorm."""
+    """Stage `index` (0…3): overlapping patch embedding, transformer blocks, LayerNorm."""
 
     def __init__(
-        self,
-        in_width: int,
-        width: int,
-        *,
-        patch: int,
-        stride: int,
-        heads: int,
-        reduction: int,
-        drop_paths: list[float],
-        dropout: float = 0.0,
+        self, index: int, sizes: Variant, drop_paths: Sequence[float], dropout: float
     ) -> None:
         super().__init__()
-        self.embed = nn.Conv2d(in_width, width, patch, stride, padding=patch // 2)
+        in_width, width = (3, *sizes.widths)[index : index + 2]
+        patch = PATCHES[index]
+        self.embed = nn.Conv2d(in_width, width, patch, STRIDES[index], padding=patch // 2)
         self.embed_norm = nn.LayerNorm(width)
         self.blocks = nn.ModuleList(
-            Block(width, heads, reduction, drop_path, dropout) for drop_path in drop_paths
+            Block(width, HEADS[index], REDUCTIONS[index], drop_path, dropout)
+            for drop_path in drop_paths
         )
         self.norm = nn.LayerNorm(width)
 
@@ -181,7 +188,7 @@ class Block(nn.Module):
 
 
 class EfficientAttention(nn.Module):
-    """Self-attention whose keys and values come from a map reduced `reduction` times per side."""
+    """Self-attention with keys and values from a map that is `reduction` times smaller."""
 
     def __init__(self, width: int, heads: int, reduction: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -216,14 +223,14 @@ class EfficientAttention(nn.Module):
 
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     if query.device.type == "cpu" and query.dtype == torch.bfloat16:
-        # On a CPU the fused kernel's backward pass is slower in bfloat16 than in float32.
+        # On a CPU the backward pass of the fused kernel is slower in bfloat16 than in float32.
         with torch.autocast("cpu", enabled=False):
             return F.scaled_dot_product_attention(query.float(), key.float(), value.float())
     return F.scaled_dot_product_attention(query, key, value)
 
 
 class MixFFN(nn.Module):
-    """Linear, 3×3 depth-wise convolution (it stands for a positional encoding), GELU, Linear."""
+    """Linear, 3×3 depth-wise convolution (instead of a positional encoding), GELU, Linear."""
 
     def __init__(self, width: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -242,17 +249,17 @@ class MixFFN(nn.Module):
         return self.dropout(self.linear2(self.dropout(F.gelu(x))))
 
     def convolve_first(self) -> None:
-        """Write the first layer as the 1×1 convolution that it is.
+        """Write the first layer as an equal 1×1 convolution.
 
-        ONNX Runtime has two convolutions in a row in its own layout: what it must change the
-        layout of is then C channels wide, not 4C.
+        ONNX Runtime computes two convolutions in a row in its own memory layout. It then converts
+        C channels to this layout instead of 4C.
         """
         if isinstance(self.linear1, nn.Linear):
             self.linear1 = pointwise_convolution(self.linear1.weight, self.linear1.bias)
 
 
 def pointwise_convolution(weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
-    """Build a 1×1 convolution from a copy of a weight (D, C) and a bias (D,)."""
+    """Build a 1×1 convolution from copies of a weight (D, C) and a bias (D,)."""
     conv = nn.Conv2d(weight.shape[1], weight.shape[0], 1, bias=bias is not None).to(weight)
     with torch.no_grad():
         conv.weight.copy_(weight[:, :, None, None])
@@ -272,7 +279,7 @@ def _channels_last(x: Tensor) -> Tensor:
 
 
 def _init_weights(module: nn.Module) -> None:
-    """Initialise as SegFormer's authors do."""
+    """Initialise as in the original code of SegFormer."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)

@@ -1,19 +1,40 @@
-"""Names of tensors in Hugging Face's SegFormer files against names in our networks.
+"""Load SegFormer weights from Hugging Face files, from disk or from the hub.
 
-The files' names are those that `nvidia/mit-b*` and `nvidia/segformer-b*` were published with.
-Transformers 5 uses others in memory, but translates them back when it saves.
+NVIDIA's `mit-b*` and `segformer-b*` are licensed for non-commercial use: this project reads them
+on request, and never ships them. Only tensors are read; nothing else is unpickled.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+import json
+from pathlib import Path
+from typing import NamedTuple
 
-from emu_core.networks.encoder import REDUCTIONS, VARIANTS, Variant
+import torch
+from torch import Tensor
+
+from emu_core.networks.encoder import REDUCTIONS, Variant, recognize_variant
+from emu_core.networks.models import Network
+from emu_core.networks.weights import WeightsError, read_tensors
+
+TRANSFORMERS_LAYER_NORM_EPS = 1e-5
+"""Epsilon of every LayerNorm of SegFormer in transformers, whatever config.json says.
+
+In the original code the norms of patch embeddings and key-value reductions had 1e-5, too; the
+others had 1e-6.
+"""
+
+FILE_NAMES = (
+    *("model.safetensors", "model.safetensors.index.json"),
+    *("pytorch_model.bin", "pytorch_model.bin.index.json"),
+)
+"""Names of weights files, in the order of the search."""
 
 HEAD = "decode_head.classifier"
-"""The segmentation decoder's last layer, whose size depends on the classes."""
+"""Last layer of the segmentation decoder; its size depends on the classes."""
 
+# Layers in the files of `nvidia/mit-b*` and `nvidia/segformer-b*` → layers in our networks.
+# Transformers 5 has other names in memory, but saves these.
 _BLOCK = {
     "layer_norm_1": "norm1",
     "attention.self.query": "attention.query",
@@ -31,8 +52,121 @@ _REDUCTION = {
 }
 
 
-def encoder_names(variant: Variant) -> dict[str, str]:
-    """Map names below the file's `encoder.` to names below ours."""
+class LoadReport(NamedTuple):
+    """Names of the network's loaded and unchanged tensors, and of the file's unused ones."""
+
+    loaded: tuple[str, ...]
+    kept: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+
+def load_hugging_face(
+    network: Network,
+    source: str | Path,
+    *,
+    skip_head: bool = False,
+    encoder_only: bool = False,
+    layer_norm_eps: float = TRANSFORMERS_LAYER_NORM_EPS,
+    revision: str | None = None,
+) -> LoadReport:
+    """Load weights in Hugging Face's SegFormer format into a network.
+
+    A checkpoint of an encoder (`nvidia/mit-b*`) fills the encoder, that of a SegFormer
+    (`nvidia/segformer-b*`) also the segmentation decoder. A depth decoder is not changed. Every
+    tensor of the file must match; otherwise nothing is changed.
+
+    Args:
+        network: changed in place.
+        source: a folder, a file (.safetensors, .bin or their .index.json), or a hub id.
+        skip_head: do not load the last layer of the segmentation decoder (for other classes).
+        encoder_only: do not load the segmentation decoder.
+        layer_norm_eps: new epsilon of the encoder's norms.
+        revision: branch, tag or commit on the hub.
+
+    Raises:
+        WeightsError: the source is missing or unreadable, holds more than tensors, or has missing,
+            unexpected or different tensors; the message names them.
+    """
+    path = _find(source, revision)
+    tensors = _read(path)
+    wanted, dropped = _plan(network, tensors, path, skip_head, encoder_only)
+    own = network.state_dict()
+    both = [(name, tensors[name], own[ours]) for name, ours in wanted.items() if name in tensors]
+    shapes = [(n, tuple(x.shape), tuple(y.shape)) for n, x, y in both if x.shape != y.shape]
+    types = [(n, x) for n, x, y in both if x.is_floating_point() != y.is_floating_point()]
+    problems = {
+        "missing": [name for name in wanted if name not in tensors],
+        "unexpected": [name for name in tensors if name not in wanted and name not in dropped],
+        "of another shape": [f"{name} is {theirs}, not {ours}" for name, theirs, ours in shapes],
+        "of another type": [f"{name} is {x.dtype}" for name, x in types],
+    }
+    if any(problems.values()):
+        raise WeightsError(_explain(network, tensors, problems, path))
+    with torch.no_grad():
+        for _, theirs, ours in both:
+            ours.copy_(theirs)
+    network.encoder.set_layer_norm_eps(layer_norm_eps)
+    loaded = tuple(wanted.values())
+    kept = tuple(name for name in own if name not in set(loaded))
+    return LoadReport(loaded, kept, tuple(dropped))
+
+
+def _plan(
+    network: Network, tensors: dict[str, Tensor], path: Path, skip_head: bool, encoder_only: bool
+) -> tuple[dict[str, str], list[str]]:
+    """Map names in the file to names in the network, and list the names to drop."""
+    # A SegformerModel without a decoder is saved without the prefix.
+    prefix = "segformer." if any(name.startswith("segformer.") for name in tensors) else ""
+    names = _encoder_names(network.encoder.sizes)
+    wanted = {f"{prefix}encoder.{k}": f"encoder.{v}" for k, v in names.items()}
+    # mit-b* have a layer for the 1000 classes of ImageNet.
+    dropped = [name for name in tensors if name in ("classifier.weight", "classifier.bias")]
+    decoder = [name for name in tensors if name.startswith("decode_head.")]
+    if encoder_only or not decoder:
+        return wanted, dropped + decoder
+    if network.segmentation_decoder is None:
+        raise WeightsError(
+            f"{path} holds a segmentation decoder, which a {type(network).__name__} does not "
+            "have. Pass `encoder_only=True` to load only its encoder."
+        )
+    for theirs, ours in _decoder_names().items():
+        name = f"decode_head.{theirs}"
+        if skip_head and name.startswith(HEAD):
+            dropped += [name] if name in tensors else []
+        else:
+            wanted[name] = f"segmentation_decoder.{ours}"
+    return wanted, dropped
+
+
+def _explain(
+    network: Network, tensors: dict[str, Tensor], problems: dict[str, list[str]], path: Path
+) -> str:
+    """Write the message for a file that does not match the network."""
+    found = {problem: names for problem, names in problems.items() if names}
+    lines = [f"{path} does not match a {type(network).__name__} {network.variant}:"]
+    lines += [f"{problem}: {_listed(names)}" for problem, names in found.items()]
+    embeddings = [x for name, x in tensors.items() if name.endswith("embeddings.0.proj.weight")]
+    pattern = r"(?:^|\.)encoder\.block\.(\d)\.(\d+)\."
+    variant = recognize_variant(tensors, pattern, len(embeddings[0]) if embeddings else 0)
+    if variant not in (None, network.variant):
+        lines.append(f"The file looks like {variant}: build the network with variant={variant!r}.")
+    elif list(found) == ["of another shape"] and all(
+        name.startswith(HEAD) for name in found["of another shape"]
+    ):
+        lines.append(
+            "The file was trained on another number of classes: pass `skip_head=True` to keep "
+            f"the network's own last layer for {network.num_classes} classes."
+        )
+    return "\n  ".join(lines)
+
+
+def _listed(names: list[str], limit: int = 12) -> str:
+    more = f", and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def _encoder_names(variant: Variant) -> dict[str, str]:
+    """Map names after the file's `encoder.` to names after ours."""
     layers = {}
     for stage, depth in enumerate(variant.depths):
         layers[f"patch_embeddings.{stage}.proj"] = f"stages.{stage}.embed"
@@ -45,8 +179,8 @@ def encoder_names(variant: Variant) -> dict[str, str]:
     return _tensors(layers)
 
 
-def decoder_names() -> dict[str, str]:
-    """Map names below the file's `decode_head.` to names below our segmentation decoder."""
+def _decoder_names() -> dict[str, str]:
+    """Map names after the file's `decode_head.` to names in our segmentation decoder."""
     layers = {f"linear_c.{stage}.proj": f"projections.{stage}" for stage in range(4)}
     layers |= {"batch_norm": "norm", "classifier": "head"}
     statistics = ("running_mean", "running_var", "num_batches_tracked")
@@ -57,26 +191,78 @@ def decoder_names() -> dict[str, str]:
     }
 
 
-def guess_variant(shapes: dict[str, tuple[int, ...]]) -> str | None:
-    """Tell the variant of a checkpoint from its tensors' names and shapes; None if it is none."""
-    depths = tuple(_count_blocks(shapes, stage) for stage in range(4))
-    embedding = next(
-        (v for k, v in shapes.items() if k.endswith("embeddings.0.proj.weight")), (0,)
-    )
-    for name, variant in VARIANTS.items():
-        if variant.depths == depths and variant.widths[0] == embedding[0]:
-            return name
-    return None
-
-
-def _count_blocks(names: Iterable[str], stage: int) -> int:
-    pattern = re.compile(rf"(?:^|\.)encoder\.block\.{stage}\.(\d+)\.")
-    return len({match[1] for name in names if (match := pattern.search(name))})
-
-
 def _tensors(layers: dict[str, str]) -> dict[str, str]:
-    return {
-        f"{theirs}.{tensor}": f"{ours}.{tensor}"
-        for theirs, ours in layers.items()
-        for tensor in ("weight", "bias")
-    }
+    kinds = ("weight", "bias")
+    return {f"{theirs}.{x}": f"{ours}.{x}" for theirs, ours in layers.items() for x in kinds}
+
+
+def _find(source: str | Path, revision: str | None) -> Path:
+    path = Path(source).expanduser()
+    if path.is_file():
+        return path
+    if path.is_dir():
+        for name in FILE_NAMES:
+            if (path / name).is_file():
+                return path / name
+        raise WeightsError(f"Found no weights in {path}: looked for {', '.join(FILE_NAMES)}.")
+    if len(path.parts) == 2 and not path.is_absolute():
+        return _download(str(source), revision)
+    raise WeightsError(
+        f"Found no weights at {source}: give a folder, a file or a hub id such as nvidia/mit-b0."
+    )
+
+
+def _download(hub_id: str, revision: str | None) -> Path:
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    except ImportError as error:
+        raise WeightsError(
+            f"{hub_id} is no folder, and reading it from the hub needs another package: "
+            "pip install huggingface_hub."
+        ) from error
+    try:
+        for name in FILE_NAMES:
+            try:
+                path = Path(hf_hub_download(hub_id, name, revision=revision))
+            except LocalEntryNotFoundError:
+                raise
+            except EntryNotFoundError:
+                continue
+            if path.suffix == ".json":
+                for shard in sorted(set(_read_index(path).values())):
+                    hf_hub_download(hub_id, shard, revision=revision)
+            return path
+    except WeightsError:
+        raise
+    except Exception as error:  # connection, permission, unknown id: the hub's message explains it
+        raise WeightsError(f"Could not download {hub_id} from the hub: {error}") from error
+    raise WeightsError(f"Found no weights in {hub_id}: looked for {', '.join(FILE_NAMES)}.")
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if path.suffix != ".json":
+        return read_tensors(path)
+    index = _read_index(path)
+    tensors: dict[str, Tensor] = {}
+    for shard in sorted(set(index.values())):
+        if not (path.parent / shard).is_file():
+            raise WeightsError(f"{path} names {shard}, which is not in the same folder.")
+        tensors |= read_tensors(path.parent / shard)
+    if set(index) != set(tensors):
+        wrong = sorted(set(index) ^ set(tensors))
+        raise WeightsError(f"{path} and its files disagree about {_listed(wrong)}.")
+    return tensors
+
+
+def _read_index(path: Path) -> dict[str, str]:
+    """Read which file holds which tensor; only files in the same folder are accepted."""
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        names = {str(tensor): str(file) for tensor, file in index.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{path} is no index of weights: {error!r}") from error
+    for file in names.values():
+        if Path(file).name != file or not file.endswith((".safetensors", ".bin")):
+            raise WeightsError(f"{path} names {file!r}: expected a weights file in its folder.")
+    return names

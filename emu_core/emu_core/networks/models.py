@@ -1,8 +1,7 @@
 """The three networks of the EMUFormer papers: SegFormer, DepthFormer, SegDepthFormer.
 
-All return `RawOutputs` at a quarter of the image's size, before upsampling and activations:
-`methods.prediction` turns them into a Prediction, in the order that losses, metrics and export
-share (arXiv 2402.10580).
+All return `RawOutputs` at a quarter of the image size, before upsampling and activations.
+`methods.prediction` converts them into a Prediction, as losses, metrics and export do.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -20,19 +20,19 @@ from emu_core.networks.encoder import MixFFN, MixTransformer
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Mean and standard deviation of ImageNet's RGB in 0…1, which scale every network's input."""
+"""Mean and standard deviation of ImageNet's RGB in 0…1; they scale the input of all networks."""
 
 VARIANCE_UNIT = 100.0
-"""Depth variances count in (10 m)²; means count in metres.
+"""Unit of the raw depth variance, m²; means are in metres.
 
 Most variances are below this unit, where softplus is nearly exponential: a step of the optimiser
-changes them by a factor. In m² it acts like a ReLU: variances are slow to leave their start; then
-those of sharp pixels collapse to 0, and error over s² is all the gradient of every fifth batch.
+multiplies them. In m² softplus would be like a ReLU: variances would change slowly at first, later
+some would collapse to 0, and their error/s² would dominate the gradient of every fifth batch.
 """
 
 
 class RawOutputs(NamedTuple):
-    """What a network computes, at H/4 × W/4, before upsampling and activations."""
+    """Outputs of a network at H/4 × W/4, before upsampling and activations."""
 
     logits: Tensor | None
     """Class scores before softmax (N, C, H/4, W/4); None without a segmentation decoder."""
@@ -44,18 +44,21 @@ class RawOutputs(NamedTuple):
 class Network(nn.Module):
     """One Mix Transformer with a segmentation decoder, a depth decoder or both.
 
-    Use one of its three subclasses. Decoders have the same names in all of them, so that weights
-    move from one network to another.
+    Use one of the three subclasses. Their decoders have the same names, so weights can be copied
+    from one network to another.
 
     Args:
         variant: "b0"…"b5".
-        num_classes: channels of the logits, None for no segmentation decoder.
+        num_classes: channels of the logits; None for no segmentation decoder.
         depth: whether there is a depth decoder.
         dropout: dropout probability before each decoder's last layer.
         encoder_dropout: dropout probability in every block of the encoder; see `MixTransformer`.
         drop_path: stochastic depth of the encoder's last block.
-        folded: compute the decoders in their folded form (`decoder.py`); the result is the same.
+        folded: compute the decoders in their folded form, with the same result (`decoder.py`).
         layer_norm_eps: see `MixTransformer`.
+
+    Raises:
+        ValueError: `num_classes` is below 2, or there is no such variant.
     """
 
     def __init__(
@@ -81,36 +84,29 @@ class Network(nn.Module):
         self.encoder_frozen = False
         self.encoder = MixTransformer(variant, drop_path, layer_norm_eps, encoder_dropout)
         widths, width = self.encoder.sizes.widths, self.encoder.sizes.decoder_width
-        self.segmentation_decoder: nn.Module | None = None
-        self.depth_decoder: nn.Module | None = None
-        if num_classes is not None:
-            self.segmentation_decoder = AllMLPDecoder(
-                widths, width, num_classes, dropout=dropout, folded=folded
-            )
-        if depth:
-            # In bfloat16 a step at 60 m is 0.25 m: the last layer runs in float32.
-            self.depth_decoder = AllMLPDecoder(
-                widths, width, 2, dropout=dropout, folded=folded, float32_head=True
-            )
+        decoder = partial(AllMLPDecoder, widths, width, dropout=dropout, folded=folded)
+        self.segmentation_decoder: nn.Module | None = decoder(num_classes) if num_classes else None
+        # Its last layer runs in float32: the resolution of bfloat16 at 60 m is 0.25 m.
+        self.depth_decoder: nn.Module | None = decoder(2, float32_head=True) if depth else None
 
     def forward(self, image: Tensor) -> RawOutputs:
         """Run on ImageNet-normalised RGB, float (N, 3, H, W); see `normalize`."""
         return self.decode(self.encoder(image))
 
     def decode(self, features: Sequence[Tensor]) -> RawOutputs:
-        """Run the decoders alone on the encoder's features."""
+        """Run only the decoders, on the features of the encoder."""
         return RawOutputs(
             None if self.segmentation_decoder is None else self.segmentation_decoder(features),
             None if self.depth_decoder is None else self.depth_decoder(features),
         )
 
     def freeze_encoder(self) -> None:
-        """Train the decoders alone: the encoder gets no gradients and stays in eval mode."""
+        """Train only the decoders: the encoder has no gradients and stays in eval mode."""
         self.encoder_frozen = True
         self.encoder.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Network:
-        """Set the mode; a frozen encoder has no dropout and no stochastic depth in training."""
+        """Set the mode, except of a frozen encoder."""
         super().train(mode)
         if self.encoder_frozen:
             self.encoder.eval()
@@ -124,13 +120,16 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def init_depth(self, mean: float, std: float = 5.0) -> None:
-        """Set the depth decoder's last bias so that training starts from the data's statistics.
+        """Set the last bias of the depth decoder to the statistics of the data.
 
-        Without it many of the depth ReLUs of a network trained from scratch are dead.
+        Without it many depth ReLUs of a network trained from scratch are dead.
 
         Args:
             mean: mean depth of the training data, metres.
-            std: standard deviation that the network shall first predict, metres.
+            std: initial prediction of the standard deviation, metres.
+
+        Raises:
+            ValueError: there is no depth decoder, or a value is not positive.
         """
         if not isinstance(self.depth_decoder, AllMLPDecoder):
             raise ValueError(f"{type(self).__name__} has no depth decoder to initialise.")
@@ -143,10 +142,7 @@ class Network(nn.Module):
         self.depth_decoder.head.bias.copy_(torch.tensor(bias))
 
     def fold_for_inference(self) -> Network:
-        """Copy the network in eval mode, frozen, for export and timing.
-
-        Its decoders are folded, and the encoder is written as an engine runs it fastest.
-        """
+        """Make a frozen copy in eval mode for export: folded decoders, and a faster encoder."""
         frozen = copy.deepcopy(self).eval()
         for module in frozen.encoder.modules():
             if isinstance(module, MixFFN):
@@ -160,14 +156,14 @@ class Network(nn.Module):
 
 
 class SegFormer(Network):
-    """Segmentation alone: logits (N, num_classes, H/4, W/4)."""
+    """Only segmentation: logits (N, num_classes, H/4, W/4)."""
 
     def __init__(self, variant: str = "b0", num_classes: int = 19, **options) -> None:
         super().__init__(variant, num_classes, depth=False, **options)
 
 
 class DepthFormer(Network):
-    """Depth alone: raw mean and variance (N, 2, H/4, W/4)."""
+    """Only depth: raw mean and variance (N, 2, H/4, W/4)."""
 
     def __init__(self, variant: str = "b0", **options) -> None:
         super().__init__(variant, None, depth=True, **options)
@@ -181,7 +177,7 @@ class SegDepthFormer(Network):
 
 
 def normalize(rgb: Tensor) -> Tensor:
-    """Scale RGB images, uint8 (N, 3, H, W), to the float32 input of the networks."""
+    """Scale RGB images, uint8 (N, 3, H, W), to the input of the networks, float32."""
     mean, std = (
         torch.tensor(v, device=rgb.device).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD)
     )

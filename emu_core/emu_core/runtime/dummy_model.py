@@ -1,11 +1,11 @@
-"""A tiny model file for tests, whose answers follow from the image alone. Needs `onnx`, no torch.
+"""A tiny model file for tests, whose outputs are a known function of the image. Needs `onnx`.
 
     make_dummy_model(tmp_path / "dummy.onnx", input_size=(48, 64))
     expected = dummy_outputs(image)          # image uint8 (48, 64, 3), RGB
 
 For a pixel (R, G, B): the label is R // 16 modulo the number of classes, its uncertainty G / 255,
-depth B / 4 metres (+Inf for B = 255, NaN for B = 0), its deviation R / 8 metres (+Inf and NaN
-where depth is). At another output size, pixel (v, u) is that of the input at
+depth B / 4 metres (+Inf for B = 255, NaN for B = 0), its standard deviation R / 8 metres (+Inf and
+NaN where depth is). At another output size, pixel (v, u) is that of the input at
 (v·H // H', u·W // W').
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -21,23 +22,44 @@ from emu_core.labels import CITYSCAPES, ClassTable
 from emu_core.runtime.model_file import INPUT, IR_VERSION, OPSET, OUTPUTS, ModelInfo, to_metadata
 from emu_core.runtime.parity import FP32_TOLERANCES, Reference
 
+if TYPE_CHECKING:
+    import onnx
+
+
+def _tables(n_classes: int) -> dict[str, np.ndarray]:
+    """Outputs by the value of a byte; depth_std is the sum of `std` of R and `kind` of B."""
+    byte = np.arange(256)
+    kind = np.zeros(256, np.float32)
+    kind[0], kind[255] = np.nan, np.inf
+    return {
+        "label": (byte // 16 % n_classes).astype(np.uint8),
+        "uncertainty": byte.astype(np.float32) / np.float32(255),
+        "metres": (byte / 4).astype(np.float32) + kind,
+        "std": (byte / 8).astype(np.float32),
+        "kind": kind,
+    }
+
 
 def dummy_outputs(
     image: np.ndarray, output_size: tuple[int, int] | None = None, n_classes: int = 19
 ) -> dict[str, np.ndarray]:
-    """What the dummy model answers to `image`, uint8 (H, W, 3) of its input size: exactly."""
+    """Compute the exact outputs of the dummy model.
+
+    Args:
+        image: uint8 (H, W, 3) of the model's input size.
+        output_size: (height, width); None for the input size.
+        n_classes: Number of classes.
+    """
     height, width = output_size or image.shape[:2]
     rows = np.arange(height) * image.shape[0] // height
     columns = np.arange(width) * image.shape[1] // width
-    picked = image[rows][:, columns]
-    red, green, blue = (picked[..., c].astype(np.float32) for c in range(3))
-    kind = np.where(blue == 255, np.float32(np.inf), np.float32(1))
-    kind = np.where(blue == 0, np.float32(np.nan), kind)
+    red, green, blue = np.moveaxis(image[rows][:, columns], -1, 0)
+    table = _tables(n_classes)
     return {
-        "labels": (picked[..., 0] // 16 % n_classes).astype(np.uint8),
-        "label_uncertainty": green / np.float32(255),
-        "depth": blue * np.float32(0.25) * kind,
-        "depth_std": np.where(kind == 1, red * np.float32(0.125), kind),
+        "labels": table["label"][red],
+        "label_uncertainty": table["uncertainty"][green],
+        "depth": table["metres"][blue],
+        "depth_std": table["std"][red] + table["kind"][blue],
     }
 
 
@@ -51,10 +73,10 @@ def make_dummy_model(
     horizontal_fov: tuple[float, float] = (30.0, 120.0),
     metadata: Mapping[str, str | None] | None = None,
 ) -> Path:
-    """Write the dummy model, input (H, W), outputs `output_size` or (H, W); returns its path.
+    """Write the dummy model and return its path.
 
-    `metadata` replaces raw entries of the file's metadata, or removes those that it maps to None:
-    for files that must be refused.
+    Sizes are (height, width). `metadata` replaces raw metadata entries, or removes those that it
+    maps to None, which makes an invalid file.
     """
     import onnx
 
@@ -87,8 +109,10 @@ def make_dummy_model(
     return path
 
 
-def _graph(input_size: tuple[int, int], output_size: tuple[int, int], n_classes: int):
-    """The arithmetic of `dummy_outputs`, as an onnx.GraphProto."""
+def _graph(
+    input_size: tuple[int, int], output_size: tuple[int, int], n_classes: int
+) -> onnx.GraphProto:
+    """The computation of `dummy_outputs` as a graph."""
     from onnx import TensorProto, helper, numpy_helper
 
     node = helper.make_node
@@ -96,47 +120,32 @@ def _graph(input_size: tuple[int, int], output_size: tuple[int, int], n_classes:
         "rows": np.arange(output_size[0]) * input_size[0] // output_size[0],
         "columns": np.arange(output_size[1]) * input_size[1] // output_size[1],
         "axis0": np.array([0]),
-        "n16": np.int32(16),
-        "n_classes": np.int32(n_classes),
-        "zero": np.float32(0),
-        "eighth": np.float32(0.125),
-        "quarter": np.float32(0.25),
-        "one": np.float32(1),
-        "n255": np.float32(255),
-        "inf": np.float32(np.inf),
-        "nan": np.float32(np.nan),
+        **{f"channel{c}": np.int64(c) for c in range(3)},
+        **_tables(n_classes),
     }
-    channels = [helper.make_tensor("i", TensorProto.INT64, [], [c]) for c in range(3)]
     nodes = [
         node("Squeeze", [INPUT, "axis0"], ["pixels"]),
         node("Gather", ["pixels", "rows"], ["picked_rows"], axis=0),
         node("Gather", ["picked_rows", "columns"], ["picked"], axis=1),
-        *[node("Constant", [], [f"c{c}"], value=channels[c]) for c in range(3)],
-        *[node("Gather", ["picked", f"c{c}"], [f"byte{c}"], axis=2) for c in range(3)],
-        *[node("Cast", [f"byte{c}"], [f"float{c}"], to=TensorProto.FLOAT) for c in range(3)],
-        node("Cast", ["byte0"], ["red"], to=TensorProto.INT32),
-        node("Div", ["red", "n16"], ["level"]),
-        node("Mod", ["level", "n_classes"], ["label"]),
-        node("Cast", ["label"], ["labels"], to=TensorProto.UINT8),
-        node("Div", ["float1", "n255"], ["label_uncertainty"]),
-        node("Equal", ["float2", "n255"], ["is_far"]),
-        node("Equal", ["float2", "zero"], ["is_none"]),
-        node("Where", ["is_far", "inf", "one"], ["far_kind"]),
-        node("Where", ["is_none", "nan", "far_kind"], ["kind"]),
-        node("Equal", ["kind", "one"], ["is_finite"]),
-        node("Mul", ["float2", "quarter"], ["metres"]),
-        node("Where", ["is_finite", "metres", "kind"], ["depth"]),
-        node("Mul", ["float0", "eighth"], ["spread"]),
-        node("Where", ["is_finite", "spread", "kind"], ["depth_std"]),
+        node("Cast", ["picked"], ["bytes"], to=TensorProto.INT32),
+        *[node("Gather", ["bytes", f"channel{c}"], ["RGB"[c]], axis=2) for c in range(3)],
+        node("Gather", ["label", "R"], ["labels"]),
+        node("Gather", ["uncertainty", "G"], ["label_uncertainty"]),
+        node("Gather", ["metres", "B"], ["depth"]),
+        node("Gather", ["std", "R"], ["spread"]),
+        node("Gather", ["kind", "B"], ["kinds"]),
+        node("Add", ["spread", "kinds"], ["depth_std"]),
     ]
-    kind = helper.np_dtype_to_tensor_dtype
+    outputs = [
+        helper.make_tensor_value_info(
+            name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), output_size
+        )
+        for name, dtype in OUTPUTS.items()
+    ]
     return helper.make_graph(
         nodes,
         "dummy",
         [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, [1, *input_size, 3])],
-        [
-            helper.make_tensor_value_info(name, kind(np.dtype(dtype)), output_size)
-            for name, dtype in OUTPUTS.items()
-        ],
+        outputs,
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )

@@ -1,7 +1,14 @@
-"""OpenVINO itself as an engine, where the package `openvino` is installed: no ONNX Runtime build.
+"""Engines that run a model file: ONNX Runtime with its execution providers, or OpenVINO.
 
-`onnxruntime-openvino` takes the place of `onnxruntime`; the package `openvino` lies beside it. On
-CPUs with bfloat16 instructions it computes in half the time of single precision.
+    engine = open_engine(path, "tensorrt")
+    labels, label_uncertainty, depth, depth_std = engine.run(image)
+
+ONNX Runtime builds with OpenVINO replace the package `onnxruntime`, while the package `openvino`
+can be installed beside it. It is used where ONNX Runtime lacks OpenVINO, and always for bfloat16,
+which takes half the time of single precision on CPUs that have the instructions.
+
+TensorRT builds its engine in minutes. It is cached in a folder for each model, set of options,
+GPU, and version of ONNX Runtime and TensorRT.
 """
 
 from __future__ import annotations
@@ -13,41 +20,204 @@ import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emu_core.runtime.model_file import INPUT, OUTPUTS
+from emu_core.files import write_json
+from emu_core.runtime.model_file import (
+    INPUT,
+    OUTPUTS,
+    one_line,
+    open_session,
+    read_info,
+    session_info,
+)
 
-PRECISIONS = ("f32", "bf16")
+if TYPE_CHECKING:
+    import onnxruntime
+
+_CPU = "CPUExecutionProvider"
+_CUDA = "CUDAExecutionProvider"
+_OPENVINO = "OpenVINOExecutionProvider"
+_TENSORRT = "TensorrtExecutionProvider"
+PROVIDERS: dict[str, tuple[str, dict[str, str]]] = {
+    "cpu": (_CPU, {}),
+    # TF32 has a mantissa of 10 bits, which exceeds the tolerances of fp32.
+    "cuda": (_CUDA, {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}),
+    "tensorrt": (_TENSORRT, {}),
+    # The sum of squares in a LayerNorm exceeds the range of half precision.
+    "tensorrt-fp16": (_TENSORRT, {"trt_fp16_enable": "1", "trt_layer_norm_fp32_fallback": "1"}),
+    "openvino": (_OPENVINO, {}),
+    "openvino-bf16": (_OPENVINO, {}),
+}
+"""Name and options of ONNX Runtime's execution provider by our name."""
+
+HALF_PRECISION = ("tensorrt-fp16", "openvino-bf16")
+"""Providers that must keep half precision's tolerances, although bfloat16 has fewer digits."""
+
+FACTS = "engine.json"
+"""File in an engine's folder that lists everything the engine depends on."""
+
+_JETSON = Path("/proc/device-tree/model")
+_TENSORRT_LIBRARIES = ("libnvinfer.so.10", "libnvinfer.so.8", "libnvinfer.so")
 
 
-class EngineError(RuntimeError):
-    """OpenVINO is missing, cannot do what was asked, or cannot read the file."""
+class ProviderError(RuntimeError):
+    """An execution provider is not available. The message gives the reason and a remedy."""
+
+    def __init__(self, provider: str, path: Path, problem: str) -> None:
+        super().__init__(
+            f"the provider '{provider}' ({PROVIDERS[provider][0]}) cannot be used for {path}: "
+            f"{problem}. Or allow the CPU instead (allow_cpu_fallback)."
+        )
+
+
+def open_engine(
+    path: Path, provider: str, threads: int | None = None, allow_cpu_fallback: bool = False
+) -> SessionEngine | OpenVinoEngine:
+    """Load a model file.
+
+    Args:
+        path: Model file.
+        provider: One of `PROVIDERS`.
+        threads: CPU threads; None for one per available core, at most 4.
+        allow_cpu_fallback: Use the CPU if the provider is not available.
+
+    Raises:
+        ModelError: The file is unusable.
+        ProviderError: The provider is not available.
+    """
+    try:
+        if _needs_openvino_package(provider):
+            return OpenVinoEngine(path, provider, threads)
+        return SessionEngine(path, provider, threads)
+    except ProviderError:
+        if not allow_cpu_fallback:
+            raise
+        return SessionEngine(path, "cpu", threads)
+
+
+class SessionEngine:
+    """ONNX Runtime session; several threads may run it at once."""
+
+    def __init__(self, path: Path, provider: str, threads: int | None) -> None:
+        self.provider = provider
+        self.session = _open_session(path, provider, threads)
+        self.info = session_info(self.session, path)
+        self._first_run = _shrinking_run() if provider == "cpu" else None
+
+    def run(self, image: np.ndarray) -> list[np.ndarray]:
+        """Compute the maps of `OUTPUTS`, in order, of an image, uint8 (H, W, 3), of input size."""
+        options, self._first_run = self._first_run, None
+        return self.session.run(list(OUTPUTS), {INPUT: image[np.newaxis]}, options)
+
+
+def _open_session(path: Path, provider: str, threads: int | None) -> onnxruntime.InferenceSession:
+    """Open a session whose first provider is the requested one."""
+    name, options = PROVIDERS[provider]
+    if provider == "cpu":
+        return open_session(path, session_options(threads), [_CPU])
+    import onnxruntime
+
+    if name not in onnxruntime.get_available_providers():
+        problem = "this onnxruntime was built without it: install a build that has it"
+    else:
+        try:
+            providers = _provider_list(path, name, options)
+            session = open_session(path, session_options(threads), providers)
+            # The list of available providers guarantees nothing; the list of the session does.
+            if session.get_providers()[0] == name:
+                return session
+            problem = "ONNX Runtime fell back to the CPU: are its libraries and a device there?"
+        except Exception as error:
+            read_info(path)  # raises ModelError if the file is the cause
+            problem = one_line(error)
+    raise ProviderError(provider, path, problem)
+
+
+def _provider_list(path: Path, name: str, options: dict[str, str]) -> list[Any]:
+    """Providers in ONNX Runtime's form. CUDA computes what TensorRT cannot, the CPU the rest."""
+    if name != _TENSORRT:
+        return [(name, options), _CPU]
+    import onnxruntime
+
+    try:
+        folder = str(engine_folder(read_info(path).sha256, options))
+        caching = {
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": folder,
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": folder,
+        }
+    except OSError:  # the folder is not writable: every start takes minutes
+        caching = {}
+    cuda = [(_CUDA, PROVIDERS["cuda"][1])] * (_CUDA in onnxruntime.get_available_providers())
+    return [(name, {**options, **caching}), *cuda, _CPU]
+
+
+def session_options(threads: int | None) -> onnxruntime.SessionOptions:
+    """Options of every session; `threads` as in `open_engine`."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or _default_threads()
+    options.inter_op_num_threads = 1
+    # Spinning threads occupy the cores that the rest of the robot needs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return options
+
+
+def _shrinking_run() -> onnxruntime.RunOptions:
+    """Options for a session's first run, which frees the memory that it took.
+
+    ONNX Runtime plans the memory of later runs from the first one and allocates it as one block.
+    Without this, the first run's memory would stay allocated, unused: 200 MB at 512×1024.
+    """
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
+
+
+def _default_threads() -> int:
+    """Processors available to this process, which may be limited in a container; at most 4."""
+    available = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    )
+    return min(4, available or 1)
+
+
+def _needs_openvino_package(provider: str) -> bool:
+    if provider != "openvino":
+        return provider == "openvino-bf16"
+    import onnxruntime
+
+    return _OPENVINO not in onnxruntime.get_available_providers()
 
 
 class OpenVinoEngine:
-    """A model file compiled for the CPU; one image at a time, other threads run meanwhile.
+    """Model compiled by the package `openvino` for the CPU; one thread at a time may run it."""
 
-    EngineError without the package, without bfloat16 instructions where those are asked for, or
-    for a file that OpenVINO cannot compile.
-    """
-
-    def __init__(self, path: Path, threads: int, precision: str = "f32") -> None:
+    def __init__(self, path: Path, provider: str, threads: int | None) -> None:
+        self.provider = provider
+        self.info = read_info(path)
         try:
             import openvino
         except ImportError as error:
-            raise EngineError("the Python package openvino is not installed") from error
+            problem = "the Python package openvino is not installed: pip install openvino"
+            raise ProviderError(provider, path, problem) from error
         core = openvino.Core()
-        if precision == "bf16" and "BF16" not in core.get_property(
-            "CPU", "OPTIMIZATION_CAPABILITIES"
-        ):
-            raise EngineError("this CPU has no bfloat16 instructions")
+        half = provider in HALF_PRECISION
+        if half and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise ProviderError(provider, path, "this CPU has no bfloat16 instructions")
         options: dict[str, Any] = {
-            "INFERENCE_NUM_THREADS": threads,
-            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_NUM_THREADS": threads or _default_threads(),
+            "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
             "PERFORMANCE_HINT": "LATENCY",
-            # Threads bound to cores would wait for those that the rest of the robot keeps busy.
+            # Pinned threads would wait for cores that other programs of the robot occupy.
             "ENABLE_CPU_PINNING": False,
         }
         try:
@@ -55,27 +225,20 @@ class OpenVinoEngine:
             self._request = model.create_infer_request()
             self._outputs = [model.output(name) for name in OUTPUTS]
         except RuntimeError as error:
-            raise EngineError(" ".join(str(error).split())) from error
+            raise ProviderError(provider, path, one_line(error)) from error
 
     def run(self, image: np.ndarray) -> list[np.ndarray]:
-        """The four maps, in the order of OUTPUTS, for an image (H, W, 3) of the network's size."""
-        # The answers are copied: the next run overwrites the engine's own.
+        """As `SessionEngine.run`."""
+        # `infer` copies its results, so the next run does not overwrite them.
         found = self._request.infer({INPUT: image[np.newaxis]}, share_inputs=True)
         return [found[output] for output in self._outputs]
 
 
-FACTS = "engine.json"
-"""What an engine in its folder depends on, for people who look."""
-
-_JETSON = Path("/proc/device-tree/model")
-_TENSORRT = ("libnvinfer.so.10", "libnvinfer.so.8", "libnvinfer.so")
-
-
 def engine_folder(model_sha256: str, options: Mapping[str, str]) -> Path:
-    """The folder of a model's engine on this machine, made if it is not there.
+    """Create the folder of a model's TensorRT engine on this machine.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: It cannot be created.
     """
     import onnxruntime
 
@@ -86,34 +249,23 @@ def engine_folder(model_sha256: str, options: Mapping[str, str]) -> Path:
         "tensorrt": tensorrt_version(),
         "gpu": gpu(),
     }
-    text = json.dumps(facts, indent=1)
-    folder = cache_root() / hashlib.sha256(text.encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / FACTS).write_text(text + "\n", encoding="utf-8")
+    digest = hashlib.sha256(json.dumps(facts, indent=1).encode()).hexdigest()
+    folder = cache_root() / digest[:16]
+    write_json(folder / FACTS, facts)
     return folder
 
 
 def cache_root() -> Path:
-    """Where all engines are."""
+    """Folder that holds the folders of all engines."""
     if own := os.environ.get("EMU_ENGINE_CACHE"):
         return Path(own)
     caches = os.environ.get("XDG_CACHE_HOME")
     return (Path(caches) if caches else Path.home() / ".cache") / "emu" / "engines"
 
 
-def caching_options(folder: Path) -> dict[str, str]:
-    """Options of ONNX Runtime's TensorRT provider that keep engine and timings in a folder."""
-    return {
-        "trt_engine_cache_enable": "1",
-        "trt_engine_cache_path": str(folder),
-        "trt_timing_cache_enable": "1",
-        "trt_timing_cache_path": str(folder),
-    }
-
-
 def tensorrt_version() -> str:
-    """Version of the TensorRT that this process would load, as one number; empty without."""
-    for name in _TENSORRT:
+    """Version of the TensorRT library that this process would load; empty if there is none."""
+    for name in _TENSORRT_LIBRARIES:
         try:
             return str(ctypes.CDLL(name).getInferLibVersion())
         except (OSError, AttributeError):
@@ -122,7 +274,7 @@ def tensorrt_version() -> str:
 
 
 def gpu() -> str:
-    """Name and driver of the GPUs, or the Jetson's model; empty where nobody tells."""
+    """Names and drivers of the GPUs, or the model of the Jetson; empty if unknown."""
     if _JETSON.is_file():
         return _JETSON.read_text(errors="replace").rstrip("\0\n")
     command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]

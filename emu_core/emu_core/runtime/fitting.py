@@ -1,11 +1,11 @@
-"""How an image of any size is fitted to a network's fixed size, and what that does to a lens.
+"""Resize images of any size to a network's fixed size, and follow the camera matrix.
 
-Pixel centres lie at whole numbers, so resizing by s takes x to (x + ½)·s − ½. With the part that
-is cut off at the left, a pixel column x of the camera's image stands in the maps at
+Pixel centres lie at integer coordinates, so resizing by s maps x to (x + ½)·s − ½. With the part
+that is cropped at the left, pixel column x of the camera image lies in the maps at
 
     (x + ½) · scale_x − ½ − offset_x
 
-and a camera matrix follows: fx' = fx · scale_x, cx' = (cx + ½) · scale_x − ½ − offset_x; rows
+and the camera matrix becomes fx' = fx · scale_x, cx' = (cx + ½) · scale_x − ½ − offset_x; rows
 likewise.
 """
 
@@ -21,17 +21,16 @@ import numpy as np
 FITS = ("stretch", "letterbox")
 
 PAD_RGB = (124, 116, 104)
-"""Letterbox's border: the mean colour of ImageNet, which normalisation takes to about zero."""
+"""Border of a letterbox: the mean colour of ImageNet, which normalisation maps to about zero."""
 
 
 @dataclass(frozen=True)
 class Fitting:
-    """From a camera's image to the network's input, and from there to the maps.
+    """Geometry from a camera image to the network's input, and from there to the maps.
 
-    All sizes are (height, width) in pixels. The image is resized to `resized` and stands at
-    (`top`, `left`) in the network's input. The outputs are cut to (`height`, `width`) at
-    (`crop_top`, `crop_left`): these are the maps of a Perception, and `scale_*`, `offset_*` lead
-    from the camera's pixels to theirs.
+    The image is resized from `image_size` to `resized`, both (height, width), and lies at (`top`,
+    `left`) in the network's input. The outputs are cropped to (`height`, `width`) at (`crop_top`,
+    `crop_left`): these are the maps of a Perception. Scales and offsets: see the module.
     """
 
     image_size: tuple[int, int]
@@ -55,7 +54,7 @@ class Fitting:
     def intrinsics(
         self, fx: float, fy: float, cx: float, cy: float
     ) -> tuple[float, float, float, float]:
-        """(fx, fy, cx, cy) of the maps, from those of the camera's image."""
+        """(fx, fy, cx, cy) of the maps from those of the camera image."""
         return (
             fx * self.scale_x,
             fy * self.scale_y,
@@ -71,11 +70,15 @@ def fit_image(
     output_size: tuple[int, int],
     fit: str = "stretch",
 ) -> Fitting:
-    """Fit an image of `image_size` to a network; all sizes are (height, width).
+    """Fit an image to a network; all sizes are (height, width).
 
-    `stretch` fills the input and may change the aspect ratio. `letterbox` keeps it (up to the
-    rounding to whole pixels, which the scales account for): the image stands in the middle, and
-    of the outputs only the pixels that lie wholly inside it are kept.
+    Args:
+        image_size: Size of the camera image.
+        input_size: Size of the network's input.
+        output_size: Size of the network's outputs.
+        fit: Resize mode for other aspect ratios. `stretch` fills the input. `letterbox` keeps the
+            aspect ratio, except for rounding to integer sizes, which the scales include: it
+            centres the image and keeps only output pixels that lie completely inside it.
     """
     if fit == "stretch":
         resized = input_size
@@ -85,22 +88,34 @@ def fit_image(
         resized = (height, width)
     else:
         raise ValueError(f"Expected argument `fit` to be one of {FITS}, but got {fit!r}")
-    rows = _axis(image_size[0], resized[0], input_size[0], output_size[0])
-    columns = _axis(image_size[1], resized[1], input_size[1], output_size[1])
-    return Fitting(
-        image_size=image_size,
-        resized=resized,
-        top=rows.start,
-        left=columns.start,
-        crop_top=rows.crop,
-        crop_left=columns.crop,
-        height=rows.length,
-        width=columns.length,
-        scale_x=columns.scale,
-        scale_y=rows.scale,
-        offset_x=columns.offset,
-        offset_y=rows.offset,
+    top, crop_top, height, scale_y, offset_y = _fit_axis(
+        image_size[0], resized[0], input_size[0], output_size[0]
     )
+    left, crop_left, width, scale_x, offset_x = _fit_axis(
+        image_size[1], resized[1], input_size[1], output_size[1]
+    )
+    return Fitting(
+        *(image_size, resized, top, left, crop_top, crop_left, height, width),
+        *(scale_x, scale_y, offset_x, offset_y),
+    )
+
+
+def _fit_axis(
+    image: int, resized: int, network: int, output: int
+) -> tuple[int, int, int, float, float]:
+    """Start, crop, length, scale and offset along one axis from its lengths in pixels.
+
+    An output pixel covers network/output pixels of the input.
+    """
+    start = (network - resized) // 2
+    # In integers: ⌈start·output/network⌉ and ⌊(start + resized)·output/network⌋.
+    crop = -(-start * output // network)
+    end = (start + resized) * output // network
+    if end <= crop:  # thinner than one output pixel: keep the one around its middle
+        crop = min((2 * start + resized) * output // (2 * network), output - 1)
+        end = crop + 1
+    scale = resized / image * output / network
+    return start, crop, end - crop, scale, crop - start * output / network
 
 
 def check_image(rgb: np.ndarray) -> None:
@@ -115,18 +130,18 @@ def check_image(rgb: np.ndarray) -> None:
 
 
 def resize(rgb: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """`rgb`, uint8 (h, w, 3), at another `size` (height, width); itself where it has that."""
+    """Resize `rgb`, uint8 (h, w, 3), to (height, width); the same array if it has that size."""
     height, width = size
     if rgb.shape[:2] == (height, width):
         return rgb
     # Area averaging is defined only where both axes shrink.
     shrinks = height <= rgb.shape[0] and width <= rgb.shape[1]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(rgb, (width, height), interpolation=how)
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(rgb, (width, height), interpolation=interpolation)
 
 
 def fit_pixels(rgb: np.ndarray, fitting: Fitting, input_size: tuple[int, int]) -> np.ndarray:
-    """`rgb` at the network's size, uint8 (H, W, 3), contiguous; not copied where it has it."""
+    """Fit `rgb` into the network's input, uint8 (H, W, 3), contiguous; a copy only if needed."""
     height, width = fitting.resized
     resized = resize(rgb, fitting.resized)
     if (height, width) == input_size:
@@ -135,30 +150,3 @@ def fit_pixels(rgb: np.ndarray, fitting: Fitting, input_size: tuple[int, int]) -
     image[:] = PAD_RGB
     image[fitting.top : fitting.top + height, fitting.left : fitting.left + width] = resized
     return image
-
-
-@dataclass(frozen=True)
-class _Axis:
-    start: int
-    crop: int
-    length: int
-    scale: float
-    offset: float
-
-
-def _axis(image: int, resized: int, network: int, output: int) -> _Axis:
-    """One axis; lengths in pixels. An output pixel spans network/output pixels of the input."""
-    start = (network - resized) // 2
-    # Whole numbers throughout: ⌈start·output/network⌉ and ⌊(start + resized)·output/network⌋.
-    crop = -(-start * output // network)
-    end = (start + resized) * output // network
-    if end <= crop:  # thinner than one output pixel: keep the one around its middle
-        crop = min((2 * start + resized) * output // (2 * network), output - 1)
-        end = crop + 1
-    return _Axis(
-        start=start,
-        crop=crop,
-        length=end - crop,
-        scale=resized / image * output / network,
-        offset=crop - start * output / network,
-    )

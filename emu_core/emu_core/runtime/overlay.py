@@ -1,4 +1,4 @@
-"""Pictures for people: classes in their colours, over the camera's image."""
+"""Colour images of the maps: class colours over the camera image, colour scales, a panel."""
 
 from __future__ import annotations
 
@@ -9,9 +9,19 @@ from emu_core.labels import ClassTable
 from emu_core.runtime.fitting import resize
 from emu_core.runtime.perceiver import Perception
 
+DEPTH_SPAN = (2.0, 80.0)
+STD_SPAN = (0.1, 20.0)
+"""Metres at the ends of the logarithmic colour scales."""
+
+TILE = (512, 256)
+"""Width and height of one image in a panel, pixels."""
+
+_BAR = 24
+_WHITE, _GREY = (240, 240, 240), (24, 24, 28)
+
 
 def colorize_labels(labels: np.ndarray, table: ClassTable) -> np.ndarray:
-    """Train ids, uint8 (H, W), in the table's colours, uint8 (H, W, 3) RGB; no class is black."""
+    """Train ids, uint8 (H, W), as colours of the table, uint8 (H, W, 3) RGB; no class is black."""
     return cv2.LUT(cv2.cvtColor(labels, cv2.COLOR_GRAY2RGB), table.colors()[np.newaxis])
 
 
@@ -22,27 +32,22 @@ def blend(
     table: ClassTable,
     alpha: float = 0.5,
 ) -> np.ndarray:
-    """Colours of the classes over an image: the more certain a pixel, the more opaque its colour.
+    """Blend class colours over an image; the more certain a pixel, the more opaque its colour.
 
-    `rgb` is uint8 (h, w, 3) of any size, resized to that of `labels` uint8 and
-    `label_uncertainty` float32 0…1, (H, W). A pixel's opacity is alpha·(1 − uncertainty), and 0
-    where there is no class. Returns uint8 (H, W, 3), RGB.
+    Args:
+        rgb: uint8 (h, w, 3) of any size; it is resized to (H, W).
+        labels: Train ids, uint8 (H, W).
+        label_uncertainty: 0 to 1, float32 (H, W).
+        table: Classes of the labels.
+        alpha: The opacity is alpha·(1 − uncertainty), and 0 where there is no class.
+
+    Returns:
+        RGB, uint8 (H, W, 3).
     """
     rgb = resize(rgb, labels.shape)
     opacity = np.float32(alpha) * (1 - label_uncertainty)
     opacity[labels >= len(table)] = 0
     return cv2.blendLinear(rgb, colorize_labels(labels, table), 1 - opacity, opacity)
-
-
-DEPTH_SPAN = (2.0, 80.0)
-STD_SPAN = (0.1, 20.0)
-"""Metres at the two ends of the colour scales, which are logarithmic."""
-
-TILE = (512, 256)
-"""Width and height of one picture in a panel, pixels."""
-
-_BAR = 24
-_WHITE, _GREY = (240, 240, 240), (24, 24, 28)
 
 
 def colorize_depth(depth: np.ndarray) -> np.ndarray:
@@ -58,7 +63,7 @@ def colorize_depth(depth: np.ndarray) -> np.ndarray:
 def colorize_depth_std(depth_std: np.ndarray) -> np.ndarray:
     """Metres, float (H, W), on a logarithmic scale from black (certain) to yellow, RGB uint8.
 
-    +Inf (no depth to be certain of) is grey, NaN black.
+    +Inf (there is no depth) is grey, NaN is black.
     """
     colors = _on_scale(depth_std, STD_SPAN, cv2.COLORMAP_INFERNO)
     colors[np.isposinf(depth_std)] = 96
@@ -66,23 +71,23 @@ def colorize_depth_std(depth_std: np.ndarray) -> np.ndarray:
 
 
 def colorize_label_uncertainty(uncertainty: np.ndarray) -> np.ndarray:
-    """Entropy / ln C, float 0…1 (H, W), from black (certain) to yellow, RGB uint8."""
+    """Entropy / ln C, float 0 to 1 (H, W), from black (certain) to yellow, RGB uint8."""
     return _mapped((255 * np.clip(uncertainty, 0, 1)).astype(np.uint8), cv2.COLORMAP_INFERNO)
 
 
 def panel(
     rgb: np.ndarray, perception: Perception, table: ClassTable, caption: tuple[str, ...] = ()
 ) -> np.ndarray:
-    """One picture of everything: camera, semantics, depth, both uncertainties, legend.
+    """Show all maps in one image: camera, semantics, depth, both uncertainties, legend.
 
     Args:
-        rgb: the camera's image, uint8 (h, w, 3).
-        perception: what the node made of it.
-        table: the classes of its labels.
-        caption: lines for the legend, e.g. the frame's time.
+        rgb: Camera image, uint8 (h, w, 3).
+        perception: Its maps.
+        table: Classes of the labels.
+        caption: Lines for the legend, e.g. the time of the frame.
 
     Returns:
-        RGB uint8, three tiles by two, each `TILE` under a title bar.
+        RGB uint8, three by two tiles of size `TILE`, each under a title bar.
     """
     p = perception
     tiles = (
@@ -92,7 +97,7 @@ def panel(
         ("class uncertainty (entropy / ln C)", colorize_label_uncertainty(p.label_uncertainty)),
         ("depth uncertainty (std)", colorize_depth_std(p.depth_std)),
     )
-    cells = [_titled(title, _sized(image)) for title, image in tiles]
+    cells = [_titled(title, _fit_tile(image)) for title, image in tiles]
     cells.append(_titled("legend", _legend(table, caption)))
     return np.vstack([np.hstack(cells[:3]), np.hstack(cells[3:])])
 
@@ -115,13 +120,13 @@ def _mapped(codes: np.ndarray, colors: int) -> np.ndarray:
     return cv2.cvtColor(cv2.applyColorMap(codes, colors), cv2.COLOR_BGR2RGB)
 
 
-def _sized(image: np.ndarray) -> np.ndarray:
+def _fit_tile(image: np.ndarray) -> np.ndarray:
     """Fit an image into a tile, keeping its aspect ratio."""
     width, height = TILE
     scale = min(width / image.shape[1], height / image.shape[0])
     size = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST_EXACT
-    small = cv2.resize(image, size, interpolation=how)
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST_EXACT
+    small = cv2.resize(image, size, interpolation=interpolation)
     tile = np.zeros((height, width, 3), np.uint8)
     top, left = (height - size[1]) // 2, (width - size[0]) // 2
     tile[top : top + size[1], left : left + size[0]] = small
@@ -145,8 +150,8 @@ def _legend(table: ClassTable, caption: tuple[str, ...]) -> np.ndarray:
     x0, x1 = 290, width - 14
     ramp = np.linspace(0, 1, x1 - x0, dtype=np.float32)[None].repeat(14, 0)
     scales = (
-        ("depth", colorize_depth(_along(ramp, DEPTH_SPAN)), DEPTH_SPAN, " m"),
-        ("depth std", colorize_depth_std(_along(ramp, STD_SPAN)), STD_SPAN, " m"),
+        ("depth", colorize_depth(_from_unit(ramp, DEPTH_SPAN)), DEPTH_SPAN, " m"),
+        ("depth std", colorize_depth_std(_from_unit(ramp, STD_SPAN)), STD_SPAN, " m"),
         ("class uncertainty", colorize_label_uncertainty(ramp), (0, 1), ""),
     )
     for i, (name, bar, (low, high), unit) in enumerate(scales):
@@ -159,7 +164,8 @@ def _legend(table: ClassTable, caption: tuple[str, ...]) -> np.ndarray:
     return image
 
 
-def _along(ramp: np.ndarray, span: tuple[float, float]) -> np.ndarray:
+def _from_unit(ramp: np.ndarray, span: tuple[float, float]) -> np.ndarray:
+    """Map 0…1 to a logarithmic span."""
     low, high = np.log(span)
     return np.exp(low + (high - low) * ramp).astype(np.float32)
 

@@ -1,17 +1,17 @@
-"""Do two runs of one model give the same maps? A sampled reference, errors and tolerances.
+"""Compare two runs of one model: a sampled reference, errors and tolerances.
 
-Engines differ: another processor, TensorRT, half precision. The model file therefore carries a
-`Reference` (an image and what the exporting run answered at a few thousand pixels) and, for each
+Engines differ: another processor, TensorRT, half precision. The model file therefore holds a
+`Reference` (an image and outputs of the exporting run at a few thousand pixels) and, for each
 precision, tolerances on the errors that `measure_errors` returns:
 
-| key | meaning | within, if |
+| key | meaning | tolerance |
 |---|---|---|
 | `labels_agree` | fraction of pixels with the same class | ≥ |
 | `depth_kind_agree` | fraction of pixels where both are finite, both +Inf or both NaN | ≥ |
 | `label_uncertainty_abs` | largest absolute difference | ≤ |
 | `depth_rel`, `depth_std_rel` | largest relative difference where both are finite | ≤ |
 
-Relative differences count values below `FLOOR_M` as `FLOOR_M`.
+Relative differences divide by `FLOOR_M` where a value is smaller.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 FLOOR_M = 0.5
-"""Metres under which a relative error is taken of this value: depth may touch zero."""
+"""Smallest divisor of a relative error, metres: depth may be close to zero."""
 
 FP32_TOLERANCES = {
     "labels_agree": 0.999,
@@ -31,7 +31,7 @@ FP32_TOLERANCES = {
     "depth_rel": 1e-3,
     "depth_std_rel": 1e-3,
 }
-"""What any engine that computes in single precision must keep."""
+"""Tolerances of engines that compute in single precision."""
 
 FP16_TOLERANCES = {
     "labels_agree": 0.99,
@@ -40,19 +40,18 @@ FP16_TOLERANCES = {
     "depth_rel": 0.05,
     "depth_std_rel": 0.1,
 }
-"""What half precision must keep. Computing a SegDepthFormer-B0 in it costs 0.1 % of the labels and
-0.01, 0.001 and 0.001 in the other three: these limits leave room for depths near 0."""
+"""Tolerances of half precision. It changes 0.1 % of the labels of a SegDepthFormer-B0, and the
+other three by 0.01, 0.001 and 0.001; the limits leave room for depths close to zero."""
 
 ERROR_NAMES = tuple(FP32_TOLERANCES)
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """What one run answered at some pixels.
+    """Outputs of one run at sampled pixels.
 
-    `png` is the network's input image (H, W, 3), already at the network's size; `rows` and `cols`
-    are pixel positions in the output maps, uint16 (n,); `values` maps each output's name to what
-    stood there, (n,).
+    `png` is the input image (H, W, 3) of the network's size. `rows` and `cols` are the pixels in
+    the outputs, uint16 (n,), and `values` maps each output's name to its values there, (n,).
     """
 
     png: bytes
@@ -64,10 +63,10 @@ class Reference:
     def sample(
         cls, png: bytes, outputs: Mapping[str, np.ndarray], count: int = 4096, seed: int = 0
     ) -> Reference:
-        """Keep `count` pixels, drawn uniformly, of `outputs`, name -> (H, W)."""
+        """Sample `count` pixels uniformly from `outputs`, name -> (H, W)."""
         height, width = next(iter(outputs.values())).shape
-        draw = np.random.default_rng(seed).permutation(height * width)[:count]
-        rows, cols = np.unravel_index(np.sort(draw), (height, width))
+        drawn = np.random.default_rng(seed).permutation(height * width)[:count]
+        rows, cols = np.unravel_index(np.sort(drawn), (height, width))
         return cls(
             png=png,
             rows=rows.astype(np.uint16),
@@ -86,13 +85,13 @@ def measure_errors(
 ) -> dict[str, float]:
     """Errors between two sets of the four outputs (equal shapes), by the names of the table above.
 
-    NaN in `label_uncertainty` is an infinite error: nothing may pass by not being a number.
+    A NaN in `label_uncertainty` counts as an infinite error.
     """
     kinds_agree = np.ones(np.shape(expected["depth"]), bool)
     relative = {}
     for name in ("depth", "depth_std"):
         got, want = np.asarray(measured[name]), np.asarray(expected[name])
-        kinds_agree &= _kind(got) == _kind(want)
+        kinds_agree &= (np.isinf(got) == np.isinf(want)) & (np.isnan(got) == np.isnan(want))
         relative[name] = _largest_relative(got, want)
     uncertainty = np.abs(
         np.asarray(measured["label_uncertainty"], np.float64) - expected["label_uncertainty"]
@@ -107,20 +106,15 @@ def measure_errors(
 
 
 def violations(errors: Mapping[str, float], tolerances: Mapping[str, float]) -> list[str]:
-    """One phrase for each error that is out of tolerance; empty if the two runs agree."""
+    """One phrase for each error that exceeds its tolerance."""
     phrases = []
     for name, limit in tolerances.items():
         error = errors[name]
         at_least = name.endswith("_agree")
-        # Written so that NaN is a violation.
+        # `not` makes NaN a violation.
         if not (error >= limit if at_least else error <= limit):
             phrases.append(f"{name} {error:.6g} (must be {'≥' if at_least else '≤'} {limit:g})")
     return phrases
-
-
-def _kind(values: np.ndarray) -> np.ndarray:
-    """0 finite, 1 infinite, 2 NaN."""
-    return np.isinf(values).astype(np.uint8) + 2 * np.isnan(values).astype(np.uint8)
 
 
 def _largest_relative(got: np.ndarray, want: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Score what a robot receives against ground truth; the same for the demo and for test drives."""
+"""Score perceptions against ground truth; the demo and `training/evaluate.py` share this."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ from emu_core.runtime.perceiver import Perceiver, Perception
 def score_frame(
     metrics: PerceptionMetrics, perception: Perception, labels: np.ndarray, depth: np.ndarray
 ) -> None:
-    """Add a frame, compared at the ground truth's own sizes.
+    """Add a frame to the metrics.
 
-    The maps are enlarged (nearest neighbour), the truth is never resampled.
+    The maps are resized (nearest neighbour) to the ground truth, which is never resampled.
 
     Args:
-        labels: true train ids, uint8 (H, W).
-        depth: true depth, metres, NaN where invalid, of its own (H, W).
+        metrics: Metrics to update.
+        perception: Maps of the frame.
+        labels: True train ids, uint8 (H, W).
+        depth: True depth, metres, NaN where invalid; its size may differ from that of `labels`.
     """
     p = perception
     metrics.update_labels(
-        _sized(p.labels, labels.shape), _sized(p.label_uncertainty, labels.shape), labels
+        _resized(p.labels, labels.shape), _resized(p.label_uncertainty, labels.shape), labels
     )
-    metrics.update_depth(_sized(p.depth, depth.shape), _sized(p.depth_std, depth.shape), depth)
+    metrics.update_depth(_resized(p.depth, depth.shape), _resized(p.depth_std, depth.shape), depth)
 
 
 def score(
     perceiver: Perceiver, samples: Iterable[Sample], max_depth: float = MAX_DEPTH
 ) -> PerceptionMetrics:
-    """Run a model file over samples, in metres for each sample's lens.
+    """Run a model file over labelled samples, with each sample's focal length.
 
-    Args:
-        max_depth: the range's end, metres; what a missing depth counts as.
+    `max_depth` in metres is the largest depth that is scored, and the value of missing depths.
     """
     metrics = PerceptionMetrics(len(perceiver.info.classes), max_depth)
     for sample in samples:
@@ -46,7 +47,7 @@ def score(
     return metrics
 
 
-def _sized(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _resized(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if values.shape == shape:
         return values
     return cv2.resize(values, (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST_EXACT)

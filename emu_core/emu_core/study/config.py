@@ -9,10 +9,8 @@ from typing import Literal
 
 from emu_core.networks.encoder import VARIANTS
 from emu_core.study.rows import ROWS
-from emu_core.training.learner import Optimisation
+from emu_core.training.config import Architecture, Data, Optimisation, Run, Task
 from emu_core.training.objectives import MemberLoss, StudentLoss
-from emu_core.training.recipe import Architecture, Data, Task
-from emu_core.training.run import Run
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def copy_drives(copies: Copies, splits: Iterable[str], apart: Path, rest: Path) 
     for split, of_split in frames.items():
         chosen: set[int] = set()
         if split == "train":
-            chosen = set(choose([f.name for f in of_split], None, copies.pretraining_drives))
+            chosen = set(choose([f.sequence for f in of_split], None, copies.pretraining_drives))
         for i, frame in enumerate(of_split):
             roots = [apart if i in chosen else rest] + [apart] * (split == "val")
             jobs += [(frame, FrameFiles(root, split, frame.name)) for root in roots]

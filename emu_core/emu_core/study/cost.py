@@ -22,16 +22,16 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from emu_core.data.sample import DataSet
+from emu_core.data.datasets import DataSet
 from emu_core.methods.prediction import to_prediction
 from emu_core.metrics import StudyMetrics
 from emu_core.networks import DepthFormer, Network, SegDepthFormer, SegFormer
 from emu_core.networks.models import normalize
 from emu_core.study.plan import Scoring, Training
 from emu_core.study.rows import ROWS
+from emu_core.training.config import Architecture, Data
 from emu_core.training.loader import Batch, as_tensors
 from emu_core.training.objectives import MemberLoss, member_loss, total
-from emu_core.training.recipe import Architecture, Data
 
 KINDS = ("joint", "segmentation", "depth", "heads", "forward", "metrics", "load")
 

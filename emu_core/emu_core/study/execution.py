@@ -19,19 +19,19 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from emu_core.data.datasets import VALIDATION_SPLITS
 from emu_core.evaluation.score import score_missing, setting
 from emu_core.evaluation.splits import Split, open_split
 from emu_core.evaluation.store import Store, read_json, write_json
 from emu_core.files import locked, replace_file
+from emu_core.methods.deep_ensemble import DeepEnsemble
 from emu_core.methods.disagreement import disagreement
-from emu_core.methods.ensembles import DeepEnsemble, load_method
+from emu_core.methods.registry import LoadOptions, load_method
 from emu_core.study import records
 from emu_core.study.config import Study
 from emu_core.study.copies import copy_drives
 from emu_core.study.plan import COPIED, COPIED_APART, Scoring, Step, Training
-from emu_core.training.distillation import Distillation, train_control, train_student
-from emu_core.training.recipe import Data
+from emu_core.training.config import Data, Distillation
+from emu_core.training.distillation import train_control, train_student
 from emu_core.training.run import WEIGHTS
 from emu_core.training.teacher import train_network, train_sub_ensemble
 from emu_core.training.teacher_cache import TeacherCache, fingerprint
@@ -141,7 +141,7 @@ class Execution:
         """
         if self.study.copies is not None:
             splits = dict.fromkeys(
-                ("train", VALIDATION_SPLITS[self.study.data.kind], *self.study.splits.values())
+                ("train", self.study.data.split_names.validation, *self.study.splits.values())
             )
             apart, rest = self.folder / COPIED_APART, self.folder / COPIED
             with self.lock("copies"):
@@ -315,7 +315,7 @@ class Execution:
             self.trainers.control(*common, target, self._inputs(t))
         else:
             members = [self._weights(key) for key in t.teacher]
-            teacher = load_method("de", members, in_memory=True)
+            teacher = load_method("de", members, LoadOptions(in_memory=True))
             cache = None
             if t.distilling is not None and t.distilling.variants is not None:
                 name = "fresh" if t.fresh else "labelled"

@@ -13,10 +13,9 @@ from typing import Any, Literal
 from emu_core.evaluation.candidate import Candidate
 from emu_core.study.config import Distilling, Study
 from emu_core.study.rows import APART, ROWS, Row
-from emu_core.training.learner import Optimisation
+from emu_core.training.config import Architecture, Data, Optimisation, Run, Task
 from emu_core.training.objectives import MemberLoss, StudentLoss
-from emu_core.training.recipe import Architecture, Data, Task
-from emu_core.training.run import WEIGHTS, Run
+from emu_core.training.run import WEIGHTS
 from emu_core.training.teacher import SUB_ENSEMBLE
 
 PRETRAINING = "pretraining"

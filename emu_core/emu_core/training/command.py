@@ -1,4 +1,4 @@
-"""The training commands' options and help, and how they end: in one line where a user erred."""
+"""What the training commands share: options, help, error messages and process settings."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import Any, TypeVar
 
 import jsonargparse
 import torch
@@ -16,55 +18,58 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from emu_core.training.export import ExportError
 
-_CHATTER = (
-    ".*does not have many workers.*",  # validation is short, and its frames come in order
-    ".*logs directory .* exists and is not empty.*",  # `run.keep_metrics` has seen to it
+Config = TypeVar("Config", bound=Any)
+
+_HIDDEN_WARNINGS = (
+    ".*does not have many workers.*",  # validation is short and runs in this process
+    ".*logs directory .* exists and is not empty.*",  # `run.keep_metrics` has renamed metrics.csv
     ".*[Cc]heckpoint directory .* exists and is not empty.*",
-    ".*in eval mode at the start of training.*",  # a sub-ensemble's trunk
-    ".*LeafSpec.*",  # torch's, about Lightning
+    ".*in eval mode at the start of training.*",  # the trunk of a sub-ensemble
+    ".*LeafSpec.*",  # torch's warning about Lightning's code
 )
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter, jsonargparse.DefaultHelpFormatter):
-    """jsonargparse's, which leaves the lines of the description as they are."""
+    """jsonargparse's formatter, which keeps the line breaks of the description."""
 
 
-def call_from(arguments: Sequence[str], function: Callable[..., object], description: str) -> None:
-    """Call a function with options from a command line and its --config files.
+def parse_config(kind: type[Config], arguments: Sequence[str], description: str) -> Config:
+    """Read a configuration from a command line and its --config files.
 
     Args:
-        arguments: of the command line.
-        function: its parameters are the options; those of data classes have dots.
-        description: the command's.
+        kind: Data class. Its fields are the options; the names of nested fields have dots.
+        arguments: Arguments of the command line.
+        description: Help text of the command.
     """
-    jsonargparse.auto_cli(
-        function,
-        args=list(arguments),
-        as_positional=False,
+    parser = jsonargparse.ArgumentParser(
         description=description,
         formatter_class=HelpFormatter,
         usage="%(prog)s [--config FILE …] [--OPTION VALUE …]",
     )
+    parser.add_argument("--config", action="config", help="YAML file with options")
+    parser.add_class_arguments(kind)
+    values = parser.instantiate(parser.parse_args(list(arguments)))
+    return kind(**{each.name: values[each.name] for each in fields(kind)})
 
 
 def run_command(name: str, call: Callable[[], object]) -> int:
-    """Run a command, and say in one line on stderr what stopped it.
+    """Run a command; print an error that its user can correct in one line on stderr.
 
     Args:
-        name: of the command.
-        call: what it does.
+        name: Name of the command.
+        call: Function that runs it.
 
     Returns:
         The exit status.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    settle_rank()
-    for message in _CHATTER:
+    set_global_rank()
+    for message in _HIDDEN_WARNINGS:
         warnings.filterwarnings("ignore", message)
     try:
         call()
     except (ValueError, FloatingPointError, ExportError, OSError) as error:
-        # From a loading process comes a traceback that ends in the message.
+        # An error in a loading process arrives as a traceback that ends with the message.
         message = str(error).rpartition("DataError: ")[2].strip()
         print(f"{name}: {message}", file=sys.stderr)
         return 1
@@ -72,23 +77,23 @@ def run_command(name: str, call: Callable[[], object]) -> int:
         # Lightning exits when it is interrupted.
         if not any(isinstance(e, KeyboardInterrupt) for e in (error, error.__context__)):
             raise
-        print(f"{name}: interrupted; the same command goes on from there.", file=sys.stderr)
+        print(f"{name}: interrupted; the same command resumes.", file=sys.stderr)
         return 130
     return 0
 
 
-def settle_rank() -> None:
-    """Let `rank_zero_only` know before there is a Trainer which process is the very first.
+def set_global_rank() -> None:
+    """Set `rank_zero_only.rank` of this process before there is a Trainer.
 
-    Until then Lightning goes by RANK, LOCAL_RANK or SLURM_PROCID alone, so that the first process
-    of every node is taken for the first of all where nodes are started by hand, and each writes.
+    Lightning reads only RANK, LOCAL_RANK or SLURM_PROCID at first. If nodes are started by hand,
+    the first process of every node would take itself for the first of all and write files.
     """
-    numbers = (
-        ("RANK",)  # torchrun's, which is all that counts
+    names = (
+        ("RANK",)  # of torchrun; the other variables then have no meaning
         if "RANK" in os.environ
         else ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
     )
-    rank = max(int(os.environ.get(name, "0")) for name in numbers)
+    rank = max(int(os.environ.get(name, "0")) for name in names)
     rank_zero_only.rank = rank  # type: ignore[attr-defined]
 
 
@@ -96,10 +101,13 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
 def prepare_cpu(threads: int = 0) -> None:
-    """Bound the CPU threads (0: leave them) and keep freed memory in the process.
+    """Limit the CPU threads and keep freed memory in the process.
 
-    glibc returns large blocks to the system at once, so that every activation is a page fault
-    again at the next step. Elsewhere than on glibc nothing happens.
+    glibc returns large blocks to the system at once, so that every activation causes page faults
+    again in the next step. On other C libraries nothing happens.
+
+    Args:
+        threads: Number of threads, 0 for no limit.
     """
     if threads:
         torch.set_num_threads(threads)

@@ -1,12 +1,11 @@
-"""From a trained SegDepthFormer to the one file that a robot runs (`emu_core.runtime.model_file`).
+"""Export a trained SegDepthFormer to a model file for robots (`emu_core.runtime.model_file`).
 
     export(model, "emu.onnx", reference_image=rgb, classes=CITYSCAPES, depth_range=(0.5, 80.0),
            canonical_focal=443.0, horizontal_fov=(50.0, 90.0), training_data="…", metrics={…})
 
-The graph takes uint8 pixels and gives the four maps of a Perception. Raw outputs are upsampled
-first and activated then (`emu_core.methods.prediction`). `expected_maps` says plainly what the
-maps are; `_Graph` computes the same in fewer passes over memory. A file that disagrees with torch
-is not left behind.
+The graph maps uint8 pixels to the four maps of a Perception. Raw outputs are upsampled first and
+activated then (`emu_core.methods.prediction`). `to_perception` defines the maps; `_Graph` computes
+the same in fewer passes over memory. A file whose maps differ from torch's is not written.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from __future__ import annotations
 import copy
 import functools
 import math
-import os
 import subprocess
 import warnings
 from collections.abc import Mapping
@@ -27,8 +25,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emu_core.labels import CITYSCAPES, ClassTable
-from emu_core.methods.prediction import to_prediction
+from emu_core.files import write_atomically
+from emu_core.labels import CITYSCAPES, IGNORE, ClassTable
+from emu_core.methods.prediction import Prediction, to_prediction
 from emu_core.methods.uncertainty import normalized_entropy
 from emu_core.networks.models import (
     IMAGENET_MEAN,
@@ -56,19 +55,19 @@ from emu_core.runtime.parity import (
     measure_errors,
     violations,
 )
-from emu_core.runtime.perceiver import Perceiver
+from emu_core.runtime.perceiver import Perceiver, Perception
 
 TOLERANCES: dict[str, dict[str, float]] = {"fp32": FP32_TOLERANCES, "fp16": FP16_TOLERANCES}
 
-_DIGITS = 64
-"""More digits of base 4 than that overflow single precision."""
+_MAX_DIGITS = 64
+"""Maximum number of digits of base 4 that do not overflow single precision."""
 
-_SMALL = 1024
-"""Weights of fewer numbers stay in single precision: they save nothing."""
+_MIN_HALF_SIZE = 1024
+"""Weights with fewer elements stay in single precision."""
 
 
 class ExportError(RuntimeError):
-    """A network that cannot be exported faithfully. The message gives the measured errors."""
+    """The maps of the exported file differ from torch's. The message has the measured errors."""
 
 
 def export(
@@ -88,28 +87,33 @@ def export(
     name: str | None = None,
     commit: str | None = None,
 ) -> ModelInfo:
-    """Write `model` to `path` and return what the file says of itself.
+    """Write a network to a model file.
 
     Args:
-        model: a trained network; it is copied, not changed.
-        path: file to write; replaced only when the new one has passed.
-        reference_image: RGB, uint8 (h, w, 3), a typical image; what the network answers to it
-            travels with the file. Resized to `input_size`.
-        depth_range: nearest and farthest depth of training, canonical metres. A mean beyond the
-            farthest comes out as +Inf, as sky does.
-        canonical_focal: focal length, in pixels at `input_size`, that depth was learned for.
-        horizontal_fov: smallest and largest horizontal field of view in training, degrees.
-        training_data: what it was trained on, for people.
-        metrics: measured on held-out data.
-        input_size, output_size: (height, width); the maps have the input's size unless said.
-        precision: "fp32", or "fp16" for weights stored in half precision: half the file, the
-            arithmetic stays single.
-        name: the file's stem unless said.
-        commit: of the code that trained it; this repository's HEAD unless said.
+        model: A trained network; it is copied, not changed.
+        path: File to write. An existing file is replaced only if the new one passes the checks.
+        reference_image: A typical image, RGB, uint8 (h, w, 3), resized to `input_size`. It is
+            stored in the file with the network's maps for it.
+        depth_range: Nearest and farthest depth in training, canonical metres. A mean beyond the
+            farthest becomes +Inf, as the sky does.
+        canonical_focal: Focal length that depth was learned for, pixels at `input_size`.
+        horizontal_fov: Smallest and largest horizontal field of view in training, degrees.
+        training_data: Description of the training data.
+        metrics: Metrics on held-out data.
+        classes: Classes of the labels.
+        input_size: (height, width) of the input.
+        output_size: (height, width) of the maps; None for the input's.
+        precision: "fp32"; or "fp16", which stores weights in half precision: half the file size,
+            the same arithmetic.
+        name: Name of the model; None for the file name without its suffix.
+        commit: Commit of the code that trained it; None for HEAD of this repository.
+
+    Returns:
+        Metadata of the written file.
 
     Raises:
-        ValueError: for arguments that do not fit together.
-        ExportError: if ONNX Runtime's maps leave torch's by more than the tolerances.
+        ValueError: The arguments do not fit together.
+        ExportError: The maps of ONNX Runtime differ from torch's by more than the tolerances.
     """
     path, output_size = Path(path), output_size or input_size
     if precision not in PRECISIONS:
@@ -126,7 +130,10 @@ def export(
     height, width = reference_image.shape[:2]
     fitting = fit_image((height, width), input_size, output_size)
     image = fit_pixels(reference_image, fitting, input_size)
-    expected = expected_maps(network, image, output_size, classes.sky, depth_range[1])
+    with torch.inference_mode():
+        raw = network(normalize(torch.from_numpy(image).permute(2, 0, 1)[None]))
+        prediction = to_prediction(raw, output_size)
+    expected = vars(to_perception(prediction, classes.sky, depth_range[1]))
     png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
     info = ModelInfo(
         name=name or path.stem,
@@ -142,64 +149,65 @@ def export(
         reference=Reference.sample(png, expected),
     )
     metadata = to_metadata(info)
-    parse_metadata(metadata, path)  # what no robot would accept is refused before the work
+    parse_metadata(metadata, path)  # refuses values that no robot would accept
     graph = _Graph(network, output_size, classes.sky, depth_range[1])
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        proto = _to_onnx(graph, input_size, unfinished)
+    errors: dict[str, float] = {}
+
+    def write(part: Path) -> None:
+        proto = _to_onnx(graph, input_size, part)
         if precision == "fp16":
             _store_in_half(proto.graph)
         onnx.helper.set_model_props(proto, metadata)
         onnx.checker.check_model(proto, full_check=True)
-        onnx.save(proto, str(unfinished))
-        errors = _measure(unfinished, image, expected)
+        onnx.save(proto, str(part))
+        errors.update(measure_errors(vars(Perceiver(part).perceive(image)), expected))
         if wrong := violations(errors, TOLERANCES[precision]):
             raise ExportError(
-                f"{path} was not written: ONNX Runtime leaves torch's answers on the reference "
-                f"image by {', '.join(wrong)}. Is the network trained, and the image typical?"
+                f"{path} was not written: on the reference image, ONNX Runtime differs from torch "
+                f"by {', '.join(wrong)}. Is the network trained, and the image typical?"
             )
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+
+    write_atomically(path, write)
     measured = ", ".join(f"{key} {value:.3g}" for key, value in errors.items())
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {precision}; against torch: {measured}")
     return read_info(path)
 
 
-def expected_maps(
-    network: SegDepthFormer,
-    image: np.ndarray,
-    output_size: tuple[int, int],
-    sky: int | None,
-    farthest: float,
-) -> dict[str, np.ndarray]:
-    """The four maps (H', W') as torch computes them, written for clarity and unfolded.
+def to_perception(
+    prediction: Prediction, sky: int | None, farthest: float = math.inf, factor: float = 1.0
+) -> Perception:
+    """Convert the first image of a Prediction to what a robot receives.
 
-    `image` is uint8 (H, W, 3) of the network's size. This is the meaning of the file's outputs.
+    Depth is +Inf for the sky and beyond `farthest`, and NaN where the ReLU of the mean is off. A
+    task that the network does not have is IGNORE (labels) or NaN (depth).
+
+    Args:
+        prediction: Prediction in canonical metres.
+        sky: Train id of the sky; None if there is no such class.
+        farthest: Farthest depth, canonical metres.
+        factor: Metres per canonical metre.
     """
-    with torch.inference_mode():
-        raw = network(normalize(torch.from_numpy(image).permute(2, 0, 1)[None]))
-        prediction = to_prediction(raw, output_size)
-        probabilities, depth = prediction.probabilities, prediction.depth_mean
-        assert probabilities is not None and depth is not None
-        assert prediction.depth_variance is not None
-        labels = probabilities.argmax(1, keepdim=True)  # (1, 1, H', W'), like all others
-        far = depth > farthest
+    maps = prediction.depth_mean if prediction.probabilities is None else prediction.probabilities
+    assert maps is not None
+    shape = maps.shape[-2:]
+    labels, uncertainty = torch.full(shape, IGNORE, dtype=torch.uint8), torch.ones(shape)
+    depth = std = torch.full(shape, torch.nan)
+    if prediction.probabilities is not None:
+        first = prediction.probabilities[:1].float().cpu()  # (1, C, H, W)
+        labels, uncertainty = first[0].argmax(0).to(torch.uint8), normalized_entropy(first)[0, 0]
+    if prediction.depth_mean is not None and prediction.depth_variance is not None:
+        mean = prediction.depth_mean[0, 0].float().cpu()
+        far = mean > farthest
         if sky is not None:
             far |= labels == sky
-        maps = {
-            "labels": labels.to(torch.uint8),
-            "label_uncertainty": normalized_entropy(probabilities),
-        }
-        for key, values in (("depth", depth), ("depth_std", prediction.depth_variance.sqrt())):
-            # A ReLU that is off says nothing about depth.
-            known = values.where(depth > 0, torch.nan)
-            maps[key] = known.where(~far, torch.inf)
-    return {key: values[0, 0].numpy() for key, values in maps.items()}
+        mark = torch.where(mean > 0, 0.0, torch.nan).where(~far, torch.inf)
+        depth = mean * factor + mark
+        std = prediction.depth_variance[0, 0].float().cpu().sqrt() * factor + mark
+    return Perception(*(x.numpy() for x in (labels, uncertainty, depth, std)))
 
 
 def head_commit() -> str:
-    """The commit of the code, "unknown" outside a git checkout; "-dirty" with local changes."""
+    """Commit of the code, with "-dirty" for local changes; "unknown" outside a git checkout."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(
@@ -214,23 +222,12 @@ class _Graph(nn.Module):
     """uint8 (1, H, W, 3) → the four maps (H', W'), in the fewest passes over (C, H', W').
 
     Entropy needs no probabilities: with s = z − max z it is log Σe^s − Σs·e^s / Σe^s, one
-    exponential and one product over all logits. ONNX Runtime's CPU kernels for element-wise
-    operations and matrix products run at memory speed; its softmax and its sums over any axis but
-    the last do not. Hence the maximum is taken plane by plane, and sums are products with a row of
-    ones. Upsampling, labels and entropy of 19 classes at 512×1024 cost one thread 58 ms, 14 of
-    them for upsampling; with softmax, logarithm and sum over channels 278 ms.
+    exponential and one product over all logits. On CPUs, ONNX Runtime's element-wise operations
+    and matrix products run at memory speed, but its softmax and its sums over any axis but the
+    last do not. So the maximum is taken plane by plane, and sums are products with a row of ones.
+    Upsampling, labels and entropy of 19 classes at 512×1024 take one thread 58 ms, 14 of them for
+    upsampling; with softmax, logarithm and sum over channels 278 ms.
     """
-
-    scale: Tensor
-    shift: Tensor
-    ones: Tensor
-    digits: Tensor
-    leading: Tensor
-    farthest: Tensor
-    zero: Tensor
-    one: Tensor
-    inf: Tensor
-    nan: Tensor
 
     def __init__(
         self,
@@ -244,21 +241,18 @@ class _Graph(nn.Module):
         self.network, self.output_size, self.sky = network.fold_for_inference(), output_size, sky
         self.uncertainty_scale = 1 / math.log(network.num_classes)
         mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
-        # One affine operation on pixels; zero padding must come after it, so no folding further.
-        for name, value in {
-            "scale": 1 / (255 * std),
-            "shift": -mean / std,
-            "ones": torch.ones(1, network.num_classes),
-            "digits": 4.0 ** torch.arange(network.num_classes).flip(0)[None],
-            # Numbers reach log4(4/3) = 0.21 over their leading digit's: half of it to either side.
-            "leading": torch.tensor(network.num_classes - 0.9),
-            "farthest": torch.tensor(farthest),
-            "zero": torch.tensor(0.0),
-            "one": torch.tensor(1.0),
-            "inf": torch.tensor(torch.inf),
-            "nan": torch.tensor(torch.nan),
-        }.items():
-            self.register_buffer(name, value)
+        # One affine operation on pixels. It is not folded into the first convolution, whose zero
+        # padding must come after it.
+        self.scale, self.shift = nn.Buffer(1 / (255 * std)), nn.Buffer(-mean / std)
+        self.ones = nn.Buffer(torch.ones(1, network.num_classes))
+        self.digits = nn.Buffer(4.0 ** torch.arange(network.num_classes).flip(0)[None])
+        # log4 of a number is up to log4(4/3) = 0.21 above that of its leading digit; adding half
+        # of that range on both sides makes rounding exact.
+        self.leading = nn.Buffer(torch.tensor(network.num_classes - 0.9))
+        self.farthest = nn.Buffer(torch.tensor(farthest))
+        self.zero, self.one, self.inf, self.nan = (
+            nn.Buffer(torch.tensor(value)) for value in (0.0, 1.0, math.inf, math.nan)
+        )
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         raw = self.network(image.permute(0, 3, 1, 2).float() * self.scale + self.shift)
@@ -266,7 +260,7 @@ class _Graph(nn.Module):
             F.interpolate(x, size=self.output_size, mode="bilinear", align_corners=False)
             for x in raw
         )
-        # Not flatten and [0]: ONNX would copy all of it to drop an axis.
+        # Not flatten and [0], for which ONNX Runtime copies the tensor.
         labels, uncertainty = self._label(logits.reshape(logits.shape[1], -1))  # (C, H'·W')
         mean = depth[0, 0].relu()
         std = F.softplus(depth[0, 1]).sqrt() * math.sqrt(VARIANCE_UNIT)
@@ -288,13 +282,13 @@ class _Graph(nn.Module):
         return labels.view(self.output_size), uncertainty.view(self.output_size)
 
     def _first_largest(self, exp: Tensor) -> Tensor:
-        """The first class of e^s = 1, as a float, from e^s (C, H'·W') ≤ 1.
+        """Index of the first class with e^s = 1, as a float, from e^s (C, H'·W') ≤ 1.
 
-        Read as digits of base 4, the first class first, the ones make a number below 4/3 of its
-        leading digit's value: its logarithm tells that digit. ONNX Runtime's own arg max takes
-        ten times as long.
+        The ones are read as digits of a number of base 4, the first class first. The number is
+        below 4/3 of the value of its leading digit, so its logarithm gives that digit. ONNX
+        Runtime's own arg max takes ten times as long.
         """
-        if len(exp) > _DIGITS:
+        if len(exp) > _MAX_DIGITS:
             return exp.floor().argmax(0)
         number = self.digits @ exp.floor()  # (1, H'·W')
         return (self.leading - number.log() * (1 / math.log(4))).round()
@@ -302,9 +296,9 @@ class _Graph(nn.Module):
 
 def _to_onnx(graph: _Graph, input_size: tuple[int, int], scratch: Path) -> onnx.ModelProto:
     with warnings.catch_warnings():
-        # Shapes are fixed, so what tracing freezes is right. The exporter is the older one on
-        # purpose: it needs no onnxscript, writes the IR of its opset, and ONNX Runtime fuses its
-        # GELU (the newer one's graph is 5 % slower).
+        # Shapes are fixed, so values that tracing freezes are right. The older exporter needs no
+        # onnxscript, writes the IR of its opset, and ONNX Runtime fuses its GELU (the newer one's
+        # graph is 5 % slower).
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
@@ -324,11 +318,11 @@ def _to_onnx(graph: _Graph, input_size: tuple[int, int], scratch: Path) -> onnx.
 
 
 def _store_in_half(graph: onnx.GraphProto) -> None:
-    """Store large weights as float16, with a Cast that ONNX Runtime folds when it loads."""
+    """Store large weights as float16, each with a Cast that ONNX Runtime folds on loading."""
     casts = []
     for tensor in graph.initializer:
         weights = onnx.numpy_helper.to_array(tensor)
-        if weights.dtype != np.float32 or weights.size < _SMALL:
+        if weights.dtype != np.float32 or weights.size < _MIN_HALF_SIZE:
             continue
         stored = f"{tensor.name}.half"
         cast = onnx.helper.make_node(
@@ -339,10 +333,3 @@ def _store_in_half(graph: onnx.GraphProto) -> None:
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
-
-
-def _measure(
-    path: Path, image: np.ndarray, expected: Mapping[str, np.ndarray]
-) -> dict[str, float]:
-    """Errors of the file's maps, all pixels, as a robot would get them."""
-    return measure_errors(vars(Perceiver(path).perceive(image)), expected)

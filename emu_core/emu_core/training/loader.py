@@ -1,4 +1,4 @@
-"""Batches for training: augmented anew every epoch, the same for a seed whatever the workers."""
+"""Batches for training: new augmentations in every epoch, the same for any number of workers."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from emu_core.data.sample import DataError, Sample, Samples
 
 Batch = dict[str, Tensor]
 """image uint8 (N,3,H,W); labels uint8 (N,H,W); depth float32 (N,1,H,W) canonical metres, NaN where
-invalid; depth_factor float32 (N,) that turns canonical metres into metres; labelled bool (N,),
-whether there is ground truth; inside bool (N,H,W), False where a small image was padded; key
-int64 (N,2), the variant and the index, in training alone."""
+invalid; depth_factor float32 (N,), metres per canonical metre; labelled bool (N,), whether there
+is ground truth; inside bool (N,H,W), False where a small image was padded; in training only: key
+int64 (N,2), variant and index."""
 
 
 class StepBatches(Sampler):
-    """The batches of a whole training, one for each step from `start` on.
+    """The batches of a complete training, one for each step from `start` on.
 
-    Each is a list of (epoch, index). The order of an epoch is drawn from (seed, epoch), its last,
-    smaller batch is dropped. Of a batch every process of a distributed training takes its share.
+    Each is a list of (epoch, index). The order of an epoch is drawn from (seed, epoch); its last,
+    smaller batch is dropped. Each process of a distributed training takes its share of a batch.
 
     Args:
-        length: samples in an epoch.
-        batch: samples of a step, of all processes together.
-        steps: of the training.
-        seed: of the order.
+        length: Samples in an epoch.
+        batch: Samples in a step, over all processes.
+        steps: Steps of the training.
+        seed: Seed of the order.
 
     Raises:
-        DataError: at iteration, if there are more processes than samples in a batch.
+        DataError: At iteration, if there are more processes than samples in a batch.
     """
 
     def __init__(self, length: int, batch: int, steps: int, seed: int):
@@ -42,7 +42,7 @@ class StepBatches(Sampler):
         return self.steps
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        rank, processes = _process()
+        rank, processes = _rank_and_processes()
         if processes > self.batch:
             raise DataError(
                 f"A batch of {self.batch} cannot be shared by {processes} processes: set "
@@ -60,9 +60,9 @@ class StepBatches(Sampler):
 
 
 class TrainingLoader(DataLoader):
-    """Batches of a whole training as one long epoch, that goes on where a checkpoint stopped.
+    """The batches of a complete training as one long epoch that can be resumed.
 
-    Lightning keeps `state_dict()` in its checkpoints.
+    Lightning stores `state_dict()` in its checkpoints.
     """
 
     batch_sampler: StepBatches
@@ -75,24 +75,24 @@ class TrainingLoader(DataLoader):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """How many batches were taken."""
+        """Return the number of batches that were taken."""
         return {"taken": self._taken}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Begin behind the batches that were taken; call it before iterating."""
+        """Skip the batches that were taken; call it before iterating."""
         self.batch_sampler.start = self._taken = state["taken"]
 
 
 class TrainingSet(Dataset):
-    """Samples as network inputs; random augmentation depends on (seed, variant, index) alone.
+    """Samples as network input; random augmentation depends only on (seed, variant, index).
 
     Args:
-        samples: what to load.
-        augmentation: size and strengths.
-        seed: of the augmentation.
-        variants: how many augmentations of a sample there are, the same for every seed, so that
-            every student finds them in the cache, and no seed's own; epochs take them in turn.
-            None: a new one in every epoch.
+        samples: Samples to load.
+        augmentation: Size, and strengths of the augmentation.
+        seed: Seed of the augmentation.
+        variants: Number of augmentations of a sample, which epochs use in turn. They are the same
+            for every seed, so that all students share the cache, and differ from the augmentations
+            without variants. None: a new augmentation in every epoch.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class TrainingSet(Dataset):
         epoch, index = key
         variant = epoch % self.variants if self.variants else epoch
         if self.variants:
-            # A child of the sequence: no [seed, …] gives its numbers, whatever the seed.
+            # A spawned sequence: no [seed, epoch, index] gives the same numbers.
             words = np.random.SeedSequence([variant, index], spawn_key=(0,))
         else:
             words = np.random.SeedSequence([self.seed, epoch, index])
@@ -117,7 +117,7 @@ class TrainingSet(Dataset):
 
 
 class ValidationSet(Dataset):
-    """Samples as network inputs, resized and nothing else."""
+    """Samples as network input, only resized."""
 
     def __init__(self, samples: Samples, augmentation: Augmentation):
         self.samples, self.augmentation = samples, augmentation
@@ -132,9 +132,9 @@ class ValidationSet(Dataset):
 def as_tensors(
     sample: Sample, augmentation: Augmentation, rng: np.random.Generator | None
 ) -> Batch:
-    """One prepared sample without its batch axis; see `Batch`."""
+    """Prepare one sample as a `Batch` without the axis N; without `rng`, it is only resized."""
     ready = prepare(sample, augmentation, rng)
-    image = np.ascontiguousarray(ready.image.transpose(2, 0, 1))  # many times torch's speed
+    image = np.ascontiguousarray(ready.image.transpose(2, 0, 1))  # much faster than in torch
     return {
         "image": torch.from_numpy(image),
         "labels": torch.from_numpy(ready.labels),
@@ -154,17 +154,19 @@ def training_loader(
     workers: int = 0,
     variants: int | None = None,
 ) -> TrainingLoader:
-    """Shuffled, augmented batches, one for each step; the same whatever the workers.
+    """Load shuffled, augmented batches, one for each step.
 
     Args:
-        batch: samples in each, of all processes of a distributed training together.
-        steps: how many batches.
-        seed: of order and augmentation.
-        workers: processes that load samples; 0 loads in this one.
-        variants: see `TrainingSet`.
+        samples: Training samples.
+        augmentation: Size, and strengths of the augmentation.
+        batch: Samples in a batch, over all processes of a distributed training.
+        steps: Number of batches.
+        seed: Seed of order and augmentation.
+        workers: Processes that load samples; 0 loads in this process.
+        variants: As in `TrainingSet`.
 
     Raises:
-        DataError: there are too few samples for one batch.
+        DataError: There are fewer samples than in one batch.
     """
     if len(samples) < batch:
         raise DataError(f"{len(samples)} training images are too few for a batch of {batch}.")
@@ -178,12 +180,12 @@ def training_loader(
 
 
 def validation_loader(samples: Samples, augmentation: Augmentation, batch: int) -> DataLoader:
-    """Every sample once, in order."""
+    """Load every sample once, in order."""
     return DataLoader(ValidationSet(samples, augmentation), batch_size=batch)
 
 
-def _process() -> tuple[int, int]:
-    """Rank of this process, and how many train together."""
+def _rank_and_processes() -> tuple[int, int]:
+    """Rank of this process, and number of processes that train together."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
     return 0, 1

@@ -1,18 +1,17 @@
-"""The terms of the losses (paper.md §2); each in float32, whatever the autocast.
+"""The terms of the losses and their registries (docs/method.md, Losses).
 
-Every term looks at valid pixels only and is zero, with zero gradient, where there are none.
-`objectives` adds them up to the member's and the student's loss.
-
-Masked means do not average over processes that see unequal numbers of valid pixels. Hence every
-term takes `reduce_count`, which maps this process's count to the one that its sum is divided by:
-the identity alone, `mean_over_ranks` under DDP. With W processes that is count/W of the joint
-batch, so the mean over processes, which DDP takes of the gradients, is exact. Each term calls it
-exactly once, valid pixels or not, so that no process waits for another.
+Every term is computed in float32, also under autocast. It averages over valid pixels, and is zero
+with zero gradients where there are none. Each process has its own number of valid pixels, and DDP
+averages gradients over processes: terms divide by `global_mean_count`, so that this average is the
+gradient for the joint batch. A term must call it exactly once, whatever the batch holds;
+otherwise one process waits for another forever.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed
@@ -20,73 +19,75 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from emu_core.labels import IGNORE
+from emu_core.registry import Registry
+
+if TYPE_CHECKING:
+    from emu_core.training.objectives import MemberLoss
 
 MIN_VARIANCE = 1e-4
 """Added to every variance in a loss, m² (1 cm): keeps 1/s² and log s² finite as s² → 0."""
 
 MIN_PROBABILITY = 1e-12
-"""Smaller probabilities of a teacher count as this one: keeps their logarithm finite."""
+"""Lower limit of a teacher's probabilities: keeps their logarithm finite."""
 
 ROOT_EPS = 1e-12
-"""Added inside every root: its gradient stays finite at exact equality, where the loss is 1e-6."""
-
-ReduceCount = Callable[[Tensor], Tensor]
-"""From this process's count, a float32 scalar, to the one that its sum is divided by."""
+"""Added inside every root: keeps its gradient finite at exact equality, where the loss is 1e-6."""
 
 
-def identity(count: Tensor) -> Tensor:
-    """Divide by this process's own count."""
-    return count
+@dataclass(frozen=True)
+class DepthLoss:
+    """A loss that compares depth with ground truth.
+
+    Args:
+        compute: Function of mean (N,1,H,W) in metres, variance (N,1,H,W) in m², ground truth
+            (N,1,H,W) in metres with NaN where invalid, and the options; returns a scalar.
+        trains_variance: Whether the variance is trained; otherwise it is not an uncertainty.
+    """
+
+    compute: Callable[[Tensor, Tensor, Tensor, MemberLoss], Tensor]
+    trains_variance: bool
 
 
-def mean_over_ranks(count: Tensor) -> Tensor:
-    """Divide by the mean count over all processes of the default group."""
+SegmentationLoss = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
+"""Function of logits (N,C,H,W), labels (N,H,W) and class weights (C,) or None; gives a scalar."""
+
+DEPTH_LOSSES: Registry[DepthLoss] = Registry("depth loss")
+SEGMENTATION_LOSSES: Registry[SegmentationLoss] = Registry("segmentation loss")
+
+
+def global_mean_count(count: Tensor) -> Tensor:
+    """Average a count over all processes that train together; one process alone gets its own."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return count
     total = count.detach().clone()
     torch.distributed.all_reduce(total)
     return total / torch.distributed.get_world_size()
 
 
-def cross_entropy(
-    logits: Tensor,
-    labels: Tensor,
-    class_weights: Tensor | None = None,
-    *,
-    reduce_count: ReduceCount = identity,
-) -> Tensor:
-    """Mean cross-entropy over the pixels that have a class.
+@SEGMENTATION_LOSSES.register("cross_entropy")
+def cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy over labelled pixels.
 
     Args:
-        logits: class scores (N,C,H,W).
-        labels: train ids (N,H,W), `IGNORE` where there is none.
-        class_weights: what a pixel of each class counts (C,); None for 1.
-        reduce_count: see the module.
-    Returns:
-        Scalar.
+        logits: Class scores (N,C,H,W).
+        labels: Train ids (N,H,W), `IGNORE` where there is none.
+        class_weights: Weight of a pixel of each class (C,); None for 1.
     """
     total = F.cross_entropy(
         _rows(logits), labels.long().ravel(), class_weights, ignore_index=IGNORE, reduction="sum"
     )
-    return _divide(total, (labels != IGNORE).sum(), reduce_count)
+    return _mean(total, (labels != IGNORE).sum())
 
 
-def gaussian_nll(
-    mean: Tensor,
-    variance: Tensor,
-    target: Tensor,
-    beta: float = 0.0,
-    *,
-    reduce_count: ReduceCount = identity,
-) -> Tensor:
+def gaussian_nll(mean: Tensor, variance: Tensor, target: Tensor, beta: float = 0.0) -> Tensor:
     """½((y − μ)²/s² + log s²), averaged over valid pixels; arXiv 2402.10580.
 
     Args:
         mean: μ, metres, any shape.
         variance: s² ≥ 0, m².
         target: y, metres, NaN where invalid.
-        beta: β-NLL (arXiv 2203.09168): weigh each pixel by stop-grad(s²)^β; 0 is the plain loss.
-        reduce_count: see the module.
-    Returns:
-        Scalar.
+        beta: β-NLL (arXiv 2203.09168): each pixel is weighted by stop-grad(s²)^β; 0 for the plain
+            loss.
     """
     valid = torch.isfinite(target)
     s2 = variance.float() + MIN_VARIANCE
@@ -94,56 +95,41 @@ def gaussian_nll(
     loss = 0.5 * ((y - mean.float()).square() / s2 + s2.log())
     if beta:
         loss = loss * s2.detach() ** beta
-    return _divide(torch.where(valid, loss, 0).sum(), valid.sum(), reduce_count)
+    return _mean(torch.where(valid, loss, 0).sum(), valid.sum())
 
 
-def l1(
-    mean: Tensor,
-    target: Tensor,
-    scale: Tensor | None = None,
-    *,
-    reduce_count: ReduceCount = identity,
-) -> Tensor:
+def l1(mean: Tensor, target: Tensor, scale: Tensor | None = None) -> Tensor:
     """|y − μ|, averaged over valid pixels.
 
     Args:
         mean: μ, metres, any shape.
         target: y, metres, NaN where invalid.
-        scale: unit of each pixel's error, metres, above 0; None for 1 m.
-        reduce_count: see the module.
-    Returns:
-        Scalar.
+        scale: Unit of each pixel's error, metres, above 0; None for 1 m.
     """
     valid = torch.isfinite(target)
     y = torch.where(valid, target.float(), mean.detach().float())
     loss = (y - mean.float()).abs()
     if scale is not None:
         loss = loss / torch.where(valid, scale.float(), 1.0)
-    return _divide(loss.sum(), valid.sum(), reduce_count)
+    return _mean(loss.sum(), valid.sum())
 
 
 def rmsle(
     estimate: Tensor,
     target: Tensor,
     mask: Tensor | None = None,
-    *,
     logarithm: Callable[[Tensor], Tensor] = torch.log1p,
-    reduce_count: ReduceCount = identity,
 ) -> Tensor:
     """√(mean (log(1+a) − log(1+b))²) of each image's valid pixels, averaged over the images.
 
-    For depth, in metres, and for its variance, in m². An image without a valid pixel does not
-    count, so that unequal images and processes weigh alike.
+    For depth, in metres, and for its variance, in m². Images without a valid pixel do not count.
 
     Args:
         estimate: a ≥ 0, (N, …).
         target: b ≥ 0, of the same shape; invalid where it is not finite.
-        mask: further limits the valid pixels, bool (N, …); None for all of them.
-        logarithm: `log_variance` sees small variances, to which log(1+a) is blind: 0.01 → 0.09 m²
-            costs 0.08 there, 2.2 here.
-        reduce_count: see the module; it gets the number of images with valid pixels.
-    Returns:
-        Scalar.
+        mask: Further limits the valid pixels, bool (N, …); None for all.
+        logarithm: `log_variance` is sensitive to small variances, log(1+a) is not: the step from
+            0.01 to 0.09 m² costs 2.2 with the former and 0.08 with the latter.
     """
     valid = torch.isfinite(target)
     if mask is not None:
@@ -153,11 +139,11 @@ def rmsle(
     squares = (logarithm(a) - logarithm(b)).square().flatten(1).sum(dim=1)  # (N,)
     pixels = valid.flatten(1).sum(dim=1)
     roots = (squares / pixels.clamp(min=1) + ROOT_EPS).sqrt()
-    return _divide(torch.where(pixels > 0, roots, 0).sum(), (pixels > 0).sum(), reduce_count)
+    return _mean(torch.where(pixels > 0, roots, 0).sum(), (pixels > 0).sum())
 
 
 def log_variance(variance: Tensor) -> Tensor:
-    """Logarithm of a variance, m², finite at 0: the `logarithm` of RMSLE's ablation."""
+    """Logarithm of a variance, m², finite at 0: another `logarithm` of `rmsle`."""
     return (variance + MIN_VARIANCE).log()
 
 
@@ -168,25 +154,23 @@ def kl_divergence(
     *,
     temperature: float = 1.0,
     reverse: bool = False,
-    reduce_count: ReduceCount = identity,
 ) -> Tensor:
     """KL(teacher ‖ student): summed over classes, averaged over pixels.
 
-    With that reduction the gradient by a pixel's logits is (student − teacher)/pixels, on the
+    The gradient with respect to a pixel's logits is (student − teacher)/pixels, which has the
     scale of cross-entropy's.
 
     Args:
-        logits: the student's class scores (N,C,H,W).
-        probabilities: the teacher's (mean) softmax (N,C,H,W); a constant.
-        mask: pixels that count, bool (N,H,W); None for all.
-        temperature: T > 0. Logits are divided by T and p^(1/T), normalised, is the teacher's; the
-            loss is multiplied by T², so that its gradient keeps its size (arXiv 1503.02531).
-        reverse: KL(student ‖ teacher) instead.
-        reduce_count: see the module.
-    Returns:
-        Scalar.
+        logits: The student's class scores (N,C,H,W).
+        probabilities: The teacher's (mean) softmax (N,C,H,W); a constant.
+        mask: Pixels that count, bool (N,H,W); None for all.
+        temperature: T > 0. Logits are divided by T, and the teacher's p becomes p^(1/T),
+            normalised. The loss is multiplied by T², which keeps the scale of its gradient
+            (arXiv 1503.02531).
+        reverse: Compute KL(student ‖ teacher) instead.
+
     Raises:
-        ValueError: shapes differ or T is not above 0.
+        ValueError: The shapes differ, or T is not above 0.
     """
     if logits.shape != probabilities.shape:
         raise ValueError(
@@ -199,7 +183,7 @@ def kl_divergence(
     teacher = _rows(probabilities.detach())
     if temperature != 1:
         teacher = teacher ** (1 / temperature)
-    teacher = teacher / teacher.sum(dim=1, keepdim=True)  # one stored in fp16 is not quite so
+    teacher = teacher / teacher.sum(dim=1, keepdim=True)  # stored in fp16, it is not quite so
     if reverse:
         log_ratio = student - teacher.clamp_min(MIN_PROBABILITY).log()
         each = (student.exp() * log_ratio).sum(dim=1)
@@ -209,15 +193,20 @@ def kl_divergence(
         total, pixels = each.sum(), torch.tensor(len(each), device=each.device)
     else:
         total, pixels = torch.where(mask.ravel(), each, 0).sum(), mask.sum()
-    return temperature**2 * _divide(total, pixels, reduce_count)
+    return temperature**2 * _mean(total, pixels)
 
 
 def _rows(x: Tensor) -> Tensor:
-    """See (N,C,H,W) as float32 (N·H·W, C): over rows, softmax is twice as fast on a CPU."""
+    """View (N,C,H,W) as float32 (N·H·W, C): softmax over rows is twice as fast on a CPU."""
     return x.float().permute(0, 2, 3, 1).reshape(-1, x.shape[1])
 
 
-def _divide(total: Tensor, count: Tensor, reduce_count: ReduceCount) -> Tensor:
-    # The mean count of several processes may lie below 1: only 0 is replaced.
-    count = reduce_count(count.to(total.dtype))
+def _mean(total: Tensor, count: Tensor) -> Tensor:
+    # The mean count of several processes may be below 1: only 0 is replaced.
+    count = global_mean_count(count.to(total.dtype))
     return total / torch.where(count > 0, count, 1)
+
+
+DEPTH_LOSSES.add("gnll", DepthLoss(lambda m, v, y, o: gaussian_nll(m, v, y, o.beta), True))
+DEPTH_LOSSES.add("rmsle", DepthLoss(lambda m, v, y, o: rmsle(m, y), False))
+DEPTH_LOSSES.add("l1", DepthLoss(lambda m, v, y, o: l1(m, y), False))

@@ -1,4 +1,4 @@
-"""What a model file says of its training, from the run's configuration."""
+"""What a model file says of its training, from the configuration of the training."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ import jsonargparse
 import numpy as np
 import yaml
 
-from emu_core.data.cityscapes import Cityscapes, focal_of_image, read_camera
-from emu_core.data.datasets import Selection
-from emu_core.data.sample import DataSet
-from emu_core.training.recipe import Data
-from emu_core.training.run import Run
+from emu_core.data.sample import DataError
+from emu_core.training.config import Data, Run, TrainingConfig
+from emu_core.training.run import print_once
+
+_NEAREST = 0.5
+"""Start of the depth range of every model, canonical metres."""
 
 _SAME_LENS = 1.05
-"""Focal lengths that differ by less than this factor count as one."""
+"""Focal lengths that differ by less than this factor count as equal."""
 
 
 def read_config(path: str | Path) -> tuple[Data, Run]:
-    """Data and run of a training's config.yaml.
+    """Read data and run from the config.yaml of a training.
 
     Raises:
-        ValueError: the file is missing or says something else.
+        ValueError: the file is missing, or no configuration of a training.
     """
     try:
         content = yaml.safe_load(Path(path).read_text())
@@ -39,64 +40,71 @@ def read_config(path: str | Path) -> tuple[Data, Run]:
     parser.add_argument("--run", type=Run)
     try:
         chosen = parser.instantiate(parser.parse_object(sections))
-    except jsonargparse.ArgumentError as error:
+    except (jsonargparse.ArgumentError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
     return chosen.data, chosen.run
 
 
 def model_facts(data: Data, run: Run, note: str = "") -> dict[str, Any]:
-    """The arguments of `export` that follow from a training.
+    """Return the arguments of `export` that follow from a training.
+
+    This needs no network: call it before a training to learn that no model file can be made.
 
     Args:
-        data: what the network was trained on.
-        run: for how long.
-        note: what else to say of it, e.g. what it was distilled from.
+        data: what the network is trained on.
+        run: length and seed of the training.
+        note: anything else about the training, e.g. what the network was distilled from.
 
     Raises:
-        DataError: the data is not there.
-        ValueError: depth was learned in plain metres through lenses that differ.
+        DataError: the data is missing or damaged.
+        ValueError: the depth range is empty or endless, or depth in plain metres is learned
+            through different lenses.
     """
     train, whole = data.open_training(), data.whole_images
-    reference = np.ascontiguousarray(data.open_validation()[0].image)
-    lenses = _lenses(train)
-    views = [math.degrees(2 * math.atan(0.5 / fx)) for fx, _ in lenses]
+    farthest = float(whole.depth_limit)
+    if not _NEAREST < farthest < math.inf:
+        raise ValueError(
+            "no model file can be made: expected a finite data.augmentation.depth_limit above "
+            f"{_NEAREST:g} m, but got {farthest:g}."
+        )
+    cameras = [train.camera(name) for name in train.names]
+    views = [camera.horizontal_fov for camera in cameras]
     focal = data.augmentation.canonical_focal
     if focal is None:
-        means = [math.sqrt(fx * fy) for fx, fy in lenses]
-        if max(means) > _SAME_LENS * min(means):
+        relative = [camera.relative_focal for camera in cameras]
+        if max(relative) > _SAME_LENS * min(relative):
             raise ValueError(
-                f"Depth was learned in plain metres through lenses of {min(views):.0f}° to "
-                f"{max(views):.0f}°: it fits none of them. Train with "
-                "data.augmentation.canonical_focal."
+                f"no model file can be made: depth is learned in plain metres through lenses of "
+                f"{min(views):.0f}° to {max(views):.0f}°, and would be right for none of them. "
+                "Set data.augmentation.canonical_focal."
             )
-        focal = float(np.median(means)) * (whole.image_width or whole.width)
-    images = "rendered frames" if data.kind == "drives" else f"images of {train.classes.dataset}"
+        focal = float(np.median(relative)) * (whole.image_width or whole.width)
+    source = f"{len(train)} {train.image_source} ({data.root}, split {train.split})"
+    source += f", {run.steps} steps of {data.batch} images, seed {run.seed}"
     return {
-        "reference_image": reference,
+        "reference_image": np.ascontiguousarray(data.open_validation()[0].image),
         "classes": train.classes,
-        "depth_range": (0.5, float(whole.depth_limit)),
+        "depth_range": (_NEAREST, farthest),
         "canonical_focal": float(focal),
         "horizontal_fov": (round(min(views), 1), round(max(views), 1)),
         "input_size": (whole.height, whole.width),
-        "training_data": f"{len(train)} {images} ({data.root}, split train), {run.steps} steps of "
-        f"{data.batch} images, seed {run.seed}"
+        "training_data": source
         + (f", {note}" if note else "")
-        + ("; no real images" if data.kind == "drives" else ""),
+        + ("" if train.real_images else "; no real images"),
     }
 
 
-def _lenses(data: DataSet) -> list[tuple[float, float]]:
-    """(fx, fy) over the width of the images; NYUv2's one lens from one of them."""
-    first = data[0]
-    width = first.image.shape[1]
-    all_of_it, indices = data, list(range(len(data)))
-    if isinstance(data, Selection):
-        all_of_it, indices = data.data, data.indices
-    if not isinstance(all_of_it, Cityscapes):
-        return [(first.focal[0] / width, first.focal[1] / width)]
-    found = []
-    for index in indices:
-        path = all_of_it.frames[index].path("camera")
-        fx, fy = focal_of_image(read_camera(path), first.image.shape[:2], path)
-        found.append((fx / width, fy / width))
-    return found
+def report_impossible_export(config: TrainingConfig) -> None:
+    """Print why no model file can be made of a training, if so.
+
+    Raises:
+        DataError: the data is missing or damaged.
+    """
+    if config.architecture.task != "joint":
+        return
+    try:
+        model_facts(config.data, config.run)
+    except DataError:
+        raise
+    except ValueError as error:
+        print_once(f"note: {error}")

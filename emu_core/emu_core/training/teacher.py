@@ -1,25 +1,34 @@
-"""Training the networks that a teacher consists of, one after the other, each resumable.
+"""Train the networks of a teacher one after the other; each training can be resumed.
 
-A Deep Ensemble's members differ in their seed: weights, order, augmentation and dropout. A Deep
-Sub-Ensemble's heads differ likewise, on the trunk of the first one.
+Networks differ in their seed, which decides first weights, order, augmentation and dropout.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
-from emu_core.networks import load_model, save_sub_ensemble, with_new_heads
-from emu_core.training.learner import Member, Optimisation
+from emu_core.methods.registry import METHODS
+from emu_core.methods.sub_ensemble import save_sub_ensemble, with_new_heads
+from emu_core.networks import load_model
+from emu_core.registry import Registry
+from emu_core.training.build import build_network, init_depth_head
+from emu_core.training.config import (
+    REST,
+    Architecture,
+    Run,
+    StudentConfig,
+    TrainingConfig,
+)
+from emu_core.training.learner import Member
 from emu_core.training.objectives import MemberLoss
-from emu_core.training.recipe import Architecture, Data, class_weights
 from emu_core.training.run import (
     WEIGHTS,
-    Run,
     complete,
     fit,
     print_once,
@@ -29,275 +38,249 @@ from emu_core.training.run import (
 )
 
 SUB_ENSEMBLE = "sub_ensemble.safetensors"
-"""The file that holds a whole Deep Sub-Ensemble, beside its heads' folders."""
+"""The file that holds a complete Deep Sub-Ensemble, beside the folders of its heads."""
 
-TeacherMethod = Literal["ensemble", "sub_ensemble"]
+
+@dataclass(frozen=True)
+class TeacherKind:
+    """How the networks of a teacher are trained.
+
+    Args:
+        method: Name of the teacher in `METHODS`.
+        train: Function that trains networks in a folder and returns the files of the method.
+        files: Pattern of these files in that folder.
+    """
+
+    method: str
+    train: Callable[[TrainingConfig, int, Path], list[Path]]
+    files: str
+
+
+TEACHERS: Registry[TeacherKind] = Registry("kind of teacher")
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """Where a teacher comes from.
+    """The teacher: trained first, or taken from a folder.
 
     Args:
-        folder: of a finished one, as training/train_teacher.py leaves it; null trains one first.
-        method: ensemble trains networks independently, sub_ensemble new heads on one trunk; a
-            finished one is what it is.
-        members: how many networks; of a finished ensemble at most so many.
-        loss: of the teacher's networks; null: the student's on ground truth.
-        steps: of each of them; null: as many as the student's.
-        seed: of the first one; none of theirs may be the student's.
-        architecture: of the teacher's networks; null: the student's, without its init.
+        folder: Folder of a trained teacher (output of training/train_teacher.py); null trains one.
+        method: ensemble trains networks independently, sub_ensemble trains new heads on one trunk.
+            It has no effect on a trained teacher.
+        members: Number of networks; of a trained ensemble, the maximum number.
+        loss: Loss of the teacher's networks; null: the student's loss on ground truth.
+        steps: Steps of each network; null: as many as the student.
+        seed: Seed of the first network; network K has seed + K. The student needs another seed.
+        architecture: Architecture of the networks; null: the student's, without its init.
     """
 
     folder: Path | None = None
-    method: TeacherMethod = "ensemble"
+    method: str = "ensemble"
     members: int = 10
     loss: MemberLoss | None = None
     steps: int | None = None
     seed: int = 0
     architecture: Architecture | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse unknown kinds."""
+        TEACHERS.check(self.method)
+
 
 def obtain_teacher(
-    teacher: Teacher,
-    data: Data,
-    architecture: Architecture,
-    loss: MemberLoss,
-    optimisation: Optimisation,
-    run: Run,
-    folder: Path,
-    *,
-    rest: bool = False,
+    teacher: Teacher, config: StudentConfig, folder: Path
 ) -> tuple[str, list[Path]]:
-    """Train a teacher, or find a finished one.
+    """Train a teacher, or find a trained one.
 
     Args:
-        teacher: where it comes from.
-        data: what it is trained on.
-        architecture: the student's.
-        loss: the student's on ground truth.
-        optimisation: optimiser and schedule.
-        run: the student's; its seed and its steps are not the teacher's.
-        folder: where it is trained.
-        rest: whether the student also learns on what `data` leaves out, which a finished teacher
-            must not have seen.
+        teacher: Where it comes from.
+        config: The student's; seed and steps of its run are not the teacher's.
+        folder: Where the teacher is trained.
 
     Returns:
         Kind and files as `load_method` takes them.
 
     Raises:
-        As `train_ensemble`; ValueError for a student with a member's seed, and for a folder whose
-        teacher is not finished, learned depth for another focal length or saw the fresh frames.
+        ValueError: The student has a member's seed; or the teacher in `teacher.folder` is not
+            finished, learned another scale of depth, or was trained on the unlabelled frames.
     """
+    run = config.run
     if teacher.folder is not None:
-        return _take_finished(teacher.folder, teacher.members, data, run, rest)
+        return _take_finished(teacher.folder, teacher.members, config)
     for k in range(teacher.members):
         _expect_another_seed(run, teacher.seed + k, f"member-{k}")
-    own = replace(run, seed=teacher.seed, steps=teacher.steps or run.steps)
-    network = teacher.architecture or replace(architecture, init=None)
-    own_loss = teacher.loss or loss
-    arguments = (data, network, own_loss, optimisation, own, teacher.members, folder)
-    if teacher.method == "sub_ensemble":
-        return "dse", [train_sub_ensemble(*arguments)]
-    return "de", train_ensemble(*arguments)
+    own = TrainingConfig(
+        config.data,
+        teacher.architecture or replace(config.architecture, init=None),
+        teacher.loss or config.loss.supervised,
+        config.optimisation,
+        replace(run, seed=teacher.seed, steps=teacher.steps or run.steps),
+    )
+    kind = TEACHERS[teacher.method]
+    return kind.method, kind.train(own, teacher.members, folder)
 
 
-def train_ensemble(
-    data: Data,
-    architecture: Architecture,
-    loss: MemberLoss,
-    optimisation: Optimisation,
-    run: Run,
-    members: int,
-    folder: Path,
-) -> list[Path]:
+def train_ensemble(config: TrainingConfig, members: int, folder: Path) -> list[Path]:
     """Train the members of a Deep Ensemble, member k with seed run.seed + k.
 
     Returns:
-        folder/member-K/last.safetensors of each; complete ones are not trained again.
+        folder/member-K/last.safetensors of each; complete members are not trained again.
 
     Raises:
-        DataError: the data is missing or damaged.
-        FloatingPointError: a loss diverged.
-        ValueError: settings that do not fit together, or not to what the folder holds.
+        DataError: The data is missing or damaged.
+        FloatingPointError: A loss is not finite.
+        ValueError: The settings contradict each other, or a run in the folder has other settings.
     """
-    paths = []
-    for k in range(members):
-        own = replace(run, seed=run.seed + k)
-        print_once(f"member {k} of {members}, seed {own.seed}: {folder / f'member-{k}'}")
-        paths.append(
-            train_network(data, architecture, loss, optimisation, own, folder / f"member-{k}")
-        )
-    return paths
+    return [_train_one(config, f"member {k} of {members}", k, folder) for k in range(members)]
 
 
-def train_sub_ensemble(
-    data: Data,
-    architecture: Architecture,
-    loss: MemberLoss,
-    optimisation: Optimisation,
-    run: Run,
-    heads: int,
-    folder: Path,
-) -> Path:
+def train_sub_ensemble(config: TrainingConfig, heads: int, folder: Path) -> Path:
     """Train a Deep Sub-Ensemble: trunk and head 0 together, then heads 1… on the frozen trunk.
 
     Returns:
         folder/sub_ensemble.safetensors; complete heads in folder/member-K are not trained again.
-
-    Raises:
-        As `train_ensemble`.
     """
-    (first,) = train_ensemble(data, architecture, loss, optimisation, run, 1, folder)
-    paths = [first]
-    for k in range(1, heads):
-        own = replace(run, seed=run.seed + k)
-        print_once(f"head {k} of {heads}, seed {own.seed}: {folder / f'member-{k}'}")
-        path = train_network(
-            data, architecture, loss, optimisation, own, folder / f"member-{k}", trunk=first
-        )
-        paths.append(path)
+    paths: list[Path] = []
+    for k in range(heads):
+        trunk = paths[0] if paths else None
+        paths.append(_train_one(config, f"head {k} of {heads}", k, folder, trunk))
     together = folder / SUB_ENSEMBLE
     rank_zero_only(save_sub_ensemble)([load_model(path)[0] for path in paths], together)
     if torch.distributed.is_initialized():
-        torch.distributed.barrier()  # the other processes go on to read it
+        torch.distributed.barrier()  # the other processes read the file next
     return together
 
 
-def train_network(
-    data: Data,
-    architecture: Architecture,
-    loss: MemberLoss,
-    optimisation: Optimisation,
-    run: Run,
-    folder: Path,
-    trunk: Path | None = None,
+def _train_one(
+    config: TrainingConfig, name: str, k: int, folder: Path, trunk: Path | None = None
 ) -> Path:
-    """Train one network on ground truth; leaves what `run.fit` says in `folder`.
+    own = replace(config, run=replace(config.run, seed=config.run.seed + k))
+    print_once(f"{name}, seed {own.run.seed}: {folder / f'member-{k}'}")
+    return train_network(own, folder / f"member-{k}", trunk)
+
+
+def train_network(config: TrainingConfig, folder: Path, trunk: Path | None = None) -> Path:
+    """Train one network on ground truth; leaves the files of `run.fit` in `folder`.
 
     Args:
-        data: what to train on.
-        architecture: which network.
-        loss: kinds and weights of its terms.
-        optimisation: optimiser and schedule.
-        run: length, seed, precision.
-        folder: of this run.
-        trunk: weights of a network whose encoder is taken over and stays as it is.
+        config: Data, network, loss, optimiser, schedule.
+        folder: Folder of this run.
+        trunk: Weights of a network whose encoder is copied and frozen.
 
     Returns:
         folder/last.safetensors; a complete network is not trained again.
-
-    Raises:
-        As `train_ensemble`.
     """
-    config = {
-        "data": asdict(data), "architecture": asdict(architecture), "loss": asdict(loss),
-        "optimisation": asdict(optimisation), "run": asdict(run),
-    }  # fmt: skip
-    if complete(folder, run, config):
+    if complete(folder, config):
         return folder / WEIGHTS
-    start(run)
+    start(config.run)
+    data, architecture = config.data, config.architecture
     samples = data.open_training()
     print_once(
         f"{len(samples)} training images from {data.root}, depth valid up to "
         f"{samples.max_depth:g} m"
     )
     if trunk is None:
-        network = architecture.build(len(samples.classes), samples, data.augmentation)
+        network = build_network(architecture, len(samples.classes), samples, data.augmentation)
     else:
         network = with_new_heads(load_model(trunk)[0])
         if network.depth_decoder is not None:
-            architecture.start_depth(network, samples, data.augmentation)
-    member = Member(
-        network, optimisation, loss, len(samples.classes), samples.max_depth, run.seed,
-        run.shares_every, class_weights(samples, loss.class_balance),
-    )  # fmt: skip
-    return fit(member, training_batches(data, samples, run), data, run, folder, config)
+            init_depth_head(network, architecture, samples, data.augmentation)
+    member = Member(network, config, samples)
+    return fit(member, training_batches(config, samples), folder)
 
 
 def find_teacher(folder: Path) -> tuple[str, list[Path]]:
-    """What a folder of `train_ensemble` or `train_sub_ensemble` holds.
+    """Find the teacher that `TeacherKind.train` left in a folder.
 
     Returns:
-        kind and paths as `load_method` takes them.
+        Kind and files as `load_method` takes them.
 
     Raises:
-        ValueError: it holds no finished network.
+        ValueError: The folder holds no trained network.
     """
-    if (folder / SUB_ENSEMBLE).is_file():
-        return "dse", [folder / SUB_ENSEMBLE]
-    paths = sorted(folder.glob(f"member-*/{WEIGHTS}"), key=lambda path: _number(path.parent))
-    if not paths:
-        raise ValueError(
-            f"Found no member-K/{WEIGHTS} in {folder}: train a teacher with "
-            "training/train_teacher.py first."
-        )
-    return "de", paths
+    for kind in TEACHERS.values():
+        if paths := sorted(folder.glob(kind.files), key=lambda path: _number(path.parent)):
+            return kind.method, paths
+    raise ValueError(
+        f"Found no member-K/{WEIGHTS} in {folder}: train a teacher with "
+        "training/train_teacher.py first."
+    )
 
 
-def _take_finished(
-    folder: Path, members: int, data: Data, run: Run, rest: bool
-) -> tuple[str, list[Path]]:
-    """At most so many members of a folder, if a student of these settings may learn from them."""
+def single_networks(kind: str, paths: list[Path]) -> list[Path]:
+    """The files of a teacher's networks that were trained on their own.
+
+    Of a sub-ensemble this is the first network: the other heads use its trunk.
+    """
+    if METHODS[kind].takes_all_files:
+        return paths
+    first = paths[0].parent / "member-0" / WEIGHTS
+    return [first] if first.is_file() else []
+
+
+def _take_finished(folder: Path, members: int, config: StudentConfig) -> tuple[str, list[Path]]:
+    """Take up to `members` networks from a folder."""
     kind, paths = find_teacher(folder)
     folders = sorted((path.parent for path in folder.glob("member-*/config.yaml")), key=_number)
-    if kind == "de":
+    if METHODS[kind].takes_all_files:
         paths = paths[:members]
         for own in folders:
             if _number(own)[0] < members and own / WEIGHTS not in paths:
                 raise ValueError(
-                    f"{own} is not finished: go on with training/train_teacher.py, or take fewer "
-                    "of them with --teacher.members."
+                    f"{own} is not finished: continue it with training/train_teacher.py, or use "
+                    "fewer members with --teacher.members."
                 )
         folders = [own for own in folders if own / WEIGHTS in paths]
-        asked = "" if len(paths) == members else f", where {members} were asked for"
-        print_once(f"{len(paths)} members in {folder}{asked}")
+        requested = "" if len(paths) == members else f", but {members} were requested"
+        print_once(f"{len(paths)} members in {folder}{requested}")
     for own in folders:
-        settings = read_settings(own / "config.yaml")
-        _expect_same_depth(own, settings, data)
-        _expect_another_seed(run, settings.get("run.seed"), str(own))
-        if rest:
-            _expect_same_frames(own, settings, data)
+        _check_member(own, config)
     return kind, paths
 
 
-def _expect_same_depth(member: Path, settings: dict[str, Any], data: Data) -> None:
-    """Refuse a teacher whose metres are not the student's, as far as its configuration tells."""
-    for name in ("canonical_focal", "width", "image_width", "rescale_depth"):
-        option = f"data.augmentation.{name}"
-        theirs, ours = settings.get(option), getattr(data.augmentation, name)
-        if option in settings and theirs != ours:
-            raise ValueError(
-                f"The teacher's {member} learned depth with {option} {theirs}, and here it is "
-                f"{ours}: its metres would be wrong. Use the same."
-            )
+def _check_member(member: Path, config: StudentConfig) -> None:
+    """Refuse a member if its config.yaml shows that this student must not learn from it."""
+    theirs, data = read_settings(member / "config.yaml"), config.data
+    _expect_another_seed(config.run, theirs.get("run.seed"), str(member))
+
+    def expect_equal(section: str, ours: Any, names: tuple[str, ...], consequence: str) -> None:
+        for name in names:
+            option, value = f"{section}.{name}", getattr(ours, name)
+            if str(theirs.get(option, value)) != str(value):
+                raise ValueError(
+                    f"The teacher's {member} was trained with {option} {theirs[option]}, but here "
+                    f"it is {value}: {consequence}"
+                )
+
+    scale = ("canonical_focal", "width", "image_width", "rescale_depth")
+    consequence = "its depth would have a wrong scale."
+    expect_equal("data.augmentation", data.augmentation, scale, consequence)
+    if config.distillation.unlabelled == REST:
+        if "data.root" in theirs and Path(theirs["data.root"]).resolve() == data.root.resolve():
+            theirs["data.root"] = data.root
+        frames = ("kind", "root", "limit", "sequences")
+        expect_equal("data", data, frames, "it may have been trained on the unlabelled frames.")
 
 
 def _expect_another_seed(run: Run, seed: int | None, member: str) -> None:
-    """Refuse a student that would be a member again: its first weights, order and crops."""
+    """Refuse a student with a member's seed: it would get the same first weights and crops."""
     if run.seed == seed:
         raise ValueError(
-            f"The student's run.seed {run.seed} is that of the teacher's {member}: it would begin "
-            "with the same weights and meet the same crops in the same order. Give it another, "
+            f"The student's run.seed {run.seed} is that of the teacher's {member}: it would start "
+            "with the same weights and see the same crops in the same order. Choose another seed, "
             "e.g. --run.seed 100."
         )
 
 
-def _expect_same_frames(member: Path, settings: dict[str, Any], data: Data) -> None:
-    """Refuse fresh frames that a member was trained on."""
-    for name in ("kind", "root", "limit", "sequences"):
-        option, ours = f"data.{name}", getattr(data, name)
-        theirs = settings.get(option)
-        same = Path(theirs or "").resolve() == ours.resolve() if name == "root" else theirs == ours
-        if option in settings and not same:
-            raise ValueError(
-                f"distillation.fresh is rest, the frames that the members left out, but the "
-                f"teacher's {member} was trained with {option} {theirs}, and here it is {ours}. "
-                "Use the same, or other fresh frames."
-            )
-
-
 def _number(path: Path) -> tuple[int, str]:
-    """By which members' folders are ordered."""
+    """Sort key of members' folders."""
     digits = path.name.rpartition("-")[2]
     return (int(digits) if digits.isdigit() else -1, str(path))
+
+
+# A sub-ensemble's folder also holds its heads as members: `find_teacher` looks for it first.
+TEACHERS.add(
+    "sub_ensemble",
+    TeacherKind("dse", lambda config, n, to: [train_sub_ensemble(config, n, to)], SUB_ENSEMBLE),
+)
+TEACHERS.add("ensemble", TeacherKind("de", train_ensemble, f"member-*/{WEIGHTS}"))

@@ -1,4 +1,4 @@
-"""What lines a street behind its sidewalks: houses, halls, gardens, greens and yards."""
+"""Plots of land behind the sidewalks, and the buildings, walls and plants on them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,16 @@ from emu_core.drives.objects.scenery import SPECIES, Scenery, bush, tree
 from emu_core.drives.objects.shapes import Tint
 
 WALLS, FENCES = 3, 3
-"""How many textures wall0… and fence0… a street has."""
+"""Number of textures wall0… and fence0… of a street."""
+
+FACADES, SHOPS = 5, 2
+"""Number of textures facade0… and shop0… of a street."""
+
+SHOP_FLOOR = 4.0
+"""Height of a ground floor with shops, metres; its texture is 12 m long."""
+
+_TEXTURE_CELLS = 4
+"""Number of bays and of floors in a facade texture."""
 
 _MIX = {
     "urban": ("house", "house", "house", "house", "yard"),
@@ -22,17 +31,34 @@ _MIX = {
     "park": ("green", "green", "green", "house", "yard"),
     "industrial": ("hall", "yard", "hall", "green"),
 }
-"""Kind of street → what its plots are, equally likely each."""
+"""Kind of street → kinds of its plots, each equally likely."""
 
 _CORNER = 2.0
-"""Sidewalk around the corner of a junction, metres."""
+"""Width of the sidewalk around the corner of a junction, metres."""
 
 _FOUNDATION = 0.6
-"""How deep boundaries reach below the street, for slopes, metres."""
+"""Depth of walls, fences and hedges below the street (it may slope), metres."""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Land beside the street: s0…s1 along a side, from d metres off the centre line outwards."""
+
+    side: int
+    s0: float
+    s1: float
+    d: float
+
+    def corners(self, street: Scenery, depth: float) -> np.ndarray:
+        """Return the corners in the world (4,3), counter-clockwise from above, `depth` m deep."""
+        far = self.d + depth
+        across = np.array([self.d, self.d, far, far]) * sign_of(self.side)
+        low = street.path.world(np.array([self.s0, self.s1, self.s1, self.s0]), across)
+        return low if self.side == 0 else low[::-1]
 
 
 def line_with_plots(street: Scenery, side: int, s0: float, s1: float) -> None:
-    """Fill one side between two junctions with plots."""
+    """Fill one side of the street between two junctions with plots."""
     rng, layout = street.rng, street.layout
     kinds = _MIX[layout.kind]
     s = s0 + (_CORNER if s0 > street.start else 0.0)
@@ -42,7 +68,7 @@ def line_with_plots(street: Scenery, side: int, s0: float, s1: float) -> None:
         length = min(length, s1 - s - (_CORNER if s1 < street.end else 0.0))
         if length < 5:
             break
-        _FILL[kind](street, Plot(side, s, s + length, layout.front(side)))
+        _BUILDERS[kind](street, Plot(side, s, s + length, layout.front(side)))
         s += length + (rng.uniform(0, 3) if kind == "house" and rng.random() < 0.15 else 0)
 
 
@@ -58,7 +84,7 @@ def _hall(street: Scenery, plot: Plot) -> None:
 
 
 def _garden(street: Scenery, plot: Plot) -> None:
-    """A detached house behind a boundary, with bushes and perhaps a tree before it."""
+    """Build a detached house behind a boundary, with bushes and perhaps a tree."""
     rng, sign = street.rng, sign_of(plot.side)
     boundary(street, plot)
     setback = rng.uniform(4, 9)
@@ -92,13 +118,17 @@ def _yard(street: Scenery, plot: Plot) -> None:
         tree(street, rng.uniform(plot.s0, plot.s1), sign * (plot.d + rng.uniform(2, 7)))
 
 
-_FILL: dict[str, Callable[[Scenery, Plot], None]] = {
-    "house": _house, "hall": _hall, "garden": _garden, "green": _green, "yard": _yard,
-}  # fmt: skip
+_BUILDERS: dict[str, Callable[[Scenery, Plot], None]] = {
+    "house": _house,
+    "hall": _hall,
+    "garden": _garden,
+    "green": _green,
+    "yard": _yard,
+}
 
 
 def boundary(street: Scenery, plot: Plot, tall: bool = False) -> None:
-    """A wall, a fence or a hedge along the sidewalk."""
+    """Build a wall, a fence or a hedge along the sidewalk."""
     rng = street.rng
     kind = str(rng.choice(["wall", "fence", "hedge"], p=[0.4, 0.42, 0.18]))
     height = rng.uniform(1.6, 2.6) if tall else rng.uniform(0.8, 1.7)
@@ -112,63 +142,20 @@ def boundary(street: Scenery, plot: Plot, tall: bool = False) -> None:
     tile = {"wall": (2.0, 2.0), "fence": (2.0, height), "hedge": (1.6, 1.6)}[kind]
     count = max(int((plot.s1 - plot.s0) / 4), 1)
     for s0, s1 in pairwise(np.linspace(plot.s0 + 0.2, plot.s1 - 0.2, count + 1)):
-        _block(
-            street, Plot(plot.side, s0, s1, plot.d + 0.1), (thick, height), texture, label, tile
-        )
-
-
-def _block(
-    street: Scenery,
-    plot: Plot,
-    size: tuple[float, float],
-    texture: str,
-    label: str,
-    tile: tuple[float, float],
-) -> None:
-    """A cuboid of `size` (thickness, height) on the street; `tile` is metres per texture tile."""
-    thick, height = size
-    middle = (plot.s0 + plot.s1) / 2
-    corners = plot.corners(street, thick)
-    corners[:, 2] = float(street.path.world(middle, 0)[2]) - _FOUNDATION
-    top = corners + (0, 0, height + _FOUNDATION + CURB)
-    for i in range(4):
-        a, b = corners[i], corners[(i + 1) % 4]
-        length = np.linalg.norm(b - a)
-        face = np.array([a, b, top[(i + 1) % 4], top[i]])
-        tiles = (float(length / tile[0]), (height + _FOUNDATION) / tile[1])
-        street.add(quad(face, tiles), texture, label)
-    street.add(quad(top, ((plot.s1 - plot.s0) / tile[0], thick / tile[0])), texture, label)
-
-
-FACADES, SHOPS = 5, 2
-"""How many textures facade0… and shop0… a street has."""
-
-SHOP_FLOOR = 4.0
-"""Height of a ground floor with shops, metres; their texture is 12 m long."""
-
-_TEXTURE_CELLS = 4
-"""Bays and floors that a facade's texture shows."""
-
-
-@dataclass(frozen=True)
-class Plot:
-    """Ground beside the street: s0…s1 along a side, from d metres off the centre line outwards."""
-
-    side: int
-    s0: float
-    s1: float
-    d: float
-
-    def corners(self, street: Scenery, depth: float) -> np.ndarray:
-        """Its corners in the world (4,3), counter-clockwise from above, `depth` metres deep."""
-        far = self.d + depth
-        across = np.array([self.d, self.d, far, far]) * sign_of(self.side)
-        low = street.path.world(np.array([self.s0, self.s1, self.s1, self.s0]), across)
-        return low if self.side == 0 else low[::-1]
+        corners = Plot(plot.side, s0, s1, plot.d + 0.1).corners(street, thick)
+        corners[:, 2] = float(street.path.world((s0 + s1) / 2, 0)[2]) - _FOUNDATION
+        top = corners + (0, 0, height + _FOUNDATION + CURB)
+        for i in range(4):
+            j = (i + 1) % 4
+            length = float(np.linalg.norm(corners[j] - corners[i]))
+            face = np.array([corners[i], corners[j], top[j], top[i]])
+            tiles = (length / tile[0], (height + _FOUNDATION) / tile[1])
+            street.add(quad(face, tiles), texture, label)
+        street.add(quad(top, ((s1 - s0) / tile[0], thick / tile[0])), texture, label)
 
 
 def building(street: Scenery, plot: Plot, depth: float, height: float, gable: bool) -> None:
-    """A house: four fronts, shop floor or balconies at times, and a roof."""
+    """Build four walls with a gable roof or a flat roof, sometimes with shops or balconies."""
     rng = street.rng
     if plot.s1 - plot.s0 < 3:
         return
@@ -203,12 +190,10 @@ def _front(
     texture: str,
     tint: Tint,
 ) -> None:
-    """One front: foundation, perhaps a shop floor, and the storeys above it.
+    """Add one wall: foundation, perhaps a shop floor, and the storeys above it.
 
-    Args:
-        wall: its two feet in the world (3,), m.
-        span: heights at which the storeys begin and end, m; a shop fills what is below.
-        grid: length that the facade's texture covers, and the height of a floor, m.
+    `wall` is its two lower corners in the world (3,), m. `span` is the heights at which the
+    storeys begin and end, m. `grid` is the length of the texture and the height of a floor, m.
     """
     (a, b), (shop, height), (bays, floor) = wall, span, grid
     up = np.array([0, 0, 1.0])
@@ -219,11 +204,9 @@ def _front(
         face = quad(np.array([a, b, b + up * shop, a + up * shop]), (length / 12, 1))
         street.add(face, f"shop{street.rng.integers(SHOPS)}", "building")
     storeys = np.array([a, b, b, a]) + up * np.array([shop, shop, height, height])[:, None]
-    tiles = (
-        max(round(length / bays * _TEXTURE_CELLS), 1) / _TEXTURE_CELLS,
-        max(round((height - shop) / floor), 1) / _TEXTURE_CELLS,
-    )
-    street.add(quad(storeys, tiles), texture, "building", tint)
+    cells = (length / bays * _TEXTURE_CELLS, (height - shop) / floor)
+    u, v = (max(round(count), 1) / _TEXTURE_CELLS for count in cells)
+    street.add(quad(storeys, (u, v)), texture, "building", tint)
 
 
 def _gable(street: Scenery, top: np.ndarray, rise: float) -> None:
@@ -251,7 +234,7 @@ def _cornice(street: Scenery, top: np.ndarray) -> None:
 
 
 def _balconies(street: Scenery, plot: Plot, base: float, floor: float, levels: range) -> None:
-    """Columns of balconies; `base` is the height in the world from which `levels` count."""
+    """Add columns of balconies; `base` is the height of level 0 in the world."""
     slab = box((2.6, 1.1, 1.0), 2.5)
     d = (plot.d - 0.45) * sign_of(plot.side)
     count = max(int((plot.s1 - plot.s0) / 6), 1)

@@ -1,6 +1,6 @@
-"""Triangle meshes with texture coordinates, and the few shapes that a street is made of.
+"""Triangle meshes with texture coordinates, and the basic shapes of a street.
 
-Frames are metres, x forward, y left, z up. Faces run counter-clockwise seen from outside: the
+Coordinates are metres, x forward, y left, z up. Faces are counter-clockwise seen from outside: the
 renderer culls the other side.
 """
 
@@ -23,7 +23,7 @@ class Mesh:
     faces: np.ndarray
 
     def moved(self, x: float = 0.0, y: float = 0.0, z: float = 0.0, yaw: float = 0.0) -> Mesh:
-        """The mesh turned by `yaw` (rad, about z) and then shifted."""
+        """Rotate the mesh by `yaw` (rad, about z), then translate it."""
         c, s = np.cos(yaw), np.sin(yaw)
         turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
         return Mesh(
@@ -31,19 +31,19 @@ class Mesh:
         )
 
     def scaled(self, x: float, y: float, z: float) -> Mesh:
-        """The mesh scaled per axis (positive factors)."""
+        """Scale the mesh along each axis; the factors are positive."""
         factor = np.array([x, y, z])
         normals = self.normals / factor
         normals /= np.linalg.norm(normals, axis=1, keepdims=True)
         return Mesh(self.vertices * factor, normals, self.uvs, self.faces)
 
     def flipped(self) -> Mesh:
-        """The same surface seen from its other side."""
+        """Turn the outer side of the surface to the inside."""
         return Mesh(self.vertices, -self.normals, self.uvs, self.faces[:, ::-1])
 
 
 def merge(meshes: Sequence[Mesh]) -> Mesh:
-    """One mesh out of many."""
+    """Join meshes into one."""
     offsets = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes[:-1]])
     return Mesh(
         np.concatenate([mesh.vertices for mesh in meshes]),
@@ -54,12 +54,12 @@ def merge(meshes: Sequence[Mesh]) -> Mesh:
 
 
 def grid(points: np.ndarray, uvs: np.ndarray, two_sided: bool = False) -> Mesh:
-    """A smooth surface over points (R,C,3); outside is where rows × columns point.
+    """Make a smooth surface; rows × columns (cross product) points to the outside.
 
     Args:
         points: positions (R,C,3), m.
         uvs: texture coordinates (R,C,2).
-        two_sided: also visible from behind.
+        two_sided: make it visible from behind, too.
     """
     rows, columns = points.shape[:2]
     index = np.arange(rows * columns).reshape(rows, columns)
@@ -76,7 +76,7 @@ def grid(points: np.ndarray, uvs: np.ndarray, two_sided: bool = False) -> Mesh:
 def quad(
     corners: np.ndarray, tiles: tuple[float, float] = (1.0, 1.0), two_sided: bool = False
 ) -> Mesh:
-    """A flat four-cornered face; corners (4,3) counter-clockwise, the first at (u,v) = (0,0)."""
+    """Make a flat face; corners (4,3) counter-clockwise, the first one at (u,v) = (0,0)."""
     corners = np.asarray(corners, float)
     points = np.array([[corners[0], corners[3]], [corners[1], corners[2]]])
     u, v = tiles
@@ -84,7 +84,7 @@ def quad(
 
 
 def box(size: Sequence[float], tile: float | None = None) -> Mesh:
-    """A box centred on the origin in x and y, standing on z = 0.
+    """Make a box, centred at the origin in x and y, that stands on z = 0.
 
     Args:
         size: lengths (x, y, z), m.
@@ -96,20 +96,15 @@ def box(size: Sequence[float], tile: float | None = None) -> Mesh:
     high = [(px, py, lz) for px, py, _ in low]
     sides = [[low[i], low[(i + 1) % 4], high[(i + 1) % 4], high[i]] for i in range(4)]
     faces = [*sides, high, low[::-1]]
-    widths = [lx, ly, lx, ly, lx, lx]
-    heights = [lz, lz, lz, lz, ly, ly]
-    return merge(
-        [
-            quad(np.array(face), (1.0, 1.0) if tile is None else (w / tile, h / tile))
-            for face, w, h in zip(faces, widths, heights, strict=True)
-        ]
-    )
+    sizes = np.array([[lx, lz], [ly, lz], [lx, lz], [ly, lz], [lx, ly], [lx, ly]])
+    tiles = np.ones((6, 2)) if tile is None else sizes / tile
+    return merge([quad(np.array(face), uv) for face, uv in zip(faces, tiles, strict=True)])
 
 
 def tube(
     points: np.ndarray, radii: Sequence[float] | np.ndarray, sides: int = 8, tile: float = 1.0
 ) -> Mesh:
-    """A closed tube through points (N,3), m, with a radius for each: limbs, poles, trunks."""
+    """Make a closed tube through points (N,3), m, with one radius each: limbs, poles, trunks."""
     points = np.asarray(points, float)
     tangents = np.gradient(points, axis=0)
     tangents /= np.linalg.norm(tangents, axis=1, keepdims=True)
@@ -129,17 +124,17 @@ def tube(
 
 
 def disc(radius: float, thickness: float, sides: int = 20, start: float = 0.0) -> Mesh:
-    """A wheel or plate: axis along y, centred; each face shows the whole texture tile.
+    """Make a wheel or a plate at the origin, axis along y; each face shows one texture tile.
 
-    Three or four `sides` make a triangle or a square, its first corner at the angle `start`
-    (rad, from x towards z).
+    Three or four `sides` give a triangle or a square; `start` is the angle of the first corner,
+    rad, from x towards z.
     """
     angle = start + np.linspace(0, 2 * np.pi, sides + 1)
     x, z = radius * np.cos(angle), radius * np.sin(angle)
     half = thickness / 2
     rim = np.stack([np.stack([x, np.full_like(x, y), z], -1) for y in (-half, half)], 1)
     rim_uv = np.zeros((sides + 1, 2, 2))
-    rim_uv[..., 0] = 0.02  # the texture's edge: tyre
+    rim_uv[..., 0] = 0.02  # edge of the texture: the tyre
     caps = []
     for y in (-half, half):
         edge = np.stack([x, np.full_like(x, y), z], -1)
@@ -152,13 +147,14 @@ def disc(radius: float, thickness: float, sides: int = 20, start: float = 0.0) -
 
 
 def loft(stations: np.ndarray, sections: np.ndarray) -> Mesh:
-    """A hull through cross-sections, closed at both ends: car bodies.
+    """Make a hull through cross-sections, closed at both ends: car bodies.
 
     Args:
         stations: x of each section (N,), m, ascending.
         sections: (N,M,2) points (y,z) from the right sill over the roof to the left sill, m.
+
     Returns:
-        Mesh whose u runs 0…1 along x and v runs 0…1 along the section.
+        Mesh with u = 0…1 along x and v = 0…1 along the section.
     """
     count, width = sections.shape[:2]
     x = np.broadcast_to(stations[:, None, None], (count, width, 1))
@@ -177,7 +173,7 @@ def loft(stations: np.ndarray, sections: np.ndarray) -> Mesh:
 
 
 def blob(rng: np.random.Generator, roughness: float, detail: int = 2, tile: float = 2.0) -> Mesh:
-    """A lumpy unit ball: crowns, bushes, heads; `tile` texture tiles across its radius."""
+    """Make a rough unit ball (tree crowns, bushes, heads); `tile` is texture tiles per radius."""
     vertices, faces = _icosphere(detail)
     waves = rng.normal(size=(6, 3)) * np.array([2, 2, 3, 3, 5, 6])[:, None]
     phases = rng.uniform(0, 2 * np.pi, 6)
@@ -191,7 +187,7 @@ def blob(rng: np.random.Generator, roughness: float, detail: int = 2, tile: floa
 
 
 def _smooth_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Unit normals (V,3): each vertex takes its faces' normals, weighted by their areas."""
+    """Compute unit normals (V,3): the mean of the faces' normals, weighted by area."""
     corners = vertices[faces]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     total = np.zeros_like(vertices)
@@ -202,14 +198,14 @@ def _smooth_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def _facing(mesh: Mesh, direction: Sequence[float] | np.ndarray) -> Mesh:
-    """Flip a nearly flat mesh where it looks away from `direction`."""
+    """Flip a nearly flat mesh if it faces away from `direction`."""
     if np.sum(mesh.normals @ np.asarray(direction, float)) < 0:
         return mesh.flipped()
     return mesh
 
 
 def _outward(mesh: Mesh) -> Mesh:
-    """Flip a surface that looks towards its own centre."""
+    """Flip a surface that faces its own centre."""
     centre = mesh.vertices.mean(axis=0)
     if np.sum(mesh.normals * (mesh.vertices - centre)) < 0:
         return mesh.flipped()
@@ -218,7 +214,7 @@ def _outward(mesh: Mesh) -> Mesh:
 
 @cache
 def _icosphere(detail: int) -> tuple[np.ndarray, np.ndarray]:
-    """Unit sphere from an icosahedron whose faces are split `detail` times into four."""
+    """Make a unit sphere from an icosahedron by splitting each face `detail` times into four."""
     g = (1 + 5**0.5) / 2  # golden ratio
     corners: list[tuple[float, float, float]]
     corners = [(-1, g, 0), (1, g, 0), (-1, -g, 0), (1, -g, 0), (0, -1, g), (0, 1, g)]

@@ -1,21 +1,22 @@
-"""People, on foot or on two wheels."""
+"""Pedestrians, bicycles and motorcycles."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 
 from emu_core.drives.layout import Rng
 from emu_core.drives.objects.meshes import blob, box, disc, merge, tube
-from emu_core.drives.objects.shapes import HEADLIGHT, PAINT, Actor, Limb, Part, Tint, resized
+from emu_core.drives.objects.shapes import HEADLIGHT, PAINT, Actor, Limb, Part, Tint
 from emu_core.drives.objects.vehicles import WHEEL
 
 CLOTHS = 3
-"""How many textures cloth0… a drive has."""
+"""Number of textures cloth0… of a drive."""
 
 _HIPS = 0.9
-"""Height of a seated figure's hips before it is put into a saddle, metres."""
+"""Height of a rider's hips above the origin of its mesh, metres."""
 
 Surface = tuple[str, Tint]
 """Texture and tint."""
@@ -26,28 +27,22 @@ _DARK: Tint = (0.13, 0.13, 0.14)
 
 
 def person(rng: Rng, walking: bool = True) -> Actor:
-    """Somebody on foot; about one in eight is a child."""
+    """Draw a pedestrian; about one in eight is a child."""
     parts, limbs = _standing(rng, "person", walking)
     size = float(rng.uniform(0.62, 0.75) if rng.random() < 0.12 else rng.normal(1.0, 0.05))
-    return Actor(
-        [resized(part, size) for part in parts], 0.5, 0.6, [_resized_limb(x, size) for x in limbs]
-    )
-
-
-def _resized_limb(limb: Limb, factor: float) -> Limb:
-    x, y, z = limb.pivot
-    pivot = (x * factor, y * factor, z * factor)
-    return Limb([resized(part, factor) for part in limb.parts], pivot, limb.swing, limb.phase)
+    return Actor([p.resized(size) for p in parts], 0.5, 0.6, [x.resized(size) for x in limbs])
 
 
 def bicycle(rng: Rng, ridden: bool) -> Actor:
-    """A bicycle, with its rider or parked."""
+    """Draw a bicycle, with a rider or parked."""
     tint = PAINT[rng.integers(len(PAINT))]
     wheels = _two_wheels(0.34, 0.54, 0.045, "spokes", "bicycle")
     points = [(-0.54, 0.34), (-0.15, 0.82), (0.42, 0.85), (-0.08, 0.32), (-0.15, 0.82)]
     ends = [*pairwise(points), ((0.54, 0.34), (0.4, 1.02))]
-    frame = [tube(np.array([[x0, 0.0, z0], [x1, 0.0, z1]]), [0.03] * 2, 6)
-             for (x0, z0), (x1, z1) in ends]  # fmt: skip
+    frame = [
+        tube(np.array([[x0, 0.0, z0], [x1, 0.0, z1]]), [0.03] * 2, 6)
+        for (x0, z0), (x1, z1) in ends
+    ]
     bar = tube(np.array([[0.38, -0.28, 1.03], [0.4, 0, 1.05], [0.38, 0.28, 1.03]]), [0.025] * 3)
     saddle = box((0.26, 0.14, 0.06)).moved(-0.18, 0, 0.88)
     parts = [wheels, Part(merge([*frame, bar, saddle]), "plain", "bicycle", tint)]
@@ -55,7 +50,7 @@ def bicycle(rng: Rng, ridden: bool) -> Actor:
 
 
 def motorcycle(rng: Rng, ridden: bool) -> Actor:
-    """A motorcycle or scooter, with its rider or parked."""
+    """Draw a motorcycle, with a rider or parked."""
     tint = PAINT[rng.integers(len(PAINT))]
     wheels = _two_wheels(0.31, 0.68, 0.14, WHEEL, "motorcycle")
     tank = blob(rng, 0.05, 2).scaled(0.5, 0.17, 0.2).moved(0.15, 0, 0.78)
@@ -81,19 +76,15 @@ def _two_wheels(radius: float, reach: float, thickness: float, texture: str, lab
 def _with_rider(
     rng: Rng, parts: list[Part], ridden: bool, saddle: tuple[float, float], length: float
 ) -> Actor:
-    """Put somebody into the saddle (x, z), if it is ridden."""
-    if not ridden:
-        return Actor(parts, length, 0.6)
+    """Add a rider to the saddle (x, z) if `ridden`."""
     x, z = saddle
-    rider = [
-        Part(p.mesh.moved(x, 0, z - _HIPS), p.texture, p.label, p.tint)
-        for p in _seated(rng, "rider")
-    ]
+    rider = _seated(rng, "rider") if ridden else []
+    rider = [replace(part, mesh=part.mesh.moved(x, 0, z - _HIPS)) for part in rider]
     return Actor([*parts, *rider], length, 0.6)
 
 
 def _torso(rng: Rng, label: str, lean: float) -> tuple[list[Part], Surface, Surface]:
-    """Trunk, head and hair (a rider's: helmet) of a figure 1.75 m tall; its coat and trousers."""
+    """Draw trunk, head and hair (a rider: helmet) of a person 1.75 m tall; coat and trousers."""
     skin = _SKINS[rng.integers(len(_SKINS))]
     coat, trousers = (PAINT[rng.integers(len(PAINT))] for _ in range(2))
     cloth = [f"cloth{i}" for i in rng.integers(0, CLOTHS, 2)]
@@ -105,13 +96,13 @@ def _torso(rng: Rng, label: str, lean: float) -> tuple[list[Part], Surface, Surf
     hat = (dark, dark * 0.8, dark * 0.6)
     if label == "rider":
         hat = PAINT[rng.integers(len(PAINT))]
-    parts = [Part(trunk, cloth[0], label, coat), Part(head, "plain", label, skin),
-             Part(hair, "plain", label, hat)]  # fmt: skip
+    head_parts = [Part(head, "plain", label, skin), Part(hair, "plain", label, hat)]
+    parts = [Part(trunk, cloth[0], label, coat), *head_parts]
     return parts, (cloth[0], coat), (cloth[1], trousers)
 
 
 def _standing(rng: Rng, label: str, walking: bool) -> tuple[list[Part], list[Limb]]:
-    """Somebody upright, whose legs and arms swing."""
+    """Draw an upright person with swinging legs and arms."""
     lean = 0.04
     parts, (sleeve, coat), (cloth, trousers) = _torso(rng, label, lean)
     leg = tube(np.array([[0, 0, 0], [0.02, 0, -0.42], [0, 0, -0.84]]), [0.095, 0.075, 0.055], 8)
@@ -128,7 +119,7 @@ def _standing(rng: Rng, label: str, walking: bool) -> tuple[list[Part], list[Lim
 
 
 def _seated(rng: Rng, label: str) -> list[Part]:
-    """Somebody in a saddle, hands on the bar."""
+    """Draw a seated person with the hands on the handlebar."""
     lean = 0.45
     parts, (sleeve, coat), (cloth, trousers) = _torso(rng, label, lean)
     for y in (-0.13, 0.13):

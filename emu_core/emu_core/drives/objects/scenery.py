@@ -1,4 +1,4 @@
-"""Collects what stands still in a street: parts, textures and lamps."""
+"""The static parts of a street, and the furniture along it: trees, bushes, lamps and signs."""
 
 from __future__ import annotations
 
@@ -6,23 +6,38 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from emu_core.drives.layout import CURB, VIEW, Layout, Path, Rng, sign_of
+from emu_core.drives.layout import CURB, VIEW, CentreLine, Layout, Rng, sign_of
 from emu_core.drives.objects.meshes import Mesh, blob, box, disc, grid, merge, tube
 from emu_core.drives.objects.shapes import WHITE, Part, Tint
 
+SPECIES = 3
+"""Number of textures leaves0… of a street."""
+
+_SIGN_SHAPES = {"round": (20, 0.0), "square": (4, np.pi / 4), "triangle": (3, -np.pi / 2)}
+"""Shape → number of corners of the plate and angle of the first one."""
+
+SIGNS = tuple(_SIGN_SHAPES)
+"""Shapes of traffic signs; their textures are sign_round and so on."""
+
+_LIGHTS: tuple[Tint, ...] = ((0.1, 1.0, 0.35), (1.0, 0.75, 0.1), (1.0, 0.12, 0.1))
+"""Colours of a traffic light from bottom to top."""
+
+_UNLIT = 0.22
+"""Brightness of a traffic light's lamp that is off."""
+
 _ROW = 2.5
-"""Length of a ribbon's straight pieces, metres."""
+"""Length of the straight pieces of a ribbon, metres."""
 
 
 @dataclass
 class Scenery:
-    """The parts of a street between `start` and `end` (m) and the textures that they name.
+    """Static parts of a street between `start` and `end` (m), and the textures they refer to.
 
     `lamps` are the positions of the street lamps in the world, (3,) each, m.
     """
 
     rng: Rng
-    path: Path
+    path: CentreLine
     layout: Layout
     start: float
     end: float
@@ -33,15 +48,8 @@ class Scenery:
     def add(
         self, mesh: Mesh, texture: str, label: str, tint: Tint = WHITE, glow: float = 0.0
     ) -> None:
-        """Add a shape that is already in the world."""
+        """Add a shape in world coordinates."""
         self.parts.append(Part(mesh, texture, label, tint, glow))
-
-    def place(
-        self, mesh: Mesh, at: tuple[float, float, float], texture: str, label: str,
-        tint: Tint = WHITE, glow: float = 0.0,
-    ) -> None:  # fmt: skip
-        """Add a shape in its own frame at street coordinates (s, d, z)."""
-        self.add(self.path.place(mesh, *at), texture, label, tint, glow)
 
     def ribbon(
         self,
@@ -52,12 +60,14 @@ class Scenery:
         label: str,
         tile: tuple[float, float] = (3.0, 3.0),
     ) -> None:
-        """Add a strip along the street, bent with the road; upright where it has no width.
+        """Add a strip along the street that follows its bends; a strip without width is upright.
 
         Args:
-            along: s from, to.
+            along: s of its start and end.
             across: d of its two edges.
             height: z of its two edges.
+            texture: name of its texture.
+            label: its class.
             tile: metres per texture tile, across and along.
         """
         (s0, s1), (d0, d1), (z0, z1) = along, across, height
@@ -73,27 +83,14 @@ class Scenery:
         self.add(mesh, texture, label)
 
     def gaps(self) -> list[tuple[float, float]]:
-        """Stretches of the street between its junctions."""
+        """Return the sections (s0, s1) between the junctions."""
         junctions = [s for junction in self.layout.junctions for s in junction]
         edges = [self.start, *junctions, self.end]
         return list(zip(edges[::2], edges[1::2], strict=True))
 
 
-_SIGN_SHAPES = {"round": (20, 0.0), "square": (4, np.pi / 4), "triangle": (3, -np.pi / 2)}
-"""Shape → corners of its plate and the angle of the first one."""
-
-SIGNS = tuple(_SIGN_SHAPES)
-"""Shapes of traffic signs; their textures are sign_round and so on."""
-
-_LIGHTS: tuple[Tint, ...] = ((0.1, 1.0, 0.35), (1.0, 0.75, 0.1), (1.0, 0.12, 0.1))
-"""Colours of a traffic light from below."""
-
-_UNLIT = 0.22
-"""Brightness of a traffic light's lamp that is off."""
-
-
 def furnish(street: Scenery, side: int, s0: float, s1: float) -> None:
-    """Lamps, signs and street trees between the road and the sidewalk."""
+    """Add lamps, signs and trees between the road and the sidewalk."""
     rng, layout, sign = street.rng, street.layout, sign_of(side)
     edge = layout.edge(side) + 0.45
     spacing = rng.uniform(18, 30)
@@ -109,42 +106,42 @@ def furnish(street: Scenery, side: int, s0: float, s1: float) -> None:
 
 
 def _lamp(street: Scenery, s: float, d: float, sign: int) -> None:
-    """A street lamp that reaches over the road."""
+    """Add a street lamp that extends over the road."""
     rng = street.rng
     height, reach = rng.uniform(5, 8.5), rng.uniform(0.8, 2.2)
-    points = [[0, 0, -0.2], [0, 0, height * 0.9], [0, -0.3 * sign, height],
-              [0, -reach * sign, height + 0.15]]  # fmt: skip
+    points = [[0, 0, -0.2], [0, 0, height * 0.9]]
+    points += [[0, -0.3 * sign, height], [0, -reach * sign, height + 0.15]]
     post = tube(np.array(points), [0.11, 0.085, 0.06, 0.05], 8)
     grey = float(rng.uniform(0.3, 0.6))
-    street.place(post, (s, d, 0), "plain", "pole", (grey, grey, grey))
+    street.add(street.path.place(post, s, d), "plain", "pole", (grey, grey, grey))
     head = box((0.28, 0.7, 0.14)).moved(0, -reach * sign, height + 0.06)
-    street.place(head, (s, d, 0), "plain", "pole", (0.9, 0.88, 0.8), glow=0.35)
+    street.add(street.path.place(head, s, d), "plain", "pole", (0.9, 0.88, 0.8), glow=0.35)
     street.lamps.append(street.path.world(s, d - reach * sign, height))
 
 
 def _sign(street: Scenery, s: float, d: float, towards_ego: bool) -> None:
-    """One or two plates on a post."""
+    """Add a post with one or two signs."""
     rng = street.rng
     height = rng.uniform(2.1, 2.9)
     post = tube(np.array([[0, 0, -0.2], [0, 0, height + 0.3]]), [0.045, 0.045], 8)
-    street.place(post, (s, d, 0), "plain", "pole", (0.5, 0.5, 0.52))
+    street.add(street.path.place(post, s, d), "plain", "pole", (0.5, 0.5, 0.52))
     turn, front = (-np.pi / 2, -0.07) if towards_ego else (np.pi / 2, 0.07)
     for row in range(rng.integers(1, 3)):
         shape = str(rng.choice(SIGNS))
         sides, start = _SIGN_SHAPES[shape]
         plate = disc(rng.uniform(0.36, 0.5), 0.05, sides, start).moved(yaw=turn)
         placed = plate.moved(front, 0, height - row * 0.85)
-        street.place(placed, (s, d, 0), f"sign_{shape}", "traffic sign")
+        street.add(street.path.place(placed, s, d), f"sign_{shape}", "traffic sign")
 
 
 def traffic_light(street: Scenery, s: float, d: float, face: int) -> None:
-    """A traffic light whose lamps look along the road (`face` 1) or against it (−1)."""
+    """Add a traffic light whose lamps face along the road (`face` 1) or against it (−1)."""
     rng = street.rng
     height = rng.uniform(2.6, 3.4)
     post = tube(np.array([[0, 0, -0.2], [0, 0, height + 1.0]]), [0.07, 0.06], 8)
-    street.place(post, (s, d, 0), "plain", "pole", (0.35, 0.36, 0.36))
+    street.add(street.path.place(post, s, d), "plain", "pole", (0.35, 0.36, 0.36))
     housing = box((0.3, 0.36, 1.02)).moved(face * 0.2, 0, height)
-    street.place(housing, (s, d, 0), "plain", "traffic light", (0.09, 0.1, 0.09))
+    street.add(street.path.place(housing, s, d), "plain", "traffic light", (0.09, 0.1, 0.09))
     lit = rng.integers(len(_LIGHTS))
     for i, (red, green, blue) in enumerate(_LIGHTS):
         lamp = disc(0.12, 0.05, 12).moved(yaw=np.pi / 2)
@@ -152,44 +149,30 @@ def traffic_light(street: Scenery, s: float, d: float, face: int) -> None:
         shade = 1.0 if i == lit else _UNLIT
         tint = (shade * red, shade * green, shade * blue)
         glow = 0.9 if i == lit else 0.0
-        street.place(placed, (s, d, 0), "plain", "traffic light", tint, glow)
-
-
-SPECIES = 3
-"""How many textures leaves0, leaves1… a street has."""
+        street.add(street.path.place(placed, s, d), "plain", "traffic light", tint, glow)
 
 
 def tree(street: Scenery, s: float, d: float) -> None:
-    """A trunk under a crown of three to five lumps."""
+    """Add a tree: a trunk and a crown of three to five lumps."""
     rng = street.rng
     height, leaves = rng.uniform(4.5, 10), f"leaves{rng.integers(SPECIES)}"
     lean = rng.normal(0, 0.15, 2)
-    trunk = tube(
-        np.array([[0, 0, -0.4], [lean[0], lean[1], height * 0.35], [lean[0], 0, height * 0.7]]),
-        np.array([0.24, 0.17, 0.08]) * height / 7,
-        8,
-        0.8,
-    )
-    street.place(trunk, (s, d, CURB), "bark", "vegetation")
+    points = [[0, 0, -0.4], [lean[0], lean[1], height * 0.35], [lean[0], 0, height * 0.7]]
+    trunk = tube(np.array(points), np.array([0.24, 0.17, 0.08]) * height / 7, 8, 0.8)
+    street.add(street.path.place(trunk, s, d, CURB), "bark", "vegetation")
     crown, wide = [], rng.uniform(0.22, 0.36) * height
-    detail = _detail(s - (street.end - VIEW), d)
+    ahead = s - (street.end - VIEW)  # metres past the last camera position
+    detail = 3 if ahead < 20 and abs(d) < 12 else 2 if ahead < 80 else 1
     for _ in range(rng.integers(3, 6)):
         size = wide * rng.uniform(0.55, 0.9)
         lump = blob(rng, 0.17, detail, 1.5).scaled(size, size, size * rng.uniform(0.75, 1.2))
         x, y = rng.normal(0, wide * 0.4, 2)
         crown.append(lump.moved(x, y, height * rng.uniform(0.58, 0.9)))
-    street.place(merge(crown), (s, d, CURB), leaves, "vegetation")
-
-
-def _detail(ahead: float, d: float) -> int:
-    """Subdivisions of a crown, `ahead` metres past the camera's last place: fewer far away."""
-    if ahead < 20 and abs(d) < 12:
-        return 3
-    return 2 if ahead < 80 else 1
+    street.add(street.path.place(merge(crown), s, d, CURB), leaves, "vegetation")
 
 
 def bush(street: Scenery, s: float, d: float, size: float) -> None:
-    """A round bush of about `size` metres radius."""
+    """Add a round bush with a radius of about `size` metres."""
     rng = street.rng
     mesh = blob(rng, 0.15, 2, 1.0).scaled(size, size, size * rng.uniform(0.6, 1.1))
     placed = street.path.place(mesh.moved(z=size * 0.5), s, d, CURB)

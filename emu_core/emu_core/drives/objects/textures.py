@@ -1,7 +1,7 @@
-"""Procedural textures: every surface of a street, painted from a seed.
+"""Procedural textures of all surfaces, painted from a random generator.
 
-Each painter takes a random generator and returns an RGB tile, uint8 (H,W,3), row 0 on top, that
-repeats seamlessly where its surface needs it to.
+Each painter returns an RGB tile, uint8 (H,W,3), row 0 at the top. Tiles of surfaces that show
+several tiles side by side repeat without a seam.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Color = tuple[float, float, float]
 
 
 def noise(rng: Rng, size: int, cells: int, octaves: int = 4, gain: float = 0.5) -> np.ndarray:
-    """Tileable fractal noise, float32 (size,size), zero mean and roughly unit deviation."""
+    """Make tileable fractal noise, float32 (size,size), of zero mean and unit deviation."""
     total = np.zeros((size, size), np.float32)
     weight = 1.0
     for _ in range(octaves):
@@ -31,7 +31,7 @@ def noise(rng: Rng, size: int, cells: int, octaves: int = 4, gain: float = 0.5) 
 
 
 def paint(base: np.ndarray | Color, grain: np.ndarray, strength: float) -> np.ndarray:
-    """A colour (or image) modulated by noise, float32 (H,W,3) on 0…255."""
+    """Modulate a colour or an image by noise (H,W); float32 (H,W,3), 0…255."""
     base = np.asarray(base, np.float32)
     if base.ndim == 1:
         base = np.broadcast_to(base, (*grain.shape, 3))
@@ -44,14 +44,14 @@ def finish(image: np.ndarray) -> np.ndarray:
 
 
 def jitter(rng: Rng, color: Color, amount: float = 0.1) -> Color:
-    """A colour near the given one: mostly lighter or darker, a little off in hue."""
+    """Vary a colour at random: brightness by about `amount`, hue by about a third of it."""
     factor = 1 + amount * (rng.normal() + 0.35 * rng.normal(size=3))
     r, g, b = np.clip(np.array(color) * factor, 0, 255)
     return float(r), float(g), float(b)
 
 
 def asphalt(rng: Rng, size: int = 512) -> np.ndarray:
-    """Road surface without marks: grain, stains, repaired patches, cracks."""
+    """Paint a road surface without marks: grain, stains, repaired patches, cracks."""
     grey = rng.uniform(62, 108)
     tint = np.array([1.0, 1.0, rng.uniform(0.96, 1.06)]) * grey
     image = paint(tint, noise(rng, size, 128, 2), 0.07)
@@ -69,12 +69,12 @@ def asphalt(rng: Rng, size: int = 512) -> np.ndarray:
 
 
 def road(rng: Rng, width: float, lines: list[tuple[float, str]], length: float) -> np.ndarray:
-    """Asphalt across the whole road with its lane marks.
+    """Paint the full width of a road with its lane marks.
 
     Args:
         width: metres across (columns of the tile).
         lines: (offset from the left edge in metres, "solid" | "dashed" | "rail").
-        length: metres along (rows of the tile); dashes repeat twice in it.
+        length: metres along (rows of the tile); the tile has two dashes.
     """
     size = 1024
     base = cv2.resize(asphalt(rng), (size, size), interpolation=cv2.INTER_LINEAR)
@@ -105,9 +105,9 @@ def road(rng: Rng, width: float, lines: list[tuple[float, str]], length: float) 
 
 
 def zebra(rng: Rng) -> np.ndarray:
-    """A pedestrian crossing: bars along the road, 10 of them across.
+    """Paint a pedestrian crossing: 10 bars along the road.
 
-    The tile has few rows: seen from afar, they would make the renderer blur the columns as well.
+    The tile has few rows: with many, the renderer would also blur the columns at a distance.
     """
     rows, columns = 32, 512
     image = cv2.resize(asphalt(rng, 256), (columns, rows), interpolation=cv2.INTER_AREA)
@@ -117,7 +117,7 @@ def zebra(rng: Rng) -> np.ndarray:
 
 
 def pavers(rng: Rng, size: int = 256) -> np.ndarray:
-    """Sidewalk slabs with joints."""
+    """Paint sidewalk slabs with joints."""
     base = jitter(rng, [(158, 152, 146), (140, 138, 138), (165, 142, 126)][rng.integers(3)], 0.06)
     image = paint(base, noise(rng, size, 32), 0.06)
     step = int(rng.choice([32, 64, 128]))
@@ -129,7 +129,7 @@ def pavers(rng: Rng, size: int = 256) -> np.ndarray:
 
 
 def ground(rng: Rng, size: int = 256) -> np.ndarray:
-    """Grass, from green to dry."""
+    """Paint grass, from green to dry."""
     green = np.array([92.0, 118.0, 58.0])
     dry = np.array([140.0, 128.0, 78.0])
     mix = rng.uniform(0, 0.75)
@@ -139,7 +139,7 @@ def ground(rng: Rng, size: int = 256) -> np.ndarray:
 
 
 def foliage(rng: Rng, size: int = 256) -> np.ndarray:
-    """Leaves: dark gaps, bright tips, from blue-green to autumn."""
+    """Paint leaves with dark gaps and bright tips, from blue-green to autumn colours."""
     hues = [(70, 104, 42), (56, 90, 48), (98, 116, 48), (52, 78, 40), (142, 108, 46)]
     color = jitter(rng, hues[rng.choice(5, p=[0.3, 0.25, 0.2, 0.17, 0.08])], 0.1)
     image = paint(color, noise(rng, size, 12, 4, 0.85), 0.28)
@@ -149,14 +149,14 @@ def foliage(rng: Rng, size: int = 256) -> np.ndarray:
 
 
 def bark(rng: Rng, size: int = 64) -> np.ndarray:
-    """Tree trunks."""
+    """Paint the bark of a tree trunk."""
     lattice = noise(rng, size, 16, 2)
     stretched = cv2.resize(lattice[: size // 4], (size, size))
     return finish(paint(jitter(rng, (96, 78, 62), 0.15), stretched, 0.25))
 
 
 def masonry(rng: Rng, rows: int, size: int = 256) -> np.ndarray:
-    """Bricks or blocks with mortar, `rows` of them high in a tile."""
+    """Paint bricks or blocks with mortar, `rows` per tile."""
     color = [(142, 76, 58), (168, 104, 78), (120, 84, 72), (176, 160, 132), (150, 148, 144)]
     base = np.array(jitter(rng, color[rng.integers(5)], 0.1))
     height = -(-size // rows)
@@ -178,7 +178,7 @@ def masonry(rng: Rng, rows: int, size: int = 256) -> np.ndarray:
 
 
 def concrete(rng: Rng, size: int = 256) -> np.ndarray:
-    """Cast concrete with stains and form joints."""
+    """Paint concrete with stains and joints."""
     image = paint(jitter(rng, (150, 148, 142), 0.08), noise(rng, size, 4, 6), 0.08)
     image[:: size // 2] *= 0.75
     image[:, :: size // 2] *= 0.75
@@ -186,7 +186,7 @@ def concrete(rng: Rng, size: int = 256) -> np.ndarray:
 
 
 def boards(rng: Rng, size: int = 256) -> np.ndarray:
-    """A wooden or metal fence: uprights with dark gaps, rails behind."""
+    """Paint a wooden or metal fence: boards with dark gaps, rails behind them."""
     color = [(128, 92, 58), (150, 118, 84), (92, 96, 90), (188, 186, 178), (70, 92, 66)]
     base = np.array(jitter(rng, color[rng.integers(5)], 0.1))
     count = int(rng.choice([8, 16]))
@@ -202,7 +202,7 @@ def boards(rng: Rng, size: int = 256) -> np.ndarray:
 
 
 def tiles(rng: Rng, size: int = 256) -> np.ndarray:
-    """Roof tiles."""
+    """Paint roof tiles."""
     base = jitter(rng, [(146, 72, 52), (96, 72, 64), (82, 84, 90)][rng.integers(3)], 0.1)
     image = paint(base, noise(rng, size, 32), 0.1)
     image *= (0.75 + 0.35 * (np.arange(size) % 16 / 16))[:, None, None]
@@ -210,7 +210,7 @@ def tiles(rng: Rng, size: int = 256) -> np.ndarray:
 
 
 def facade(rng: Rng, size: int = 512) -> np.ndarray:
-    """A house front, four bays by four floors: brick, plaster, concrete or curtain wall."""
+    """Paint a facade, four bays by four floors: brick, plaster, concrete or glass."""
     style = rng.choice(["brick", "plaster", "concrete", "glass"], p=[0.3, 0.38, 0.2, 0.12])
     if style == "brick":
         bricks = cv2.resize(masonry(rng, 32), (size, size), interpolation=cv2.INTER_AREA)
@@ -223,9 +223,8 @@ def facade(rng: Rng, size: int = 512) -> np.ndarray:
     cell = size // 4
     wide = {"glass": 0.9, "concrete": rng.uniform(0.55, 0.92)}.get(style, rng.uniform(0.3, 0.52))
     tall = {"glass": 0.86}.get(style, rng.uniform(0.45, 0.66))
-    frame = np.array(
-        jitter(rng, [(228, 226, 220), (70, 60, 54), (120, 116, 110)][rng.integers(3)])
-    )
+    frames = [(228, 226, 220), (70, 60, 54), (120, 116, 110)]
+    frame = np.array(jitter(rng, frames[rng.integers(3)]))
     w, h = int(cell * wide), int(cell * tall)
     x0, y0 = (cell - w) // 2, int((cell - h) * 0.4)
     for row in range(4):
@@ -234,14 +233,14 @@ def facade(rng: Rng, size: int = 512) -> np.ndarray:
         for column in range(4):
             x, y = column * cell + x0, row * cell + y0
             window(rng, wall[y : y + h, x : x + w], frame)
-            if style in ("brick", "plaster"):  # sill, and the shade it throws
+            if style in ("brick", "plaster"):  # sill and its shadow
                 wall[y + h : y + h + 5, max(x - 4, 0) : x + w + 4] = frame * 0.8
                 wall[y + h + 5 : y + h + 8, max(x - 4, 0) : x + w + 4] *= 0.7
     return finish(wall)
 
 
 def window(rng: Rng, view: np.ndarray, frame: np.ndarray) -> None:
-    """Paint one window into `view` (h,w,3) in place: mirrored sky, frame, curtain."""
+    """Paint one window into `view` (h,w,3) in place: reflected sky, frame, curtain, blind."""
     h, w = view.shape[:2]
     sky = np.linspace(1.15, 0.6, h)[:, None, None]
     view[:] = np.array([74.0, 88.0, 102.0]) * sky * rng.uniform(0.45, 1.35)
@@ -257,13 +256,12 @@ def window(rng: Rng, view: np.ndarray, frame: np.ndarray) -> None:
 
 
 def shopfront(rng: Rng) -> np.ndarray:
-    """A ground floor, 12 m × 4 m: shop windows, doors, sign boards; 512 × 170."""
+    """Paint a ground floor of 12 m × 4 m: shop windows, doors and sign boards; 512 × 170."""
     image = paint(jitter(rng, (150, 140, 130), 0.2), noise(rng, 512, 16)[:170], 0.05)
     edges = np.sort(rng.choice(np.arange(100, 420, 80), 3, replace=False))
+    boards = [(150, 40, 36), (40, 70, 120), (44, 96, 64), (200, 170, 70)]
     for x0, x1 in zip([0, *edges], [*edges, 512], strict=True):
-        board = jitter(rng, [(150, 40, 36), (40, 70, 120), (44, 96, 64), (200, 170, 70)][
-            rng.integers(4)], 0.2)  # fmt: skip
-        image[12:42, x0 + 6 : x1 - 6] = board
+        image[12:42, x0 + 6 : x1 - 6] = jitter(rng, boards[rng.integers(4)], 0.2)
         letters = rng.random((1, (x1 - x0) // 6)) > 0.45
         text = cv2.resize(letters.astype(np.uint8), (x1 - x0 - 40, 12), interpolation=0)
         image[21:33, x0 + 20 : x1 - 20][text > 0] = 235.0
@@ -274,7 +272,7 @@ def shopfront(rng: Rng) -> np.ndarray:
 
 
 def wheel(rng: Rng, spokes: bool = False) -> np.ndarray:
-    """A wheel's face: tyre, rim, hub; 128 × 128."""
+    """Paint the side of a wheel: tyre, rim or spokes, hub; 128 × 128."""
     image = np.full((128, 128, 3), 26, np.uint8)
     if spokes:
         cv2.circle(image, (64, 64), 57, (150, 152, 155), -1)
@@ -291,7 +289,7 @@ def wheel(rng: Rng, spokes: bool = False) -> np.ndarray:
 
 
 def sign(rng: Rng, shape: str) -> np.ndarray:
-    """The face of a traffic sign, 96 × 96; `shape` is round, square or triangle."""
+    """Paint a traffic sign, 96 × 96; `shape` is round, square or triangle."""
     image = np.full((96, 96, 3), 232, np.uint8)
     red, blue, yellow = (196, 28, 36), (26, 74, 164), (238, 196, 40)
     kind = rng.integers(3)
@@ -322,7 +320,7 @@ def sign(rng: Rng, shape: str) -> np.ndarray:
 
 
 def cloth(rng: Rng, size: int = 64) -> np.ndarray:
-    """Clothes: plain, striped or checked, nearly white; the material's tint colours them."""
+    """Paint cloth, plain or striped and nearly white; the tint of the material colours it."""
     image = paint((225, 225, 225), noise(rng, size, 16), 0.08)
     kind = rng.integers(4)
     if kind == 1:
@@ -333,5 +331,5 @@ def cloth(rng: Rng, size: int = 64) -> np.ndarray:
 
 
 def plain() -> np.ndarray:
-    """An even, nearly white surface that the material's tint colours."""
+    """Paint a uniform, nearly white surface; the tint of the material colours it."""
     return np.full((16, 16, 3), 235, np.uint8)

@@ -10,63 +10,87 @@ import numpy as np
 from emu_core.drives.layout import Rng
 from emu_core.drives.objects import textures
 from emu_core.drives.objects.meshes import box, disc, loft, merge, tube
-from emu_core.drives.objects.shapes import HEADLIGHT, PAINT, TAILLIGHT, Actor, Part, Tint, resized
+from emu_core.drives.objects.shapes import HEADLIGHT, PAINT, TAILLIGHT, Actor, Part, Tint
 
 WHEEL = "wheel"
-"""Texture of a wheel's face."""
+"""Texture of the side of a wheel."""
 
 
 @dataclass(frozen=True)
 class _Body:
-    """A vehicle's style, in metres.
+    """Shape of a vehicle body in metres; positions u run from the rear (0) to the front (1).
 
-    `roof` is the outline (u, z) from the rear (u = 0) to the front (u = 1); `cabin` where the rear
-    window begins and ends, and the windscreen (u); `axles` where the wheels are (u); `half` half
-    the width; `belt` the height of the windows' lower edge, `bottom` that of the sill.
+    `half` is half the width, `wheel` a wheel's radius, `belt` the height of the lower edge of the
+    windows, `bottom` that of the sill. `cabin` is the start and end of the rear window and of the
+    windscreen (u), `axles` the positions of the wheels (u). The outline of the roof has the
+    positions `roof_u` and the heights `roof_z`.
     """
 
     length: float
     half: float
     wheel: float
-    roof: tuple[tuple[float, float], ...]
     belt: float
     cabin: tuple[float, float, float, float]
+    roof_u: tuple[float, ...]
+    roof_z: tuple[float, ...]
     axles: tuple[float, ...] = (0.19, 0.81)
     bottom: float = 0.24
 
 
 _CARS = {
-    "sedan": _Body(4.6, 0.9, 0.32, ((0, 0.6), (0.015, 0.86), (0.14, 0.95), (0.29, 1.38),
-                   (0.4, 1.45), (0.54, 1.43), (0.7, 0.98), (0.95, 0.8), (0.985, 0.68), (1, 0.5)),
-                   0.9, (0.15, 0.28, 0.56, 0.69)),
-    "hatch": _Body(4.0, 0.87, 0.31, ((0, 0.65), (0.02, 0.98), (0.1, 1.4), (0.2, 1.49),
-                   (0.5, 1.48), (0.7, 1.02), (0.94, 0.84), (0.98, 0.7), (1, 0.5)),
-                   0.94, (0.03, 0.1, 0.53, 0.69)),
-    "suv": _Body(4.6, 0.95, 0.37, ((0, 0.7), (0.015, 1.12), (0.08, 1.6), (0.2, 1.7), (0.52, 1.68),
-                 (0.68, 1.16), (0.95, 1.02), (0.985, 0.85), (1, 0.6)), 1.08,
-                 (0.025, 0.08, 0.54, 0.67), bottom=0.3),
-    "van": _Body(5.2, 0.98, 0.34, ((0, 0.6), (0.01, 1.85), (0.03, 1.98), (0.3, 2.02), (0.68, 1.98),
-                 (0.84, 1.2), (0.97, 0.98), (0.99, 0.8), (1, 0.5)), 1.15,
-                 (0.0, 0.008, 0.7, 0.83)),
-}  # fmt: skip
-_BUS = _Body(11.5, 1.26, 0.48, ((0, 1.0), (0.004, 2.85), (0.012, 3.0), (0.5, 3.05), (0.985, 3.0),
-             (0.995, 1.4), (1, 0.5)), 1.25, (0.0, 0.01, 0.986, 0.995), (0.27, 0.78),
-             0.32)  # fmt: skip
-_TRAM = _Body(26.0, 1.2, 0.34, ((0, 0.8), (0.012, 2.4), (0.03, 3.2), (0.5, 3.3), (0.97, 3.2),
-              (0.988, 2.4), (1, 0.8)), 1.35, (0.0, 0.028, 0.972, 0.99), (0.12, 0.5, 0.88),
-              0.25)  # fmt: skip
-_CAB = _Body(2.2, 1.2, 0.46, ((0, 0.8), (0.01, 2.6), (0.5, 2.75), (0.86, 2.55), (0.96, 1.5),
-             (1, 0.6)), 1.5, (0.0, 0.005, 0.87, 0.955), (0.55,), 0.4)  # fmt: skip
+    "sedan": _Body(
+        *(4.6, 0.9, 0.32, 0.9, (0.15, 0.28, 0.56, 0.69)),
+        roof_u=(0, 0.015, 0.14, 0.29, 0.4, 0.54, 0.7, 0.95, 0.985, 1),
+        roof_z=(0.6, 0.86, 0.95, 1.38, 1.45, 1.43, 0.98, 0.8, 0.68, 0.5),
+    ),
+    "hatch": _Body(
+        *(4.0, 0.87, 0.31, 0.94, (0.03, 0.1, 0.53, 0.69)),
+        roof_u=(0, 0.02, 0.1, 0.2, 0.5, 0.7, 0.94, 0.98, 1),
+        roof_z=(0.65, 0.98, 1.4, 1.49, 1.48, 1.02, 0.84, 0.7, 0.5),
+    ),
+    "suv": _Body(
+        *(4.6, 0.95, 0.37, 1.08, (0.025, 0.08, 0.54, 0.67)),
+        roof_u=(0, 0.015, 0.08, 0.2, 0.52, 0.68, 0.95, 0.985, 1),
+        roof_z=(0.7, 1.12, 1.6, 1.7, 1.68, 1.16, 1.02, 0.85, 0.6),
+        bottom=0.3,
+    ),
+    "van": _Body(
+        *(5.2, 0.98, 0.34, 1.15, (0.0, 0.008, 0.7, 0.83)),
+        roof_u=(0, 0.01, 0.03, 0.3, 0.68, 0.84, 0.97, 0.99, 1),
+        roof_z=(0.6, 1.85, 1.98, 2.02, 1.98, 1.2, 0.98, 0.8, 0.5),
+    ),
+}
+_BUS = _Body(
+    *(11.5, 1.26, 0.48, 1.25, (0.0, 0.01, 0.986, 0.995)),
+    roof_u=(0, 0.004, 0.012, 0.5, 0.985, 0.995, 1),
+    roof_z=(1.0, 2.85, 3.0, 3.05, 3.0, 1.4, 0.5),
+    axles=(0.27, 0.78),
+    bottom=0.32,
+)
+_TRAM = _Body(
+    *(26.0, 1.2, 0.34, 1.35, (0.0, 0.028, 0.972, 0.99)),
+    roof_u=(0, 0.012, 0.03, 0.5, 0.97, 0.988, 1),
+    roof_z=(0.8, 2.4, 3.2, 3.3, 3.2, 2.4, 0.8),
+    axles=(0.12, 0.5, 0.88),
+    bottom=0.25,
+)
+_CAB = _Body(
+    *(2.2, 1.2, 0.46, 1.5, (0.0, 0.005, 0.87, 0.955)),
+    roof_u=(0, 0.01, 0.5, 0.86, 0.96, 1),
+    roof_z=(0.8, 2.6, 2.75, 2.55, 1.5, 0.6),
+    axles=(0.55,),
+    bottom=0.4,
+)
 
 SHINY = frozenset({*_CARS, "bus", "tram", "cab"})
-"""Textures of polished bodies."""
+"""Textures of glossy bodies."""
 
 _BOXY = 8.0
-"""From this length on a body has straight sides and no narrowing roof, metres."""
+"""Bodies longer than this have straight sides and a wide roof, metres."""
 
 
 def paint(rng: Rng) -> dict[str, np.ndarray]:
-    """The textures of all bodies."""
+    """Paint the textures of all bodies."""
     bodies = {name: _body_texture(rng, body) for name, body in _CARS.items()}
     bodies["bus"] = _body_texture(rng, _BUS, 9)
     bodies["tram"] = _body_texture(rng, _TRAM, 16)
@@ -75,10 +99,10 @@ def paint(rng: Rng) -> dict[str, np.ndarray]:
 
 
 def _body_texture(rng: Rng, body: _Body, panes: int = 2) -> np.ndarray:
-    """Windows, doors and sills in the loft's own coordinates: u along x, v around the section.
+    """Paint windows, doors and sills in the coordinates of the hull: columns u, rows v.
 
-    128 rows × 512 columns; the windows of one side are rows 34…47, those of the other 80…93, the
-    roof is between them.
+    128 rows × 512 columns; the windows of the two sides are rows 34…47 and 80…93, the roof is
+    between them.
     """
     image = np.full((128, 512, 3), 236, np.float32)
     glass = np.array([34.0, 40.0, 46.0])
@@ -102,7 +126,7 @@ def _body_texture(rng: Rng, body: _Body, panes: int = 2) -> np.ndarray:
 
 
 def paint_cargo(rng: Rng) -> np.ndarray:
-    """The side of a truck's box: ribs, at times with a coloured band."""
+    """Paint the side of a truck's box: ribs, sometimes with a coloured band."""
     image = textures.paint((228, 228, 226), textures.noise(rng, 128, 8), 0.03)
     image[:, ::16] *= 0.88
     if rng.random() < 0.7:
@@ -113,10 +137,9 @@ def paint_cargo(rng: Rng) -> np.ndarray:
 
 
 def _hull(body: _Body, texture: str, tint: Tint, label: str, x: float = 0.0) -> Part:
-    """The body as a loft: sill, waist, belt and roof on both sides of a ridge."""
-    u = np.array([p[0] for p in body.roof])
-    fine = np.unique(np.concatenate([u, np.linspace(0, 1, 24)]))
-    top = np.interp(fine, u, np.array([p[1] for p in body.roof]))
+    """Make the body as a hull: sill, waist, belt and roof on both sides of a ridge."""
+    fine = np.unique(np.concatenate([np.array(body.roof_u), np.linspace(0, 1, 24)]))
+    top = np.interp(fine, np.array(body.roof_u), np.array(body.roof_z))
     belt = np.minimum(top - 0.02, body.belt)
     taper = 1 - 0.1 * np.clip((np.abs(fine - 0.5) - 0.38) / 0.12, 0, 1) ** 2
     if body.length > _BOXY:
@@ -148,7 +171,7 @@ def _wheels_of(body: _Body, label: str, x: float = 0.0) -> Part:
 
 
 def _lights(length: float, half: float, height: float, label: str) -> list[Part]:
-    """Headlights, tail lights and number plates."""
+    """Make headlights, tail lights and number plates."""
     parts = []
     for (tint, glow), sign in ((HEADLIGHT, 1), (TAILLIGHT, -1)):
         lamp = box((0.06, half * 0.36, 0.15))
@@ -162,24 +185,24 @@ def _lights(length: float, half: float, height: float, label: str) -> list[Part]
 def _screen(
     length: float, half: float, span: tuple[float, float], label: str, x: float = 0.0
 ) -> Part:
-    """A flat windscreen, from low to high, on the front of what has a box for a body."""
+    """Make a flat windscreen on the front of a boxy body; `span` is its lower and upper edge."""
     low, high = span
     pane = box((0.06, half * 1.66, high - low)).moved(length / 2 - 0.02 + x, 0, low)
     return Part(pane, "plain", label, (0.12, 0.14, 0.16))
 
 
 def car(rng: Rng) -> Actor:
-    """A sedan, hatchback, SUV or van; Cityscapes calls them all car."""
+    """Draw a sedan, hatchback, SUV or van; all have the class car in Cityscapes."""
     style = str(rng.choice(list(_CARS), p=[0.34, 0.32, 0.22, 0.12]))
     body, tint = _CARS[style], PAINT[rng.integers(len(PAINT))]
     parts = [_hull(body, style, tint, "car"), _wheels_of(body, "car")]
-    parts += _lights(body.length, body.half, min(body.roof[-2][1], 0.7), "car")
+    parts += _lights(body.length, body.half, min(body.roof_z[-2], 0.7), "car")
     size = float(rng.normal(1, 0.03))
-    return Actor([resized(part, size) for part in parts], body.length * size, 2 * body.half * size)
+    return Actor([p.resized(size) for p in parts], body.length * size, 2 * body.half * size)
 
 
 def truck(rng: Rng) -> Actor:
-    """A cab with a box or a flat bed behind it."""
+    """Draw a truck: a cab with a box or a flat bed behind it."""
     long, tint = float(rng.uniform(4.0, 7.0)), PAINT[rng.integers(len(PAINT))]
     shift, back = long / 2, -_CAB.length / 2
     parts = [
@@ -200,7 +223,7 @@ def truck(rng: Rng) -> Actor:
 
 
 def bus(rng: Rng) -> Actor:
-    """A city bus."""
+    """Draw a city bus."""
     tints = ((0.85, 0.7, 0.15), (0.7, 0.12, 0.12), (0.9, 0.9, 0.88), (0.15, 0.3, 0.6))
     parts = [_hull(_BUS, "bus", tints[rng.integers(4)], "bus"), _wheels_of(_BUS, "bus")]
     parts.append(_screen(_BUS.length, _BUS.half, (1.15, 2.5), "bus"))
@@ -210,7 +233,7 @@ def bus(rng: Rng) -> Actor:
 
 
 def tram(rng: Rng) -> Actor:
-    """A tram; Cityscapes counts it as train."""
+    """Draw a tram; its class in Cityscapes is train."""
     tints = ((0.92, 0.9, 0.82), (0.75, 0.15, 0.12), (0.3, 0.55, 0.35))
     parts = [_hull(_TRAM, "tram", tints[rng.integers(3)], "train"), _wheels_of(_TRAM, "train")]
     parts.append(_screen(_TRAM.length - 0.12, _TRAM.half, (1.2, 2.35), "train"))

@@ -1,13 +1,13 @@
-"""Build the engine of a model ahead, so that the node starts in seconds.
+"""Build the engine of a model in advance, so that the node starts within seconds.
 
     build_engine                                     # the shipped model, provider tensorrt
     build_engine --model student.onnx --provider tensorrt-fp16
 
-TensorRT takes minutes for a new model, GPU or version. The engine is checked against the model
-file's own reference and kept in $EMU_ENGINE_CACHE (default: ~/.cache/emu/engines), where the node
-finds it when it is run by the same user. Other providers keep nothing; they are only checked.
+TensorRT takes minutes for a new model, GPU or version. The engine is checked with the reference
+in the model file and kept in $EMU_ENGINE_CACHE (default: ~/.cache/emu/engines), where a node of
+the same user finds it. Other providers are only checked; they keep nothing.
 
-Exit codes: 0 built and checked, 1 not, told in one line, 2 wrong arguments.
+Exit codes: 0 built and checked, 1 failed (the reason is printed in one line), 2 wrong arguments.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PROGRESS_PERIOD_S = 10.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line and return the exit code."""
     own, _ = split_ros_arguments(sys.argv[1:] if arguments is None else arguments)
     given = _parser().parse_args(own)
     return run("build_engine", lambda: _build(given.model, given.provider))
@@ -51,21 +51,21 @@ def _build(model: str | None, provider: str) -> int:
         + ", ".join(f"{name} {value:.3g}" for name, value in errors.items())
     )
     if provider.startswith("tensorrt"):
-        print(f"kept below {cache_root()}")
+        print(f"kept in {cache_root()}")
     return 0
 
 
 @contextmanager
 def _progress(provider: str) -> Iterator[None]:
-    """Say from time to time that the work goes on."""
+    """Print the elapsed time every ten seconds."""
     done, start = threading.Event(), time.monotonic()
 
-    def tell() -> None:
+    def report() -> None:
         while not done.wait(_PROGRESS_PERIOD_S):
-            passed = time.monotonic() - start
-            print(f"{provider}: at work for {passed:.0f} s", file=sys.stderr, flush=True)
+            elapsed = time.monotonic() - start
+            print(f"{provider}: running for {elapsed:.0f} s", file=sys.stderr, flush=True)
 
-    thread = threading.Thread(target=tell, daemon=True)
+    thread = threading.Thread(target=report, daemon=True)
     thread.start()
     try:
         yield
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", help="ONNX file (default: the shipped one)")
+    parser.add_argument("--model", help="ONNX file (default: the shipped model)")
     parser.add_argument("--provider", default="tensorrt", help="default: %(default)s")
     return parser
 

@@ -1,5 +1,5 @@
-"""The exception for mistakes of the user. It needs no package, so any module can import it."""
+"""The exception for user mistakes. It imports nothing, so that every module can use it."""
 
 
 class UserError(Exception):
-    """A mistake of the user's: told in one line on stderr, exit code 1."""
+    """A mistake of the user. Commands print it as one line on stderr and exit with code 1."""

@@ -1,12 +1,12 @@
-"""The perception node, and on request a bag before it and RViz behind it.
+"""Start the perception node and, if wanted, a bag player and RViz.
 
     ros2 launch emu_perception emu.launch.py image:=/camera/image_raw rviz:=true
     ros2 launch emu_perception emu.launch.py namespace:=front provider:=cuda
     ros2 launch emu_perception emu.launch.py bag:=drive image:=/camera/image_raw rviz:=true
 
-`--show-args` lists the arguments, which are those of `emu_perception.ros.launch`. All
-processes get `config/fastdds.xml`, without which images are lost between them, unless the user has
-a Fast DDS profile already.
+`--show-args` lists the arguments; their table is in `emu_perception.ros.launch`. All processes use
+`config/fastdds.xml`, because images between processes get lost without it, unless the user has
+chosen a Fast DDS profile.
 """
 
 from pathlib import Path, PurePosixPath
@@ -39,12 +39,12 @@ IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 
 def generate_launch_description() -> LaunchDescription:
-    """What `ros2 launch` asks for."""
+    """Return the arguments and actions for `ros2 launch`."""
     arguments = [
         DeclareLaunchArgument(
             argument.name,
             default_value=argument.default,
-            description=argument.meaning,
+            description=argument.description,
             choices=argument.choices or None,
         )
         for argument in LAUNCH_ARGUMENTS
@@ -54,7 +54,7 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def _start(context):
-    """The processes, once the arguments are known."""
+    """Return the processes for the given arguments."""
     given = dict(context.launch_configurations)
     _check(given)
     given["use_sim_time"] = given["use_sim_time"] or ("true" if given["bag"] else "")
@@ -67,7 +67,7 @@ def _start(context):
 
 
 def _check(given):
-    """Raise UserError before anything has started."""
+    """Check the arguments before a process starts; raise UserError."""
     if not Path(given["params_file"]).expanduser().is_file():
         raise UserError(f"there is no params_file {given['params_file']}")
     if given["bag"] and not Path(given["bag"]).expanduser().exists():
@@ -88,8 +88,8 @@ def _node(given):
     return Node(
         package=PACKAGE,
         executable="emu_node",
-        # Both are given, so that launch_ros writes the parameters for exactly this node: those for
-        # any node (/**) would lose to a parameter file that names it.
+        # With both, launch_ros writes the parameters for exactly this node. A parameter file that
+        # names the node would override parameters for any node (/**).
         name=NODE,
         namespace=_namespace(given),
         parameters=[
@@ -104,7 +104,7 @@ def _node(given):
 
 
 def _bag(given):
-    """The player, started when the node listens: what comes earlier is lost."""
+    """Return the player, which starts when the node has subscribed: earlier images are lost."""
     bag, clock = Path(given["bag"]).expanduser(), given["use_sim_time"] == "true"
     if rosbag2_plays(bag):
         play = ExecuteProcess(cmd=rosbag2_command(bag, clock=clock), output="screen")
@@ -115,20 +115,20 @@ def _bag(given):
             arguments=player_arguments(bag, clock=clock),
             output="screen",
         )
-    return _when_node_listens(_namespace(given), play)
+    return _after_subscription(_namespace(given), play)
 
 
-def _when_node_listens(namespace, play):
-    """Look once per second for its subscription of images, made when it becomes active."""
+def _after_subscription(namespace, play):
+    """Check once per second for the subscription, which the node makes on activation."""
 
-    def look(context):
-        ready = _node_listens(get_ros_node(context), namespace)
-        return [play if ready else _when_node_listens(namespace, play)]
+    def check(context):
+        ready = _is_subscribed(get_ros_node(context), namespace)
+        return [play if ready else _after_subscription(namespace, play)]
 
-    return TimerAction(period=1.0, actions=[OpaqueFunction(function=look)])
+    return TimerAction(period=1.0, actions=[OpaqueFunction(function=check)])
 
 
-def _node_listens(ros, namespace):
+def _is_subscribed(ros, namespace):
     if (NODE, namespace) not in ros.get_node_names_and_namespaces():
         return False
     subscribed = ros.get_subscriber_names_and_types_by_node(NODE, namespace)
@@ -141,7 +141,7 @@ def _rviz(given):
         package="rviz2",
         executable="rviz2",
         name="rviz",
-        namespace=_namespace(given),  # the topics of the file are relative
+        namespace=_namespace(given),  # the topics in the RViz file are relative
         arguments=["-d", str(RVIZ), *frame],
         parameters=[{"use_sim_time": given["use_sim_time"] == "true"}],
         remappings=[

@@ -1,11 +1,11 @@
-"""A Nav2 costmap from one RGB camera: the perception node, the semantic costmap layer, a manager.
+"""Start the perception node, a Nav2 costmap with the semantic layer, and a lifecycle manager.
 
     ros2 launch emu_perception nav2_semantic.launch.py image:=/camera/image_raw
     ros2 launch emu_perception nav2_semantic.launch.py costmap_params:=/path/to/my_costmap.yaml
 
-Takes the arguments of emu.launch.py as well; needs nav2_costmap_2d, nav2_lifecycle_manager and
-semantic_segmentation_layer, and TF from the camera's optical frame to the costmap's. A robot with
-Nav2 starts emu.launch.py with autostart:=false instead: see docs/nav2.md.
+It takes the arguments of emu.launch.py as well. It needs nav2_costmap_2d, nav2_lifecycle_manager,
+semantic_segmentation_layer, and TF from the camera's optical frame to the frame of the costmap. On
+a robot with Nav2, start emu.launch.py with autostart:=false instead: see docs/nav2.md.
 """
 
 from pathlib import Path
@@ -24,11 +24,11 @@ COSTMAP_PARAMS = dds.profile().with_name("nav2_semantic_costmap.yaml")
 
 
 def generate_launch_description() -> LaunchDescription:
-    """What `ros2 launch` asks for."""
+    """Return the arguments and actions for `ros2 launch`."""
     params = LaunchConfiguration("costmap_params")
     perception = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(Path(__file__).with_name("emu.launch.py"))),
-        # The manager does it: a second configure would be refused.
+        # The manager configures the node; a second configure would be refused.
         launch_arguments={"autostart": "false"}.items(),
     )
     costmap = Node(
@@ -49,7 +49,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "costmap_params",
                 default_value=str(COSTMAP_PARAMS),
-                description="parameters of the costmap and of the lifecycle manager",
+                description="parameter file of the costmap and of the lifecycle manager",
             ),
             OpaqueFunction(function=lambda _: require(NEEDED, "the costmap")),
             perception,

@@ -1,8 +1,8 @@
-"""Settings and fixtures of ROS tests.
+"""Settings and fixtures of the ROS tests.
 
-The DDS profile is read once per process, with its first participant; messages check their fields
-only if told so when their module is imported: so both are set here, before ROS is imported
-anywhere. Child processes inherit them.
+A process reads the DDS profile with its first participant, and messages check their fields only
+if the variable was set before their import. So both are set here, before ROS is imported. Child
+processes inherit them.
 """
 
 import os
@@ -14,9 +14,9 @@ from emu_perception.ros import dds
 os.environ.update(dds.environment())
 os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"
 
-# launch_testing's plugin imports all that pytest 7 collects, every __init__.py as well: the
-# stand-in would then take the place of an installed vision_msgs.
-collect_ignore = ["stand_ins"]
+# launch_testing's plugin imports every file that pytest 7 collects, also every __init__.py. The
+# stand-in would then replace an installed vision_msgs.
+collect_ignore = ["helpers/stand_ins"]
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +37,22 @@ def models(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(models):
-    """A model file of 64x48 pixels; `dummy_model.dummy_outputs` gives its outputs."""
+    """A model file of 64x48 pixels; `dummy_model.dummy_outputs` computes its outputs."""
     from emu_core.runtime.dummy_model import make_dummy_model
 
     return make_dummy_model(models / "dummy.onnx", (48, 64), canonical_focal=100.0)
 
 
+@pytest.fixture(scope="module")
+def slow_model(models):
+    """A model file whose inference takes about 0.1 s on one thread."""
+    from emu_core.runtime.dummy_model import make_dummy_model
+
+    return make_dummy_model(models / "slow.onnx", (1024, 2048))
+
+
 class Clock:
-    """Seconds that pass when a test says so."""
+    """A clock that the test sets."""
 
     now = 0.0
 
@@ -54,5 +62,4 @@ class Clock:
 
 @pytest.fixture
 def clock():
-    """A clock of the test's own."""
     return Clock()

@@ -1,15 +1,15 @@
-"""Turn a drive that lies in files into a rosbag2 bag that Humble and Jazzy play.
+"""Convert a drive in files to a rosbag2 bag that Humble and Jazzy play.
 
     drive_to_bag cityscapes/ drive --split val --city lindau    # with its camera/*.json
     drive_to_bag photos/ drive --rate 15 --camera-info front.yaml
     drive_to_bag dashcam.mp4 drive --fov 78 --compressed none
 
-The first argument is a folder in Cityscapes' layout (leftImg8bit or leftImg8bit_sequence), a
-folder of images, taken in natural order (frame_9 before frame_10), or a video, whose stamps are
-kept. JPEG files go into a JPEG bag as they are. Without camera_info a network's depth has no
-scale: give the calibration file of ROS's camera_calibration, or the field of view.
+The source is a folder in Cityscapes' layout (leftImg8bit or leftImg8bit_sequence), a folder of
+images in natural order (frame_9 before frame_10), or a video, whose stamps are kept. A JPEG bag
+stores JPEG files unchanged. Without camera_info a network's depth has no known scale: give the
+calibration file of ROS's camera_calibration, or the field of view.
 
-Exit codes: 0 written, 1 a mistake, told in one line (and no bag is left), 2 wrong arguments.
+Exit codes: 0 written, 1 user error (one line on stderr; no bag is left), 2 wrong arguments.
 """
 
 from __future__ import annotations
@@ -36,56 +36,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _convert(given: argparse.Namespace) -> int:
     from emu_core.bags.drive_writer import DriveWriter
-    from emu_core.bags.sources import Options, open_source
+    from emu_core.bags.sources import SourceOptions, open_source
     from emu_core.data.sample import DataError
 
-    options = Options(given.rate, given.split, given.city, given.camera_info, given.fov)
+    options = SourceOptions(given.rate, given.split, given.city, given.camera_info, given.fov)
     start_ns = round(given.start * 10**9)
-    progress = _Progress()
+    codec, quality, camera = given.compressed, given.quality, given.camera
     try:
         source = open_source(given.source, options)
+        total = f" of {source.count}" if source.count else ""
+        reported_s = time.monotonic()
         with (
             stop_signals() as stop,
-            DriveWriter(
-                given.output, codec=given.compressed, quality=given.quality, camera=given.camera
-            ) as drive,
+            DriveWriter(given.output, codec=codec, quality=quality, camera=camera) as drive,
         ):
-            for frame in source.frames():
+            for done, frame in enumerate(source.frames(), 1):
                 drive.write(start_ns + frame.time_ns, frame.bgr, frame.calibration, frame.jpeg)
-                progress.tell(source.count)
+                if time.monotonic() - reported_s > _PROGRESS_PERIOD_S:
+                    reported_s = time.monotonic()
+                    _log(f"{done}{total} frames")
                 if stop.is_set():
                     raise UserError(f"interrupted: {given.output} was not written")
     except DataError as error:
         raise UserError(str(error)) from error
     counts = drive.bag.counts
-    print(
-        f"drive_to_bag: {given.output} holds {counts[drive.image_topic]} frames of "
-        f"{drive.image_topic} ({source.kind})",
-        file=sys.stderr,
-    )
-    if counts.get(drive.info_topic, 0) < counts[drive.image_topic]:
-        print(
-            f"drive_to_bag: {counts.get(drive.info_topic, 0)} of them have a camera_info, and "
-            "depth needs it for its scale: give --camera-info or --fov",
-            file=sys.stderr,
+    images, infos = counts[drive.image_topic], counts.get(drive.info_topic, 0)
+    _log(f"{given.output} holds {images} frames of {drive.image_topic} ({source.kind})")
+    if infos < images:
+        _log(
+            f"{infos} of them have a camera_info, which depth needs for its scale: "
+            "give --camera-info or --fov"
         )
     return 0
 
 
-class _Progress:
-    """Tells on stderr how far the conversion is, every other second."""
-
-    def __init__(self) -> None:
-        self._count, self._told_s = 0, time.monotonic()
-
-    def tell(self, whole: int | None) -> None:
-        """One more frame is done."""
-        self._count += 1
-        if time.monotonic() - self._told_s < _PROGRESS_PERIOD_S:
-            return
-        self._told_s = time.monotonic()
-        of_all = f" of {whole}" if whole else ""
-        print(f"drive_to_bag: {self._count}{of_all} frames", file=sys.stderr, flush=True)
+def _log(text: str) -> None:
+    print(f"drive_to_bag: {text}", file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,46 +81,32 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("source", type=Path, help="Cityscapes' folder, a folder of images, or a video file")
-    add("output", type=Path, metavar="BAG", help="folder to make; must not exist")
-    add("--split", help="of Cityscapes' folders, if there are several: train, val, …")
-    add("--city", help="likewise; one city is one bag")
-    add(
-        "--rate",
-        type=positive,
-        default=10.0,
-        metavar="HZ",
-        help="images per second (10; Cityscapes' sequences have 17); a video has its own",
-    )
+    add("source", type=Path, help="folder in Cityscapes' layout, folder of images, or video")
+    add("output", type=Path, metavar="BAG", help="new folder for the bag")
+    add("--split", help="split of Cityscapes, if there are several: train, val, …")
+    add("--city", help="city of Cityscapes, if there are several; a bag holds one")
+    rate = "images per second (10; Cityscapes' sequences have 17); a video has its own"
+    add("--rate", type=positive, default=10.0, metavar="HZ", help=rate)
     lens = parser.add_mutually_exclusive_group()
+    calibration = "calibration file in ROS's format"
+    lens.add_argument("--camera-info", type=Path, metavar="FILE.yaml", help=calibration)
     lens.add_argument(
-        "--camera-info", type=Path, metavar="FILE.yaml", help="calibration, in ROS's format"
+        "--fov", type=_angle, metavar="DEG", help="horizontal field of view, degrees"
     )
-    lens.add_argument(
-        "--fov", type=_angle, metavar="DEG", help="degrees from the left edge to the right one"
-    )
-    add(
-        "--compressed",
-        choices=("jpeg", "png", "none"),
-        default="jpeg",
-        help="CompressedImage (jpeg), or none: Image",
-    )
-    add("--quality", type=_quality, default=90, help="of JPEGs that are made here (90)")
+    codecs = ("jpeg", "png", "none")
+    compression = "CompressedImage (jpeg, the default, or png) or Image (none)"
+    add("--compressed", choices=codecs, default="jpeg", help=compression)
+    add("--quality", type=_quality, default=90, help="quality of newly encoded JPEGs (90)")
     add("--camera", type=_name, default="camera", metavar="NAME", help="/NAME/image_raw (camera)")
-    add(
-        "--start",
-        type=positive,
-        default=START_S,
-        metavar="S",
-        help=f"stamp of the first frame, seconds since 1970 ({START_S})",
-    )
+    start = f"stamp of the first frame, seconds since 1970 ({START_S})"
+    add("--start", type=positive, default=START_S, metavar="S", help=start)
     return parser
 
 
 def _angle(text: str) -> float:
     value = positive(text)
     if value >= 180:
-        raise argparse.ArgumentTypeError(f"{text} is no angle below 180 degrees")
+        raise argparse.ArgumentTypeError(f"{text} is not an angle below 180 degrees")
     return value
 
 
@@ -148,5 +120,7 @@ def _quality(text: str) -> int:
 def _name(text: str) -> str:
     name = text.strip("/")
     if not all(part.isidentifier() and part.isascii() for part in name.split("/")):
-        raise argparse.ArgumentTypeError(f"{text} is no ROS name such as camera or front/camera")
+        raise argparse.ArgumentTypeError(
+            f"{text} is not a ROS name such as camera or front/camera"
+        )
     return name

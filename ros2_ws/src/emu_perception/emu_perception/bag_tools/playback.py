@@ -1,24 +1,23 @@
-"""Playing a bag over ROS 2: pacing, recorded QoS, and lock-step with the nodes that answer."""
+"""Play a bag over ROS 2: pacing, recorded QoS, and lock-step with the nodes that answer."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
 from typing import Any
 
-from ament_index_python.packages import get_package_share_directory
 from rclpy.duration import Duration
+from rclpy.publisher import Publisher
 from rosgraph_msgs.msg import Clock
 
-from emu_core.bags import types as bag_types
 from emu_core.bags.reader import Bag, Message
-from emu_perception.bag_tools.topics import message_class, publishers, reader_qos, writer_qos
+from emu_core.bags.types import stamp_ns
+from emu_perception.bag_tools.disk_queue import Received
+from emu_perception.bag_tools.topics import RawTopics, message_class, publishers, writer_qos
 from emu_perception.errors import UserError
-from emu_perception.ros.distro import matched
 from emu_perception.ros.ros_process import RosProcess
 
 _CLOCK_PERIOD_S = 0.025
@@ -27,10 +26,13 @@ _NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
-class Options:
-    """What to play and how; topics in `lock_step` and right of `remap` are live names."""
+class PlaybackOptions:
+    """What to play, and how; see the help of `player`.
 
-    bag: Path
+    Topics in `lock_step` and values of `remap` are names in the running system, all others names
+    in the bag.
+    """
+
     rate: float | None = None
     loop: bool = False
     lock_step: Sequence[str] = ()
@@ -47,7 +49,7 @@ class Options:
 
 
 class Schedule:
-    """When messages are due: bag time from `begin_ns` on, at `rate` bag seconds per second."""
+    """Due times of messages: bag time from `begin_ns` on, at `rate` bag seconds per second."""
 
     def __init__(self, rate: float, begin_ns: int) -> None:
         self.rate = rate
@@ -59,93 +61,87 @@ class Schedule:
         return self._begin_s + (time_ns - self._begin_ns) / _NS / self.rate - time.monotonic()
 
     def postpone(self, late_s: float) -> None:
-        """Move what is left by a delay (if positive), so that nothing is rushed to catch up."""
+        """Delay the rest by a positive lateness, so that it is not played faster to catch up."""
         self._begin_s += max(0.0, late_s)
 
 
 class Answers:
-    """When each answer topic delivered a message with the stamp of the image shown last."""
+    """Receives the answers to the image that was published last.
+
+    `received` maps each topic to the time of its first message with the image's stamp, or None.
+    `late` counts messages with another stamp.
+    """
 
     def __init__(self, ros: RosProcess, topics: Sequence[str], wait_s: float) -> None:
         self.late = 0
         self.received: dict[str, int | None] = dict.fromkeys(topics)
         self._stamp_ns: int | None = None
-        self._subscriptions = []
+        self._topics = RawTopics(ros.node, self._take, log)
         if not ros.spin_until(lambda: all(publishers(ros.node, t) for t in topics), wait_s):
             if ros.stop.is_set():
                 return
             silent = [topic for topic in topics if not publishers(ros.node, topic)]
             raise UserError(
-                f"nobody publishes {', '.join(silent)} after {wait_s:g} s: is the node that "
-                "answers running (and active), and are these its topics?"
+                f"no publisher of {', '.join(silent)} after {wait_s:g} s: is the node that "
+                "answers running and active, and are these its topics?"
             )
-        store = bag_types.typestore()
         for topic in topics:
-            infos = publishers(ros.node, topic)
-            msgtype = infos[0].topic_type
-            kind = message_class(msgtype)
-            bag_types.learn_installed(store, msgtype, get_package_share_directory)
-            if kind is None or not bag_types.has_header(store, msgtype):
-                problem = "not installed here" if kind is None else "without a header stamp"
-                raise UserError(f"{topic} cannot answer in lock-step: {msgtype} is {problem}")
-            self._subscriptions.append(
-                ros.node.create_subscription(
-                    kind, topic, partial(self._take, topic), reader_qos(infos), raw=True
-                )
-            )
+            msgtype = publishers(ros.node, topic)[0].topic_type
+            self._topics.look(topic, msgtype)
+            if not self._topics[topic].stamped:
+                raise UserError(f"{topic} cannot answer in lock-step: {msgtype} has no header")
 
     def expect(self, stamp_ns: int) -> None:
-        """From now on, collect answers to the image with this stamp."""
+        """Collect answers to the image with this stamp from now on."""
         self._stamp_ns = stamp_ns
         self.received = dict.fromkeys(self.received)
 
     def complete(self) -> bool:
-        """Whether every topic answered."""
+        """Whether every topic has answered."""
         return None not in self.received.values()
 
     def matched(self) -> bool:
-        """Whether every subscription found its publisher."""
-        return all(map(matched, self._subscriptions))
+        """Whether every subscription is connected to a publisher."""
+        return self._topics.matched()
 
-    def _take(self, topic: str, data: bytes) -> None:
-        now = time.monotonic_ns()
-        if bag_types.stamp_ns(data) != self._stamp_ns:
+    def _take(self, message: Received) -> None:
+        if stamp_ns(message.data) != self._stamp_ns:
             self.late += 1
-        elif self.received[topic] is None:
-            self.received[topic] = now
+        elif self.received[message.topic] is None:
+            self.received[message.topic] = message.time_ns
 
 
 class Playback:
-    """Plays an open bag once `run` is called; `report` says what became of it."""
+    """Plays an open bag.
 
-    def __init__(self, ros: RosProcess, bag: Bag, options: Options) -> None:
+    `image` is the image topic in the bag. `shown` counts the images published so far, `unanswered`
+    those that were not answered in lock-step.
+
+    Raises:
+        BagError: The bag lacks a topic of the options, or images.
+    """
+
+    def __init__(self, ros: RosProcess, bag: Bag, options: PlaybackOptions) -> None:
         self.ros, self.bag, self.options = ros, bag, options
-        self.frames: list[dict] = []
         self.shown = self.unanswered = 0
-        self.counts: dict[str, int] = {}
-        self.skipped: dict[str, str] = {}
-        unknown = [t for t in (*options.topics, *options.remap) if t not in bag.topics]
-        if unknown:
-            raise UserError(
-                f"{bag.path} has no topic {', '.join(unknown)}; it has: {', '.join(bag.topics)}"
-            )
+        self._frames: list[dict] = []
+        self._counts: Counter[str] = Counter()
+        self._skipped: dict[str, str] = {}
+        bag.require((*options.topics, *options.remap))
         self.image = bag.image_topic(options.image, options.topics)
         self._answers: Answers | None = None
-        self._publishers: dict[str, Any] = {}
-        self._clock: Any = None
+        self._publishers: dict[str, Publisher] = {}
+        self._clock: Publisher | None = None
         self._latched: set[tuple[str, int]] = set()
         self._schedule: Schedule | None = None
-        self._progress_s = time.monotonic()
+        self._reported_s = time.monotonic()
 
     def run(self) -> None:
-        """Play until the end, the last of `frames`, or a wish to stop.
+        """Play until the end, the last of `frames`, SIGINT or SIGTERM.
 
-        Raises
-        ------
-        UserError
-            A topic that is needed has no counterpart.
-        BagError
-            The bag is damaged.
+        Raises:
+            UserError: A required topic has no publisher or subscriber.
+            BagError: The bag is damaged.
         """
         options = self.options
         if options.lock_step:
@@ -155,7 +151,7 @@ class Playback:
         start_ns = self.bag.start_ns + round(options.start * _NS)
         if start_ns > self.bag.end_ns:
             seconds = (self.bag.end_ns - self.bag.start_ns) / _NS
-            raise UserError(f"--start {options.start:g} lies behind the bag's {seconds:.3f} s")
+            raise UserError(f"--start {options.start:g} exceeds the bag's {seconds:.3f} s")
         self._publish_latched(start_ns)
         while not self._done():
             self._play_once(start_ns)
@@ -166,10 +162,11 @@ class Playback:
                 publisher.wait_for_all_acked(Duration(seconds=2))
 
     def report(self) -> dict:
-        """Totals, and (`keep_frames`) publish and answer times of every image; for JSON.
+        """Totals, and with `keep_frames` publish and answer times of every image; for JSON.
 
-        Times are `time.monotonic_ns()`, which the processes of one machine share.
+        Times are `time.monotonic_ns()`, which all processes of a machine share.
         """
+        answers = self._answers
         return {
             "bag": str(self.bag.path),
             "image_topic": self._live(self.image),
@@ -177,44 +174,43 @@ class Playback:
             "interrupted": self.ros.stop.is_set(),
             "totals": {
                 "frames": self.shown,
-                "answered": self.shown - self.unanswered if self._answers else None,
-                "unanswered": self.unanswered if self._answers else None,
-                "late_answers": self._answers.late if self._answers else None,
-                "messages": self.counts,
+                "answered": self.shown - self.unanswered if answers else None,
+                "unanswered": self.unanswered if answers else None,
+                "late_answers": answers.late if answers else None,
+                "messages": self._counts,
             },
-            "skipped_topics": self.skipped,
-            "frames": self.frames,
+            "skipped_topics": self._skipped,
+            "frames": self._frames,
         }
 
     def _live(self, topic: str) -> str:
         return self.options.remap.get(topic, topic)
 
     def _create_publishers(self) -> None:
+        options = self.options
         for topic in self.bag.topics.values():
             kind = message_class(topic.type)
-            if self.options.topics and topic.name not in self.options.topics:
+            if options.topics and topic.name not in options.topics:
                 continue
-            if self._live(topic.name) in self.options.lock_step:
-                self.skipped[topic.name] = "it is awaited as an answer"
-            elif topic.name == "/clock" and self.options.clock:
-                self.skipped[topic.name] = "--clock publishes its own"
+            if self._live(topic.name) in options.lock_step:
+                self._skipped[topic.name] = "it is expected as an answer"
+            elif topic.name == "/clock" and options.clock:
+                self._skipped[topic.name] = "--clock publishes another one"
             elif kind is None:
-                self.skipped[topic.name] = f"{topic.type} is not installed here"
+                self._skipped[topic.name] = f"{topic.type} is not installed here"
             else:
-                qos = writer_qos(topic.qos, lossless=bool(self.options.lock_step))
+                qos = writer_qos(topic.qos, lossless=bool(options.lock_step))
                 self._publishers[topic.name] = self.ros.node.create_publisher(
                     kind, self._live(topic.name), qos
                 )
-        self.skipped.update(
-            (name, f"encoded as {encoding}, not CDR")
-            for name, encoding in self.bag.left_out.items()
-        )
-        if self.skipped:
-            reasons = ", ".join(f"{name} ({reason})" for name, reason in self.skipped.items())
-            _say(f"not played: {reasons}")
+        for name, encoding in self.bag.left_out.items():
+            self._skipped[name] = f"its encoding is {encoding}, not CDR"
+        if self._skipped:
+            reasons = ", ".join(f"{name} ({reason})" for name, reason in self._skipped.items())
+            log(f"not played: {reasons}")
         if self.image not in self._publishers:
             raise UserError(f"the image topic {self.image} cannot be played")
-        if self.options.clock:
+        if options.clock:
             self._clock = self.ros.node.create_publisher(Clock, "/clock", 10)
 
     def _wait_for_subscribers(self) -> None:
@@ -224,18 +220,18 @@ class Playback:
         image = self._publishers[self.image]
 
         def ready() -> bool:
-            heard = self._answers is None or self._answers.matched()
-            return heard and image.get_subscription_count() >= wanted
+            connected = self._answers is None or self._answers.matched()
+            return connected and image.get_subscription_count() >= wanted
 
         if not self.ros.spin_until(ready, self.options.wait) and not self.ros.stop.is_set():
             raise UserError(
-                f"{image.get_subscription_count()} of {wanted} subscribers of "
-                f"{self._live(self.image)} after {self.options.wait:g} s: start the node that "
-                "takes the images, or --remap the topic to its name"
+                f"{self._live(self.image)} has {image.get_subscription_count()} of {wanted} "
+                f"subscribers after {self.options.wait:g} s: start the node that reads the "
+                "images, or --remap the topic to its name"
             )
 
     def _publish_latched(self, start_ns: int) -> None:
-        """Show what was latched before the start; else, what a topic latched first later on."""
+        """Publish latched messages from before the start, or else each topic's first one."""
         names = [n for n in self._publishers if self.bag.topics[n].latched and n != self.image]
         seen = set()
         for message in self.bag.messages(names) if names else ():
@@ -252,10 +248,10 @@ class Playback:
         for message in self.bag.messages(list(self._publishers), start_ns):
             if (message.topic, message.time_ns) in self._latched:
                 continue
-            self._pace(message.time_ns)
+            self._wait_until_due(message.time_ns)
             if self.ros.stop.is_set():
                 return
-            self._tick(message.time_ns)
+            self._publish_clock(message.time_ns)
             if message.topic == self.image:
                 self._show(message)
             else:
@@ -267,16 +263,16 @@ class Playback:
         enough = self.options.frames is not None and self.shown >= self.options.frames
         return enough or self.ros.stop.is_set()
 
-    def _pace(self, time_ns: int) -> None:
-        """Sleep until a message is due; lock-step without a rate is never early."""
+    def _wait_until_due(self, time_ns: int) -> None:
+        """Sleep until a message is due; lock-step without a rate does not wait."""
         schedule = self._schedule
         while schedule and (ahead := schedule.ahead_s(time_ns)) > 0 and not self.ros.stop.is_set():
-            self._tick(time_ns - round(ahead * schedule.rate * _NS))
+            self._publish_clock(time_ns - round(ahead * schedule.rate * _NS))
             self.ros.stop.wait(min(ahead, _CLOCK_PERIOD_S) if self._clock else ahead)
         if schedule and self._answers:
             schedule.postpone(-schedule.ahead_s(time_ns))
 
-    def _tick(self, time_ns: int) -> None:
+    def _publish_clock(self, time_ns: int) -> None:
         if self._clock:
             message = Clock()
             message.clock.sec, message.clock.nanosec = divmod(time_ns, _NS)
@@ -284,8 +280,7 @@ class Playback:
 
     def _publish(self, message: Message) -> None:
         self._publishers[message.topic].publish(message.data)
-        live = self._live(message.topic)
-        self.counts[live] = self.counts.get(live, 0) + 1
+        self._counts[self._live(message.topic)] += 1
 
     def _show(self, message: Message) -> None:
         """Publish an image; in lock-step, wait for the answers to it."""
@@ -307,24 +302,24 @@ class Playback:
                 self.unanswered += 1
                 silent = [t for t, when in self._answers.received.items() if when is None]
                 seconds, nanoseconds = divmod(frame["stamp_ns"], _NS)
-                _say(
-                    f"frame {self.shown} (stamp {seconds}.{nanoseconds:09d}) unanswered "
-                    f"after {self.options.timeout:g} s by {', '.join(silent)}"
+                log(
+                    f"frame {self.shown} (stamp {seconds}.{nanoseconds:09d}): no answer after "
+                    f"{self.options.timeout:g} s on {', '.join(silent)}"
                 )
         self.shown += 1
         if self.options.keep_frames:
-            self.frames.append(frame)
-        self._tell_progress(message)
+            self._frames.append(frame)
+        self._log_progress(message)
 
-    def _tell_progress(self, message: Message) -> None:
-        if time.monotonic() - self._progress_s > (
-            1.0 if sys.stderr.isatty() else _PROGRESS_PERIOD_S
-        ):
-            self._progress_s = time.monotonic()
-            done = (message.time_ns - self.bag.start_ns) / _NS
-            whole = (self.bag.end_ns - self.bag.start_ns) / _NS
-            _say(f"{self.shown} frames, {done:.1f} of {whole:.1f} s")
+    def _log_progress(self, message: Message) -> None:
+        period_s = 1.0 if sys.stderr.isatty() else _PROGRESS_PERIOD_S
+        if time.monotonic() - self._reported_s > period_s:
+            self._reported_s = time.monotonic()
+            played = (message.time_ns - self.bag.start_ns) / _NS
+            length = (self.bag.end_ns - self.bag.start_ns) / _NS
+            log(f"{self.shown} frames, {played:.1f} of {length:.1f} s")
 
 
-def _say(text: str) -> None:
+def log(text: str) -> None:
+    """Print a line to stderr."""
     print(f"player: {text}", file=sys.stderr, flush=True)

@@ -1,16 +1,16 @@
-"""Play a rosbag2 bag over ROS 2, with its stamps: at a rate, in a loop or in lock-step.
+"""Play a rosbag2 bag over ROS 2 with its stamps: at a rate, in a loop or in lock-step.
 
     player drive/                                          # as recorded
     player drive/ --rate 0.5 --loop --clock
     player drive/ --lock-step /emu_perception/semantic/image /emu_perception/depth/image
     player drive/ --remap /camera/image_raw:=/front/image --frames 100 --report play.json
 
-In lock-step the player publishes everything up to and including an image, and goes on when every
-named topic has delivered a message with that image's stamp, or when --timeout is over: then the
-frame counts as unanswered. Everything is published reliably then; otherwise with the QoS recorded.
+In lock-step the player publishes all messages up to and including an image. It continues when
+every named topic has delivered a message with that image's stamp, or after --timeout: then the
+frame counts as unanswered. It publishes everything reliably, otherwise with the recorded QoS.
 
-Exit codes: 0 played (or interrupted), 1 a mistake, told in one line, 2 wrong arguments, 3 played
-in lock-step with frames unanswered.
+Exit codes: 0 played (or interrupted), 1 user error (one line on stderr), 2 wrong arguments, 3
+played in lock-step with unanswered frames.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from emu_perception.ros.command_line import (
     check_writable,
@@ -40,75 +41,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _play(given: argparse.Namespace, ros_arguments: Sequence[str]) -> int:
     from emu_core.bags.reader import open_bag
-    from emu_perception.bag_tools.playback import Options, Playback
+    from emu_perception.bag_tools.playback import Playback, PlaybackOptions, log
     from emu_perception.ros.ros_process import ros_process
 
     settings = vars(given)
-    report, salvage = settings.pop("report"), settings.pop("salvage")
+    path, report, salvage = (settings.pop(name) for name in ("bag", "report", "salvage"))
     settings["remap"] = dict(settings["remap"])
-    options = Options(**settings, keep_frames=report is not None)
-    with (
-        open_bag(options.bag, salvage=salvage) as bag,
-        ros_process("player", ros_arguments) as ros,
-    ):
+    options = PlaybackOptions(**settings, keep_frames=report is not None)
+    with open_bag(path, salvage=salvage) as bag, ros_process("player", ros_arguments) as ros:
         playback = Playback(ros, bag, options)
         check_writable(report)
         try:
             playback.run()
         finally:
             write_report(report, playback.report())
-        totals = playback.report()["totals"]
-    unanswered = f", {totals['unanswered']} unanswered" if options.lock_step else ""
-    print(f"player: {totals['frames']} frames of {playback.image}{unanswered}", file=sys.stderr)
-    return 3 if totals["unanswered"] else 0
+    unanswered = f", {playback.unanswered} unanswered" if options.lock_step else ""
+    log(f"{playback.shown} frames of {playback.image}{unanswered}")
+    return 3 if playback.unanswered else 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="player",
-        description=(__doc__ or "").replace("%", "%%"),
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
+    topics: dict[str, Any] = {"nargs": "+", "type": _topic, "default": (), "metavar": "TOPIC"}
+    a_time: dict[str, Any] = {"type": seconds, "metavar": "S"}
     add("bag", type=Path, help="folder of a rosbag2 recording, or its .mcap or .db3 file")
     add("--rate", type=positive, help="bag seconds per second (1; in lock-step: no limit)")
-    add("--loop", action="store_true", help="begin again at the end")
-    add(
-        "--lock-step",
-        nargs="+",
-        type=_topic,
-        default=(),
-        metavar="TOPIC",
-        help="wait for these answers to every image",
-    )
-    add(
-        "--timeout",
-        type=seconds,
-        default=10.0,
-        metavar="S",
-        help="seconds after which a frame counts as unanswered (10)",
-    )
-    add(
-        "--wait",
-        type=seconds,
-        default=60.0,
-        metavar="S",
-        help="seconds to wait for the node before the first frame (60)",
-    )
-    add(
-        "--topics",
-        nargs="+",
-        type=_topic,
-        default=(),
-        metavar="TOPIC",
-        help="play these topics only",
-    )
-    add(
-        "--image",
-        type=_topic,
-        metavar="TOPIC",
-        help="the camera, if there are several image topics; by default the first colour one",
-    )
+    add("--loop", action="store_true", help="start again at the end")
+    add("--lock-step", **topics, help="wait for an answer on these topics after every image")
+    add("--timeout", **a_time, default=10.0, help="seconds to wait for an answer (10)")
+    add("--wait", **a_time, default=60.0, help="seconds to wait for the node at the start (60)")
+    add("--topics", **topics, help="play only these topics")
+    add("--image", type=_topic, metavar="TOPIC", help="camera topic (the first colour images)")
     add(
         "--remap",
         nargs="+",
@@ -119,18 +87,16 @@ def _parser() -> argparse.ArgumentParser:
         help="publish a topic of the bag under another name",
     )
     add("--clock", action="store_true", help="publish the bag's time on /clock")
-    add("--start", type=seconds, default=0.0, metavar="S", help="skip the first seconds")
+    add("--start", **a_time, default=0.0, help="skip the first S seconds")
     add("--frames", type=count, metavar="N", help="stop after N images")
     add(
         "--wait-for-subscribers",
         type=count,
         metavar="N",
-        help="subscribers of the image before the first frame (in lock-step 1, else 0)",
+        help="wait for N subscribers of the image (1 in lock-step, otherwise 0)",
     )
-    add("--salvage", action="store_true", help="play what there is of a bag that breaks off")
-    add(
-        "--report", type=Path, metavar="FILE.json", help="stamps, publish and answer times, totals"
-    )
+    add("--salvage", action="store_true", help="play the complete part of a truncated bag")
+    add("--report", type=Path, metavar="FILE.json", help="write stamps, times and totals")
     return parser
 
 

@@ -1,14 +1,14 @@
-"""Record ROS 2 topics into a rosbag2 bag that Humble and Jazzy read (mcap or sqlite3).
+"""Record ROS 2 topics into a rosbag2 bag (mcap or sqlite3) that Humble and Jazzy read.
 
     recorder --output drive --topics /camera/image_raw /camera/camera_info
     recorder --output drive --all --until-idle 5
     recorder --output drive --topics /depth:=sensor_msgs/msg/Image --report receipt.json
 
-Prints "recording N topics" on stdout once every named topic is subscribed: their publishers must
-be there by then, unless the type is given behind `:=`. Ends on SIGINT or SIGTERM, after
---max-frames or --until-idle, and leaves a whole bag then. Bag time is the time of receipt.
+Prints "recording N topics" on stdout when all named topics are subscribed. Each needs a publisher
+by then, unless its type is given after `:=`. Ends on SIGINT or SIGTERM, or as --max-frames and
+--until-idle say, and leaves a complete bag. The time in the bag is the time of receipt.
 
-Exit codes: 0 recorded, 1 a mistake or a disk that is full, told in one line, 2 wrong arguments.
+Exit codes: 0 recorded, 1 user error or full disk (one line on stderr), 2 wrong arguments.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _record(given: argparse.Namespace, ros_arguments: Sequence[str]) -> int:
     from emu_core.bags.writer import BagWriter
-    from emu_perception.bag_tools.recording import Options, Recording
+    from emu_perception.bag_tools.recording import BagRecording, RecordingOptions, log
     from emu_perception.ros.ros_process import ros_process
 
-    options = Options(
+    options = RecordingOptions(
         topics=dict(given.topics or ()),
         pattern=re.compile("") if given.all else given.regex,
         max_frames=given.max_frames,
@@ -54,7 +54,7 @@ def _record(given: argparse.Namespace, ros_arguments: Sequence[str]) -> int:
         try:
             check_writable(given.report)
             with ros_process("recorder", ros_arguments) as ros:
-                recording = Recording(ros, writer, options)
+                recording = BagRecording(ros, writer, options)
                 try:
                     recording.run()
                 finally:
@@ -62,11 +62,11 @@ def _record(given: argparse.Namespace, ros_arguments: Sequence[str]) -> int:
                     write_report(given.report, report)
         except (UserError, OSError):
             if not writer.counts:
-                writer.discard()  # else the next try would be refused: its output exists
+                writer.discard()  # a second try would be refused because the output exists
             raise
     counts = ", ".join(f"{name} {topic['count']}" for name, topic in report["topics"].items())
-    lost = f"; {recording.lost} messages were lost, the disk is too slow" if recording.lost else ""
-    print(f"recorder: {given.output} holds {counts or 'nothing'}{lost}", file=sys.stderr)
+    lost = f"; {recording.lost} messages lost: the disk is too slow" if recording.lost else ""
+    log(f"{given.output} holds {counts or 'nothing'}{lost}")
     return 0
 
 
@@ -77,33 +77,28 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--output", type=Path, required=True, metavar="BAG", help="folder to make; must not exist")
-    add("--storage", choices=("mcap", "sqlite3"), default="mcap")
+    add("--output", type=Path, required=True, metavar="BAG", help="new folder for the bag")
+    add("--storage", choices=("mcap", "sqlite3"), default="mcap", help="file format (mcap)")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--topics", nargs="+", type=_topic, metavar="TOPIC[:=TYPE]")
-    what.add_argument("--all", action="store_true", help="all topics, also those that come later")
+    what.add_argument(
+        "--topics", nargs="+", type=_topic, metavar="TOPIC[:=TYPE]", help="topics to record"
+    )
+    what.add_argument("--all", action="store_true", help="all topics, including later ones")
     what.add_argument("--regex", type=_pattern, help="all topics whose names contain a match")
-    add(
-        "--max-frames",
-        type=count,
-        metavar="N",
-        help="end once every topic that is not latched has brought N messages",
-    )
-    add(
-        "--until-idle",
-        type=seconds,
-        metavar="S",
-        help="end when nothing came for so long; counts from the first message on",
-    )
-    add("--wait", type=seconds, metavar="S", help="give up if a topic has no publisher by then")
-    add("--report", type=Path, metavar="FILE.json", help="stamp and receipt of every message")
+    message_limit = "end when every topic that is not latched has received N messages"
+    add("--max-frames", type=count, metavar="N", help=message_limit)
+    idle_limit = "end after S seconds without a message, counted from the first message on"
+    add("--until-idle", type=seconds, metavar="S", help=idle_limit)
+    add("--wait", type=seconds, metavar="S", help="seconds to wait for publishers (no limit)")
+    report = "write stamp and time of receipt of every message"
+    add("--report", type=Path, metavar="FILE.json", help=report)
     return parser
 
 
 def _topic(text: str) -> tuple[str, str | None]:
     name, _, msgtype = text.partition(":=")
     if msgtype and "/msg/" not in msgtype:
-        raise argparse.ArgumentTypeError(f"{msgtype} is no type such as sensor_msgs/msg/Image")
+        raise argparse.ArgumentTypeError(f"{msgtype} is not a type such as sensor_msgs/msg/Image")
     return name if name.startswith("/") else f"/{name}", msgtype or None
 
 

@@ -1,4 +1,8 @@
-"""Recording live topics into one bag, until it is time to end."""
+"""Record live topics: a second thread receives messages, the caller's thread writes them.
+
+`Recording` is the mechanism. Its subclasses decide what is written: `BagRecording` writes every
+message into one bag, `record_uncertain` the seconds around uncertain frames.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +11,116 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
 from ament_index_python.packages import get_package_share_directory
 
-from emu_core.bags import types as bag_types
+from emu_core.bags.types import register_installed, stamp_ns
 from emu_core.bags.writer import BagWriter
-from emu_perception.bag_tools.disk_queue import DiskQueue
+from emu_perception.bag_tools.disk_queue import QUEUE_BYTES, DiskQueue, Received
 from emu_perception.bag_tools.topics import RawTopics, recorded_qos
 from emu_perception.errors import UserError
 from emu_perception.ros.ros_process import RosProcess
 
-_LOOK_PERIOD_S = (0.1, 1.0)  # looks at the graph: before everything is subscribed, and after
+
+class Recording:
+    """Subscribes to topics and writes bags; a slow disk delays no receipt.
+
+    Args:
+        ros: Running node.
+        warn: Logs a warning.
+        queue_bytes: Limit of the messages that wait for the disk.
+    """
+
+    look_period_s = 1.0
+    """Time between two looks at the ROS graph."""
+
+    def __init__(
+        self, ros: RosProcess, warn: Callable[[str], None], queue_bytes: int = QUEUE_BYTES
+    ) -> None:
+        self.ros = ros
+        self.topics = RawTopics(ros.node, self.take, warn)
+        self.queue = DiskQueue(queue_bytes)
+        self._over = threading.Event()
+        self._failure: Exception | None = None
+
+    def look(self) -> None:
+        """Subscribe to the topics to record that exist now."""
+        raise NotImplementedError
+
+    def take(self, message: Received) -> None:
+        """Process a message in the receiving thread: compute, and put jobs into `queue`."""
+        raise NotImplementedError
+
+    def tick(self) -> None:
+        """Called after every callback, and at least every 50 ms."""
+
+    def finished(self) -> bool:
+        """Whether to end the recording."""
+        return False
+
+    def finish(self) -> None:
+        """Queue the last jobs, after the last message."""
+
+    def idle(self) -> None:
+        """Called in the writing thread after a second without a job."""
+
+    def run(self) -> None:
+        """Record until SIGINT, SIGTERM or `finished`.
+
+        Raises:
+            UserError: A required topic cannot be recorded.
+            BagError: A bag could not be written; it holds the messages before.
+        """
+        receiver = threading.Thread(target=self._receive, name="receiver")
+        receiver.start()
+        try:
+            # Not in the other thread: SQLite binds a bag to the thread that opened it.
+            self.queue.run(self.idle)
+        finally:
+            self._over.set()
+            receiver.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def write(self, writer: BagWriter, message: Received) -> None:
+        """Write a message, in the writing thread, with its topic's type and QoS if it is new."""
+        if message.topic not in writer.counts:
+            topic = self.topics[message.topic]
+            register_installed(writer.store, topic.msgtype, get_package_share_directory)
+            writer.add_topic(message.topic, topic.msgtype, recorded_qos(topic.publishers))
+        writer.write(message.topic, message.bag_time_ns, message.data)
+
+    def _receive(self) -> None:
+        try:
+            self._spin()
+        except Exception as error:
+            self._failure = error
+        finally:
+            self.finish()
+            self.queue.close()
+
+    def _spin(self) -> None:
+        next_look_s = 0.0
+        while not (self.ros.stop.is_set() or self._over.is_set() or self.finished()):
+            if time.monotonic() >= next_look_s:
+                self.look()
+                next_look_s = time.monotonic() + self.look_period_s
+            self.ros.spin_once(0.05)
+            self.tick()
+        for _ in range(2):  # messages that wait for their callback or are on their way
+            self.topics.drain(self._over.is_set)
+            self.ros.spin_once(0.1)
 
 
 @dataclass(frozen=True)
-class Options:
-    """What to record and when to end; `topics` maps names to types, None where publishers tell."""
+class RecordingOptions:
+    """What `BagRecording` records, and when it ends; see the help of `recorder`.
+
+    `topics` maps names to types (None: ask the publishers).
+    """
 
     topics: dict[str, str | None] = field(default_factory=dict)
     pattern: re.Pattern | None = None
@@ -34,47 +130,69 @@ class Options:
     keep_receipts: bool = False
 
 
-class Recording:
-    """Records once `run` is called: a thread receives and queues, the caller's thread writes."""
+class BagRecording(Recording):
+    """Writes every message of the selected topics into one bag."""
 
-    def __init__(self, ros: RosProcess, writer: BagWriter, options: Options) -> None:
-        self.ros, self.options = ros, options
-        self.receipts: list[dict] = []
+    look_period_s = 0.1  # until all topics are subscribed
+
+    def __init__(self, ros: RosProcess, writer: BagWriter, options: RecordingOptions) -> None:
+        super().__init__(ros, log)
         self.lost = 0
-        self.ready = False
-        self._raw = RawTopics(ros.node, self._take, _say)
+        self._writer, self._options = writer, options
+        self._receipts: list[dict] = []
         self._counts: Counter[str] = Counter()
-        self._writer = writer
+        self._begin_s = time.monotonic()
         self._last_receipt_s = 0.0
-        self._queue = DiskQueue()
-        self._failure: Exception | None = None
-        self._over = threading.Event()
+        self._ready = False
 
-    def run(self) -> None:
-        """Record until SIGINT or SIGTERM, `max_frames` or `until_idle`.
+    def look(self) -> None:
+        """Subscribe to new topics; report once that all required ones are subscribed."""
+        options = self._options
+        for name, msgtype in options.topics.items():
+            self.topics.look(name, msgtype)
+        if options.pattern is not None:
+            for name, _ in self.ros.node.get_topic_names_and_types():
+                hidden = any(part.startswith("_") for part in name.split("/"))
+                if not hidden and name not in options.topics and options.pattern.search(name):
+                    self.topics.look(name, required=False)
+        if self._ready:
+            return
+        missing = [name for name in options.topics if name not in self.topics]
+        if not missing and self.topics and self.topics.matched():
+            self._ready, self.look_period_s = True, Recording.look_period_s
+            print(f"recording {len(self.topics)} topics", flush=True)
+        elif options.wait is not None and time.monotonic() - self._begin_s > options.wait:
+            raise UserError(
+                f"no publisher of {', '.join(missing) or 'such topics'} after {options.wait:g} s"
+            )
 
-        Raises
-        ------
-        UserError
-            A named topic is of a type that is not installed, or nobody publishes it in time.
-        BagError
-            The bag could not be written; it holds what was written before.
-        """
-        spinner = threading.Thread(target=self._receive, name="receiver")
-        spinner.start()
-        try:
-            self._queue.run(idle=self._writer.flush)
-        finally:
-            self._over.set()
-            spinner.join()
-        if self._failure is not None:
-            raise self._failure
-        self._writer.close()
+    def take(self, message: Received) -> None:
+        """Queue a message, or count it as lost if the disk is too slow."""
+        self._last_receipt_s = message.time_ns / 1e9
+        if self.queue.put(len(message.data), partial(self._write, message)):
+            self._counts[message.topic] += 1
+            return
+        self.lost += 1
+        if self.lost == 1:
+            log(f"the disk is too slow for {message.topic}: messages are lost from now on")
+
+    def finished(self) -> bool:
+        options = self._options
+        if options.max_frames is not None and self._ready:
+            counts = [self._counts[name] for name, t in self.topics.items() if not t.latched]
+            if counts and min(counts) >= options.max_frames:
+                return True
+        if options.until_idle is None or not self._counts:
+            return False
+        return time.monotonic() - self._last_receipt_s > options.until_idle
+
+    def idle(self) -> None:
+        self._writer.flush()
 
     def report(self) -> dict:
-        """Totals, and (`keep_receipts`) every message's stamp and receipt; for JSON.
+        """Totals, and with `keep_receipts` the stamp and times of every message; for JSON.
 
-        Receipts are `time.monotonic_ns()`, which the processes of one machine share.
+        `receipt_ns` is `time.monotonic_ns()`, which all processes of a machine share.
         """
         return {
             "bag": str(self._writer.path),
@@ -84,100 +202,27 @@ class Recording:
                 "lost": self.lost,
             },
             "topics": {
-                name: {"type": topic.type, "count": self._counts[name]}
-                for name, topic in self._raw.topics.items()
+                name: {"type": topic.msgtype, "count": self._counts[name]}
+                for name, topic in self.topics.items()
             },
-            "messages": self.receipts,
+            "messages": self._receipts,
         }
 
-    def _receive(self) -> None:
-        """Run callbacks until the end; they only queue, so that a slow disk delays no receipt."""
-        try:
-            self._spin()
-            self._drain()
-        except Exception as error:
-            self._failure = error
-        finally:
-            self._queue.close()
-
-    def _spin(self) -> None:
-        begin = next_look = time.monotonic()
-        while not (self.ros.stop.is_set() or self._over.is_set() or self._finished()):
-            now = time.monotonic()
-            if now >= next_look:
-                self._look()
-                next_look = now + _LOOK_PERIOD_S[self.ready]
-                limit = self.options.wait
-                if not self.ready and limit is not None and now - begin > limit:
-                    silent = [n for n in self.options.topics if n not in self._raw.topics]
-                    what = ", ".join(silent) or "such topics"
-                    raise UserError(f"nobody publishes {what} after {limit:g} s")
-            self.ros.spin_once(0.05)
-
-    def _finished(self) -> bool:
-        options = self.options
-        if options.max_frames is not None and self.ready:
-            # What is latched comes once and for all: it has no frames to wait for.
-            topics = self._raw.topics.items()
-            counts = [self._counts[name] for name, topic in topics if not topic.latched]
-            if counts and min(counts) >= options.max_frames:
-                return True
-        if options.until_idle is None or not self._counts:
-            return False
-        return time.monotonic() - self._last_receipt_s > options.until_idle
-
-    def _drain(self) -> None:
-        """Take what reached this process but was not called back yet, and what is on its way."""
-        for _ in range(2):
-            self._raw.drain(self._over.is_set)
-            self.ros.spin_once(0.1)
-
-    def _look(self) -> None:
-        """Subscribe what has appeared, and what the pattern finds."""
-        for name, msgtype in self.options.topics.items():
-            self._raw.look(name, msgtype)
-        if self.options.pattern is not None:
-            for name, _ in self.ros.node.get_topic_names_and_types():
-                hidden = any(part.startswith("_") for part in name.split("/"))
-                named = name in self.options.topics
-                if not hidden and not named and self.options.pattern.search(name):
-                    self._raw.look(name, required=False)
-        if not self.ready and self._everything_subscribed():
-            self.ready = True
-            print(f"recording {len(self._raw.topics)} topics", flush=True)
-
-    def _everything_subscribed(self) -> bool:
-        topics = self._raw.topics
-        complete = all(name in topics for name in self.options.topics)
-        return complete and bool(topics) and self._raw.matched()
-
-    def _take(self, name: str, data: bytes) -> None:
-        receipt_ns, bag_time_ns = time.monotonic_ns(), time.time_ns()
-        self._last_receipt_s = receipt_ns / 1e9
-        topic = self._raw.topics[name]
-        if name not in self._counts:
-            self._counts[name] = 0
-            bag_types.learn_installed(self._writer.store, topic.type, get_package_share_directory)
-            qos = recorded_qos(topic.infos)
-            self._queue.put(0, partial(self._writer.add_topic, name, topic.type, qos))
-        if not self._queue.put(len(data), partial(self._writer.write, name, bag_time_ns, data)):
-            self.lost += 1
-            if self.lost == 1:
-                _say(f"the disk is too slow for {name}: messages are lost from now on")
-            return
-        self._counts[name] += 1
-        if self.options.keep_receipts:
-            stamped = bag_types.has_header(self._writer.store, topic.type)
-            self.receipts.append(
+    def _write(self, message: Received) -> None:
+        self.write(self._writer, message)
+        if self._options.keep_receipts:
+            stamped = self.topics[message.topic].stamped
+            self._receipts.append(
                 {
-                    "topic": name,
-                    "stamp_ns": bag_types.stamp_ns(data) if stamped else None,
-                    "receipt_ns": receipt_ns,
-                    "bag_time_ns": bag_time_ns,
-                    "bytes": len(data),
+                    "topic": message.topic,
+                    "stamp_ns": stamp_ns(message.data) if stamped else None,
+                    "receipt_ns": message.time_ns,
+                    "bag_time_ns": message.bag_time_ns,
+                    "bytes": len(message.data),
                 }
             )
 
 
-def _say(text: str) -> None:
+def log(text: str) -> None:
+    """Print a line to stderr."""
     print(f"recorder: {text}", file=sys.stderr, flush=True)

@@ -1,7 +1,8 @@
-"""Subscriptions to topics whose types and QoS are their publishers' affair; messages stay raw."""
+"""Subscriptions to raw messages, with the types and QoS that the publishers offer."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,8 @@ from typing import Any
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
+from rclpy.topic_endpoint_info import TopicEndpointInfo
 from rosbags.interfaces import (
     Qos,
     QosDurability,
@@ -21,97 +24,100 @@ from rosbags.interfaces import (
 )
 
 from emu_core.bags.writer import offered
+from emu_perception.bag_tools.disk_queue import Received
 from emu_perception.errors import UserError
 from emu_perception.ros.distro import matched
 
+READER_DEPTH = 100
+"""Messages of a topic that may wait for the callback."""
 
-@dataclass
+_DEFAULT_DEPTH = 10  # rosbag2 records depth 0, because DDS does not announce the history
+_FOREVER_S = 2147483647  # durations from here on mean infinity (rmw and Fast DDS differ)
+
+
+@dataclass(frozen=True)
 class RawTopic:
-    """One subscription: its type and class, and the publishers that its QoS suits."""
+    """Subscribed topic, with the publishers whose offers its QoS was chosen for."""
 
-    type: str
-    kind: Any
-    qos: Any
-    infos: Sequence[Any]
-    subscription: Any
+    msgtype: str
+    message_class: type[Any]
+    qos: QoSProfile
+    publishers: Sequence[TopicEndpointInfo]
+    subscription: Subscription
+
+    @property
+    def stamped(self) -> bool:
+        """Whether its messages begin with a std_msgs/Header."""
+        fields = self.message_class.get_fields_and_field_types()
+        return next(iter(fields.values()), None) == "std_msgs/Header"
 
     @property
     def latched(self) -> bool:
-        """Whether what was published before the subscription comes, too."""
+        """Whether the subscription also receives what was published before."""
         return self.qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
 
 
-class RawTopics:
-    """Passes every message, as raw CDR, to `take(name, data)`, in the executor's thread.
-
-    `say` is told of topics that cannot be subscribed to.
-    """
+class RawTopics(dict[str, RawTopic]):
+    """Subscribed topics by name; the executor's thread calls `take` with every message."""
 
     def __init__(
-        self, node: Node, take: Callable[[str, bytes], None], say: Callable[[str], None]
+        self, node: Node, take: Callable[[Received], None], warn: Callable[[str], None]
     ) -> None:
-        self.topics: dict[str, RawTopic] = {}
-        self._node, self._take, self._say = node, take, say
+        super().__init__()
+        self._node, self._take, self._warn = node, take, warn
         self._refused: set[str] = set()
 
     def look(self, name: str, given: str | None = None, *, required: bool = True) -> None:
-        """Subscribe a topic that has appeared, and anew where its publishers offer another QoS.
+        """Subscribe to a topic that has appeared; again if its publishers offer another QoS.
 
-        Parameters
-        ----------
-        given : its type; None where its publishers tell.
-        required : without its type installed, UserError; otherwise that is said, once.
+        `given` is the type; None to ask the publishers.
+
+        Raises:
+            UserError: The type is not installed. If it is not `required`, that is logged once.
         """
-        if name in self._refused:
-            return
         infos = publishers(self._node, name)
         msgtype = given or (infos[0].topic_type if infos else None)
-        if msgtype is None:
+        if msgtype is None or name in self._refused:
             return
-        known = self.topics.get(name)
         qos = reader_qos(infos)
-        if known is not None:
-            if not infos or qos == known.qos:
+        if name in self:
+            if not infos or qos == self[name].qos:
                 return
-            self._node.destroy_subscription(known.subscription)
+            self._node.destroy_subscription(self[name].subscription)
         kind = message_class(msgtype)
         if kind is None:
-            self._refuse(name, msgtype, required)
+            problem = f"cannot subscribe to {name}: {msgtype} is not installed here"
+            if required:
+                raise UserError(f"{problem}; install the package {msgtype.partition('/')[0]}")
+            self._refused.add(name)
+            self._warn(problem)
             return
         subscription = self._node.create_subscription(
-            kind, name, partial(self._take, name), qos, raw=True
+            kind, name, partial(self._receive, name), qos, raw=True
         )
-        self.topics[name] = RawTopic(msgtype, kind, qos, infos, subscription)
+        self[name] = RawTopic(msgtype, kind, qos, infos, subscription)
 
     def matched(self) -> bool:
-        """Whether every subscription has found a publisher, of those that were there."""
-        return all(matched(topic.subscription) for topic in self.topics.values() if topic.infos)
+        """Whether every subscription whose topic had publishers is connected to one."""
+        return all(matched(topic.subscription) for topic in self.values() if topic.publishers)
 
     def drain(self, enough: Callable[[], bool]) -> None:
-        """Take what reached this process but was not called back yet, until it is enough."""
-        for name, topic in self.topics.items():
+        """Take messages that have arrived but wait for their callback, until it is enough."""
+        for name, topic in self.items():
             for _ in range(READER_DEPTH):
                 with topic.subscription.handle:
-                    taken = topic.subscription.handle.take_message(topic.kind, True)
+                    taken = topic.subscription.handle.take_message(topic.message_class, True)
                 if taken is None or enough():
                     break
-                self._take(name, taken[0])
+                self._receive(name, taken[0])
 
-    def _refuse(self, name: str, msgtype: str, required: bool) -> None:
-        problem = f"{name} cannot be recorded: {msgtype} is not installed here"
-        if required:
-            raise UserError(f"{problem}; install the package {msgtype.partition('/')[0]}")
-        self._refused.add(name)
-        self._say(problem)
+    def _receive(self, name: str, data: bytes) -> None:
+        times = time.monotonic_ns(), time.time_ns()
+        self._take(Received(name, *times, data, self[name].latched))
 
 
-READER_DEPTH = 100  # messages that may wait for a recorder's or an answer's callback
-_DEPTH_OF_UNKNOWN = 10  # rosbag2 records depth 0: DDS does not tell others the history
-_FOREVER_S = 2147483647  # from this on, a duration means infinity (rmw and Fast DDS differ)
-
-
-def message_class(msgtype: str) -> Any | None:
-    """Class of a type such as "sensor_msgs/msg/Image"; None where it is not installed."""
+def message_class(msgtype: str) -> type[Any] | None:
+    """Class of a type such as "sensor_msgs/msg/Image"; None if it is not installed."""
     package, _, name = msgtype.partition("/msg/")
     try:
         return getattr(import_module(f"{package}.msg"), name)
@@ -119,15 +125,15 @@ def message_class(msgtype: str) -> Any | None:
         return None
 
 
-def publishers(node: Node, topic: str) -> list[Any]:
-    """Endpoint infos of everybody else who publishes a topic."""
-    me = (node.get_name(), node.get_namespace())
+def publishers(node: Node, topic: str) -> list[TopicEndpointInfo]:
+    """Publishers of a topic in other nodes."""
+    own = (node.get_name(), node.get_namespace())
     infos = node.get_publishers_info_by_topic(topic)
-    return [info for info in infos if (info.node_name, info.node_namespace) != me]
+    return [info for info in infos if (info.node_name, info.node_namespace) != own]
 
 
-def reader_qos(infos: Sequence[Any]) -> QoSProfile:
-    """QoS that receives from all these publishers, and from each as well as they all offer.
+def reader_qos(infos: Sequence[TopicEndpointInfo]) -> QoSProfile:
+    """QoS that receives from all these publishers.
 
     Reliable if all are reliable, transient local if all are (no publisher: reliable, volatile).
     """
@@ -142,8 +148,8 @@ def reader_qos(infos: Sequence[Any]) -> QoSProfile:
 def writer_qos(recorded: Sequence[Qos], *, lossless: bool) -> QoSProfile:
     """QoS that replays what a topic's publishers offered when they were recorded.
 
-    Reliability, durability, depth and deadline, and of several publishers what serves the readers
-    of each. `lossless` makes it reliable whatever was recorded, which every reader accepts.
+    It keeps reliability, durability, depth and deadline, and serves the readers of all recorded
+    publishers. `lossless` makes it reliable in any case, which every reader accepts.
     """
     reliable = lossless or any(
         profile.reliability is not QosReliability.BEST_EFFORT
@@ -152,16 +158,16 @@ def writer_qos(recorded: Sequence[Qos], *, lossless: bool) -> QoSProfile:
     latched = any(profile.durability is QosDurability.TRANSIENT_LOCAL for profile in recorded)
     depth = sum(p.depth for p in recorded if p.history is QosHistory.KEEP_LAST)
     if lossless and not latched:
-        depth = max(depth, _DEPTH_OF_UNKNOWN)
-    qos = _profile(depth or _DEPTH_OF_UNKNOWN, reliable=reliable, latched=latched)
+        depth = max(depth, _DEFAULT_DEPTH)
+    qos = _profile(depth or _DEFAULT_DEPTH, reliable=reliable, latched=latched)
     deadlines = [p.deadline for p in recorded if any(p.deadline) and p.deadline.sec < _FOREVER_S]
     if deadlines:
         qos.deadline = Duration(seconds=min(deadlines).sec, nanoseconds=min(deadlines).nsec)
     return qos
 
 
-def recorded_qos(infos: Sequence[Any]) -> list[Qos]:
-    """What a bag notes about these publishers (no publisher: the default profile)."""
+def recorded_qos(infos: Sequence[TopicEndpointInfo]) -> list[Qos]:
+    """Profiles of these publishers in a bag's form (no publisher: the default profile)."""
     return [_to_bag(info.qos_profile) for info in infos] or [offered()]
 
 
@@ -170,7 +176,7 @@ def _profile(depth: int, *, reliable: bool, latched: bool) -> QoSProfile:
         history=HistoryPolicy.KEEP_LAST,
         depth=depth,
         reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-        durability=(DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE),
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
     )
 
 

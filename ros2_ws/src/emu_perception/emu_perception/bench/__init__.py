@@ -1,1 +1,1 @@
-"""Benchmarks of the node over ROS."""
+"""Benchmarks of the node; `python -m emu_core.bench` runs them as processes."""

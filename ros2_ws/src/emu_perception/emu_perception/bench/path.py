@@ -1,9 +1,10 @@
-"""What ROS costs in a frame: from an image's callback to the last publish, minus the inference.
+"""Measure what ROS costs per frame: from an image's callback to the last publish, minus inference.
 
     python -m emu_perception.bench.path --model student.onnx --threads 2 --frames 50
 
-Two nodes answer the same images in turn, in one process: this package's own code (mailbox,
-thread, lazy answer, one copy per message) and `usual_node`. Prints JSON, milliseconds by frame.
+Two nodes answer the same images in turn, in one process: this package's node (mailbox, thread,
+lazy outputs, one copy per message) and `UsualNode`, written in the usual way. Prints JSON with the
+milliseconds of every frame.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import cv2
 import numpy as np
@@ -22,30 +22,33 @@ import rclpy
 from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
 
 from emu_core.runtime.perceiver import Perceiver
 from emu_perception.node.camera import Camera
-from emu_perception.node.parameters import Settings
-from emu_perception.node.statistics import Health, Timing
+from emu_perception.node.parameters import Parameters
+from emu_perception.node.statistics import CameraStatistics, FrameTiming
 from emu_perception.node.worker import Worker
 from emu_perception.ros import dds
 
-TOPICS = (
-    *("semantic/image", "semantic/confidence"),
-    *("depth/image", "depth/uncertainty", "depth/camera_info"),
-)
+TOPICS = {
+    "semantic/image": Image,
+    "semantic/confidence": Image,
+    "depth/image": Image,
+    "depth/uncertainty": Image,
+    "depth/camera_info": CameraInfo,
+}
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-Clock = Callable[[], float]
-_WARM_UP = 3
-_PATIENCE_S = 30.0
+_WARM_UP_FRAMES = 3
+_TIMEOUT_S = 30.0
 
 
 class TimedPerceiver(Perceiver):
-    """A Perceiver that tells how long its last inference took; the resize is not inference."""
+    """Perceiver that stores the duration of its last inference, without resizing."""
 
     inference_ms = 0.0
 
-    def __init__(self, model: str | None, threads: int, clock: Clock) -> None:
+    def __init__(self, model: str | None, threads: int, clock: Callable[[], float]) -> None:
         super().__init__(model, threads=threads)
         self._clock = clock
 
@@ -58,103 +61,148 @@ class TimedPerceiver(Perceiver):
 
 
 class OurNode(LifecycleNode):
-    """A camera of `camera_node` and its thread, with a shared model and an end to wait for."""
+    """One camera of this package's node with its thread; `callback` waits for the outputs."""
 
     def __init__(self, perceiver: Perceiver) -> None:
         super().__init__("our_node")
-        self._health = WatchedHealth()
-        self._camera = Camera(
-            self, "", perceiver, self._health, compressed=False, rectify=False, settings=Settings
-        )
+        self._statistics = WatchedStatistics()
+        parameters = Parameters(self, lambda: True)
+        self._camera = Camera(self, "", perceiver, self._statistics, parameters)
         self.trigger_configure()
-        self.trigger_activate()  # before, publishers are silent
-        self._worker = Worker({"": self._camera.responder}, {"": self._health})
-        self.take_info = self._camera.lens.take
+        self.trigger_activate()  # publishers of an inactive node publish nothing
+        self._worker = Worker({"": self._camera})
+        self.take_info = self._camera.lens.update
 
     def callback(self, message: Image) -> None:
-        """As the subscription's, but it returns after the last publish."""
-        self._health.ended.clear()
+        """Process an image as the subscription does, but return after the last publish."""
+        self._statistics.ended.clear()
         self._worker.put("", message)
-        if not self._health.ended.wait(_PATIENCE_S):
-            raise TimeoutError(f"no answer within {_PATIENCE_S:g} s")
-        if self._health.outcome != "answered":
-            problem = self._health.report().last_error
-            raise RuntimeError(f"an image was {self._health.outcome}: {problem}")
+        if not self._statistics.ended.wait(_TIMEOUT_S):
+            raise TimeoutError(f"no answer within {_TIMEOUT_S:g} s")
+        if self._statistics.outcome != "processed":
+            problem = self._statistics.snapshot().last_error
+            raise RuntimeError(f"an image was {self._statistics.outcome}: {problem}")
 
     def close(self) -> None:
         """End the thread."""
         self._worker.close()
 
 
-class WatchedHealth(Health):
-    """Tells what became of an image as soon as that is known."""
+class WatchedStatistics(CameraStatistics):
+    """Statistics that signal the outcome of every image."""
 
     def __init__(self) -> None:
         super().__init__()
         self.ended, self.outcome = threading.Event(), ""
 
-    def finished(self, outcome: str, timing: Timing | None = None) -> None:
-        super().finished(outcome, timing)
+    def count_outcome(self, outcome: str, timing: FrameTiming | None = None) -> None:
+        super().count_outcome(outcome, timing)
         self.outcome = outcome
         self.ended.set()
 
 
+class UsualNode(Node):
+    """Node that computes every output in the image callback and copies arrays via bytes."""
+
+    def __init__(self, perceiver: Perceiver) -> None:
+        super().__init__("usual_node")
+        self._perceiver = perceiver
+        self._camera_info: CameraInfo | None = None
+        self._publish = {
+            topic: self.create_publisher(kind, f"~/{topic}", 5).publish
+            for topic, kind in TOPICS.items()
+        }
+
+    def take_info(self, message: CameraInfo) -> None:
+        """Callback of camera_info."""
+        self._camera_info = message
+
+    def callback(self, message: Image) -> None:
+        """Callback of images."""
+        rgb = np.ndarray((message.height, message.width, 3), np.uint8, bytes(message.data))
+        rgb = cv2.cvtColor(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), cv2.COLOR_BGR2RGB)
+        info = self._camera_info
+        seen = self._perceiver.perceive(rgb, (info.k[0], info.k[4]) if info else None)
+        confidence = np.round(255 * (1 - seen.label_uncertainty)).astype(np.uint8)
+        for topic, array, encoding in (
+            ("semantic/image", seen.labels, "mono8"),
+            ("semantic/confidence", confidence, "mono8"),
+            ("depth/image", seen.depth, "32FC1"),
+            ("depth/uncertainty", seen.depth_std, "32FC1"),
+        ):
+            self._publish[topic](_to_message(array, encoding, message.header))
+        if info is not None:
+            info.header = message.header
+            self._publish["depth/camera_info"](info)
+
+
+def _to_message(array: np.ndarray, encoding: str, header: Header) -> Image:
+    message = Image(height=array.shape[0], width=array.shape[1], encoding=encoding, header=header)
+    message.step = array.strides[0]
+    message.data.frombytes(array.tobytes())
+    return message
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; the exit code."""
+    """Measure and print; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m emu_perception.bench.path")
-    parser.add_argument("--model")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--frames", type=int, default=50)
-    parser.add_argument("--clock", choices=tuple(CLOCKS), default="wall")
+    parser.add_argument("--model", help="model file (the one that comes with emu_core)")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads of the inference (2)")
+    parser.add_argument("--frames", type=int, default=50, help="measured frames (50)")
+    parser.add_argument("--clock", choices=tuple(CLOCKS), default="wall", help="(wall)")
     given = parser.parse_args(arguments)
     dds.use_profile()
     rclpy.init()
     try:
         clock = CLOCKS[given.clock]
-        print(json.dumps(measure(given.model, given.threads, given.frames, clock)))
+        print(json.dumps(measure_path(given.model, given.threads, given.frames, clock)))
     finally:
         rclpy.try_shutdown()
     return 0
 
 
-def measure(
-    model: str | None, threads: int, frames: int, clock: Clock = time.perf_counter
+def measure_path(
+    model: str | None, threads: int, frames: int, clock: Callable[[], float]
 ) -> dict[str, list[float]]:
-    """Milliseconds of each frame: `ours`, `usual`, both without inference, and `inference`."""
+    """Measure milliseconds per frame.
+
+    Returns:
+        Lists by name: `ours` and `usual`, both without inference, and `inference`.
+    """
     perceiver = TimedPerceiver(model, threads, clock)
     height, width = perceiver.info.input_size
     ours, usual = OurNode(perceiver), UsualNode(perceiver)
     nodes: dict[str, OurNode | UsualNode] = {"ours": ours, "usual": usual}
     reader = rclpy.create_node("reader")
     for node in nodes.values():
-        for topic in TOPICS:
-            kind = CameraInfo if topic.endswith("camera_info") else Image
+        for topic, kind in TOPICS.items():
             reader.create_subscription(kind, f"{node.get_name()}/{topic}", lambda _: None, 1)
         node.take_info(_camera_info(width, height))
     _wait_for_readers(ours, usual)
-    image = _image(width, height)
-    taken: dict[str, list[float]] = {"ours": [], "usual": [], "inference": []}
-    for number in range(_WARM_UP + frames):
+    image = random_image(width, height)
+    measured: dict[str, list[float]] = {"ours": [], "usual": [], "inference": []}
+    for number in range(_WARM_UP_FRAMES + frames):
         for name, node in nodes.items():
             start = clock()
             node.callback(image)
-            whole = 1000 * (clock() - start)
-            if number >= _WARM_UP:
-                taken[name].append(whole - perceiver.inference_ms)
+            total_ms = 1000 * (clock() - start)
+            if number >= _WARM_UP_FRAMES:
+                measured[name].append(total_ms - perceiver.inference_ms)
                 if node is ours:
-                    taken["inference"].append(perceiver.inference_ms)
+                    measured["inference"].append(perceiver.inference_ms)
     ours.close()
     for each in (ours, usual, reader):
         each.destroy_node()
-    return taken
+    return measured
 
 
 def _wait_for_readers(*nodes: Node) -> None:
-    publishers = [p for node in nodes for p in node.publishers if p.topic_name.endswith(TOPICS)]
-    deadline = time.monotonic() + _PATIENCE_S
+    wanted = tuple(TOPICS)
+    publishers = [p for node in nodes for p in node.publishers if p.topic_name.endswith(wanted)]
+    deadline = time.monotonic() + _TIMEOUT_S
     while not all(p.get_subscription_count() for p in publishers):
         if time.monotonic() > deadline:
-            raise TimeoutError("the readers do not find their topics: is DDS working here?")
+            raise TimeoutError("the readers do not find their topics: does DDS work here?")
         time.sleep(0.01)
 
 
@@ -168,7 +216,8 @@ def _camera_info(width: int, height: int) -> CameraInfo:
     return message
 
 
-def _image(width: int, height: int) -> Image:
+def random_image(width: int, height: int) -> Image:
+    """An rgb8 image of noise."""
     message = Image(width=width, height=height, encoding="rgb8", step=3 * width)
     rng = np.random.default_rng(0)
     message.data.frombytes(rng.integers(0, 256, 3 * width * height, np.uint8).tobytes())
@@ -178,48 +227,3 @@ def _image(width: int, height: int) -> Image:
 
 if __name__ == "__main__":
     sys.exit(main())
-
-
-class UsualNode(Node):
-    """Publishes what `bench.path.TOPICS` names, under its own name."""
-
-    def __init__(self, perceiver: Perceiver, **options: Any) -> None:
-        super().__init__("usual_node", **options)
-        self._perceiver = perceiver
-        self._camera_info: CameraInfo | None = None
-        kinds = {"semantic/image": Image, "semantic/confidence": Image, "depth/image": Image}
-        kinds |= {"depth/uncertainty": Image, "depth/camera_info": CameraInfo}
-        self.publishers_by_topic = {
-            topic: self.create_publisher(kind, f"~/{topic}", 5) for topic, kind in kinds.items()
-        }
-
-    def take_info(self, message: CameraInfo) -> None:
-        """The callback of camera_info."""
-        self._camera_info = message
-
-    def callback(self, message: Image) -> None:
-        """The callback of images."""
-        rgb = cv2.cvtColor(_to_bgr(message), cv2.COLOR_BGR2RGB)
-        info = self._camera_info
-        seen = self._perceiver.perceive(rgb, (info.k[0], info.k[4]) if info else None)
-        confidence = np.round(255 * (1 - seen.label_uncertainty)).astype(np.uint8)
-        publish = {topic: p.publish for topic, p in self.publishers_by_topic.items()}
-        publish["semantic/image"](_to_message(seen.labels, "mono8", message.header))
-        publish["semantic/confidence"](_to_message(confidence, "mono8", message.header))
-        publish["depth/image"](_to_message(seen.depth, "32FC1", message.header))
-        publish["depth/uncertainty"](_to_message(seen.depth_std, "32FC1", message.header))
-        if info is not None:
-            info.header = message.header
-            publish["depth/camera_info"](info)
-
-
-def _to_bgr(message: Image) -> np.ndarray:
-    rgb = np.ndarray((message.height, message.width, 3), np.uint8, bytes(message.data))
-    return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-
-
-def _to_message(array: np.ndarray, encoding: str, header: Any) -> Image:
-    message = Image(height=array.shape[0], width=array.shape[1], encoding=encoding, header=header)
-    message.step = array.strides[0]
-    message.data.frombytes(array.tobytes())
-    return message

@@ -1,29 +1,32 @@
-"""Camera matrices that follow their image: through binning, region of interest and resizing.
+"""Camera matrices of images after binning, region of interest (ROI) and resizing.
 
-Pixel centres lie at whole numbers (sensor_msgs and OpenCV agree), so scaling an axis by s takes a
-coordinate c to (c + ½)·s − ½, and a matrix K to S·K with
+Pixel centres are at integer coordinates, in sensor_msgs as in OpenCV. So scaling an axis by s maps
+a coordinate c to (c + ½)·s − ½, and a matrix K to S·K with
 
         ⎡ s_x  0   ½·s_x − ½ − offset_x ⎤
     S = ⎢ 0   s_y  ½·s_y − ½ − offset_y ⎥ .
         ⎣ 0    0            1           ⎦
 
-Distortion coefficients and R act on coordinates free of pixels and stay. Works on any object with
-the fields of sensor_msgs/CameraInfo; imports no ROS.
+Distortion coefficients and R apply to normalised coordinates and do not change. The functions
+accept any object with the fields of sensor_msgs/CameraInfo; the module imports no ROS.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from sensor_msgs.msg import CameraInfo
+
 SAME_SHAPE = 0.01
-"""Scales of both axes up to so far apart, an image is taken for resized, not for cut."""
+"""Largest relative difference between the scales of both axes of a resized image."""
 
 
 class CameraInfoError(ValueError):
-    """A camera_info that does not describe the image; `kind` groups the reasons."""
+    """An unusable camera_info; its kind is uncalibrated, size or distortion."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -31,95 +34,94 @@ class CameraInfoError(ValueError):
 
 
 def scaled(
-    camera_info: Any,
-    scale_x: float,
-    scale_y: float,
-    offset_x: float,
-    offset_y: float,
-    width: int,
-    height: int,
-) -> Any:
-    """The CameraInfo of an image resized by `scale_*` and then cut at `offset_*` (in its pixels).
+    camera_info: CameraInfo,
+    scale: tuple[float, float],
+    offset: tuple[float, float],
+    size: tuple[int, int],
+) -> CameraInfo:
+    """Return the CameraInfo of an image after resizing and cropping, without ROI and binning.
 
-    A new message with the same header and D, with K and P for a `width` × `height` image, and with
-    ROI and binning reset; those of `camera_info` are applied first.
+    Args:
+        camera_info: of the image before; its ROI and binning are applied first.
+        scale: resizing factors of x and y.
+        offset: columns cropped at the left and rows cropped at the top, after resizing.
+        size: width and height of the result.
     """
-    by_x, by_y, x, y = _to_actual(camera_info)
-    transform = _transform(scale_x, scale_y, offset_x, offset_y) @ _transform(by_x, by_y, x, y)
+    sensor_to_image = _transform(*_sensor_to_image(camera_info))
+    transform = _transform(scale, offset) @ sensor_to_image
+    return changed(
+        camera_info,
+        width=size[0],
+        height=size[1],
+        k=(transform @ np.reshape(camera_info.k, (3, 3))).ravel(),
+        p=(transform @ np.reshape(camera_info.p, (3, 4))).ravel(),
+    )
+
+
+def changed(camera_info: CameraInfo, **fields: Any) -> CameraInfo:
+    """Return a copy without ROI and binning, with the given values in some fields."""
     result = type(camera_info)()
-    result.header = camera_info.header
-    result.width, result.height = width, height
-    result.distortion_model = camera_info.distortion_model
-    result.d = camera_info.d
-    result.r = camera_info.r
-    result.k = (transform @ np.reshape(camera_info.k, (3, 3))).ravel()
-    result.p = (transform @ np.reshape(camera_info.p, (3, 4))).ravel()
+    for name in ("header", "width", "height", "distortion_model", "d", "r", "k", "p"):
+        setattr(result, name, fields.get(name, getattr(camera_info, name)))
     return result
 
 
-def for_image(camera_info: Any, width: int, height: int) -> Any:
-    """The CameraInfo of a `width` × `height` image of that camera, ROI and binning reset.
+def for_image(camera_info: CameraInfo, width: int, height: int) -> CameraInfo:
+    """Return the CameraInfo of an image of this size, without ROI and binning.
 
-    An image that was resized on its way, with its shape kept, still gets the right matrices.
+    The matrices are scaled if the image was resized with its aspect ratio.
 
-    Raises
-    ------
-    CameraInfoError
-        Kind `uncalibrated` (K is zero, or none), or `size`: the image is of another shape, and
-        nobody can tell what was cut off.
+    Raises:
+        CameraInfoError: of kind `uncalibrated` (no finite, positive focal length), or of kind
+            `size`: the image has another aspect ratio, so it was cropped in an unknown way.
     """
     if focal_lengths(camera_info) is None:
         raise CameraInfoError("uncalibrated", "camera_info has no focal length (K is zero)")
     if not np.isfinite([*camera_info.k, *camera_info.p]).all():
-        raise CameraInfoError("uncalibrated", "camera_info's K or P holds no finite numbers")
+        raise CameraInfoError("uncalibrated", "K or P of camera_info has infinite or NaN elements")
     described = image_size(camera_info)
-    # Zero means that the driver left it out; K is the image's then.
+    # A driver may leave the size at zero; then K belongs to the image.
     scale_x, scale_y = (
-        actual / said if said else 1.0
-        for actual, said in zip((width, height), described, strict=True)
+        actual / size if size else 1.0
+        for actual, size in zip((width, height), described, strict=True)
     )
     if not math.isclose(scale_x, scale_y, rel_tol=SAME_SHAPE):
         raise CameraInfoError(
             "size",
-            f"camera_info describes a {described[0]}x{described[1]} image, and the image is "
-            f"{width}x{height}: it was cut or stretched in between, so the lens is unknown. Remap "
-            "camera_info to the topic that belongs to this image",
+            f"camera_info is for a {described[0]}x{described[1]} image, but the image is "
+            f"{width}x{height} (cropped or stretched): remap camera_info to the image's own topic",
         )
-    return scaled(camera_info, scale_x, scale_y, 0.0, 0.0, width, height)
+    return scaled(camera_info, (scale_x, scale_y), (0.0, 0.0), (width, height))
 
 
-def image_size(camera_info: Any) -> tuple[int, int]:
-    """(width, height) of the image that a CameraInfo describes, after ROI and binning."""
+def image_size(camera_info: CameraInfo) -> tuple[int, int]:
+    """Return (width, height) of the image that a CameraInfo describes, after ROI and binning."""
     roi = camera_info.roi
     width = roi.width or camera_info.width
     height = roi.height or camera_info.height
     return width // max(1, camera_info.binning_x), height // max(1, camera_info.binning_y)
 
 
-def focal_lengths(camera_info: Any) -> tuple[float, float] | None:
-    """(fx, fy) in pixels of the image that is described; None for an uncalibrated camera."""
+def focal_lengths(camera_info: CameraInfo) -> tuple[float, float] | None:
+    """Return (fx, fy) in pixels of the described image; None for an uncalibrated camera."""
     fx, fy = float(camera_info.k[0]), float(camera_info.k[4])
     if not (0 < fx < math.inf and 0 < fy < math.inf):
         return None
-    by_x, by_y, _, _ = _to_actual(camera_info)
-    return fx * by_x, fy * by_y
+    (scale_x, scale_y), _ = _sensor_to_image(camera_info)
+    return fx * scale_x, fy * scale_y
 
 
-def _to_actual(camera_info: Any) -> tuple[float, float, float, float]:
-    """Scales and offsets from the full sensor, which K and P describe, to the image sent.
+def _sensor_to_image(camera_info: CameraInfo) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Scale and offset from the full sensor, which K and P describe, to the image.
 
-    The ROI counts in full pixels and comes first, binning second.
+    The ROI is in pixels of the full sensor; binning is applied after it.
     """
-    by_x = 1 / max(1, camera_info.binning_x)
-    by_y = 1 / max(1, camera_info.binning_y)
-    return by_x, by_y, camera_info.roi.x_offset * by_x, camera_info.roi.y_offset * by_y
+    x, y = 1 / max(1, camera_info.binning_x), 1 / max(1, camera_info.binning_y)
+    return (x, y), (camera_info.roi.x_offset * x, camera_info.roi.y_offset * y)
 
 
-def _transform(scale_x: float, scale_y: float, offset_x: float, offset_y: float) -> np.ndarray:
-    return np.array(
-        [
-            [scale_x, 0.0, 0.5 * scale_x - 0.5 - offset_x],
-            [0.0, scale_y, 0.5 * scale_y - 0.5 - offset_y],
-            [0.0, 0.0, 1.0],
-        ]
-    )
+def _transform(scale: tuple[float, float], offset: tuple[float, float]) -> np.ndarray:
+    """The matrix S of the module's docstring."""
+    diagonal = np.diag([*scale, 1.0])
+    diagonal[:2, 2] = 0.5 * np.array(scale) - 0.5 - np.array(offset)
+    return diagonal

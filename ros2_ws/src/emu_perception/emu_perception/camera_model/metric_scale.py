@@ -1,7 +1,8 @@
-"""The lens in front of the camera: its camera_info, and what that means for metres.
+"""The lens of a camera: its latest camera_info, and the metric scale that follows from it.
 
-A monocular network knows metres only for the focal length of its training; the ratio of focal
-lengths makes them metres for this lens. The last camera_info counts, whatever its stamp.
+A monocular network predicts metres only for the focal length of its training. The ratio of the
+focal lengths converts them to metres for this lens. The latest camera_info is used, whatever its
+stamp.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from emu_core.runtime.perceiver import Perceiver
 from emu_perception.camera_model.camera_info import (
@@ -20,152 +21,135 @@ from emu_perception.camera_model.camera_info import (
     image_size,
     scaled,
 )
-from emu_perception.node.log_once import Complaints
+from emu_perception.node.log_once import LogOnce
 
-FIRST_INFO_WAIT_S = 2.0  # DDS sends again what came before it had matched, within a second
-VIEW_SLACK = 0.1  # of the field of view, beyond those of training, before a warning
-VIEW_LIMIT = 2.5  # of the focal length, beyond those of training: no factor mends such images
-NOTEWORTHY_CHANGE = 0.01  # of the scale: a zoom lens moves, a log line is due
+if TYPE_CHECKING:
+    from sensor_msgs.msg import CameraInfo
+    from std_msgs.msg import Header
+
+FIRST_INFO_WAIT_S = 2.0  # DDS repeats within a second what was published before the match
+VIEW_TOLERANCE = 0.1  # of the trained fields of view: beyond it, a warning
+VIEW_LIMIT = 2.5  # of the trained focal lengths: beyond it, no factor corrects the depth
+SCALE_CHANGE = 0.01  # a larger change, of a zoom lens, is logged
 
 
 @dataclass(frozen=True)
-class Scale:
-    """Whether depth is in metres: state is unknown, unverified, verified or out of view."""
+class MetricScale:
+    """Whether depth is in metres: the state is unknown, unverified, verified or out of view."""
 
     state: str
     text: str
 
 
 class Lens:
-    """Takes CameraInfo messages and answers for an image of any size; thread-safe.
+    """Provide the CameraInfo of an image of any size, and check its metric scale. Thread-safe.
 
-    `announced` says whether anybody publishes camera_info.
+    `is_published` tells whether camera_info has a publisher.
     """
 
     def __init__(
-        self,
-        perceiver: Perceiver,
-        announced: Callable[[], bool],
-        logger: Any,
-        complaints: Complaints,
+        self, perceiver: Perceiver, is_published: Callable[[], bool], log_once: LogOnce
     ) -> None:
-        self._perceiver = perceiver
-        self._announced = announced
-        self._logger = logger
-        self._complaints = complaints
-        self._arrived = threading.Event()
-        self._latest: Any = None
+        self._perceiver, self._is_published, self._log_once = perceiver, is_published, log_once
+        self._received = threading.Event()
+        self._latest: CameraInfo | None = None
         self._waited = False
-        self._told_scale: float | None = None
-        self.scale = Scale("unknown", "no image yet")
-        self.blind = ""
-        """Why there are no points, though camera_info has come."""
+        self._logged_scale: float | None = None
+        self.scale = MetricScale("unknown", "no image yet")
+        self.no_points = ""
+        """Why there are no points in spite of camera_info."""
 
-    def take(self, message: Any) -> None:
-        """The subscription's callback."""
+    def update(self, message: CameraInfo) -> None:
+        """Take a new CameraInfo."""
         last, self._latest = self._latest, message
         if last is not None and (last.distortion_model, *last.d) != (
             message.distortion_model,
             *message.d,
         ):
-            self.blind = ""
-        self._arrived.set()
+            self.no_points = ""
+        self._received.set()
 
-    def of_image(self, width: int, height: int) -> Any | None:
-        """The CameraInfo of a `width` × `height` image; None, with a warning, if unknown.
-
-        `judge` wants to be called with that of the image which the network sees.
-        """
-        if self._latest is None and not self._waited and self._announced():
-            # An image and its camera_info come one after the other, in either order.
-            self._arrived.wait(FIRST_INFO_WAIT_S)
+    def image_info(self, width: int, height: int) -> CameraInfo | None:
+        """Return the CameraInfo of an image of this size; None, with a warning, if unknown."""
+        if self._latest is None and not self._waited and self._is_published():
+            # An image and its camera_info arrive in either order.
+            self._received.wait(FIRST_INFO_WAIT_S)
             self._waited = True
         latest = self._latest
         if latest is None:
-            self._unverified("missing", "no camera_info has come")
+            self._set_unverified("missing", "no camera_info")
             return None
         try:
             result = for_image(latest, width, height)
-        except CameraInfoError as problem:
-            self._unverified(problem.kind, str(problem))
+        except CameraInfoError as error:
+            self._set_unverified(error.kind, str(error))
             return None
         described = image_size(latest)
         if described != (width, height):
-            self._complaints.warning(
+            self._log_once.warning(
                 "camera_info resized",
-                f"camera_info describes a {described[0]}x{described[1]} image, and the image is "
-                f"{width}x{height}: taken for a resized one, focal lengths follow",
+                f"camera_info is for a {described[0]}x{described[1]} image, but the image is "
+                f"{width}x{height}: focal lengths are scaled, as for a resized image",
             )
         return result
 
-    def of_maps(self, camera_info: Any, header: Any) -> Any:
-        """The CameraInfo of the maps made from the image that `camera_info` describes."""
-        fitting = self._perceiver.fitting(camera_info.height, camera_info.width)
+    def map_info(self, image_info: CameraInfo, header: Header) -> CameraInfo:
+        """Return the CameraInfo of the output maps for the image that `image_info` describes."""
+        fitting = self._perceiver.fitting(image_info.height, image_info.width)
         result = scaled(
-            camera_info,
-            fitting.scale_x,
-            fitting.scale_y,
-            fitting.offset_x,
-            fitting.offset_y,
-            fitting.width,
-            fitting.height,
+            image_info,
+            (fitting.scale_x, fitting.scale_y),
+            (fitting.offset_x, fitting.offset_y),
+            (fitting.width, fitting.height),
         )
         result.header = header
         return result
 
-    def judge(self, camera_info: Any) -> None:
-        """Say once, and when it changes, what the lens of an image does to its depth."""
-        fx, fy = focal_lengths(camera_info) or (math.nan, math.nan)
-        fitting = self._perceiver.fitting(camera_info.height, camera_info.width)
-        focal, model = fitting.network_focal(fx, fy), self._perceiver.info
+    def check_scale(self, image_info: CameraInfo) -> None:
+        """Update `scale` for the image that the network gets, and log it if it changed."""
+        fx, fy = focal_lengths(image_info) or (math.nan, math.nan)
+        model = self._perceiver.info
+        fitting = self._perceiver.fitting(image_info.height, image_info.width)
+        focal = fitting.network_focal(fx, fy)
         scale = focal / model.canonical_focal
-        if self._told_scale and math.isclose(scale, self._told_scale, rel_tol=NOTEWORTHY_CHANGE):
+        if self._logged_scale and math.isclose(scale, self._logged_scale, rel_tol=SCALE_CHANGE):
             return
-        self._told_scale = scale
-        text = (
-            f"scale: camera {focal:.0f} px vs canonical {model.canonical_focal:.0f} px -> "
-            f"x{scale:.3f}"
-        )
-        self._logger.info(text)
-        view = _view(camera_info, fx)
+        self._logged_scale = scale
+        canonical = model.canonical_focal
+        text = f"scale: camera {focal:.0f} px vs canonical {canonical:.0f} px -> x{scale:.3f}"
+        self._log_once.logger.info(text)
+        view = _field_of_view(image_info, fx)
         narrowest, widest = model.horizontal_fov
-        trained = f"{narrowest:.0f}° to {widest:.0f}°"
-        seen = f"the camera sees {view:.0f}° across, and the model was trained on {trained}"
+        views = f"field of view {view:.0f}°, but trained on {narrowest:.0f}° to {widest:.0f}°"
         if not _tan(widest) * VIEW_LIMIT >= _tan(view) >= _tan(narrowest) / VIEW_LIMIT:
-            self.scale = Scale(
-                "out of view",
-                f"{seen}: no factor corrects depth so far away. Crop or rectify the images, or "
-                "train for this lens",
-            )
-            self._logger.error(self.scale.text)
+            text = f"{views}: depth is wrong. Crop or rectify the images, or train for this lens"
+            self.scale = MetricScale("out of view", text)
+            self._log_once.logger.error(text)
             return
-        self.scale = Scale("verified", text)
-        if not narrowest * (1 - VIEW_SLACK) <= view <= widest * (1 + VIEW_SLACK):
-            self._logger.warning(f"{seen}: expect worse classes and depths")
+        self.scale = MetricScale("verified", text)
+        if not narrowest * (1 - VIEW_TOLERANCE) <= view <= widest * (1 + VIEW_TOLERANCE):
+            self._log_once.logger.warning(f"{views}: expect less accurate classes and depths")
 
-    def without_rays(self, problem: CameraInfoError) -> None:
-        """Take note that this lens does not tell where pixels look."""
-        self.blind = f"no points: {problem}"
-        self._complaints.warning(f"camera_info {problem.kind}", self.blind)
+    def report_no_points(self, error: CameraInfoError) -> None:
+        """Log and store the reason why the ray of each pixel is unknown."""
+        self.no_points = f"no points: {error}"
+        self._log_once.warning(f"camera_info {error.kind}", self.no_points)
 
-    def _unverified(self, kind: str, why: str) -> None:
-        focal = self._perceiver.info.canonical_focal
-        text = (
-            f"scale unverified: {why}. Depth holds for a focal length of {focal:.0f} px at the "
-            "network's resolution"
-        )
-        self.scale = Scale("unverified", text)
-        self._told_scale = None
-        self._complaints.warning(f"camera_info {kind}", text)
+    def _set_unverified(self, kind: str, reason: str) -> None:
+        focal = f"{self._perceiver.info.canonical_focal:.0f} px at the network's resolution"
+        text = f"scale unverified: {reason}. Depth is in metres only for a focal length of {focal}"
+        self.scale = MetricScale("unverified", text)
+        self._logged_scale = None
+        self._log_once.warning(f"camera_info {kind}", text)
 
 
-def _view(camera_info: Any, fx: float) -> float:
+def _field_of_view(camera_info: CameraInfo, fx: float) -> float:
     """Horizontal field of view in degrees."""
-    if camera_info.distortion_model == "equidistant":  # the angle itself grows with the distance
+    if camera_info.distortion_model == "equidistant":  # pixels are proportional to the angle
         return math.degrees(camera_info.width / fx)
     return math.degrees(2 * math.atan(camera_info.width / (2 * fx)))
 
 
 def _tan(view: float) -> float:
-    """Half an image's width, one metre ahead, for a field of view in degrees; no end at 180°."""
+    """Half of an image's width at a distance of 1, for a field of view in degrees below 180°."""
     return math.tan(math.radians(min(view, 179.9) / 2))

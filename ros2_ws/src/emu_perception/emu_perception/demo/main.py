@@ -1,12 +1,12 @@
-"""Replay a drive through the real node over real DDS, and report what came out.
+"""Replay a drive through the real node over real DDS, and score the outputs.
 
     python -m emu_perception.demo --bag demo/drive --output out/demo
 
-Player, node and recorder run as three processes, in lock-step: the next frame goes out when the
-node has answered the last. Leaves in the output folder: bag/ (rosbag2, mcap), overlay.mp4,
-report.html, summary.json and logs/. Metrics need the bag's ground truth (`bags.ground_truth`).
+Player, node and recorder run as three processes in lock-step: the player sends the next frame when
+the node has answered the last one. The output folder receives bag/ (rosbag2, mcap), overlay.mp4,
+report.html, summary.json and logs/. Metrics need ground truth in the bag (`bags.ground_truth`).
 
-Exit codes: 0 every frame was answered, 1 a mistake or a failure, told in one line.
+Exit codes: 0 every frame was answered, 1 user error or failure (one line on stderr).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from emu_perception.errors import UserError
@@ -27,11 +27,16 @@ from emu_perception.ros import dds
 from emu_perception.ros.command_line import count, run, seconds
 
 NODE = "/emu_perception"
-ANSWERS = tuple(
-    f"{NODE}/{topic}"
-    for topic in ("semantic/image", "semantic/confidence", "semantic/uncertainty",
-                  "depth/image", "depth/uncertainty", "depth/camera_info")
-)  # fmt: skip
+CAMERA_INFO = f"{NODE}/depth/camera_info"
+ANSWERS = (
+    f"{NODE}/semantic/image",
+    f"{NODE}/semantic/confidence",
+    f"{NODE}/semantic/uncertainty",
+    f"{NODE}/depth/image",
+    f"{NODE}/depth/uncertainty",
+)
+_READY_TIMEOUT_S = 60.0
+_UNANSWERED = 3  # the player's exit code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,8 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _demo(options: argparse.Namespace) -> int:
     from emu_core.bags.reader import open_bag
+    from emu_core.files import write_json
     from emu_core.runtime.model_file import ModelError, default_model, read_info
-    from emu_perception.demo.report import summarize, write_report, write_summary
+    from emu_perception.demo.report import summarize, write_report
     from emu_perception.demo.results import collect
 
     try:
@@ -56,141 +62,140 @@ def _demo(options: argparse.Namespace) -> int:
         image = bag.image_topic()
         infos = [t.name for t in bag.topics.values() if t.type == "sensor_msgs/msg/CameraInfo"]
         total = min(bag.topics[image].count, options.frames or sys.maxsize)
-    print(f"demo: {total} frames of {options.bag} through {model.name} ({model.path.name})")
+    info = infos[0] if infos else None
+    print(f"demo: replaying {total} frames of {options.bag} with {model.name} ({model.path.name})")
     processes = Processes(output / "logs")
     start = time.monotonic()
     try:
-        processes.replay(options, image, infos[0] if infos else "", str(model.path))
+        processes.replay(options, image, info, model.path)
     finally:
         processes.stop()
-    print(f"demo: replayed in {time.monotonic() - start:.1f} s, evaluating")
-    results = collect(options.bag, output, image, infos[0] if infos else "", model)
+    print(f"demo: replayed in {time.monotonic() - start:.1f} s; computing the metrics")
+    results = collect(options.bag, output, image, info, model)
     summary = summarize(results, model, options.provider, processes.dropped())
-    write_summary(output / "summary.json", summary)
+    write_json(output / "summary.json", summary)
     write_report(output / "report.html", summary, results, model)
     width = max(map(len, summary))
     for key, value in summary.items():
         if not isinstance(value, dict):
-            print(f"  {key:{width}}  {value:.4f}" if isinstance(value, float) else
-                  f"  {key:{width}}  {value}")  # fmt: skip
-    print(f"demo: look at {output / 'report.html'} and {output / 'overlay.mp4'}")
-    if summary["frames_out"] < summary["frames_in"]:
+            text = f"{value:.4f}" if isinstance(value, float) else value
+            print(f"  {key:{width}}  {text}")
+    print(f"demo: see {output / 'report.html'} and {output / 'overlay.mp4'}")
+    unanswered = summary["frames_in"] - summary["frames_out"]
+    if unanswered > 0:
         raise UserError(
-            f"{summary['frames_in'] - summary['frames_out']} of {summary['frames_in']} frames "
-            f"were not answered; see {output / 'logs'}"
+            f"{unanswered} of {summary['frames_in']} frames were not answered; "
+            f"see {output / 'logs'}"
         )
     return 0
 
 
 class Processes:
-    """The three processes of the demo, their logs and their end."""
+    """Node, recorder and player as child processes with log files.
+
+    Args:
+        logs: New folder for the log files.
+    """
 
     def __init__(self, logs: Path) -> None:
         logs.mkdir(parents=True)
         self._logs = logs
         self._running: dict[str, subprocess.Popen] = {}
         self._environment = _environment()
-        self._told = ""
+        self._progress = ""
 
-    def replay(self, options: argparse.Namespace, image: str, info: str, model: str) -> None:
-        """Run node, recorder and player until the last frame is answered.
+    def replay(
+        self, options: argparse.Namespace, image: str, info: str | None, model: Path
+    ) -> None:
+        """Run the processes until the last frame is answered.
 
-        Raises
-        ------
-        UserError
-            One of them failed; the message has its last words.
+        Raises:
+            UserError: A process failed; the message contains its last line.
         """
         raw = image.removesuffix("/compressed")
-        transport = "compressed" if raw != image else "raw"
-        remaps = ["-r", f"image:={raw}", *(["-r", f"camera_info:={info}"] if info else [])]
-        parameters = {"model": model, "provider": options.provider, "image_transport": transport}
-        values = [a for k, v in parameters.items() for a in ("-p", f"{k}:={v}")]
-        self._start("node", "emu_perception.node", ["--ros-args", *remaps, *values])
-        answers = ANSWERS if info else tuple(a for a in ANSWERS if not a.endswith("/camera_info"))
-        self._start(
-            "recorder",
-            "emu_perception.recorder",
-            ["--output", options.output / "bag", "--report", self._logs / "recorder.json",
-             "--topics", *answers],
-        )  # fmt: skip
-        limit = ["--frames", options.frames] if options.frames else []
-        self._await(lambda: "recording" in self._text("recorder"), "recorder", 60)
-        self._start(
-            "player",
-            "emu_perception.player",
-            [options.bag, "--lock-step", *answers, "--timeout", options.timeout,
-             "--image", image, "--report", self._logs / "player.json", *limit],
-        )  # fmt: skip
-        self._await(lambda: self._running["player"].poll() is not None, "player", None)
-        if self._running["player"].returncode not in (0, 3):  # 3: some frames unanswered
-            raise UserError(f"the player failed: {self._last_words('player')}")
+        arguments: list[object] = ["--ros-args", "-r", f"image:={raw}"]
+        arguments += ["-r", f"camera_info:={info}"] if info else []
+        transport = "raw" if raw == image else "compressed"
+        for parameter in (
+            f"model:={model}",
+            f"provider:={options.provider}",
+            f"image_transport:={transport}",
+        ):
+            arguments += ["-p", parameter]
+        self._start("node", *arguments)
+        answers = (*ANSWERS, CAMERA_INFO) if info else ANSWERS
+        report = self._logs / "recorder.json"
+        bag = options.output / "bag"
+        self._start("recorder", "--output", bag, "--report", report, "--topics", *answers)
+        self._wait_for("recorder", lambda: "recording" in self._log("recorder"), _READY_TIMEOUT_S)
+        arguments = ["--image", image, "--timeout", options.timeout]
+        arguments += ["--report", self._logs / "player.json", "--lock-step", *answers]
+        arguments += ["--frames", options.frames] if options.frames else []
+        player = self._start("player", options.bag, *arguments)
+        self._wait_for("player", lambda: player.poll() is not None)
+        if player.returncode not in (0, _UNANSWERED):
+            raise UserError(f"the player failed: {self._last_line('player')}")
 
     def stop(self) -> None:
-        """End what still runs: SIGINT first, SIGKILL last."""
+        """Stop the processes that still run: SIGINT, then SIGTERM, then SIGKILL."""
+        patience_s = {signal.SIGINT: 20, signal.SIGTERM: 5, signal.SIGKILL: 5}
         for name in ("player", "recorder", "node"):
             process = self._running.get(name)
-            if process is None or process.poll() is not None:
-                continue
-            for number, patience_s in (
-                (signal.SIGINT, 20),
-                (signal.SIGTERM, 5),
-                (signal.SIGKILL, 5),
-            ):
+            for number, timeout_s in patience_s.items():
+                if process is None or process.poll() is not None:
+                    break
                 process.send_signal(number)
                 try:
-                    process.wait(patience_s)
-                    break
+                    process.wait(timeout_s)
                 except subprocess.TimeoutExpired:
                     continue
 
     def dropped(self) -> int | None:
-        """Frames that the node's mailbox dropped, by its last log line."""
-        found = re.findall(r"frames: .*?(\d+) dropped", self._text("node"))
+        """Frames that the node dropped, from its last log line; None if unknown."""
+        found = re.findall(r"frames: .*?(\d+) dropped", self._log("node"))
         return int(found[-1]) if found else None
 
-    def _start(self, name: str, module: str, arguments: Sequence[object]) -> None:
+    def _start(self, name: str, *arguments: object) -> subprocess.Popen:
         with (self._logs / f"{name}.log").open("wb") as log:
             self._running[name] = subprocess.Popen(
-                [sys.executable, "-m", module, *map(str, arguments)],
+                [sys.executable, "-m", f"emu_perception.{name}", *map(str, arguments)],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=self._environment,
             )
+        return self._running[name]
 
-    def _await(self, condition, name: str, patience_s: float | None) -> None:
-        """Wait for a condition while every process lives."""
+    def _wait_for(
+        self, name: str, condition: Callable[[], bool], timeout_s: float = float("inf")
+    ) -> None:
+        """Wait for a condition while node and recorder run."""
         start = time.monotonic()
         while not condition():
-            for other, process in self._running.items():
-                if process.poll() is not None and other != "player":
-                    raise UserError(f"the {other} ended: {self._last_words(other)}")
-            if name != "player" and self._running[name].poll() is not None:
-                raise UserError(f"the {name} ended: {self._last_words(name)}")
-            self._tell_progress(name)
-            if patience_s is not None and time.monotonic() - start > patience_s:
-                raise UserError(
-                    f"the {name} is not ready after {patience_s:g} s; see {self._logs}"
-                )
+            for other in ("node", "recorder"):
+                if self._running[other].poll() is not None:
+                    raise UserError(f"the {other} ended: {self._last_line(other)}")
+            if name == "player":
+                self._print_progress()
+            if time.monotonic() - start > timeout_s:
+                raise UserError(f"the {name} is not ready after {timeout_s:g} s; see {self._logs}")
             time.sleep(0.1)
 
-    def _tell_progress(self, name: str) -> None:
-        """Pass on the player's own progress lines."""
-        if name == "player" and (words := self._last_words(name)) != self._told:
-            self._told = words
-            if "frames," in words:
-                print(f"demo: {words}", flush=True)
+    def _print_progress(self) -> None:
+        """Print a new progress line of the player."""
+        line = self._last_line("player")
+        if line != self._progress and "frames," in line:
+            print(f"demo: {line}", flush=True)
+        self._progress = line
 
-    def _text(self, name: str) -> str:
-        path = self._logs / f"{name}.log"
-        return path.read_text(errors="replace") if path.is_file() else ""
+    def _log(self, name: str) -> str:
+        return (self._logs / f"{name}.log").read_text(errors="replace")
 
-    def _last_words(self, name: str) -> str:
-        lines = self._text(name).strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
+    def _last_line(self, name: str) -> str:
+        return (self._log(name).strip().splitlines() or ["it printed nothing"])[-1]
 
 
 def _environment() -> dict[str, str]:
-    """Of the child processes: our DDS profile, this machine only, a domain of their own."""
+    """Environment of the processes: our DDS profile, only this machine, a separate ROS domain."""
     from emu_perception.ros.distro import localhost_only
 
     environment = {**os.environ, **localhost_only(), "PYTHONUNBUFFERED": "1"}
@@ -199,7 +204,7 @@ def _environment() -> dict[str, str]:
 
 
 def _clear(output: Path) -> None:
-    """Remove an earlier demo's results, and nothing else."""
+    """Remove the results of an earlier demo, and nothing else."""
     for name in ("bag", "logs"):
         shutil.rmtree(output / name, ignore_errors=True)
     for name in ("overlay.mp4", "report.html", "summary.json"):
@@ -211,11 +216,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--bag", type=Path, default=Path("demo/drive"), help="rosbag2 to replay")
-    parser.add_argument("--output", type=Path, default=Path("out/demo"), help="folder to fill")
-    parser.add_argument("--model", type=Path, help="model file (default: the shipped one)")
-    parser.add_argument("--provider", default="cpu", help="what inference runs on (cpu)")
-    parser.add_argument("--frames", type=count, metavar="N", help="only the first N frames")
-    parser.add_argument("--timeout", type=seconds, default=30.0, metavar="S",
-                        help="seconds after which a frame counts as unanswered (30)")  # fmt: skip
+    add = parser.add_argument
+    add("--bag", type=Path, default=Path("demo/drive"), help="bag to replay (%(default)s)")
+    add("--output", type=Path, default=Path("out/demo"), help="output folder (%(default)s)")
+    add("--model", type=Path, help="model file (the one that comes with emu_core)")
+    add("--provider", default="cpu", help="execution provider of the inference (%(default)s)")
+    add("--frames", type=count, metavar="N", help="replay only the first N frames")
+    timeout = "seconds after which a frame counts as unanswered (30)"
+    add("--timeout", type=seconds, default=30.0, metavar="S", help=timeout)
     return parser

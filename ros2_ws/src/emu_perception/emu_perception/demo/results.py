@@ -1,8 +1,9 @@
-"""From the demo's two bags and two reports to metrics, pictures and a video. No ROS."""
+"""Compute the demo's metrics, images and video from its bags and reports, without ROS."""
 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,12 +29,12 @@ MAPS = {
     "depth/image": "depth",
     "depth/uncertainty": "depth_std",
 }
-"""Topics of the node, below its name → fields of a Perception."""
+"""Fields of a Perception by the node's topic."""
 
 
 @dataclass(frozen=True)
 class SourceFrame:
-    """What was played: image and ground truth (None where the bag has none)."""
+    """Image that was played, and its ground truth (None where the bag has none)."""
 
     stamp_ns: int
     rgb: np.ndarray
@@ -43,7 +44,12 @@ class SourceFrame:
 
 @dataclass
 class Results:
-    """What the demo measured. `latency_ms` is from publish to the last map's receipt, by stamp."""
+    """Measurements of the demo.
+
+    `latency_ms` is the time from a frame's publish to the receipt of its last answer, by stamp;
+    `stamps_in` are the played frames, `stamps_out` the answered ones, and `evaluated` counts those
+    with ground truth.
+    """
 
     stamps_in: list[int]
     latency_ms: dict[int, float]
@@ -54,20 +60,18 @@ class Results:
     evaluated: int = 0
 
 
-def collect(bag_path: Path, output: Path, image: str, info: str, model: ModelInfo) -> Results:
-    """Match answers with images and ground truth by their stamps; writes overlay.mp4 on the way.
+def collect(
+    bag_path: Path, output: Path, image: str, info: str | None, model: ModelInfo
+) -> Results:
+    """Match answers with images and ground truth by their stamps, and write overlay.mp4.
 
-    Args:
-        bag_path: what was played.
-        output: the demo's folder, with bag/ and logs/.
-        image: the bag's image topic.
-        info: its camera_info topic, "" for none.
-        model: of the node.
+    `image` and `info` are topics of the played bag; `output` holds the demo's bag/ and logs/.
     """
     played = json.loads((output / "logs" / "player.json").read_text())["frames"]
+    receipts = json.loads((output / "logs" / "recorder.json").read_text())["messages"]
     results = Results(
         stamps_in=[frame["stamp_ns"] for frame in played],
-        latency_ms=_latencies(played, output / "logs" / "recorder.json"),
+        latency_ms=_latencies(played, receipts),
         metrics=PerceptionMetrics(len(model.classes), MAX_DEPTH),
     )
     with open_bag(bag_path) as source, open_bag(output / "bag") as answers:
@@ -78,10 +82,10 @@ def collect(bag_path: Path, output: Path, image: str, info: str, model: ModelInf
     return results
 
 
-def _latencies(played: list[dict], recorder_report: Path) -> dict[int, float]:
-    """Milliseconds from a frame's publish to the recorder's receipt of its last answer."""
+def _latencies(played: list[dict], receipts: list[dict]) -> dict[int, float]:
+    """Milliseconds from a frame's publish to the receipt of its last answer, by stamp."""
     last: dict[int, int] = {}
-    for receipt in json.loads(recorder_report.read_text())["messages"]:
+    for receipt in receipts:
         stamp = receipt["stamp_ns"]
         last[stamp] = max(last.get(stamp, 0), receipt["receipt_ns"])
     return {
@@ -104,56 +108,50 @@ def _describe(answers: Bag) -> dict[str, dict[str, Any]]:
     return result
 
 
-def _source_frames(source: Bag, image: str, info: str) -> Iterator[SourceFrame]:
+def _by_stamp(bag: Bag, topics: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Decoded messages of one stamp by topic, once every topic has one."""
+    parts: defaultdict[int, dict[str, Any]] = defaultdict(dict)
+    for message in bag.messages(topics):
+        stamp = bag.stamp_ns(message) or 0
+        parts[stamp][message.topic] = bag.decode(message)
+        if len(parts[stamp]) == len(topics):
+            yield stamp, parts.pop(stamp)
+
+
+def _source_frames(source: Bag, image: str, info: str | None) -> Iterator[SourceFrame]:
     """Images of the played bag with the ground truth of the same stamp."""
     truths = [t for t in (ground_truth.LABELS, ground_truth.DISPARITY) if t in source.topics]
-    wanted = [image, *truths, *([info] if info else [])]
-    focal: float | None = None
-    parts: dict[int, dict[str, Any]] = {}
-    for message in source.messages(wanted):
-        decoded = source.decode(message)
-        if message.topic == info:
-            focal = float(decoded.k[0]) or None
-            continue
-        stamp = source.stamp_ns(message) or 0
-        frame = parts.setdefault(stamp, {})
-        frame[message.topic] = decoded
-        if len(frame) == 1 + len(truths):
-            yield _source_frame(stamp, parts.pop(stamp), image, focal)
-
-
-def _source_frame(stamp: int, parts: dict[str, Any], image: str, focal: float | None):
-    labels = depth = None
-    if ground_truth.LABELS in parts:
-        labels = ground_truth.labels(parts[ground_truth.LABELS])
-    if ground_truth.DISPARITY in parts and focal:
-        depth = ground_truth.depth(parts[ground_truth.DISPARITY], focal, MAX_DEPTH)
-    return SourceFrame(stamp, to_rgb(parts[image]), labels, depth)
+    first_info = next(source.messages([info]), None) if info else None
+    focal = float(source.decode(first_info).k[0]) if first_info else 0.0
+    for stamp, parts in _by_stamp(source, [image, *truths]):
+        labels = depth = None
+        if ground_truth.LABELS in parts:
+            labels = ground_truth.labels(parts[ground_truth.LABELS])
+        if ground_truth.DISPARITY in parts and focal:
+            depth = ground_truth.depth(parts[ground_truth.DISPARITY], focal, MAX_DEPTH)
+        yield SourceFrame(stamp, to_rgb(parts[image]), labels, depth)
 
 
 def _perceptions(answers: Bag) -> Iterator[tuple[int, Perception]]:
-    """The node's maps, put together by stamp."""
+    """The node's maps by stamp."""
     fields = {
         topic: name
         for topic in answers.topics
         for end, name in MAPS.items()
         if topic.endswith(f"/{end}")
     }
-    parts: dict[int, dict[str, np.ndarray]] = {}
-    for message in answers.messages(list(fields)):
-        image = answers.decode(message)
-        stamp = answers.stamp_ns(message) or 0
-        dtype = np.uint8 if image.encoding == "mono8" else np.float32
-        frame = parts.setdefault(stamp, {})
-        frame[fields[message.topic]] = image.data.view(dtype).reshape(image.height, image.width)
-        if len(frame) == len(MAPS):
-            yield stamp, Perception(**parts.pop(stamp))
+    for stamp, images in _by_stamp(answers, list(fields)):
+        maps = {}
+        for topic, image in images.items():
+            dtype = np.uint8 if image.encoding == "mono8" else np.float32
+            maps[fields[topic]] = image.data.view(dtype).reshape(image.height, image.width)
+        yield stamp, Perception(**maps)
 
 
 def _matched(
     frames: Iterator[SourceFrame], perceptions: Iterator[tuple[int, Perception]], results: Results
 ) -> Iterator[tuple[SourceFrame, Perception]]:
-    """Pairs of one stamp; in lock-step answers come in the order of the frames."""
+    """Pairs with the same stamp; in lock-step, answers come in the order of the frames."""
     played = set(results.stamps_in)
     waiting: dict[int, Perception] = {}
     for frame in frames:
@@ -172,7 +170,7 @@ def _matched(
 def _evaluated(
     pairs: Iterator[tuple[SourceFrame, Perception]], results: Results, model: ModelInfo
 ) -> Iterator[np.ndarray]:
-    """Score every pair and draw it."""
+    """Score every pair and draw its panel."""
     every = max(len(results.stamps_in) // PICTURES, 1)
     for i, (frame, perception) in enumerate(pairs):
         if frame.labels is not None and frame.depth is not None:

@@ -1,4 +1,4 @@
-"""H.264 videos that browsers play."""
+"""Write H.264 videos that browsers play. Needs the package `av` (PyAV)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ import numpy as np
 
 
 def write_video(path: str | Path, frames: Iterable[np.ndarray], rate: float) -> int:
-    """Write pictures, uint8 (H, W, 3) RGB with even H and W, at `rate` per second.
+    """Write images, uint8 (H, W, 3) RGB with even H and W, at `rate` per second.
 
-    Needs the package `av` (PyAV). Returns the number of frames; ValueError without any.
+    Returns:
+        The number of frames.
+
+    Raises:
+        ValueError: There are no frames.
     """
     import av
 

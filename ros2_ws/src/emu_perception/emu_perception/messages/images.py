@@ -1,25 +1,29 @@
-"""Between ROS image messages and NumPy arrays; knows the messages' fields only, not ROS.
+"""Convert ROS image messages to NumPy arrays and back. Imports no ROS.
 
-A view goes in, one copy goes out: `to_rgb` looks into a message's buffer in place, `fill_image`
-writes an array into one. Encodings are those of sensor_msgs/image_encodings.hpp, and conversions
-those of cv_bridge, bit for bit, where it has them. Decisions where it has none: `8UC3` is bgr8,
-OpenCV's own order; nv12 and nv21 have `height` rows of luma and then `height / 2` of chroma, all
-of `step` bytes.
+`to_rgb` reads a message's buffer in place if possible; `fill_image` makes a single copy. Encodings
+are those of sensor_msgs/image_encodings.hpp, and conversions are bit for bit those of cv_bridge,
+if it has them. For the others: `8UC3` is bgr8, the order of OpenCV; nv12 and nv21 have `height`
+rows of luma, then `height / 2` rows of chroma, of `step` bytes each.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
+if TYPE_CHECKING:
+    from sensor_msgs.msg import CompressedImage, Image, PointCloud2
+    from std_msgs.msg import Header
+
 MAX_PIXELS = 1 << 27
-"""134 megapixels: more than any robot's camera has, and what a damaged header easily exceeds."""
+"""134 megapixels: more than robot cameras have, and less than most damaged headers claim."""
 
 _BAYER = {
-    # OpenCV names a mosaic after its second row's second and third pixel, ROS after the first two.
+    # OpenCV names a mosaic after the second and third pixel of its second row, ROS after the
+    # first two pixels of its first row.
     "bayer_rggb8": cv2.COLOR_BayerBG2RGB,
     "bayer_bggr8": cv2.COLOR_BayerRG2RGB,
     "bayer_gbrg8": cv2.COLOR_BayerGR2RGB,
@@ -44,9 +48,9 @@ _INTERLEAVED: dict[str, tuple[int, int | None]] = {  # bytes per pixel, conversi
     **{name: (2, code) for name, code in _YUV_422.items()},
 }
 ENCODINGS = (*_INTERLEAVED, *_YUV_420)
-"""Encodings of sensor_msgs/Image that `to_rgb` reads."""
+"""Encodings of Image that `to_rgb` reads."""
 
-_OUTGOING: dict[str, tuple[type[np.generic] | None, tuple[int, ...]]] = {  # channels, if any
+_OUTGOING: dict[str, tuple[type[np.generic] | None, tuple[int, ...]]] = {  # type, channels
     "mono8": (np.uint8, ()),
     "32FC1": (np.float32, ()),
     "bgr8": (np.uint8, (3,)),
@@ -56,9 +60,9 @@ _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
 
 class UnsupportedImage(ValueError):  # noqa: N818
-    """A message that is no image we can read; `kind` groups the reasons, for one log line each.
+    """An image message that cannot be read.
 
-    Kinds: encoding, zero size, too large, odd size, step, data, codec, damaged.
+    Its kind is encoding, zero size, too large, odd size, step, data, codec or damaged.
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -66,16 +70,13 @@ class UnsupportedImage(ValueError):  # noqa: N818
         self.kind = kind
 
 
-def to_rgb(message: Any) -> np.ndarray:
-    """The picture in a sensor_msgs Image or CompressedImage, uint8 (h, w, 3), RGB.
+def to_rgb(message: Image | CompressedImage) -> np.ndarray:
+    """Return the pixels of an image message, RGB uint8 (h, w, 3).
 
-    It shares the message's memory where nothing had to be converted: do not write into it.
-    Compressed images are decoded as they are stored, EXIF orientation ignored.
+    The array may share the message's memory: do not write into it. EXIF orientation is ignored.
 
-    Raises
-    ------
-    UnsupportedImage
-        Encoding or codec unknown, or a message whose fields do not fit together.
+    Raises:
+        UnsupportedImage: unknown encoding or codec, or inconsistent fields.
     """
     try:
         return _raw_to_rgb(message) if hasattr(message, "encoding") else _decode(message)
@@ -83,11 +84,13 @@ def to_rgb(message: Any) -> np.ndarray:
         raise UnsupportedImage("damaged", f"OpenCV cannot convert it: {error.err}") from None
 
 
-def fill_image(message: Any, array: np.ndarray, encoding: str, header: Any) -> Any:
-    """Write an array (h, w) or (h, w, 3) into a sensor_msgs Image, with one copy; returns it.
+def fill_image(message: Image, array: np.ndarray, encoding: str, header: Header) -> Image:
+    """Write an array into an Image, with one copy and without padding, and return the message.
 
-    `encoding` is mono8 (uint8), 32FC1 (float32) or bgr8 (uint8, 3 channels). Rows are not padded.
-    ValueError where array and encoding do not fit.
+    The encoding is mono8 (uint8, (h, w)), 32FC1 (float32, (h, w)) or bgr8 (uint8, (h, w, 3)).
+
+    Raises:
+        ValueError: the array does not have the type and the channels of the encoding.
     """
     dtype, channels = _OUTGOING.get(encoding, (None, ()))
     if array.dtype != dtype or array.ndim < 2 or array.shape[2:] != channels or not array.size:
@@ -104,8 +107,10 @@ def fill_image(message: Any, array: np.ndarray, encoding: str, header: Any) -> A
     return message
 
 
-def fill_jpeg(message: Any, bgr: np.ndarray, quality: int, header: Any) -> Any:
-    """Encode a picture, uint8 (h, w, 3) BGR, into a sensor_msgs CompressedImage; returns it."""
+def fill_jpeg(
+    message: CompressedImage, bgr: np.ndarray, quality: int, header: Header
+) -> CompressedImage:
+    """Write an image, BGR uint8 (h, w, 3), into a CompressedImage and return the message."""
     encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     message.header = header
     message.format = "bgr8; jpeg compressed bgr8"
@@ -113,17 +118,17 @@ def fill_jpeg(message: Any, bgr: np.ndarray, quality: int, header: Any) -> Any:
     return message
 
 
-def fill_data(message: Any, array: np.ndarray) -> None:
-    """Copy a contiguous array's bytes into `message.data` in place.
+def fill_data(message: Image | CompressedImage | PointCloud2, array: np.ndarray) -> None:
+    """Copy the bytes of a contiguous array into `message.data` in place.
 
-    Assigning to `data` copies once more (Jazzy) or looks at every single byte (Humble, and with
+    An assignment to `data` would copy once more (Jazzy) or check every byte (Humble, and with
     ROS_PYTHON_CHECK_FIELDS).
     """
     del message.data[:]
     message.data.frombytes(array.data.cast("B"))
 
 
-def _raw_to_rgb(message: Any) -> np.ndarray:
+def _raw_to_rgb(message: Image) -> np.ndarray:
     height, width, encoding = message.height, message.width, message.encoding
     pixels = _pixels(message)
     if encoding in _YUV_420:
@@ -138,78 +143,75 @@ def _raw_to_rgb(message: Any) -> np.ndarray:
     return pixels if code is None else cv2.cvtColor(pixels, code)
 
 
-def _pixels(message: Any) -> np.ndarray:
-    """The message's rows without their padding, uint8 (rows, bytes): a view, checked."""
+def _pixels(message: Image) -> np.ndarray:
+    """Check the fields and return a view of the rows without padding, uint8 (rows, bytes)."""
     height, width, encoding, step = message.height, message.width, message.encoding, message.step
     size = len(message.data)
 
-    def refusal(kind: str, why: str) -> UnsupportedImage:
+    def refusal(kind: str, reason: str) -> UnsupportedImage:
         return UnsupportedImage(
-            kind, f"image of {width}x{height} {encoding!r}, step {step}, {size} bytes: {why}"
+            kind, f"image of {width}x{height} {encoding!r}, step {step}, {size} bytes: {reason}"
         )
 
     if encoding not in ENCODINGS:
-        raise refusal("encoding", f"this encoding is not supported; {', '.join(ENCODINGS)} are")
+        raise refusal("encoding", f"unsupported encoding; supported: {', '.join(ENCODINGS)}")
     if height == 0 or width == 0:
         raise refusal("zero size", "it has no pixels")
     if height * width > MAX_PIXELS:
         raise refusal("too large", f"at most {MAX_PIXELS} pixels are supported")
     if encoding in _YUV_422 and width % 2:
-        raise refusal("odd size", "two pixels share their colour: the width must be even")
+        raise refusal("odd size", "two pixels share one colour: the width must be even")
     if encoding in _YUV_420 and (width % 2 or height % 2):
-        raise refusal("odd size", "2x2 pixels share their colour: both sizes must be even")
+        raise refusal("odd size", "2x2 pixels share one colour: width and height must be even")
     used = width * (1 if encoding in _YUV_420 else _INTERLEAVED[encoding][0])
     if step < used:
-        raise refusal("step", f"a row takes at least {used} bytes")
+        raise refusal("step", f"a row needs at least {used} bytes")
     rows = height * 3 // 2 if encoding in _YUV_420 else height
     if size < rows * step:
-        raise refusal("data", f"{rows} rows of {step} bytes take {rows * step}")
+        raise refusal("data", f"{rows} rows of {step} bytes need {rows * step} bytes")
     return np.frombuffer(message.data, np.uint8, rows * step).reshape(rows, step)[:, :used]
 
 
-def _decode(message: Any) -> np.ndarray:
-    """Decode a CompressedImage."""
+def _decode(message: CompressedImage) -> np.ndarray:
     data = bytes(message.data)
     described = f"compressed image of format {message.format!r}, {len(data)} bytes"
     if data.startswith(_PNG_START):
-        size, complete = _png_size(data), _png_is_whole(data)
+        size, complete = _png_size(data), _png_is_complete(data)
     elif data.startswith(_JPEG_START):
         size, complete = _jpeg_size(data), data.rfind(_JPEG_END) > 0
     else:
-        raise UnsupportedImage("codec", f"{described}: neither JPEG nor PNG, which are supported")
+        raise UnsupportedImage("codec", f"{described}: neither JPEG nor PNG")
     if size[0] * size[1] > MAX_PIXELS:
-        raise UnsupportedImage(
-            "too large",
-            f"{described}, {size[0]}x{size[1]}: at most {MAX_PIXELS} pixels are supported",
-        )
-    # What is stored, in 8 or 16 bits, gray or colour; alpha is left out, as from raw images.
+        reason = f"{size[0]}x{size[1]} pixels, but at most {MAX_PIXELS} are supported"
+        raise UnsupportedImage("too large", f"{described}: {reason}")
+    # As stored, in 8 or 16 bits, grey or colour; without alpha, as for raw images.
     flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if complete else None
     if picture is None:
-        raise UnsupportedImage("damaged", f"{described}: truncated or damaged, it does not decode")
+        raise UnsupportedImage("damaged", f"{described}: truncated or damaged")
     if picture.dtype == np.uint16:
         picture = _to_8_bits(picture)
     if picture.ndim == 3:
         return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-    # image_transport compresses a raw mosaic as if it were gray, and says so in front.
+    # image_transport compresses a raw mosaic as a grey image; the format begins with its encoding.
     mosaic = message.format.partition(";")[0].strip()
     return cv2.cvtColor(picture, _BAYER.get(mosaic, cv2.COLOR_GRAY2RGB))
 
 
 def _to_8_bits(deep: np.ndarray) -> np.ndarray:
-    """uint16 to uint8 by the factor 255/65535 = 1/257, rounded, as cv_bridge does."""
+    """Scale uint16 to uint8 by 255/65535 = 1/257, rounded, as cv_bridge does."""
     return cv2.convertScaleAbs(deep, alpha=255 / 65535)
 
 
 def _png_size(data: bytes) -> tuple[int, int]:
-    """Width and height in a PNG's first chunk (ISO/IEC 15948, 11.2.2); zeros if cut off."""
+    """Width and height from a PNG's first chunk (ISO/IEC 15948, 11.2.2); zeros if truncated."""
     return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
 
 
-def _png_is_whole(data: bytes) -> bool:
-    """Whether a PNG's chunks fit into it and end with IEND (ISO/IEC 15948, 5.3).
+def _png_is_complete(data: bytes) -> bool:
+    """Whether all chunks of a PNG fit into it and the last is IEND (ISO/IEC 15948, 5.3).
 
-    OpenCV makes room for what a chunk's length says before it looks: a flipped bit costs 2 GB.
+    OpenCV allocates the length of a chunk before it checks it: a flipped bit costs 2 GB.
     """
     at = len(_PNG_START)
     while at + 12 <= len(data):
@@ -221,7 +223,7 @@ def _png_is_whole(data: bytes) -> bool:
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int]:
-    """Width and height in a JPEG's frame header (ITU-T T.81, B.2.2); zeros if there is none."""
+    """Width and height from a JPEG's frame header (ITU-T T.81, B.2.2); zeros without one."""
     at = 2
     while at + 9 <= len(data) and data[at] == 0xFF:
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")

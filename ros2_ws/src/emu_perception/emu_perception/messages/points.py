@@ -1,18 +1,18 @@
-"""The point cloud: every pixel's position, colour, class and how far both can be trusted.
+"""The point cloud: position, colour, class and uncertainties of every pixel.
 
-No loops in Python, and one copy out: 512×1024 points are 14.7 MB, and take about 5 ms.
+There are no Python loops over points and only one copy: 512×1024 points are 14.7 MB and take
+about 5 ms.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
-from sensor_msgs.msg import PointCloud2, PointField
+from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
+from std_msgs.msg import Header
 
 from emu_core.runtime.perceiver import Perception
-from emu_perception.camera_model.distortion import Rays, calibration, rays
+from emu_perception.camera_model.distortion import Rays, camera_model, rays
 from emu_perception.messages.images import fill_data
 
 FIELDS = (
@@ -24,18 +24,16 @@ FIELDS = (
     ("label_uncertainty", PointField.FLOAT32),
     ("depth_std", PointField.FLOAT32),
 )
-"""Names and types of a point's fields, all of four bytes and without gaps."""
+"""Names and types of the fields of a point, of four bytes each and without gaps."""
 
 _BYTES = 4
 
 
 class PointCloudMaker:
-    """Makes organised clouds, width × height of the maps; use it from one thread.
+    """Make organised point clouds with the size of the maps. Use it from one thread only.
 
-    Parameters
-    ----------
-    rectify : the maps come from a rectified image, which P of the camera_info describes: K and D
-        are left aside. Otherwise rays follow K and the lens's distortion.
+    Rays follow K of camera_info and the distortion; with `rectify`, the images are rectified, and
+    rays follow P.
     """
 
     def __init__(self, rectify: bool = False) -> None:
@@ -46,65 +44,67 @@ class PointCloudMaker:
     def message(
         self,
         perception: Perception,
-        camera_info: Any,
+        camera_info: CameraInfo,
         rgb: np.ndarray,
         max_depth_std_ratio: float,
-        header: Any,
+        header: Header,
     ) -> PointCloud2:
-        """The cloud of a frame; x, y and z are NaN where there is no usable position.
+        """Make the point cloud of one frame; x, y and z are NaN where the position is unusable.
 
-        A position is usable if depth is finite, depth_std ≤ `max_depth_std_ratio` · depth, and
-        the lens tells where the pixel looks. A doubtful class never takes a position away: a
-        planner takes a missing point for free space.
+        A position is usable if depth is finite, depth_std ≤ `max_depth_std_ratio` · depth, and the
+        pixel has a ray. An uncertain class never removes a position, because planners take a
+        missing point for free space.
 
-        Parameters
-        ----------
-        camera_info : of the maps, ROI and binning reset.
-        rgb : the image at the maps' size, uint8 (H, W, 3).
+        Args:
+            perception: maps of size (H, W).
+            camera_info: of the maps, without ROI and binning.
+            rgb: the image at the size of the maps, uint8 (H, W, 3).
+            max_depth_std_ratio: see above.
+            header: of the message.
 
-        Raises
-        ------
-        CameraInfoError
-            The lens is unknown: see `distortion.calibration`.
+        Raises:
+            CameraInfoError: see `distortion.camera_model`.
         """
         shape = perception.depth.shape
-        camera = calibration(camera_info)
+        camera = camera_model(camera_info)
         sizes = {"camera_info": (camera.height, camera.width), "rgb": rgb.shape[:2]}
-        for name, given in sizes.items():
-            if given != shape:
+        for name, size in sizes.items():
+            if size != shape:
                 raise ValueError(
-                    f"Expected argument `{name}` to be of the maps' size, {shape[1]}x{shape[0]}, "
-                    f"but got {given[1]}x{given[0]}"
+                    f"Expected argument `{name}` to have the size of the maps, "
+                    f"{shape[1]}x{shape[0]}, but got {size[1]}x{size[0]}"
                 )
-        look = rays(camera, self._rectified)
-        z = _usable_depth(perception, look, max_depth_std_ratio)
+        pixel_rays = rays(camera, self._rectified)
+        z = _usable_depth(perception, pixel_rays, max_depth_std_ratio)  # (H, W)
         if self._points.shape[:2] != shape:
             self._points = np.empty((*shape, len(FIELDS)), np.float32)
             self._colors = np.zeros((*shape, 4), np.uint8)
         cv2.mixChannels([rgb], [self._colors], [0, 2, 1, 1, 2, 0])
         channels = [
-            look.x * z,
-            look.y * z,
+            pixel_rays.x * z,
+            pixel_rays.y * z,
             z,
             self._colors.view(np.float32)[..., 0],
             perception.labels.astype(np.uint32).view(np.float32),
             perception.label_uncertainty,
             perception.depth_std,
         ]
-        cv2.merge(channels, self._points)
-        return _filled(self._points, header)
+        cv2.merge(channels, self._points)  # (H, W, 7)
+        return _to_message(self._points, header)
 
 
-def _usable_depth(perception: Perception, look: Rays, max_depth_std_ratio: float) -> np.ndarray:
+def _usable_depth(
+    perception: Perception, pixel_rays: Rays, max_depth_std_ratio: float
+) -> np.ndarray:
     depth = perception.depth
-    # +Inf ≤ +Inf holds and NaN fails: hence both tests.
+    # isfinite is needed, too: +Inf ≤ +Inf is true.
     usable = np.isfinite(depth) & (perception.depth_std <= max_depth_std_ratio * depth)
-    if look.known is not None:
-        usable &= look.known
+    if pixel_rays.known is not None:
+        usable &= pixel_rays.known
     return np.where(usable, depth, np.float32(np.nan))
 
 
-def _filled(points: np.ndarray, header: Any) -> PointCloud2:
+def _to_message(points: np.ndarray, header: Header) -> PointCloud2:
     height, width = points.shape[:2]
     message = PointCloud2(header=header, height=height, width=width, is_dense=False)
     message.fields = [

@@ -1,12 +1,10 @@
-"""One camera of the node: its topics, its lens, and how it fares."""
+"""One camera of the node: it turns an image message into messages on the output topics."""
 
 from __future__ import annotations
 
 import time
 import traceback
 from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -15,30 +13,29 @@ from emu_core.runtime.perceiver import Perceiver
 from emu_perception.camera_model.metric_scale import Lens
 from emu_perception.messages.images import UnsupportedImage
 from emu_perception.messages.points import PointCloudMaker
-from emu_perception.node.frame_outputs import Answer
-from emu_perception.node.label_info import LabelInfo
-from emu_perception.node.log_once import Complaints
+from emu_perception.node.frame_outputs import FrameOutputs
+from emu_perception.node.log_once import LogOnce
 from emu_perception.node.outputs import Publishers
-from emu_perception.node.parameters import Settings
-from emu_perception.node.statistics import Age, Health, Timing, stamp_age
-from emu_perception.node.subscription import Source
+from emu_perception.node.parameters import Parameters
+from emu_perception.node.statistics import CameraStatistics, FrameTiming, stamp_age
+from emu_perception.node.subscription import AdaptiveSubscription
 
 
 class Camera:
-    """Made when the node configures; `open` and `close` follow its activations.
+    """The subscriptions, the lens, the statistics and the output topics of one camera.
 
-    Parameters
-    ----------
-    name : prefix of its topics; empty for a node's only camera.
-    health : outlives this object.
-    compressed : whether it sends CompressedImage.
-    rectify : whether its images are straightened first.
-    settings : what holds for the next frame.
+    It lives while the node is configured, and is open while the node is active. `process` runs in
+    the worker's thread; an error in one image does not affect the next.
 
-    Raises
-    ------
-    UserError
-        Wrong `qos_overrides`.
+    Args:
+        node: the node.
+        name: prefix of the camera's topics; empty for a node's only camera.
+        perceiver: the model.
+        statistics: they outlive this object.
+        parameters: of the node.
+
+    Raises:
+        UserError: a wrong `qos_overrides` parameter.
     """
 
     def __init__(
@@ -46,130 +43,95 @@ class Camera:
         node: LifecycleNode,
         name: str,
         perceiver: Perceiver,
-        health: Health,
-        *,
-        compressed: bool,
-        rectify: bool,
-        settings: Callable[[], Settings],
+        statistics: CameraStatistics,
+        parameters: Parameters,
     ) -> None:
-        self.name, self.health = name, health
-        self._node, self._settings = node, settings
+        self.perceiver, self.statistics = perceiver, statistics
+        self.rectify, self.settings = parameters["rectify"], parameters.settings
+        self._node = node
         prefix = f"{name}/" if name else ""
         self._info_name, self._image_name = f"{prefix}camera_info", f"{prefix}image"
-        if compressed:  # beside where the raw image is remapped to
+        self._kind = Image
+        if parameters["image_transport"] == "compressed":  # next to the remapped raw image
             self._image_name = f"{node.resolve_topic_name(self._image_name)}/compressed"
+            self._kind = CompressedImage
         info_topic = node.resolve_topic_name(self._info_name)
-        self._kind: type = CompressedImage if compressed else Image
-        logger = node.get_logger().get_child(name) if name else node.get_logger()
-        complaints = Complaints(logger)
-        self.lens = Lens(
-            perceiver,
-            lambda: node.count_publishers(info_topic) > 0,
-            logger,
-            complaints,
-        )
-        self._publishers = Publishers(node, f"~/{prefix}")
-        self._labels = LabelInfo(self._publishers.label_info, perceiver.info.classes)
-        self.responder = Responder(
-            partial(self._answer, perceiver, PointCloudMaker(rectify), rectify),
-            self._publishers,
-            self._labels,
-            health,
-            complaints,
-            lambda stamp: stamp_age(node.get_clock().now().nanoseconds, stamp),
-        )
-        self._logger = logger
-        self.infos: Source | None = None
-        self.images: Source | None = None
+        self._logger = node.get_logger().get_child(name) if name else node.get_logger()
+        self._log_once = LogOnce(self._logger)
+        self.lens = Lens(perceiver, lambda: node.count_publishers(info_topic) > 0, self._log_once)
+        self.cloud = PointCloudMaker(self.rectify)
+        self._publishers = Publishers(node, f"~/{prefix}", perceiver.info.classes)
+        self.infos: AdaptiveSubscription | None = None
+        self.images: AdaptiveSubscription | None = None
 
-    def tell_labels(self) -> None:
-        """Publish LabelInfo, which must come before anything that needs it."""
-        self._labels.tell(self._settings().names_unknown, again=True)
-
-    def open(self, take: Callable[[Any], None]) -> None:
-        """Subscribe; `take` gets the images. UserError for wrong `qos_overrides`."""
-        self.health.activated()
-        # Before the image's: others see it first, and the executor serves it first.
-        self.infos = Source(self._node, CameraInfo, self._info_name, self.lens.take)
-        self.images = Source(self._node, self._kind, self._image_name, take, lost=self.health.lost)
+    def open(self, callback: Callable[[Image | CompressedImage], None]) -> None:
+        """Subscribe; the callback gets the images. Wrong `qos_overrides` raise UserError."""
+        self.statistics.restart()
+        # First camera_info: others discover it first, and the executor serves it first.
+        self.infos = AdaptiveSubscription(
+            self._node, CameraInfo, self._info_name, self.lens.update
+        )
+        self.images = AdaptiveSubscription(
+            self._node, self._kind, self._image_name, callback, self.statistics.count_lost
+        )
         self._logger.info(f"waiting for {self.images.topic} and {self.infos.topic}")
 
     def adapt(self) -> None:
-        """Follow what the publishers offer; once a second."""
-        for source in filter(None, (self.infos, self.images)):
-            source.adapt()
+        """Follow the QoS of the publishers; call it once a second."""
+        for subscription in filter(None, (self.infos, self.images)):
+            subscription.adapt()
 
     def close(self) -> None:
-        """Take no more images."""
-        for source in filter(None, (self.images, self.infos)):
-            source.close()
+        """Unsubscribe."""
+        for subscription in filter(None, (self.images, self.infos)):
+            subscription.close()
         self.images = self.infos = None
 
     def destroy(self) -> None:
-        """Take the topics away."""
+        """Unsubscribe and remove the output topics."""
         self.close()
         self._publishers.close()
 
-    def _answer(
-        self, perceiver: Perceiver, cloud: PointCloudMaker, rectify: bool, message: Any
-    ) -> Answer:
-        return Answer(message, perceiver, self.lens, self._settings(), cloud, rectify)
+    def publish_labels(self) -> None:
+        """Publish LabelInfo, which has to come before every topic that needs it."""
+        self._publishers.publish_labels(self.settings().marks_unknown, force=True)
 
-
-class Responder:
-    """Answers images of one camera; no image's failure passes on.
-
-    `answer` makes the (lazy) Answer to a message, `age` tells how old a stamp is.
-    """
-
-    def __init__(
-        self,
-        answer: Callable[[Any], Answer],
-        publishers: Publishers,
-        labels: LabelInfo,
-        health: Health,
-        complaints: Complaints,
-        age: Callable[[Any], Age],
-    ) -> None:
-        self._answer, self._publishers, self._labels = answer, publishers, labels
-        self._health, self._complaints, self._age = health, complaints, age
-
-    def respond(self, message: Any, received: float) -> None:
-        """Answer one message that came at `received` (monotonic), and note what it counts as."""
+    def process(self, message: Image | CompressedImage, received: float) -> None:
+        """Publish the outputs for an image, `received` at a monotonic time; count its outcome."""
         outcome, timing = "failed", None
         try:
-            outcome, timing = self._respond(message, received)
-        except UnsupportedImage as refusal:
+            timing = self._publish(message, received)
+            outcome = "processed" if timing else "no_subscriber"
+        except UnsupportedImage as error:
             outcome = "refused"
-            self._health.failed(f"image refused: {refusal}")
-            self._complaints.error(f"refused {refusal.kind}", f"image refused: {refusal}")
-        except Exception as error:  # whatever it is, the next frame may be fine
-            self._health.failed(f"a frame failed: {type(error).__name__}: {error}")
-            self._complaints.error(
-                f"failed {type(error).__name__}",
-                f"a frame failed, the next is tried: {traceback.format_exc()}",
-            )
+            self.statistics.set_last_error(f"image refused: {error}")
+            self._log_once.error(f"refused {error.kind}", f"image refused: {error}")
+        except Exception as error:
+            name = type(error).__name__
+            self.statistics.set_last_error(f"image failed: {name}: {error}")
+            self._log_once.error(f"failed {name}", f"image failed: {traceback.format_exc()}")
         finally:
-            self._health.finished(outcome, timing)
+            self.statistics.count_outcome(outcome, timing)
 
-    def _respond(self, message: Any, received: float) -> tuple[str, Timing | None]:
-        listened = self._publishers.listened()
-        if not listened:
-            return "unheard", None
+    def _publish(self, message: Image | CompressedImage, received: float) -> FrameTiming | None:
+        """Publish all outputs that have a subscriber; None if there are none."""
+        subscribed = self._publishers.subscribed()
+        if not subscribed:
+            return None
         if not message.header.frame_id:
-            self._complaints.warning(
+            self._log_once.warning(
                 "frame_id",
-                "the images carry no frame_id, so the answers carry none: nobody can tell where "
-                "they look. Set it in the camera's driver",
+                "the images have no frame_id, which the outputs need: set it in the camera driver",
             )
-        answer = self._answer(message)
-        self._labels.tell(answer.unknown is not None)
-        for output, publisher in listened:
-            made = output.make(answer)
+        frame = FrameOutputs(message, self)
+        self._publishers.publish_labels(frame.unknown is not None)
+        for output, publisher in subscribed:
+            made = output.make(frame)
             if made is not None:
                 publisher.publish(made)
-        return "answered", Timing(
+        now_ns = self._node.get_clock().now().nanoseconds
+        return FrameTiming(
             latency_s=time.monotonic() - received,
-            inference_s=answer.inference_s,
-            age=self._age(message.header.stamp),
+            inference_s=frame.inference_s,
+            age=stamp_age(now_ns, message.header.stamp),
         )

@@ -1,4 +1,4 @@
-"""The node's health on /diagnostics, in the words of `verdicts`."""
+"""Publish the statuses of `checks` on /diagnostics."""
 
 from __future__ import annotations
 
@@ -12,23 +12,18 @@ from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from emu_perception.errors import UserError
-from emu_perception.node.checks import Level, Verdict
+from emu_perception.node.checks import Status
 from emu_perception.node.parameters import WRONG_QOS
 
 PERIOD_S = 1.0
 DEPTH = 10
 
-_LEVELS = {  # bytes: a plain number goes out as garbage
-    Level.OK: DiagnosticStatus.OK,
-    Level.WARN: DiagnosticStatus.WARN,
-    Level.ERROR: DiagnosticStatus.ERROR,
-}
-
 
 class Diagnostics:
-    """Publishes verdicts, named `node: task`, in every state of the node.
+    """Publish statuses, named `node: task`, in every lifecycle state of the node.
 
-    UserError for wrong `qos_overrides`.
+    Raises:
+        UserError: a wrong `qos_overrides` parameter.
     """
 
     def __init__(self, node: Node) -> None:
@@ -44,20 +39,20 @@ class Diagnostics:
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
         except WRONG_QOS as error:
-            raise UserError(f"/diagnostics cannot be published: {error}") from error
+            raise UserError(f"cannot publish /diagnostics: {error}") from error
 
-    def publish(self, verdicts: Iterable[tuple[str, Verdict]]) -> None:
-        """Tell the verdict on each task, by its name."""
+    def publish(self, statuses: Iterable[tuple[str, Status]]) -> None:
+        """Publish one status for each task, given by the task's name."""
         message = DiagnosticArray()
         message.header.stamp = self._node.get_clock().now().to_msg()
-        message.status = [self._status(task, verdict) for task, verdict in verdicts]
+        message.status = [
+            DiagnosticStatus(
+                level=bytes([status.level]),  # an integer would be published as garbage
+                name=f"{self._name}: {task}",
+                message=status.message,
+                hardware_id=self._hardware,
+                values=[KeyValue(key=key, value=value) for key, value in status.values.items()],
+            )
+            for task, status in statuses
+        ]
         self._publisher.publish(message)
-
-    def _status(self, task: str, verdict: Verdict) -> DiagnosticStatus:
-        return DiagnosticStatus(
-            level=_LEVELS[verdict.level],
-            name=f"{self._name}: {task}",
-            message=verdict.message,
-            hardware_id=self._hardware,
-            values=[KeyValue(key=key, value=value) for key, value in verdict.values.items()],
-        )

@@ -1,64 +1,57 @@
-"""What follows from one image, each part computed when somebody first asks for it."""
+"""Outputs for one image, computed lazily."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from emu_core.labels import IGNORE
 from emu_core.runtime.fitting import resize
 from emu_core.runtime.overlay import blend
-from emu_core.runtime.perceiver import Perceiver, Perception
+from emu_core.runtime.perceiver import Perception
 from emu_perception.camera_model.camera_info import CameraInfoError, focal_lengths
 from emu_perception.camera_model.distortion import rectified
-from emu_perception.camera_model.metric_scale import Lens
 from emu_perception.messages.images import to_rgb
-from emu_perception.messages.points import PointCloudMaker
 from emu_perception.node.label_info import unknown_id
 from emu_perception.node.parameters import Settings
 
+if TYPE_CHECKING:
+    from emu_perception.node.camera import Camera
 
-class Answer:
-    """The parts of the answer to one Image or CompressedImage, lazily.
 
-    Any part may raise UnsupportedImage. All maps have one size, which is the model's. With
-    `rectify`, all of it is of the image that a pinhole camera would have taken.
+class FrameOutputs:
+    """Outputs for one image of a camera, computed lazily.
+
+    Each attribute is computed at its first use and may raise UnsupportedImage. All maps have the
+    output size of the model, (H, W).
     """
 
-    def __init__(
-        self,
-        message: Any,
-        perceiver: Perceiver,
-        lens: Lens,
-        settings: Settings,
-        cloud: PointCloudMaker,
-        rectify: bool = False,
-    ) -> None:
-        self.header = message.header
-        self.settings = settings
+    def __init__(self, message: Image | CompressedImage, camera: Camera) -> None:
+        self.message, self.header = message, message.header
+        self.settings: Settings = camera.settings()
         self.inference_s: float | None = None
-        """Seconds that the network took, once it was asked."""
-        self._message, self._perceiver, self._lens = message, perceiver, lens
-        self._cloud, self._rectify = cloud, rectify
+        """Duration of the inference; None before it."""
+        self._camera = camera
 
     @cached_property
-    def _image(self) -> tuple[np.ndarray, Any | None]:
-        """The image, rectified if that is asked for and possible, and its CameraInfo."""
-        rgb = to_rgb(self._message)
-        info = self._lens.of_image(rgb.shape[1], rgb.shape[0])
+    def _image(self) -> tuple[np.ndarray, CameraInfo | None]:
+        """The image, rectified if requested and possible, and its CameraInfo."""
+        rgb, lens = to_rgb(self.message), self._camera.lens
+        info = lens.image_info(rgb.shape[1], rgb.shape[0])
         if info is None:
             return rgb, None
-        if self._rectify:
+        if self._camera.rectify:
             try:
                 rgb, info = rectified(rgb, info)
-            except CameraInfoError as problem:
-                self._lens.without_rays(problem)
-        self._lens.judge(info)
+            except CameraInfoError as error:
+                lens.report_no_points(error)
+        lens.check_scale(info)
         return rgb, info
 
     @property
@@ -67,70 +60,69 @@ class Answer:
         return self._image[0]
 
     @property
-    def camera_info(self) -> Any | None:
-        """The camera's CameraInfo, of this very image; None if unknown."""
+    def camera_info(self) -> CameraInfo | None:
+        """The CameraInfo of `rgb`; None if unknown."""
         return self._image[1]
-
-    @cached_property
-    def perception(self) -> Perception:
-        """The model's answer, in metres for this lens if that is known, doubtful pixels named."""
-        rgb = self.rgb
-        focal = focal_lengths(self.camera_info) if self.camera_info is not None else None
-        start = time.monotonic()
-        seen = self._perceiver.perceive(rgb, focal=focal)
-        self.inference_s = time.monotonic() - start
-        unknown = self.unknown
-        if unknown is None:
-            return seen
-        doubtful = (seen.label_uncertainty > self.settings.unknown_above) & (seen.labels != IGNORE)
-        return replace(seen, labels=np.where(doubtful, np.uint8(unknown), seen.labels))
 
     @property
     def unknown(self) -> int | None:
-        """The id of doubtful pixels; None where they keep their class."""
-        classes = self._perceiver.info.classes
-        return unknown_id(classes) if self.settings.names_unknown else None
+        """The id of uncertain pixels; None if they keep their class."""
+        classes = self._camera.perceiver.info.classes
+        return unknown_id(classes) if self.settings.marks_unknown else None
+
+    @cached_property
+    def perception(self) -> Perception:
+        """The model's outputs, in metres for this lens if it is known."""
+        rgb, info = self._image
+        focal = focal_lengths(info) if info is not None else None
+        start = time.monotonic()
+        perception = self._camera.perceiver.perceive(rgb, focal=focal)
+        self.inference_s = time.monotonic() - start
+        if self.unknown is None:
+            return perception
+        labels = perception.labels
+        uncertain = perception.label_uncertainty > self.settings.unknown_above
+        unknown = uncertain & (labels != IGNORE)
+        return replace(perception, labels=np.where(unknown, np.uint8(self.unknown), labels))
 
     @cached_property
     def confidence(self) -> np.ndarray:
         """round(255·(1 − label_uncertainty)), and 0 where there is no label; uint8 (H, W)."""
-        seen = self.perception
         # |255 − 255·u|, rounded and saturated, in one pass.
-        confidence = cv2.convertScaleAbs(seen.label_uncertainty, alpha=-255.0, beta=255.0)
-        confidence[seen.labels == 255] = 0
+        uncertainty = self.perception.label_uncertainty
+        confidence = cv2.convertScaleAbs(uncertainty, alpha=-255.0, beta=255.0)
+        confidence[self.perception.labels == IGNORE] = 0
         return confidence
 
     @cached_property
-    def depth_camera_info(self) -> Any | None:
-        """The CameraInfo of the maps; None if that of the camera is unknown."""
+    def depth_camera_info(self) -> CameraInfo | None:
+        """The CameraInfo of the maps; None if the camera's is unknown."""
         if self.camera_info is None:
             return None
-        return self._lens.of_maps(self.camera_info, self.header)
+        return self._camera.lens.map_info(self.camera_info, self.header)
 
     @cached_property
-    def points(self) -> Any | None:
-        """The PointCloud2 of the maps; None if the lens does not tell where pixels look."""
-        if self.depth_camera_info is None:
+    def points(self) -> PointCloud2 | None:
+        """The point cloud; None if the ray of each pixel is unknown."""
+        info = self.depth_camera_info
+        if info is None:
             return None
         rgb = resize(self.rgb, self.perception.depth.shape)
         limit = self.settings.max_depth_std_ratio
         try:
-            return self._cloud.message(
-                self.perception, self.depth_camera_info, rgb, limit, self.header
-            )
-        except CameraInfoError as problem:
-            self._lens.without_rays(problem)
+            return self._camera.cloud.message(self.perception, info, rgb, limit, self.header)
+        except CameraInfoError as error:
+            self._camera.lens.report_no_points(error)
             return None
 
     @cached_property
     def overlay(self) -> np.ndarray:
-        """The classes over the image, paler where they are doubtful; uint8 (H, W, 3) BGR."""
-        seen = self.perception
+        """The image under the class colours, paler where uncertain; uint8 (H, W, 3) BGR."""
         rgb = blend(
             self.rgb,
-            seen.labels,
-            seen.label_uncertainty,
-            self._perceiver.info.classes,
+            self.perception.labels,
+            self.perception.label_uncertainty,
+            self._camera.perceiver.info.classes,
             self.settings.overlay_alpha,
         )
         return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)

@@ -1,72 +1,48 @@
-"""Which id means which class: vision_msgs/LabelInfo, before the first mask that needs it.
+"""vision_msgs/LabelInfo: the name of each class id, published before the first mask.
 
-Without vision_msgs there is no such topic, and nothing that a planner could misread without it:
-`available()` says so.
+Without the package vision_msgs there is no label_info, and no topic that planners misread
+without it.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from emu_core.labels import IGNORE, ClassTable
+
+if TYPE_CHECKING:
+    from vision_msgs.msg import LabelInfo
 
 TOPIC = "semantic/label_info"
 UNKNOWN = "unknown"
 MISSING = (
-    "the package vision_msgs is missing: no label_info and no points, which planners cannot read "
-    "without it. Install ros-$ROS_DISTRO-vision-msgs"
+    "vision_msgs is not installed, so label_info and points are not published: install "
+    "ros-$ROS_DISTRO-vision-msgs"
 )
 
 
-def available() -> bool:
-    """Whether vision_msgs is installed."""
-    return _messages() is not None
-
-
-def unknown_id(classes: ClassTable) -> int | None:
-    """The id of doubtful pixels, one above the last class; None if no id is left for it."""
-    return len(classes) if len(classes) < IGNORE else None
-
-
-class LabelInfo:
-    """Tells the classes on one camera's topic, and again when they change.
-
-    `publisher` is of `message_type()`, or None without vision_msgs.
-    """
-
-    def __init__(self, publisher: Any | None, classes: ClassTable) -> None:
-        self._publisher, self._classes = publisher, classes
-        self._told: bool | None = None
-
-    def tell(self, with_unknown: bool, again: bool = False) -> None:
-        """Publish the classes, with or without `unknown`, unless that was done already."""
-        if self._publisher is None or (with_unknown == self._told and not again):
-            return
-        self._publisher.publish(message(self._classes, with_unknown))
-        self._told = with_unknown
-
-
-def message_type() -> Any:
-    """The class of vision_msgs/LabelInfo."""
-    return _messages().LabelInfo  # type: ignore[union-attr]
-
-
-def message(classes: ClassTable, with_unknown: bool) -> Any:
-    """A LabelInfo of all classes; unlabelled pixels (255) have no entry, and confidence 0."""
-    messages = _messages()
-    named = with_unknown and unknown_id(classes) is not None
-    names = [*classes.names, *([UNKNOWN] if named else [])]
-    return messages.LabelInfo(  # type: ignore[union-attr]
-        class_map=[
-            messages.VisionClass(class_id=number, class_name=name)  # type: ignore[union-attr]
-            for number, name in enumerate(names)
-        ]
-    )
-
-
-def _messages() -> Any | None:
+def messages() -> ModuleType | None:
+    """Return the module vision_msgs.msg; None if it is not installed."""
     try:
         return import_module("vision_msgs.msg")
     except ImportError:
         return None
+
+
+def unknown_id(classes: ClassTable) -> int | None:
+    """Return the id of uncertain pixels, one above the last class; None if all ids are taken."""
+    return len(classes) if len(classes) < IGNORE else None
+
+
+def message(classes: ClassTable, with_unknown: bool) -> LabelInfo:
+    """Return the names of all classes; unlabelled pixels (255) have no entry."""
+    vision_msgs = import_module("vision_msgs.msg")
+    with_unknown = with_unknown and unknown_id(classes) is not None
+    names = [*classes.names, *([UNKNOWN] if with_unknown else [])]
+    entries = [
+        vision_msgs.VisionClass(class_id=number, class_name=name)
+        for number, name in enumerate(names)
+    ]
+    return vision_msgs.LabelInfo(class_map=entries)

@@ -1,4 +1,4 @@
-"""The node `emu_perception`: puts cameras, model and topics together, through its lifecycle."""
+"""The node `emu_perception`: its lifecycle, its cameras and its diagnostics."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import math
 import os
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from rclpy.clock import Clock, ClockType, JumpThreshold
+from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.utilities import get_rmw_implementation_identifier
@@ -18,63 +19,49 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from emu_core.runtime.model_file import ModelError
 from emu_core.runtime.perceiver import Perceiver, ProviderError
 from emu_perception.errors import UserError
-from emu_perception.node import checks as verdicts
+from emu_perception.node import checks
 from emu_perception.node.camera import Camera
-from emu_perception.node.checks import Verdict
+from emu_perception.node.checks import Status
 from emu_perception.node.diagnostics import PERIOD_S, Diagnostics
 from emu_perception.node.parameters import Parameters
-from emu_perception.node.statistics import Health, resident_bytes
+from emu_perception.node.statistics import CameraStatistics, resident_bytes
 from emu_perception.node.worker import Worker
 from emu_perception.ros import dds
-from emu_perception.ros.command_line import missing
+from emu_perception.ros.command_line import missing_package
 from emu_perception.ros.distro import guard_transitions
 
 NAME = "emu_perception"
 SUCCESS = TransitionCallbackReturn.SUCCESS
-_BYTES_PER_PIXEL = 28  # of the largest answer, the cloud
+_MAX_BYTES_PER_PIXEL = 28  # of the largest output, the point cloud
 
 
-class CameraNode(LifecycleNode):
-    """Semantics, depth and the uncertainty of both, for one or several cameras.
+class PerceptionNode(LifecycleNode):
+    """Semantics, depth and the uncertainties of both, for one or several cameras.
 
-    Configuring loads, checks and warms up the model; activating tells the classes and subscribes.
-    A user's mistake fails a transition, anything else is an error, after which the node is
-    unconfigured; both are logged and stand in the diagnostics.
+    `configure` loads, checks and warms up the model, and creates the topics of `outputs.OUTPUTS`.
+    `activate` publishes the classes and subscribes to the images and camera_info. `deactivate`
+    unsubscribes and finishes the image in progress. A user mistake makes a transition fail; after
+    another exception, the node is unconfigured. Both are logged and shown in the diagnostics.
 
-    Parameters
-    ----------
-    See `emu_perception.node.parameters`.
-
-    Subscribers
-    -----------
-    image : sensor_msgs/Image, or image/compressed : sensor_msgs/CompressedImage
-    camera_info : sensor_msgs/CameraInfo, optional
-
-    Publishers
-    ----------
-    See `emu_perception.node.outputs`.
-
-    Raises
-    ------
-    UserError
-        A parameter is wrong.
+    Raises:
+        UserError: a parameter is wrong.
     """
 
     def __init__(self) -> None:
         super().__init__(NAME)
         guard_transitions(self)
-        self._phase = "unconfigured"
+        self._state = "unconfigured"
         self._problem = ""
         self._starting = False
-        self.parameters = Parameters(self, lambda: self._phase == "unconfigured")
+        self.parameters = Parameters(self, lambda: self._state == "unconfigured")
         self._diagnostics = Diagnostics(self)
         self._perceiver: Perceiver | None = None
         self._cameras: dict[str, Camera] = {}
-        self._health: dict[str, Health] = {}
+        self._statistics: dict[str, CameraStatistics] = {}
         self._worker: Worker | None = None
-        self._fast_dds = "fastrtps" in get_rmw_implementation_identifier()
-        self._segment = dds.segment_size()
-        # Simulated time may stand still, and health is of this world.
+        fast_dds = "fastrtps" in get_rmw_implementation_identifier()
+        self._segment = dds.segment_size() if fast_dds else None
+        # Steady time, because simulated time may stand still.
         self._heartbeat = self.create_timer(
             PERIOD_S, self._beat, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
@@ -83,10 +70,8 @@ class CameraNode(LifecycleNode):
             post_callback=self._clock_jumped,
         )
 
-    # --- from outside
-
     def bring_up(self) -> None:
-        """Configure and activate; UserError says why that fails."""
+        """Configure and activate the node, or raise UserError with the reason why it failed."""
         self._starting = True
         try:
             for trigger in (self.trigger_configure, self.trigger_activate):
@@ -96,64 +81,53 @@ class CameraNode(LifecycleNode):
             self._starting = False
 
     def close(self) -> str:
-        """Finish the frame at hand, shut down, and tell what became of all frames."""
-        if self._phase != "finalized":
+        """Finish the image in progress, shut down, and return the counts of all images."""
+        if self._state != "finalized":
             self.trigger_shutdown()
         self._jumps.unregister()
-        totals: dict[str, int] = {}
-        for health in self._health.values():
-            for kind, count in health.counts().items():
-                totals[kind] = totals.get(kind, 0) + count
+        totals: Counter[str] = Counter()
+        for statistics in self._statistics.values():
+            totals.update(statistics.counts())
         counts = ", ".join(f"{count} {kind}" for kind, count in totals.items())
         return f"frames: {counts or 'none'}"
 
     # --- transitions
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the model, check and warm it up, and make the topics."""
-        # No heartbeat comes while this takes its time, with TensorRT minutes.
-        beat = verdicts.of_state("configuring", "", resident_bytes())
-        self._diagnostics.publish([("state", beat)])
+        # There is no heartbeat during this transition, which takes minutes with TensorRT.
+        status = checks.state_status("configuring", "", resident_bytes())
+        self._diagnostics.publish([("state", status)])
         return self._attempt("configure", self._configure, "inactive", undo=self._release)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Tell the classes, then take images."""
-        return self._attempt(
-            "activate",
-            partial(self._activate, state),
-            "active",
-            undo=partial(self._deactivate, state),
-        )
+        undo = partial(self._deactivate, state)
+        return self._attempt("activate", partial(self._activate, state), "active", undo)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Take no more images and finish the one at hand."""
         return self._attempt("deactivate", partial(self._deactivate, state), "inactive")
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Give model and topics back."""
         return self._attempt("clean up", self._release, "unconfigured")
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """End, from any state."""
         return self._attempt("shut down", self._end, "finalized")
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Give everything back: the node can be configured again."""
         problem = self._problem
         result = self._attempt("recover", self._end, "unconfigured")
         self._problem = self._problem or problem
-        if result != SUCCESS:  # rcl gives such a node up
-            self._phase = "finalized"
+        if result != SUCCESS:  # rcl finalizes such a node
+            self._state = "finalized"
         return result
 
     def _attempt(
         self,
-        what: str,
+        name: str,
         work: Callable[[], None],
-        phase: str,
+        next_state: str,
         undo: Callable[[], None] = lambda: None,
     ) -> TransitionCallbackReturn:
-        """Do the work of a transition, which ends in `phase`; rclpy would swallow exceptions."""
+        """Do the work of a transition and report exceptions, which rclpy would discard."""
         self._problem = ""
         try:
             try:
@@ -162,46 +136,31 @@ class CameraNode(LifecycleNode):
                 undo()
                 raise
         except UserError as error:
-            self._problem = f"cannot {what}: {error}"
-            if not self._starting:  # else the process ends with these words
+            self._problem = f"cannot {name}: {error}"
+            if not self._starting:  # else the process prints the problem when it ends
                 self.get_logger().error(self._problem)
             return TransitionCallbackReturn.FAILURE
         except Exception as error:
             self._problem = (
-                f"cannot {what}, model {self.parameters['model'] or 'of emu_core'}: "
+                f"cannot {name}, model {self.parameters['model'] or 'of emu_core'}: "
                 f"{type(error).__name__}: {error}"
             )
             self.get_logger().error(f"{self._problem}\n{traceback.format_exc()}")
             return TransitionCallbackReturn.ERROR
-        self._phase = phase
+        self._state = next_state
         return SUCCESS
-
-    # --- their work
 
     def _configure(self) -> None:
         self._perceiver = perceiver = self._load()
-        compressed = self.parameters["image_transport"] == "compressed"
         for name in self.parameters.cameras():
-            health = self._health.setdefault(name, Health())
-            self._cameras[name] = Camera(
-                self,
-                name,
-                perceiver,
-                health,
-                compressed=compressed,
-                rectify=self.parameters["rectify"],
-                settings=self.parameters.settings,
-            )
+            statistics = self._statistics.setdefault(name, CameraStatistics())
+            self._cameras[name] = Camera(self, name, perceiver, statistics, self.parameters)
 
     def _activate(self, state: LifecycleState) -> None:
-        super().on_activate(state)  # before, publishers are silent
-        self._worker = worker = Worker(
-            {name: camera.responder for name, camera in self._cameras.items()},
-            self._health,
-            lambda: self.parameters["max_rate"],
-        )
+        super().on_activate(state)  # publishers publish nothing before
+        self._worker = worker = Worker(dict(self._cameras))
         for camera in self._cameras.values():
-            camera.tell_labels()
+            camera.publish_labels()
         for name, camera in self._cameras.items():
             camera.open(partial(worker.put, name))
 
@@ -221,90 +180,67 @@ class CameraNode(LifecycleNode):
             raise RuntimeError("an inference does not end")
 
     def _release(self) -> None:
-        while self._cameras:  # no variable may hold the last one
+        while self._cameras:  # without a variable that would keep the last one
             self._cameras.popitem()[1].destroy()
         self._perceiver = None
-        gc.collect()  # the session is large, and cameras are cycles
+        gc.collect()  # the session is large, and cameras are part of reference cycles
 
     def _load(self) -> Perceiver:
         start, values = time.perf_counter(), self.parameters
-        model = values["model"]
-        self.get_logger().debug(f"loading {model or 'the model of emu_core'}")
+        model, requested = values["model"], values["provider"]
         try:
             perceiver = Perceiver(
                 os.path.expanduser(model) or None,
-                provider=values["provider"],
+                provider=requested,
                 threads=values["threads"] or None,
                 fit=values["fit"],
                 allow_cpu_fallback=values["allow_cpu_fallback"],
             )
-            perceiver.verify()  # and a warm-up
+            perceiver.verify()  # this is the warm-up, too
         except (ModelError, ProviderError) as error:
             raise UserError(str(error)) from error
         except ModuleNotFoundError as error:
-            raise UserError(missing(error)) from error
+            raise UserError(missing_package(error)) from error
         info = perceiver.info
         self.get_logger().info(
             f"model {info.name} ({info.path}, sha256 {info.sha256[:12]}), "
             f"{info.input_size[1]}x{info.input_size[0]} {info.precision}, provider "
             f"{perceiver.provider}, loaded and checked in {time.perf_counter() - start:.2f} s"
         )
-        if perceiver.provider != values["provider"]:
+        if perceiver.provider != requested:
             self.get_logger().error(
-                f"the provider {values['provider']} cannot be had: running on {perceiver.provider}"
+                f"the provider {requested} is not available: running on {perceiver.provider}"
             )
         return perceiver
 
-    # --- health
+    # --- diagnostics
 
     def _beat(self) -> None:
         for camera in self._cameras.values():
             camera.adapt()
-        self._diagnostics.publish(self._verdicts())
+        self._diagnostics.publish(self._statuses())
 
-    def _verdicts(self) -> Iterator[tuple[str, Verdict]]:
-        yield "state", verdicts.of_state(self._phase, self._problem, resident_bytes())
+    def _statuses(self) -> Iterator[tuple[str, Status]]:
+        yield "state", checks.state_status(self._state, self._problem, resident_bytes())
         if self._perceiver is None:
             return
         info, provider = self._perceiver.info, self._perceiver.provider
-        yield (
-            "model",
-            verdicts.of_model(
-                self.parameters["provider"],
-                provider,
-                {"model": info.name, "file": str(info.path), "sha256": info.sha256},
-            ),
-        )
-        yield "labels", verdicts.of_labels()
-        largest = math.prod(info.output_size) * _BYTES_PER_PIXEL
+        values = {"model": info.name, "file": str(info.path), "sha256": info.sha256}
+        yield "model", checks.model_status(self.parameters["provider"], provider, values)
+        yield "labels", checks.labels_status()
+        output_bytes = math.prod(info.output_size) * _MAX_BYTES_PER_PIXEL
         for name, camera in self._cameras.items():
-            for task, verdict in self._of_camera(camera, largest):
-                yield f"{name} {task}".strip(), verdict
+            if camera.images is None or camera.infos is None:
+                continue
+            now, fast_dds = camera.statistics.snapshot(), self._segment is not None
+            for task, status in (
+                ("input", checks.input_status(now, camera.images, fast_dds)),
+                ("output", checks.output_status(now, output_bytes, self._segment)),
+                ("scale", checks.scale_status(camera.lens, camera.infos)),
+            ):
+                yield f"{name} {task}".strip(), status
 
-    def _of_camera(self, camera: Camera, largest: int) -> Iterator[tuple[str, Verdict]]:
-        """Verdicts on one camera; `largest`: bytes of its largest answer."""
-        if camera.images is None or camera.infos is None:
-            return
-        report, senders = camera.health.report(), camera.images.senders()
-        yield (
-            "input",
-            verdicts.of_input(report, camera.images.topic, senders, self._fast_dds, dds.profile()),
-        )
-        yield (
-            "answers",
-            verdicts.of_answers(report, largest, self._segment, self._fast_dds),
-        )
-        yield (
-            "scale",
-            verdicts.of_scale(
-                camera.lens.scale,
-                camera.infos.topic,
-                camera.infos.senders(),
-                camera.lens.blind,
-            ),
-        )
-
-    def _clock_jumped(self, jump: object) -> None:
-        self.get_logger().warning("the ROS clock jumped back or was changed: ages start anew")
-        for health in self._health.values():
-            health.clock_jumped()
+    def _clock_jumped(self, jump: TimeJump) -> None:
+        self.get_logger().warning("ROS clock jumped; resetting age statistics")
+        for statistics in self._statistics.values():
+            statistics.reset_ages()

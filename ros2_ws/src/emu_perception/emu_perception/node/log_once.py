@@ -1,4 +1,4 @@
-"""Log lines that would come with every frame, told once per kind."""
+"""Log each kind of problem once instead of with every frame."""
 
 from __future__ import annotations
 
@@ -6,40 +6,41 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
-AGAIN_AFTER_S = 60.0
+if TYPE_CHECKING:
+    from rclpy.impl.rcutils_logger import RcutilsLogger
+
+REPEAT_AFTER_S = 60.0
 
 
-class Complaints:
-    """Tells the first of each kind; an error again every minute, with how many were left out.
+class LogOnce:
+    """Log the first problem of each kind, and errors again after a minute. Thread-safe."""
 
-    Kinds must be few: they are remembered. Thread-safe.
-    """
-
-    def __init__(self, logger: Any, clock: Callable[[], float] = time.monotonic) -> None:
-        self._logger, self._clock = logger, clock
+    def __init__(self, logger: RcutilsLogger, clock: Callable[[], float] = time.monotonic) -> None:
+        self.logger = logger
+        self._clock = clock
         self._lock = threading.Lock()
-        self._told: dict[str, tuple[float, int]] = {}
+        self._logged: dict[str, tuple[float, int]] = {}  # kind -> time, suppressed since then
 
-    # rclpy ties each line of code that logs to one severity: hence two of them.
+    # rclpy binds each line of code that logs to one severity: hence two methods.
 
     def warning(self, kind: str, message: str) -> None:
-        """Warn, unless this kind was told already."""
+        """Log a warning, once per kind."""
         if text := self._due(kind, message, math.inf):
-            self._logger.warning(text)
+            self.logger.warning(text)
 
     def error(self, kind: str, message: str) -> None:
-        """Log an error, unless this kind was told within the last minute."""
-        if text := self._due(kind, message, AGAIN_AFTER_S):
-            self._logger.error(text)
+        """Log an error, at most once per minute and kind."""
+        if text := self._due(kind, message, REPEAT_AFTER_S):
+            self.logger.error(text)
 
-    def _due(self, kind: str, message: str, again_after_s: float) -> str:
+    def _due(self, kind: str, message: str, repeat_after_s: float) -> str:
         now = self._clock()
         with self._lock:
-            last, silent = self._told.get(kind, (None, 0))
-            if last is not None and now - last < again_after_s:
-                self._told[kind] = (last, silent + 1)
+            last, suppressed = self._logged.get(kind, (-math.inf, 0))
+            if now - last < repeat_after_s:
+                self._logged[kind] = (last, suppressed + 1)
                 return ""
-            self._told[kind] = (now, 0)
-        return f"{message} ({silent} more like it since)" if silent else message
+            self._logged[kind] = (now, 0)
+        return f"{message} ({suppressed} more since the last one)" if suppressed else message

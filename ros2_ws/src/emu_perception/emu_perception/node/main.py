@@ -1,86 +1,63 @@
-"""The executable `emu_node`: starts the perception node and ends it well.
+"""The executable `emu_node`: runs the perception node until SIGINT or SIGTERM.
 
     emu_node --ros-args -r image:=/camera/image_raw -r camera_info:=/camera/camera_info
     emu_node --ros-args -p model:=/path/to/model.onnx -p image_transport:=compressed
 
-Exit codes: 0 after SIGINT or SIGTERM, 1 a mistake, told in one line, 2 wrong arguments.
+Exit codes: 0 after SIGINT or SIGTERM, 1 user mistake (printed in one line), 2 wrong arguments.
 """
 
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import threading
 import traceback
 from collections.abc import Sequence
 
-from emu_perception.errors import UserError
-from emu_perception.ros import dds
-from emu_perception.ros.command_line import run, split_ros_arguments
+from emu_perception.ros.command_line import run, split_ros_arguments, stop_signals
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the node until it is asked to stop; returns the exit code."""
-    stop = threading.Event()
-    # rclpy's own handlers would shut ROS down under the frame at work and the last log line.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    dds.use_profile()
+    """Run the node and return the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
-    return run("emu_node", lambda: _serve(given, stop))
+    with stop_signals() as stop:  # before the imports below, which take a while
+        return run("emu_node", lambda: _serve(given, stop))
 
 
 def _serve(arguments: Sequence[str], stop: threading.Event) -> int:
-    # Here, so that Ctrl-C is heard and a missing ROS is told while they load.
-    import rclpy
-    from rclpy.exceptions import ParameterException
-    from rclpy.executors import SingleThreadedExecutor
-    from rclpy.signals import SignalHandlerOptions
-
-    from emu_perception.node.lifecycle import CameraNode
+    from emu_perception.node.lifecycle import PerceptionNode
+    from emu_perception.ros.ros_process import running
 
     own, ros = split_ros_arguments(arguments)
     _parser().parse_args(own)
-    try:
-        rclpy.init(args=ros, signal_handler_options=SignalHandlerOptions.NO)
-    except Exception as error:  # rclpy's exceptions for wrong arguments differ by distribution
-        raise UserError(f"ROS does not start: {error}") from error
-    try:
-        try:
-            node = CameraNode()
-        except ParameterException as error:  # one of rclpy's own, as use_sim_time is
-            raise UserError(str(error)) from error
+    with running(PerceptionNode, ros, stop) as process:
+        node = process.node
+        assert isinstance(node, PerceptionNode)
         if node.parameters["autostart"]:
             node.bring_up()
         else:
             node.get_logger().info("autostart is off: waiting for a lifecycle manager")
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
         while not stop.is_set():
             try:
-                executor.spin_once(timeout_sec=0.1)
-            except Exception:  # of one callback, of which the others need know nothing
+                process.spin_once(0.1)
+            except Exception:  # an error in one callback does not affect the others
                 node.get_logger().error(f"a callback failed: {traceback.format_exc()}")
         node.get_logger().info(node.close())
-        executor.shutdown()
-        node.destroy_node()
-    finally:
-        rclpy.try_shutdown()
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    """No arguments but ROS's; `--help` lists parameters and topics from their tables."""
-    from emu_perception.node.outputs import TOPICS
+    """Return a parser without arguments, whose `--help` lists the parameters and the topics."""
+    from emu_perception.node.outputs import describe_topics
     from emu_perception.node.parameters import PARAMETERS
 
     lines = ["parameters (--ros-args -p NAME:=VALUE):"]
     for p in PARAMETERS:
         choices = f": {', '.join(p.allowed)}" if p.is_choice else ""
-        lines.append(f"  {p.name:<20} {p.default!r:<10} {p.meaning}{choices}")
+        lines.append(f"  {p.name:<20} {p.default!r:<10} {p.description}{choices}")
     lines += ["", "topics:"]
-    lines += [f"  {t.topic:<24} {t.encoding:<10} {t.unit}; {t.range}" for t in TOPICS]
+    for topic, kind, unit, values, *_ in describe_topics():
+        lines.append(f"  {topic:<24} {kind:<23} {unit}; {values}")
     return argparse.ArgumentParser(
         prog="emu_node",
         description=__doc__,

@@ -1,4 +1,11 @@
-"""What the node publishes: one table, from which the publishers are made."""
+"""The output topics: one registry, from which the publishers and their documentation are made.
+
+A file that EMU_PLUGINS names can add a topic:
+
+    add_image_output(
+        "depth/inverse", "32FC1", "1 / metres", "0: sky", lambda frame: 1 / frame.perception.depth
+    )
+"""
 
 from __future__ import annotations
 
@@ -6,202 +13,218 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.lifecycle import LifecycleNode
+from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
+from emu_core.labels import ClassTable
+from emu_core.registry import Registry
 from emu_perception.errors import UserError
 from emu_perception.messages.images import fill_image, fill_jpeg
 from emu_perception.node import label_info
-from emu_perception.node.frame_outputs import Answer
+from emu_perception.node.frame_outputs import FrameOutputs
 from emu_perception.node.parameters import WRONG_QOS
 
 DEPTH = 5
 
 
 @dataclass(frozen=True)
-class Topic:
-    """One topic of the contract, as a planner needs to know it."""
-
-    topic: str
-    type: str
-    encoding: str
-    unit: str
-    range: str
-    rate: str
-    qos: str
-
-
-@dataclass(frozen=True)
 class Output:
-    """A topic with an answer to every image, private to the node, and how to make its message.
+    """A topic below `~/` with one message for each processed image.
 
-    `make` gives None where there is nothing to say. Every publisher is reliable, which all readers
-    accept, and volatile.
+    The publisher is reliable, which suits all subscriptions, and volatile. `encoding`, `unit` and
+    `range` (with special values) are documentation. `make` returns the message for one image, with
+    its stamp and frame_id, or None. With `needs_labels`, the topic is not published without
+    vision_msgs, because planners need LabelInfo to read it.
     """
 
-    topic: str
     kind: type
     encoding: str
     unit: str
     range: str
-    make: Callable[[Answer], Any | None]
+    make: Callable[[FrameOutputs], Any | None]
     needs_labels: bool = False
-    """Whether a planner that reads it needs LabelInfo: not published without."""
-
-    def described(self) -> Topic:
-        return Topic(
-            f"~/{self.topic}",
-            self.kind.__name__,
-            self.encoding,
-            self.unit,
-            self.range,
-            "each answer",
-            f"reliable, volatile, {DEPTH}",
-        )
 
 
-OUTPUTS = (
+OUTPUTS: Registry[Output] = Registry("output topic")
+"""By topic. They are published in this order: first what a robot steers by."""
+
+
+def add_image_output(
+    topic: str, encoding: str, unit: str, range: str, pixels: Callable[[FrameOutputs], np.ndarray]
+) -> None:
+    """Register an Image topic.
+
+    `pixels` returns the array for one image in the type of the encoding: mono8 (uint8, (H, W)),
+    32FC1 (float32, (H, W)) or bgr8 (uint8, (H, W, 3)).
+    """
+
+    def make(frame: FrameOutputs) -> Image:
+        return fill_image(Image(), pixels(frame), encoding, frame.header)
+
+    OUTPUTS.add(topic, Output(Image, encoding, unit, range, make))
+
+
+add_image_output(
+    "semantic/image",
+    "mono8",
+    "class id",
+    "0 to C - 1; C: unknown (see `unknown_above`); 255: unlabelled",
+    lambda frame: frame.perception.labels,
+)
+add_image_output(
+    "semantic/confidence",
+    "mono8",
+    "round(255 (1 - entropy / ln C))",
+    "0 to 255; 0 where unlabelled",
+    lambda frame: frame.confidence,
+)
+add_image_output(
+    "semantic/uncertainty",
+    "32FC1",
+    "entropy / ln C",
+    "0 to 1",
+    lambda frame: frame.perception.label_uncertainty,
+)
+add_image_output(
+    "depth/image",
+    "32FC1",
+    "metres along Z",
+    "+Inf: sky or out of range; NaN: no estimate",
+    lambda frame: frame.perception.depth,
+)
+add_image_output(
+    "depth/uncertainty",
+    "32FC1",
+    "metres, standard deviation",
+    "+Inf and NaN where depth/image has them",
+    lambda frame: frame.perception.depth_std,
+)
+OUTPUTS.add(
+    "depth/camera_info",
     Output(
-        "semantic/image",
-        Image,
-        "mono8",
-        "class id",
-        "0 to C - 1; C: unknown, if asked for; 255: unlabelled",
-        lambda a: fill_image(Image(), a.perception.labels, "mono8", a.header),
-    ),
-    Output(
-        "semantic/confidence",
-        Image,
-        "mono8",
-        "round(255 (1 - entropy / ln C))",
-        "0 to 255; 0 where unlabelled",
-        lambda a: fill_image(Image(), a.confidence, "mono8", a.header),
-    ),
-    Output(
-        "semantic/uncertainty",
-        Image,
-        "32FC1",
-        "entropy / ln C",
-        "0 to 1",
-        lambda a: fill_image(Image(), a.perception.label_uncertainty, "32FC1", a.header),
-    ),
-    Output(
-        "depth/image",
-        Image,
-        "32FC1",
-        "metres along Z",
-        "+Inf: sky or beyond range; NaN: no estimate",
-        lambda a: fill_image(Image(), a.perception.depth, "32FC1", a.header),
-    ),
-    Output(
-        "depth/uncertainty",
-        Image,
-        "32FC1",
-        "metres, standard deviation",
-        "+Inf and NaN where depth is",
-        lambda a: fill_image(Image(), a.perception.depth_std, "32FC1", a.header),
-    ),
-    Output(
-        "depth/camera_info",
         CameraInfo,
         "",
         "pixels",
-        "K and P of depth/image; only if the camera's are known",
-        lambda a: a.depth_camera_info,
+        "K and P of depth/image; only with camera_info",
+        lambda frame: frame.depth_camera_info,
     ),
+)
+OUTPUTS.add(
+    "points",
     Output(
-        "points",
         PointCloud2,
         "",
         "metres; x y z rgb label label_uncertainty depth_std",
-        "size of the maps; NaN where depth is not usable",
-        lambda a: a.points,
+        "one point per pixel of the maps; NaN where depth is not usable",
+        lambda frame: frame.points,
         needs_labels=True,
     ),
+)
+add_image_output(
+    "overlay",
+    "bgr8",
+    "class colours",
+    "more transparent where uncertain",
+    lambda frame: frame.overlay,
+)
+OUTPUTS.add(
+    "overlay/compressed",
     Output(
-        "overlay",
-        Image,
-        "bgr8",
-        "colours of the classes",
-        "paler where uncertain",
-        lambda a: fill_image(Image(), a.overlay, "bgr8", a.header),
-    ),
-    Output(
-        "overlay/compressed",
         CompressedImage,
         "jpeg",
-        "colours of the classes",
-        "paler where uncertain",
-        lambda a: fill_jpeg(CompressedImage(), a.overlay, a.settings.jpeg_quality, a.header),
+        "class colours",
+        "more transparent where uncertain",
+        lambda frame: fill_jpeg(
+            CompressedImage(), frame.overlay, frame.settings.jpeg_quality, frame.header
+        ),
     ),
 )
-"""What a robot steers by comes first. Stamp and frame_id are the image's."""
 
-TOPICS = (
-    Topic(
+
+def describe_topics() -> list[tuple[str, ...]]:
+    """Return topic, type and encoding, unit, range, rate and QoS of each topic of a camera."""
+    qos = f"reliable, volatile, {DEPTH}"
+    rows = [
+        (
+            f"~/{topic}",
+            f"{o.kind.__name__} {o.encoding}".strip(),
+            o.unit,
+            o.range,
+            "each image",
+            qos,
+        )
+        for topic, o in OUTPUTS.items()
+    ]
+    labels = (
         f"~/{label_info.TOPIC}",
         "vision_msgs/LabelInfo",
-        "",
         "id and name",
-        "every class; `unknown` if asked for",
-        "on activation",
+        "all classes; also `unknown` if `unknown_above` is set",
+        "on activation and on change",
         "reliable, transient local, 1",
-    ),
-    *(output.described() for output in OUTPUTS),
-    Topic(
+    )
+    diagnostics = (
         "/diagnostics",
         "DiagnosticArray",
-        "",
-        "OK, WARN, ERROR, in words",
+        "OK, WARN or ERROR, with the reason",
         "",
         "1 Hz",
         "reliable, volatile, 10",
-    ),
-)
-"""All topics of one camera that has no name; that of one named `front` are in `~/front/`."""
+    )
+    return [labels, *rows, diagnostics]
 
 
 class Publishers:
-    """One camera's publishers, below `prefix`: one of each output, and that of LabelInfo.
+    """The publishers of one camera: one for each output, and one for LabelInfo.
 
-    They are silent until the node is active. UserError for wrong `qos_overrides` parameters.
+    They publish nothing until the node is active.
+
+    Raises:
+        UserError: a wrong `qos_overrides` parameter.
     """
 
-    def __init__(self, node: LifecycleNode, prefix: str = "~/") -> None:
-        self._node, self._prefix = node, prefix
-        # The node's own group remembers all that was ever in it.
+    def __init__(self, node: LifecycleNode, prefix: str, classes: ClassTable) -> None:
+        self._node, self._prefix, self._classes = node, prefix, classes
+        # The node's default group keeps references to everything that was ever in it.
         self._group = MutuallyExclusiveCallbackGroup()
-        self._made: list[Any] = []
+        self._all: list[LifecyclePublisher] = []
+        self._outputs: list[tuple[Output, LifecyclePublisher]] = []
+        self._labels: LifecyclePublisher | None = None
+        self._with_unknown: bool | None = None
+        vision_msgs = label_info.messages()
         try:
-            latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-            self.label_info = (
-                self._create(label_info.message_type(), label_info.TOPIC, latched)
-                if label_info.available()
-                else None
-            )
-            self._publishers = [
-                (output, self._create(output.kind, output.topic, QoSProfile(depth=DEPTH)))
-                for output in OUTPUTS
-                if self.label_info is not None or not output.needs_labels
-            ]
+            if vision_msgs is not None:
+                latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+                self._labels = self._create(vision_msgs.LabelInfo, label_info.TOPIC, latched)
+            for topic, output in OUTPUTS.items():
+                if vision_msgs is not None or not output.needs_labels:
+                    publisher = self._create(output.kind, topic, QoSProfile(depth=DEPTH))
+                    self._outputs.append((output, publisher))
         except WRONG_QOS as error:
             self.close()
-            raise UserError(f"the publishers cannot be made: {error}") from error
+            raise UserError(f"cannot create the publishers: {error}") from error
 
-    def listened(self) -> list[tuple[Output, Any]]:
-        """Those outputs, with their publishers, that somebody subscribes to right now."""
-        return [pair for pair in self._publishers if pair[1].get_subscription_count()]
+    def publish_labels(self, with_unknown: bool, force: bool = False) -> None:
+        """Publish LabelInfo, with or without `unknown`, if that differs from the last time."""
+        if self._labels is not None and (force or with_unknown != self._with_unknown):
+            self._labels.publish(label_info.message(self._classes, with_unknown))
+            self._with_unknown = with_unknown
+
+    def subscribed(self) -> list[tuple[Output, LifecyclePublisher]]:
+        """Return the outputs that have a subscriber now, with their publishers."""
+        return [pair for pair in self._outputs if pair[1].get_subscription_count()]
 
     def close(self) -> None:
-        """Take the topics away."""
-        for publisher in self._made:
+        """Destroy the publishers."""
+        for publisher in self._all:
             self._node.destroy_lifecycle_publisher(publisher)
-        self._made.clear()
+        self._all.clear()
 
-    def _create(self, kind: type, topic: str, qos: QoSProfile) -> Any:
+    def _create(self, kind: type, topic: str, qos: QoSProfile) -> LifecyclePublisher:
         publisher = self._node.create_lifecycle_publisher(
             kind,
             f"{self._prefix}{topic}",
@@ -209,5 +232,5 @@ class Publishers:
             callback_group=self._group,
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
-        self._made.append(publisher)
+        self._all.append(publisher)
         return publisher

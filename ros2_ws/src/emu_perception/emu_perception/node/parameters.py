@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
+import rclpy.parameter
 from rcl_interfaces.msg import (
     FloatingPointRange,
     IntegerRange,
@@ -24,24 +26,35 @@ AT_START, ON_CONFIGURE, ANY_TIME = "at start", "on configure", "any time"
 """When a parameter is read, and therefore when it may change."""
 
 WRONG_QOS = (RuntimeError, ParameterException)
-"""What rclpy raises for a wrong value, or one of a wrong type, among the `qos_overrides`."""
+"""What rclpy raises for a wrong value or type among the `qos_overrides`."""
 
 _CAMERA_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter; its default's type is its type, `allowed` a choice of texts or a range."""
+    """One parameter. Its type is the type of its default."""
 
     name: str
     default: str | bool | int | float | tuple[str, ...]
-    meaning: str
+    description: str
     allowed: tuple = ()
+    """The allowed texts, or the smallest and the largest number; empty: no limit."""
     changes: str = ON_CONFIGURE
 
+    @property
+    def is_choice(self) -> bool:
+        return bool(self.allowed) and isinstance(self.default, str)
+
+    @property
+    def is_list(self) -> bool:
+        return isinstance(self.default, tuple)
+
     def descriptor(self) -> ParameterDescriptor:
-        """What `ros2 param describe` tells, and what rclpy checks."""
-        result = ParameterDescriptor(description=self.meaning, read_only=self.changes == AT_START)
+        """Return what `ros2 param describe` prints and rclpy checks."""
+        result = ParameterDescriptor(
+            description=self.description, read_only=self.changes == AT_START
+        )
         if self.changes == ON_CONFIGURE:
             result.additional_constraints = "changes only while the node is unconfigured"
         if self.is_choice:
@@ -52,119 +65,118 @@ class Parameter:
                 result.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
             else:
                 result.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
-        # rclpy takes an empty list for one of bytes: its type is checked here instead.
+        # rclpy takes an empty list for a list of bytes, so `problem` checks the type instead.
         result.dynamic_typing = self.is_list
         return result
 
-    @property
-    def is_choice(self) -> bool:
-        return bool(self.allowed) and isinstance(self.default, str)
-
-    @property
-    def is_list(self) -> bool:
-        return isinstance(self.default, tuple)
-
-    def problem(self, value: Any) -> str:
-        """What is wrong with a value, of what rclpy does not check; empty: nothing."""
+    def problem(self, value: object) -> str:
+        """Return what is wrong with a value, beyond the checks of rclpy; empty: nothing."""
         if self.is_choice and value not in self.allowed:
             return f"expected one of {', '.join(self.allowed)}, but got {value!r}"
         return _camera_problem(value) if self.is_list else ""
 
 
 PARAMETERS = (
-    Parameter("model", "", "ONNX file of an EMU model; empty: the one that comes with emu_core"),
-    Parameter("provider", "cpu", "ONNX Runtime's execution provider", tuple(PROVIDERS)),
-    Parameter("allow_cpu_fallback", False, "go on, on the CPU, where the provider cannot be had"),
-    Parameter(
-        "threads", 0, "CPU threads of an inference; 0: as many as cores, 4 at most", (0, 256)
-    ),
-    Parameter("fit", "stretch", "how images of another aspect ratio meet the network", FITS),
+    Parameter("model", "", "ONNX file of an EMU model; empty: the model installed with emu_core"),
+    Parameter("provider", "cpu", "ONNX Runtime execution provider", tuple(PROVIDERS)),
+    Parameter("allow_cpu_fallback", False, "run on the CPU if the provider is not available"),
+    Parameter("threads", 0, "CPU threads of an inference; 0: one per core, at most 4", (0, 256)),
+    Parameter("fit", "stretch", "resize mode for other aspect ratios: stretch or letterbox", FITS),
     Parameter(
         "rectify",
         False,
-        "straighten images first, as P of camera_info has them; else rays follow the lens",
+        "rectify images with P of camera_info; if false, only points are corrected for distortion",
     ),
     Parameter(
         "image_transport",
         "raw",
-        "Image from `image`, or CompressedImage from `image`/compressed",
+        "raw: subscribe to `image` (Image); compressed: to `image`/compressed (CompressedImage)",
         ("raw", "compressed"),
     ),
     Parameter(
         "cameras",
         (),
-        "names of several cameras: `front` reads `front/image`, answers on `~/front/…`",
+        "names of several cameras: `front` subscribes to `front/image` and publishes `~/front/…`",
     ),
     Parameter(
         "autostart",
         True,
-        "configure and activate by itself; else a lifecycle manager does",
+        "configure and activate at start; false: a lifecycle manager does it",
         changes=AT_START,
     ),
     Parameter(
-        "max_rate",
-        0.0,
-        "answers per second and camera, at most; 0: no limit",
-        (0.0, 1e3),
-        ANY_TIME,
+        "max_rate", 0.0, "maximum images per second and camera; 0: no limit", (0.0, 1e3), ANY_TIME
     ),
     Parameter(
         "unknown_above",
         0.0,
-        "label uncertainty beyond which a pixel gets the class `unknown`; 0 or 1: none does",
+        "pixels with a higher label uncertainty get the class `unknown`; 0 or 1: off",
         (0.0, 1.0),
         ANY_TIME,
     ),
     Parameter(
         "max_depth_std_ratio",
         0.3,
-        "points whose depth deviates by more than this part of it are NaN",
+        "points above this depth_std / depth are NaN",
         (0.0, 10.0),
         ANY_TIME,
     ),
-    Parameter("overlay_alpha", 0.5, "how opaque the overlay's classes are", (0.0, 1.0), ANY_TIME),
-    Parameter("jpeg_quality", 80, "of ~/overlay/compressed", (1, 100), ANY_TIME),
+    Parameter(
+        "overlay_alpha", 0.5, "opacity of the class colours in the overlay", (0.0, 1.0), ANY_TIME
+    ),
+    Parameter("jpeg_quality", 80, "JPEG quality of ~/overlay/compressed", (1, 100), ANY_TIME),
 )
 
 
-class Parameters:
-    """The parameters of a node, declared. `unconfigured` says whether the node is that now.
+class Settings(SimpleNamespace):
+    """Values for one frame of the parameters that may change at any time, or their defaults."""
 
-    Raises
-    ------
-    UserError
-        A value of another type, out of range, or none of the choices.
+    def __init__(self, **values: Any) -> None:
+        defaults = {p.name: p.default for p in PARAMETERS if p.changes == ANY_TIME}
+        super().__init__(**{**defaults, **values})
+
+    @property
+    def marks_unknown(self) -> bool:
+        """Whether uncertain pixels get the class `unknown`."""
+        return 0 < self.unknown_above < 1
+
+
+class Parameters:
+    """Declare the parameters of a node and read their values.
+
+    Raises:
+        UserError: a value has the wrong type, is out of range, or is none of the choices.
     """
 
-    def __init__(self, node: Node, unconfigured: Callable[[], bool]) -> None:
-        self._node, self._unconfigured = node, unconfigured
+    def __init__(self, node: Node, is_unconfigured: Callable[[], bool]) -> None:
+        self._node, self._is_unconfigured = node, is_unconfigured
         for parameter in PARAMETERS:
             declare(node, parameter)
         node.add_on_set_parameters_callback(self._check)
 
-    def settings(self) -> Settings:
-        """Those that may change at any time; for any thread."""
-        return Settings(**{field.name: self[field.name] for field in fields(Settings)})
-
     def __getitem__(self, name: str) -> Any:
         return self._node.get_parameter(name).value
 
+    def settings(self) -> Settings:
+        """Return the current settings. Can be called from any thread."""
+        return Settings(**{p.name: self[p.name] for p in PARAMETERS if p.changes == ANY_TIME})
+
     def cameras(self) -> tuple[str, ...]:
-        """Names of the cameras; one empty name stands for the only camera."""
+        """Return the names of the cameras; a single empty name if there is only one camera."""
         return tuple(filter(None, self["cameras"])) or ("",)
 
-    def _check(self, given: Sequence[Any]) -> SetParametersResult:
-        """Answer to a wish to set parameters; ranges, types and read-only flags are rclpy's."""
+    def _check(self, given: Sequence[rclpy.parameter.Parameter]) -> SetParametersResult:
+        """Check new values; rclpy itself checks ranges, types and read-only flags."""
         known = {parameter.name: parameter for parameter in PARAMETERS}
         for each in given:
             parameter = known.get(each.name)
             if parameter is None:
                 continue
             problem = parameter.problem(each.value)
-            if not problem and parameter.changes == ON_CONFIGURE and not self._unconfigured():
+            if not problem and parameter.changes == ON_CONFIGURE and not self._is_unconfigured():
                 problem = (
-                    "read when the node configures: deactivate, clean up, set it, configure and "
-                    "activate again"
+                    "is read when the node configures: deactivate and clean up the node, set the "
+                    "parameter, then configure and activate again"
                 )
             if problem:
                 return SetParametersResult(successful=False, reason=f"{each.name}: {problem}")
@@ -172,12 +184,10 @@ class Parameters:
 
 
 def declare(node: Node, parameter: Parameter) -> Any:
-    """Declare a parameter on a node; its value.
+    """Declare a parameter on a node and return its value.
 
-    Raises
-    ------
-    UserError
-        A value of another type, out of range, or none of the choices.
+    Raises:
+        UserError: the value has the wrong type, is out of range, or is none of the choices.
     """
     default = list(parameter.default) if parameter.is_list else parameter.default  # type: ignore[arg-type]
     try:
@@ -191,29 +201,14 @@ def declare(node: Node, parameter: Parameter) -> Any:
     return value
 
 
-def _camera_problem(names: Any) -> str:
+def _camera_problem(names: object) -> str:
     if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
         return f"expected a list of names, such as ['front', 'rear'], but got {names!r}"
     if list(names) == [""]:  # a launch file cannot write an empty list
         return ""
-    wrong = [name for name in names if not _CAMERA_NAME.fullmatch(name)]
-    if wrong:
-        return f"{wrong[0]!r} is no name for a topic: use letters, digits and underscores"
-    twice = {name for name in names if list(names).count(name) > 1}
-    return f"{min(twice)} is named twice" if twice else ""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The parameters that may change at any time, as they are for one frame."""
-
-    max_rate: float = 0.0
-    unknown_above: float = 0.0
-    max_depth_std_ratio: float = 0.3
-    overlay_alpha: float = 0.5
-    jpeg_quality: int = 80
-
-    @property
-    def names_unknown(self) -> bool:
-        """Whether doubtful pixels get a class of their own."""
-        return 0 < self.unknown_above < 1
+    for name in names:
+        if not _CAMERA_NAME.fullmatch(name):
+            return f"{name!r} cannot be part of a topic: use letters, digits and underscores"
+        if list(names).count(name) > 1:
+            return f"{name} is named twice"
+    return ""

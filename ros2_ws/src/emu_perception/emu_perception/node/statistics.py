@@ -1,10 +1,4 @@
-"""How one camera fares: rates, ages, durations and counts of the last seconds. Imports no ROS.
-
-health = Health()
-health.arrived(size)                              # an image came
-health.finished("answered", Timing(...))          # and was answered
-health.report().output_rate
-"""
+"""Per-camera statistics: rates, ages, durations and counts of the last seconds. Imports no ROS."""
 
 from __future__ import annotations
 
@@ -15,60 +9,42 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from builtin_interfaces.msg import Time
+
 WINDOW_S = 10.0
-KEPT = 4096
-"""Values in a window at most: 10 s at 400 Hz."""
 
-OUTCOMES = ("answered", "dropped", "limited", "refused", "failed", "unheard")
-"""What becomes of an image. Dropped: a newer one came first. Limited: beyond `max_rate`. Refused:
-no image that we can read. Unheard: nobody subscribes to anything."""
+OUTCOMES = ("processed", "dropped", "limited", "refused", "failed", "no_subscriber")
+"""Possible outcomes of an image.
 
-FINISHED = ("answered", "refused", "failed", "unheard")
-"""Those of an image that the inference thread took up."""
+Dropped: a newer image replaced it. Limited: it exceeded `max_rate`. Refused: it cannot be read.
+Failed: an exception. No subscriber: no output has one, so nothing was computed.
+"""
+
+FINISHED = ("processed", "refused", "failed", "no_subscriber")
+"""Outcomes of the images that reached the inference thread."""
+
+MAX_AGE_S = 60.0
+"""No image waits longer in this node. An older stamp comes from another clock."""
+
+MAX_LEAD_S = 0.5
+"""A stamp may be that far in the future, because `/clock` advances in steps."""
 
 
-class Window:
-    """Values of the last `WINDOW_S` seconds."""
+class Age(NamedTuple):
+    """Seconds since a stamp, or None and the reason why the age is unknown."""
 
-    def __init__(self) -> None:
-        self._entries: deque[tuple[float, float]] = deque(maxlen=KEPT)
-
-    def add(self, now: float, value: float = 1.0) -> None:
-        self._entries.append((now, value))
-
-    def clear(self) -> None:
-        self._entries.clear()
-
-    def values(self, now: float) -> list[float]:
-        """What was added within the window, oldest first."""
-        while self._entries and self._entries[0][0] <= now - WINDOW_S:
-            self._entries.popleft()
-        return [value for _, value in self._entries]
-
-    def rate(self, now: float, since: float) -> float:
-        """Values per second; `since` is when counting began."""
-        count = len(self.values(now))
-        begin = max(since, now - WINDOW_S)
-        if count == KEPT:
-            begin = self._entries[0][0]
-        return count / max(now - begin, 1e-3)
-
-    def p50_p99(self, now: float) -> tuple[float, float] | None:
-        """Median and 99th percentile; None of nothing."""
-        values = self.values(now)
-        if not values:
-            return None
-        median, high = np.percentile(values, (50, 99))
-        return float(median), float(high)
+    seconds: float | None
+    problem: str = ""
 
 
 @dataclass(frozen=True)
-class Timing:
-    """Of one image: seconds from its receipt to its answer and of its inference, and its age."""
+class FrameTiming:
+    """Of one processed image: time from receipt to the last output, inference time, and age."""
 
     latency_s: float
     inference_s: float | None
@@ -76,170 +52,174 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class Report:
-    """How a camera fares now. Rates per second; pairs are p50 and p99, in milliseconds."""
+class StatisticsSnapshot:
+    """Statistics of one camera at one moment; rates are per second."""
 
     active_s: float
-    """Since it was activated."""
+    """Seconds since activation."""
     silence_s: float
-    """Since the last image, or since it was activated."""
+    """Seconds since the last image, or since activation."""
     input_rate: float
     output_rate: float
-    latency_ms: tuple[float, float] | None
-    inference_ms: tuple[float, float] | None
-    age_ms: tuple[float, float] | None
-    age_doubt: str
-    """Why there is no age."""
+    durations_ms: dict[str, tuple[float, float]]
+    """p50 and p99 of "age", "latency" and "inference", if known."""
+    age_problem: str
+    """Why the age is unknown."""
     counts: dict[str, int]
-    """Images since the node's start: "in" and each of OUTCOMES."""
+    """Images since the start of the node: "in" and each of OUTCOMES."""
     recent: dict[str, int]
-    """Each of OUTCOMES within the window."""
+    """Images within the window, for each of OUTCOMES."""
     lost: int
-    """Images that the middleware lost on their way here, within the window."""
+    """Images that the middleware lost within the window."""
     image_bytes: int
-    """Of the last image; 0 before the first."""
+    """Size of the last image; 0 before the first."""
     last_error: str = ""
-    last_error_s: float | None = None
-    """How long ago."""
+    last_error_age_s: float | None = None
 
 
-class Health:
-    """Collects numbers from all threads; `clock` is monotonic."""
+class Window:
+    """Values of the last `WINDOW_S` seconds."""
+
+    def __init__(self) -> None:
+        self._entries: deque[tuple[float, float]] = deque()
+
+    def add(self, now: float, value: float = 1.0) -> None:
+        self._entries.append((now, value))
+
+    def values(self, now: float) -> list[float]:
+        """Return the values within the window, oldest first."""
+        while self._entries and self._entries[0][0] <= now - WINDOW_S:
+            self._entries.popleft()
+        return [value for _, value in self._entries]
+
+    def rate(self, now: float, since: float) -> float:
+        """Return values per second; `since` is the time at which counting began."""
+        return len(self.values(now)) / max(now - max(since, now - WINDOW_S), 1e-3)
+
+
+class CameraStatistics:
+    """Collect the statistics of one camera. Thread-safe; `clock` returns monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._lock = clock, threading.Lock()
         self._totals: Counter[str] = Counter()
-        self._inputs, self._lost = Window(), Window()
-        self._latency, self._inference, self._ages = Window(), Window(), Window()
-        self._outcomes = {outcome: Window() for outcome in OUTCOMES}
-        self._age_doubt = ""
         self._image_bytes = 0
         self._error: tuple[float, str] | None = None
-        self._since = self._last_image = self._clock()
+        self.restart()
 
-    def activated(self) -> None:
-        """Count anew what is counted per second; totals go on."""
+    def restart(self) -> None:
+        """Clear all windows, on activation; totals are kept."""
         with self._lock:
-            for window in (self._inputs, self._lost, self._latency, self._inference, self._ages):
-                window.clear()
-            for window in self._outcomes.values():
-                window.clear()
+            self._inputs, self._lost = Window(), Window()
+            self._durations = {name: Window() for name in ("age", "latency", "inference")}
+            self._outcomes = {outcome: Window() for outcome in OUTCOMES}
+            self._age_problem = ""
             self._since = self._last_image = self._clock()
-            self._age_doubt = ""
 
-    def arrived(self, size: int) -> None:
-        """An image of so many bytes came."""
+    def reset_ages(self) -> None:
+        """Reset age statistics, after a jump of the ROS clock."""
+        with self._lock:
+            self._durations["age"] = Window()
+            self._age_problem = ""
+
+    def count_image(self, size_bytes: int) -> None:
+        """Count one image that arrived."""
         with self._lock:
             self._totals["in"] += 1
             self._last_image = self._clock()
             self._inputs.add(self._last_image)
-            self._image_bytes = size
+            self._image_bytes = size_bytes
 
-    def lost(self, count: int) -> None:
-        """The middleware lost images."""
+    def count_lost(self, count: int) -> None:
+        """Count images that the middleware lost."""
         with self._lock:
             self._lost.add(self._clock(), count)
 
-    def finished(self, outcome: str, timing: Timing | None = None) -> None:
-        """An image met its fate; `timing` of one that was answered."""
+    def count_outcome(self, outcome: str, timing: FrameTiming | None = None) -> None:
+        """Count one frame's outcome, one of OUTCOMES; `timing` belongs to a processed frame."""
         with self._lock:
             now = self._clock()
             self._totals[outcome] += 1
             self._outcomes[outcome].add(now)
             if timing is None:
                 return
-            self._latency.add(now, 1e3 * timing.latency_s)
-            if timing.inference_s is not None:
-                self._inference.add(now, 1e3 * timing.inference_s)
-            self._age_doubt = timing.age.doubt
-            if timing.age.seconds is not None:
-                self._ages.add(now, 1e3 * timing.age.seconds)
+            self._age_problem = timing.age.problem
+            for name, seconds in (
+                ("age", timing.age.seconds),
+                ("latency", timing.latency_s),
+                ("inference", timing.inference_s),
+            ):
+                if seconds is not None:
+                    self._durations[name].add(now, 1e3 * seconds)
 
-    def failed(self, what: str) -> None:
-        """Remember an error in words."""
+    def set_last_error(self, text: str) -> None:
+        """Keep the text and the time of the last error."""
         with self._lock:
-            self._error = (self._clock(), what)
-
-    def clock_jumped(self) -> None:
-        """Ages from before are worth nothing: they belong to another time."""
-        with self._lock:
-            self._ages.clear()
-            self._age_doubt = ""
+            self._error = (self._clock(), text)
 
     def counts(self) -> dict[str, int]:
-        """Images since the node's start: in = the sum of OUTCOMES + one at work + one waiting."""
+        """Return the number of images since the node's start: "in" and each of OUTCOMES."""
         with self._lock:
             return {kind: self._totals[kind] for kind in ("in", *OUTCOMES)}
 
-    def report(self) -> Report:
-        """The state of things now."""
+    def snapshot(self) -> StatisticsSnapshot:
+        """Return the current statistics."""
         counts = self.counts()
         with self._lock:
             now = self._clock()
             recent = {kind: len(window.values(now)) for kind, window in self._outcomes.items()}
-            doubt = self._age_doubt if recent["answered"] else ""
-            return Report(
+            age_problem = self._age_problem if recent["processed"] else ""
+            durations = {name: window.values(now) for name, window in self._durations.items()}
+            return StatisticsSnapshot(
                 active_s=now - self._since,
                 silence_s=now - self._last_image,
                 input_rate=self._inputs.rate(now, self._since),
-                output_rate=self._outcomes["answered"].rate(now, self._since),
-                latency_ms=self._latency.p50_p99(now),
-                inference_ms=self._inference.p50_p99(now),
-                age_ms=None if doubt else self._ages.p50_p99(now),
-                age_doubt=doubt,
+                output_rate=self._outcomes["processed"].rate(now, self._since),
+                durations_ms={
+                    name: tuple(np.percentile(values, (50, 99)).tolist())
+                    for name, values in durations.items()
+                    if values and not (name == "age" and age_problem)
+                },
+                age_problem=age_problem,
                 counts=counts,
                 recent=recent,
                 lost=round(sum(self._lost.values(now))),
                 image_bytes=self._image_bytes,
                 last_error=self._error[1] if self._error else "",
-                last_error_s=now - self._error[0] if self._error else None,
+                last_error_age_s=now - self._error[0] if self._error else None,
             )
 
 
 def resident_bytes(pid: int | str = "self") -> int:
-    """Memory of a process, by default this one, that is in RAM (Linux; 0 elsewhere)."""
+    """Return the resident memory of a process, by default of this one (Linux; 0 elsewhere)."""
     statm = Path(f"/proc/{pid}/statm")
     if not statm.is_file():
         return 0
     return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-PLAUSIBLE_AGE_S = 60.0
-"""No image waits that long here: what seems older was stamped by another clock."""
-
-PLAUSIBLE_LEAD_S = 0.5
-"""Stamps so far in the future are those of a clock that is read in steps, as `/clock` is."""
-
-
-class Age(NamedTuple):
-    """Seconds since a stamp, or None and the reason why nobody can tell."""
-
-    seconds: float | None
-    doubt: str = ""
-
-
-def stamp_age(now_ns: int, stamp: Any) -> Age:
-    """Age of a builtin_interfaces/Time at `now_ns` nanoseconds of the node's ROS clock."""
+def stamp_age(now_ns: int, stamp: Time) -> Age:
+    """Return the age of a stamp at `now_ns` nanoseconds of the node's ROS clock."""
     stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
     if stamp_ns == 0:
-        return Age(None, "the images carry no stamp")
+        return Age(None, "the images have no stamp")
     if now_ns == 0:
-        return Age(None, "use_sim_time is set, and nothing has come on /clock")
+        return Age(None, "use_sim_time is set, but nothing was received on /clock")
     age_s = (now_ns - stamp_ns) / 1e9
-    if age_s > PLAUSIBLE_AGE_S:
-        return Age(
-            None,
-            f"stamps are {_span(age_s)} behind this node's clock: for a bag, play with --clock "
-            "and set use_sim_time; otherwise synchronise the clocks",
+    if age_s > MAX_AGE_S:
+        reason = (
+            f"stamps are {_duration(age_s)} behind this node's clock: play bags with --clock and "
+            "set use_sim_time; otherwise synchronise the clocks"
         )
-    if age_s < -PLAUSIBLE_LEAD_S:
-        return Age(
-            None,
-            f"stamps are {_span(-age_s)} ahead of this node's clock: synchronise the clocks, or "
-            "set use_sim_time alike in all nodes",
+        return Age(None, reason)
+    if age_s < -MAX_LEAD_S:
+        reason = (
+            f"stamps are {_duration(-age_s)} ahead of this node's clock: synchronise the clocks, "
+            "or set use_sim_time to the same value in all nodes"
         )
+        return Age(None, reason)
     return Age(max(0.0, age_s))
 
 
-def _span(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 2 * 86400 else f"{seconds / 86400:.0f} days"

@@ -1,16 +1,16 @@
-"""Subscriptions to the camera, with the reliability that its publishers offer.
+"""Subscriptions that follow the reliability of their publishers.
 
-A reliable reader gets nothing from a best-effort publisher, and a best-effort reader may lose
-images of a reliable one. So a source starts reliable and subscribes again whenever the publishers
-call for the other: when the middleware reports incompatible QoS, and on a look at the graph per
-second.
+A reliable subscription receives nothing from a best-effort publisher, and a best-effort
+subscription may lose images of a reliable publisher. So a subscription starts reliable and is
+replaced when the publishers require it: when the middleware reports an incompatible QoS, and
+after a check once per second.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
@@ -24,10 +24,15 @@ from rclpy.qos import (
     qos_policy_name_from_kind,
 )
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from emu_perception.errors import UserError
 from emu_perception.node.parameters import WRONG_QOS
 from emu_perception.ros.distro import with_events
+
+if TYPE_CHECKING:
+    from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo
 
 DEPTH = 5  # messages that may arrive while the executor is busy
 _AUTOMATIC = "automatic"
@@ -35,28 +40,35 @@ _RELIABILITY = {
     "reliable": ReliabilityPolicy.RELIABLE,
     "best_effort": ReliabilityPolicy.BEST_EFFORT,
 }
-_IN_WORDS = {policy: name.replace("_", " ") for name, policy in _RELIABILITY.items()}
+_NAMES = {policy: name.replace("_", " ") for name, policy in _RELIABILITY.items()}
 
 
 @dataclass(frozen=True)
-class Sender:
-    """Somebody who publishes a source's topic, and why nothing comes from there, if so."""
+class RemotePublisher:
+    """A publisher of a topic, and the reason why its messages are not received, if any."""
 
     node: str
     reliability: str
-    obstacle: str
+    problem: str
 
     def __str__(self) -> str:
-        return f"{self.node} ({self.reliability}{self.obstacle and f'; {self.obstacle}'})"
+        return f"{self.node} ({self.reliability}{self.problem and f'; {self.problem}'})"
 
 
-class Source:
-    """Passes every message of a topic to `take`, in the executor's thread.
+class AdaptiveSubscription:
+    """Subscription with the reliability of its publishers.
 
-    `name` is the topic's before it is remapped, the attribute `topic` the full name after. `lost`
-    gets the number of messages that the middleware missed. `adapt` wants to be called once a
-    second. The parameter `qos_overrides.TOPIC.subscription.reliability` fixes the reliability.
-    UserError for a wrong value of this or another of the `qos_overrides`.
+    The parameter `qos_overrides.TOPIC.subscription.reliability` fixes the reliability.
+
+    Args:
+        node: the node.
+        kind: message class.
+        name: topic before remapping; the attribute `topic` is the full name after it.
+        callback: gets every message.
+        lost_callback: gets the number of messages that the middleware lost.
+
+    Raises:
+        UserError: a wrong value among the `qos_overrides`.
     """
 
     def __init__(
@@ -64,66 +76,67 @@ class Source:
         node: Node,
         kind: type,
         name: str,
-        take: Callable[[Any], None],
-        lost: Callable[[int], None] = lambda count: None,
+        callback: Callable[[Any], None],
+        lost_callback: Callable[[int], None] = lambda count: None,
     ) -> None:
-        # Not remapped by us: rclpy would do it again, which undoes an exchange of two names.
+        # rclpy remaps the name; remapping it here as well would undo a swap of two names.
         self._name, self.topic = name, node.resolve_topic_name(name)
-        self._node, self._kind, self._take, self._lost = node, kind, take, lost
-        # The node's own group remembers all that was ever in it.
+        self._node, self._kind = node, kind
+        self._callback, self._lost_callback = callback, lost_callback
+        # The node's default group keeps references to everything that was ever in it.
         self._group = MutuallyExclusiveCallbackGroup()
         try:
-            self._fixed = self._overridden()
+            self._fixed = self._fixed_reliability()
             self._reliability = self._fixed or ReliabilityPolicy.RELIABLE
             self._subscription = self._subscribe()
         except WRONG_QOS as error:
-            raise UserError(f"{self.topic} cannot be subscribed to: {error}") from error
-        # A subscription is not destroyed inside its own event's callback, but soon after.
-        self._soon = node.create_guard_condition(self.adapt, callback_group=self._group)
+            raise UserError(f"cannot subscribe to {self.topic}: {error}") from error
+        # A subscription must not be destroyed inside the callback of its own event.
+        self._adapt_soon = node.create_guard_condition(self.adapt, callback_group=self._group)
 
     def close(self) -> None:
-        """Take no more messages."""
-        # An executor remembers the subscription it served last, and so all that `take` leads to.
-        self._take = self._lost = _ignore
-        self._node.destroy_guard_condition(self._soon)
+        """Unsubscribe."""
+        # An executor keeps a reference to its last subscription: do not keep the camera with it.
+        self._callback = self._lost_callback = _ignore
+        self._node.destroy_guard_condition(self._adapt_soon)
         self._node.destroy_subscription(self._subscription)
 
-    def senders(self) -> list[Sender]:
-        """All who publish the topic now."""
+    def publishers(self) -> list[RemotePublisher]:
+        """Return the present publishers of the topic."""
         return [
-            Sender(
+            RemotePublisher(
                 f"{info.node_namespace.rstrip('/')}/{info.node_name}",
-                _IN_WORDS.get(info.qos_profile.reliability, "of unknown reliability"),
-                self._obstacle(info),
+                _NAMES.get(info.qos_profile.reliability, "unknown reliability"),
+                self._problem(info),
             )
-            for info in self._node.get_publishers_info_by_topic(self._name)
+            for info in self._endpoints()
         ]
 
     def adapt(self) -> None:
-        """Subscribe again, if the publishers offer another reliability."""
-        offers = {
-            info.qos_profile.reliability
-            for info in self._node.get_publishers_info_by_topic(self._name)
-        }
-        if self._fixed is not None or not offers:
+        """Subscribe again if the publishers changed their reliability; call it once a second."""
+        offered = {info.qos_profile.reliability for info in self._endpoints()}
+        if self._fixed is not None or not offered:
             return
-        lossy = ReliabilityPolicy.BEST_EFFORT in offers
-        wanted = ReliabilityPolicy.BEST_EFFORT if lossy else ReliabilityPolicy.RELIABLE
+        best_effort = ReliabilityPolicy.BEST_EFFORT in offered
+        wanted = ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
         if wanted == self._reliability:
             return
         self._reliability = wanted
         self._node.destroy_subscription(self._subscription)
         self._subscription = self._subscribe()
-        word = _IN_WORDS[wanted]
-        consequence = " (messages may be lost under load)" if lossy else ""
+        name = _NAMES[wanted]
+        consequence = " (messages may be lost under load)" if best_effort else ""
         self._node.get_logger().warning(
-            f"{self.topic} is published {word}: subscribed again as {word}{consequence}"
+            f"{self.topic} is published as {name}: subscribed again as {name}{consequence}"
         )
 
-    def _overridden(self) -> ReliabilityPolicy | None:
+    def _endpoints(self) -> list[TopicEndpointInfo]:
+        return self._node.get_publishers_info_by_topic(self._name)
+
+    def _fixed_reliability(self) -> ReliabilityPolicy | None:
         name = f"qos_overrides.{self.topic}.subscription.reliability"
         choices = ", ".join([_AUTOMATIC, *_RELIABILITY])
-        if not self._node.has_parameter(name):  # else this topic was subscribed to before
+        if not self._node.has_parameter(name):  # it stays declared after the first activation
             descriptor = ParameterDescriptor(description=f"one of {choices}", read_only=True)
             self._node.declare_parameter(name, _AUTOMATIC, descriptor)
         value = self._node.get_parameter(name).value
@@ -131,12 +144,12 @@ class Source:
             raise UserError(f"parameter {name}: expected one of {choices}, but got {value!r}")
         return _RELIABILITY.get(value)
 
-    def _subscribe(self) -> Any:
+    def _subscribe(self) -> Subscription:
         return with_events(
             lambda events: self._node.create_subscription(
                 self._kind,
                 self._name,
-                self._pass_on,
+                self._receive,
                 QoSProfile(depth=DEPTH, reliability=self._reliability),
                 callback_group=self._group,
                 event_callbacks=events,
@@ -144,44 +157,41 @@ class Source:
                     (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.DURABILITY)
                 ),
             ),
-            incompatible_qos=self._incompatible,
-            message_lost=lambda event: self._lost(event.total_count_change),
+            incompatible_qos=self._incompatible_qos,
+            message_lost=lambda event: self._lost_callback(event.total_count_change),
         )
 
-    def _pass_on(self, message: Any) -> None:
-        self._take(message)
+    def _receive(self, message: Any) -> None:
+        self._callback(message)
 
-    def _incompatible(self, event: Any) -> None:
+    def _incompatible_qos(self, event: QoSRequestedIncompatibleQoSInfo) -> None:
         if event.last_policy_kind == QoSPolicyKind.RELIABILITY and self._fixed is None:
-            self._soon.trigger()
+            self._adapt_soon.trigger()
             return
         policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
         self._node.get_logger().error(
-            f"a publisher of {self.topic} offers a {policy} that this node's excludes: nothing "
-            f"comes from it. {self._remedy()}"
+            f"{self.topic}: incompatible QoS ({policy}): no messages will be received. "
+            f"{self._advice()}"
         )
 
-    def _obstacle(self, info: Any) -> str:
-        """Why nothing comes from a publisher; empty if something should."""
-        ours, theirs = _type_name(self._kind), info.topic_type
-        if theirs != ours:
-            return f"publishes {theirs}, and this node reads {ours}"
+    def _problem(self, info: TopicEndpointInfo) -> str:
+        """Return why messages of a publisher are not received; empty if they should be."""
+        # Type names have the form sensor_msgs/msg/Image.
+        wanted = f"{self._kind.__module__.partition('.')[0]}/msg/{self._kind.__name__}"
+        if info.topic_type != wanted:
+            return f"publishes {info.topic_type}, but this node subscribes to {wanted}"
         compatible, reason = qos_check_compatible(info.qos_profile, self._subscription.qos_profile)
         if compatible != QoSCompatibility.ERROR:
             return ""
-        why = reason.replace("ERROR: ", "").rstrip(";").replace(";", ", ").lower()
-        return f"incompatible QoS: {why}. {self._remedy()}"
+        reason = reason.replace("ERROR: ", "").rstrip(";").replace(";", ", ").lower()
+        return f"incompatible QoS: {reason}. {self._advice()}"
 
-    def _remedy(self) -> str:
+    def _advice(self) -> str:
         return (
-            f"Change its QoS, or this node's parameters qos_overrides.{self.topic}.subscription.*"
+            "Change the publisher's QoS, or this node's parameters "
+            f"qos_overrides.{self.topic}.subscription.*"
         )
 
 
-def _ignore(_: Any) -> None:
-    """What comes after the end."""
-
-
-def _type_name(kind: type) -> str:
-    """A message class's name as the graph has it, such as sensor_msgs/msg/Image."""
-    return f"{kind.__module__.partition('.')[0]}/msg/{kind.__name__}"
+def _ignore(_: object) -> None:
+    """Discard what arrives after `close`."""

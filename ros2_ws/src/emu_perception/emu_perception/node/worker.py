@@ -1,7 +1,7 @@
-"""Mailboxes with one slot each: the newest frame of every camera waits, and all get their turn.
+"""One thread for inference, and a mailbox with one slot for each camera.
 
-A queue would let latency grow while the rate looks fine; here a worker that is too slow sees
-fewer frames, always the latest, and of each camera as many as of any other.
+A queue would let the latency grow while the rate looks fine. Here a worker that is too slow
+processes fewer images, always the newest, and equally many of each camera.
 """
 
 from __future__ import annotations
@@ -10,26 +10,30 @@ import math
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Generic, TypeVar
 
-from emu_perception.node.camera import Responder
-from emu_perception.node.statistics import Health
+from sensor_msgs.msg import CompressedImage, Image
+
+from emu_perception.node.camera import Camera
+
+EARLY = 0.1
+"""Fraction of a period by which a frame may come early, so that jitter costs no frame."""
 
 T = TypeVar("T")
 
 
 class Mailboxes(Generic[T]):
-    """Hands the newest item of each key from other threads to one worker."""
+    """Pass the newest item of each key from other threads to one worker; keys take turns."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._changed = threading.Condition()
-        self._turns = list(keys)  # whose turn is next comes first
+        self._turns = list(keys)  # the key that was served longest ago comes first
         self._items: dict[str, T] = {}
         self._closed = False
 
     def put(self, key: str, item: T) -> bool:
-        """Leave an item, never blocks; whether one is lost: replaced, or too late."""
+        """Store an item; return whether one is lost: the previous, or this one after `close`."""
         with self._changed:
             if self._closed:
                 return True
@@ -39,7 +43,7 @@ class Mailboxes(Generic[T]):
             return loses
 
     def get(self) -> tuple[str, T] | None:
-        """Wait for an item and take it; None once the mailboxes are closed."""
+        """Wait for an item and take it; None after `close`."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._items)
             if self._closed:
@@ -50,7 +54,7 @@ class Mailboxes(Generic[T]):
             return key, self._items.pop(key)
 
     def close(self) -> list[str]:
-        """Let waiting and future `get` return None; keys of the items that nobody will get."""
+        """Make all calls of `get` return None, and return the keys of the items that are left."""
         with self._changed:
             self._closed = True
             left = list(self._items)
@@ -59,68 +63,57 @@ class Mailboxes(Generic[T]):
             return left
 
 
-EARLY = 0.1
-"""Part of a period that a frame may come early: a camera's own jitter must cost nothing."""
-
-
 class RateLimit:
-    """Admits at most so many frames per second, on average, and evenly."""
+    """Limit the mean number of frames per second, and keep their distances even."""
 
     def __init__(self) -> None:
         self._last = -math.inf
 
     def admits(self, now: float, rate: float) -> bool:
-        """Whether a frame that comes now (monotonic seconds) is taken; rate 0: always."""
+        """Return whether to take a frame that arrives now (monotonic seconds); rate 0: always."""
         if rate <= 0:
             return True
         period = 1 / rate
         due = self._last + period
         if now < due - EARLY * period:
             return False
-        # A frame that comes a little late does not put off the next, and a pause earns no burst.
+        # A slightly late frame does not delay the next one, and a pause allows no burst.
         self._last = due if now - due < period else now
         return True
 
 
 class Worker:
-    """Gives each camera's newest image to its responder; nothing ends its thread but `close`.
+    """Call `Camera.process` with the newest image of each camera, in a separate thread."""
 
-    Responders and health are by the camera's name; `max_rate` tells the answers per second and
-    camera that are allowed at most.
-    """
-
-    def __init__(
-        self,
-        responders: Mapping[str, Responder],
-        health: Mapping[str, Health],
-        max_rate: Callable[[], float] = lambda: 0.0,
-    ) -> None:
-        self._responders, self._health, self._max_rate = responders, health, max_rate
-        self._limits = {name: RateLimit() for name in responders}
-        self._mailboxes: Mailboxes[tuple[Any, float]] = Mailboxes(list(responders))
+    def __init__(self, cameras: Mapping[str, Camera]) -> None:
+        self._cameras = cameras
+        self._limits = {name: RateLimit() for name in cameras}
+        self._mailboxes: Mailboxes[tuple[Image | CompressedImage, float]] = Mailboxes(
+            list(cameras)
+        )
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
 
-    def put(self, name: str, message: Any) -> None:
-        """Take an Image or CompressedImage of a camera; never blocks."""
-        now, health = time.monotonic(), self._health[name]
-        health.arrived(len(message.data))
-        if not self._limits[name].admits(now, self._max_rate()):
-            health.finished("limited")
+    def put(self, name: str, message: Image | CompressedImage) -> None:
+        """Take an image of a camera without blocking."""
+        camera, now = self._cameras[name], time.monotonic()
+        camera.statistics.count_image(len(message.data))
+        if not self._limits[name].admits(now, camera.settings().max_rate):
+            camera.statistics.count_outcome("limited")
         elif self._mailboxes.put(name, (message, now)):
-            health.finished("dropped")
+            camera.statistics.count_outcome("dropped")
 
-    def close(self, patience_s: float = 10.0) -> bool:
-        """Finish the frame at hand, and no other; False if it does not end in time."""
+    def close(self, timeout_s: float = 10.0) -> bool:
+        """Finish the image in progress, drop the others, and return whether the thread ended."""
         for name in self._mailboxes.close():
-            self._health[name].finished("dropped")
-        self._thread.join(patience_s)
+            self._cameras[name].statistics.count_outcome("dropped")
+        self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
         while (turn := self._mailboxes.get()) is not None:
             name, (message, received) = turn
             try:
-                self._responders[name].respond(message, received)
-            except Exception:  # not even the log would take it: this thread must live all the same
+                self._cameras[name].process(message, received)
+            except Exception:  # even logging failed; the thread must go on all the same
                 traceback.print_exc()

@@ -1,1 +1,1 @@
-"""The program that records frames with high uncertainty."""
+"""The program that records the seconds around uncertain frames."""

@@ -1,1 +1,1 @@
-"""What the programs share that is specific to ROS: parameters, DDS, distributions, processes."""
+"""What all commands use of ROS: command lines, processes, DDS, distributions, launch files."""

@@ -1,13 +1,13 @@
-"""What our ROS programs share on the command line: ROS arguments, mistakes in one line, reports.
+"""The command lines of the ROS commands: ROS arguments, user mistakes, signals and reports.
 
-Imports neither ROS nor rosbags, so that `--help` works and their absence can be told.
+It imports neither ROS nor rosbags, so that `--help` works and a missing package can be reported.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
+import math
 import signal
 import sys
 import threading
@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from emu_core.bags.errors import BagError
+from emu_core.files import write_text
+from emu_core.registry import RegistryError
 from emu_perception.errors import UserError
 
-_INSTALL = {name: f"pip install {name}" for name in ("rosbags", "av", "onnxruntime")}
-"""Packages that no ROS setup file brings."""
+_PIP_PACKAGES = ("rosbags", "av", "onnxruntime")
+"""Packages that come from PyPI; all others come with ROS."""
 
 
 def split_ros_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -36,12 +38,12 @@ def split_ros_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]
 
 
 def run(program: str, work: Callable[[], int]) -> int:
-    """Exit code of `work`; a user's mistake or a missing package becomes one line and code 1."""
+    """Return the exit code of `work`; print a user mistake as one line and return 1."""
     try:
         return work()
     except ModuleNotFoundError as error:
-        problem = missing(error)
-    except (UserError, BagError) as error:
+        problem = missing_package(error)
+    except (UserError, BagError, RegistryError) as error:
         problem = " ".join(str(error).split())
     except OSError as error:
         problem = f"{error.filename or 'the system'}: {error.strerror or error}"
@@ -49,16 +51,18 @@ def run(program: str, work: Callable[[], int]) -> int:
     return 1
 
 
-def missing(error: ModuleNotFoundError) -> str:
-    """Which package is not there, and how it gets there."""
+def missing_package(error: ModuleNotFoundError) -> str:
+    """Return which package is missing, and how to install it."""
     package = (error.name or "").partition(".")[0]
-    advice = _INSTALL.get(package, "source the ROS 2 setup file")
-    return f"the Python package {package} is missing here: {advice}"
+    advice = (
+        f"pip install {package}" if package in _PIP_PACKAGES else "source the ROS 2 setup file"
+    )
+    return f"the Python package {package} is not installed: {advice}"
 
 
 @contextmanager
 def stop_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set: a wish to end, at a moment that suits the program."""
+    """Yield an event that SIGINT and SIGTERM set, so that the command ends in its own time."""
     stop = threading.Event()
     previous = {
         number: signal.signal(number, lambda *_: stop.set())
@@ -72,35 +76,33 @@ def stop_signals() -> Iterator[threading.Event]:
 
 
 def check_writable(file: Path | None) -> None:
-    """Raise OSError now rather than after the work, if a report cannot be written."""
+    """Raise OSError before the work, rather than after it, if a report cannot be written."""
     if file is not None:
         file.open("a").close()
 
 
 def write_report(file: Path | None, report: dict[str, Any]) -> None:
-    """Write a JSON report in one step: readers see all of it or nothing."""
+    """Write a JSON report atomically, if a file is given."""
     if file is not None:
-        unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-        unfinished.write_text(json.dumps(report, indent=1), encoding="utf-8")
-        unfinished.replace(file)
+        write_text(file, json.dumps(report, indent=1))
 
 
 def positive(text: str) -> float:
-    """A number above zero, for argparse."""
+    """Convert a command line argument to a number above zero."""
     value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no positive number")
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a positive number, but got {text}")
     return value
 
 
 def seconds(text: str) -> float:
-    """A time of zero or more seconds, for argparse."""
+    """Convert a command line argument to a duration of zero or more seconds."""
     return 0.0 if float(text) == 0 else positive(text)
 
 
 def count(text: str) -> int:
-    """A number of things, one at least, for argparse."""
+    """Convert a command line argument to an integer of at least 1."""
     value = int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+        raise argparse.ArgumentTypeError(f"expected a number of at least 1, but got {text}")
     return value

@@ -1,7 +1,7 @@
-"""Where the Fast DDS profile for images lies, and how a process gets it.
+"""The Fast DDS profile for images, and how a process gets it.
 
-A process reads the profile once, when it creates its first DDS participant: `use_profile()` must
-run before `rclpy.init()`, or the variables of `environment()` be set by whoever starts it.
+A process reads the profile when it creates its first DDS participant. So `use_profile` has to run
+before `rclpy.init`, or the parent process has to set the variables of `environment`.
 """
 
 from __future__ import annotations
@@ -15,45 +15,35 @@ PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES
 """Fast DDS 2 (Humble, Jazzy) reads the first, Fast DDS 3 (Kilted and later) the second."""
 
 STOCK_SEGMENT = 512 * 1024
-"""Bytes of Fast DDS's own shared-memory segment, through which a sender's messages pass."""
+"""Bytes of Fast DDS's default shared-memory segment."""
 
 
 def profile() -> Path:
-    """The installed profile: a shared-memory segment that images fit into (see the file)."""
+    """Return the path of our profile, whose shared-memory segment is large enough for images."""
     return Path(__file__).parents[1] / "config" / "fastdds.xml"
 
 
-def environment(given: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Variables that give a child process the profile; none if `given` names one already.
-
-    `given` is the environment that the child would have, by default this process's.
-    """
-    given = os.environ if given is None else given
+def environment(given: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the variables that add our profile to an environment; none if it has a profile."""
     if any(given.get(name) for name in PROFILE_VARIABLES):
         return {}
     return dict.fromkeys(PROFILE_VARIABLES, str(profile()))
 
 
-def use_profile() -> bool:
-    """Give this process the profile, unless its user has chosen one; whether it has ours now."""
+def use_profile() -> None:
+    """Use our profile in this process, unless the user has chosen one."""
     os.environ.update(environment())
-    return any(os.environ.get(name) == str(profile()) for name in PROFILE_VARIABLES)
 
 
-def segment_size(given: Mapping[str, str] | None = None) -> int:
-    """Bytes of the shared-memory segment that a process with this environment sends through.
+def segment_size(given: Mapping[str, str] = os.environ) -> int:
+    """Return the bytes of the shared-memory segment of a process with this environment.
 
-    The largest of the profile's, and Fast DDS's own where the profile tells none.
+    It is the largest size in the profile, or Fast DDS's default if the profile has none.
     """
-    given = os.environ if given is None else given
     path = next(filter(None, map(given.get, PROFILE_VARIABLES)), None)
     try:
-        root = ElementTree.parse(path).getroot() if path else None
-    except (OSError, ElementTree.ParseError):  # Fast DDS tells of it, and goes on without
-        root = None
-    sizes = [
-        int(element.text or 0)
-        for element in (root.iter() if root is not None else ())
-        if element.tag.endswith("segment_size") and (element.text or "").strip().isdigit()
-    ]
-    return max(sizes, default=STOCK_SEGMENT)
+        elements = list(ElementTree.parse(path).iter()) if path else []
+    except (OSError, ElementTree.ParseError):  # Fast DDS reports it and uses its default
+        elements = []
+    texts = [(e.text or "").strip() for e in elements if e.tag.endswith("segment_size")]
+    return max((int(text) for text in texts if text.isdigit()), default=STOCK_SEGMENT)

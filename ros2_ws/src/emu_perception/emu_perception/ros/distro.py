@@ -1,9 +1,9 @@
-"""What differs between ROS 2 distributions, from Humble on: the only module that knows."""
+"""Differences between ROS 2 distributions, from Humble on. No other module knows them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
@@ -17,53 +17,59 @@ except ImportError:
 
     HUMBLE = True
 
-__all__ = ["HUMBLE", "guard_transitions", "localhost_only", "matched", "with_events"]
+if TYPE_CHECKING:
+    from lifecycle_msgs.srv import ChangeState
+    from rclpy.event_handler import QoSMessageLostInfo, QoSRequestedIncompatibleQoSInfo
+    from rclpy.lifecycle import LifecycleNode
+    from rclpy.subscription import Subscription
 
 
 def localhost_only() -> dict[str, str]:
-    """Environment variables that keep a ROS process to this machine."""
+    """Return the environment variables that keep a ROS process on this machine."""
     if HUMBLE:
-        return {"ROS_LOCALHOST_ONLY": "1"}  # which Jazzy still reads, but warns about
+        return {"ROS_LOCALHOST_ONLY": "1"}  # Jazzy still reads it, but with a warning
     return {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
 
 
-def matched(subscription: Any) -> bool:
-    """Whether a subscription found a publisher; Humble cannot tell, so there it says yes."""
+def matched(subscription: Subscription) -> bool:
+    """Return whether a subscription found a publisher; on Humble, which cannot tell, true."""
     return getattr(subscription, "get_publisher_count", lambda: 1)() > 0
 
 
 def with_events(
-    subscribe: Callable[[SubscriptionEventCallbacks], Any],
-    incompatible_qos: Callable[[Any], None],
-    message_lost: Callable[[Any], None],
-) -> Any:
-    """What `subscribe` returns, with callbacks for as many of these events as there are here."""
+    subscribe: Callable[[SubscriptionEventCallbacks], Subscription],
+    incompatible_qos: Callable[[QoSRequestedIncompatibleQoSInfo], None],
+    message_lost: Callable[[QoSMessageLostInfo], None],
+) -> Subscription:
+    """Subscribe with callbacks for those of the two events that the middleware supports."""
     try:
         return subscribe(
             SubscriptionEventCallbacks(
                 incompatible_qos=incompatible_qos, message_lost=message_lost
             )
         )
-    except UnsupportedEventTypeError:  # some middlewares count no losses
+    except UnsupportedEventTypeError:  # some middlewares do not count lost messages
         return subscribe(SubscriptionEventCallbacks(incompatible_qos=incompatible_qos))
 
 
-def guard_transitions(node: Any) -> None:
-    """Answer a transition that does not start at the node's state with a no.
+def guard_transitions(node: LifecycleNode) -> None:
+    """Make the node refuse a transition that is not possible in its present state.
 
-    rclpy raises an exception instead, out of the executor, and never answers; a manager that sends
-    ids without labels, as Nav2's does, comes upon that.
+    rclpy raises an exception in the executor instead and sends no response. Managers that send
+    transition ids without labels, as Nav2's does, trigger that.
     """
     service = node._service_change_state
     change = service.callback
 
-    def answer(request: Any, response: Any) -> Any:
+    def respond(
+        request: ChangeState.Request, response: ChangeState.Response
+    ) -> ChangeState.Response:
         try:
             return change(request, response)
-        except RuntimeError as error:  # rclpy's RCLError is one
+        except RuntimeError as error:  # the base class of rclpy's RCLError
             reason = str(error).partition(",")[0]
             node.get_logger().error(f"transition {request.transition.id} refused: {reason}")
             response.success = False
             return response
 
-    service.callback = answer
+    service.callback = respond

@@ -1,6 +1,8 @@
-"""The arguments of `launch/emu.launch.py`: one table, declared, checked and documented from here.
+"""What the launch files need before they start: arguments, bag player, installed packages.
 
-Imports neither ROS nor launch. An argument named like a parameter of the node sets it.
+The arguments of `launch/emu.launch.py` are one table, from which they are declared, checked and
+documented. An argument with the name of a node parameter sets this parameter. The module imports
+neither ROS nor launch.
 """
 
 from __future__ import annotations
@@ -18,28 +20,28 @@ _YES_OR_NO = ("true", "false")
 
 @dataclass(frozen=True)
 class LaunchArgument:
-    """One argument; all are texts, and an empty one leaves things as they are."""
+    """One argument. All are texts; an empty text sets nothing."""
 
     name: str
     default: str
-    meaning: str
+    description: str
     choices: tuple[str, ...] = ()
 
 
 LAUNCH_ARGUMENTS = (
-    LaunchArgument("image", "image", "topic of the camera"),
-    LaunchArgument("camera_info", "", "its calibration; empty: the topic beside the image"),
+    LaunchArgument("image", "image", "image topic of the camera"),
+    LaunchArgument("camera_info", "", "its camera_info topic; empty: next to the image topic"),
     LaunchArgument(
         "image_transport",
         "",
-        "Image from `image`, or CompressedImage from `image`/compressed",
+        "raw: subscribe to `image` (Image); compressed: to `image`/compressed (CompressedImage)",
         ("", "raw", "compressed"),
     ),
     LaunchArgument("model", "", "ONNX file of an EMU model"),
     LaunchArgument(
         "provider",
         "",
-        "ONNX Runtime's execution provider",
+        "ONNX Runtime execution provider",
         ("", "cpu", "cuda", "tensorrt", "tensorrt-fp16", "openvino", "openvino-bf16"),
     ),
     LaunchArgument(
@@ -48,54 +50,50 @@ LAUNCH_ARGUMENTS = (
     LaunchArgument(
         "params_file",
         str(dds.profile().with_name("desktop.yaml")),
-        "parameters of the node; `jetson.yaml` lies beside the default",
+        "parameter file of the node; `jetson.yaml` is in the same folder as the default",
     ),
-    LaunchArgument("namespace", "", "of the node and of RViz"),
+    LaunchArgument("namespace", "", "namespace of the node and of RViz"),
     LaunchArgument(
         "use_sim_time",
         "",
-        "time from /clock; empty: with a bag, which publishes it, else as in the params_file",
+        "use the time on /clock; empty: yes with a bag, otherwise as in params_file",
         ("", *_YES_OR_NO),
     ),
-    LaunchArgument("bag", "", "rosbag2 bag to replay as soon as the node listens"),
-    LaunchArgument("rviz", "false", "show everything in RViz", _YES_OR_NO),
-    LaunchArgument("fixed_frame", "", "RViz's; empty: as in `emu.rviz`"),
+    LaunchArgument("bag", "", "rosbag2 bag to play as soon as the node subscribes to images"),
+    LaunchArgument("rviz", "false", "start RViz with all outputs", _YES_OR_NO),
+    LaunchArgument("fixed_frame", "", "fixed frame of RViz; empty: as in `emu.rviz`"),
     LaunchArgument(
-        "log_level", "info", "of the node", ("debug", "info", "warn", "error", "fatal")
+        "log_level", "info", "log level of the node", ("debug", "info", "warn", "error", "fatal")
     ),
 )
 
-
 _ROSBAG2 = ("ros2bag", "rosbag2_py")
-_ROSBAG2_MCAP = "rosbag2_storage_mcap"  # no Python module, and Humble installs it on demand only
+_ROSBAG2_MCAP = "rosbag2_storage_mcap"  # not a Python module, and optional on Humble
 
 
 def rosbag2_plays(bag: Path) -> bool:
-    """Whether `ros2 bag play` is installed here, with the storage plugin that the bag needs."""
+    """Return whether `ros2 bag play` is installed, with the storage plugin of the bag."""
     if not all(find_spec(name) for name in _ROSBAG2):
         return False
-    return not _is_mcap(bag) or is_installed(_ROSBAG2_MCAP)
+    is_mcap = bag.suffix == ".mcap" or (bag.is_dir() and any(bag.glob("*.mcap")))
+    return not is_mcap or is_installed(_ROSBAG2_MCAP)
 
 
 def rosbag2_command(bag: Path, *, clock: bool) -> list[str]:
-    """The command that replays a bag with rosbag2, and its time on /clock if wanted.
+    """Return the rosbag2 command that plays a bag, with its time on /clock if wanted.
 
-    It starts late, because what is sent before DDS has matched the readers is lost.
+    It starts with a delay, because messages before the DDS match are lost.
     """
     return ["ros2", "bag", "play", str(bag), "--delay", "3", *(["--clock"] if clock else [])]
 
 
 def player_arguments(bag: Path, *, clock: bool) -> list[str]:
-    """The same for our executable `player`, which can wait for a reader of the images."""
+    """Return the arguments of our `player` that do the same, without losing the first images."""
     return [str(bag), "--wait-for-subscribers", "1", *(["--clock"] if clock else [])]
 
 
-def _is_mcap(bag: Path) -> bool:
-    return bag.suffix == ".mcap" or (bag.is_dir() and any(bag.glob("*.mcap")))
-
-
 def is_installed(package: str) -> bool:
-    """Whether the sourced ROS environment has a package."""
+    """Return whether the sourced ROS environment has a package."""
     from ament_index_python import has_resource
 
     try:
@@ -105,11 +103,15 @@ def is_installed(package: str) -> bool:
 
 
 def require(packages: Iterable[str], purpose: str) -> None:
-    """Raise UserError if one is missing: launch leaves behind what it had started by then."""
+    """Check for packages before any process starts: launch would leave those running.
+
+    Raises:
+        UserError: a package is missing.
+    """
     missing = [package for package in packages if not is_installed(package)]
     if missing:
         names = " ".join(f"ros-$ROS_DISTRO-{package.replace('_', '-')}" for package in missing)
         raise UserError(
-            f"{purpose} needs {' and '.join(missing)}, and the sourced ROS has none: "
-            f"sudo apt install {names}, or build it from source and source that"
+            f"{purpose} needs {' and '.join(missing)}, which the sourced ROS does not have: "
+            f"sudo apt install {names}, or build from source and source that workspace"
         )

@@ -1,7 +1,7 @@
-"""Start and end of our command-line ROS programs: one node, an executor, SIGINT as a wish to end.
+"""Start and end the node of a command.
 
-rclpy's own handlers shut the context down under a program that still has to flush a file; here
-SIGINT and SIGTERM only ask to stop, and the program ends by its own path.
+rclpy's own signal handlers shut the context down under a command that still has to flush a file.
+Here SIGINT and SIGTERM only set an event, and the command ends by itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from emu_perception.ros.command_line import stop_signals
 
 
 class RosProcess:
-    """A node with its executor; `stop` is set once SIGINT or SIGTERM came."""
+    """A node with its executor; `stop` is set after SIGINT or SIGTERM."""
 
     def __init__(self, node: Node, stop: threading.Event) -> None:
         self.node = node
@@ -32,11 +32,11 @@ class RosProcess:
         self._executor.add_node(node)
 
     def spin_once(self, timeout_s: float) -> None:
-        """Run one waiting callback, or wait for one for at most `timeout_s`."""
+        """Run one waiting callback, or wait at most `timeout_s` for one."""
         self._executor.spin_once(timeout_sec=timeout_s)
 
     def spin_until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
-        """Run callbacks until the condition holds; False after the timeout or a wish to stop."""
+        """Run callbacks until the condition holds; False after the timeout or a stop signal."""
         deadline = time.monotonic() + timeout_s
         while not condition():
             if self.stop.is_set() or time.monotonic() > deadline:
@@ -45,7 +45,7 @@ class RosProcess:
         return True
 
     def close(self) -> None:
-        """Release executor and node."""
+        """Shut down the executor and destroy the node."""
         self._executor.shutdown()
         self.node.destroy_node()
 
@@ -54,32 +54,41 @@ class RosProcess:
 def ros_process(
     name: str, arguments: Sequence[str], *, visible: bool = False
 ) -> Iterator[RosProcess]:
-    """A running node called `name`; `arguments` may hold a `--ros-args` section.
+    """Run a plain node. A `visible` one logs to /rosout and offers parameter services.
 
-    A `visible` one logs to /rosout and shows its parameters; a tool at work need not.
-
-    Raises
-    ------
-    UserError
-        The ROS arguments are wrong.
+    Raises:
+        UserError: the `--ros-args` among the arguments are wrong.
     """
-    dds.use_profile()  # before the first DDS participant: it is read once
-    with stop_signals() as stop:
+
+    def create() -> Node:
+        return rclpy.create_node(name, enable_rosout=visible, start_parameter_services=visible)
+
+    with stop_signals() as stop, running(create, arguments, stop) as process:
+        yield process
+
+
+@contextmanager
+def running(
+    create: Callable[[], Node], arguments: Sequence[str], stop: threading.Event
+) -> Iterator[RosProcess]:
+    """Start ROS with our DDS profile, create a node, and end both after the block.
+
+    Raises:
+        UserError: the `--ros-args` among the arguments are wrong.
+    """
+    dds.use_profile()  # before the first DDS participant, which reads it
+    try:
+        rclpy.init(args=list(arguments), signal_handler_options=SignalHandlerOptions.NO)
+    except Exception as error:  # rclpy's exceptions for wrong arguments differ by distribution
+        raise UserError(f"ROS does not start: {error}") from error
+    try:
         try:
-            rclpy.init(args=list(arguments), signal_handler_options=SignalHandlerOptions.NO)
-        except Exception as error:  # rclpy's exceptions for arguments differ by distribution
-            raise UserError(f"ROS does not start: {error}") from error
+            process = RosProcess(create(), stop)
+        except ParameterException as error:  # a parameter of rclpy itself, as use_sim_time is
+            raise UserError(str(error)) from error
         try:
-            try:
-                node = rclpy.create_node(
-                    name, enable_rosout=visible, start_parameter_services=visible
-                )
-            except ParameterException as error:  # one of rclpy's own, as use_sim_time is
-                raise UserError(str(error)) from error
-            process = RosProcess(node, stop)
-            try:
-                yield process
-            finally:
-                process.close()
+            yield process
         finally:
-            rclpy.try_shutdown()
+            process.close()
+    finally:
+        rclpy.try_shutdown()

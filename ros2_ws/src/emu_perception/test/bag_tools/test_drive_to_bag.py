@@ -1,4 +1,4 @@
-"""Drives in files become bags: what is in them is read back by rosbags alone."""
+"""Drives in files become bags, which rosbags alone reads back."""
 
 import json
 import signal
@@ -20,6 +20,7 @@ from emu_perception.bag_tools import drive_to_bag
 
 STORE = get_typestore(Stores.ROS2_HUMBLE)
 START_NS = 1_700_000_000 * 10**9
+COMPRESSED, INFO = "/camera/image_raw/compressed", "/camera/camera_info"
 CAMERA = {
     "intrinsic": {"fx": 2262.52, "fy": 2265.3, "u0": 1096.98, "v0": 513.137},
     "extrinsic": {"baseline": 0.209313},
@@ -36,16 +37,16 @@ projection_matrix: {rows: 3, cols: 4, data: [45, 0, 31.5, 0, 0, 45, 15.5, 0, 0, 
 
 
 def picture(index, size=(32, 64)):
-    """A smooth BGR image that JPEG hardly changes; its level tells the index."""
+    """A smooth BGR image that JPEG hardly changes; its brightness gives the index."""
     height, width = size
     ramp = np.linspace(0, 60, width)[None, :, None] + np.array([10, 30, 50])
     return np.rint(np.broadcast_to(ramp + 20 * index, (height, width, 3))).astype(np.uint8)
 
 
-def folder_of(path, names, **encoding):
+def folder_of(path, names):
     path.mkdir(parents=True, exist_ok=True)
     for index, name in enumerate(names):
-        assert cv2.imwrite(str(path / name), picture(index), **encoding)
+        assert cv2.imwrite(str(path / name), picture(index))
     return path
 
 
@@ -54,7 +55,7 @@ def convert(*arguments):
 
 
 def contents(bag):
-    """Topic → (time, message) of everything in a bag."""
+    """Topic → (time, message) of all messages in a bag."""
     found = {}
     with Reader(bag) as reader:
         for connection, time_ns, data in reader.messages():
@@ -71,25 +72,25 @@ def decoded(message):
     return cv2.imdecode(message.data, cv2.IMREAD_UNCHANGED)
 
 
-def test_a_folder_of_jpegs_is_taken_in_natural_order_and_as_it_is(tmp_path, capsys):
+def test_jpegs_are_stored_unchanged_in_natural_order(tmp_path, capsys):
     names = [f"frame_{number}.jpg" for number in (8, 9, 10, 11)]
     source = folder_of(tmp_path / "photos", names)
     (source / "notes.txt").write_text("not a photo")
     assert convert(source, tmp_path / "bag", "--rate", "4") == 0
     found = contents(tmp_path / "bag")
-    assert list(found) == ["/camera/image_raw/compressed"]
-    images = found["/camera/image_raw/compressed"]
+    assert list(found) == [COMPRESSED]
+    images = found[COMPRESSED]
     assert [time for time, _ in images] == [START_NS + index * 250_000_000 for index in range(4)]
     for name, (time_ns, message) in zip(names, images, strict=True):
         assert stamp_ns(message) == time_ns and message.header.frame_id == "camera_optical"
         assert message.format == "bgr8; jpeg compressed bgr8"
         assert bytes(message.data) == (source / name).read_bytes()
-    told = capsys.readouterr().err
-    assert "holds 4 frames of /camera/image_raw/compressed" in told
-    assert "0 of them have a camera_info" in told and "--fov" in told
+    output = capsys.readouterr().err
+    assert f"holds 4 frames of {COMPRESSED}" in output
+    assert "0 of them have a camera_info" in output and "--fov" in output
 
 
-def test_the_bag_is_of_a_version_that_humble_and_jazzy_read(tmp_path):
+def test_humble_and_jazzy_read_the_version_of_the_bag(tmp_path):
     assert convert(folder_of(tmp_path / "photos", ["a.png"]), tmp_path / "bag", "--fov", 90) == 0
     metadata = YAML(typ="safe").load((tmp_path / "bag" / "metadata.yaml").read_text())
     information = metadata["rosbag2_bagfile_information"]
@@ -99,16 +100,16 @@ def test_the_bag_is_of_a_version_that_humble_and_jazzy_read(tmp_path):
         assert (qos["reliability"], qos["durability"], qos["history"]) == (1, 2, 1)
 
 
-def test_raw_images_keep_every_pixel_of_gray_and_transparent_files_too(tmp_path):
+def test_raw_images_keep_every_pixel_of_colour_grey_and_transparent_files(tmp_path):
     source = folder_of(tmp_path / "photos", ["2.png"])
-    gray = np.arange(32 * 64, dtype=np.uint8).reshape(32, 64)
-    cv2.imwrite(str(source / "10.png"), gray)
-    cv2.imwrite(str(source / "11.png"), np.dstack([picture(3), gray]))
+    grey = np.arange(32 * 64, dtype=np.uint8).reshape(32, 64)
+    cv2.imwrite(str(source / "10.png"), grey)
+    cv2.imwrite(str(source / "11.png"), np.dstack([picture(3), grey]))
     arguments = ("--compressed", "none", "--fov", 90, "--camera", "front/left", "--start", 5)
     assert convert(source, tmp_path / "bag", *arguments) == 0
     found = contents(tmp_path / "bag")
     images = found["/front/left/image_raw"]
-    expected = [picture(0), np.dstack([gray] * 3), picture(3)]
+    expected = [picture(0), np.dstack([grey] * 3), picture(3)]
     for (_, message), pixels in zip(images, expected, strict=True):
         assert (message.encoding, message.step, message.is_bigendian) == ("bgr8", 3 * 64, 0)
         assert np.array_equal(message.data.reshape(32, 64, 3), pixels)
@@ -119,34 +120,33 @@ def test_raw_images_keep_every_pixel_of_gray_and_transparent_files_too(tmp_path)
     assert infos[0][1].k.tolist() == pytest.approx([32, 0, 31.5, 0, 32, 15.5, 0, 0, 1])
 
 
-def test_png_bags_lose_nothing(tmp_path):
+def test_png_bags_are_lossless(tmp_path):
     source = folder_of(tmp_path / "photos", ["0.png", "1.png"])
     assert convert(source, tmp_path / "bag", "--compressed", "png") == 0
-    images = contents(tmp_path / "bag")["/camera/image_raw/compressed"]
-    for index, (_, message) in enumerate(images):
+    for index, (_, message) in enumerate(contents(tmp_path / "bag")[COMPRESSED]):
         assert message.format.startswith("bgr8; png")
         assert np.array_equal(decoded(message), picture(index))
 
 
-def test_a_calibration_follows_images_of_another_size(tmp_path, capsys):
+def test_a_calibration_is_scaled_to_images_of_another_size(tmp_path, capsys):
     file = tmp_path / "front.yaml"
     file.write_text(CALIBRATION)
     source = folder_of(tmp_path / "photos", ["0.png"])
     cv2.imwrite(str(source / "1.png"), picture(1, (16, 32)))
     assert convert(source, tmp_path / "bag", "--camera-info", file) == 0
     assert "have a camera_info" not in capsys.readouterr().err
-    whole, half = (message for _, message in contents(tmp_path / "bag")["/camera/camera_info"])
-    assert (whole.width, whole.height, whole.distortion_model) == (64, 32, "plumb_bob")
-    assert whole.d.tolist() == [-0.3, 0.1, 0, 0, 0]
-    assert whole.k.tolist() == [50, 0, 31.5, 0, 50, 15.5, 0, 0, 1]
-    assert whole.p.tolist() == [45, 0, 31.5, 0, 0, 45, 15.5, 0, 0, 0, 1, 0]
+    full, half = (message for _, message in contents(tmp_path / "bag")[INFO])
+    assert (full.width, full.height, full.distortion_model) == (64, 32, "plumb_bob")
+    assert full.d.tolist() == [-0.3, 0.1, 0, 0, 0]
+    assert full.k.tolist() == [50, 0, 31.5, 0, 50, 15.5, 0, 0, 1]
+    assert full.p.tolist() == [45, 0, 31.5, 0, 0, 45, 15.5, 0, 0, 0, 1, 0]
     assert (half.width, half.height) == (32, 16)
     assert half.k.tolist() == [25, 0, 15.5, 0, 25, 7.5, 0, 0, 1]
 
 
-def cityscapes(root, frames=(18, 19, 20, 21), layout="leftImg8bit", cities=("lindau",)):
+def cityscapes(root, layout="leftImg8bit", cities=("lindau",)):
     for city in cities:
-        names = [f"{city}_000003_{frame:06d}_leftImg8bit.png" for frame in frames]
+        names = [f"{city}_000003_{frame:06d}_leftImg8bit.png" for frame in (18, 19, 20, 21)]
         folder_of(root / layout / "val" / city, names)
         camera = root / "camera" / "val" / city / f"{city}_000003_000019_camera.json"
         camera.parent.mkdir(parents=True)
@@ -155,17 +155,17 @@ def cityscapes(root, frames=(18, 19, 20, 21), layout="leftImg8bit", cities=("lin
 
 
 @pytest.mark.parametrize("layout", ["leftImg8bit", "leftImg8bit_sequence"])
-def test_a_sequence_of_cityscapes_takes_the_camera_of_its_one_labelled_frame(tmp_path, layout):
+def test_a_sequence_of_cityscapes_uses_the_camera_of_its_labelled_frame(tmp_path, layout):
     root = cityscapes(tmp_path / "city", layout=layout)
     other = root / "camera" / "val" / "lindau" / "lindau_000003_000500_camera.json"
     other.write_text(json.dumps({**CAMERA, "intrinsic": {**CAMERA["intrinsic"], "fx": 1.0}}))
     assert convert(root, tmp_path / "bag", "--rate", "17") == 0
     found = contents(tmp_path / "bag")
-    times = [time for time, _ in found["/camera/image_raw/compressed"]]
+    times = [time for time, _ in found[COMPRESSED]]
     assert times == [START_NS + round(index * 10**9 / 17) for index in range(4)]
-    for index, (_, message) in enumerate(found["/camera/image_raw/compressed"]):
+    for index, (_, message) in enumerate(found[COMPRESSED]):
         assert np.abs(decoded(message).astype(int) - picture(index)).max() <= 4
-    infos = [message for _, message in found["/camera/camera_info"]]
+    infos = [message for _, message in found[INFO]]
     assert len(infos) == 4
     for info in infos:  # 64 of 2048 columns
         assert (info.width, info.height) == (64, 32)
@@ -173,13 +173,12 @@ def test_a_sequence_of_cityscapes_takes_the_camera_of_its_one_labelled_frame(tmp
         assert info.k[2] == pytest.approx(1097.48 / 32 - 0.5)
 
 
-def test_a_sequence_without_any_camera_has_no_camera_info(tmp_path):
+def test_a_sequence_without_a_camera_file_has_no_camera_info(tmp_path):
     root = cityscapes(tmp_path / "city")
     folder_of(root / "leftImg8bit" / "val" / "lindau", ["lindau_000004_000000_leftImg8bit.png"])
     assert convert(root, tmp_path / "bag") == 0
     found = contents(tmp_path / "bag")
-    assert len(found["/camera/image_raw/compressed"]) == 5
-    assert len(found["/camera/camera_info"]) == 4
+    assert (len(found[COMPRESSED]), len(found[INFO])) == (5, 4)
 
 
 def test_one_of_several_cities_is_chosen(tmp_path, capsys):
@@ -189,11 +188,11 @@ def test_one_of_several_cities_is_chosen(tmp_path, capsys):
     assert convert(root, tmp_path / "bag", "--split", "test") == 1
     assert "has no split 'test'; choose with --split: val" in capsys.readouterr().err
     assert convert(root, tmp_path / "bag", "--city", "munster") == 0
-    assert len(contents(tmp_path / "bag")["/camera/camera_info"]) == 4
+    assert len(contents(tmp_path / "bag")[INFO]) == 4
 
 
 def write_video(path, times_ms, rotation=0):
-    """A video whose frames are shown at these times; each is one gray level, 20 apart."""
+    """A video whose frames have these times; each has one grey level, 20 apart."""
     av = pytest.importorskip("av", reason="needs PyAV")
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=30)
@@ -214,21 +213,20 @@ def write_video(path, times_ms, rotation=0):
     return path
 
 
-def test_a_video_keeps_its_stamps_even_if_they_are_uneven(tmp_path):
+def test_a_video_keeps_its_uneven_stamps(tmp_path):
     times_ms = [0, 33, 66, 200, 240, 1000]
     video = write_video(tmp_path / "dashcam.mp4", times_ms)
     assert convert(video, tmp_path / "bag", "--fov", "90") == 0
     found = contents(tmp_path / "bag")
-    images = found["/camera/image_raw/compressed"]
-    seen_ms = [(time - START_NS) / 1e6 for time, _ in images]
-    assert seen_ms == pytest.approx(times_ms, abs=0.6)
+    images = found[COMPRESSED]
+    assert [(time - START_NS) / 1e6 for time, _ in images] == pytest.approx(times_ms, abs=0.6)
     levels = [decoded(message)[16:, 32:].mean() for _, message in images]
     assert levels == pytest.approx([40 + 20 * index for index in range(6)], abs=3)
-    assert found["/camera/camera_info"][0][1].k[0] == pytest.approx(32)
+    assert found[INFO][0][1].k[0] == pytest.approx(32)
 
 
-def test_a_video_of_a_camera_that_was_held_askew_is_turned_upright(tmp_path):
-    """The stored corner at the top left goes, turned counterclockwise, to the bottom left."""
+def test_a_rotated_video_is_turned_upright(tmp_path):
+    """Counterclockwise: the stored corner at the top left moves to the bottom left."""
     video = write_video(tmp_path / "phone.mp4", [0, 33], rotation=90)
     assert convert(video, tmp_path / "bag", "--compressed", "none") == 0
     (_, message), _ = contents(tmp_path / "bag")["/camera/image_raw"]
@@ -243,7 +241,7 @@ def damaged(tmp_path):
     return [source]
 
 
-def other_shape(tmp_path):
+def other_aspect_ratio(tmp_path):
     (tmp_path / "front.yaml").write_text(CALIBRATION)
     source = folder_of(tmp_path / "photos", ["0.png"])
     cv2.imwrite(str(source / "1.png"), picture(1, (48, 64)))
@@ -263,25 +261,25 @@ def cut_camera(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
-        (lambda path: [path / "nothing"], "no folder and no file"),
-        (lambda path: [path], "holds no images"),
+        (lambda path: [path / "nothing"], "no folder or file"),
+        (lambda path: [path], "has no images"),
         (damaged, "2.jpg is damaged"),
-        (other_shape, "front.yaml does not fit"),
-        (no_video, "drive.mp4 is no video"),
-        (cut_camera, "is no Cityscapes camera file"),
+        (other_aspect_ratio, "front.yaml does not fit"),
+        (no_video, "drive.mp4 as a video"),
+        (cut_camera, "camera.json"),
     ],
 )
-def test_a_mistake_is_told_in_one_line_and_leaves_no_bag(tmp_path, capsys, make, told):
+def test_a_user_error_is_reported_in_one_line_and_leaves_no_bag(tmp_path, capsys, make, message):
     source, *options = make(tmp_path)
     assert convert(source, tmp_path / "bag", *options) == 1
     error = capsys.readouterr().err
-    assert error.startswith("drive_to_bag: ") and told in error and error.count("\n") == 1
+    assert error.startswith("drive_to_bag: ") and message in error and error.count("\n") == 1
     assert not (tmp_path / "bag").exists()
 
 
-def test_an_existing_output_is_refused_and_left_alone(tmp_path, capsys):
+def test_an_existing_output_is_refused_and_not_changed(tmp_path, capsys):
     (tmp_path / "bag").mkdir()
     (tmp_path / "bag" / "mine").write_text("keep")
     assert convert(folder_of(tmp_path / "photos", ["0.png"]), tmp_path / "bag") == 1
@@ -289,29 +287,23 @@ def test_an_existing_output_is_refused_and_left_alone(tmp_path, capsys):
     assert [entry.name for entry in (tmp_path / "bag").iterdir()] == ["mine"]
 
 
-def test_without_pyav_a_video_is_told_what_to_install(tmp_path, capsys, monkeypatch):
+def test_a_video_without_pyav_is_refused_with_a_remedy(tmp_path, capsys, monkeypatch):
     (tmp_path / "drive.mp4").write_text("whatever")
     monkeypatch.setitem(sys.modules, "av", None)
     assert convert(tmp_path / "drive.mp4", tmp_path / "bag") == 1
-    assert "av is missing here: pip install av" in capsys.readouterr().err
+    assert "pip install av" in capsys.readouterr().err
     assert not (tmp_path / "bag").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_leaves_no_bag(tmp_path, number):
     pytest.importorskip("rclpy", reason="the tests' helpers for processes need ROS 2")
-    from helpers.ros_processes import wait_until
+    from helpers.ros_processes import module, wait_until
 
     source = folder_of(tmp_path / "photos", ["0.png"])
     for index in range(1, 5_000):
         (source / f"{index}.png").symlink_to(source / "0.png")
-    command = [
-        sys.executable,
-        "-m",
-        "emu_perception.drive_to_bag",
-        source,
-        tmp_path / "bag",
-    ]
+    command = module("drive_to_bag", source, tmp_path / "bag")
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         wait_until((tmp_path / "bag").exists, "the bag's folder")
@@ -334,7 +326,7 @@ def test_an_interruption_leaves_no_bag(tmp_path, number):
         ("--fov", "90", "--camera-info", "a.yaml"),
     ],
 )
-def test_wrong_arguments_end_with_code_2(tmp_path, wrong):
-    with pytest.raises(SystemExit) as caught:
+def test_wrong_arguments_exit_with_2(tmp_path, wrong):
+    with pytest.raises(SystemExit) as ended:
         convert(tmp_path, tmp_path / "bag", *wrong)
-    assert caught.value.code == 2
+    assert ended.value.code == 2

@@ -1,4 +1,4 @@
-"""Everything that the node publishes lies in the recorder's bag, as other tools read it."""
+"""The recorder's bag holds all outputs of the node in a form that other tools read."""
 
 import numpy as np
 import pytest
@@ -9,11 +9,11 @@ pytest.importorskip("rosbags", reason="needs rosbags")
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from helpers.clouds import cloud_array
-from helpers.ros_processes import ChildProcess, TestNode, module, stopping
+from helpers.ros_processes import ChildProcess, module, stopping
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from emu_core.runtime.perceiver import Perception
@@ -23,20 +23,13 @@ from emu_perception.messages.points import PointCloudMaker
 WIDTH, HEIGHT = 1024, 512
 
 
-@pytest.fixture
-def ros(domain):
-    node = TestNode(domain)
-    yield node
-    node.close()
-
-
 def camera_info():
     info = CameraInfo(width=WIDTH, height=HEIGHT, distortion_model="plumb_bob", d=[0.0] * 5)
     info.k = [600.0, 0.0, 511.5, 0.0, 600.0, 255.5, 0.0, 0.0, 1.0]
     return info
 
 
-def answers():
+def outputs():
     """One message of each kind that the node publishes, by topic."""
     rng = np.random.default_rng(3)
     depth = rng.uniform(1, 80, (HEIGHT, WIDTH)).astype(np.float32)
@@ -71,7 +64,8 @@ def record(ros, domain, output, sent, qos):
     )
     with stopping(process):
         process.wait_for_line(f"recording {len(sent)} topics")
-        ros.wait_until(lambda: all(p.get_subscription_count() for p in publishers.values()), "it")
+        for topic, publisher in publishers.items():
+            ros.wait_until(publisher.get_subscription_count, f"the recorder of {topic}")
         for topic, message in sent.items():
             publishers[topic].publish(message)
         assert process.wait() == 0, process.output
@@ -79,29 +73,27 @@ def record(ros, domain, output, sent, qos):
 
 def read(bag, store):
     """Topic → (type, definition, message), by rosbags and its own types alone."""
+    found = {}
     with Reader(bag) as reader:
-        return {
-            connection.topic: (connection.msgtype, connection.msgdef.data,
-                               store.deserialize_cdr(data, connection.msgtype))
-            for connection, _, data in reader.messages()
-        }  # fmt: skip
+        for connection, _, data in reader.messages():
+            message = store.deserialize_cdr(data, connection.msgtype)
+            found[connection.topic] = connection.msgtype, connection.msgdef.data, message
+    return found
 
 
-def test_every_kind_of_answer_is_recorded_whole(tmp_path, ros, domain):
-    sent = answers()
+def test_every_kind_of_output_is_recorded_unchanged(tmp_path, ros, domain):
+    sent = outputs()
     record(ros, domain, tmp_path / "out", sent, QoSProfile(depth=5))
     found = read(tmp_path / "out", get_typestore(Stores.ROS2_HUMBLE))
     assert found.keys() == sent.keys()
     for topic, (msgtype, definition, message) in found.items():
         kind = type(sent[topic])
         assert msgtype == f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
-        assert definition.strip()  # Foxglove shows messages by it
+        assert definition.strip()  # Foxglove needs it
         if hasattr(message, "data"):
             assert bytes(message.data) == bytes(sent[topic].data)
-    cloud, original = found["/emu/points"][2], sent["/emu/points"]
-    assert isinstance(original, PointCloud2)
-    points = cloud_array(cloud)
-    assert np.array_equal(points["x"], cloud_array(original)["x"], equal_nan=True)
+    points, original = (cloud_array(c) for c in (found["/emu/points"][2], sent["/emu/points"]))
+    assert np.array_equal(points["x"], original["x"], equal_nan=True)
     assert np.isnan(points["z"][:100]).all() and np.isfinite(points["z"][100:]).all()
     assert found["/diagnostics"][2].status[0].name == "emu_perception: scale"
     assert found["/emu/depth/camera_info"][2].k.tolist() == list(camera_info().k)

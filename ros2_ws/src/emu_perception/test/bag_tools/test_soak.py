@@ -1,10 +1,10 @@
-"""A long drive in lock-step: nothing lost, nothing doubled, nothing grows.
+"""A long drive in lock-step: no frame is lost or answered twice, and memory does not grow.
 
-1. The player shows a small bag, and waits for two answers to every image.
-2. It does so again and again; meanwhile the node's memory is looked at.
+1. The player shows a small bag again and again, and waits for two answers to every image.
+2. Meanwhile the test measures the memory of the node.
 
-A short drive belongs to `make test`; `make test-long` drives 5,000 frames with the shipped model,
-and two hours of bag time with the dummy.
+`make test` includes a short drive; `make test-long` has 5,000 frames with the shipped model, and
+two hours of bag time with the dummy.
 """
 
 import json
@@ -36,23 +36,23 @@ BAG_FRAMES = 100
         pytest.param(False, TWO_HOURS, 0.05, marks=LONG),
     ],
 )
-def test_a_long_drive_loses_doubles_and_leaks_nothing(
+def test_a_long_drive_neither_loses_nor_repeats_frames_nor_leaks_memory(
     domain, model, tmp_path, shipped, frames, slowest_s
 ):
     rig = CameraRig(domain, f"/soak_{frames}", topics=())
     parameters = () if shipped else ("-p", f"model:={model}")
     with rig.node(*parameters) as node:
-        drive(rig, node, tmp_path, BAG_FRAMES, slowest_s)  # what a start takes is no leak
+        drive(rig, node, tmp_path, BAG_FRAMES, slowest_s)  # the start takes memory
         sizes = drive(rig, node, tmp_path, frames, slowest_s)
         assert node.stop() == 0
-    told = counts(node)
-    assert told["answered"] == BAG_FRAMES + frames
-    assert told["dropped"] == told["refused"] == told["failed"] == 0
+    outcomes = counts(node)
+    assert outcomes["processed"] == BAG_FRAMES + frames
+    assert outcomes["dropped"] == outcomes["refused"] == outcomes["failed"] == 0
     assert max(sizes) - sizes[0] < GROWTH
 
 
 def drive(rig, node, folder, frames, slowest_s):
-    """Show the node so many frames, each when the last one is answered; its memory meanwhile."""
+    """Show the node so many frames in lock-step; returns sizes of its memory."""
     bag, report = folder / f"drive_{frames}", folder / f"play_{frames}.json"
     topics = [f"{rig.namespace}/emu_perception/{topic}" for topic in ANSWERS]
     play = ChildProcess(
@@ -62,13 +62,13 @@ def drive(rig, node, folder, frames, slowest_s):
     )
     sizes = []
 
-    def look():
+    def measure():
         rig.ros.spin()
         sizes.append(resident_bytes(node.process.pid))
 
-    patience = TIMEOUT_S + frames * slowest_s
+    timeout_s = TIMEOUT_S + frames * slowest_s
     with stopping(play):
-        wait_until(lambda: play.process.poll() is not None, "the drive", look, patience)
+        wait_until(lambda: play.process.poll() is not None, "the drive", measure, timeout_s)
     assert play.process.returncode == 0, play.output
     totals = json.loads(report.read_text())["totals"]
     assert totals["frames"] == frames and totals["unanswered"] == 0

@@ -1,29 +1,30 @@
-"""The benchmark programs measure what they say, on a tiny model."""
+"""The benchmark programs measure what they print, with a tiny model."""
 
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-from helpers.ros_processes import ros_environment
+from helpers.ros_processes import ChildProcess, module
 
 from emu_perception.bench.round_trip import peak_rss_mb
 
 
-def run(program, domain, *arguments):
-    """The JSON that a program prints."""
-    command = [sys.executable, "-m", f"emu_perception.{program}", *arguments]
-    done = subprocess.run(
-        command, check=True, capture_output=True, text=True, timeout=100,
-        env=ros_environment(domain),
-    )  # fmt: skip
-    return json.loads(done.stdout.splitlines()[-1])
+@pytest.fixture
+def run(domain, model):
+    """Function that runs a program and returns the JSON that it prints."""
+
+    def run(program, frames, *options):
+        arguments = ("--model", model, "--threads", "1", "--frames", str(frames), *options)
+        process = ChildProcess(*module(f"bench.{program}", *arguments), domain=domain)
+        assert process.wait(100.0) == 0, process.output
+        return json.loads(process.output.splitlines()[-1])
+
+    return run
 
 
-def test_both_nodes_answer_every_frame_in_more_than_no_time(domain, model):
-    found = run("bench.path", domain, "--model", str(model), "--threads", "1", "--frames", "3")
+def test_both_nodes_answer_every_frame(run):
+    found = run("path", 3)
     assert {name: len(values) for name, values in found.items()} == {
         "ours": 3,
         "usual": 3,
@@ -33,16 +34,15 @@ def test_both_nodes_answer_every_frame_in_more_than_no_time(domain, model):
 
 
 @pytest.mark.parametrize("options", [[], ["--stock-dds"]])
-def test_a_round_trip_tells_start_memory_and_losses(domain, model, options):
-    arguments = ["--model", str(model), "--threads", "1", "--frames", "2", *options]
-    found = run("bench.round_trip", domain, *arguments)
+def test_a_round_trip_measures_start_memory_and_losses(run, options):
+    found = run("round_trip", 2, *options)
     assert len(found["milliseconds"]) + found["lost"] == 2
     assert all(0 < value < 2000 for value in found["milliseconds"])
     assert 0 < found["start_to_first_result_s"] < 60
     assert 20 < found["node_rss_mb"] < 2000
 
 
-def test_the_peak_of_memory_outlives_what_was_freed():
+def test_the_peak_of_memory_includes_what_was_freed():
     before = peak_rss_mb(os.getpid())
     np.ones(8 * 2**20).sum()  # 64 MB
     assert peak_rss_mb(os.getpid()) >= before

@@ -1,8 +1,8 @@
-"""The demo, end to end: bag → player → node → recorder → figures, with a model known exactly.
+"""The demo from end to end: bag → player → node → recorder → metrics, with a known model.
 
 1. A drive of six tiny frames in Cityscapes' layout becomes a bag (training/make_demo_bag.py).
 2. The demo replays it through the real node with the dummy model.
-3. Every figure of summary.json is computed again here, from the bag's own JPEGs.
+3. The tests compute every metric of summary.json again, from the bag's own JPEGs.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from emu_core.runtime.dummy_model import dummy_outputs, make_dummy_model
 ROOT = Path(__file__).parents[5]
 FRAMES, HEIGHT, WIDTH = 6, 64, 128
 FOCAL, CANONICAL = 80.0, 100.0
+IMAGE = "/camera/image_raw/compressed"
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "dummy.onnx"
-    return make_dummy_model(path, (HEIGHT, WIDTH), canonical_focal=CANONICAL)
+def model(models):
+    return make_dummy_model(models / "demo.onnx", (HEIGHT, WIDTH), canonical_focal=CANONICAL)
 
 
 @pytest.fixture(scope="module")
 def layout(tmp_path_factory):
-    """Six frames: blocks of colour, labels that are often what the dummy answers, a wall."""
+    """Six frames: blocks of colour, labels that often equal the dummy's, a wall."""
     root = tmp_path_factory.mktemp("data")
     rng = np.random.default_rng(3)
     for i in range(FRAMES):
@@ -103,21 +103,21 @@ def test_every_frame_is_answered_and_matched_by_its_stamp(summary):
 def test_topics_are_described_as_they_were_recorded(summary):
     size = {"count": FRAMES, "width": WIDTH, "height": HEIGHT}
     image = {"type": "sensor_msgs/msg/Image", **size}
+    info = {"type": "sensor_msgs/msg/CameraInfo", **size, "encoding": ""}
     assert summary["topics"] == {
         "/emu_perception/semantic/image": image | {"encoding": "mono8"},
         "/emu_perception/semantic/confidence": image | {"encoding": "mono8"},
         "/emu_perception/semantic/uncertainty": image | {"encoding": "32FC1"},
         "/emu_perception/depth/image": image | {"encoding": "32FC1"},
         "/emu_perception/depth/uncertainty": image | {"encoding": "32FC1"},
-        "/emu_perception/depth/camera_info": size
-        | {"type": "sensor_msgs/msg/CameraInfo", "encoding": ""},
+        "/emu_perception/depth/camera_info": info,
     }
 
 
-def test_the_figures_are_those_of_a_plain_computation(summary, bag, layout):
+def test_the_metrics_are_those_of_a_plain_computation(summary, bag, layout):
     maps, ids = [], []
     with open_bag(bag) as played:
-        for i, message in enumerate(played.messages(["/camera/image_raw/compressed"])):
+        for i, message in enumerate(played.messages([IMAGE])):
             bgr = cv2.imdecode(played.decode(message).data, cv2.IMREAD_COLOR)
             maps.append(dummy_outputs(bgr[..., ::-1]))
             path = FrameFiles(layout, "demo", f"demo1_000000_{i:06d}").path("gtFine")
@@ -129,67 +129,46 @@ def test_the_figures_are_those_of_a_plain_computation(summary, bag, layout):
         for c in np.unique(truth[known])
     ]
     assert summary["miou"] == pytest.approx(np.mean(iou), abs=1e-4)
-    doubt = np.stack([m["label_uncertainty"] for m in maps])[known]
+    uncertainty = np.stack([m["label_uncertainty"] for m in maps])[known]
     assert summary["label_error_auroc"] == pytest.approx(
-        auroc(doubt, (labels != truth)[known]), abs=1e-4
+        auroc(uncertainty, (labels != truth)[known]), abs=1e-4
     )
-    # Depth's truth is stored at half size: rows and columns 0, 2, 4, … of the image; the maps are
-    # shrunk to it by the pixels at the centres, 1, 3, 5, …
+    # True depth is stored at half size: rows and columns 0, 2, 4, … of the image; the maps are
+    # reduced to it by the pixels at the centres, 1, 3, 5, …
     metres = np.stack([np.full((HEIGHT, WIDTH), 5.0 + 10 * i) for i in range(FRAMES)])
     metres[:, -9:] = np.nan
     metres = metres[:, ::2, ::2]
     depth = np.stack([m["depth"] for m in maps])[:, 1::2, 1::2] * FOCAL / CANONICAL
-    deviation = np.stack([m["depth_std"] for m in maps])[:, 1::2, 1::2] * FOCAL / CANONICAL
+    std = np.stack([m["depth_std"] for m in maps])[:, 1::2, 1::2] * FOCAL / CANONICAL
     valid = np.isfinite(metres)
     y, covered = metres[valid], np.isfinite(depth[valid])
     filled = np.where(covered, depth[valid], np.where(y > 40, 0.0, 80.0))
     with np.errstate(divide="ignore"):
-        far_off = ~covered | (np.maximum(filled / y, y / filled) >= 1.25)
-    near = np.minimum(filled, 80.0)
+        wrong = ~covered | (np.maximum(filled / y, y / filled) >= 1.25)
+    limited = np.minimum(filled, 80.0)
     assert summary["depth_coverage"] == pytest.approx(covered.mean(), abs=1e-4)
     # 16-bit disparity rounds the truth: by 0.6 % at 55 m with this focal length.
-    assert summary["depth_rmse_m"] == pytest.approx(np.sqrt(np.mean((near - y) ** 2)), rel=0.01)
-    assert summary["depth_abs_rel"] == pytest.approx(np.mean(np.abs(near - y) / y), rel=0.01)
-    assert summary["depth_delta1"] == pytest.approx(1 - far_off.mean(), abs=0.01)
-    # A missing depth is an error that was not found, and a false alarm.
+    assert summary["depth_rmse_m"] == pytest.approx(np.sqrt(np.mean((limited - y) ** 2)), rel=0.01)
+    assert summary["depth_abs_rel"] == pytest.approx(np.mean(np.abs(limited - y) / y), rel=0.01)
+    assert summary["depth_delta1"] == pytest.approx(1 - wrong.mean(), abs=0.01)
+    # A missing depth counts as an error that was not found, and as a false alarm.
     alarms = np.full(np.count_nonzero(~covered), np.inf)
-    scores = np.concatenate([np.where(covered, deviation[valid], 0), alarms])
-    errors = np.concatenate([far_off, np.zeros(alarms.size, bool)])
+    scores = np.concatenate([np.where(covered, std[valid], 0), alarms])
+    errors = np.concatenate([wrong, np.zeros(alarms.size, bool)])
     assert summary["depth_error_auroc"] == pytest.approx(auroc(scores, errors), abs=0.01)
 
 
 def auroc(scores: np.ndarray, errors: np.ndarray) -> float:
-    """The share of (error, right) pairs in which the error scores higher; ties count one half."""
-    right = np.sort(scores[~errors])
-    below = np.searchsorted(right, scores[errors], "left")
-    upto = np.searchsorted(right, scores[errors], "right")
-    return float(np.mean(below + upto) / 2 / right.size)
+    """The share of (error, correct) pairs in which the error scores higher; ties count half."""
+    correct = np.sort(scores[~errors])
+    below = np.searchsorted(correct, scores[errors], "left")
+    upto = np.searchsorted(correct, scores[errors], "right")
+    return float(np.mean(below + upto) / 2 / correct.size)
 
 
-def test_the_bag_holds_the_maps_that_the_model_gives(output, bag):
-    with open_bag(bag) as played, open_bag(output / "bag") as recorded:
-        images = list(played.messages(["/camera/image_raw/compressed"]))
-        topics = {
-            "labels": "semantic/image",
-            "depth": "depth/image",
-            "depth_std": "depth/uncertainty",
-        }
-        for name, topic in topics.items():
-            scale = 1 if name == "labels" else np.float32(FOCAL / CANONICAL)
-            answers = list(recorded.messages([f"/emu_perception/{topic}"]))
-            for image, answer in zip(images, answers, strict=True):
-                bgr = cv2.imdecode(played.decode(image).data, cv2.IMREAD_COLOR)
-                expected = dummy_outputs(bgr[..., ::-1])[name] * scale
-                message = recorded.decode(answer)
-                assert recorded.stamp_ns(answer) == played.stamp_ns(image)
-                got = message.data.view(expected.dtype).reshape(HEIGHT, WIDTH)
-                np.testing.assert_array_equal(got, expected)
-
-
-def test_the_video_plays_in_browsers_and_has_every_frame(output):
+def test_the_video_has_every_frame(output):
     with av.open(str(output / "overlay.mp4")) as video:
         stream = video.streams.video[0]
-        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
         assert float(stream.average_rate) == pytest.approx(10)
         assert sum(1 for _ in video.decode(stream)) == FRAMES
 
@@ -224,43 +203,40 @@ def test_a_drive_without_camera_info_is_answered_without_one(model, tmp_path):
     assert "/emu_perception/depth/camera_info" not in summary["topics"]
 
 
-def empty_bag(path: Path) -> Path:
+def empty_bag(path: Path) -> None:
     with BagWriter(path) as writer:
         writer.add_topic("/camera/image_raw", "sensor_msgs/msg/Image")
-    return path
 
 
-def bag_without_images(path: Path) -> Path:
+def bag_without_images(path: Path) -> None:
     with BagWriter(path) as writer:
-        text = writer.store.types["std_msgs/msg/String"]
-        writer.add_topic("/chatter", "std_msgs/msg/String")
-        writer.write("/chatter", 1, writer.encode(text("hello")))
-    return path
+        writer.add_topic("/text", "std_msgs/msg/String")
+        writer.write_message("/text", 1, writer.store.types["std_msgs/msg/String"]("hello"))
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
-        (lambda path: path, "no bag"),
+        (lambda path: None, "no bag"),
         (empty_bag, "empty"),
         (bag_without_images, "no images"),
     ],
     ids=["missing", "empty", "without images"],
 )
-def test_a_bag_that_cannot_be_replayed_is_told_in_one_line(make, said, model, tmp_path):
-    path = make(tmp_path / "bag")
+def test_a_bag_that_cannot_be_replayed_is_reported_in_one_line(make, message, model, tmp_path):
+    path = tmp_path / "bag"
+    make(path)
     done = run_demo("--bag", path, "--model", model, "--output", tmp_path / "out")
     assert done.returncode == 1
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert said in done.stderr.lower()
-    assert str(path) in done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    assert message in line.lower() and str(path) in line
 
 
-def test_a_model_that_is_none_is_told_in_one_line(bag, model, tmp_path):
+def test_an_unusable_model_is_reported_in_one_line(bag, model, tmp_path):
     truncated = tmp_path / "truncated.onnx"
     truncated.write_bytes(model.read_bytes()[:500])
     for path in (tmp_path / "missing.onnx", truncated):
         done = run_demo("--bag", bag, "--model", path, "--output", tmp_path / "out")
         assert done.returncode == 1
-        assert len(done.stderr.strip().splitlines()) == 1
-        assert str(path) in done.stderr
+        (line,) = done.stderr.strip().splitlines()
+        assert str(path) in line

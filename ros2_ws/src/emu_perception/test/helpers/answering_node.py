@@ -1,4 +1,4 @@
-"""Stands in for the perception node: answers images on two topics, refuses every Nth.
+"""A stand-in for the perception node: it publishes on two topics for each image but every Nth.
 
 answering_node.py IMAGE_TOPIC REFUSE_EVERY   (0: none)
 """

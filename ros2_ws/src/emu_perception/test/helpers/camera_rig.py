@@ -1,10 +1,10 @@
-"""A camera before the node and readers behind its topics, in the test's process.
+"""A camera and subscriptions to the node's topics, in the test's process.
 
 rig = CameraRig(domain, "/front")
 with rig.node("-p", f"model:={model}"):          # emu_node as a process, in namespace /front
-    rig.wait_for_answers()
-    answers = rig.ask(image_message("rgb8", 64, 48, pixels))
-    answers["semantic/image"].data
+    rig.wait_for_outputs()
+    outputs = rig.process_image(image_message("rgb8", 64, 48, rgb))
+    outputs["semantic/image"].data
 """
 
 from __future__ import annotations
@@ -13,17 +13,25 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy), from a robot or from the wheels")
+pytest.importorskip("onnx", reason="needs onnx, to make a model file")
+
+from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
-from helpers.ros_processes import TIMEOUT_S, ChildProcess, TestNode, module, stopping, wait_until
+from helpers.remote import Remote
+from helpers.ros_processes import ChildProcess, TestNode, module, stopping, wait_until
 
 RELIABLE, BEST_EFFORT = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
 FRAME_ID = "camera_optical"
-MAPS = {
+IMAGE_TOPICS = {
     "semantic/image": Image,
     "semantic/confidence": Image,
     "semantic/uncertainty": Image,
@@ -32,30 +40,51 @@ MAPS = {
     "overlay": Image,
     "overlay/compressed": CompressedImage,
 }
-"""What the node answers to every image, without camera_info."""
+"""What the node publishes for every image, also without camera_info."""
 
-OF_A_KNOWN_LENS = {"depth/camera_info": CameraInfo, "points": PointCloud2}
-"""What it answers besides, with camera_info (and vision_msgs)."""
+TOPICS = {**IMAGE_TOPICS, "depth/camera_info": CameraInfo, "points": PointCloud2}
+"""With camera_info (and vision_msgs)."""
+
+Stamp = tuple[int, int]
 
 
 def image_message(
     encoding: str, width: int, height: int, data: Any, *, step: int | None = None
 ) -> Image:
-    """An Image with the bytes of an array or a bytes object; `step` fits them unless given."""
+    """An Image with the bytes of an array or a bytes object; by default, its rows fit them."""
     message = Image(width=width, height=height, encoding=encoding)
     message.data.frombytes(data if isinstance(data, bytes) else data.tobytes())
     message.step = len(message.data) // max(1, height) if step is None else step
     return message
 
 
-def picture(seed: int = 0, height: int = 48, width: int = 64) -> tuple[np.ndarray, Image]:
-    """Random pixels, uint8 (H, W, 3) RGB, and the image message that holds them."""
-    rgb = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    return rgb, image_message("rgb8", width, height, rgb)
+def rgb8(rgb: np.ndarray) -> Image:
+    """An Image of these pixels, uint8 (H, W, 3) RGB."""
+    return image_message("rgb8", rgb.shape[1], rgb.shape[0], rgb)
+
+
+def gray() -> Image:
+    """A small Image, for tests that ignore the pixels."""
+    return image_message("mono8", 8, 8, bytes(64))
+
+
+def noise(seed: int = 0, height: int = 48, width: int = 64) -> np.ndarray:
+    """Random pixels, uint8 (H, W, 3)."""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def pinhole(focal: float, width: int = 64, height: int = 48) -> CameraInfo:
+    """The CameraInfo of a pinhole camera with the principal point in the middle."""
+    cx, cy = (width - 1) / 2, (height - 1) / 2
+    info = CameraInfo(width=width, height=height, distortion_model="plumb_bob", d=[0.0] * 5)
+    info.k = np.array([focal, 0, cx, 0, focal, cy, 0, 0, 1.0])
+    info.p = np.array([focal, 0, cx, 0, 0, focal, cy, 0, 0, 0, 1.0, 0])
+    info.r = np.eye(3).ravel()
+    return info
 
 
 def pixels(message: Image) -> np.ndarray:
-    """The array in one of the node's answers, whose rows must not be padded."""
+    """The array in one of the node's messages, whose rows must not be padded."""
     dtype, channels = {"mono8": (np.uint8, 1), "32FC1": (np.float32, 1), "bgr8": (np.uint8, 3)}[
         message.encoding
     ]
@@ -65,9 +94,9 @@ def pixels(message: Image) -> np.ndarray:
 
 
 class CameraRig:
-    """One camera and, on each of `topics`, a reader per reliability of `readers`.
+    """One camera and, for each of `topics`, a subscription per reliability of `readers`.
 
-    `camera` is the name that it has among the several of one node.
+    Topics of plugins are taken for Images. `camera` is the camera's name if the node has several.
     """
 
     def __init__(
@@ -75,7 +104,7 @@ class CameraRig:
         domain: int,
         namespace: str,
         *,
-        topics: Sequence[str] = tuple(MAPS),
+        topics: Sequence[str] = tuple(IMAGE_TOPICS),
         readers: Sequence[ReliabilityPolicy] = (RELIABLE,),
         image: type = Image,
         image_topic: str = "image",
@@ -86,59 +115,64 @@ class CameraRig:
         self.domain, self.namespace = domain, namespace
         self._prefix = f"{camera}/" if camera else ""
         self.ros = TestNode(domain, f"rig{namespace.replace('/', '_')}_{camera}")
-        self.received: dict[tuple[str, ReliabilityPolicy], dict[tuple[int, int], Any]] = {}
+        self.received: dict[tuple[str, ReliabilityPolicy], dict[Stamp, Any]] = {}
         for topic in topics:
             for reliability in readers:
-                self.listen(topic, reliability)
+                self._subscribe(topic, reliability)
         self.image_topic = f"{namespace}/{self._prefix}{image_topic}"
         self.image_type = image
         self.camera = self.make_camera(offers)
-        if calibrated:  # the node waits a moment for one that is announced
+        if calibrated:  # otherwise the node would wait a moment for it
             self.info = self.ros.node.create_publisher(
                 CameraInfo, f"{namespace}/{self._prefix}camera_info", QoSProfile(depth=5)
             )
-        self._frames = 0
+        self.frames = 0
 
-    def listen(self, topic: str, reliability: ReliabilityPolicy) -> None:
-        """Add a reader of one of the node's topics; `received` holds its messages by stamp."""
+    @cached_property
+    def remote(self) -> Remote:
+        """The node's services and diagnostics."""
+        return Remote(self.ros, f"{self.namespace}/emu_perception")
+
+    def _subscribe(self, topic: str, reliability: ReliabilityPolicy) -> None:
         box = self.received[topic, reliability] = {}
+
+        def keep(message: Any) -> None:
+            box[message.header.stamp.sec, message.header.stamp.nanosec] = message
+
         self.ros.node.create_subscription(
-            {**MAPS, **OF_A_KNOWN_LENS}[topic],
+            TOPICS.get(topic, Image),
             f"{self.namespace}/emu_perception/{self._prefix}{topic}",
-            _into(box),
+            keep,
             QoSProfile(depth=20, reliability=reliability),
         )
 
-    def make_camera(self, offers: ReliabilityPolicy) -> Any:
-        """A publisher of images that offers this reliability."""
+    def make_camera(self, offers: ReliabilityPolicy) -> Publisher:
+        """A publisher of images with this reliability."""
         qos = QoSProfile(depth=20, reliability=offers)
         return self.ros.node.create_publisher(self.image_type, self.image_topic, qos)
 
     @contextmanager
-    def node(self, *parameters: str, **environment: str) -> Iterator[ChildProcess]:
-        """The node as a process, ready for images; stopped at the end, and so is the rig."""
-        process = self.start_node(*parameters, **environment)
+    def node(self, *arguments: str, **environment: str) -> Iterator[ChildProcess]:
+        """The node as a process, also as `process`; it and the rig end with the block."""
+        self.process = self.start_node(*arguments, **environment)
         try:
-            with stopping(process):
-                process.wait_for_line("waiting for")
-                yield process
+            with stopping(self.process):
+                self.process.wait_for_line("waiting for")
+                yield self.process
         finally:
             self.ros.close()
 
-    def start_node(self, *parameters: str, **environment: str) -> ChildProcess:
-        """The node as a process, which is the caller's to stop."""
-        command = module("node", "--ros-args", "-r", f"__ns:={self.namespace}", *parameters)
+    def start_node(self, *arguments: str, **environment: str) -> ChildProcess:
+        """The node as a process, which the caller has to stop."""
+        command = module("node", "--ros-args", "-r", f"__ns:={self.namespace}", *arguments)
         return ChildProcess(*command, domain=self.domain, **environment)
 
     def send(
-        self,
-        message: Any,
-        info: CameraInfo | None = None,
-        stamp: tuple[int, int] | None = None,
-    ) -> tuple[int, int]:
-        """Publish an image with a stamp of its own, and its camera_info before; the stamp."""
-        self._frames += 1
-        stamp = stamp or (1_700_000_000 + self._frames, self._frames)
+        self, message: Any, info: CameraInfo | None = None, stamp: Stamp | None = None
+    ) -> Stamp:
+        """Publish camera_info and an image with a new stamp, and return the stamp."""
+        self.frames += 1
+        stamp = stamp or (1_700_000_000 + self.frames, self.frames)
         for part in (info, message) if info is not None else (message,):
             part.header.stamp.sec, part.header.stamp.nanosec = stamp
             part.header.frame_id = FRAME_ID
@@ -147,44 +181,43 @@ class CameraRig:
         self.camera.publish(message)
         return stamp
 
-    def answered(self, stamp: tuple[int, int]) -> bool:
-        """Whether every reader has the answer with this stamp."""
+    def show(self, message: Any, info: CameraInfo | None = None) -> None:
+        """Publish an image with the present time, and run a callback."""
+        now = self.ros.node.get_clock().now().nanoseconds
+        self.send(message, info, divmod(now, 1_000_000_000))
+        self.ros.spin()
+
+    def complete(self, stamp: Stamp) -> bool:
+        """Whether every subscription has a message with this stamp."""
         return stamp > (0, 0) and all(stamp in box for box in self.received.values())
 
-    def ask(self, message: Any, info: CameraInfo | None = None) -> dict[str, Any]:
-        """Publish an image and wait until every reader has its answer; answers by topic."""
+    def process_image(self, message: Any, info: CameraInfo | None = None) -> dict[str, Any]:
+        """Publish an image, wait for the message on every topic, and return them by topic."""
         stamp = self.send(message, info)
-        self.ros.wait_until(lambda: self.answered(stamp), f"all answers in {self.namespace}")
+        self.ros.wait_until(lambda: self.complete(stamp), f"all outputs in {self.namespace}")
         return {topic: box[stamp] for (topic, _), box in self.received.items()}
 
-    def wait_for_answers(self, message: Any | None = None, info: CameraInfo | None = None) -> None:
-        """Show images until one is answered on every topic: then all readers are matched."""
-        message = message or image_message("mono8", 8, 8, bytes(64))
+    def wait_for_outputs(self, message: Any | None = None, info: CameraInfo | None = None) -> None:
+        """Publish images until one is processed on every topic: then all readers are matched."""
+        message = message or gray()
         stamp = (0, 0)
 
         def show() -> None:
             nonlocal stamp
             stamp = self.send(message, info)
-            patience = time.monotonic() + 1.0
-            while not self.answered(stamp) and time.monotonic() < patience:
+            deadline = time.monotonic() + 1.0
+            while not self.complete(stamp) and time.monotonic() < deadline:
                 self.ros.spin()
 
         self.wait_for_node()
-        wait_until(lambda: self.answered(stamp), "the first answer on every topic", show)
+        wait_until(lambda: self.complete(stamp), "the first message on every topic", show)
 
     def wait_for_node(self) -> None:
-        """Wait until the node subscribes to the camera, compatibly."""
+        """Wait until the node has a compatible subscription to the camera."""
         self.ros.wait_until(self.camera.get_subscription_count, "the subscription")
 
 
 def counts(process: ChildProcess) -> dict[str, int]:
-    """What the node says in its last line, after `process.stop()`."""
-    line = process.wait_for_line(r"frames: (.*)", TIMEOUT_S).group(1)
+    """The counts in the node's last line, after `process.stop()`."""
+    line = process.wait_for_line(r"frames: (.*)").group(1)
     return {kind: int(count) for count, kind in re.findall(r"(\d+) (\w+)", line)}
-
-
-def _into(box: dict[tuple[int, int], Any]) -> Any:
-    def keep(message: Any) -> None:
-        box[message.header.stamp.sec, message.header.stamp.nanosec] = message
-
-    return keep

@@ -1,13 +1,12 @@
-"""PointCloud2 messages as arrays, read by what the message says of its layout alone."""
-
-from typing import Any
+"""PointCloud2 messages as arrays, read only by the layout that the message describes."""
 
 import numpy as np
+from sensor_msgs.msg import PointCloud2
 
 _TYPES = {6: "<u4", 7: "<f4"}  # UINT32 and FLOAT32 of sensor_msgs/PointField
 
 
-def cloud_array(cloud: Any) -> np.ndarray:
+def cloud_array(cloud: PointCloud2) -> np.ndarray:
     """The points as a structured array (height, width) with the message's field names."""
     assert not cloud.is_bigendian and all(field.count == 1 for field in cloud.fields)
     assert len(cloud.data) == cloud.height * cloud.row_step
@@ -23,7 +22,7 @@ def cloud_array(cloud: Any) -> np.ndarray:
     return np.frombuffer(cloud.data, layout).reshape(cloud.height, cloud.width)
 
 
-def positions(cloud: Any) -> np.ndarray:
+def positions(cloud: PointCloud2) -> np.ndarray:
     """x, y and z, float64 (height, width, 3)."""
     points = cloud_array(cloud)
     return np.stack([points[axis] for axis in "xyz"], axis=-1).astype(np.float64)

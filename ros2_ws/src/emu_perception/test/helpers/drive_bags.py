@@ -1,4 +1,4 @@
-"""Small bags of a camera's drive, made inside the test."""
+"""Write small bags with a camera's images."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ def stamp_of(index):
 
 
 def write_bag(path, frames, size=(4, 6), extra=(), reliable=False):
-    """A camera's drive: frame i is an rgb8 image full of i; cameras often are best effort."""
+    """Write a bag in which image i is rgb8 and full of i; by default offered as best effort."""
     height, width = size
     with BagWriter(path) as writer:
         types = writer.store.types

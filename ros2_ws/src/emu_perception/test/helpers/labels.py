@@ -1,4 +1,4 @@
-"""Where LabelInfo comes from in tests: vision_msgs where it is installed, else a stand-in."""
+"""LabelInfo in tests: from vision_msgs if it is installed, otherwise from a stand-in."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if not INSTALLED:
 
 
 def with_vision_msgs() -> dict[str, str]:
-    """Environment of a node that finds vision_msgs, or what stands in for it."""
+    """Environment variables of a node that finds vision_msgs or the stand-in."""
     if INSTALLED:
         return {}
     return {"PYTHONPATH": os.pathsep.join(filter(None, (*sys.path, str(STAND_INS))))}
 
 
 def without_vision_msgs(folder: Path) -> dict[str, str]:
-    """Environment of a node that does not find it, whatever is installed."""
+    """Environment variables of a node that does not find vision_msgs, even if it is installed."""
     package = folder / "vision_msgs"
     package.mkdir()
     (package / "__init__.py").write_text("raise ModuleNotFoundError(name='vision_msgs')")
@@ -30,14 +30,14 @@ def without_vision_msgs(folder: Path) -> dict[str, str]:
 
 
 def label_info_type() -> type:
-    """What to subscribe to."""
+    """The message class to subscribe to."""
     from vision_msgs.msg import LabelInfo
 
     return LabelInfo
 
 
 def classes(message: Any) -> dict[int, str]:
-    """Names by id."""
+    """Class names by id."""
     if hasattr(message, "class_map"):
         return {entry.class_id: entry.class_name for entry in message.class_map}
     return {int(pair.key): pair.value for pair in message.values}

@@ -1,9 +1,9 @@
-"""Run a launch file of the package from its sources, as `ros2 launch` runs the installed one.
+"""Run a launch file from the sources, as `ros2 launch` runs the installed one.
 
     with launched(prefix, domain, "emu.launch.py", model=model) as process:
         process.wait_for_line("waiting for")
 
-Needs `launch` and `launch_ros`, but no colcon: `installed(folder)` tells the ament index enough.
+It needs `launch` and `launch_ros`, but no colcon: `installed(folder)` makes an ament index.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 
 source = PythonLaunchDescriptionSource(sys.argv[1])
 arguments = [argument.split(":=", 1) for argument in sys.argv[2:]]
-service = LaunchService(noninteractive=True)  # so it passes SIGINT on, as a terminal would
+service = LaunchService(noninteractive=True)  # so that it forwards SIGINT, as a terminal would
 service.include_launch_description(
     LaunchDescription([IncludeLaunchDescription(source, launch_arguments=arguments)])
 )
@@ -35,7 +35,7 @@ sys.exit(service.run())
 
 
 def installed(prefix: Path) -> Path:
-    """Make the package known below `prefix`, with executables that run its sources."""
+    """Make an ament index with the package, and executables that run its sources."""
     index = prefix / "share" / "ament_index" / "resource_index" / "packages"
     programs = prefix / "lib" / "emu_perception"
     for folder in (index, programs):
@@ -63,9 +63,9 @@ def stand_in(path: Path) -> None:
 def launched(
     prefix: Path, domain: int, file: str, *, alone: bool = False, **arguments: object
 ) -> Iterator[ChildProcess]:
-    """The process that runs the launch file; stopped at the end, as by Ctrl-C.
+    """Run the launch file in a process, which is stopped at the end, as by Ctrl-C.
 
-    `alone`: no ROS package is installed but this one.
+    With `alone`, no ROS package is installed but this one.
     """
     underlay = None if alone else os.environ.get("AMENT_PREFIX_PATH")
     process = ChildProcess(

@@ -1,4 +1,4 @@
-"""Which tests try more, or longer: those of `make test-long`."""
+"""Marks for the long tests, which `make test-long` runs."""
 
 import os
 

@@ -1,7 +1,7 @@
-"""How Nav2's semantic segmentation layer reads a mask, its confidence and its cloud.
+"""Nav2's semantic segmentation layer: how it reads a mask, its confidence and its point cloud.
 
-Its rules, read in the C++ of kiwicampus/semantic_segmentation_layer and written anew, with what
-trips it over left in: they are why the node's messages are as they are.
+The rules are those of the C++ code of kiwicampus/semantic_segmentation_layer, with its weaknesses:
+they are the reason for many details of the node's messages.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ import struct
 from typing import Any
 
 import numpy as np
+from sensor_msgs.msg import Image, PointCloud2
 
 FLOAT32 = 7  # of sensor_msgs/PointField
 
 
 class NullPointerError(Exception):
-    """What takes the planner's process down."""
+    """In C++, this ends the process of the planner."""
 
 
 class SemanticLayer:
-    """One camera's part of the costmap: tile (column, row) → (class name, confidence 0…255).
+    """Tiles of the costmap for one camera: (column, row) → (class name, confidence 0 to 255).
 
-    `camera_to_map` is a 4 × 4 transform; `configured` are the class names that the costmap's
-    parameters have costs for.
+    `camera_to_map` is a 4 × 4 transform; `configured` are the class names with costs in the
+    costmap's parameters.
     """
 
     def __init__(
@@ -39,17 +40,17 @@ class SemanticLayer:
         self._names: dict[int, str] | None = None
 
     def take_label_info(self, info: Any) -> None:
-        """Classes that are not configured are ignored."""
+        """Read the names of the classes; those that are not configured are ignored."""
         self._names = {
             entry.class_id: entry.class_name
             for entry in info.class_map
             if entry.class_name in self._configured
         }
 
-    def take(self, mask: Any, confidence: Any, cloud: Any) -> None:
-        """What one synchronised set of messages does to the tiles."""
+    def take(self, mask: Image, confidence: Image, cloud: PointCloud2) -> None:
+        """Update the tiles with one synchronised set of messages."""
         if mask.width * mask.height != cloud.width * cloud.height:
-            return  # it logs an error; the confidence's size it never looks at
+            return  # it logs an error; it never checks the size of the confidence
         best: dict[tuple[int, int], int] = {}
         for index, point in enumerate(self._points_in_map(cloud)):
             if not math.isfinite(point[2]):
@@ -58,18 +59,18 @@ class SemanticLayer:
                 continue
             column, row = (math.floor(p / self._resolution) for p in point[:2])
             tile = (column, row)
-            # Whatever its id: the first point takes a tile, a more confident one takes it over.
+            # The first point takes a tile; a more confident one of any id replaces it.
             if tile not in best or confidence.data[index] > confidence.data[best[tile]]:
                 best[tile] = index
         if self._names is None:
             raise NullPointerError("a mask and a cloud came before any LabelInfo")
         for tile, index in best.items():
             name = self._names.get(mask.data[index])
-            if name is not None:  # an id without a name is dropped only now, with its tile
+            if name is not None:  # only here an id without a name is dropped, and its tile with it
                 self.tiles[tile] = (name, confidence.data[index])
 
-    def _points_in_map(self, cloud: Any) -> list[np.ndarray]:
-        """The points in the order of memory, as its iterators step: by point_step alone."""
+    def _points_in_map(self, cloud: PointCloud2) -> list[np.ndarray]:
+        """The points in the order of memory, as its iterators see them: only by point_step."""
         offsets = {}
         for field in cloud.fields:
             if field.name in "xyz":

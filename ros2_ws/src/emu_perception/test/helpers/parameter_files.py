@@ -1,4 +1,4 @@
-"""What a node gets from a parameter file, parsed and typed by ROS itself."""
+"""The parameters that a node gets from a parameter file, parsed by ROS itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OF_EVERY_NODE = ("use_sim_time", "start_type_description_service")
 def parameters_for(
     path: Path, domain: int, name: str, namespace: str = "/"
 ) -> dict[str, Parameter]:
-    """The parameters in a file for the node `name` in `namespace`, by name."""
+    """The parameters of the node `name` in `namespace`, by name."""
     context = Context()
     arguments = ["--ros-args", "--params-file", str(path)]
     rclpy.init(args=arguments, context=context, domain_id=domain)

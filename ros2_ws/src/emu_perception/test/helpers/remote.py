@@ -1,25 +1,28 @@
-"""A robot's side of the node: its lifecycle, its parameters, its diagnostics, from outside.
+"""The node from outside: its lifecycle services, its parameters and its diagnostics.
 
 remote = Remote(rig.ros, "/front/emu_perception")
 assert remote.change("configure")
 assert remote.set("jpeg_quality", 50) == ""
-remote.wait_for_status("input", DiagnosticStatus.ERROR, "no image on")
+remote.wait_for_status("input", ERROR, "no image on")
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.msg import ParameterDescriptor
 from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
-from rclpy.parameter import Parameter
+from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.qos import QoSProfile
 
-from helpers.ros_processes import TIMEOUT_S, TestNode, wait_until
+from helpers.ros_processes import TestNode, wait_until
 
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 TRANSITIONS = {
     "configure": Transition.TRANSITION_CONFIGURE,
     "cleanup": Transition.TRANSITION_CLEANUP,
@@ -30,10 +33,10 @@ TRANSITIONS = {
 
 
 class Remote:
-    """Talks to the node of a full name.
+    """Access to the node with a full name.
 
-    `statuses` has its last diagnostics by task, `states` all states that it told, in order,
-    `beat_s` the stamp of its last heartbeat, in seconds.
+    `statuses` has its last diagnostics by task, `states` all states in them, in order, and
+    `beat_s` the stamp of the last one, in seconds.
     """
 
     def __init__(self, ros: TestNode, node: str) -> None:
@@ -43,11 +46,11 @@ class Remote:
         self.beats, self.beat_s = 0, 0.0
         self._clients: dict[str, Any] = {}
         ros.node.create_subscription(
-            DiagnosticArray, "/diagnostics", self._take, QoSProfile(depth=20)
+            DiagnosticArray, "/diagnostics", self._receive, QoSProfile(depth=20)
         )
 
     def change(self, transition: str) -> bool:
-        """Ask for a transition by its id alone, as Nav2's manager does; whether it succeeded."""
+        """Request a transition by its id alone, as Nav2's manager does; whether it succeeded."""
         request = ChangeState.Request()
         request.transition.id = TRANSITIONS[transition]
         return self._call(ChangeState, "change_state", request).success
@@ -56,7 +59,7 @@ class Remote:
         return self._call(GetState, "get_state", GetState.Request()).current_state.label
 
     def set(self, name: str, value: Any) -> str:
-        """Set a parameter; why that was refused, or nothing."""
+        """Set a parameter; the reason if it was refused, otherwise an empty text."""
         request = SetParameters.Request(
             parameters=[Parameter(name, value=value).to_parameter_msg()]
         )
@@ -66,16 +69,15 @@ class Remote:
 
     def get(self, name: str) -> Any:
         request = GetParameters.Request(names=[name])
-        value = self._call(GetParameters, "get_parameters", request).values[0]
-        return Parameter.from_parameter_msg(_named(name, value)).value
+        response = self._call(GetParameters, "get_parameters", request)
+        return parameter_value_to_python(response.values[0])
 
-    def describe(self, name: str) -> Any:
-        """A parameter's descriptor."""
+    def describe(self, name: str) -> ParameterDescriptor:
         request = DescribeParameters.Request(names=[name])
         return self._call(DescribeParameters, "describe_parameters", request).descriptors[0]
 
     def values(self, task: str) -> dict[str, str]:
-        """Key and value of a task's last diagnostics; empty before the first."""
+        """The values of a task in the last diagnostics; empty before the first."""
         status = self.statuses.get(task, DiagnosticStatus())
         return {pair.key: pair.value for pair in status.values}
 
@@ -86,47 +88,41 @@ class Remote:
         return self.statuses
 
     def wait_for_status(
-        self, task: str, level: bytes, pattern: str = "", spin: Any = None
+        self, task: str, level: bytes, pattern: str = "", spin: Callable[[], object] | None = None
     ) -> DiagnosticStatus:
-        """Wait until a task has this level and a message that the pattern is found in."""
+        """Wait until a task has this level and a message that contains the pattern."""
 
-        def there() -> bool:
+        def found() -> bool:
             status = self.statuses.get(task)
             return status is not None and (
                 status.level == level and re.search(pattern, status.message) is not None
             )
 
         try:
-            wait_until(there, f"{task} {level!r} {pattern!r}", spin or self.ros.spin, TIMEOUT_S)
+            wait_until(found, f"{task} {level!r} {pattern!r}", spin or self.ros.spin)
         except AssertionError as error:
             raise AssertionError(f"{error}; last: {self.statuses.get(task)}") from None
         return self.statuses[task]
 
-    def _take(self, message: DiagnosticArray) -> None:
-        name = self.node.lstrip("/")
-        ours = {
-            status.name.removeprefix(f"{name}: "): status
+    def _receive(self, message: DiagnosticArray) -> None:
+        prefix = f"{self.node.lstrip('/')}: "
+        statuses = {
+            status.name.removeprefix(prefix): status
             for status in message.status
-            if status.name.startswith(f"{name}: ")
+            if status.name.startswith(prefix)
         }
-        if ours:
-            self.statuses = ours
+        if statuses:
+            self.statuses = statuses
             self.beats += 1
             self.beat_s = message.header.stamp.sec + message.header.stamp.nanosec / 1e9
-            self.states += [value.value for value in ours["state"].values if value.key == "state"]
+            self.states.append(self.values("state")["state"])
 
-    def _call(self, kind: Any, service: str, request: Any) -> Any:
+    def _call(self, kind: type, service: str, request: Any) -> Any:
         client = self._clients.get(service)
         if client is None:
             client = self.ros.node.create_client(kind, f"{self.node}/{service}")
             self._clients[service] = client
         self.ros.wait_until(client.service_is_ready, f"{service} of {self.node}")
         future = client.call_async(request)
-        self.ros.wait_until(future.done, f"an answer of {service}")
+        self.ros.wait_until(future.done, f"the response of {service}")
         return future.result()
-
-
-def _named(name: str, value: Any) -> Any:
-    message = Parameter(name).to_parameter_msg()
-    message.value = value
-    return message

@@ -1,11 +1,12 @@
-"""Processes of ROS tests: start them, wait for what they say, stop them whatever happens.
+"""Processes of ROS tests: start them, wait for their output, and stop them in any case.
 
     with domain_coordinator.domain_id() as domain:
-        node = ChildProcess(sys.executable, "-m", "emu_perception.player", "BAG", domain=domain)
-        node.wait_for_line("usage")
-        assert node.stop() == 0
+        player = ChildProcess(sys.executable, "-m", "emu_perception.player", "BAG", domain=domain)
+        player.wait_for_line("usage")
+        assert player.stop() == 0
 
-Everything waits on conditions with a timeout; a timeout tells what the process had said.
+All waits are for conditions, with a timeout. Without ROS, a test file that imports this module is
+skipped.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy), from a robot or from the wheels")
+
 import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
@@ -28,11 +33,11 @@ from rclpy.node import Node
 
 from emu_perception.ros.distro import localhost_only
 
-TIMEOUT_S = 30.0  # of everything that normally takes a moment: test machines are busy
+TIMEOUT_S = 30.0  # also for what normally takes a moment: test machines are busy
 
 
 def ros_environment(domain: int) -> dict[str, str]:
-    """This process's environment with a ROS domain of its own, on this machine only."""
+    """This process's environment with a ROS domain, on this machine only."""
     return {
         **os.environ,
         **localhost_only(),
@@ -56,11 +61,11 @@ def wait_until(
 
 
 class ChildProcess:
-    """A child process; `output` is what it said so far on stdout and stderr."""
+    """A child process; `output` is its stdout and stderr until now."""
 
     def __init__(self, *command: str | Path, domain: int, **environment: str) -> None:
         self.command = [str(part) for part in command]
-        self._said = ""
+        self._output = ""
         self._changed = threading.Condition()
         self.process = subprocess.Popen(
             self.command,
@@ -69,7 +74,7 @@ class ChildProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            start_new_session=True,  # Ctrl-C at the terminal goes to pytest, which stops us
+            start_new_session=True,  # Ctrl-C in the terminal goes to pytest, which stops the child
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -77,30 +82,30 @@ class ChildProcess:
     @property
     def output(self) -> str:
         with self._changed:
-            return self._said
+            return self._output
 
     def wait_for_line(self, pattern: str, timeout_s: float = TIMEOUT_S) -> re.Match:
-        """The first match of a pattern in the output; fails when the process ends without it."""
+        """The first match of a pattern in the output; fails if the process ends without it."""
         deadline = time.monotonic() + timeout_s
         with self._changed:
             while True:
-                if found := re.search(pattern, self._said):
+                if found := re.search(pattern, self._output):
                     return found
                 over = not self._reader.is_alive() or time.monotonic() > deadline
-                assert not over, f"{self.command}: no {pattern!r} in\n{self._said}"
+                assert not over, f"{self.command}: no {pattern!r} in\n{self._output}"
                 self._changed.wait(0.1)
 
     def wait(self, timeout_s: float = TIMEOUT_S) -> int:
-        """Exit code of a process that ends by itself."""
+        """The exit code of a process that ends by itself."""
         try:
             code = self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"{self.command} goes on:\n{self.output}") from None
+            raise AssertionError(f"{self.command} does not end:\n{self.output}") from None
         self._reader.join(timeout_s)
         return code
 
     def stop(self, patience_s: float = 10.0) -> int:
-        """Exit code after SIGINT; SIGTERM and SIGKILL follow if it does not end."""
+        """The exit code after SIGINT; SIGTERM and SIGKILL follow if the process does not end."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
             if self.process.poll() is None:
                 self.process.send_signal(number)
@@ -116,13 +121,13 @@ class ChildProcess:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             with self._changed:
-                self._said += line
+                self._output += line
                 self._changed.notify_all()
 
 
 @contextmanager
 def stopping(*processes: ChildProcess) -> Iterator[None]:
-    """Stop processes at the end of a block, the last one first; show what they said on failure."""
+    """Stop the processes after the block, the last one first; print their output on failure."""
     try:
         yield
     except BaseException:
@@ -135,12 +140,12 @@ def stopping(*processes: ChildProcess) -> Iterator[None]:
 
 
 class TestNode:
-    """A node inside the test process, in a context and an executor of its own."""
+    """A node inside the test process, with its own context and executor."""
 
     __test__ = False  # pytest collects names that begin with Test
 
     def __init__(self, domain: int, name: str = "test_node") -> None:
-        os.environ.update(localhost_only())  # read when a context is made
+        os.environ.update(localhost_only())  # read when the context is made
         self.context = Context()
         rclpy.init(context=self.context, domain_id=domain)
         self.node: Node = rclpy.create_node(name, context=self.context)
@@ -162,5 +167,5 @@ class TestNode:
 
 
 def module(name: str, *arguments: str | Path) -> Sequence[str | Path]:
-    """Command that runs a module of ours with this interpreter."""
+    """The command that runs one of our modules with this interpreter."""
     return [sys.executable, "-m", f"emu_perception.{name}", *arguments]

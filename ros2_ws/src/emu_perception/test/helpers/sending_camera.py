@@ -1,9 +1,9 @@
-"""A camera as a process of its own: raw images, stamped with the time, at a rate.
+"""A camera as a separate process: raw images at a rate, stamped with the time.
 
 sending_camera.py TOPIC WIDTH HEIGHT RATE RELIABILITY   (reliable or best_effort)
 
-It begins when somebody subscribes, and tells at its end how many it sent. Its DDS profile is that
-of its environment, unlike our own programs': a stranger's driver.
+It begins with the first subscription and finally prints how many images it sent. It uses the DDS
+profile of its environment, as the driver of another vendor does.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""launch/emu.launch.py run for real: node, parameters, bag and DDS profile come out as asked."""
+"""launch/emu.launch.py starts the node with the right parameters, bag and DDS profile."""
 
 from pathlib import Path
 
@@ -9,16 +9,13 @@ pytest.importorskip(
     "launch_ros", reason="needs launch and launch_ros, which are not in the wheels"
 )
 
-import numpy as np
-from helpers.camera_rig import CameraRig, counts, image_message
+from helpers.camera_rig import CameraRig, counts, gray
+from helpers.drive_bags import IMAGE, write_bag
 from helpers.launched import LAUNCH, installed, launched, stand_in
 from launch import LaunchContext
 from launch.actions import SetEnvironmentVariable
 from launch.launch_description_sources import get_launch_description_from_python_launch_file
-from rcl_interfaces.srv import GetParameters
-from rclpy.parameter import parameter_value_to_python
 
-from emu_core.bags.writer import BagWriter
 from emu_perception.ros import dds
 from emu_perception.ros.launch import LAUNCH_ARGUMENTS
 
@@ -40,30 +37,6 @@ def arguments_of(file):
     return {argument.name: argument for argument, _ in listed}
 
 
-def parameters(ros, node, *names):
-    """Values that a running node gives."""
-    client = ros.node.create_client(GetParameters, f"{node}/get_parameters")
-    ros.wait_until(client.service_is_ready, f"the parameters of {node}")
-    future = client.call_async(GetParameters.Request(names=names))
-    ros.wait_until(future.done, f"the answer of {node}")
-    return [parameter_value_to_python(value) for value in future.result().values]
-
-
-def write_bag(path, topic):
-    """Twenty images within two seconds."""
-    with BagWriter(path) as writer:
-        types = writer.store.types
-        writer.add_topic(topic, "sensor_msgs/msg/Image")
-        for index in range(FRAMES):
-            time_ns = 1_700_000_000_000_000_000 + index * 100_000_000
-            stamp = types["builtin_interfaces/msg/Time"](*divmod(time_ns, 10**9))
-            header = types["std_msgs/msg/Header"](stamp, "camera_optical")
-            pixels = np.full(8 * 8, index, np.uint8)
-            image = types["sensor_msgs/msg/Image"](header, 8, 8, "mono8", 0, 8, pixels)
-            writer.write(topic, time_ns, writer.encode(image))
-    return path
-
-
 def test_the_arguments_are_those_of_the_table():
     shown = arguments_of("emu.launch.py")
     assert list(shown) == [a.name for a in LAUNCH_ARGUMENTS]
@@ -74,7 +47,7 @@ def test_the_arguments_are_those_of_the_table():
         assert tuple(shown[argument.name].choices or ()) == argument.choices
 
 
-def test_the_example_for_nav2_takes_them_too_but_leaves_the_start_to_the_manager():
+def test_the_example_for_nav2_takes_them_as_well_but_lets_the_manager_start_the_node():
     file = "nav2_semantic.launch.py"
     assert set(arguments_of(file)) == {"costmap_params"} | {a.name for a in LAUNCH_ARGUMENTS}
     (included,) = (e for e in description(file).entities if hasattr(e, "launch_arguments"))
@@ -82,7 +55,7 @@ def test_the_example_for_nav2_takes_them_too_but_leaves_the_start_to_the_manager
 
 
 @pytest.mark.parametrize("chosen", ["", *dds.PROFILE_VARIABLES])
-def test_every_process_gets_the_dds_profile_unless_the_user_has_one(monkeypatch, chosen):
+def test_every_process_gets_our_dds_profile_unless_the_user_has_one(monkeypatch, chosen):
     for name in dds.PROFILE_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     if chosen:
@@ -96,7 +69,7 @@ def test_every_process_gets_the_dds_profile_unless_the_user_has_one(monkeypatch,
         assert context.environment.get(name, "") == expected
 
 
-def test_the_launched_node_answers_and_has_arguments_above_file_above_defaults(
+def test_arguments_override_the_parameter_file_which_overrides_defaults(
     prefix, domain, model, tmp_path
 ):
     own = tmp_path / "own.yaml"
@@ -109,35 +82,38 @@ def test_the_launched_node_answers_and_has_arguments_above_file_above_defaults(
     arguments = {"namespace": "robot", "image": "camera/color", "params_file": own, "model": model}
     with launched(prefix, domain, "emu.launch.py", **arguments) as process:
         process.wait_for_line("waiting for /robot/camera/color and /robot/camera/camera_info")
-        rig.wait_for_answers()
-        rig.ask(image_message("mono8", 8, 8, bytes(64)))
+        rig.wait_for_outputs()
+        rig.process_image(gray())
         names = ("model", "jpeg_quality", "fit", "overlay_alpha", "use_sim_time")
-        values = parameters(rig.ros, "/robot/emu_perception", *names)
+        values = [rig.remote.get(name) for name in names]
     rig.ros.close()
     assert values == [str(model), 33, "letterbox", 0.5, True]
     assert process.process.returncode == 0
-    assert counts(process)["answered"] >= 2
+    assert counts(process)["processed"] >= 2
 
 
-def test_a_bag_waits_for_the_node_so_that_no_image_of_it_is_lost(prefix, domain, model, tmp_path):
-    bag = write_bag(tmp_path / "drive", "/camera/image_raw")
+def test_no_image_of_a_bag_is_lost_because_the_player_waits_for_the_node(
+    prefix, domain, model, tmp_path
+):
+    bag = write_bag(tmp_path / "drive", FRAMES, reliable=True)
     rig = CameraRig(domain, "/replayed", topics=["semantic/image"])
-    arguments = {"namespace": "replayed", "image": "/camera/image_raw", "bag": bag, "model": model}
+    arguments = {"namespace": "replayed", "image": IMAGE, "bag": bag, "model": model}
     with launched(prefix, domain, "emu.launch.py", **arguments) as process:
         process.wait_for_line(f"player: {FRAMES} frames")
         process.wait_for_line("process has finished cleanly")
-        rig.ros.wait_until(lambda: rig.received, "answers")
-        assert parameters(rig.ros, "/replayed/emu_perception", "use_sim_time") == [True]
+        assert rig.remote.get("use_sim_time") is True
     rig.ros.close()
-    told = counts(process)
-    assert told["in"] == FRAMES
-    assert told["answered"] + told["dropped"] + told["unheard"] == FRAMES
+    totals = counts(process)
+    assert totals["in"] == FRAMES
+    assert totals["processed"] + totals["dropped"] + totals["no_subscriber"] == FRAMES
 
 
-def test_ctrl_c_before_the_node_listens_ends_the_node_and_starts_no_bag(prefix, domain, tmp_path):
+def test_ctrl_c_before_the_node_subscribes_ends_the_node_and_starts_no_bag(
+    prefix, domain, tmp_path
+):
     slow = installed(tmp_path / "slow")
     stand_in(slow / "lib/emu_perception/emu_node")
-    arguments = {"bag": write_bag(tmp_path / "drive", "/image")}
+    arguments = {"bag": write_bag(tmp_path / "drive", FRAMES, reliable=True)}
     with launched(slow, domain, "emu.launch.py", **arguments) as process:
         number = int(process.wait_for_line(r"emu_node (\d+) ").group(1))
         assert process.stop() == 0
@@ -145,30 +121,30 @@ def test_ctrl_c_before_the_node_listens_ends_the_node_and_starts_no_bag(prefix, 
     assert "player" not in process.output
 
 
-def test_what_the_node_says_of_a_wrong_model_is_on_the_screen(prefix, domain):
+def test_messages_of_the_node_are_printed(prefix, domain):
     with launched(prefix, domain, "emu.launch.py", model="/no/such.onnx") as process:
         process.wait_for_line(r"\[emu_node-1\].*/no/such\.onnx")
 
 
 @pytest.mark.parametrize(
-    ("file", "arguments", "said"),
+    ("file", "arguments", "text"),
     [
-        ("emu", {"rviz": "true"}, "rviz:=true needs rviz2, and the sourced ROS has none"),
+        ("emu", {"rviz": "true"}, "rviz:=true needs rviz2, which the sourced ROS does not have"),
         ("emu", {"params_file": "/no/such.yaml"}, "there is no params_file /no/such.yaml"),
         ("emu", {"bag": "/no/such"}, "there is no bag /no/such"),
         ("emu", {"provider": "quantum"}, "Valid options are"),
         ("nav2_semantic", {}, "the costmap needs nav2_costmap_2d and nav2_lifecycle_manager and"),
     ],
 )
-def test_a_mistake_is_told_before_anything_starts(prefix, domain, file, arguments, said):
+def test_a_mistake_is_reported_before_a_process_starts(prefix, domain, file, arguments, text):
     with launched(prefix, domain, f"{file}.launch.py", alone=True, **arguments) as process:
         assert process.wait() == 1
-    assert said in process.output
+    assert text in process.output
     assert "process started" not in process.output
 
 
 def test_the_example_for_nav2_gives_costmap_and_manager_its_parameter_file(tmp_path, domain):
-    """Stand-ins for Nav2's programs print what they are started with."""
+    """Stand-ins for Nav2's programs print their arguments."""
     prefix = installed(tmp_path / "prefix")
     programs = {
         "nav2_costmap_2d": "nav2_costmap_2d",

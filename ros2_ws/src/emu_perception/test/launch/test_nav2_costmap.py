@@ -1,4 +1,4 @@
-"""The example for Nav2 keeps the rules that its semantic costmap layer has in its sources."""
+"""The example for Nav2 obeys the rules of the semantic costmap layer, as in its sources."""
 
 import pytest
 
@@ -56,15 +56,15 @@ def test_the_layer_gets_the_types_that_it_declares(camera):
         assert type(camera[f"{kind}.dominant_priority"]) is bool
 
 
-def test_doubt_never_makes_a_tile_cheaper_than_a_road_that_is_sure(camera):
+def test_an_uncertain_tile_never_costs_less_than_a_certain_road(camera):
     def cost(kind, confidence, looks):
-        sure = looks >= camera[f"{kind}.samples_to_max_cost"]
-        sure = sure and confidence > camera[f"{kind}.mark_confidence"]
-        return camera[f"{kind}.max_cost" if sure else f"{kind}.base_cost"]
+        certain = looks >= camera[f"{kind}.samples_to_max_cost"]
+        certain = certain and confidence > camera[f"{kind}.mark_confidence"]
+        return camera[f"{kind}.max_cost" if certain else f"{kind}.base_cost"]
 
     assert cost("free", 255, 1) == 0
     assert cost("free", 50, 1) > 0
-    for kind in ("obstacle", "danger", "doubtful"):
+    for kind in ("obstacle", "danger", "uncertain"):
         for confidence in (0, 50, 255):
             assert cost(kind, confidence, 1) > cost("passable", 0, 1) > cost("free", 50, 1)
     assert cost("danger", 0, 1) == cost("obstacle", 255, 2) == 254

@@ -1,4 +1,4 @@
-"""Our mask, confidence, cloud and LabelInfo, read by the rules of Nav2's semantic layer."""
+"""The node's mask, confidence, points and LabelInfo, read by the rules of Nav2's layer."""
 
 import math
 
@@ -17,7 +17,7 @@ from emu_core.labels import CITYSCAPES, IGNORE
 from emu_core.runtime.perceiver import Perception
 from emu_perception.messages.images import fill_image
 from emu_perception.messages.points import PointCloudMaker
-from emu_perception.node.frame_outputs import Answer
+from emu_perception.node.frame_outputs import FrameOutputs
 
 WIDTH, HEIGHT, FOCAL = 96, 64, 60.0
 CENTER = (WIDTH - 1) / 2, (HEIGHT - 1) / 2
@@ -25,10 +25,8 @@ EYE = 1.2  # metres above the ground
 ROAD, PERSON = CITYSCAPES.names.index("road"), CITYSCAPES.names.index("person")
 RESOLUTION = 0.25
 
-# The map: x forward, y left, z up, the origin below the camera, which looks straight ahead.
-CAMERA_TO_MAP = np.array(
-    [[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, EYE], [0, 0, 0, 1]]
-)  # fmt: skip
+# The map: x forward, y left, z up, with the origin below the camera, which looks forward.
+CAMERA_TO_MAP = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, EYE], [0, 0, 0, 1]])
 
 
 def label_info():
@@ -40,9 +38,9 @@ def label_info():
 
 
 def street():
-    """A road before the camera, and a person 4 m ahead, 0.5 m wide and 1.8 m tall, in its middle.
+    """A road, and 4 m ahead in its middle a person, 0.5 m wide and 1.8 m tall.
 
-    Everything is seen well; the sky begins at the horizon.
+    All uncertainties are low; the sky begins at the horizon.
     """
     u, v = np.meshgrid(np.arange(float(WIDTH)), np.arange(float(HEIGHT)))
     below = (v - CENTER[1]) / FOCAL
@@ -61,14 +59,14 @@ def street():
 
 def messages(seen, max_depth_std_ratio=0.3):
     """Mask, confidence and cloud, as the node makes them."""
-    answer = Answer.__new__(Answer)
-    vars(answer)["perception"] = seen
+    frame = FrameOutputs.__new__(FrameOutputs)
+    vars(frame)["perception"] = seen
     info = CameraInfo(width=WIDTH, height=HEIGHT, distortion_model="plumb_bob", d=[0.0] * 5)
     info.k = [FOCAL, 0.0, CENTER[0], 0.0, FOCAL, CENTER[1], 0.0, 0.0, 1.0]
     rgb = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     return (
         fill_image(Image(), seen.labels, "mono8", Header()),
-        fill_image(Image(), answer.confidence, "mono8", Header()),
+        fill_image(Image(), frame.confidence, "mono8", Header()),
         PointCloudMaker().message(seen, info, rgb, max_depth_std_ratio, Header()),
     )
 
@@ -81,60 +79,60 @@ def tiles(seen, info=None, **gate):
 
 
 PERSON_TILES = {(16, -1), (16, 0)}
-"""4 m ahead, 0.25 m to either side."""
+"""4 m ahead, 0.25 m to each side."""
 
 
-def test_road_and_person_lie_in_the_tiles_where_they_are():
+def test_road_and_person_are_in_the_right_tiles():
     found = tiles(street())
     assert {tile for tile, (name, _) in found.items() if name == "person"} <= PERSON_TILES
     assert {found[tile] for tile in PERSON_TILES} == {("person", 230)}  # round(255·0.9)
-    # The lowest row looks down by 31.5/60: the first road is 1.2·60/31.5 = 2.29 m ahead.
+    # The lowest row points down by 31.5/60: the road begins 1.2·60/31.5 = 2.29 m ahead.
     road = [tile for tile, (name, _) in found.items() if name == "road"]
     assert min(column for column, _ in road) == math.floor(2.29 / RESOLUTION)
     assert {name for name, _ in found.values()} == {"road", "person"}  # the sky has no position
 
 
-@pytest.mark.parametrize(("doubt", "confidence"), [(0.5, 128), (0.9, 26), (1.0, 0)])
-def test_an_uncertain_obstacle_still_reaches_the_costmap(doubt, confidence):
+@pytest.mark.parametrize(("uncertainty", "confidence"), [(0.5, 128), (0.9, 26), (1.0, 0)])
+def test_an_uncertain_obstacle_still_reaches_the_costmap(uncertainty, confidence):
     seen = street()
-    seen.label_uncertainty[seen.labels == PERSON] = doubt
+    seen.label_uncertainty[seen.labels == PERSON] = uncertainty
     found = tiles(seen)
     assert {found[tile] for tile in PERSON_TILES} == {("person", confidence)}
 
 
-def test_an_obstacle_of_uncertain_position_leaves_its_tiles_untouched():
+def test_an_obstacle_with_an_uncertain_position_does_not_change_its_tiles():
     seen = street()
     seen.depth_std[seen.labels == PERSON] = 1.3  # of 4 m
     assert not PERSON_TILES & tiles(seen).keys()
     assert tiles(seen, max_depth_std_ratio=0.4).keys() >= PERSON_TILES
 
 
-def test_an_id_without_a_name_gives_way_to_every_class():
+def test_every_class_replaces_an_id_without_a_name():
     """The upper half of the person is unlabelled, and comes first in every tile."""
     seen = street()
     rows = np.nonzero(seen.labels == PERSON)[0]
     upper = (seen.labels == PERSON) & (np.arange(HEIGHT)[:, None] <= (rows.min() + rows.max()) / 2)
     seen.labels[upper] = IGNORE
-    seen.label_uncertainty[upper] = 0.0  # however sure the network is
+    seen.label_uncertainty[upper] = 0.0  # although the network is certain
     _, confidence, _ = messages(seen)
     given = np.frombuffer(confidence.data, np.uint8).reshape(HEIGHT, WIDTH)
     assert (given[upper] == 0).all() and (given[~upper] == 230).all()
     assert {tiles(seen)[tile] for tile in PERSON_TILES} == {("person", 230)}
 
 
-def test_without_a_name_a_class_is_lost_and_so_label_info_names_all():
+def test_a_class_without_a_name_is_lost():
     info = label_info()
     info.class_map = [entry for entry in info.class_map if entry.class_name != "person"]
     assert not PERSON_TILES & tiles(street(), info).keys()
 
 
-def test_a_cloud_before_any_label_info_crashes_the_planner():
+def test_points_before_label_info_crash_the_planner():
     layer = SemanticLayer(CAMERA_TO_MAP, set(CITYSCAPES.names))
     with pytest.raises(NullPointerError):
         layer.take(*messages(street()))
 
 
-def test_the_cloud_has_the_masks_size_and_its_order():
+def test_points_and_confidence_have_the_size_of_the_mask():
     mask, confidence, cloud = messages(street())
     assert (cloud.width, cloud.height) == (mask.width, mask.height)
     assert (confidence.width, confidence.height) == (mask.width, mask.height)

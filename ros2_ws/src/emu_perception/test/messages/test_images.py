@@ -1,4 +1,4 @@
-"""Images in and out of messages: against hand-made pixels, OpenCV and cv_bridge."""
+"""Image messages to arrays and back, compared with hand-made pixels, OpenCV and cv_bridge."""
 
 import struct
 import zlib
@@ -8,11 +8,8 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from emu_perception.messages.images import (
-    ENCODINGS,
     MAX_PIXELS,
     UnsupportedImage,
     fill_image,
@@ -24,9 +21,7 @@ RED_GREEN = [[[255, 0, 0], [0, 255, 0]]]
 BYTES_PER_PIXEL = {"rgb8": 3, "bgr8": 3, "8UC3": 3, "rgba8": 4, "bgra8": 4, "mono8": 1} | {
     f"bayer_{mosaic}8": 1 for mosaic in ("rggb", "bggr", "gbrg", "grbg")
 }
-BY_CV_BRIDGE = [  # the release on PyPI lists neither bayer_grbg8 nor YUV
-    "rgb8", "bgr8", "rgba8", "bgra8", "mono8", "bayer_rggb8", "bayer_bggr8", "bayer_gbrg8",
-]  # fmt: skip
+BY_CV_BRIDGE = set(BYTES_PER_PIXEL) - {"8UC3", "bayer_grbg8"}  # those of its release on PyPI
 
 
 def raw(encoding, width, height, data, step=None, is_bigendian=0):
@@ -71,21 +66,18 @@ def refusal(message):
 
 
 @pytest.mark.parametrize(
-    ("encoding", "pixels"),
+    ("encoding", "pixels", "rgb"),
     [
-        ("rgb8", [255, 0, 0, 0, 255, 0]),
-        ("bgr8", [0, 0, 255, 0, 255, 0]),
-        ("8UC3", [0, 0, 255, 0, 255, 0]),
-        ("rgba8", [255, 0, 0, 9, 0, 255, 0, 200]),
-        ("bgra8", [0, 0, 255, 9, 0, 255, 0, 200]),
+        ("rgb8", [255, 0, 0, 0, 255, 0], RED_GREEN),
+        ("bgr8", [0, 0, 255, 0, 255, 0], RED_GREEN),
+        ("8UC3", [0, 0, 255, 0, 255, 0], RED_GREEN),
+        ("rgba8", [255, 0, 0, 9, 0, 255, 0, 200], RED_GREEN),
+        ("bgra8", [0, 0, 255, 9, 0, 255, 0, 200], RED_GREEN),
+        ("mono8", [7, 200], [[[7] * 3, [200] * 3]]),
     ],
 )
-def test_a_red_and_a_green_pixel_come_out_red_and_green(encoding, pixels):
-    assert to_rgb(raw(encoding, 2, 1, pixels)).tolist() == RED_GREEN
-
-
-def test_mono8_becomes_gray():
-    assert to_rgb(raw("mono8", 2, 1, [7, 200])).tolist() == [[[7] * 3, [200] * 3]]
+def test_two_pixels_have_their_colours(encoding, pixels, rgb):
+    assert to_rgb(raw(encoding, 2, 1, pixels)).tolist() == rgb
 
 
 @pytest.mark.parametrize(("is_bigendian", "order"), [(0, "<u2"), (1, ">u2")])
@@ -98,21 +90,12 @@ def test_mono16_is_divided_by_257_and_rounded_in_either_byte_order(is_bigendian,
     assert np.array_equal(gray, np.repeat(expected[..., None], 3, axis=2))
 
 
-@pytest.mark.parametrize(
-    ("encoding", "first_row", "second_row"),
-    [
-        ("bayer_rggb8", "rg", "gb"),
-        ("bayer_bggr8", "bg", "gr"),
-        ("bayer_gbrg8", "gb", "rg"),
-        ("bayer_grbg8", "gr", "bg"),
-    ],
-)
-def test_a_mosaic_of_one_colour_is_that_colour(encoding, first_row, second_row):
+@pytest.mark.parametrize("mosaic", ["rggb", "bggr", "gbrg", "grbg"])
+def test_a_mosaic_of_one_colour_is_that_colour(mosaic):
     levels = {"r": 200, "g": 100, "b": 30}
-    rows = [[levels[c] for c in row * 4] for row in (first_row, second_row) * 4]
-    assert np.array_equal(
-        to_rgb(raw(encoding, 8, 8, np.uint8(rows))), np.full((8, 8, 3), (200, 100, 30))
-    )
+    rows = [[levels[colour] for colour in row * 4] for row in (mosaic[:2], mosaic[2:]) * 4]
+    rgb = to_rgb(raw(f"bayer_{mosaic}8", 8, 8, np.uint8(rows)))
+    assert np.array_equal(rgb, np.full((8, 8, 3), (200, 100, 30)))
 
 
 # Full red in ITU-R BT.601, studio range: Y = 16 + 65.481, U = 128 − 37.797, V = 128 + 112.
@@ -141,27 +124,23 @@ def test_red_in_yuv_is_red_within_rounding(encoding, width, height, data):
 
 
 @pytest.mark.parametrize(
-    ("encoding", "code"),
-    [("yuv422", cv2.COLOR_YUV2RGB_UYVY), ("yuv422_yuy2", cv2.COLOR_YUV2RGB_YUY2)],
+    ("encoding", "code", "shape"),
+    [
+        ("yuv422", cv2.COLOR_YUV2RGB_UYVY, (24, 32, 2)),
+        ("yuv422_yuy2", cv2.COLOR_YUV2RGB_YUY2, (24, 32, 2)),
+        ("nv12", cv2.COLOR_YUV2RGB_NV12, (36, 32)),
+        ("nv21", cv2.COLOR_YUV2RGB_NV21, (36, 32)),
+    ],
 )
-def test_yuv422_is_what_opencv_makes_of_it(encoding, code):
-    pixels = noise(24, 32, 2)
-    message = raw(encoding, 32, 24, padded(pixels.reshape(24, 64), 8))
-    assert np.array_equal(to_rgb(message), cv2.cvtColor(pixels, code))
-
-
-@pytest.mark.parametrize(
-    ("encoding", "code"),
-    [("nv12", cv2.COLOR_YUV2RGB_NV12), ("nv21", cv2.COLOR_YUV2RGB_NV21)],
-)
-def test_nv12_and_nv21_are_what_opencv_makes_of_them(encoding, code):
-    planes = noise(36, 32)
-    message = raw(encoding, 32, 24, padded(planes, 8), step=40)
+def test_yuv_is_converted_as_by_opencv(encoding, code, shape):
+    planes = noise(*shape)
+    rows = padded(planes.reshape(shape[0], -1), 8)
+    message = raw(encoding, 32, 24, rows, step=rows.shape[1])
     assert np.array_equal(to_rgb(message), cv2.cvtColor(planes, code))
 
 
-@pytest.mark.parametrize("encoding", BY_CV_BRIDGE)
-def test_an_encoding_that_cv_bridge_knows_comes_out_byte_for_byte_as_its_rgb8(encoding):
+@pytest.mark.parametrize("encoding", sorted(BY_CV_BRIDGE))
+def test_cv_bridge_returns_the_same_bytes(encoding):
     cv_bridge = pytest.importorskip("cv_bridge", reason="cv_bridge is not installed here")
     if int(cv2.__version__.split(".")[0]) > 4:
         pytest.skip("cv_bridge works with OpenCV 4 only")
@@ -175,22 +154,15 @@ def test_an_encoding_that_cv_bridge_knows_comes_out_byte_for_byte_as_its_rgb8(en
 
 
 @pytest.mark.parametrize("encoding", BYTES_PER_PIXEL)
-@pytest.mark.parametrize("padding", [1, 2, 13])
-def test_padding_behind_the_rows_changes_nothing(encoding, padding):
+@pytest.mark.parametrize(("padding", "is_bigendian"), [(1, 0), (2, 0), (13, 0), (0, 1)])
+def test_padding_and_the_byte_order_of_bytes_change_nothing(encoding, padding, is_bigendian):
     rows = noise(10, 12 * BYTES_PER_PIXEL[encoding])
-    tight = to_rgb(raw(encoding, 12, 10, rows))
-    assert np.array_equal(to_rgb(raw(encoding, 12, 10, padded(rows, padding))), tight)
-
-
-@pytest.mark.parametrize("encoding", BYTES_PER_PIXEL)
-def test_bytes_have_no_order_so_big_endian_changes_nothing(encoding):
-    rows = noise(10, 12 * BYTES_PER_PIXEL[encoding])
-    big = raw(encoding, 12, 10, rows, is_bigendian=1)
-    assert np.array_equal(to_rgb(big), to_rgb(raw(encoding, 12, 10, rows)))
+    message = raw(encoding, 12, 10, padded(rows, padding), is_bigendian=is_bigendian)
+    assert np.array_equal(to_rgb(message), to_rgb(raw(encoding, 12, 10, rows)))
 
 
 @pytest.mark.parametrize("padding", [0, 5])
-def test_rgb8_is_looked_at_in_place(padding):
+def test_rgb8_is_a_view_of_the_message(padding):
     message = raw("rgb8", 4, 3, padded(noise(3, 12), padding))
     seen = to_rgb(message)
     message.data[12 + padding] ^= 255  # first byte of the second row
@@ -201,23 +173,18 @@ def test_rgb8_is_looked_at_in_place(padding):
 
 
 @pytest.mark.parametrize("extension", [".jpg", ".png"])
-def test_a_compressed_picture_is_what_opencv_decodes(extension):
-    picture = cv2.GaussianBlur(noise(40, 60, 3), (0, 0), 3)
-    data = encoded(extension, picture)
+@pytest.mark.parametrize("shape", [(40, 60), (40, 60, 3)])
+def test_a_compressed_image_is_decoded_as_by_opencv(extension, shape):
+    data = encoded(extension, cv2.GaussianBlur(noise(*shape), (0, 0), 3))
     expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
     assert np.array_equal(to_rgb(compressed(data)), expected)
 
 
-def test_png_keeps_every_pixel_and_a_gray_one_becomes_gray():
-    gray = noise(20, 30)
-    assert np.array_equal(to_rgb(compressed(encoded(".png", gray))), np.dstack([gray] * 3))
-    color = noise(20, 30, 3)
-    assert np.array_equal(to_rgb(compressed(encoded(".png", color))), color[..., ::-1])
-
-
-def test_alpha_of_a_png_is_left_out():
-    picture = noise(20, 30, 4)
-    assert np.array_equal(to_rgb(compressed(encoded(".png", picture))), picture[..., 2::-1])
+@pytest.mark.parametrize("shape", [(20, 30), (20, 30, 3), (20, 30, 4)])
+def test_a_png_keeps_every_pixel_but_loses_alpha(shape):
+    picture = noise(*shape)
+    expected = picture[..., 2::-1] if len(shape) == 3 else np.dstack([picture] * 3)
+    assert np.array_equal(to_rgb(compressed(encoded(".png", picture))), expected)
 
 
 @pytest.mark.parametrize("channels", [(), (3,)])
@@ -234,15 +201,15 @@ def test_a_compressed_mosaic_gets_its_colours():
     assert np.array_equal(to_rgb(message), np.full((12, 12, 3), (200, 100, 30)))
 
 
-def test_exif_orientation_turns_nothing():
+def test_exif_orientation_is_ignored():
     picture = cv2.GaussianBlur(noise(16, 48, 3), (0, 0), 3)
     data = encoded(".jpg", picture)
     # One directory entry: tag 0x0112 (orientation), type short, one value, 6 (turn right).
     tiff = b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0)
     exif = b"Exif\0\0" + tiff
     turned = data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
-    everyday = cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR)
-    assert everyday.shape == (48, 16, 3), "the tag is there"
+    rotated = cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR)
+    assert rotated.shape == (48, 16, 3), "OpenCV reads the tag"
     assert np.array_equal(to_rgb(compressed(turned)), to_rgb(compressed(data)))
 
 
@@ -259,14 +226,22 @@ def test_a_png_with_a_flipped_bit_is_refused():
     assert refusal(compressed(data)).kind == "damaged"
 
 
+def test_a_png_with_a_wrong_chunk_length_is_refused_before_it_is_decoded(monkeypatch):
+    """OpenCV allocates the length of a chunk: 2 GB for a flipped bit."""
+    data = bytearray(encoded(".png", np.zeros((4, 4, 3), np.uint8)))
+    data[data.index(b"IDAT") - 4] = 0x7F
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    assert refusal(compressed(data)).kind == "damaged"
+
+
 @pytest.mark.parametrize("data", [b"", b"\xff", b"GIF89a" + bytes(50), bytes(12) + b"\x89PNG"])
-def test_other_formats_are_refused_and_named(data):
+def test_other_formats_are_refused(data):
     problem = refusal(compressed(data, "16UC1; compressedDepth png"))
     assert problem.kind == "codec"
     assert "JPEG" in str(problem) and "compressedDepth" in str(problem)
 
 
-def test_a_tiny_file_that_unpacks_to_gigabytes_is_refused_before_it_does():
+def test_a_small_file_with_gigabytes_of_pixels_is_refused_before_it_is_decoded():
     def chunk(name, data):
         body = name + data
         return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
@@ -304,54 +279,14 @@ def test_a_tiny_file_that_unpacks_to_gigabytes_is_refused_before_it_does():
         ("too large", raw("rgb8", MAX_PIXELS, 2, b"0", step=3 * MAX_PIXELS)),
     ],
 )
-def test_a_message_that_contradicts_itself_is_refused_by_kind(kind, message):
+def test_an_inconsistent_message_is_refused(kind, message):
     assert refusal(message).kind == kind
 
 
-def test_a_refusal_says_what_came_and_what_is_supported():
+def test_a_refusal_describes_the_image_and_the_supported_encodings():
     text = str(refusal(raw("32FC1", 640, 480, bytes(8), step=2560)))
     assert "640x480" in text and "'32FC1'" in text and "2560" in text and "8 bytes" in text
     assert "bayer_grbg8" in text and "nv12" in text
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    encoding=st.sampled_from(ENCODINGS) | st.text(max_size=8),
-    width=st.integers(0, 20) | st.integers(0, 2**32 - 1),
-    height=st.integers(0, 20) | st.integers(0, 2**32 - 1),
-    step=st.integers(0, 100) | st.integers(0, 2**32 - 1),
-    is_bigendian=st.integers(0, 255),
-    data=st.binary(max_size=3000),
-)
-def test_any_raw_message_is_read_or_refused(encoding, width, height, step, is_bigendian, data):
-    message = raw(encoding, width, height, data, step, is_bigendian)
-    try:
-        rgb = to_rgb(message)
-    except UnsupportedImage:
-        return
-    assert rgb.shape == (height, width, 3) and rgb.dtype == np.uint8
-
-
-TEMPLATES = [encoded(ext, noise(24, 32, 3)) for ext in (".png", ".jpg")]
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    template=st.sampled_from(TEMPLATES),
-    edits=st.lists(st.tuples(st.integers(0, 2**16), st.binary(max_size=4)), max_size=4),
-    keep=st.floats(0, 1),
-    form=st.text(max_size=30),
-)
-def test_any_compressed_message_is_read_or_refused(template, edits, keep, form):
-    data = bytearray(template[: int(len(template) * (keep if keep < 0.5 else 1))])
-    for at, change in edits:
-        start = at % (len(data) + 1)
-        data[start : start + len(change)] = change
-    try:
-        rgb = to_rgb(compressed(data, form))
-    except UnsupportedImage:
-        return
-    assert rgb.ndim == 3 and rgb.shape[2] == 3 and rgb.dtype == np.uint8
 
 
 # --- outgoing
@@ -365,7 +300,7 @@ def test_any_compressed_message_is_read_or_refused(template, edits, keep, form):
         ("32FC1", noise(5, 7).astype(np.float32) / 3),
     ],
 )
-def test_an_outgoing_image_holds_the_array_without_padding(encoding, picture):
+def test_an_outgoing_image_contains_the_array_without_padding(encoding, picture):
     message = raw("rgb8", 1, 1, b"old")
     assert fill_image(message, picture, encoding, "front") is message
     assert (message.width, message.height, message.encoding) == (7, 5, encoding)
@@ -392,23 +327,14 @@ def test_an_outgoing_image_may_be_a_slice():
         ("rgb16", noise(2, 2, 3)),
     ],
 )
-def test_an_array_that_does_not_fit_its_encoding_raises(encoding, picture):
+def test_an_array_of_another_type_than_the_encoding_is_an_error(encoding, picture):
     with pytest.raises(ValueError, match=encoding):
         fill_image(raw("", 1, 1, b""), picture, encoding, "")
 
 
-def test_an_outgoing_jpeg_decodes_to_nearly_the_picture():
+def test_an_outgoing_jpeg_decodes_to_nearly_the_same_image():
     picture = cv2.GaussianBlur(noise(40, 60, 3), (0, 0), 4)
     message = fill_jpeg(compressed(b"old", ""), picture, 95, "front")
     assert message.header == "front" and "jpeg" in message.format
     difference = to_rgb(message).astype(int) - picture[..., ::-1]
     assert np.abs(difference).mean() < 2
-
-
-def test_a_png_whose_chunks_do_not_fit_is_refused_before_it_is_decoded(monkeypatch):
-    """OpenCV makes room for what a chunk's length says: 2 GB for a flipped bit."""
-    content = bytearray(cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes())
-    content[content.index(b"IDAT") - 4] = 0x7F
-    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
-    with pytest.raises(UnsupportedImage, match="truncated or damaged"):
-        to_rgb(SimpleNamespace(format="png", data=bytes(content)))

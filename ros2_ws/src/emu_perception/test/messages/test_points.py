@@ -1,4 +1,4 @@
-"""The point cloud against closed forms: where points lie, what they carry, which are left out."""
+"""Point clouds compared with closed forms: positions, fields, and points that are left out."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def camera_info(model="plumb_bob", d=(0.0,) * 5, fx=FX, fy=FY, p=None):
 
 
 def perception(depth, depth_std=0.0, labels=7, label_uncertainty=0.25):
-    """Maps of a frame; numbers fill whole maps."""
+    """The maps of a frame; a number fills its map."""
     shape = np.shape(depth)
 
     def filled(value, dtype):
@@ -57,7 +57,7 @@ def pixel_grid():
 
 
 def test_a_plane_seen_through_a_pinhole_is_that_plane():
-    # Of the points (x, y, 1)·z on the ray of pixel (u, v), n·X = 3 holds at z = 3 / n·(x, y, 1).
+    # For the points (x, y, 1)·z on a ray, n·X = 3 holds at z = 3 / n·(x, y, 1).
     normal = np.array([0.2, -0.5, 0.8])
     u, v = pixel_grid()
     rays = np.stack([(u - CX) / FX, (v - CY) / FY, np.ones_like(u)], axis=-1)
@@ -65,13 +65,13 @@ def test_a_plane_seen_through_a_pinhole_is_that_plane():
     points = positions(cloud(perception(depth)))
     assert np.allclose(points @ normal, 3, atol=1e-4)
     assert np.allclose(points[..., 2], depth, rtol=1e-6)
-    # Right of the axis is +x, below it is +y (REP-103).
+    # +x is right of the axis, +y is below it (REP-103).
     assert points[24, 40, 0] > 0 > points[24, 20, 0]
     assert points[40, 30, 1] > 0 > points[10, 30, 1]
 
 
-def by_hand_plumb_bob(x, y):
-    """Brown's model, written out."""
+def distort_plumb_bob(x, y):
+    """Brown's model."""
     k1, k2, p1, p2, k3 = PLUMB_BOB
     r2 = x * x + y * y
     radial = 1 + k1 * r2 + k2 * r2**2 + k3 * r2**3
@@ -81,14 +81,14 @@ def by_hand_plumb_bob(x, y):
     )
 
 
-def by_opencv_rational(x, y):
+def distort_rational(x, y):
     points = np.stack([x, y, np.ones_like(x)], axis=-1).reshape(-1, 3)
     seen = cv2.projectPoints(points, np.zeros(3), np.zeros(3), np.eye(3), np.array(RATIONAL))[0]
     return tuple(seen.reshape(*x.shape, 2).transpose(2, 0, 1))
 
 
-def by_hand_equidistant(x, y):
-    """Kannala and Brandt's: the angle to the axis, not its tangent, goes along the sensor."""
+def distort_equidistant(x, y):
+    """The model of Kannala and Brandt: positions are proportional to the angle to the axis."""
     r = np.hypot(x, y)
     angle = np.arctan(r)
     k1, k2, k3, k4 = EQUIDISTANT
@@ -98,26 +98,26 @@ def by_hand_equidistant(x, y):
 
 
 @pytest.mark.parametrize(
-    ("model", "d", "bend"),
+    ("model", "d", "distort"),
     [
-        ("plumb_bob", PLUMB_BOB, by_hand_plumb_bob),
-        ("rational_polynomial", RATIONAL, by_opencv_rational),
-        ("equidistant", EQUIDISTANT, by_hand_equidistant),
+        ("plumb_bob", PLUMB_BOB, distort_plumb_bob),
+        ("rational_polynomial", RATIONAL, distort_rational),
+        ("equidistant", EQUIDISTANT, distort_equidistant),
     ],
 )
-def test_points_projected_back_through_the_lens_land_on_their_pixels(model, d, bend):
+def test_points_projected_back_through_the_lens_land_on_their_pixels(model, d, distort):
     depth = np.random.default_rng(1).uniform(1, 50, (HEIGHT, WIDTH)).astype(np.float32)
     points = positions(cloud(perception(depth), camera_info(model, d)))
     assert np.array_equal(points[..., 2], depth)
-    x, y = bend(points[..., 0] / depth, points[..., 1] / depth)
+    x, y = distort(points[..., 0] / depth, points[..., 1] / depth)
     u, v = pixel_grid()
     assert np.allclose(FX * x + CX, u, atol=1e-3) and np.allclose(FY * y + CY, v, atol=1e-3)
-    bare = (u - CX) / FX * depth
-    assert np.abs(points[..., 0] - bare).max() > 0.1  # bare K would miss by that
+    undistorted = (u - CX) / FX * depth
+    assert np.abs(points[..., 0] - undistorted).max() > 0.1, "the distortion matters"
 
 
-def test_a_scene_through_half_and_double_focal_length_keeps_its_width_and_scales_its_depth(model):
-    """One picture: through twice the focal length it shows a thing as wide, twice as far."""
+def test_twice_the_focal_length_keeps_the_width_and_doubles_the_depth(model):
+    """The same image shows an object of the same width at twice the distance."""
     perceiver = Perceiver(model)  # 64x48, trained at 100 px
     rgb = np.full((HEIGHT, WIDTH, 3), (16, 0, 80), np.uint8)  # 80/4 m, deviation 16/8 m
     points = {}
@@ -125,7 +125,7 @@ def test_a_scene_through_half_and_double_focal_length_keeps_its_width_and_scales
         seen = perceiver.perceive(rgb, focal=focal)
         info = camera_info(fx=focal, fy=focal)
         points[focal] = positions(cloud(seen, info, rgb))
-        # The relative deviation does not depend on the lens, and so neither does the gate.
+        # The relative deviation, and so the gate, does not depend on the lens.
         assert np.isnan(positions(cloud(seen, info, rgb, ratio=0.099))).all()
     assert np.allclose(points[100.0][..., 2], 20)
     for focal, times in ((50.0, 0.5), (200.0, 2)):
@@ -133,10 +133,10 @@ def test_a_scene_through_half_and_double_focal_length_keeps_its_width_and_scales
         assert np.allclose(points[focal][..., 2], times * points[100.0][..., 2], rtol=1e-5)
 
 
-def test_only_unusable_positions_are_left_out_and_their_class_stays():
+def test_only_unusable_positions_are_left_out_and_keep_their_class():
     depth, deviation = np.full((HEIGHT, WIDTH), 10.0), np.ones((HEIGHT, WIDTH))
-    doubt = np.zeros((HEIGHT, WIDTH))
-    rows = [  # depth, deviation, class doubt, usable at a limit of 0.2
+    uncertainty = np.zeros((HEIGHT, WIDTH))
+    rows = [  # depth, deviation, label uncertainty, usable at a limit of 0.2
         (10.0, 2.0, 0.0, True),
         (10.0, 2.01, 0.0, False),
         (10.0, 0.1, 1.0, True),
@@ -146,21 +146,21 @@ def test_only_unusable_positions_are_left_out_and_their_class_stays():
         (np.inf, 0.0, 0.0, False),
     ]
     for column, row in enumerate(rows):
-        depth[0, column], deviation[0, column], doubt[0, column], _ = row
-    points = cloud_array(cloud(perception(depth, deviation, 7, doubt), ratio=0.2))
+        depth[0, column], deviation[0, column], uncertainty[0, column], _ = row
+    points = cloud_array(cloud(perception(depth, deviation, 7, uncertainty), ratio=0.2))
     for axis in "xyz":
         assert np.isfinite(points[axis][0, : len(rows)]).tolist() == [row[3] for row in rows]
         assert np.isfinite(points[axis][1:]).all()
     assert np.array_equal(points["label"], np.full((HEIGHT, WIDTH), 7))
-    assert np.array_equal(points["label_uncertainty"], doubt.astype(np.float32))
+    assert np.array_equal(points["label_uncertainty"], uncertainty.astype(np.float32))
     assert np.array_equal(points["depth_std"], deviation.astype(np.float32), equal_nan=True)
 
 
-def test_the_message_is_organised_and_carries_colours_as_pcl_packs_them():
+def test_the_message_is_organised_and_has_colours_as_pcl_packs_them():
     rng = np.random.default_rng(2)
     labels = rng.integers(0, 256, (HEIGHT, WIDTH)).astype(np.uint8)
     rgb = rng.integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
-    rgb.flags.writeable = False  # as those that lie in a message
+    rgb.flags.writeable = False  # like a view of a message
     header = Header(frame_id="camera_optical")
     header.stamp.sec = 17
     message = cloud(perception(np.ones((HEIGHT, WIDTH)), labels=labels), rgb=rgb, header=header)
@@ -182,7 +182,7 @@ def test_the_message_is_organised_and_carries_colours_as_pcl_packs_them():
     assert np.array_equal(packed, red << 16 | green << 8 | blue)
 
 
-def test_a_message_keeps_its_points_when_the_next_frame_of_another_size_comes():
+def test_a_message_keeps_its_points_when_an_image_of_another_size_follows():
     maker = PointCloudMaker()
     first = cloud(perception(np.full((HEIGHT, WIDTH), 5.0)), maker=maker)
     info = camera_info()
@@ -192,7 +192,7 @@ def test_a_message_keeps_its_points_when_the_next_frame_of_another_size_comes():
     assert (positions(second)[..., 2] == 9).all() and (second.height, second.width) == (10, 20)
 
 
-def test_a_lens_that_zooms_moves_the_points_at_once():
+def test_a_zoom_lens_moves_the_points_at_once():
     maker, seen = PointCloudMaker(), perception(np.full((HEIGHT, WIDTH), 6.0))
     wide = positions(cloud(seen, camera_info(fx=FX), maker=maker))
     narrow = positions(cloud(seen, camera_info(fx=2 * FX), maker=maker))
@@ -200,18 +200,17 @@ def test_a_lens_that_zooms_moves_the_points_at_once():
     assert wide[0, 0, 0] == pytest.approx(-CX / FX * 6)
 
 
-def test_points_of_rectified_images_follow_p_and_no_distortion():
+def test_points_of_rectified_images_follow_p_without_distortion():
     p = [40.0, 0.0, 31.0, -4.0, 0.0, 45.0, 20.0, 0.0, 0.0, 0.0, 1.0, 0.0]
-    info = camera_info("plumb_bob", PLUMB_BOB, p=p)
-    points = positions(cloud(perception(np.full((HEIGHT, WIDTH), 2.0)), info,
-                             maker=PointCloudMaker(rectify=True)))  # fmt: skip
+    info, maker = camera_info("plumb_bob", PLUMB_BOB, p=p), PointCloudMaker(rectify=True)
+    points = positions(cloud(perception(np.full((HEIGHT, WIDTH), 2.0)), info, maker=maker))
     u, v = pixel_grid()
     assert np.allclose(points[..., 0], (u - 31) / 40 * 2)
     assert np.allclose(points[..., 1], (v - 20) / 45 * 2)
 
 
-def test_pixels_that_the_lens_cannot_have_seen_are_left_out():
-    # r·(1 − 0.9 r²) never exceeds 0.41: pixels farther off the centre than 0.41·50 see nothing.
+def test_pixels_without_a_ray_are_left_out():
+    # r·(1 − 0.9 r²) never exceeds 0.41: pixels farther from the centre than 0.41·50 have no ray.
     info = camera_info("plumb_bob", (-0.9, 0.0, 0.0, 0.0, 0.0), fx=50.0, fy=50.0)
     points = positions(cloud(perception(np.ones((HEIGHT, WIDTH))), info))
     u, v = pixel_grid()
@@ -220,18 +219,19 @@ def test_pixels_that_the_lens_cannot_have_seen_are_left_out():
 
 
 @pytest.mark.parametrize(
-    ("model", "d", "kind", "told"),
+    ("given", "kind", "text"),
     [
-        ("fisheye", EQUIDISTANT, "distortion", "'fisheye', known are plumb_bob, rational_poly"),
-        ("plumb_bob", (0.1, 0.2, 0.3), "distortion", r"\[0.1, 0.2, 0.3\].*takes \(4, 5\)"),
-        ("", (0.1,), "distortion", "no distortion model takes none"),
-        ("equidistant", (), "distortion", r"takes \(4,\)"),
-        ("plumb_bob", (np.nan,) * 5, "distortion", "nan"),
+        (("fisheye", EQUIDISTANT), "distortion", "'fisheye': calibrate with plumb_bob, rational"),
+        (("plumb_bob", (0.1, 0.2, 0.3)), "distortion", r"takes \(4, 5\) .*\[0.1, 0.2, 0.3\]"),
+        (("", (0.1,)), "distortion", "distortion model '' takes no coeff"),
+        (("equidistant", ()), "distortion", r"takes \(4,\)"),
+        (("plumb_bob", (np.nan,) * 5), "distortion", "nan"),
+        (("plumb_bob", (0.0,) * 5, 0.0), "uncalibrated", "no focal length"),
     ],
 )
-def test_an_unknown_lens_is_refused(model, d, kind, told):
-    with pytest.raises(CameraInfoError, match=told) as caught:
-        cloud(perception(np.ones((HEIGHT, WIDTH))), camera_info(model, d))
+def test_an_unknown_lens_is_refused(given, kind, text):
+    with pytest.raises(CameraInfoError, match=text) as caught:
+        cloud(perception(np.ones((HEIGHT, WIDTH))), camera_info(*given))
     assert caught.value.kind == kind
 
 
@@ -241,14 +241,11 @@ def test_without_coefficients_the_camera_is_a_pinhole(model, d):
     assert np.array_equal(positions(cloud(seen, camera_info(model, d))), positions(cloud(seen)))
 
 
-def test_an_uncalibrated_camera_is_refused():
-    with pytest.raises(CameraInfoError, match="no focal length"):
-        cloud(perception(np.ones((HEIGHT, WIDTH))), camera_info(fx=0.0))
-
-
-def test_sizes_that_differ_are_refused():
+def test_different_sizes_are_an_error():
     seen = perception(np.ones((HEIGHT, WIDTH)))
-    with pytest.raises(ValueError, match="`rgb` to be of the maps' size, 64x48, but got 48x64"):
+    with pytest.raises(
+        ValueError, match="`rgb` to have the size of the maps, 64x48, but got 48x64"
+    ):
         cloud(seen, rgb=np.zeros((WIDTH, HEIGHT, 3), np.uint8))
     with pytest.raises(ValueError, match="`camera_info`"):
         cloud(perception(np.ones((24, 32))))

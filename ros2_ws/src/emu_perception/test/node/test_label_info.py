@@ -1,16 +1,12 @@
-"""The classes are told before the first mask, to late readers too, and whenever they change."""
+"""label_info: published before the first mask, also for late subscribers, and after changes."""
 
 import numpy as np
 import pytest
-
-pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy), from a robot or from the wheels")
-pytest.importorskip("onnx", reason="needs onnx, to make a model file")
-
-from diagnostic_msgs.msg import DiagnosticStatus
 from helpers import labels
-from helpers.camera_rig import CameraRig, image_message, picture, pixels
-from helpers.remote import Remote
+from helpers.camera_rig import CameraRig, noise, pixels, rgb8
+from helpers.remote import ERROR, OK
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import Image
 
 from emu_core.labels import CITYSCAPES, IGNORE, ClassTable
 from emu_core.runtime.dummy_model import dummy_outputs
@@ -21,20 +17,20 @@ NAMES = dict(enumerate(CITYSCAPES.names))
 
 
 class Planner:
-    """Reads label_info; `arrived` has the classes of each message."""
+    """A subscription to label_info; `received` has the classes of each message."""
 
     def __init__(self, rig):
-        self.rig, self.arrived = rig, []
+        self.rig, self.received = rig, []
         rig.ros.node.create_subscription(
             labels.label_info_type(),
             f"{rig.namespace}/emu_perception/semantic/label_info",
-            lambda message: self.arrived.append(labels.classes(message)),
+            lambda message: self.received.append(labels.classes(message)),
             LATCHED,
         )
 
     def wait_for_classes(self, wanted):
         self.rig.ros.wait_until(
-            lambda: self.arrived and self.arrived[-1] == wanted, "the classes on label_info"
+            lambda: self.received and self.received[-1] == wanted, "the classes on label_info"
         )
 
 
@@ -42,103 +38,88 @@ class Planner:
 def rig(domain, model):
     rig = CameraRig(domain, "/labelled", topics=["semantic/image", "semantic/confidence"])
     with rig.node("-p", f"model:={model}", **labels.with_vision_msgs()):
-        rig.remote = Remote(rig.ros, "/labelled/emu_perception")
-        rig.wait_for_answers()
+        rig.wait_for_outputs()
         yield rig
 
 
-def test_a_late_reader_still_gets_every_class(rig):
+def test_a_late_subscriber_gets_every_class(rig):
     planner = Planner(rig)
     planner.wait_for_classes(NAMES)
-    assert IGNORE not in planner.arrived[-1]
-    rig.remote.wait_for_status("labels", DiagnosticStatus.OK)
+    assert IGNORE not in planner.received[-1]
+    rig.remote.wait_for_status("labels", OK)
 
 
-def test_the_classes_are_told_again_on_every_activation_and_before_any_mask(rig):
+def test_the_classes_are_published_again_on_every_activation(rig):
     planner = Planner(rig)
     planner.wait_for_classes(NAMES)
     for count in (2, 3):
         assert rig.remote.change("deactivate") and rig.remote.change("activate")
-        rig.ros.wait_until(lambda count=count: len(planner.arrived) >= count, "the classes again")
-    rig.wait_for_answers()
-    assert planner.arrived == [NAMES] * 3
+        rig.ros.wait_until(lambda count=count: len(planner.received) >= count, "the classes again")
+    rig.wait_for_outputs()
+    assert planner.received == [NAMES] * 3
 
 
-def test_a_planner_that_waited_gets_the_classes_before_the_first_mask(domain, model):
+def test_a_waiting_planner_gets_the_classes_before_the_first_mask(domain, model):
     rig = CameraRig(domain, "/planned", topics=[])
-    order = []
-    node = "/planned/emu_perception"
-    rig.ros.node.create_subscription(
-        labels.label_info_type(), f"{node}/semantic/label_info", lambda m: order.append("i"), 1
-    )
-    rig.ros.node.create_subscription(
-        type(image_message("mono8", 1, 1, b"0")),
-        f"{node}/semantic/image",
-        lambda m: order.append("m"),
-        10,
-    )
+    order, prefix = [], "/planned/emu_perception"
+    kinds = {"semantic/label_info": labels.label_info_type(), "semantic/image": Image}
+    for topic, kind in kinds.items():
+        rig.ros.node.create_subscription(
+            kind, f"{prefix}/{topic}", lambda _, topic=topic: order.append(topic), 10
+        )
     parameters = ("-p", f"model:={model}", "-p", "autostart:=false")
     with rig.node(*parameters, **labels.with_vision_msgs()):
-        remote = Remote(rig.ros, node)
-        assert remote.change("configure")
-        for topic in ("semantic/label_info", "semantic/image"):
+        assert rig.remote.change("configure")
+        for topic in kinds:
             rig.ros.wait_until(
-                lambda topic=topic: rig.ros.node.count_publishers(f"{node}/{topic}") == 1, topic
+                lambda topic=topic: rig.ros.node.count_publishers(f"{prefix}/{topic}") == 1, topic
             )
-        assert order == [], "nothing is told before the node is active"
-        assert remote.change("activate")
+        assert order == [], "nothing is published before the node is active"
+        assert rig.remote.change("activate")
         rig.wait_for_node()
-        rig.ros.wait_until(lambda: rig.send(picture()[1]) and "m" in order, "a mask")
-    assert order[0] == "i" and order.count("i") == 1
+        rig.ros.wait_until(lambda: rig.send(rgb8(noise())) and "semantic/image" in order, "a mask")
+    assert order[0] == "semantic/label_info" and order.count("semantic/label_info") == 1
 
 
-def test_doubtful_pixels_become_unknown_once_that_class_was_told(rig):
+def test_uncertain_pixels_become_unknown_after_that_class_was_published(rig):
     planner = Planner(rig)
     planner.wait_for_classes(NAMES)
-    rgb, message = picture()
-    expected = dummy_outputs(rgb)
-    sure = rig.ask(message)
-    assert np.array_equal(pixels(sure["semantic/image"]), expected["labels"])
+    rgb = noise()
+    expected = dummy_outputs(rgb)["labels"]
+    assert np.array_equal(pixels(rig.process_image(rgb8(rgb))["semantic/image"]), expected)
     assert rig.remote.set("unknown_above", 0.6) == ""
-    doubtful = rig.ask(message)
+    outputs = rig.process_image(rgb8(rgb))
     planner.wait_for_classes({**NAMES, 19: "unknown"})
-    mask = pixels(doubtful["semantic/image"])
+    mask = pixels(outputs["semantic/image"])
     # The dummy's uncertainty is G / 255.
     assert np.array_equal(mask == 19, rgb[..., 1] > 0.6 * 255)
-    assert np.array_equal(mask[mask != 19], expected["labels"][mask != 19])
-    confidence = pixels(doubtful["semantic/confidence"])
-    assert np.array_equal(confidence, 255 - rgb[..., 1]), "doubt travels as confidence, too"
+    assert np.array_equal(mask[mask != 19], expected[mask != 19])
+    assert np.array_equal(pixels(outputs["semantic/confidence"]), 255 - rgb[..., 1])
     for off in (1.0, 0.0):
         assert rig.remote.set("unknown_above", off) == ""
-        again = rig.ask(message)
-        assert np.array_equal(pixels(again["semantic/image"]), expected["labels"])
+        assert np.array_equal(pixels(rig.process_image(rgb8(rgb))["semantic/image"]), expected)
         planner.wait_for_classes(NAMES)
-    assert len(planner.arrived) == 3, "told when they change, not with every frame"
+    assert len(planner.received) == 3, "published on changes, not with every image"
 
 
-def test_without_vision_msgs_there_is_no_label_info_and_an_error_names_it(domain, model, tmp_path):
-    rig = CameraRig(domain, "/unlabelled", topics=["semantic/image"])
+def test_without_vision_msgs_an_error_explains_the_missing_topics(domain, model, tmp_path):
+    rig = CameraRig(domain, "/no_names", topics=["semantic/image"])
     with rig.node("-p", f"model:={model}", **labels.without_vision_msgs(tmp_path)):
-        remote = Remote(rig.ros, "/unlabelled/emu_perception")
-        rig.wait_for_answers()
-        remote.wait_for_status("labels", DiagnosticStatus.ERROR, "vision_msgs is missing")
+        rig.wait_for_outputs()
+        rig.remote.wait_for_status("labels", ERROR, "vision_msgs is not installed")
         topics = dict(rig.ros.node.get_topic_names_and_types())
-        ours = {topic for topic in topics if topic.startswith("/unlabelled/emu_perception/")}
-        assert "/unlabelled/emu_perception/semantic/image" in ours
+        ours = {topic for topic in topics if topic.startswith("/no_names/emu_perception/")}
+        assert "/no_names/emu_perception/semantic/image" in ours
         assert not any(topic.endswith(("label_info", "points")) for topic in ours)
 
 
-@pytest.mark.skipif(
-    not labels.INSTALLED, reason="needs vision_msgs, of which there is no wheel; see stand_ins"
-)
-def test_the_installed_message_takes_every_class():
+@pytest.mark.skipif(not labels.INSTALLED, reason="needs vision_msgs, which has no wheel")
+def test_the_installed_message_has_every_class():
     message = label_info.message(CITYSCAPES, with_unknown=True)
     assert labels.classes(message) == {**NAMES, 19: "unknown"}
 
 
-def test_no_id_is_left_for_unknown_where_classes_take_them_all():
-    def table(count):
-        return ClassTable("many", ("a",) * count, (0,) * count, ((0, 0, 0),) * count, None)
-
-    assert label_info.unknown_id(table(254)) == 254
-    assert label_info.unknown_id(table(255)) is None
+@pytest.mark.parametrize(("count", "unknown"), [(254, 254), (255, None)])
+def test_the_id_of_unknown_is_the_next_free_one(count, unknown):
+    table = ClassTable("many", ("a",) * count, (0,) * count, ((0, 0, 0),) * count, None)
+    assert label_info.unknown_id(table) == unknown

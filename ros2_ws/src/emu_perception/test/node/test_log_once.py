@@ -1,46 +1,49 @@
-"""Log lines once per kind; errors again after a minute."""
+"""Each kind of problem is logged once, and errors again after a minute."""
 
 from types import SimpleNamespace
 
 import pytest
 
-from emu_perception.node.log_once import AGAIN_AFTER_S, Complaints
+from emu_perception.node.log_once import REPEAT_AFTER_S, LogOnce
 
 
 @pytest.fixture
-def told():
+def lines():
     return []
 
 
 @pytest.fixture
-def complaints(clock, told):
+def once(clock, lines):
     logger = SimpleNamespace(
-        warning=lambda text: told.append(f"warning: {text}"),
-        error=lambda text: told.append(f"error: {text}"),
+        warning=lambda text: lines.append(f"warning: {text}"),
+        error=lambda text: lines.append(f"error: {text}"),
     )
-    return Complaints(logger, clock)
+    return LogOnce(logger, clock)
 
 
-def test_each_kind_is_told_once_within_a_minute(complaints, clock, told):
+def test_each_kind_is_logged_once_within_a_minute(once, clock, lines):
     for _ in range(5):
-        complaints.error("step", "step too small")
-        complaints.warning("lens", "no lens")
-        clock.now += AGAIN_AFTER_S / 10
-    assert told == ["error: step too small", "warning: no lens"]
+        once.error("step", "step too small")
+        once.warning("lens", "no lens")
+        clock.now += REPEAT_AFTER_S / 10
+    assert lines == ["error: step too small", "warning: no lens"]
 
 
-def test_a_warning_is_told_once(complaints, clock, told):
+def test_a_warning_is_never_repeated(once, clock, lines):
     for _ in range(3):
-        complaints.warning("lens", "no lens")
-        clock.now += 2 * AGAIN_AFTER_S
-    assert told == ["warning: no lens"]
+        once.warning("lens", "no lens")
+        clock.now += 2 * REPEAT_AFTER_S
+    assert lines == ["warning: no lens"]
 
 
-def test_after_a_minute_the_next_error_is_told_with_the_number_left_out(complaints, clock, told):
+def test_an_error_is_repeated_after_a_minute_with_the_number_of_suppressed_ones(
+    once, clock, lines
+):
     for _ in range(4):
-        complaints.error("step", "first")
-    clock.now = AGAIN_AFTER_S
-    complaints.error("step", "later")
-    clock.now = 2 * AGAIN_AFTER_S
-    complaints.error("step", "much later")
-    assert told == ["error: first", "error: later (3 more like it since)", "error: much later"]
+        once.error("step", "first")
+    clock.now = REPEAT_AFTER_S
+    once.error("step", "later")
+    clock.now = 2 * REPEAT_AFTER_S
+    once.error("step", "much later")
+    expected = ["error: first", "error: later (3 more since the last one)", "error: much later"]
+    assert lines == expected

@@ -1,4 +1,4 @@
-"""One slot per camera, the newest wins, all get their turn, what is replaced is told."""
+"""The inference thread: the newest image wins, cameras take turns, and every image is counted."""
 
 import threading
 from types import SimpleNamespace
@@ -8,34 +8,25 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy), from a robot or from the wheels")
 
-from emu_perception.messages.images import UnsupportedImage
-from emu_perception.node.camera import Responder
-from emu_perception.node.log_once import Complaints
-from emu_perception.node.statistics import Age, Health
+from emu_perception.node.parameters import Settings
+from emu_perception.node.statistics import CameraStatistics
 from emu_perception.node.worker import Mailboxes, RateLimit, Worker
 
 TIMEOUT_S = 10.0
 
 
-def one():
-    return Mailboxes(["a"])
+# --- mailboxes
 
 
-def test_the_newest_item_wins_and_the_others_are_told():
-    mailboxes = one()
+def test_the_newest_item_wins_and_the_others_are_reported():
+    mailboxes = Mailboxes(["a"])
     assert [mailboxes.put("a", item) for item in (1, 2, 3)] == [False, True, True]
     assert mailboxes.get() == ("a", 3)
+    assert not mailboxes.put("a", 4), "an item is handed out only once"
+    assert mailboxes.get() == ("a", 4)
 
 
-def test_an_item_is_handed_out_once():
-    mailboxes = one()
-    mailboxes.put("a", 1)
-    assert mailboxes.get() == ("a", 1)
-    assert not mailboxes.put("a", 2)
-    assert mailboxes.get() == ("a", 2)
-
-
-def test_keys_that_have_items_take_turns():
+def test_keys_take_turns():
     mailboxes = Mailboxes(["a", "b", "c"])
     served = []
     for number in range(6):
@@ -45,7 +36,7 @@ def test_keys_that_have_items_take_turns():
     assert served == [("a", 0), ("c", 1), ("a", 2), ("c", 3), ("a", 4), ("c", 5)]
 
 
-def test_who_was_served_longest_ago_is_next_even_after_a_pause():
+def test_the_key_that_was_served_longest_ago_is_next_even_after_a_pause():
     mailboxes = Mailboxes(["a", "b"])
     mailboxes.put("a", 1)
     mailboxes.get()
@@ -54,25 +45,21 @@ def test_who_was_served_longest_ago_is_next_even_after_a_pause():
     assert mailboxes.get() == ("b", 3)
 
 
-def test_get_waits_for_an_item_from_another_thread():
-    mailboxes, got = one(), []
-    reader = threading.Thread(target=lambda: got.append(mailboxes.get()), daemon=True)
+@pytest.mark.parametrize(
+    ("wake", "item"),
+    [(lambda mailboxes: mailboxes.put("a", 1), ("a", 1)), (Mailboxes.close, None)],
+    ids=["put", "close"],
+)
+def test_put_and_close_wake_a_waiting_reader(wake, item):
+    mailboxes, received = Mailboxes(["a"]), []
+    reader = threading.Thread(target=lambda: received.append(mailboxes.get()), daemon=True)
     reader.start()
-    mailboxes.put("a", 1)
+    wake(mailboxes)
     reader.join(TIMEOUT_S)
-    assert got == [("a", 1)]
+    assert received == [item]
 
 
-def test_close_wakes_a_reader_that_waits():
-    mailboxes, got = one(), []
-    reader = threading.Thread(target=lambda: got.append(mailboxes.get()), daemon=True)
-    reader.start()
-    mailboxes.close()
-    reader.join(TIMEOUT_S)
-    assert got == [None]
-
-
-def test_what_waits_at_the_end_is_told_and_what_comes_later_is_lost():
+def test_closing_reports_waiting_items_and_loses_later_ones():
     mailboxes = Mailboxes(["a", "b"])
     mailboxes.put("b", 1)
     assert mailboxes.close() == ["b"]
@@ -80,7 +67,7 @@ def test_what_waits_at_the_end_is_told_and_what_comes_later_is_lost():
     assert mailboxes.get() is None
 
 
-def test_every_item_of_many_threads_is_taken_or_told():
+def test_every_item_of_many_threads_is_taken_or_reported():
     mailboxes, taken, lost = Mailboxes("abcd"), [], []
 
     def take():
@@ -103,218 +90,144 @@ def test_every_item_of_many_threads_is_taken_or_told():
     assert len(taken) + sum(lost) + len(left) == 8000
 
 
+# --- rate limit
+
+
 def admitted(times, rate):
     limit = RateLimit()
     return [time for time in times if limit.admits(time, rate)]
 
 
-def test_no_limit_admits_all():
-    assert admitted([1.0, 1.0, 1.1], 0.0) == [1.0, 1.0, 1.1]
+@pytest.mark.parametrize(
+    ("times", "rate", "expected"),
+    [
+        ([1.0, 1.0, 1.1], 0.0, [1.0, 1.0, 1.1]),
+        ([100.0, 200.0, 200.01, 200.02, 200.08, 200.1], 10.0, [100.0, 200.0, 200.1]),
+    ],
+    ids=["no limit", "a pause allows no burst"],
+)
+def test_admitted_times(times, rate, expected):
+    assert admitted(times, rate) == expected
 
 
 @pytest.mark.parametrize(("camera", "limit"), [(30, 20), (30, 10), (30, 7), (100, 1), (25, 24)])
-def test_the_mean_rate_is_the_limit_whatever_the_camera_s_is(camera, limit):
+def test_the_mean_rate_is_the_limit_for_every_rate_of_the_camera(camera, limit):
     times = 100 + np.arange(20 * camera) / camera
     assert len(admitted(times, limit)) == pytest.approx(20 * limit, abs=2)
 
 
-def test_a_camera_at_just_the_limit_loses_nothing_to_its_jitter():
+def test_a_camera_at_the_limit_loses_nothing_to_its_jitter():
     jitter = np.random.default_rng(0).uniform(-0.004, 0.004, 500)
     times = 100 + np.arange(500) * 0.1 + jitter
     assert len(admitted(times, 10.0)) == 500
 
 
-def test_a_pause_earns_no_burst():
-    times = [100.0, 200.0, 200.01, 200.02, 200.08, 200.1]
-    assert admitted(times, 10.0) == [100.0, 200.0, 200.1]
-
-
-def test_a_limit_that_is_raised_counts_at_once():
+def test_a_higher_limit_applies_at_once():
     limit = RateLimit()
     assert limit.admits(100.0, 0.01)
     assert not limit.admits(101.0, 0.01)
     assert limit.admits(101.0, 10.0)
 
 
-TIMEOUT_S = 10.0
+# --- worker
 
 
-class Frame:
-    """A message whose answer is what `make` returns or raises."""
+class FakeCamera:
+    """A camera whose images are functions that `process` calls."""
 
-    data = b"1234"
+    def __init__(self, **settings):
+        self.statistics, self.started = CameraStatistics(), threading.Semaphore(0)
+        self.settings = lambda: Settings(**settings)
 
-    def __init__(self, make, frame_id="front"):
-        self.make = make
-        self.header = SimpleNamespace(stamp=None, frame_id=frame_id)
+    def process(self, message, received):
+        self.started.release()
+        message.run()
+        self.statistics.count_outcome("processed")
+
+    def counts(self):
+        return {kind: count for kind, count in self.statistics.counts().items() if count}
 
 
 class Stage:
-    """A worker behind publishers with one listened output."""
+    """A worker with fake cameras; `done` has what its images returned."""
 
-    def __init__(self, *cameras, log=lambda text: None, max_rate=lambda: 0.0):
-        self.published, self.lines, self.told = [], [], []
-        self.heard = True
-        self.done = threading.Semaphore(0)
+    def __init__(self, *names, **settings):
+        self.cameras = {name: FakeCamera(**settings) for name in names or ("",)}
+        self.worker, self.done = Worker(self.cameras), []
 
-        def note(text):
-            self.lines.append(text)
-            log(text)
+    def put(self, item, name=""):
+        image = SimpleNamespace(data=b"1234", run=lambda: self.done.append(item))
+        self.worker.put(name, image)
 
-        logger = SimpleNamespace(error=note, warning=note)
-        labels = SimpleNamespace(tell=self.told.append)
-        self.health = {name: Health() for name in cameras or ("",)}
-        self.worker = Worker(
-            {
-                name: Responder(
-                    self.answer, self, labels, health, Complaints(logger), lambda stamp: Age(0.25)
-                )
-                for name, health in self.health.items()
-            },
-            self.health,
-            max_rate,
-        )
-
-    def listened(self):
-        output = SimpleNamespace(make=lambda answer: answer.make())
-        publisher = SimpleNamespace(publish=self.published.append)
-        return [(output, publisher)] if self.heard else []
-
-    def answer(self, frame):
-        self.done.release()
-        return SimpleNamespace(make=frame.make, unknown=None, inference_s=0.125)
-
-    def put(self, make, camera=""):
-        self.worker.put(camera, Frame(make))
-
-    def show(self, make, camera=""):
-        """Give the worker a frame and wait until it has taken it up."""
-        self.put(make, camera)
-        assert self.done.acquire(timeout=TIMEOUT_S)
-
-    def block(self, camera=""):
+    def block(self, name=""):
         """Keep the worker busy until the returned event is set."""
-        at_work, go_on = threading.Event(), threading.Event()
-        self.show(lambda: at_work.set() or go_on.wait(TIMEOUT_S), camera)
-        assert at_work.wait(TIMEOUT_S)
-        return go_on
+        finish = threading.Event()
+        image = SimpleNamespace(data=b"1234", run=lambda: finish.wait(TIMEOUT_S))
+        self.worker.put(name, image)
+        self.wait_for_image(name)
+        return finish
 
-    def finish(self, camera=""):
+    def wait_for_image(self, name=""):
+        assert self.cameras[name].started.acquire(timeout=TIMEOUT_S)
+
+    def close(self):
         assert self.worker.close(TIMEOUT_S)
-        return {kind: count for kind, count in self.health[camera].counts().items() if count}
+        return [camera.counts() for camera in self.cameras.values()]
 
 
-def raising(error):
-    def make():
-        raise error
-
-    return make
-
-
-def test_a_refused_and_a_failing_frame_are_told_counted_and_survived():
+def test_during_an_inference_only_the_newest_image_waits():
     stage = Stage()
-    stage.show(raising(UnsupportedImage("step", "step too small")))
-    stage.show(raising(ZeroDivisionError("surprise")))
-    stage.show(lambda: "good")
-    assert stage.finish() == {"in": 3, "answered": 1, "refused": 1, "failed": 1}
-    assert stage.published == ["good"]
-    assert stage.lines[0] == "image refused: step too small"
-    assert "surprise" in stage.lines[1] and len(stage.lines) == 2
-    assert stage.health[""].report().last_error == "a frame failed: ZeroDivisionError: surprise"
+    finish = stage.block()
+    for number in range(4):
+        stage.put(number)
+    finish.set()
+    stage.wait_for_image()
+    assert stage.close() == [{"in": 5, "processed": 2, "dropped": 3}]
+    assert stage.done == [3]
+    assert stage.cameras[""].statistics.snapshot().image_bytes == 4
 
 
-def test_even_a_log_that_raises_is_survived(capfd):
-    stage = Stage(log=lambda text: 1 / 0)
-    stage.show(raising(UnsupportedImage("step", "step too small")))
-    stage.show(lambda: "good")
-    assert stage.finish() == {"in": 2, "answered": 1, "refused": 1}
+def test_a_camera_that_sends_ten_times_as_much_gets_no_more_turns():
+    stage = Stage("fast", "slow")
+    for turn in range(5):
+        finish = stage.block("fast")
+        for number in range(10):
+            stage.put(f"fast {number}", "fast")
+        stage.put(f"slow {turn}", "slow")
+        finish.set()
+        for name in ("slow", "fast"):
+            stage.wait_for_image(name)
+    fast = {"in": 55, "processed": 10, "dropped": 45}
+    assert stage.close() == [fast, {"in": 5, "processed": 5}]
+    assert stage.done[:2] == ["slow 0", "fast 9"]
+
+
+def test_images_above_max_rate_are_counted_as_limited():
+    stage = Stage(max_rate=0.001)
+    stage.put("first")
+    stage.wait_for_image()
+    stage.put("too soon")
+    assert stage.close() == [{"in": 2, "processed": 1, "limited": 1}]
+
+
+def test_an_exception_does_not_end_the_thread(capfd):
+    stage = Stage()
+    stage.worker.put("", SimpleNamespace(data=b"", run=lambda: 1 / 0))
+    stage.wait_for_image()
+    stage.put("good")
+    stage.wait_for_image()
+    assert stage.close() == [{"in": 2, "processed": 1}]
     assert "ZeroDivisionError" in capfd.readouterr().err
 
 
-def test_an_output_without_a_message_is_not_published():
+def test_an_image_that_waits_at_the_end_counts_as_dropped():
     stage = Stage()
-    stage.show(lambda: None)
-    assert stage.finish() == {"in": 1, "answered": 1}
-    assert stage.published == []
-
-
-def test_images_that_name_no_frame_are_answered_and_that_is_told_once():
-    stage = Stage()
-    for _ in range(2):
-        stage.worker.put("", Frame(lambda: "good", frame_id=""))
-        assert stage.done.acquire(timeout=TIMEOUT_S)
-    assert stage.finish() == {"in": 2, "answered": 2}
-    [line] = stage.lines
-    assert "no frame_id" in line
-
-
-def test_an_answer_notes_its_inference_and_age():
-    stage = Stage()
-    stage.show(lambda: "good")
-    stage.finish()
-    report = stage.health[""].report()
-    assert report.inference_ms == (125.0, 125.0) and report.age_ms == (250.0, 250.0)
-    assert report.image_bytes == 4 and 0 <= report.latency_ms[0] < 1e3 * TIMEOUT_S
-
-
-def test_classes_are_told_before_the_first_mask():
-    stage = Stage()
-    stage.show(lambda: stage.published.append(list(stage.told)))
-    stage.finish()
-    assert stage.published[0] == [False]
-
-
-def test_while_one_frame_is_at_work_the_newest_of_the_others_waits():
-    stage = Stage()
-    go_on = stage.block()
-    for number in range(4):
-        stage.put(lambda number=number: number)
-    go_on.set()
-    assert stage.done.acquire(timeout=TIMEOUT_S)
-    assert stage.finish() == {"in": 5, "answered": 2, "dropped": 3}
-    assert stage.published == [True, 3]
-
-
-def test_a_camera_that_sends_ten_times_as_much_takes_no_more_turns():
-    stage = Stage("busy", "calm")
-    for turn in range(5):
-        go_on = stage.block("busy")
-        for number in range(10):
-            stage.put(lambda number=number: f"busy {number}", "busy")
-        stage.put(lambda turn=turn: f"calm {turn}", "calm")
-        go_on.set()
-        for _ in range(2):
-            assert stage.done.acquire(timeout=TIMEOUT_S)
-    assert stage.finish("calm") == {"in": 5, "answered": 5}
-    assert stage.finish("busy") == {"in": 55, "answered": 10, "dropped": 45}
-    assert stage.published[:3] == [True, "calm 0", "busy 9"]
-
-
-def test_frames_beyond_the_rate_are_left_out_and_counted_as_such():
-    stage = Stage(max_rate=lambda: 0.001)
-    stage.show(lambda: "first")
-    stage.put(raising(AssertionError("too soon")))
-    assert stage.finish() == {"in": 2, "answered": 1, "limited": 1}
-
-
-def test_no_listener_no_answer():
-    stage = Stage()
-    stage.heard = False
-    taken = threading.Event()
-    stage.listened = lambda: taken.set() or []
-    stage.put(raising(AssertionError("nobody asked")))
-    assert taken.wait(TIMEOUT_S)
-    assert stage.finish() == {"in": 1, "unheard": 1}
-
-
-def test_what_waits_at_the_end_counts_as_dropped():
-    stage = Stage()
-    go_on = stage.block()
-    stage.put(raising(AssertionError("too late")))
+    finish = stage.block()
+    stage.put("too late")
     closing = threading.Thread(target=stage.worker.close, daemon=True)
     closing.start()
-    while not stage.health[""].counts()["dropped"]:
+    while not stage.cameras[""].statistics.counts()["dropped"]:
         assert closing.is_alive()
-    go_on.set()
+    finish.set()
     closing.join(TIMEOUT_S)
-    assert stage.finish() == {"in": 2, "answered": 1, "dropped": 1}
+    assert stage.close() == [{"in": 2, "processed": 1, "dropped": 1}] and stage.done == []

@@ -1,4 +1,4 @@
-"""The parameter files and the RViz view name what the node has; read with ROS's own parser."""
+"""Parameter files, RViz view, launch files and documents name what the node has."""
 
 import ast
 import re
@@ -24,9 +24,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 @pytest.mark.parametrize("name", ["desktop.yaml", "jetson.yaml"])
 @pytest.mark.parametrize("namespace", ["/", "/robot/front"])
-def test_a_parameter_file_sets_parameters_that_the_node_has_to_values_that_it_takes(
-    domain, name, namespace
-):
+def test_a_parameter_file_has_valid_parameters_and_values(domain, name, namespace):
     given = parameters_for(CONFIG / name, domain, "emu_perception", namespace)
     assert set(given) <= set(PARAMETERS)
     assert "provider" in given
@@ -40,27 +38,27 @@ def test_a_parameter_file_sets_parameters_that_the_node_has_to_values_that_it_ta
 
 
 def subscriptions():
-    """RViz's displays that subscribe to something, each with its topic and QoS."""
+    """RViz's displays that subscribe to a topic, with the topic and its QoS."""
     view = yaml.safe_load((PACKAGE / "rviz" / "emu.rviz").read_text())["Visualization Manager"]
     return [(display, display["Topic"]) for display in view["Displays"] if "Topic" in display]
 
 
 def displays():
-    """RViz's displays that show a topic: name -> (class, topic)."""
+    """RViz's displays that subscribe to a topic: name -> (class, topic)."""
     return {
         display["Name"]: (display["Class"].partition("/")[2], topic["Value"])
         for display, topic in subscriptions()
     }
 
 
-def test_rviz_receives_cameras_of_either_reliability_and_loses_no_answer():
+def test_rviz_receives_cameras_of_either_reliability_and_loses_no_output():
     for _, topic in subscriptions():
         ours = topic["Value"].startswith("emu_perception/")
         assert topic["Reliability Policy"] == ("Reliable" if ours else "Best Effort")
         assert topic["Durability Policy"] == "Volatile"
 
 
-def test_rviz_shows_the_camera_and_every_kind_of_map_by_names_that_a_namespace_prefixes():
+def test_rviz_shows_the_camera_and_every_kind_of_map_with_relative_names():
     shown = {topic for _, topic in displays().values()}
     ours = {topic for topic in shown if topic.startswith("emu_perception/")}
     assert shown - ours == {"image", "image/compressed"}
@@ -73,27 +71,27 @@ def test_rviz_shows_the_camera_and_every_kind_of_map_by_names_that_a_namespace_p
     }
 
 
-def test_each_display_is_made_for_its_topics_messages():
+def test_each_display_has_the_message_type_of_its_topic():
     for kind, topic in displays().values():
         if topic.startswith("emu_perception/"):
             assert TOPICS[topic.partition("/")[2]] == kind
 
 
-def test_launch_arguments_offer_what_the_parameters_of_that_name_allow():
+def test_launch_arguments_have_the_choices_of_the_parameters_of_that_name():
     shared = [a for a in LAUNCH_ARGUMENTS if a.name in PARAMETERS]
     assert {a.name for a in shared} == {"model", "provider", "image_transport", "autostart"}
     for argument in shared:
-        parameter = PARAMETERS.get(argument.name)
-        if parameter and parameter.is_choice:
+        parameter = PARAMETERS[argument.name]
+        if parameter.is_choice:
             assert argument.choices == ("", *parameter.allowed)
 
 
 @pytest.mark.parametrize("argument", LAUNCH_ARGUMENTS, ids=lambda a: a.name)
-def test_every_default_of_a_launch_argument_is_one_of_its_choices(argument):
+def test_the_default_of_a_launch_argument_is_one_of_its_choices(argument):
     assert not argument.choices or argument.default in argument.choices
 
 
-def test_the_launch_files_are_python_that_this_interpreter_reads():
+def test_this_interpreter_parses_the_launch_files():
     files = sorted((PACKAGE / "launch").glob("*.launch.py"))
     assert [file.name for file in files] == ["emu.launch.py", "nav2_semantic.launch.py"]
     for file in files:
@@ -102,13 +100,13 @@ def test_the_launch_files_are_python_that_this_interpreter_reads():
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_documents_give_launch_files_arguments_that_they_take(document):
+def test_launch_commands_in_a_document_have_valid_arguments(document):
     known = {argument.name for argument in LAUNCH_ARGUMENTS} | {"costmap_params"}
     for command in re.findall(r"ros2 launch emu_perception \S+([^`\n]*)", document.read_text()):
         assert set(re.findall(r"(\w+):=", command)) <= known
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_documents_link_to_files_that_there_are(document):
+def test_links_in_a_document_lead_to_existing_files(document):
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text()):
         assert (document.parent / target).exists(), target

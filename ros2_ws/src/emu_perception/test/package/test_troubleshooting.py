@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md quotes the node's words as the code has them."""
+"""docs/troubleshooting.md quotes log lines and diagnostics exactly as the code has them."""
 
 import ast
 import re
@@ -13,13 +13,13 @@ import emu_perception
 
 DOCUMENT = Path(__file__).parents[5] / "docs" / "troubleshooting.md"
 ENOUGH = 10
-"""Letters that a text of the code must have in common with a quotation."""
+"""Minimum length of a text in the code that is compared with a quotation."""
 
 QUOTATIONS = [line[2:] for line in DOCUMENT.read_text().splitlines() if line.startswith("> ")]
 
 
 def texts_of_the_code():
-    """Every text in the sources, as a pattern: what is filled in matches anything."""
+    """Every text in the sources, as a pattern in which formatted values match anything."""
     for package in (emu_perception, emu_core):
         for file in Path(package.__file__).parent.rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text())):
@@ -41,7 +41,7 @@ def texts():
     return [re.compile(pattern) for pattern in set(texts_of_the_code())]
 
 
-def test_each_of_the_eleven_pains_has_its_section_and_all_but_the_versions_a_quotation():
+def test_there_are_eleven_sections_and_all_but_that_on_versions_have_a_quotation():
     sections = re.split(r"^## (\d+)\. ", DOCUMENT.read_text(), flags=re.M)[1:]
     numbers, bodies = sections[::2], sections[1::2]
     assert numbers == [str(number) for number in range(1, 12)]
@@ -50,7 +50,7 @@ def test_each_of_the_eleven_pains_has_its_section_and_all_but_the_versions_a_quo
 
 
 @pytest.mark.parametrize("quotation", QUOTATIONS)
-def test_a_quotation_is_what_the_code_says(texts, quotation):
+def test_a_quotation_has_the_words_of_the_code(texts, quotation):
     covered = set()
     for text in texts:
         for match in text.finditer(quotation):

@@ -1,4 +1,4 @@
-"""Bags of uncertain moments: what is in them, why, and what happens when the disk has no room."""
+"""Bags of uncertain moments: content, reason, quota, and a full disk."""
 
 import json
 import resource
@@ -8,39 +8,36 @@ import pytest
 
 pytest.importorskip("rosbags", reason="needs rosbags")
 
-from emu_core.bags import types as bag_types
 from emu_core.bags.reader import open_bag
+from emu_core.bags.types import typestore
 from emu_core.bags.writer import offered
-from emu_perception.record_uncertain.moment_bags import (
-    DELETE_OLDEST,
-    STOP,
-    MomentBags,
-    Quota,
-    Recorded,
-)
-from emu_perception.record_uncertain.moments import DEPTH, LABEL, Doubt, Moment, Received
+from emu_perception.bag_tools.disk_queue import Received
+from emu_perception.record_uncertain.moment_bags import DELETE_OLDEST, STOP, MomentBags, Quota
+from emu_perception.record_uncertain.trigger import DEPTH, LABEL, FrameUncertainty, Moment
 
 TEXT = "std_msgs/msg/String"
-STORE = bag_types.typestore()
+STORE = typestore()
 WALL_NS = 1_700_000_000 * 10**9
 MB = 10**6
 
 
-def text(content):
-    return bytes(STORE.serialize_cdr(STORE.types[TEXT](content), TEXT))
-
-
 def received(index, content="", topic="/text"):
-    return Received(topic, index, WALL_NS + index, text(content or str(index)))
+    data = bytes(STORE.serialize_cdr(STORE.types[TEXT](content or str(index)), TEXT))
+    return Received(topic, index, WALL_NS + index, data)
 
 
-def moment(value=0.6):
-    trigger = Doubt(LABEL, value, 17, 3)
-    return Moment(trigger, 0.5, [Doubt(DEPTH, 0.25, 16, 2), trigger])
+def large(index, megabytes):
+    return received(index, "x" * int(megabytes * MB))
 
 
-class Rig:
-    """Bags in a folder, and what they told."""
+def write(writer, message):
+    if message.topic not in writer.counts:
+        writer.add_topic(message.topic, TEXT, [offered(latched=message.topic == "/names")])
+    writer.write(message.topic, message.bag_time_ns, message.data)
+
+
+class Recorded:
+    """Bags in a folder, and their log lines."""
 
     def __init__(self, folder, quota=100 * MB, when_full=STOP, storage="mcap"):
         self.folder = folder
@@ -49,18 +46,18 @@ class Rig:
             folder,
             Quota(folder, quota, when_full),
             storage,
-            lambda topic: Recorded(TEXT, [offered(latched=topic == "/names")]),
-            lambda store, msgtype: None,
+            write,
             self.infos.append,
             self.errors.append,
         )
 
-    def record(self, before=(), after=(), whole=True):
-        here = moment()
-        self.bags.begin(here, before)
+    def record(self, before=(), after=(), complete=True):
+        trigger = FrameUncertainty(LABEL, 0.6, 17, 3)
+        moment = Moment(trigger, 0.5, [FrameUncertainty(DEPTH, 0.25, 16, 2), trigger])
+        self.bags.begin(moment, before)
         for message in after:
             self.bags.add(message)
-        self.bags.end(here, whole)
+        self.bags.end(complete)
 
     def written(self):
         """Our bags, in the order in which they were made."""
@@ -76,95 +73,87 @@ def why(bag):
     return json.loads((bag / "why.json").read_text())
 
 
-@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
-def test_a_bag_holds_what_was_before_and_after_and_says_why(folder, storage):
-    rig = Rig(folder, storage=storage)
-    rig.record([received(1, "a", "/names"), received(1), received(2)], [received(3), received(4)])
-    (bag,) = rig.written()
+def times(bag):
     with open_bag(bag) as opened:
-        messages = list(opened.messages())
-        content = [(m.topic, m.time_ns - WALL_NS, opened.decode(m).data) for m in messages]
+        return [m.time_ns - WALL_NS for m in opened.messages()]
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_bag_holds_the_messages_before_and_after_and_the_reason(folder, storage):
+    recorded = Recorded(folder, storage=storage)
+    before = [received(1, "a", "/names"), received(1), received(2)]
+    recorded.record(before, [received(3), received(4)])
+    (bag,) = recorded.written()
+    with open_bag(bag) as opened:
+        content = [(m.topic, opened.decode(m).data) for m in opened.messages()]
         assert opened.topics["/names"].latched and not opened.topics["/text"].latched
-    assert content == [
-        ("/names", 1, "a"),
-        ("/text", 1, "1"),
-        ("/text", 2, "2"),
-        ("/text", 3, "3"),
-        ("/text", 4, "4"),
-    ]
-    told = why(bag)
-    assert told["reason"] == "mean label uncertainty 0.600 > 0.5"
-    assert (told["state"], told["stamp_ns"]) == ("whole", 17)
-    assert told["peak"] == {LABEL: 0.6, DEPTH: 0.25}
-    assert told["messages"] == {"/names": 1, "/text": 4}
-    assert told["frames"] == [{"stamp_ns": 16, DEPTH: 0.25}, {"stamp_ns": 17, LABEL: 0.6}]
-    assert told["time"].startswith(bag.name[:10]) and told["time"].endswith("+00:00")
-    assert rig.infos == [f"{bag}: mean label uncertainty 0.600 > 0.5"] and not rig.errors
+    assert content == [("/names", "a"), *(("/text", str(number)) for number in (1, 2, 3, 4))]
+    assert times(bag) == [1, 1, 2, 3, 4]
+    report = why(bag)
+    assert report["reason"] == "mean label uncertainty 0.600 > 0.5"
+    assert (report["state"], report["stamp_ns"]) == ("whole", 17)
+    assert report["peak"] == {LABEL: 0.6, DEPTH: 0.25}
+    assert report["messages"] == {"/names": 1, "/text": 4}
+    assert report["frames"] == [{"stamp_ns": 16, DEPTH: 0.25}, {"stamp_ns": 17, LABEL: 0.6}]
+    assert report["time"].startswith(bag.name[:10]) and report["time"].endswith("+00:00")
+    assert recorded.infos == [f"{bag}: mean label uncertainty 0.600 > 0.5"]
+    assert not recorded.errors
 
 
-def test_moments_within_a_millisecond_get_bags_of_their_own(folder):
-    rig = Rig(folder)
+def test_moments_within_a_millisecond_get_different_bags(folder):
+    recorded = Recorded(folder)
     for _ in range(30):
-        rig.record([received(1)])
-    assert len(rig.written()) == 30 == rig.bags.written
+        recorded.record([received(1)])
+    assert len(recorded.written()) == 30 == recorded.bags.written
 
 
-def test_a_moment_that_the_end_cut_short_says_so(folder):
-    rig = Rig(folder)
-    rig.record([received(1)], whole=False)
-    assert why(rig.written()[0])["state"] == "cut short: the recorder was stopped"
-
-
-def filler(index, megabytes):
-    return received(index, "x" * int(megabytes * MB))
+def test_an_incomplete_moment_says_so(folder):
+    recorded = Recorded(folder)
+    recorded.record([received(1)], complete=False)
+    assert why(recorded.written()[0])["state"] == "cut short: the recorder was stopped"
 
 
 def test_a_quota_stops_recording_and_deletes_nothing(folder):
-    rig = Rig(folder, quota=3 * MB)
-    rig.record([filler(1, 1)], [filler(2, 1)])
-    rig.record([filler(3, 0.5)], [filler(4, 1), filler(5, 0.1)])
-    first, second = rig.written()
-    with open_bag(second) as opened:
-        assert [m.time_ns - WALL_NS for m in opened.messages()] == [3]
+    recorded = Recorded(folder, quota=3 * MB)
+    recorded.record([large(1, 1)], [large(2, 1)])
+    recorded.record([large(3, 0.5)], [large(4, 1), large(5, 0.1)])
+    first, second = recorded.written()
+    assert times(second) == [3]
     assert why(first)["state"] == "whole"
     assert why(second)["state"].startswith("cut short: the bags")
-    rig.record([filler(6, 1)])
-    assert rig.written() == [first, second]
-    assert f"{second} is cut short: the bags in {folder} have reached the quota" in rig.errors[0]
-    assert rig.errors[1].startswith("no bag of this moment (mean label uncertainty 0.600 > 0.5)")
-    assert len(rig.errors) == 2 and rig.bags.written == 1
+    recorded.record([large(6, 1)])
+    assert recorded.written() == [first, second]
+    cut, refused = recorded.errors
+    assert f"{second} is incomplete: the bags in {folder} have reached the quota" in cut
+    assert refused.startswith("no bag of this moment (mean label uncertainty 0.600 > 0.5)")
+    assert recorded.bags.written == 1
 
 
-def test_a_quota_deletes_our_oldest_and_nothing_of_others(folder):
-    theirs = folder / "0000-theirs"
-    theirs.mkdir(parents=True)
-    (theirs / "why.json").write_text('{"made_by": "somebody else"}')
-    (theirs / "data").write_bytes(bytes(5 * MB))
-    rig = Rig(folder, quota=3 * MB, when_full=DELETE_OLDEST)
+@pytest.mark.parametrize("why_of_others", ['{"made_by": "somebody else"}', "[]", "no JSON"])
+def test_a_quota_deletes_our_oldest_bags_and_no_others(folder, why_of_others):
+    other = folder / "0000-other"
+    other.mkdir(parents=True)
+    (other / "why.json").write_text(why_of_others)
+    (other / "data").write_bytes(bytes(5 * MB))
+    recorded = Recorded(folder, quota=3 * MB, when_full=DELETE_OLDEST)
     for index in range(5):
-        rig.record([filler(index, 0.5)], [filler(index, 0.5)])
-    ours = [bag for bag in rig.written() if bag != theirs]
-    times = []
-    for bag in ours:
-        with open_bag(bag) as opened:
-            times.append(opened.start_ns - WALL_NS)
-    assert times == [3, 4]
-    assert (theirs / "data").stat().st_size == 5 * MB
-    assert not rig.errors
+        recorded.record([large(index, 0.5)], [large(index, 0.5)])
+    assert [times(bag)[0] for bag in recorded.written() if bag != other] == [3, 4]
+    assert (other / "data").stat().st_size == 5 * MB
+    assert not recorded.errors
 
 
-def test_one_moment_larger_than_the_quota_is_cut_short(folder):
-    rig = Rig(folder, quota=MB, when_full=DELETE_OLDEST)
-    rig.record([filler(1, 0.4)], [filler(2, 0.4), filler(3, 0.4), filler(4, 0.1)])
-    (bag,) = rig.written()
-    with open_bag(bag) as opened:
-        assert [m.time_ns - WALL_NS for m in opened.messages()] == [1, 2]
-    assert len(rig.errors) == 1
+def test_a_moment_larger_than_the_quota_is_cut_short(folder):
+    recorded = Recorded(folder, quota=MB, when_full=DELETE_OLDEST)
+    recorded.record([large(1, 0.4)], [large(2, 0.4), large(3, 0.4), large(4, 0.1)])
+    (bag,) = recorded.written()
+    assert times(bag) == [1, 2]
+    assert len(recorded.errors) == 1
 
 
 @contextmanager
-def files_no_larger_than(size):
-    """What a full disk is like."""
+def file_size_limit(size):
+    """Writes fail as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -173,32 +162,30 @@ def files_no_larger_than(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_is_told_and_the_next_moment_is_recorded_again(folder):
-    rig = Rig(folder)
-    with files_no_larger_than(2 * MB):
-        rig.record([filler(0, 0.2)], [filler(index, 0.2) for index in range(1, 20)])
-    assert len(rig.errors) == 1 and "File too large" in rig.errors[0]
-    rig.record([received(9)])
-    broken, fine = rig.written()
+def test_a_full_disk_is_reported_and_the_next_moment_is_recorded(folder):
+    recorded = Recorded(folder)
+    with file_size_limit(2 * MB):
+        recorded.record([large(0, 0.2)], [large(index, 0.2) for index in range(1, 20)])
+    assert len(recorded.errors) == 1 and "File too large" in recorded.errors[0]
+    recorded.record([received(9)])
+    broken, fine = recorded.written()
     assert why(broken)["state"].startswith("cut short: cannot write to")
     assert why(fine)["state"] == "whole"
-    with open_bag(broken) as opened:
-        times = [m.time_ns - WALL_NS for m in opened.messages()]
-    assert 1 <= len(times) < 10 and times == list(range(len(times)))
-    with open_bag(fine) as opened:
-        assert opened.message_count == 1
+    assert 1 <= len(times(broken)) < 10 and times(broken) == list(range(len(times(broken))))
+    assert times(fine) == [9]
 
 
-def test_a_disk_without_room_for_its_why_gets_no_bag(folder):
-    rig = Rig(folder)
-    with files_no_larger_than(100):
-        rig.record([received(1)], [received(2)])
-    assert len(rig.errors) == 1 and "why.json cannot be written: File too large" in rig.errors[0]
-    assert list(folder.iterdir()) == [] and rig.bags.written == 0
+def test_a_disk_without_space_for_why_json_gets_no_bag(folder):
+    recorded = Recorded(folder)
+    with file_size_limit(100):
+        recorded.record([received(1)], [received(2)])
+    (error,) = recorded.errors
+    assert "why.json cannot be written: File too large" in error
+    assert list(folder.iterdir()) == [] and recorded.bags.written == 0
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
-    rig = Rig(tmp_path / "file" / "uncertain")
-    rig.record([received(1)], [received(2)])
-    assert len(rig.errors) == 1 and "Not a directory" in rig.errors[0]
+    recorded = Recorded(tmp_path / "file" / "uncertain")
+    recorded.record([received(1)], [received(2)])
+    assert len(recorded.errors) == 1 and "Not a directory" in recorded.errors[0]

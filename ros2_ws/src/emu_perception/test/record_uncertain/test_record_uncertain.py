@@ -1,4 +1,4 @@
-"""The node record_uncertain as a process over DDS: doubt in, bags out."""
+"""The program record_uncertain as a process over DDS: uncertain frames in, bags out."""
 
 import json
 import resource
@@ -13,6 +13,7 @@ pytest.importorskip("rosbags", reason="needs rosbags")
 from helpers.camera_rig import image_message
 from helpers.ros_processes import ChildProcess, TestNode, module, stopping, wait_until
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from emu_core.bags.reader import open_bag
@@ -21,42 +22,40 @@ from emu_perception.record_uncertain import main as record_uncertain
 IMAGE = "/front/image_raw"
 UNCERTAINTY = "/front/emu_perception/semantic/uncertainty"
 DEPTH = "/front/emu_perception/depth/image"
-DEVIATION = "/front/emu_perception/depth/uncertainty"
+DEPTH_STD = "/front/emu_perception/depth/uncertainty"
 NAMES = "/front/emu_perception/semantic/label_info"
 SIZE = (6, 8)
 
 
 class Drive:
-    """A best-effort camera and what the perception node says of it, a frame at a time."""
+    """A best-effort camera and the outputs of a perception node, a frame at a time."""
 
     def __init__(self, domain):
         self.ros = TestNode(domain, "drive")
         create = self.ros.node.create_publisher
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         lossy = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
-        kind = type(image_message("mono8", 1, 1, b"0"))
         self.names = create(String, NAMES, latched)
         self.names.publish(String(data="names"))
         self.publishers = {
-            IMAGE: create(kind, IMAGE, lossy),
-            **{t: create(kind, t, 10) for t in (UNCERTAINTY, DEPTH, DEVIATION)},
+            IMAGE: create(Image, IMAGE, lossy),
+            **{t: create(Image, t, 10) for t in (UNCERTAINTY, DEPTH, DEPTH_STD)},
         }
         self.frames = 0
 
-    def heard(self):
-        publishers = (*self.publishers.values(), self.names)
-        return all(p.get_subscription_count() for p in publishers)
+    def wait_for_recorder(self):
+        for publisher in (*self.publishers.values(), self.names):
+            self.ros.wait_until(publisher.get_subscription_count, "the recorder's subscriptions")
 
-    def show(self, doubt, depth_doubt=0.1):
-        """One frame: 10 m everywhere, doubts as given; its stamp in seconds."""
+    def show(self, label_uncertainty, depth_uncertainty=0.1):
+        """Publish one frame, 10 m everywhere; returns its stamp in seconds."""
         self.frames += 1
         height, width = SIZE
-        maps = {UNCERTAINTY: doubt, DEPTH: 10.0, DEVIATION: 10.0 * depth_doubt}
+        maps = {UNCERTAINTY: label_uncertainty, DEPTH: 10.0, DEPTH_STD: 10.0 * depth_uncertainty}
         messages = {IMAGE: image_message("rgb8", width, height, bytes(3 * height * width))}
         for topic, value in maps.items():
-            messages[topic] = image_message(
-                "32FC1", width, height, np.full(SIZE, value, np.float32)
-            )
+            values = np.full(SIZE, value, np.float32)
+            messages[topic] = image_message("32FC1", width, height, values)
         for topic, message in messages.items():
             message.header.stamp.sec = self.frames
             self.publishers[topic].publish(message)
@@ -81,8 +80,8 @@ def recorder(domain, folder, *parameters):
     )
 
 
-def bag_told(process, number=1):
-    """The bag in the n-th line that tells of one."""
+def logged_bag(process, number=1):
+    """The bag in the n-th line that names one."""
     pattern = r"\]: (\S+): mean [^\n]*" + r"(?:.|\n)*?\]: (\S+): mean [^\n]*" * (number - 1)
     return Path(process.wait_for_line(pattern).group(number))
 
@@ -92,33 +91,33 @@ def stamps(bag, topic):
         return [opened.stamp_ns(m) // 10**9 for m in opened.messages([topic])]
 
 
-def test_the_moments_of_doubt_and_no_others_are_recorded(tmp_path, domain, drive):
-    """1. sure frames; 2. one doubtful class; 3. sure frames, an end; 4. doubtful depth."""
+def test_uncertain_moments_and_no_others_are_recorded(tmp_path, domain, drive):
+    """1. certain frames; 2. an uncertain class; 3. certain frames, an end; 4. uncertain depth."""
     folder = tmp_path / "uncertain"
     process = recorder(domain, folder)
     with stopping(process):
-        drive.ros.wait_until(drive.heard, "the recorder's subscriptions")
-        calm = [drive.show(0.1) for _ in range(5)]
-        doubtful = drive.show(0.6)
+        drive.wait_for_recorder()
+        certain = [drive.show(0.1) for _ in range(5)]
+        uncertain = drive.show(0.6)
         wait_until(
             lambda: "mean label" in process.output, "the first bag", lambda: drive.show(0.2)
         )
-        first = bag_told(process)
-        deep = drive.show(0.1, depth_doubt=0.4)
+        first = logged_bag(process)
+        deep = drive.show(0.1, depth_uncertainty=0.4)
         wait_until(
             lambda: "mean relative depth" in process.output,
             "the second bag",
             lambda: drive.show(0.1),
         )
-        second = bag_told(process, 2)
+        second = logged_bag(process, 2)
         assert process.stop() == 0, process.output
     assert sorted(folder.iterdir()) == [first, second]
-    assert set(calm + [doubtful]) <= set(stamps(first, IMAGE))
-    assert doubtful in stamps(first, UNCERTAINTY) and deep not in stamps(first, IMAGE)
+    assert {*certain, uncertain} <= set(stamps(first, IMAGE))
+    assert uncertain in stamps(first, UNCERTAINTY) and deep not in stamps(first, IMAGE)
     assert deep in stamps(second, DEPTH)
     why = json.loads((first / "why.json").read_text())
     assert why["reason"] == "mean label uncertainty 0.600 > 0.5"
-    assert why["stamp_ns"] == doubtful * 10**9
+    assert why["stamp_ns"] == uncertain * 10**9
     why = json.loads((second / "why.json").read_text())
     assert why["reason"] == "mean relative depth uncertainty 0.400 > 0.3"
     for bag in (first, second):
@@ -129,18 +128,18 @@ def test_the_moments_of_doubt_and_no_others_are_recorded(tmp_path, domain, drive
     assert "moments recorded: 2;" in process.output and "Traceback" not in process.output
 
 
-def test_a_full_disk_is_told_and_the_node_goes_on(tmp_path, domain, drive):
-    process = recorder(domain, tmp_path / "uncertain")
+def test_a_full_disk_is_reported_and_the_node_continues(tmp_path, domain, drive):
+    folder = tmp_path / "uncertain"
+    process = recorder(domain, folder)
     with stopping(process):
-        drive.ros.wait_until(drive.heard, "the recorder's subscriptions")
+        drive.wait_for_recorder()
         unlimited = resource.prlimit(process.process.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(process.process.pid, resource.RLIMIT_FSIZE, (50, unlimited[1]))
         wait_until(
             lambda: "File too large" in process.output, "the error", lambda: drive.show(0.9)
         )
         resource.prlimit(process.process.pid, resource.RLIMIT_FSIZE, unlimited)
-        folder = tmp_path / "uncertain"
-        wait_until(lambda: not list(folder.iterdir()), "no half a bag is left")
+        wait_until(lambda: not list(folder.iterdir()), "no incomplete bag is left")
         wait_until(
             lambda: "]: " + str(tmp_path) in process.output.split("File too large")[-1],
             "a bag after it",
@@ -150,49 +149,47 @@ def test_a_full_disk_is_told_and_the_node_goes_on(tmp_path, domain, drive):
     assert "Traceback" not in process.output
 
 
-def test_a_topic_that_is_no_map_is_told_once_and_survived(tmp_path, domain, drive):
+def test_a_topic_that_is_not_a_map_is_reported_once(tmp_path, domain, drive):
     process = recorder(domain, tmp_path, "-p", "answers:=other")
     with stopping(process):
-        text = drive.ros.node.create_publisher(String, "/front/other/semantic/uncertainty", 10)
-        image = drive.ros.node.create_publisher(
-            type(image_message("mono8", 1, 1, b"0")), "/front/other/depth/image", 10
-        )
+        create = drive.ros.node.create_publisher
+        text = create(String, "/front/other/semantic/uncertainty", 10)
+        image = create(Image, "/front/other/depth/image", 10)
 
         def show():
-            text.publish(String(data="doubtful"))
+            text.publish(String(data="uncertain"))
             image.publish(image_message("mono8", 8, 6, bytes(48)))
             drive.ros.spin()
 
         for name in ("semantic/uncertainty", "depth/image"):
-            told = f"/front/other/{name} is no Image of encoding 32FC1"
-            wait_until(lambda told=told: told in process.output, told, show)
+            error = f"/front/other/{name} is not an Image with encoding 32FC1"
+            wait_until(lambda error=error: error in process.output, error, show)
         for _ in range(5):
             show()
         assert process.stop() == 0, process.output
-    assert process.output.count("is no Image") == 2 and "Traceback" not in process.output
+    assert process.output.count("is not an Image") == 2 and "Traceback" not in process.output
 
 
 @pytest.mark.parametrize(
-    ("parameter", "told"),
+    ("parameters", "message"),
     [
-        ("when_full:=never", "parameter when_full: expected one of stop, delete_oldest"),
-        ("label_uncertainty:=1.5", "parameter label_uncertainty: "),
-        ("buffer_mb:=much", "parameter buffer_mb: "),
+        (["when_full:=never"], "parameter when_full: expected one of stop, delete_oldest"),
+        (["label_uncertainty:=1.5"], "parameter label_uncertainty: "),
+        (["buffer_mb:=much"], "parameter buffer_mb: "),
+        (
+            ["label_uncertainty:=0.0", "depth_uncertainty:=0.0"],
+            "label_uncertainty and depth_uncertainty are both 0",
+        ),
     ],
 )
-def test_a_wrong_parameter_ends_it_with_one_line(tmp_path, domain, parameter, told):
-    process = recorder(domain, tmp_path, "-p", parameter)
+def test_an_invalid_parameter_ends_the_program_with_one_line(
+    tmp_path, domain, parameters, message
+):
+    process = recorder(domain, tmp_path, *(a for value in parameters for a in ("-p", value)))
     with stopping(process):
         assert process.wait() == 1
-    assert f"record_uncertain: {told}" in process.output and "Traceback" not in process.output
-
-
-def test_without_any_limit_it_says_that_no_moment_begins(tmp_path, domain):
-    limits = ("-p", "label_uncertainty:=0.0", "-p", "depth_uncertainty:=0.0")
-    process = recorder(domain, tmp_path, *limits)
-    with stopping(process):
-        assert process.wait() == 1
-    assert "are both 0: no moment begins" in process.output
+    assert f"record_uncertain: {message}" in process.output
+    assert "Traceback" not in process.output
 
 
 def test_help_lists_the_parameters(capsys):

@@ -1,1 +1,1 @@
-"""Stands in for vision_msgs, which has no wheel: see `msg`."""
+"""A stand-in for vision_msgs, which has no wheel: see `msg`."""

@@ -1,7 +1,7 @@
-"""LabelInfo and VisionClass as our node uses them, over the wire as a message that is there.
+"""LabelInfo and VisionClass as the node uses them, sent as a type that is installed.
 
-A DiagnosticStatus travels, with a KeyValue (id, name) per class: publishers, QoS and order of
-arrival are real, the type is not. A reader gets the DiagnosticStatus.
+The message is a DiagnosticStatus with a KeyValue (id, name) for each class. So publishers, QoS and
+order of arrival are real; only the type is not. Subscriptions receive the DiagnosticStatus.
 """
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
@@ -17,6 +17,6 @@ class LabelInfo(DiagnosticStatus):
         super().__init__(values=list(class_map))
 
 
-# rclpy's converters look at the names of the classes whose memory layout they know.
+# rclpy's converters compare the class names with those of the types that they know.
 for ours, theirs in ((VisionClass, KeyValue), (LabelInfo, DiagnosticStatus)):
     ours.__module__, ours.__name__ = theirs.__module__, theirs.__name__

@@ -1,0 +1,151 @@
+"""Build networks from a configuration, and measure the data that their training starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from emu_core.data.augment import Augmentation, prepare
+from emu_core.data.datasets import DataSet, evenly
+from emu_core.data.sample import Samples
+from emu_core.networks import (
+    DepthFormer,
+    Network,
+    SegDepthFormer,
+    SegFormer,
+    load_hugging_face,
+    load_model,
+)
+from emu_core.networks.exported import SUFFIX, load_exported, settle_norms
+from emu_core.training.config import Architecture
+
+_DEPTH_FRAMES = 64
+"""Number of frames that the first depth is measured on."""
+
+_LABEL_FRAMES = 400
+"""Number of frames that the shares of the classes are measured on."""
+
+
+def build_network(
+    architecture: Architecture, num_classes: int, samples: Samples, augmentation: Augmentation
+) -> Network:
+    """Build a network and load the weights that it starts from.
+
+    Args:
+        architecture: Kind of network, rates, and files of weights.
+        num_classes: C of the data set.
+        samples: Training frames. They initialise the depth head and BatchNorm if no file does.
+        augmentation: How frames become network input.
+
+    Raises:
+        WeightsError: A file of weights is missing, damaged or of another kind.
+        ValueError: The weights are of another variant or of other classes, or no frame has depth.
+    """
+    variant, init = architecture.variant, architecture.init
+    rates = {
+        "dropout": architecture.dropout,
+        "encoder_dropout": architecture.encoder_dropout,
+        "drop_path": architecture.drop_path,
+    }
+    if architecture.task == "depth":
+        network: Network = DepthFormer(variant, **rates)
+    else:
+        kind = SegFormer if architecture.task == "segmentation" else SegDepthFormer
+        network = kind(variant, num_classes, **rates)
+    loaded: tuple[str, ...] = ()
+    if architecture.encoder is not None:
+        _load_encoder(network, architecture.encoder.replace("{variant}", variant))
+    if init is not None:
+        loaded = _load_weights(network, init)
+        if init.suffix == SUFFIX:  # BatchNorm is folded in model files
+            indices = evenly(len(samples), _DEPTH_FRAMES)
+            images = (prepare(samples[i], augmentation).image for i in indices)
+            batches = (torch.from_numpy(x.transpose(2, 0, 1).copy())[None] for x in images)
+            settle_norms(network, batches)
+    if network.depth_decoder is not None and "depth_decoder" not in loaded:
+        init_depth_head(network, architecture, samples, augmentation)
+    return network
+
+
+def init_depth_head(
+    network: Network, architecture: Architecture, samples: Samples, augmentation: Augmentation
+) -> None:
+    """Set the depth head's first outputs to the mean and standard deviation of the data's depth.
+
+    Raises:
+        ValueError: No measured frame has a valid depth.
+    """
+    mean, std = architecture.depth_mean, architecture.depth_std
+    if mean is None or std is None:
+        indices = evenly(len(samples), _DEPTH_FRAMES)
+        depth = np.concatenate([prepare(samples[i], augmentation).depth.ravel() for i in indices])
+        valid = depth[np.isfinite(depth)]
+        if valid.size == 0:
+            raise ValueError(f"None of {len(indices)} training frames has a valid depth.")
+        mean, std = mean or float(valid.mean()), std or float(valid.std())
+    network.init_depth(mean, std)
+
+
+def _load_encoder(network: Network, weights: str) -> None:
+    if weights.endswith(".safetensors"):
+        _copy_encoder(network, load_model(weights)[0], weights)
+    else:
+        load_hugging_face(network, weights, encoder_only=True)
+
+
+def _load_weights(network: Network, weights: Path) -> tuple[str, ...]:
+    """Load the encoder and the decoders that network and file have; return their names."""
+    other = load_exported(weights) if weights.suffix == SUFFIX else load_model(weights)[0]
+    both = [
+        name
+        for name in ("segmentation_decoder", "depth_decoder")
+        if getattr(network, name) is not None and getattr(other, name) is not None
+    ]
+    if "segmentation_decoder" in both and other.num_classes != network.num_classes:
+        raise ValueError(
+            f"{weights} has {other.num_classes} classes, but the data has {network.num_classes}: "
+            "load only its encoder, with architecture.encoder."
+        )
+    _copy_encoder(network, other, weights)
+    for name in both:
+        getattr(network, name).load_state_dict(getattr(other, name).state_dict())
+    return tuple(both)
+
+
+def _copy_encoder(network: Network, other: Network, weights: str | Path) -> None:
+    if other.variant != network.variant:
+        raise ValueError(
+            f"{weights} holds a {other.variant} encoder, but this network is a "
+            f"{network.variant}: set architecture.variant, or use other weights."
+        )
+    network.encoder.load_state_dict(other.encoder.state_dict())
+    network.encoder.set_layer_norm_eps(other.encoder.layer_norm_eps)
+
+
+def class_weights(samples: DataSet, power: float) -> Tensor | None:
+    """Compute class weights (C,): f^-power for a share f of the labels, mean 1 over pixels.
+
+    Args:
+        samples: Training frames; some of them, evenly spread, are read.
+        power: 0 for no weights.
+
+    Returns:
+        The weights; None for no weights.
+
+    Raises:
+        ValueError: No measured frame has a labelled pixel.
+    """
+    if not power:
+        return None
+    classes = len(samples.classes)
+    counts = np.zeros(classes)
+    for i in evenly(len(samples), _LABEL_FRAMES):
+        counts += np.bincount(samples[i].labels.ravel(), minlength=256)[:classes]
+    if not counts.any():
+        raise ValueError("No training frame that was read has a labelled pixel.")
+    share = counts / counts.sum()
+    weights = (np.maximum(counts, 1) / counts.sum()) ** -power  # finite for absent classes
+    return torch.tensor(weights / (share * weights).sum(), dtype=torch.float32)

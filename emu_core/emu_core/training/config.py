@@ -1,0 +1,345 @@
+"""The configuration of a training: data, network, loss, optimiser, schedule, output folder.
+
+    config = TrainingConfig(data=Data(root=Path("data/drives")), run=Run(steps=1000))
+    train_network(config, Path("runs/example"))
+
+By default, the trained weights depend on a field. The metadata `PLACE` marks fields that only
+change where and how a training runs. `SCHEDULE` marks fields that change the weights, but that a
+resumed training may change. `deciding_settings` reads these marks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from emu_core.data.augment import Augmentation
+from emu_core.data.datasets import DATASETS, DataSet, SplitNames, default_root, open_dataset
+from emu_core.data.decoded import cached
+from emu_core.networks.encoder import find_variant
+from emu_core.training.objectives import MemberLoss, StudentLoss
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # of typing from Python 3.11 on
+
+Task = Literal["joint", "segmentation", "depth"]
+
+PLACE: Mapping[str, str] = {"role": "place"}
+"""Metadata of a field that the trained weights do not depend on."""
+
+SCHEDULE: Mapping[str, str] = {"role": "schedule"}
+"""Metadata of a field that the weights depend on, but that a resumed training may change."""
+
+REST = "rest"
+"""Value of `Distillation.unlabelled`: training frames that `limit` and `sequences` leave out."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data set, and how its frames become network input.
+
+    Args:
+        kind: Data set: cityscapes, nyuv2, drives, or one of a plugin.
+        root: Folder of the data set; null: data/KIND.
+        max_depth: Ground truth beyond this depth is invalid, metres; null: the data set's default.
+        limit: Maximum number of training frames.
+        sequences: Maximum number of training sequences.
+        augmentation: Input size, canonical focal length and random augmentation
+        variants: Number of augmentations of each frame; null: new ones in every epoch.
+        validation_size: (height, width) of whole images in validation, if the network is
+            trained on crops of images resized to `augmentation.image_width`.
+        batch: Images per step, over all processes.
+        workers: Processes that load images.
+        cache: Folder for decoded frames, shared by epochs and members; null decodes every frame in
+            every epoch.
+    """
+
+    kind: str = "drives"
+    root: Path = field(default=None, metadata=PLACE)  # type: ignore[assignment]
+    max_depth: float | None = None
+    limit: int | None = None
+    sequences: int | None = None
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    variants: int | None = None
+    validation_size: tuple[int, int] | None = None
+    batch: int = 8
+    workers: int = field(default=1, metadata=PLACE)
+    cache: Path | None = field(default=None, metadata=PLACE)
+
+    def __post_init__(self) -> None:
+        """Fill in the folder; refuse unknown data sets and images of another scale than crops."""
+        DATASETS.check(self.kind)
+        if self.root is None:
+            object.__setattr__(self, "root", default_root(self.kind))
+        if self.validation_size is not None and self.augmentation.image_width is None:
+            raise ValueError(
+                "data.validation_size needs data.augmentation.image_width: without it, images are "
+                "resized to the width of the input, and objects would have another size."
+            )
+
+    @property
+    def whole_images(self) -> Augmentation:
+        """How whole images become network input in validation and test."""
+        if self.validation_size is None:
+            return self.augmentation
+        height, width = self.validation_size
+        return replace(self.augmentation, height=height, width=width)
+
+    def open_training(self, *, rest: bool = False, labelled: bool = True) -> DataSet:
+        """Open the training frames.
+
+        Args:
+            rest: Open the frames that `limit` and `sequences` leave out instead.
+            labelled: Read ground truth.
+        """
+        split = self.split_names.training
+        return self.open(split, self.limit, sequences=self.sequences, rest=rest, labelled=labelled)
+
+    def open_validation(self) -> DataSet:
+        """Open the validation frames."""
+        return self.open(self.split_names.validation)
+
+    def open(self, split: str, limit: int | None = None, **choice: Any) -> DataSet:
+        """Open a split, through the cache if there is one; arguments as `open_dataset`."""
+        frames = open_dataset(self.kind, self.root, split, self.max_depth, limit, **choice)
+        return frames if self.cache is None else cached(frames, self.cache)
+
+    @property
+    def split_names(self) -> SplitNames:
+        """The splits of the data set by their use."""
+        return DATASETS[self.kind].split_names(self.root)
+
+    @property
+    def test_split(self) -> str:
+        """The split that metrics are reported on."""
+        return self.split_names.test
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The network, and the weights that it starts from.
+
+    Args:
+        variant: Size of the encoder, b0 to b5.
+        task: joint (SegDepthFormer), segmentation (SegFormer) or depth (DepthFormer).
+        dropout: Dropout rate before the last layer of each decoder.
+        encoder_dropout: Dropout rate in the blocks of the encoder.
+        drop_path: Stochastic depth rate of the last block of the encoder.
+        encoder: First weights of the encoder: a .safetensors file of this project, or a folder or
+            hub name in Hugging Face's SegFormer format, e.g. nvidia/mit-b2; {variant} stands for
+            the variant.
+        init: First weights of encoder and decoders: a .safetensors file or an .onnx model file of
+            this project. A decoder that is not in the file starts from random weights.
+        depth_mean: First depth that the network predicts, canonical metres; null: the mean of the
+            training data.
+        depth_std: First standard deviation that the network predicts, canonical metres; null: the
+            standard deviation of the training data.
+    """
+
+    variant: str = "b0"
+    task: Task = "joint"
+    dropout: float = 0.1
+    encoder_dropout: float = 0.0
+    drop_path: float = 0.1
+    encoder: str | None = None
+    init: Path | None = None
+    depth_mean: float | None = None
+    depth_std: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse unknown variants and two sources of weights."""
+        find_variant(self.variant)
+        if self.encoder is not None and self.init is not None:
+            raise ValueError("Give architecture.encoder or architecture.init, not both.")
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """AdamW with a polynomial schedule (docs/method.md, Training).
+
+    Args:
+        learning_rate: Learning rate of the encoder: 6e-5 from ImageNet weights, 5e-4 to 1e-3 from
+            random weights.
+        decoder_factor: Learning rate of the decoders over that of the encoder: 10 in the papers,
+            1 from random weights.
+        weight_decay: Weight decay; not applied to norms and biases.
+        warmup: Steps of linear warm-up.
+        power: Power of the polynomial decay.
+        clip: Limit of the gradient norm, 0 for none.
+    """
+
+    learning_rate: float = field(default=6e-5, metadata=SCHEDULE)
+    decoder_factor: float = field(default=10.0, metadata=SCHEDULE)
+    weight_decay: float = field(default=0.01, metadata=SCHEDULE)
+    warmup: int = field(default=500, metadata=SCHEDULE)
+    power: float = field(default=0.9, metadata=SCHEDULE)
+    clip: float = field(default=1.0, metadata=SCHEDULE)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Length, seed, precision, output folder and devices of a training.
+
+    Args:
+        name: Output folder below runs/.
+        steps: Optimiser steps.
+        seed: Seed of weights, order and augmentation.
+        precision: bf16-mixed, 16-mixed (for GPUs without bfloat16) or 32-true.
+        ema: Decay of the averaged weights (exponential moving average), 0 for no averaging.
+        validate_every: Steps between two validations.
+        checkpoint_every: Steps between two checkpoints.
+        shares_every: Steps between two measurements of each loss term's share of the gradient; 0
+            for none.
+        threads: CPU threads of each process, 0 for all.
+        devices: Number of devices on each node; "auto" for all GPUs, or one process on CPUs.
+        nodes: Number of machines that train together.
+    """
+
+    name: str = field(default="teacher", metadata=PLACE)
+    steps: int = field(default=40000, metadata=SCHEDULE)
+    seed: int = 0
+    precision: Literal["bf16-mixed", "16-mixed", "32-true"] = field(
+        default="bf16-mixed", metadata=SCHEDULE
+    )
+    ema: float = field(default=0.999, metadata=SCHEDULE)
+    validate_every: int = field(default=1000, metadata=PLACE)
+    checkpoint_every: int = field(default=250, metadata=PLACE)
+    shares_every: int = field(default=0, metadata=PLACE)
+    threads: int = field(default=0, metadata=PLACE)
+    devices: int | str = field(default="auto", metadata=PLACE)
+    nodes: int = field(default=1, metadata=PLACE)
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """Inputs of the student and its teacher.
+
+    Args:
+        jitter: Color jitter, replaces data.augmentation.jitter, so that the teacher sees inputs
+            that it has not memorised (DUDES, arXiv 2303.09843). The default equals torchvision's
+            (.2, .2, .2, .2), whose hue is in turns; here it is in half turns.
+        variants: Number of augmentations of each frame, replaces data.variants; null: new ones in
+            every epoch. A small number makes the cache useful.
+        cache: Folder for the teacher's predictions, shared by epochs and students; null runs the
+            teacher in every step.
+        unlabelled: Frames without ground truth that no member was trained on: rest, the frames
+            that data.limit and data.sequences leave out of train, or another split, e.g.
+            train_extra; null for none. They need loss.mean_weight above 0.
+        unlabelled_limit: Maximum number of unlabelled frames.
+    """
+
+    jitter: tuple[float, float, float, float] = (0.2, 0.2, 0.2, 0.4)
+    variants: int | None = None
+    cache: Path | None = field(default=None, metadata=PLACE)
+    unlabelled: str | None = None
+    unlabelled_limit: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a cache that would never be read."""
+        if self.cache is not None and self.variants is None:
+            raise ValueError(
+                "distillation.cache needs distillation.variants: without it, every epoch has new "
+                "augmentations, and no cached prediction would be read again."
+            )
+
+    def inputs(self, data: Data) -> Data:
+        """Data with the augmentation of the student and its control."""
+        augmentation = replace(data.augmentation, jitter=self.jitter)
+        return replace(data, augmentation=augmentation, variants=self.variants)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One training on ground truth: a single network, a teacher's member, a student's control.
+
+    Args:
+        data: Data set, batches and loading
+        architecture: Network, and the weights that it starts from
+        loss: Loss terms
+        optimisation: Optimiser and learning rate schedule
+        run: Length, seed, precision, output folder, devices
+    """
+
+    data: Data = field(default_factory=Data)
+    architecture: Architecture = field(default_factory=Architecture)
+    loss: MemberLoss = field(default_factory=MemberLoss)
+    optimisation: Optimisation = field(default_factory=Optimisation)
+    run: Run = field(default_factory=Run)
+
+    @classmethod
+    def part_of(cls, config: TrainingConfig) -> Self:
+        """Take the fields of this class from the configuration of a command."""
+        return cls(**{each.name: getattr(config, each.name) for each in fields(cls)})
+
+
+@dataclass(frozen=True)
+class StudentConfig(TrainingConfig):
+    """The training of a student; arguments as `TrainingConfig`.
+
+    Args:
+        loss: Loss terms, on ground truth and from the teacher
+        distillation: Inputs of the student and its teacher
+    """
+
+    loss: StudentLoss = field(default_factory=StudentLoss)
+    distillation: Distillation = field(default_factory=Distillation)
+
+    @property
+    def supervised(self) -> TrainingConfig:
+        """Training of the control: the same inputs and ground truth, without a teacher."""
+        return TrainingConfig(
+            self.distillation.inputs(self.data),
+            self.architecture,
+            self.loss.supervised,
+            self.optimisation,
+            self.run,
+        )
+
+
+def plain(config: Any) -> Any:
+    """Return a configuration as plain values for YAML and JSON, without paths and tuples."""
+    return _as_plain(asdict(config))
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by the names of their options, e.g. `run.seed`."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        nested = isinstance(value, Mapping)
+        found |= flat(value, f"{prefix}{key}.") if nested else {prefix + key: value}
+    return found
+
+
+def deciding_settings(config: Any, *, resumed: bool = False) -> dict[str, Any]:
+    """Return the settings that decide which weights a training ends with.
+
+    Args:
+        config: A data class of this module.
+        resumed: Leave out those that a resumed training may change, too.
+
+    Returns:
+        Plain values by the names of the options.
+    """
+    left_out = (PLACE, SCHEDULE) if resumed else (PLACE,)
+    return _as_plain(dict(_settings(config, left_out)))
+
+
+def _settings(
+    config: Any, left_out: tuple[Mapping[str, str], ...], prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """Yield the fields whose metadata is not left out, by the names of their options."""
+    for each in fields(config):
+        value = getattr(config, each.name)
+        if any(each.metadata == marked for marked in left_out):
+            continue
+        if is_dataclass(value):
+            yield from _settings(value, left_out, f"{prefix}{each.name}.")
+        else:
+            yield prefix + each.name, value
+
+
+def _as_plain(values: Any) -> Any:
+    return json.loads(json.dumps(values, default=str))

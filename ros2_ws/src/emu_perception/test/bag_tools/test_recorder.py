@@ -1,0 +1,133 @@
+"""The recorder as a process over real DDS, and the QoS of subscriptions and bags."""
+
+import resource
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy), from a robot or from the wheels")
+pytest.importorskip("rosbags", reason="needs rosbags")
+
+from helpers.drive_bags import IMAGE
+from helpers.ros_processes import ChildProcess, module, stopping, wait_until
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rosbags.interfaces import QosDurability, QosReliability, QosTime
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+
+from emu_core.bags.reader import open_bag
+from emu_core.bags.writer import offered
+from emu_perception.bag_tools import recorder
+from emu_perception.bag_tools.topics import reader_qos, recorded_qos, writer_qos
+
+RELIABLE, LOSSY = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT
+LATCHED, VOLATILE = DurabilityPolicy.TRANSIENT_LOCAL, DurabilityPolicy.VOLATILE
+
+
+def start(domain, folder, *arguments):
+    return ChildProcess(*module("recorder", "--output", folder, *arguments), domain=domain)
+
+
+def test_an_existing_output_is_refused_and_not_changed(tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    assert recorder.main(["--output", str(tmp_path / "out"), "--topics", "/a"]) == 1
+    assert "exists already and is not overwritten" in capsys.readouterr().err
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_topic_that_never_appears_ends_the_recorder_and_leaves_no_bag(tmp_path, finish):
+    arguments = ("--output", tmp_path / "out", "--topics", "/never", "--wait", "0.3")
+    code, output = finish("recorder", *arguments)
+    assert code == 1 and "recorder: no publisher of /never after 0.3 s" in output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_late_publisher_with_another_qos_is_recorded(tmp_path, ros, domain):
+    """Type given, no publisher; then one that is best effort; then silence ends the recording."""
+    arguments = ("--storage", "sqlite3", "--topics", "late:=std_msgs/msg/String")
+    record = start(domain, tmp_path / "out", *arguments, "--until-idle", "0.5")
+    with stopping(record):
+        record.wait_for_line("recording 1 topics")
+        publisher = ros.node.create_publisher(
+            String, "/late", QoSProfile(depth=1, reliability=LOSSY)
+        )
+        ros.wait_until(publisher.get_subscription_count, "a compatible subscription")
+        publisher.publish(String(data="here"))
+        assert record.wait() == 0, record.output
+    with open_bag(tmp_path / "out") as bag:
+        assert [bag.decode(m).data for m in bag.messages()] == ["here"]
+        assert bag.topics["/late"].qos[0].reliability is QosReliability.BEST_EFFORT
+
+
+def test_topics_of_a_pattern_are_recorded_until_each_has_its_messages(tmp_path, ros, domain):
+    publishers = [ros.node.create_publisher(String, f"/lab/{name}", 10) for name in "ab"]
+    other = ros.node.create_publisher(String, "/elsewhere", 10)
+    record = start(domain, tmp_path / "out", "--regex", "^/lab/", "--max-frames", "3")
+    with stopping(record):
+        record.wait_for_line("recording 2 topics")
+        ros.wait_until(lambda: all(p.get_subscription_count() for p in publishers), "recorder")
+        for index in range(3):
+            for publisher in (*publishers, other):
+                publisher.publish(String(data=str(index)))
+        assert record.wait() == 0, record.output
+    with open_bag(tmp_path / "out") as bag:
+        counts = {name: topic.count for name, topic in bag.topics.items()}
+        assert counts == {"/lab/a": 3, "/lab/b": 3}
+
+
+def test_a_full_disk_ends_the_recorder_with_an_error_and_a_readable_bag(tmp_path, ros, domain):
+    publisher = ros.node.create_publisher(Image, IMAGE, 10)
+    record = start(domain, tmp_path / "out", "--topics", IMAGE)
+    image = Image(height=512, width=1024, encoding="rgb8", step=3072)
+    image.data.frombytes(bytes(512 * 1024 * 3))
+    with stopping(record):
+        record.wait_for_line("recording 1 topics")
+        resource.prlimit(record.process.pid, resource.RLIMIT_FSIZE, (8 * 2**20, 8 * 2**20))
+
+        def show():
+            publisher.publish(image)
+            ros.spin()
+
+        wait_until(lambda: record.process.poll() is not None, "the recorder's end", show)
+        assert record.wait() == 1
+    assert "recorder: cannot write to" in record.output and "File too large" in record.output
+    assert "Traceback" not in record.output
+    with open_bag(tmp_path / "out") as bag:
+        assert bag.topics[IMAGE].count >= 4
+        assert all(len(bag.decode(m).data) == 512 * 1024 * 3 for m in bag.messages())
+
+
+def test_a_reader_of_several_publishers_requests_what_they_all_offer():
+    class Endpoint:
+        def __init__(self, reliability, durability):
+            self.qos_profile = QoSProfile(depth=1, reliability=reliability, durability=durability)
+
+    for offers, expected in [
+        ([], (RELIABLE, VOLATILE)),
+        ([(RELIABLE, LATCHED)], (RELIABLE, LATCHED)),
+        ([(RELIABLE, LATCHED), (RELIABLE, VOLATILE)], (RELIABLE, VOLATILE)),
+        ([(RELIABLE, LATCHED), (LOSSY, LATCHED)], (LOSSY, LATCHED)),
+    ]:
+        qos = reader_qos([Endpoint(*offer) for offer in offers])
+        assert (qos.reliability, qos.durability) == expected
+
+
+@pytest.mark.parametrize(
+    ("recorded", "lossless", "expected"),
+    [
+        ([offered(reliable=False, depth=1)], False, (LOSSY, VOLATILE, 1)),
+        ([offered(reliable=False, depth=1)], True, (RELIABLE, VOLATILE, 10)),
+        ([offered(latched=True, depth=n) for n in (1, 2)], False, (RELIABLE, LATCHED, 3)),
+        ([], False, (RELIABLE, VOLATILE, 10)),
+    ],
+)
+def test_recorded_qos_is_replayed_and_serves_the_readers_of_all(recorded, lossless, expected):
+    qos = writer_qos(recorded, lossless=lossless)
+    assert (qos.reliability, qos.durability, qos.depth) == expected
+
+
+def test_a_deadline_is_replayed_and_the_default_profile_recorded():
+    hurried = offered()._replace(deadline=QosTime(0, 250_000_000))
+    assert writer_qos([hurried], lossless=False).deadline.nanoseconds == 250_000_000
+    (default,) = recorded_qos([])
+    assert default.reliability is QosReliability.RELIABLE
+    assert default.durability is QosDurability.VOLATILE

@@ -1,0 +1,207 @@
+"""`training/export.py`: every data set's network becomes a model file with scores and a card."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import emu_core.registry
+from emu_core.data.augment import Augmentation
+from emu_core.data.datasets import DATASETS
+from emu_core.networks import SegDepthFormer, SegFormer, save_model
+from emu_core.runtime.model_file import read_info
+from emu_core.training.config import Architecture, Data, Run, TrainingConfig
+from emu_core.training.run import write_config
+from emu_core.training.teacher import train_network
+
+SIZE = Augmentation(32, 64, canonical_focal=60.0, depth_limit=40.0)
+
+
+@pytest.fixture
+def export(run, tmp_path):
+    """Function that exports an untrained network for some data; returns the exit status."""
+
+    def call(data, *options, network=SegDepthFormer, classes=19, encoder=None):
+        torch.manual_seed(0)
+        network = network("b0", classes)
+        if network.depth_decoder is not None:
+            network.init_depth(11.0, 5.0)
+        save_model(network, tmp_path / "last.safetensors")
+        architecture = Architecture(encoder=encoder)
+        write_config(tmp_path, TrainingConfig(data, architecture, run=Run(steps=7)))
+        files = ["--weights", "last.safetensors", "--config", "config.yaml"]
+        return run("export", *files, "--output", "out/tiny.onnx", *options)
+
+    return call
+
+
+@pytest.fixture
+def write_camera(write_frame, tmp_path):
+    """Function that writes one frame below data/, of a width and a relative focal length."""
+
+    def write(split, number, width=64, focal=1.0):
+        lens = {"fx": width * focal, "fy": width * focal, "u0": width / 2, "v0": width / 4}
+        camera = {"intrinsic": lens, "extrinsic": {"baseline": 0.2}}
+        name, size = f"{split}{number}_000000_000000", (width // 2, width)
+        rgb = np.random.default_rng(number).integers(0, 256, (*size, 3), np.uint8)
+        raw = np.full(size, 1 + round(256 * 0.2 * lens["fx"] / 11), np.uint16)  # 11 m
+        write_frame(tmp_path / "data", split, name, rgb, raw=raw, camera=camera, size=size)
+
+    return write
+
+
+def exported(tmp_path):
+    """What the model file says, and its card."""
+    card = (tmp_path / "out" / "MODEL_CARD.md").read_text()
+    return read_info(tmp_path / "out" / "tiny.onnx"), card
+
+
+def splits_of(info):
+    return {name.partition(".")[0] for name in info.metrics}
+
+
+def test_rendered_drives_are_reported_on_test_and_on_the_extra_splits_that_exist(
+    export, write_camera, tmp_path
+):
+    for number, focal in enumerate((1.0, 1.5)):
+        write_camera("train", number, focal=focal)
+    for split in ("val", "test", "night"):
+        write_camera(split, 9)
+    data = Data("drives", Path("data"), augmentation=SIZE, cache=Path("cache"), limit=5)
+    assert export(data, "--note", "a test") == 0
+    info, card = exported(tmp_path)
+    assert info.horizontal_fov == pytest.approx((36.9, 53.1), abs=0.1)  # two lenses
+    assert splits_of(info) == {"test", "night"}
+    assert info.metrics["test.depth_delta1"] > 0.5  # the untrained network predicts 11.7 m
+    assert "2 rendered frames (data, split train), 7 steps of 8 images" in card
+    assert "seed 0, a test; no real images" in card
+    assert "depth valid up to 80 m" in card
+    assert "--kind drives --root data --splits test night`" in card
+    assert "No training frame shows the conditions of `night`" in card
+    assert "Apache-2.0" in card and "never seen a real image" in card
+
+
+def test_cityscapes_is_reported_on_val_with_images_of_different_sizes(
+    export, write_camera, tmp_path
+):
+    for split in ("train", "val"):
+        for number, width in enumerate((64, 128)):
+            write_camera(split, number, width)
+    data = Data("cityscapes", Path("data"), max_depth=12.0, augmentation=SIZE)
+    assert export(data, encoder="nvidia/mit-b0") == 0
+    info, card = exported(tmp_path)
+    assert splits_of(info) == {"val"}
+    assert "2 images of cityscapes (data, split train)" in card
+    assert "no real images" not in card and "never seen a real image" not in card
+    assert "depth valid up to 12 m" in card
+    assert "--kind cityscapes --root data --splits val --max-depth 12`" in card
+    assert "training began with (nvidia/mit-b0)" in card and "Apache" not in card
+
+
+def test_nyuv2_is_reported_on_test_with_its_own_classes_and_range(
+    export, write_nyuv2_unpacked, tmp_path
+):
+    for split in ("train", "test"):
+        write_nyuv2_unpacked(tmp_path / "data", split)
+    assert export(Data("nyuv2", Path("data"), augmentation=SIZE), classes=40) == 0
+    info, card = exported(tmp_path)
+    assert splits_of(info) == {"test"}
+    assert len(info.classes) == 40 and "40 classes (nyuv2)" in card
+    assert "depth valid up to 10 m" in card
+
+
+@pytest.mark.parametrize(
+    ("options", "changes", "message"),
+    [
+        ([], {"network": SegFormer}, "last.safetensors is a SegFormer, but a model file needs"),
+        ([], {"classes": 5}, "to have the network's 5 classes, but got 19"),
+        (["--splits", "val", "dusk"], {}, "No folder data/leftImg8bit/dusk"),
+        (["--config", "none.yaml"], {}, "none.yaml is no configuration of a training"),
+    ],
+)
+def test_an_impossible_export_ends_with_one_message(
+    export, write_camera, tmp_path, capsys, options, changes, message
+):
+    for split in ("train", "val"):
+        write_camera(split, 1)
+    assert export(Data("cityscapes", Path("data"), augmentation=SIZE), *options, **changes) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("export: ") and message in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_distill_reports_an_impossible_export_before_training(run, write_camera, tmp_path, capsys):
+    for number, focal in enumerate((1.0, 1.5)):
+        write_camera("train", number, focal=focal)
+        write_camera("val", number)
+    (tmp_path / "base.yaml").write_text("data: {kind: cityscapes, root: data, batch: 2}")
+    assert run("distill", "--config", "base.yaml", "--run.name", "tiny") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("distill: no model file can be made") and "37° to 53°" in error
+    assert not (tmp_path / "runs").exists()
+
+
+PLUGIN = """
+import numpy as np
+
+from emu_core.data.datasets import DATASETS, DataSet, PinholeCamera, SplitNames
+from emu_core.data.sample import Sample
+from emu_core.labels import ClassTable
+
+
+@DATASETS.register("generated")
+class Generated(DataSet):
+    classes = ClassTable("weather", ("ground", "sky"), (1, 2), ((90, 60, 0), (0, 0, 255)), 1)
+    default_max_depth = 30.0
+    image_source = "generated images"
+
+    def list_names(self):
+        return [f"{self.split}_{number}" for number in range(3)]
+
+    @classmethod
+    def split_names(cls, root):
+        return SplitNames("learn", "watch", "report", extra=("storm",))
+
+    def read(self, name):
+        rng = np.random.default_rng([*name.encode()])
+        image = rng.integers(0, 256, (32, 64, 3), np.uint8)
+        labels = np.repeat([1, 0], 16)[:, None].repeat(64, 1).astype(np.uint8)
+        depth = np.linspace(30, 2, 32, dtype=np.float32)[:, None].repeat(64, 1)
+        return Sample(name, image, labels, depth, (64.0, 64.0))
+
+    def files(self, name):
+        return []
+
+    def camera(self, name):
+        return PinholeCamera(64.0, 64.0, 64, 32)
+"""
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_data_set_of_a_plugin_is_trained_on_exported_and_scored(
+    run, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "my_data.py").write_text(PLUGIN)
+    monkeypatch.setattr(emu_core.registry, "_loaded", set())
+    monkeypatch.setattr(DATASETS, "_values", dict(DATASETS))
+    monkeypatch.setenv("EMU_PLUGINS", str(tmp_path / "my_data.py"))
+    data = Data("generated", augmentation=SIZE, batch=2, workers=0, cache=tmp_path / "cache")
+    assert data.root == Path("data/generated")
+    settings = Run(steps=2, precision="32-true", validate_every=2, devices=1)
+    folder = tmp_path / "runs"
+    weights = train_network(TrainingConfig(data, run=settings), folder)
+
+    files = ["--weights", weights, "--config", folder / "config.yaml"]
+    assert run("export", *files, "--output", "out/tiny.onnx") == 0
+    info, _ = exported(tmp_path)
+    assert splits_of(info) == {"report", "storm"}
+    assert "3 generated images (data/generated, split learn), 2 steps" in info.training_data
+    assert info.classes.names == ("ground", "sky")
+
+    options = ["--model", "out/tiny.onnx", "--kind", "generated", "--splits", "watch"]
+    assert run("evaluate", *options, "--output", "scores.json") == 0
+    assert "on data/generated, depth valid up to 30 m" in capsys.readouterr().out
+    scores = json.loads((tmp_path / "scores.json").read_text())["watch"]
+    assert 0 <= scores["miou"] <= 1 and scores["depth_rmse_m"] > 0

@@ -1,0 +1,74 @@
+"""Two processes with unequal ground truth train like one process on the joint batch."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import distributed_step
+import pytest
+import torch
+
+PROGRAM = Path(__file__).parent / "distributed_step.py"
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*LeafSpec"),
+    pytest.mark.filterwarnings("ignore:.*directory .* exists and is not empty"),
+]
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    """The output folder of two CPU processes; Lightning started the second one."""
+    folder = tmp_path_factory.mktemp("two")
+    command = [sys.executable, str(PROGRAM), str(folder), "2"]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run(
+        command, env=environment, check=False, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "All distributed processes registered. Starting with 2 processes" in done.stderr
+    return folder
+
+
+def flat(gradients):
+    return torch.cat([gradients[name].flatten() for name in sorted(gradients)])
+
+
+def error(gradients, reference):
+    return ((flat(gradients) - flat(reference)).norm() / flat(reference).norm()).item()
+
+
+@pytest.mark.parametrize("name", distributed_step.LEARNERS)
+def test_gradients_are_those_of_one_process_with_the_joint_batch(
+    name, two_processes, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    frames = distributed_step.samples()
+    joint = distributed_step.gradients(name, tmp_path / "joint", 1, frames)
+    shared = torch.load(two_processes / f"{name}.pt")
+    assert error(shared, joint) < 1e-4
+    for parameter, gradient in joint.items():
+        close = (shared[parameter] - gradient).norm() <= 1e-3 * gradient.norm()
+        assert close or gradient.norm() < 1e-4, parameter
+
+    # If each process divided by its own counts:
+    (batch,) = distributed_step.training_loader(
+        frames, distributed_step.AUGMENTATION, 4, 1, seed=0
+    )
+    order = batch["key"][:, 1].tolist()
+    shares = [
+        distributed_step.gradients(
+            name, tmp_path / str(rank), 1, [frames[i] for i in order[rank::2]]
+        )
+        for rank in range(2)
+    ]
+    mean = {key: (shares[0][key] + shares[1][key]) / 2 for key in joint}
+    assert error(mean, joint) > 0.1
+
+
+def test_processes_stop_together_when_one_diverges(two_processes):
+    first, second = ((two_processes / f"{rank}.txt").read_text() for rank in (0, 1))
+    assert first.startswith("The loss of another process is not finite at step 0 (ce ")
+    assert second.startswith("The loss became nan at step 0 (ce nan, depth ")
+    assert not (two_processes / "broken" / "last.ckpt").exists()
