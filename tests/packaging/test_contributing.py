@@ -19,18 +19,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CORE, NODE = ROOT / "emu_core/emu_core", ROOT / "ros2_ws/src/emu_perception/emu_perception"
 DIFFS = re.findall(r"^```diff\n(.+?)^```", (ROOT / "CONTRIBUTING.md").read_text(), re.M | re.S)
-REGISTRIES = {
-    CORE / "methods/registry.py": "METHODS",
-    CORE / "data/datasets.py": "DATASETS",
-    CORE / "training/losses.py": "DEPTH_LOSSES",
-    NODE / "node/outputs.py": "OUTPUTS",
-}
-pytestmark = pytest.mark.skipif(
-    not all(f.is_file() and name in f.read_text() for f, name in REGISTRIES.items()),
-    reason="needs the registries",
-)
 TOPIC = """
 from types import SimpleNamespace
 import numpy as np
