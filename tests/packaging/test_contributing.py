@@ -20,6 +20,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DIFFS = re.findall(r"^```diff\n(.+?)^```", (ROOT / "CONTRIBUTING.md").read_text(), re.M | re.S)
+IMPORTS = {
+    "losses": "import torch\nimport torch.nn.functional as F\nfrom torch import Tensor\n"
+    "from emu_core.training.losses import DEPTH_LOSSES, DepthLoss, global_mean_count\n"
+    "from emu_core.training.objectives import MemberLoss\n",
+    "outputs": "from emu_perception.node.outputs import add_image_output\n",
+}
+"""Imports for code that the diffs add to files with these names."""
+
 TOPIC = """
 from types import SimpleNamespace
 import numpy as np
@@ -48,10 +56,8 @@ def plugins(tmp_path_factory):
     folder, files = tmp_path_factory.mktemp("plugins"), {}
     for diff in DIFFS:
         path, text = added_lines(diff)
-        if path.name == "outputs.py":
-            text = f"from emu_perception.node.outputs import add_image_output\n\n{text}"
         files[path.stem] = folder / path.name
-        files[path.stem].write_text(text)
+        files[path.stem].write_text(IMPORTS.get(path.stem, "") + text)
     return files
 
 
@@ -91,7 +97,7 @@ def test_commands_use_the_added_data_set_loss_and_method(tmp_path, plugins):
                 f"{path}_labels.png", rng.choice(np.array([7, 11, 23], np.uint8), (64, 128))
             )
             np.save(f"{path}_depth.npy", rng.uniform(2, 40, (64, 128)).astype(np.float32))
-    files = [plugins[name] for name in ("town", "huber", "mirrored")]
+    files = [plugins[name] for name in ("town", "losses", "mirrored")]
     run(
         tmp_path,
         files,
