@@ -8,7 +8,7 @@ ROS_TESTS := ros2_ws/src/emu_perception/test
 ROBOT_TESTS := tests/bags tests/runtime tests/test_house.py $(addprefix $(ROS_TESTS)/, \
 	messages camera_model demo node/test_node.py node/test_points_topic.py \
 	bag_tools/test_drive_to_bag.py bag_tools/test_recorded_outputs.py \
-	record_uncertain/test_moments.py package/test_build_engine.py)
+	record_uncertain/test_trigger.py package/test_build_engine.py)
 
 # These tests try more cases or run longer if EMU_LONG_TESTS is set.
 LONG_TESTS := tests/bags/test_fuzz_files.py $(addprefix $(ROS_TESTS)/, \

@@ -64,6 +64,19 @@ def test_commands_in_workflows_exist():
                     assert (ROOT / program).is_file()
 
 
+def test_tests_that_the_makefile_names_exist():
+    done = subprocess.run(
+        ["make", "--dry-run", "test-all", "test-robot", "test-long"],
+        check=True,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    named = re.findall(r"(?<= )(?:tests|ros2_ws)[^ \n]*", done.stdout)
+    assert len(named) > 10
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
 def test_python_versions_are_the_same_in_workflow_and_packages():
     workflow = yaml.safe_load((ROOT / ".github/workflows/python.yml").read_text())
     assert workflow["jobs"]["robot"]["strategy"]["matrix"]["python"] == [
