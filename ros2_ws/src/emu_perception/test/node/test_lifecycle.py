@@ -152,7 +152,7 @@ def swap_red_and_green(source, target):
     ("damage", "text"),
     [
         (lambda source, target: target.write_bytes(source.read_bytes()[:3000]), "truncated"),
-        (swap_red_and_green, "does not give its own reference's answers.*depth_std"),
+        (swap_red_and_green, "does not reproduce its reference outputs.*depth_std"),
     ],
     ids=["truncated", "wrong outputs"],
 )
