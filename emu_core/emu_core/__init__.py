@@ -1,7 +1,7 @@
 """Semantic segmentation, metric depth and their uncertainties from one camera (EMUFormer).
 
-The folders `runtime`, `bags`, `data`, `metrics` and `registry` are for robots and for training; they
-need neither torch nor ROS. All other folders are for training and need torch.
+The folders `runtime`, `bags`, `data`, `metrics` and `registry` are for robots and for training.
+They need neither torch nor ROS. All other folders are for training and need torch.
 """
 
 __version__ = "0.1.0"
