@@ -102,10 +102,11 @@ def collect_models(size: tuple[int, int], settings: BenchSettings) -> Contest:
         number = settings.members
         members = [disturbed_member(k) for k in range(number)]
         literal = [disturbed_member(k, folded=False) for k in range(number)]
-        ensemble, dropout = f"ensemble{number}", f"mcd{number}"
+        ensemble = partial(EnsembleGraph, members)
+        dropout = partial(DropoutGraph, members[0], number, size)
         contest.add(TWO_ORT, partial(graph, "two-networks", TwoNetworks))
-        contest.add(ENSEMBLE_ORT, partial(graph, ensemble, EnsembleGraph, members))
-        contest.add(DROPOUT_ORT, partial(graph, dropout, DropoutGraph, members[0], number, size))
+        contest.add(ENSEMBLE_ORT, partial(graph, f"ensemble{number}", ensemble))
+        contest.add(DROPOUT_ORT, partial(graph, f"mcd{number}", dropout))
         batch = torch.from_numpy(image).permute(2, 0, 1)[None].contiguous()
         contest.functions[ENSEMBLE_EAGER] = _method(DeepEnsemble(literal), batch)
         contest.functions[DROPOUT_EAGER] = _method(MCDropout(literal[0], number), batch)
@@ -120,9 +121,9 @@ def _perceiver(path: Path, provider: str, threads: int, image: np.ndarray) -> Ca
 
 
 def _graph(
-    settings: BenchSettings, image: np.ndarray, name: str, build: Callable[..., nn.Module], *given
+    settings: BenchSettings, image: np.ndarray, name: str, build: Callable[[], nn.Module]
 ) -> Callable[[], object]:
-    path = onnx_file(build(*given), name, image.shape[:2], settings.models)
+    path = onnx_file(build(), name, image.shape[:2], settings.models)
     # With the same options as the student.
     session = open_session(path, session_options(settings.threads), ["CPUExecutionProvider"])
     return lambda: session.run(None, {INPUT: image[np.newaxis]})
