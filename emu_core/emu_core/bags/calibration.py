@@ -110,10 +110,8 @@ def read_calibration(path: str | Path) -> CameraCalibration:
         raise BagError(f"cannot read the calibration {path}: {error.strerror}") from error
     except (YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise BagError(
-            f"{path} is not a calibration file of ROS's camera_calibration "
-            f"({' '.join(reason.split())})"
-        ) from error
+        problem = f"is not a calibration file of ROS's camera_calibration ({reason})"
+        raise BagError(f"{path} {' '.join(problem.split())}") from error
     if result.width < 1 or result.height < 1 or not (result.k[0] > 0 and result.k[4] > 0):
         raise BagError(f"{path}: image size and focal lengths must be positive")
     return result

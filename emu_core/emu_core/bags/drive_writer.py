@@ -16,14 +16,7 @@ import numpy as np
 
 from emu_core.bags.calibration import CameraCalibration
 from emu_core.bags.errors import BagError
-from emu_core.bags.types import (
-    CameraInfo,
-    CompressedImage,
-    Header,
-    Image,
-    RegionOfInterest,
-    Time,
-)
+from emu_core.bags.types import CameraInfo, CompressedImage, Header, Image, RegionOfInterest, Time
 from emu_core.bags.writer import BagWriter
 
 RAW, JPEG, PNG = "none", "jpeg", "png"
@@ -73,22 +66,18 @@ class DriveWriter:
             self.bag.write_message(self.info_topic, time_ns, info)
         if self._codec == RAW:
             height, width = bgr.shape[:2]
-            header, data = self._header(time_ns), bgr.ravel()
-            image = Image(header, height, width, "bgr8", 0, 3 * width, data)
+            layout = (height, width, "bgr8", 0, 3 * width)
+            image = Image(self._header(time_ns), *layout, bgr.ravel())
             self.bag.write_message(self.image_topic, time_ns, image)
             return
-        if jpeg is not None and self._codec == JPEG:
-            code = np.frombuffer(jpeg, np.uint8)
-        else:
-            code = self._encode(bgr)
-        image_format = f"bgr8; {self._codec} compressed bgr8"
-        message = self.compressed(time_ns, image_format, code)
+        stored = jpeg if self._codec == JPEG else None
+        code = np.frombuffer(stored, np.uint8) if stored else self._encode(bgr)
+        message = self.compressed(time_ns, f"bgr8; {self._codec} compressed bgr8", code)
         self.bag.write_message(self.image_topic, time_ns, message)
 
     def compressed(self, time_ns: int, image_format: str, code: np.ndarray) -> CompressedImage:
         """CompressedImage of an encoded file, uint8."""
-        data = code.astype(np.uint8).ravel()
-        return CompressedImage(self._header(time_ns), image_format, data)
+        return CompressedImage(self._header(time_ns), image_format, code.ravel())
 
     def _encode(self, bgr: np.ndarray) -> np.ndarray:
         options = [cv2.IMWRITE_JPEG_QUALITY, self._quality] if self._codec == JPEG else []
@@ -98,13 +87,10 @@ class DriveWriter:
         return code
 
     def _camera_info(self, time_ns: int, camera: CameraCalibration) -> CameraInfo:
-        d, k, r, p = (
-            np.array(values, float) for values in (camera.d, camera.k, camera.r, camera.p)
-        )
-        size = (camera.height, camera.width)
-        roi = RegionOfInterest(0, 0, 0, 0, False)
+        d, k, r, p = (np.array(v, float) for v in (camera.d, camera.k, camera.r, camera.p))
+        size, no_roi = (camera.height, camera.width), RegionOfInterest(0, 0, 0, 0, False)
         header, model = self._header(time_ns), camera.distortion_model
-        return CameraInfo(header, *size, model, d, k, r, p, 0, 0, roi)
+        return CameraInfo(header, *size, model, d, k, r, p, 0, 0, no_roi)
 
     def _header(self, time_ns: int) -> Header:
         return Header(Time(*divmod(time_ns, 10**9)), self.frame_id)

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rosbags.interfaces import Connection, Qos, QosDurability
+from rosbags.rosbag2 import Reader
 from rosbags.rosbag2.metadata import parse_qos
 
 from emu_core.bags.errors import BagError
-from emu_core.bags.files import FileReader, find_files, open_file, reason, zstd
+from emu_core.bags.files import find_files, open_file, reason, zstd
 from emu_core.bags.types import (
     CompressedImage,
     Image,
@@ -66,18 +67,18 @@ class Bag:
     encodings. `start_ns` and `end_ns` are the times of the first and last message.
     """
 
-    def __init__(self, path: Path, readers: list[FileReader], metadata: dict, stack: ExitStack):
+    def __init__(
+        self, path: Path, files: list[tuple[Path, Reader]], metadata: dict, stack: ExitStack
+    ) -> None:
         self.path = path
-        self._readers = readers
+        self._files = files
         self._stack = stack
         self._compressed_messages = metadata.get("compression_mode") == "message"
-        self._by_file = [[c for c in r.connections if _encoding(c) == "cdr"] for r in readers]
-        connections = [c for file in self._by_file for c in file]
-        self.left_out = {
-            c.topic: _encoding(c) for r in readers for c in r.connections if _encoding(c) != "cdr"
-        }
+        every = [connection for _, reader in files for connection in reader.connections]
+        connections = [c for c in every if _encoding(c) == "cdr"]
+        self.left_out = {c.topic: _encoding(c) for c in every if _encoding(c) != "cdr"}
         self.topics = _topics(connections, metadata)
-        filled = [reader for reader in readers if reader.message_count]
+        filled = [reader for _, reader in files if reader.message_count]
         if not filled:
             raise BagError(
                 f"the bag {path} is empty: it holds no message. "
@@ -105,8 +106,9 @@ class Bag:
         """
         self.require(topics or ())
         count = 0
-        for reader, connections in zip(self._readers, self._by_file, strict=True):
-            wanted = [c for c in connections if topics is None or c.topic in topics]
+        names = self.topics if topics is None else topics
+        for file, reader in self._files:
+            wanted = [c for c in reader.connections if c.topic in names and _encoding(c) == "cdr"]
             if not wanted:
                 continue
             try:
@@ -116,7 +118,7 @@ class Bag:
                     count += 1
             except Exception as error:  # decoders raise many kinds for damaged bytes
                 raise BagError(
-                    f"{reader.origin} is damaged after {count} readable messages: "
+                    f"{file} is damaged after {count} readable messages: "
                     f"{reason(error)}. Copy it again from where it was recorded"
                 ) from error
 
@@ -131,10 +133,8 @@ class Bag:
         try:
             return self._store.deserialize_cdr(message.data, message.type)
         except Exception as error:
-            raise BagError(
-                f"{self.path}: a message on {message.topic} does not decode as {message.type}: "
-                f"{reason(error)}"
-            ) from error
+            problem = f"a message on {message.topic} does not decode as {message.type}"
+            raise BagError(f"{self.path}: {problem}: {reason(error)}") from error
 
     def stamp_ns(self, message: Message) -> int | None:
         """Header stamp in nanoseconds; None for a type that does not begin with a Header."""
@@ -154,11 +154,8 @@ class Bag:
         Raises:
             BagError: `wanted` is not an image topic, or no topic has images.
         """
-        images = [
-            topic
-            for topic in self.topics.values()
-            if topic.type in _IMAGES and (not among or topic.name in among)
-        ]
+        images = [t for t in self.topics.values() if t.type in _IMAGES]
+        images = [t for t in images if not among or t.name in among]
         if wanted is not None:
             names = [topic.name for topic in images]
             if wanted not in names:
@@ -206,9 +203,9 @@ def open_bag(path: str | Path, *, salvage: bool = False) -> Bag:
     files, metadata = find_files(path)
     stack = ExitStack()
     try:
-        readers = [stack.enter_context(open_file(f, stack, salvage)) for f in files]
-        readers.sort(key=lambda reader: reader.start_time)
-        return Bag(path, readers, metadata, stack)
+        opened = [(file, open_file(file, stack, salvage)) for file in files]
+        opened.sort(key=lambda file_and_reader: file_and_reader[1].start_time)
+        return Bag(path, opened, metadata, stack)
     except BaseException:
         stack.close()
         raise

@@ -1,8 +1,7 @@
 """Sources of drives: a data set in Cityscapes' layout, a folder of images, or a video file.
 
-    source = open_source(Path("drive.mp4"), SourceOptions(fov=90))
-    for frame in source.frames():          # frame.time_ns counts from the drive's beginning
-        ...
+    for frame in open_source(Path("drive.mp4"), SourceOptions(fov=90)).frames:
+        print(frame.time_ns, frame.bgr.shape)          # the first frame's time is 0
 
 Frames come one at a time, in temporal order. Videos need PyAV.
 """
@@ -27,7 +26,7 @@ from emu_core.bags.calibration import (
 from emu_core.bags.errors import BagError
 from emu_core.data.cityscapes import read_camera
 from emu_core.data.sample import read_image
-from emu_core.files import natural_sort
+from emu_core.files import natural_key
 
 if TYPE_CHECKING:
     import av
@@ -68,11 +67,11 @@ class DriveFrame:
 
 @dataclass(frozen=True)
 class DriveSource:
-    """A drive that can be read; `count` is its number of frames, None if unknown."""
+    """A drive that can be read once; `count` is its number of frames, None if unknown."""
 
     kind: str
     count: int | None
-    frames: Callable[[], Iterator[DriveFrame]]
+    frames: Iterator[DriveFrame]
 
 
 def open_source(path: Path, options: SourceOptions) -> DriveSource:
@@ -85,26 +84,25 @@ def open_source(path: Path, options: SourceOptions) -> DriveSource:
     """
     lens = _given_lens(options)
     if path.is_file():
-        return DriveSource("video", None, lambda: _video(path, options.rate, lens))
+        return DriveSource("video", None, _video(path, options.rate, lens))
     if not path.is_dir():
         raise BagError(f"no folder or file at {path}")
+    kind = "images"
     layout = next((path / name for name in CITYSCAPES_FOLDERS if (path / name).is_dir()), None)
     if layout is not None:
         kind, files, lens = "Cityscapes", _cityscapes_files(layout, options), _own_lens(path, lens)
     else:
-        kind = "images"
         files = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
         if not files:
             raise BagError(
                 f"{path} has no images ({', '.join(IMAGE_SUFFIXES)}) and none of Cityscapes' "
                 f"folders ({', '.join(CITYSCAPES_FOLDERS)})"
             )
-    files = natural_sort(files)
-    return DriveSource(kind, len(files), lambda: _images(files, options.rate, lens))
+    files.sort(key=natural_key)
+    return DriveSource(kind, len(files), _images(files, options.rate, lens))
 
 
 def _given_lens(options: SourceOptions) -> Lens:
-    """Calibration from the options."""
     if options.calibration is not None:
         known = read_calibration(options.calibration)
 
@@ -161,11 +159,10 @@ def _own_lens(root: Path, given: Lens) -> Lens:
     """Calibration from the options, else from the image's camera file."""
 
     def lens(image: Path, width: int, height: int) -> CameraCalibration | None:
-        calibration = given(image, width, height)
-        file = None if calibration else _nearest_camera_file(root, image)
-        if file is None:
+        if calibration := given(image, width, height):
             return calibration
-        return from_cityscapes(read_camera(file), (height, width), file)
+        file = _nearest_camera_file(root, image)
+        return from_cityscapes(read_camera(file), (height, width), file) if file else None
 
     return lens
 

@@ -39,7 +39,6 @@ from emu_core.bags.types import typestore
 _STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 _FLUSH_PERIOD_S = 1.0
 _FOREVER = QosTime(9223372036, 854775807)  # how rmw writes an infinite duration
-_UNKNOWN_HASH = "RIHS01_" + 64 * "0"
 
 
 def offered(*, reliable: bool = True, latched: bool = False, depth: int = 10) -> Qos:
@@ -77,10 +76,8 @@ class BagWriter:
         self._flushed_s = time.monotonic()
         self._closed = False
         if self.path.exists():
-            raise BagError(
-                f"{self.path} exists already and is not overwritten: "
-                "delete it or choose another name"
-            )
+            advice = "delete it or choose another name"
+            raise BagError(f"{self.path} exists already and is not overwritten: {advice}")
         try:
             self._writer = Writer(self.path, version=8, storage_plugin=_STORAGES[storage])
             self._writer.open()
@@ -100,7 +97,7 @@ class BagWriter:
             msgdef, _ = self.store.generate_msgdef(msgtype, ros_version=2)
             rihs01 = self.store.hash_rihs01(msgtype)
         except (TypesysError, KeyError):
-            msgdef, rihs01 = "", _UNKNOWN_HASH
+            msgdef, rihs01 = "", "RIHS01_" + 64 * "0"
         profiles = [offered()] if qos is None else list(qos)
         try:
             self._connections[name] = self._writer.add_connection(
@@ -139,12 +136,10 @@ class BagWriter:
         """Pass all written messages to the operating system."""
         self._flushed_s = time.monotonic()
         storage: Any = self._writer.storage
-        if storage is None:
-            return
         try:
             if hasattr(storage, "conn"):
                 storage.conn.commit()
-            elif storage.chunk.msgs:
+            elif storage is not None and storage.chunk.msgs:
                 storage.close_chunk()
                 storage.bio.flush()
         except (OSError, sqlite3.Error) as error:

@@ -106,12 +106,10 @@ def _on_scale(
     values: np.ndarray, span: tuple[float, float], colors: int, reverse: bool = False
 ) -> np.ndarray:
     low, high = np.log(span)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        part = (np.log(values) - low) / (high - low)
     known = np.isfinite(values)
-    part = np.where(known, np.clip(part, 0, 1), 0)
-    codes = (255 * (1 - part if reverse else part)).astype(np.uint8)
-    result = _mapped(codes, colors)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        part = np.where(known, np.clip((np.log(values) - low) / (high - low), 0, 1), 0)
+    result = _mapped((255 * (1 - part if reverse else part)).astype(np.uint8), colors)
     result[~known] = 0
     return result
 

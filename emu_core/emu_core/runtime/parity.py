@@ -92,7 +92,7 @@ def measure_errors(
     for name in ("depth", "depth_std"):
         got, want = np.asarray(measured[name]), np.asarray(expected[name])
         kinds_agree &= (np.isinf(got) == np.isinf(want)) & (np.isnan(got) == np.isnan(want))
-        relative[name] = _largest_relative(got, want)
+        relative[f"{name}_rel"] = _largest_relative(got, want)
     uncertainty = np.abs(
         np.asarray(measured["label_uncertainty"], np.float64) - expected["label_uncertainty"]
     )
@@ -100,8 +100,7 @@ def measure_errors(
         "labels_agree": float(np.mean(measured["labels"] == expected["labels"])),
         "depth_kind_agree": float(np.mean(kinds_agree)),
         "label_uncertainty_abs": float(np.max(np.nan_to_num(uncertainty, nan=np.inf))),
-        "depth_rel": relative["depth"],
-        "depth_std_rel": relative["depth_std"],
+        **relative,
     }
 
 

@@ -16,9 +16,7 @@ from emu_core.runtime.perceiver import Perceiver, Perception
 def score_frame(
     metrics: PerceptionMetrics, perception: Perception, labels: np.ndarray, depth: np.ndarray
 ) -> None:
-    """Add a frame to the metrics.
-
-    The maps are resized (nearest neighbour) to the ground truth, which is never resampled.
+    """Add a frame to the metrics; its maps are resized (nearest neighbour) to the ground truth.
 
     Args:
         metrics: Metrics to update.

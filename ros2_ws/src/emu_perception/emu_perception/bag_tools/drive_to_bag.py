@@ -50,7 +50,7 @@ def _convert(given: argparse.Namespace) -> int:
             stop_signals() as stop,
             DriveWriter(given.output, codec=codec, quality=quality, camera=camera) as drive,
         ):
-            for done, frame in enumerate(source.frames(), 1):
+            for done, frame in enumerate(source.frames, 1):
                 drive.write(start_ns + frame.time_ns, frame.bgr, frame.calibration, frame.jpeg)
                 if time.monotonic() - reported_s > _PROGRESS_PERIOD_S:
                     reported_s = time.monotonic()
