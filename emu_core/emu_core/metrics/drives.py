@@ -84,16 +84,14 @@ class DriveResults:
         Raises:
             ValueError: the number of weights is wrong.
         """
-        w = np.ones(len(self.names)) if weights is None else np.asarray(weights, float)
-        if w.shape != (len(self.names),):
-            raise ValueError(
-                f"Expected `weights` of {len(self.names)} drives, but got shape {w.shape}."
-            )
+        drives = len(self.names)
+        w = np.ones(drives) if weights is None else np.asarray(weights, float)
+        if w.shape != (drives,):
+            raise ValueError(f"Expected `weights` of {drives} drives, but got shape {w.shape}.")
         study = StudyMetrics(self.num_classes, self.max_depth)
         parts = {n: p for n, p in study.parts().items() if not isinstance(p, ScoreHistogram)}
         restore(parts, {name: np.tensordot(w, array, 1) for name, array in self.sums.items()})
-        computed = study.compute()
-        metrics = {name: value for name, value in computed.items() if not name.endswith("_bound")}
+        metrics = {n: value for n, value in study.compute().items() if not n.endswith("_bound")}
         for task in ("seg", "depth"):
             for part, name in RANKED.items():
                 # Absent tasks and splits without unknown objects never have these metrics.

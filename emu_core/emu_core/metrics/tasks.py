@@ -29,11 +29,7 @@ _PRINTED = (0.5, 0.9, 0.95)
 
 
 class TaskMetrics:
-    """The metrics of an uncertainty, which both tasks have; attributes are the accumulators.
-
-    Args:
-        bins: of each pooled ranking.
-    """
+    """The metrics of an uncertainty, which both tasks have; attributes are the accumulators."""
 
     PREFIX: ClassVar[str]
     SPARSIFICATIONS: ClassVar[dict[str, tuple[str, str]]]
@@ -69,7 +65,6 @@ class TaskMetrics:
         return order, mistakes
 
     def _uncertainty(self, scores: Mapping[str, float]) -> dict[str, float]:
-        """Compute the metrics of the uncertainty, with the prefix of the task."""
         ranking = auroc(self.errors.bins())
         metrics = {**scores, "error_auroc": ranking.value, "error_auroc_bound": ranking.bound}
         metrics |= self.risk.compute()
@@ -80,7 +75,6 @@ class TaskMetrics:
         return {f"{self.PREFIX}.{name}": float(value) for name, value in metrics.items()}
 
     def _detection(self) -> dict[str, float]:
-        """Compute the metrics of unknown objects; empty without any."""
         bins = self.unknown.bins()
         unknown, rest = int(bins.positives.sum()), int(bins.negatives.sum())
         if not unknown:
@@ -96,7 +90,6 @@ class TaskMetrics:
         return metrics
 
     def _curves(self, reliability: Mapping[str, object]) -> dict[str, np.ndarray]:
-        """Collect reliability diagram and sparsification curves, with the prefix of the task."""
         curves = {**reliability, "sparsification_fraction": FRACTIONS.copy()}
         for part, (_, error) in self.SPARSIFICATIONS.items():
             areas = getattr(self, part).compute()
@@ -106,12 +99,7 @@ class TaskMetrics:
 
 
 class ClassMetrics(TaskMetrics):
-    """Streaming metrics of class probabilities and their entropy; see `StudyMetrics`.
-
-    Args:
-        num_classes: C.
-        bins: of each pooled ranking.
-    """
+    """Streaming metrics of class probabilities and their entropy; see `StudyMetrics`."""
 
     PREFIX = "seg"
     SPARSIFICATIONS: ClassVar = {
@@ -184,9 +172,8 @@ class ClassMetrics(TaskMetrics):
         """
         if not self.scores.sums[0]:
             return {}
-        bins = self.calibration.compute()
-        reliability = {f"reliability_{k}": bins[f"bin_{k}"] for k in ("confidence", "accuracy")}
-        reliability |= {"reliability_count": bins["bin_count"]}
+        bins, kinds = self.calibration.compute(), ("confidence", "accuracy", "count")
+        reliability = {f"reliability_{kind}": bins[f"bin_{kind}"] for kind in kinds}
         return self._curves({"iou": self.confusion.compute()["iou"], **reliability})
 
 
@@ -198,10 +185,6 @@ class DepthMetrics(TaskMetrics):
     a false alarm. So a missing estimate improves no metric, with two exceptions: it may move the
     thresholds of `Certainty`, and it may raise an average precision that is below the share of
     positives up to that share, because precision counts all ties at once.
-
-    Args:
-        max_depth: end of the depth range, metres.
-        bins: of each pooled ranking.
     """
 
     PREFIX = "depth"
