@@ -40,16 +40,13 @@ def _convert(given: argparse.Namespace) -> int:
     from emu_core.data.sample import DataError
 
     options = SourceOptions(given.rate, given.split, given.city, given.camera_info, given.fov)
+    form = {"codec": given.compressed, "quality": given.quality, "camera": given.camera}
     start_ns = round(given.start * 10**9)
-    codec, quality, camera = given.compressed, given.quality, given.camera
     try:
         source = open_source(given.source, options)
         total = f" of {source.count}" if source.count else ""
         reported_s = time.monotonic()
-        with (
-            stop_signals() as stop,
-            DriveWriter(given.output, codec=codec, quality=quality, camera=camera) as drive,
-        ):
+        with stop_signals() as stop, DriveWriter(given.output, **form) as drive:
             for done, frame in enumerate(source.frames, 1):
                 drive.write(start_ns + frame.time_ns, frame.bgr, frame.calibration, frame.jpeg)
                 if time.monotonic() - reported_s > _PROGRESS_PERIOD_S:
@@ -120,7 +117,5 @@ def _quality(text: str) -> int:
 def _name(text: str) -> str:
     name = text.strip("/")
     if not all(part.isidentifier() and part.isascii() for part in name.split("/")):
-        raise argparse.ArgumentTypeError(
-            f"{text} is not a ROS name such as camera or front/camera"
-        )
+        raise argparse.ArgumentTypeError(f"{text} is not a ROS name such as camera or front/left")
     return name

@@ -9,9 +9,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import NamedTuple
 
 from emu_core.bags.errors import BagError
 from emu_core.bags.writer import BagWriter
@@ -58,10 +58,7 @@ def _is_ours(why: Path) -> bool:
     return isinstance(content, dict) and content.get("made_by") == MADE_BY
 
 
-@dataclass
-class _OpenBag:
-    """The bag that is being written."""
-
+class _OpenBag(NamedTuple):
     writer: BagWriter
     moment: Moment
     time: datetime
@@ -157,17 +154,14 @@ class MomentBags:
             "stamp_ns": moment.trigger.stamp_ns,
             "peak": {kind: moment.peak(kind) for kind in (LABEL, DEPTH)},
             "messages": dict(opened.writer.counts),
-            "frames": [
-                {"stamp_ns": frame.stamp_ns, frame.kind: round(frame.value, 4)}
-                for frame in moment.frames
-            ],
+            "frames": [{"stamp_ns": f.stamp_ns, f.kind: round(f.value, 4)} for f in moment.frames],
         }
         try:
             write_json(opened.writer.path / WHY, content)
+            return True
         except OSError as error:
             self._error(f"{opened.writer.path / WHY} cannot be written: {error.strerror}")
             return False
-        return True
 
     def _free_path(self, time: datetime) -> Path:
         name = time.strftime("%Y-%m-%dT%H-%M-%S") + f".{time.microsecond // 1000:03d}"

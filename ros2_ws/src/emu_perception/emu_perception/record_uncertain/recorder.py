@@ -97,21 +97,12 @@ class UncertainRecording(Recording):
         self._log_once = LogOnce(self._logger)
         self._recorded, self._measures = self._resolve_topics(values)
         folder = Path(values["folder"]).expanduser()
-        self._bags = MomentBags(
-            folder,
-            Quota(folder, values["quota_mb"] * _MB, values["when_full"]),
-            values["storage"],
-            self.write,
-            self._logger.info,
-            self._logger.error,
-        )
-        rules = TriggerRules(
-            {LABEL: values["label_uncertainty"], DEPTH: values["depth_uncertainty"]},
-            values["before_s"],
-            values["after_s"],
-            values["interval_s"],
-            buffer_bytes,
-        )
+        quota = Quota(folder, values["quota_mb"] * _MB, values["when_full"])
+        log = (self._logger.info, self._logger.error)
+        self._bags = MomentBags(folder, quota, values["storage"], self.write, *log)
+        limits = {LABEL: values["label_uncertainty"], DEPTH: values["depth_uncertainty"]}
+        durations = (values["before_s"], values["after_s"], values["interval_s"])
+        rules = TriggerRules(limits, *durations, buffer_bytes)
         self._trigger = Trigger(rules, self._bags, self._put)
         self._logger.info(f"bags of uncertain moments go to {folder.absolute()}")
 
@@ -142,8 +133,7 @@ class UncertainRecording(Recording):
             problem = f"{message.topic} is not an Image with encoding 32FC1"
             self._log_once.error(f"encoding {message.topic}", problem)
             return
-        kind, measure = self._measures[message.topic]
-        stamp = stamp_ns(message.data)
+        (kind, measure), stamp = self._measures[message.topic], stamp_ns(message.data)
         uncertainty = measure(stamp, values)
         if uncertainty is not None:
             self._trigger.check(FrameUncertainty(kind, uncertainty, stamp, message.time_ns))
