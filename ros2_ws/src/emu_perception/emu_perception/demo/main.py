@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from emu_perception.errors import UserError
@@ -81,27 +82,20 @@ def _demo(options: argparse.Namespace) -> int:
             text = f"{value:.4f}" if isinstance(value, float) else value
             print(f"  {key:{width}}  {text}")
     print(f"demo: see {output / 'report.html'} and {output / 'overlay.mp4'}")
-    unanswered = summary["frames_in"] - summary["frames_out"]
-    if unanswered > 0:
-        raise UserError(
-            f"{unanswered} of {summary['frames_in']} frames were not answered; "
-            f"see {output / 'logs'}"
-        )
+    frames = summary["frames_in"]
+    if (unanswered := frames - summary["frames_out"]) > 0:
+        logs = output / "logs"
+        raise UserError(f"{unanswered} of {frames} frames were not answered; see {logs}")
     return 0
 
 
 class Processes:
-    """Node, recorder and player as child processes with log files.
-
-    Args:
-        logs: New folder for the log files.
-    """
+    """Node, recorder and player as child processes with log files in the new folder `logs`."""
 
     def __init__(self, logs: Path) -> None:
         logs.mkdir(parents=True)
         self._logs = logs
         self._running: dict[str, subprocess.Popen] = {}
-        self._environment = _environment()
         self._progress = ""
 
     def replay(
@@ -113,15 +107,10 @@ class Processes:
             UserError: A process failed; the message contains its last line.
         """
         raw = image.removesuffix("/compressed")
-        arguments: list[object] = ["--ros-args", "-r", f"image:={raw}"]
-        arguments += ["-r", f"camera_info:={info}"] if info else []
         transport = "raw" if raw == image else "compressed"
-        for parameter in (
-            f"model:={model}",
-            f"provider:={options.provider}",
-            f"image_transport:={transport}",
-        ):
-            arguments += ["-p", parameter]
+        arguments: list[object] = ["--ros-args", "-r", f"image:={raw}", "-p", f"model:={model}"]
+        arguments += ["-p", f"provider:={options.provider}", "-p", f"image_transport:={transport}"]
+        arguments += ["-r", f"camera_info:={info}"] if info else []
         self._start("node", *arguments)
         answers = (*ANSWERS, CAMERA_INFO) if info else ANSWERS
         report = self._logs / "recorder.json"
@@ -145,10 +134,8 @@ class Processes:
                 if process is None or process.poll() is not None:
                     break
                 process.send_signal(number)
-                try:
+                with suppress(subprocess.TimeoutExpired):
                     process.wait(timeout_s)
-                except subprocess.TimeoutExpired:
-                    continue
 
     def dropped(self) -> int | None:
         """Frames that the node dropped, from its last log line; None if unknown."""
@@ -161,7 +148,7 @@ class Processes:
                 [sys.executable, "-m", f"emu_perception.{name}", *map(str, arguments)],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=self._environment,
+                env=_environment(),
             )
         return self._running[name]
 

@@ -84,15 +84,11 @@ def collect(
 
 def _latencies(played: list[dict], receipts: list[dict]) -> dict[int, float]:
     """Milliseconds from a frame's publish to the receipt of its last answer, by stamp."""
-    last: dict[int, int] = {}
+    last: defaultdict[int, int] = defaultdict(int)
     for receipt in receipts:
-        stamp = receipt["stamp_ns"]
-        last[stamp] = max(last.get(stamp, 0), receipt["receipt_ns"])
-    return {
-        frame["stamp_ns"]: (last[frame["stamp_ns"]] - frame["publish_ns"]) / 1e6
-        for frame in played
-        if frame["stamp_ns"] in last
-    }
+        last[receipt["stamp_ns"]] = max(last[receipt["stamp_ns"]], receipt["receipt_ns"])
+    published = {frame["stamp_ns"]: frame["publish_ns"] for frame in played}
+    return {s: (last[s] - publish_ns) / 1e6 for s, publish_ns in published.items() if s in last}
 
 
 def _describe(answers: Bag) -> dict[str, dict[str, Any]]:
@@ -124,22 +120,16 @@ def _source_frames(source: Bag, image: str, info: str | None) -> Iterator[Source
     first_info = next(source.messages([info]), None) if info else None
     focal = float(source.decode(first_info).k[0]) if first_info else 0.0
     for stamp, parts in _by_stamp(source, [image, *truths]):
-        labels = depth = None
-        if ground_truth.LABELS in parts:
-            labels = ground_truth.labels(parts[ground_truth.LABELS])
-        if ground_truth.DISPARITY in parts and focal:
-            depth = ground_truth.depth(parts[ground_truth.DISPARITY], focal, MAX_DEPTH)
+        ids, disparity = parts.get(ground_truth.LABELS), parts.get(ground_truth.DISPARITY)
+        labels = ground_truth.labels(ids) if ids else None
+        depth = ground_truth.depth(disparity, focal, MAX_DEPTH) if disparity and focal else None
         yield SourceFrame(stamp, to_rgb(parts[image]), labels, depth)
 
 
 def _perceptions(answers: Bag) -> Iterator[tuple[int, Perception]]:
     """The node's maps by stamp."""
-    fields = {
-        topic: name
-        for topic in answers.topics
-        for end, name in MAPS.items()
-        if topic.endswith(f"/{end}")
-    }
+    endings = {topic: "/".join(topic.split("/")[-2:]) for topic in answers.topics}
+    fields = {topic: MAPS[ending] for topic, ending in endings.items() if ending in MAPS}
     for stamp, images in _by_stamp(answers, list(fields)):
         maps = {}
         for topic, image in images.items():
@@ -157,11 +147,8 @@ def _matched(
     for frame in frames:
         if frame.stamp_ns not in played:
             continue
-        while frame.stamp_ns not in waiting:
-            stamp, perception = next(perceptions, (None, None))
-            if stamp is None or perception is None:
-                break
-            waiting[stamp] = perception
+        while frame.stamp_ns not in waiting and (answer := next(perceptions, None)):
+            waiting[answer[0]] = answer[1]
         if frame.stamp_ns in waiting:
             results.stamps_out.append(frame.stamp_ns)
             yield frame, waiting.pop(frame.stamp_ns)
