@@ -45,11 +45,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Write a JSON file in one step.
-
-    Raises:
-        ValueError: The content holds a NaN or an infinity, which JSON cannot express.
-    """
+    """Write a JSON file in one step; ValueError for a NaN or an infinity, which JSON lacks."""
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
 
@@ -84,11 +80,7 @@ def locked(path: Path, wait: bool = True) -> Iterator[bool]:
 
 
 def file_digest(path: str | Path) -> str:
-    """SHA-256 of a file's content; computed again only if its time or size has changed.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
+    """SHA-256 of a file's content; computed again only if its time or size has changed."""
     stat = Path(path).stat()
     return _content_digest(Path(path).absolute(), stat.st_mtime_ns, stat.st_size)
 

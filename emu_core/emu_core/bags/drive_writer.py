@@ -9,14 +9,14 @@ Topics are named as by camera drivers: /camera/image_raw or /camera/image_raw/co
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from emu_core.bags.calibration import CameraCalibration
 from emu_core.bags.errors import BagError
-from emu_core.bags.types import CameraInfo, CompressedImage, Header, Image, RegionOfInterest, Time
+from emu_core.bags.types import CameraInfo, CompressedImage, Header, Image, Time
 from emu_core.bags.writer import BagWriter
 
 RAW, JPEG, PNG = "none", "jpeg", "png"
@@ -48,7 +48,7 @@ class DriveWriter:
         self,
         time_ns: int,
         bgr: np.ndarray,
-        calibration: CameraCalibration | None = None,
+        calibration: CameraInfo | None = None,
         jpeg: bytes | None = None,
     ) -> None:
         """Append an image and, where the calibration is given, its camera_info.
@@ -62,7 +62,7 @@ class DriveWriter:
         if calibration is not None:
             if self.info_topic not in self.bag.counts:
                 self.bag.add_topic(self.info_topic, CameraInfo.__msgtype__)
-            info = self._camera_info(time_ns, calibration)
+            info = replace(calibration, header=self._header(time_ns))
             self.bag.write_message(self.info_topic, time_ns, info)
         if self._codec == RAW:
             height, width = bgr.shape[:2]
@@ -85,12 +85,6 @@ class DriveWriter:
         if not done:
             raise BagError(f"OpenCV cannot encode {self._codec} images")
         return code
-
-    def _camera_info(self, time_ns: int, camera: CameraCalibration) -> CameraInfo:
-        d, k, r, p = (np.array(v, float) for v in (camera.d, camera.k, camera.r, camera.p))
-        size, no_roi = (camera.height, camera.width), RegionOfInterest(0, 0, 0, 0, False)
-        header, model = self._header(time_ns), camera.distortion_model
-        return CameraInfo(header, *size, model, d, k, r, p, 0, 0, no_roi)
 
     def _header(self, time_ns: int) -> Header:
         return Header(Time(*divmod(time_ns, 10**9)), self.frame_id)

@@ -64,7 +64,8 @@ class Bag:
     """Open bag; create it with `open_bag`, close it with `close` or a `with` block.
 
     `topics` maps names to topics, and `left_out` the names of topics that are not CDR to their
-    encodings. `start_ns` and `end_ns` are the times of the first and last message.
+    encodings. `start_ns` and `end_ns` are the times of the first and last message. All methods
+    raise BagError for a topic that the bag lacks, an unknown type, and damaged data.
     """
 
     def __init__(
@@ -99,11 +100,7 @@ class Bag:
     def messages(
         self, topics: Collection[str] | None = None, start_ns: int | None = None
     ) -> Iterator[Message]:
-        """Messages of these topics (default: all) from `start_ns` on, in the order of recording.
-
-        Raises:
-            BagError: A topic is not in the bag, or the data are damaged.
-        """
+        """Messages of these topics (default: all) from `start_ns` on, in the order of recording."""
         self.require(topics or ())
         count = 0
         names = self.topics if topics is None else topics
@@ -123,11 +120,7 @@ class Bag:
                 ) from error
 
     def decode(self, message: Message) -> Any:
-        """Decode a message into an object with the fields of its type.
-
-        Raises:
-            BagError: The type is unknown, or the data do not fit it.
-        """
+        """Decode a message into an object with the fields of its type."""
         if message.type not in self._store.fielddefs:
             raise BagError(f"{self.path} has no definition of {message.type}: cannot decode it")
         try:
@@ -150,9 +143,6 @@ class Bag:
 
         Colour images come first, then names such as `image` or `image_raw` (or `compressed` below
         them), then the order in the bag. `wanted` is only checked; `among` limits the choice.
-
-        Raises:
-            BagError: `wanted` is not an image topic, or no topic has images.
         """
         images = [t for t in self.topics.values() if t.type in _IMAGES]
         images = [t for t in images if not among or t.name in among]

@@ -17,13 +17,9 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from emu_core.bags.calibration import (
-    CameraCalibration,
-    from_cityscapes,
-    from_field_of_view,
-    read_calibration,
-)
+from emu_core.bags import calibration
 from emu_core.bags.errors import BagError
+from emu_core.bags.types import CameraInfo
 from emu_core.data.cityscapes import read_camera
 from emu_core.data.sample import read_image
 from emu_core.files import natural_key
@@ -36,7 +32,7 @@ IMAGE_SUFFIXES = (*_JPEG_SUFFIXES, ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tif
 CITYSCAPES_FOLDERS = ("leftImg8bit", "leftImg8bit_sequence")
 _NS = 10**9
 
-Lens = Callable[[Path, int, int], "CameraCalibration | None"]
+Lens = Callable[[Path, int, int], "CameraInfo | None"]
 """Function of a file and its image's width and height; None if the calibration is unknown."""
 
 
@@ -62,7 +58,7 @@ class DriveFrame:
     time_ns: int
     bgr: np.ndarray
     jpeg: bytes | None
-    calibration: CameraCalibration | None
+    calibration: CameraInfo | None
 
 
 @dataclass(frozen=True)
@@ -77,10 +73,9 @@ class DriveSource:
 def open_source(path: Path, options: SourceOptions) -> DriveSource:
     """Find out what kind of source a path is.
 
-    Reading the frames may raise BagError and DataError for damaged files.
-
     Raises:
-        BagError: The path does not exist or holds no drive, or the calibration is unusable.
+        BagError: The path does not exist or holds no drive, or the calibration is unusable; while
+            frames are read, as DataError, also for damaged files.
     """
     lens = _given_lens(options)
     if path.is_file():
@@ -104,18 +99,18 @@ def open_source(path: Path, options: SourceOptions) -> DriveSource:
 
 def _given_lens(options: SourceOptions) -> Lens:
     if options.calibration is not None:
-        known = read_calibration(options.calibration)
+        known = calibration.read_calibration(options.calibration)
 
-        def resized(file: Path, width: int, height: int) -> CameraCalibration:
+        def lens(file: Path, width: int, height: int) -> CameraInfo:
             try:
-                return known.resized(width, height)
+                return calibration.resized(known, width, height)
             except ValueError as error:
                 raise BagError(f"{options.calibration} does not fit {file}: {error}") from None
 
-        return resized
+        return lens
     if options.fov is not None:
         fov = options.fov
-        return lambda file, width, height: from_field_of_view(width, height, fov)
+        return lambda file, width, height: calibration.from_field_of_view(width, height, fov)
     return lambda file, width, height: None
 
 
@@ -158,11 +153,12 @@ def _subfolder(folder: Path, what: str, name: str | None) -> Path:
 def _own_lens(root: Path, given: Lens) -> Lens:
     """Calibration from the options, else from the image's camera file."""
 
-    def lens(image: Path, width: int, height: int) -> CameraCalibration | None:
-        if calibration := given(image, width, height):
-            return calibration
-        file = _nearest_camera_file(root, image)
-        return from_cityscapes(read_camera(file), (height, width), file) if file else None
+    def lens(image: Path, width: int, height: int) -> CameraInfo | None:
+        if camera := given(image, width, height):
+            return camera
+        if file := _nearest_camera_file(root, image):
+            return calibration.from_cityscapes(read_camera(file), (height, width), file)
+        return None
 
     return lens
 

@@ -113,11 +113,7 @@ def has_header(store: Typestore, msgtype: str) -> bool:
 
 
 def stamp_ns(data: bytes) -> int:
-    """Header stamp, in nanoseconds, of a raw CDR message that begins with a Header.
-
-    Raises:
-        ValueError: The message is too short.
-    """
+    """Header stamp, in nanoseconds, of a raw CDR message; ValueError if it is too short."""
     if len(data) < 12:
         raise ValueError(f"a message of {len(data)} bytes is too short for a header stamp")
     # Byte 1 of the encapsulation header gives the byte order: odd is little-endian.

@@ -90,11 +90,7 @@ class ModelInfo:
 
 
 def default_model() -> Path:
-    """Path of the model file that is installed with emu_core.
-
-    Raises:
-        ModelError: It is missing.
-    """
+    """Path of the model file that is installed with emu_core; ModelError if it is missing."""
     path = Path(__file__).parents[1] / "models" / SHIPPED
     if not path.is_file():
         raise ModelError(
@@ -225,11 +221,7 @@ def to_metadata(info: ModelInfo) -> dict[str, str]:
 
 
 def parse_metadata(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
-    """Read the fields of `ModelInfo` that the metadata holds.
-
-    Raises:
-        ModelError: The format version is unknown or a value is invalid.
-    """
+    """Read and check the fields of `ModelInfo` that the metadata holds, see `read_info`."""
 
     def parse(name: str, parser: Callable[[Any], Any]) -> Any:
         try:

@@ -58,16 +58,12 @@ class Perceiver:
 
     Args:
         model: Model file; None for the file that is installed with emu_core.
-        provider, threads, allow_cpu_fallback: See `engines.open_engine`.
+        provider, threads, allow_cpu_fallback: See `engines.open_engine`, also for exceptions.
         fit: Resize mode for other aspect ratios, see `fitting.fit_image`.
 
     Attributes:
         info: Metadata of the file.
         provider: Provider that is really used.
-
-    Raises:
-        ModelError: The file is unusable.
-        ProviderError: The provider is not available.
     """
 
     def __init__(
