@@ -21,18 +21,11 @@ from rosbags.interfaces import Connection, Qos, QosDurability
 from rosbags.rosbag2 import Reader
 from rosbags.rosbag2.metadata import parse_qos
 
+from emu_core.bags import types
 from emu_core.bags.errors import BagError
 from emu_core.bags.files import find_files, open_file, reason, zstd
-from emu_core.bags.types import (
-    CompressedImage,
-    Image,
-    has_header,
-    register_definitions,
-    stamp_ns,
-    typestore,
-)
 
-_IMAGES = (Image.__msgtype__, CompressedImage.__msgtype__)
+_IMAGES = (types.Image.__msgtype__, types.CompressedImage.__msgtype__)
 _COLOR_ENCODINGS = ("rgb", "bgr", "bayer", "yuv", "nv", "uyvy", "yuyv", "8UC3", "8UC4")
 
 
@@ -87,8 +80,8 @@ class Bag:
             )
         self.start_ns = min(reader.start_time for reader in filled)
         self.end_ns = max(reader.end_time for reader in filled) - 1
-        self._store = typestore(_distro(metadata))
-        register_definitions(self._store, ((c.msgtype, c.msgdef) for c in connections))
+        self._store = types.typestore(_distro(metadata))
+        types.register_definitions(self._store, ((c.msgtype, c.msgdef) for c in connections))
 
     def require(self, topics: Iterable[str]) -> None:
         """Raise BagError if the bag lacks one of these topics."""
@@ -100,7 +93,7 @@ class Bag:
     def messages(
         self, topics: Collection[str] | None = None, start_ns: int | None = None
     ) -> Iterator[Message]:
-        """Messages of these topics (default: all) from `start_ns` on, in the order of recording."""
+        """Messages of these topics (default: all) from `start_ns` on, in recorded order."""
         self.require(topics or ())
         count = 0
         names = self.topics if topics is None else topics
@@ -131,10 +124,10 @@ class Bag:
 
     def stamp_ns(self, message: Message) -> int | None:
         """Header stamp in nanoseconds; None for a type that does not begin with a Header."""
-        if not has_header(self._store, message.type):
+        if not types.has_header(self._store, message.type):
             return None
         try:
-            return stamp_ns(message.data)
+            return types.stamp_ns(message.data)
         except ValueError as error:
             raise BagError(f"{self.path}: damaged message on {message.topic}: {error}") from error
 
@@ -234,7 +227,7 @@ def _distro(metadata: dict) -> str:
     return str(metadata.get("ros_distro") or old)
 
 
-def _is_color(image: Image | CompressedImage) -> bool:
+def _is_color(image: types.Image | types.CompressedImage) -> bool:
     """Whether a decoded Image or CompressedImage shows colours rather than depth or class ids."""
     if not hasattr(image, "format"):
         return image.encoding.startswith(_COLOR_ENCODINGS)

@@ -19,15 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from rosbags.interfaces import (
-    Connection,
-    Qos,
-    QosDurability,
-    QosHistory,
-    QosLiveliness,
-    QosReliability,
-    QosTime,
-)
+from rosbags import interfaces as bag
 from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 from rosbags.typesys import TypesysError
 from rosbags.typesys.store import Typestore
@@ -38,19 +30,19 @@ from emu_core.bags.types import typestore
 
 _STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 _FLUSH_PERIOD_S = 1.0
-_FOREVER = QosTime(9223372036, 854775807)  # how rmw writes an infinite duration
+_FOREVER = bag.QosTime(9223372036, 854775807)  # how rmw writes an infinite duration
 
 
-def offered(*, reliable: bool = True, latched: bool = False, depth: int = 10) -> Qos:
+def offered(*, reliable: bool = True, latched: bool = False, depth: int = 10) -> bag.Qos:
     """QoS profile of a publisher: keep the last `depth`; latched means transient local."""
-    return Qos(
-        QosHistory.KEEP_LAST,
+    return bag.Qos(
+        bag.QosHistory.KEEP_LAST,
         depth,
-        QosReliability.RELIABLE if reliable else QosReliability.BEST_EFFORT,
-        QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE,
+        bag.QosReliability.RELIABLE if reliable else bag.QosReliability.BEST_EFFORT,
+        bag.QosDurability.TRANSIENT_LOCAL if latched else bag.QosDurability.VOLATILE,
         _FOREVER,
         _FOREVER,
-        QosLiveliness.AUTOMATIC,
+        bag.QosLiveliness.AUTOMATIC,
         _FOREVER,
         False,
     )
@@ -72,7 +64,7 @@ class BagWriter:
         self.path = Path(path)
         self.store: Typestore = typestore()
         self.counts: dict[str, int] = {}
-        self._connections: dict[str, Connection] = {}
+        self._connections: dict[str, bag.Connection] = {}
         self._flushed_s = time.monotonic()
         self._closed = False
         if self.path.exists():
@@ -86,7 +78,7 @@ class BagWriter:
                 shutil.rmtree(self.path, ignore_errors=True)
             raise BagError(f"cannot create a bag at {self.path}: {error}") from error
 
-    def add_topic(self, name: str, msgtype: str, qos: Sequence[Qos] | None = None) -> None:
+    def add_topic(self, name: str, msgtype: str, qos: Sequence[bag.Qos] | None = None) -> None:
         """Add a topic, before its first message.
 
         Messages of a type that is not in `store` are kept too, but only readers that know the

@@ -7,20 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from emu_core.metrics import ranking
 from emu_core.metrics.accumulator import Accumulator, same_shape
 from emu_core.metrics.certainty import Certainty
 from emu_core.metrics.classes import CalibrationError, Confusion
 from emu_core.metrics.depth import DELTA, DepthErrors, Residuals, is_estimate, residuals
 from emu_core.metrics.proper import COVERAGES, ClassScores, GaussianScores, class_pixels
-from emu_core.metrics.ranking import (
-    ScoreHistogram,
-    ScoreOrder,
-    add_missing,
-    auroc,
-    average_precision,
-    false_positive_rate,
-    sort_scores,
-)
 from emu_core.metrics.road_objects import RoadObjects
 from emu_core.metrics.sparsification import FRACTIONS, RiskCoverage, Sparsification
 
@@ -37,8 +29,8 @@ class TaskMetrics:
 
     def __init__(self, bins: int):
         self.certainty, self.risk = Certainty(), RiskCoverage()
-        self.errors = ScoreHistogram(bins)
-        self.unknown, self.unknown_twin = ScoreHistogram(bins), ScoreHistogram(bins)
+        self.errors = ranking.ScoreHistogram(bins)
+        self.unknown, self.unknown_twin = (ranking.ScoreHistogram(bins) for _ in range(2))
 
     @property
     def parts(self) -> dict[str, Accumulator]:
@@ -49,24 +41,24 @@ class TaskMetrics:
         """Rank unknown objects (H,W) against the road, and against their twins."""
         same_shape(score=score, **objects._asdict())
         on_object = objects.unknown | objects.known
-        for ranking, where in ((self.unknown, objects.region), (self.unknown_twin, on_object)):
-            ranking.update(sort_scores(score[where]), objects.unknown[where])
+        for histogram, where in ((self.unknown, objects.region), (self.unknown_twin, on_object)):
+            histogram.update(ranking.sort_scores(score[where]), objects.unknown[where])
 
     def _rank(
         self, score: np.ndarray, wrong: np.ndarray, missing: int = 0
-    ) -> tuple[ScoreOrder, np.ndarray]:
+    ) -> tuple[ranking.ScoreOrder, np.ndarray]:
         """Rank the errors of an image (n,); returns the order and the sums of the errors in it."""
-        order = sort_scores(score)
+        order = ranking.sort_scores(score)
         self.certainty.update(score, ~wrong, order.median, missing)
         self.errors.update(order, wrong)
-        add_missing(self.errors, missing)
+        ranking.add_missing(self.errors, missing)
         mistakes = order.cumulative(wrong)
         self.risk.update(order, mistakes, missing)
         return order, mistakes
 
     def _uncertainty(self, scores: Mapping[str, float]) -> dict[str, float]:
-        ranking = auroc(self.errors.bins())
-        metrics = {**scores, "error_auroc": ranking.value, "error_auroc_bound": ranking.bound}
+        value, bound = ranking.auroc(self.errors.bins())
+        metrics = {**scores, "error_auroc": value, "error_auroc_bound": bound}
         metrics |= self.risk.compute()
         for part, (name, _) in self.SPARSIFICATIONS.items():
             areas = getattr(self, part).compute()
@@ -81,10 +73,10 @@ class TaskMetrics:
             return {}
         metrics = {"unknown_ap_random": unknown / (unknown + rest)}
         for name, metric in (
-            ("unknown_auroc", auroc(bins)),
-            ("unknown_ap", average_precision(bins)),
-            ("unknown_fpr95", false_positive_rate(bins)),
-            ("unknown_twin_auroc", auroc(self.unknown_twin.bins())),
+            ("unknown_auroc", ranking.auroc(bins)),
+            ("unknown_ap", ranking.average_precision(bins)),
+            ("unknown_fpr95", ranking.false_positive_rate(bins)),
+            ("unknown_twin_auroc", ranking.auroc(self.unknown_twin.bins())),
         ):
             metrics[name], metrics[f"{name}_bound"] = metric
         return metrics

@@ -70,7 +70,6 @@ def make_dummy_model(
     *,
     classes: ClassTable = CITYSCAPES,
     canonical_focal: float = 100.0,
-    horizontal_fov: tuple[float, float] = (30.0, 120.0),
     metadata: Mapping[str, str | None] | None = None,
 ) -> Path:
     """Write the dummy model and return its path.
@@ -94,7 +93,7 @@ def make_dummy_model(
         classes=classes,
         depth_range=(0.25, 63.5),
         canonical_focal=canonical_focal,
-        horizontal_fov=horizontal_fov,
+        horizontal_fov=(30.0, 120.0),
         training_data="none: a dummy for tests",
         commit="",
         metrics={"miou": 0.0},

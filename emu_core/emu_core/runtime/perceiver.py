@@ -21,18 +21,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from emu_core.runtime.engines import (
-    HALF_PRECISION,
-    PROVIDERS,
-    ProviderError,
-    open_engine,
-    session_options,
-)
+from emu_core.runtime.engines import HALF_PRECISION, PROVIDERS, ProviderError, open_engine
 from emu_core.runtime.fitting import FITS, Fitting, check_image, fit_image, fit_pixels
 from emu_core.runtime.model_file import OUTPUTS, ModelError, default_model, one_line
 from emu_core.runtime.parity import violations
 
-__all__ = ["PROVIDERS", "Perceiver", "Perception", "ProviderError", "session_options"]
+__all__ = ["PROVIDERS", "Perceiver", "Perception", "ProviderError"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,16 +20,9 @@ from emu_perception.bag_tools.recording import Recording
 from emu_perception.errors import UserError
 from emu_perception.node.log_once import LogOnce
 from emu_perception.node.parameters import AT_START, Parameter, declare
+from emu_perception.record_uncertain import trigger
 from emu_perception.record_uncertain.moment_bags import WHEN_FULL, MomentBags, Quota
-from emu_perception.record_uncertain.trigger import (
-    DEPTH,
-    LABEL,
-    DepthRatio,
-    FrameUncertainty,
-    Trigger,
-    TriggerRules,
-    mean_uncertainty,
-)
+from emu_perception.record_uncertain.trigger import DEPTH, LABEL, FrameUncertainty
 from emu_perception.ros.ros_process import RosProcess
 
 _MB = 10**6
@@ -100,10 +93,13 @@ class UncertainRecording(Recording):
         quota = Quota(folder, values["quota_mb"] * _MB, values["when_full"])
         log = (self._logger.info, self._logger.error)
         self._bags = MomentBags(folder, quota, values["storage"], self.write, *log)
-        limits = {LABEL: values["label_uncertainty"], DEPTH: values["depth_uncertainty"]}
+        limits = {
+            LABEL: values["label_uncertainty"],
+            DEPTH: values["depth_uncertainty"],
+        }
         durations = (values["before_s"], values["after_s"], values["interval_s"])
-        rules = TriggerRules(limits, *durations, buffer_bytes)
-        self._trigger = Trigger(rules, self._bags, self._put)
+        rules = trigger.TriggerRules(limits, *durations, buffer_bytes)
+        self._trigger = trigger.Trigger(rules, self._bags, self._put)
         self._logger.info(f"bags of uncertain moments go to {folder.absolute()}")
 
     def run(self) -> None:
@@ -163,9 +159,9 @@ class UncertainRecording(Recording):
         measures: dict[str, tuple[str, Measure]] = {}
         if values["label_uncertainty"]:
             label = resolve(f"{below}/{_UNCERTAINTY}")
-            measures[label] = LABEL, lambda stamp, values: mean_uncertainty(values)
+            measures[label] = LABEL, lambda stamp, values: trigger.mean_uncertainty(values)
         if values["depth_uncertainty"]:
-            ratio = DepthRatio()
+            ratio = trigger.DepthRatio()
             measures[resolve(f"{below}/{_DEPTH_MAP}")] = DEPTH, partial(ratio.add, "depth")
             measures[resolve(f"{below}/{_DEPTH_STD}")] = DEPTH, partial(ratio.add, "std")
         if not measures:

@@ -20,7 +20,7 @@ def decoded(path):
 
 def test_browsers_play_the_format_and_every_image_is_there(tmp_path):
     path = tmp_path / "video.mp4"
-    assert write_video(path, PICTURES, 10) == len(COLORS)
+    write_video(path, PICTURES, 10)
     codec, pixels, rate, frames = decoded(path)
     assert (codec, pixels, rate) == ("h264", "yuv420p", 10)
     for frame, color in zip(frames, COLORS, strict=True):
