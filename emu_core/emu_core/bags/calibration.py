@@ -98,7 +98,6 @@ def read_calibration(path: str | Path) -> CameraInfo:
 
 
 def _camera_info(width: int, height: int, model: str, *matrices: ArrayLike) -> CameraInfo:
-    """CameraInfo with the matrices d, k, r and p, and an empty header."""
     d, k, r, p = (np.array(matrix, float).ravel() for matrix in matrices)
     header, no_roi = Header(Time(0, 0), ""), RegionOfInterest(0, 0, 0, 0, False)
     return CameraInfo(header, height, width, model, d, k, r, p, 0, 0, no_roi)

@@ -80,7 +80,9 @@ class Bag:
             )
         self.start_ns = min(reader.start_time for reader in filled)
         self.end_ns = max(reader.end_time for reader in filled) - 1
-        self._store = types.typestore(_distro(metadata))
+        # Recorders before version 6 (Humble or older) do not store their distribution.
+        old = "humble" if int(metadata.get("version", 9)) <= 5 else "jazzy"
+        self._store = types.typestore(str(metadata.get("ros_distro") or old))
         types.register_definitions(self._store, ((c.msgtype, c.msgdef) for c in connections))
 
     def require(self, topics: Iterable[str]) -> None:
@@ -219,12 +221,6 @@ def _qos(profiles: Any) -> tuple[Qos, ...]:
 
 def _encoding(connection: Connection) -> str:
     return getattr(connection.ext, "serialization_format", "")
-
-
-def _distro(metadata: dict) -> str:
-    """Distribution of the recorder. Versions before 6 (Humble or older) do not store it."""
-    old = "humble" if int(metadata.get("version", 9)) <= 5 else "jazzy"
-    return str(metadata.get("ros_distro") or old)
 
 
 def _is_color(image: types.Image | types.CompressedImage) -> bool:

@@ -119,7 +119,6 @@ def _mapped(codes: np.ndarray, colors: int) -> np.ndarray:
 
 
 def _fit_tile(image: np.ndarray) -> np.ndarray:
-    """Fit an image into a tile, keeping its aspect ratio."""
     width, height = TILE
     scale = min(width / image.shape[1], height / image.shape[0])
     size = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))

@@ -53,11 +53,7 @@ def _play(given: argparse.Namespace, ros_arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="player",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.argument_parser("player", __doc__)
     add = parser.add_argument
     topics: dict[str, Any] = {"nargs": "+", "type": _topic, "default": (), "metavar": "TOPIC"}
     a_time: dict[str, Any] = {"type": cli.seconds, "metavar": "S"}

@@ -64,11 +64,7 @@ def _record(given: argparse.Namespace, ros_arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="recorder",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.argument_parser("recorder", __doc__)
     add = parser.add_argument
     add("--output", type=Path, required=True, metavar="BAG", help="new folder for the bag")
     add("--storage", choices=("mcap", "sqlite3"), default="mcap", help="file format (mcap)")

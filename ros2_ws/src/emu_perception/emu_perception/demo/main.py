@@ -25,7 +25,7 @@ from pathlib import Path
 
 from emu_perception.errors import UserError
 from emu_perception.ros import dds
-from emu_perception.ros.command_line import count, run, seconds
+from emu_perception.ros.command_line import argument_parser, count, run, seconds
 
 NODE = "/emu_perception"
 CAMERA_INFO = f"{NODE}/depth/camera_info"
@@ -155,24 +155,18 @@ class Processes:
     def _wait_for(
         self, name: str, condition: Callable[[], bool], timeout_s: float = float("inf")
     ) -> None:
-        """Wait for a condition while node and recorder run."""
         start = time.monotonic()
         while not condition():
             for other in ("node", "recorder"):
                 if self._running[other].poll() is not None:
                     raise UserError(f"the {other} ended: {self._last_line(other)}")
-            if name == "player":
-                self._print_progress()
+            line = self._last_line("player") if name == "player" else self._progress
+            if line != self._progress and "frames," in line:
+                print(f"demo: {line}", flush=True)
+            self._progress = line
             if time.monotonic() - start > timeout_s:
                 raise UserError(f"the {name} is not ready after {timeout_s:g} s; see {self._logs}")
             time.sleep(0.1)
-
-    def _print_progress(self) -> None:
-        """Print a new progress line of the player."""
-        line = self._last_line("player")
-        if line != self._progress and "frames," in line:
-            print(f"demo: {line}", flush=True)
-        self._progress = line
 
     def _log(self, name: str) -> str:
         return (self._logs / f"{name}.log").read_text(errors="replace")
@@ -200,9 +194,7 @@ def _clear(output: Path) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser("demo", __doc__)
     add = parser.add_argument
     add("--bag", type=Path, default=Path("demo/drive"), help="bag to replay (%(default)s)")
     add("--output", type=Path, default=Path("out/demo"), help="output folder (%(default)s)")

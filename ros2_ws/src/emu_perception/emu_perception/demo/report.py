@@ -44,9 +44,8 @@ def summarize(
 ) -> dict[str, Any]:
     """Content of summary.json; metrics are null where the bag has no ground truth."""
     latency = list(results.latency_ms.values())
-    percentiles = [None] * 3
-    if latency:
-        percentiles = np.percentile(latency, [50, 95, 100]).round(2).tolist()
+    ranks = [50, 95, 100]
+    percentiles = np.percentile(latency, ranks).round(2).tolist() if latency else [None] * 3
     metrics = results.metrics.compute() if results.evaluated else dict.fromkeys(_MEANING)
     return {
         "frames_in": len(results.stamps_in),

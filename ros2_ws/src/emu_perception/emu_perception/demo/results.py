@@ -127,7 +127,6 @@ def _source_frames(source: Bag, image: str, info: str | None) -> Iterator[Source
 
 
 def _perceptions(answers: Bag) -> Iterator[tuple[int, Perception]]:
-    """The node's maps by stamp."""
     endings = {topic: "/".join(topic.split("/")[-2:]) for topic in answers.topics}
     fields = {topic: MAPS[ending] for topic, ending in endings.items() if ending in MAPS}
     for stamp, images in _by_stamp(answers, list(fields)):
@@ -157,7 +156,6 @@ def _matched(
 def _evaluated(
     pairs: Iterator[tuple[SourceFrame, Perception]], results: Results, model: ModelInfo
 ) -> Iterator[np.ndarray]:
-    """Score every pair and draw its panel."""
     every = max(len(results.stamps_in) // PICTURES, 1)
     for i, (frame, perception) in enumerate(pairs):
         if frame.labels is not None and frame.depth is not None:
@@ -174,7 +172,6 @@ def _evaluated(
 
 
 def _rate(stamps: list[int]) -> float:
-    """Frames per second of the drive, for the video."""
     steps = np.diff(stamps)
     steps = steps[steps > 0]
     return float(np.clip(1e9 / np.median(steps), 1, 60)) if steps.size else 10.0
