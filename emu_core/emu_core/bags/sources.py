@@ -126,9 +126,6 @@ def _images(files: list[Path], rate: float, lens: Lens) -> Iterator[DriveFrame]:
         yield DriveFrame(round(index * _NS / rate), bgr, jpeg, lens(file, width, height))
 
 
-# --- Cityscapes
-
-
 def _cityscapes_files(layout: Path, options: SourceOptions) -> list[Path]:
     split = _subfolder(layout, "split", options.split)
     city = _subfolder(split, "city", options.city)
@@ -182,9 +179,6 @@ def _camera_files(folder: Path) -> dict[str, dict[int, Path]]:
         if number.isdigit():
             result.setdefault(sequence, {})[int(number)] = file
     return result
-
-
-# --- video
 
 
 def _video(path: Path, rate: float, lens: Lens) -> Iterator[DriveFrame]:

@@ -78,11 +78,10 @@ class CalibrationError(Accumulator):
         self.confidence += np.bincount(index, flat, minlength=bins)
 
     def compute(self) -> dict[str, float | np.ndarray]:
-        """Compute the metrics.
+        """Compute `ece`, and `gap`, the same with its sign (positive: over-confident).
 
-        Returns:
-            `ece`; `gap`, the same with its sign (positive: over-confident); the reliability
-            diagram `bin_confidence` and `bin_accuracy` (NaN in empty bins) and `bin_count`.
+        The reliability diagram is `bin_confidence`, `bin_accuracy` (NaN in empty bins) and
+        `bin_count`, (bins,) each.
         """
         with np.errstate(invalid="ignore", divide="ignore"):
             accuracy = self.hits / self.count

@@ -50,11 +50,8 @@ def residuals(depth: np.ndarray, truth: np.ndarray, max_depth: float) -> Residua
 class DepthErrors(Accumulator):
     """Depth errors over every pixel with valid ground truth (Eigen et al., NeurIPS 2014).
 
-    A missing estimate fails every δ and counts as the worse end of the depth range (see
-    `residuals`). So a missing estimate never improves a metric.
-
-    Args:
-        max_depth: end of the depth range, metres.
+    A missing estimate fails every δ and counts as the worse end of the depth range, which ends at
+    `max_depth` metres (see `residuals`). So a missing estimate never improves a metric.
     """
 
     SUMS = ("sums",)
@@ -84,11 +81,9 @@ class DepthErrors(Accumulator):
         self.sums += [len(off.distance), usable, *errors, *within]
 
     def compute(self) -> dict[str, float]:
-        """Compute the metrics.
+        """Compute `rmse` (m), `abs_rel`, `delta1`…`delta3` and `coverage`; NaN without a pixel.
 
-        Returns:
-            `rmse` (m), `abs_rel`, `delta1`…`delta3` and `coverage`, the share of pixels with an
-            estimate; NaN without a pixel.
+        `coverage` is the share of pixels with an estimate.
         """
         n, *sums = (float(value) for value in self.sums)
         coverage, square, relative, *deltas = (value / (n or float("nan")) for value in sums)

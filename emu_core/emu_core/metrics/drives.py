@@ -40,12 +40,11 @@ class DriveResults:
     names: tuple[str, ...]
     num_classes: int
     max_depth: float
-    sums: dict[str, np.ndarray]
-    """`PART.NAME` → (drives, …)."""
-    pairs: dict[str, np.ndarray]
-    """`PART.won` (drives, drives), `PART.positives` and `PART.negatives` (drives,)."""
-    pooled: dict[str, float]
-    """`StudyMetrics.compute` of all drives together."""
+    sums: dict[str, np.ndarray]  # `PART.NAME` → (drives, …)
+    pairs: dict[
+        str, np.ndarray
+    ]  # `PART.won` (drives, drives), `.positives`, `.negatives` (drives,)
+    pooled: dict[str, float]  # `StudyMetrics.compute` of all drives together
 
     @classmethod
     def of(cls, drives: Mapping[str, StudyMetrics]) -> DriveResults:
@@ -76,13 +75,9 @@ class DriveResults:
         return cls(tuple(drives), total.num_classes, total.max_depth, sums, pairs, total.compute())
 
     def compute(self, weights: Sequence[float] | np.ndarray | None = None) -> dict[str, float]:
-        """Compute the metrics of the drives with weights, e.g. how often each was drawn.
+        """Compute the metrics of the drives with weights (drives,), e.g. how often each was drawn.
 
-        Args:
-            weights: (drives,); None counts each drive once.
-
-        Raises:
-            ValueError: the number of weights is wrong.
+        None counts each drive once. A wrong number of weights raises ValueError.
         """
         drives = len(self.names)
         w = np.ones(drives) if weights is None else np.asarray(weights, float)
@@ -119,11 +114,7 @@ class DriveResults:
 
     @classmethod
     def load(cls, path: str | Path) -> DriveResults:
-        """Read a file that `save` wrote.
-
-        Raises:
-            ValueError: it is another file.
-        """
+        """Read a file that `save` wrote; raises ValueError for another one."""
         with np.load(path) as file:
             content = dict(file)
         if "names" not in content:

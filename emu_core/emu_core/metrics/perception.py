@@ -58,9 +58,7 @@ class PerceptionMetrics:
         return {
             "miou": float(self.confusion.compute()["miou"]),
             "depth_rmse_m": depth["rmse"],
-            "depth_abs_rel": depth["abs_rel"],
-            "depth_delta1": depth["delta1"],
-            "depth_coverage": depth["coverage"],
+            **{f"depth_{name}": depth[name] for name in ("abs_rel", "delta1", "coverage")},
             "label_ece": float(self.calibration.compute()["ece"]),
             "label_error_auroc": auroc(self.label_ranking.bins()).value,
             "depth_error_auroc": auroc(self.depth_ranking.bins()).value,

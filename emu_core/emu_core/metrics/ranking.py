@@ -274,16 +274,11 @@ def false_positive_rate(bins: Bins, recall: float = 0.95) -> RankingMetric:
 def pairs_won(groups: list[Bins], common: Bins) -> np.ndarray:
     """Count the pairs that the positives of group d win against the negatives of group e.
 
-    With this matrix U, the AUROC of the groups with weights w (drives that a bootstrap draws
-    several times) is wᵀ U w / (w·positives · w·negatives).
+    With this matrix U (groups, groups), the AUROC of the groups with weights w (drives that a
+    bootstrap draws several times) is wᵀ U w / (w·positives · w·negatives).
 
-    Args:
-        groups: one histogram per group.
-        common: histogram of all groups together. Pairs within one of its bins count one half, as
-            ties do.
-
-    Returns:
-        float64 (groups, groups).
+    `common` is the histogram of all groups together. Pairs within one of its bins count one half,
+    as ties do.
     """
     place = [np.searchsorted(common.start, bins.start, side="right") - 1 for bins in groups]
     found = [np.flatnonzero(bins.positives) for bins in groups]

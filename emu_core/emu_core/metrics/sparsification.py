@@ -105,12 +105,9 @@ class RiskCoverage(Accumulator):
         self.area, self.rate, self.images = np.zeros(()), np.zeros(()), np.zeros(())
 
     def update(self, order: ScoreOrder, cumulative: np.ndarray, missing: int = 0) -> None:
-        """Add an image.
+        """Add an image: its pixels by uncertainty, and the sums of the 0/1 errors, (n + 1,).
 
-        Args:
-            order: its pixels by uncertainty.
-            cumulative: sums of the 0/1 errors in that order, (n + 1,).
-            missing: number of further pixels, without a prediction.
+        `missing` is the number of further pixels, without a prediction.
         """
         if len(order) + missing:
             self.area += _risk_area(order, cumulative, missing)

@@ -43,12 +43,9 @@ def _tables(n_classes: int) -> dict[str, np.ndarray]:
 def dummy_outputs(
     image: np.ndarray, output_size: tuple[int, int] | None = None, n_classes: int = 19
 ) -> dict[str, np.ndarray]:
-    """Compute the exact outputs of the dummy model.
+    """Compute the exact outputs of the dummy model for an image, uint8 (H, W, 3), of input size.
 
-    Args:
-        image: uint8 (H, W, 3) of the model's input size.
-        output_size: (height, width); None for the input size.
-        n_classes: Number of classes.
+    `output_size` is (height, width); None for the input size.
     """
     height, width = output_size or image.shape[:2]
     rows = np.arange(height) * image.shape[0] // height

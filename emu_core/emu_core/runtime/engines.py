@@ -108,7 +108,7 @@ class SessionEngine:
         self.provider = provider
         self.session = _open_session(path, provider, threads)
         self.info = session_info(self.session, path)
-        self._first_run = None
+        self._first_run: onnxruntime.RunOptions | None = None
         if provider == "cpu":
             # ONNX Runtime plans the memory of later runs from the first one and allocates it as
             # one block. Without this, the first run's memory would stay allocated, unused:
@@ -152,12 +152,8 @@ def _provider_list(path: Path, name: str, options: dict[str, str]) -> list[Any]:
 
     try:
         folder = str(engine_folder(read_info(path).sha256, options))
-        caching = {
-            "trt_engine_cache_enable": "1",
-            "trt_engine_cache_path": folder,
-            "trt_timing_cache_enable": "1",
-            "trt_timing_cache_path": folder,
-        }
+        caching = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": folder}
+        caching |= {"trt_timing_cache_enable": "1", "trt_timing_cache_path": folder}
     except OSError:  # the folder is not writable: every start takes minutes
         caching = {}
     cuda = [(_CUDA, PROVIDERS["cuda"][1])] * (_CUDA in onnxruntime.get_available_providers())

@@ -55,12 +55,9 @@ class Fitting:
         self, fx: float, fy: float, cx: float, cy: float
     ) -> tuple[float, float, float, float]:
         """(fx, fy, cx, cy) of the maps from those of the camera image."""
-        return (
-            fx * self.scale_x,
-            fy * self.scale_y,
-            (cx + 0.5) * self.scale_x - 0.5 - self.offset_x,
-            (cy + 0.5) * self.scale_y - 0.5 - self.offset_y,
-        )
+        column = (cx + 0.5) * self.scale_x - 0.5 - self.offset_x
+        row = (cy + 0.5) * self.scale_y - 0.5 - self.offset_y
+        return fx * self.scale_x, fy * self.scale_y, column, row
 
 
 @lru_cache(maxsize=64)

@@ -82,8 +82,7 @@ def panel(
 
     Args:
         rgb: Camera image, uint8 (h, w, 3).
-        perception: Its maps.
-        table: Classes of the labels.
+        perception, table: Its maps, and the classes of the labels.
         caption: Lines for the legend, e.g. the time of the frame.
 
     Returns:

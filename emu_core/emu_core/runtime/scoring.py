@@ -19,8 +19,7 @@ def score_frame(
     """Add a frame to the metrics; its maps are resized (nearest neighbour) to the ground truth.
 
     Args:
-        metrics: Metrics to update.
-        perception: Maps of the frame.
+        metrics, perception: Metrics to update, and maps of the frame.
         labels: True train ids, uint8 (H, W).
         depth: True depth, metres, NaN where invalid; its size may differ from that of `labels`.
     """

@@ -209,13 +209,12 @@ class Playback:
             self._clock = self.ros.node.create_publisher(Clock, "/clock", 10)
 
     def _wait_for_subscribers(self) -> None:
+        answers, image = self._answers, self._publishers[self.image]
         wanted = self.options.wait_for_subscribers
-        if wanted is None:
-            wanted = 1 if self._answers else 0
-        image = self._publishers[self.image]
+        wanted = int(answers is not None) if wanted is None else wanted
 
         def ready() -> bool:
-            connected = self._answers is None or self._answers.topics.matched()
+            connected = answers is None or answers.topics.matched()
             return connected and image.get_subscription_count() >= wanted
 
         if not self.ros.spin_until(ready, self.options.wait) and not self.ros.stop.is_set():

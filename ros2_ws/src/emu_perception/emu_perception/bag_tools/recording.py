@@ -28,10 +28,7 @@ from emu_perception.ros.ros_process import RosProcess
 class Recording:
     """Subscribes to topics and writes bags; a slow disk delays no receipt.
 
-    Args:
-        ros: Running node.
-        warn: Logs a warning.
-        queue_bytes: Limit of the messages that wait for the disk.
+    `warn` logs a warning; `queue_bytes` limits the messages that wait for the disk.
     """
 
     look_period_s = 1.0
