@@ -49,37 +49,16 @@ def imports(file):
 
 
 @pytest.mark.parametrize("file", robot_files(), ids=lambda file: "/".join(file.parts[-3:]))
-def test_a_robots_file_imports_no_training_package(file):
-    assert {name.partition(".")[0] for name in imports(file)}.isdisjoint(FORBIDDEN)
-
-
-@pytest.mark.parametrize("file", robot_files(), ids=lambda file: "/".join(file.parts[-3:]))
-def test_a_robots_file_imports_nothing_above_the_line(file):
-    allowed = {*ROBOT_FOLDERS, *ROBOT_FILES}
-    ours = {name.split(".")[1] for name in imports(file) if name.startswith("emu_core.")}
-    assert ours <= allowed
-
-
-def import_without(*modules):
-    return subprocess.run(
-        [sys.executable, "-c", IMPORT_WITHOUT, *modules],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+def test_a_robots_file_imports_no_training_package_and_nothing_above_the_line(file):
+    names = set(imports(file))
+    assert {name.partition(".")[0] for name in names}.isdisjoint(FORBIDDEN)
+    ours = {name.split(".")[1] for name in names if name.startswith("emu_core.")}
+    assert ours <= {*ROBOT_FOLDERS, *ROBOT_FILES}
 
 
 def test_the_robots_folders_import_without_packages_that_a_robot_lacks():
     files = [file for file in robot_files() if file.is_relative_to(CORE)]
     names = (file.relative_to(CORE).with_suffix("").parts for file in files)
     modules = {".".join(("emu_core", *parts)).removesuffix(".__init__") for parts in names}
-    done = import_without(*sorted(modules))
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.parametrize("module", ["torch", "onnx", "h5py"])
-def test_the_block_works(module):
-    done = import_without(module)
-    assert done.returncode == 1
-    assert "(blocked)" in done.stderr
+    command = [sys.executable, "-c", IMPORT_WITHOUT, *sorted(modules)]
+    subprocess.run(command, check=True, timeout=120)

@@ -31,24 +31,20 @@ def available(monkeypatch):
     )
 
 
+def on_the_cpu(path, options, providers):
+    return onnxruntime.InferenceSession(str(path), options, [CPU])
+
+
 @pytest.fixture
 def requests(monkeypatch, available):
     """Provider lists that ONNX Runtime receives. It claims to use the GPU and uses the CPU."""
     received = []
 
-    class Claiming:
-        def __init__(self, session, first):
-            self.session, self.first = session, first
-
-        def get_providers(self):
-            return [self.first, CPU]
-
-        def __getattr__(self, name):
-            return getattr(self.session, name)
-
     def open_session(path, options, providers):
         received.append(providers)
-        return Claiming(onnxruntime.InferenceSession(str(path), options, [CPU]), providers[0][0])
+        session = on_the_cpu(path, options, providers)
+        monkeypatch.setattr(session, "get_providers", lambda: [providers[0][0], CPU])
+        return session
 
     available(TENSORRT, CUDA, CPU)
     monkeypatch.setattr(engines, "open_session", open_session)
@@ -71,11 +67,7 @@ def test_a_provider_that_this_runtime_lacks_is_refused(dummy, available):
 
 def test_a_silent_fallback_is_detected(dummy, monkeypatch, available):
     available(CUDA)
-    monkeypatch.setattr(
-        engines,
-        "open_session",
-        lambda path, options, providers: onnxruntime.InferenceSession(str(path), options, [CPU]),
-    )
+    monkeypatch.setattr(engines, "open_session", on_the_cpu)
     with pytest.raises(ProviderError, match="fell back to the CPU"):
         Perceiver(dummy, provider="cuda")
 
@@ -133,13 +125,14 @@ def test_the_folder_changes_with_everything_that_the_engine_depends_on(monkeypat
     assert engine_folder("a" * 64, {"trt_fp16_enable": "1"}) == folders[0]
     folders.append(engine_folder("b" * 64, {"trt_fp16_enable": "1"}))
     folders.append(engine_folder("a" * 64, {}))
-    monkeypatch.setattr(engines, "gpu", lambda: "another one, 570.1")
-    folders.append(engine_folder("a" * 64, {}))
-    monkeypatch.setattr(engines, "tensorrt_version", lambda: "100300")
-    folders.append(engine_folder("a" * 64, {}))
-    monkeypatch.setattr(onnxruntime, "__version__", "0.0")
-    folders.append(engine_folder("a" * 64, {}))
-    assert len(set(folders)) == len(folders)
+    for module, name, value in (
+        (engines, "gpu", lambda: "another one, 570.1"),
+        (engines, "tensorrt_version", lambda: "100300"),
+        (onnxruntime, "__version__", "0.0"),
+    ):
+        monkeypatch.setattr(module, name, value)
+        folders.append(engine_folder("a" * 64, {}))
+    assert len(set(folders)) == 6
     assert json.loads((folders[-1] / FACTS).read_text()) == {
         "model": "a" * 64,
         "options": {},
