@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import labels
+from helpers.labels import INSTALLED
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy), from a robot or from the wheels")
 pytest.importorskip("rosbags", reason="needs rosbags")
@@ -34,12 +34,8 @@ def outputs():
     rng = np.random.default_rng(3)
     depth = rng.uniform(1, 80, (HEIGHT, WIDTH)).astype(np.float32)
     depth[:100] = np.inf
-    seen = Perception(
-        rng.integers(0, 19, depth.shape).astype(np.uint8),
-        rng.random(depth.shape, np.float32),
-        depth,
-        np.where(np.isfinite(depth), depth * np.float32(0.1), np.inf).astype(np.float32),
-    )
+    labels = rng.integers(0, 19, depth.shape).astype(np.uint8)
+    seen = Perception(labels, rng.random(depth.shape, np.float32), depth, depth / 10)
     rgb = rng.integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
     header = Header(frame_id="camera_optical")
     header.stamp.sec = 1_700_000_000
@@ -57,11 +53,8 @@ def outputs():
 def record(ros, domain, output, sent, qos):
     """Publish messages, each on its topic, to a recorder that ends when it has one of each."""
     publishers = {t: ros.node.create_publisher(type(m), t, qos) for t, m in sent.items()}
-    process = ChildProcess(
-        *module("recorder", "--output", output, "--topics", *sent, "--max-frames", "1"),
-        *("--until-idle", "2"),
-        domain=domain,
-    )
+    arguments = ("--topics", *sent, "--max-frames", "1", "--until-idle", "2")
+    process = ChildProcess(*module("recorder", "--output", output, *arguments), domain=domain)
     with stopping(process):
         process.wait_for_line(f"recording {len(sent)} topics")
         for topic, publisher in publishers.items():
@@ -99,9 +92,7 @@ def test_every_kind_of_output_is_recorded_unchanged(tmp_path, ros, domain):
     assert found["/emu/depth/camera_info"][2].k.tolist() == list(camera_info().k)
 
 
-@pytest.mark.skipif(
-    not labels.INSTALLED, reason="needs vision_msgs, of which there is no wheel; see stand_ins"
-)
+@pytest.mark.skipif(not INSTALLED, reason="needs vision_msgs, of which there is no wheel")
 def test_label_info_is_recorded_with_its_names(tmp_path, ros, domain):
     from vision_msgs import msg as messages
 

@@ -21,7 +21,6 @@ import pytest
 from helpers.drive_bags import write_bag
 
 from emu_core.bags.reader import open_bag
-from emu_core.bags.writer import BagWriter
 from emu_core.data.cityscapes import FrameFiles, encode_disparity, write_png
 from emu_core.labels import CITYSCAPES, IGNORE
 from emu_core.runtime.dummy_model import dummy_outputs, make_dummy_model
@@ -203,40 +202,10 @@ def test_a_drive_without_camera_info_is_answered_without_one(model, tmp_path):
     assert "/emu_perception/depth/camera_info" not in summary["topics"]
 
 
-def empty_bag(path: Path) -> None:
-    with BagWriter(path) as writer:
-        writer.add_topic("/camera/image_raw", "sensor_msgs/msg/Image")
-
-
-def bag_without_images(path: Path) -> None:
-    with BagWriter(path) as writer:
-        writer.add_topic("/text", "std_msgs/msg/String")
-        writer.write_message("/text", 1, writer.store.types["std_msgs/msg/String"]("hello"))
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda path: None, "no bag"),
-        (empty_bag, "empty"),
-        (bag_without_images, "no images"),
-    ],
-    ids=["missing", "empty", "without images"],
-)
-def test_a_bag_that_cannot_be_replayed_is_reported_in_one_line(make, message, model, tmp_path):
-    path = tmp_path / "bag"
-    make(path)
-    done = run_demo("--bag", path, "--model", model, "--output", tmp_path / "out")
+@pytest.mark.parametrize("missing", ["bag", "model"])
+def test_an_unusable_bag_or_model_is_reported_in_one_line(missing, bag, model, tmp_path):
+    given = {"bag": bag, "model": model, missing: tmp_path / "nothing"}
+    done = run_demo("--bag", given["bag"], "--model", given["model"], "--output", tmp_path / "out")
     assert done.returncode == 1
     (line,) = done.stderr.strip().splitlines()
-    assert message in line.lower() and str(path) in line
-
-
-def test_an_unusable_model_is_reported_in_one_line(bag, model, tmp_path):
-    truncated = tmp_path / "truncated.onnx"
-    truncated.write_bytes(model.read_bytes()[:500])
-    for path in (tmp_path / "missing.onnx", truncated):
-        done = run_demo("--bag", bag, "--model", path, "--output", tmp_path / "out")
-        assert done.returncode == 1
-        (line,) = done.stderr.strip().splitlines()
-        assert str(path) in line
+    assert str(tmp_path / "nothing") in line
