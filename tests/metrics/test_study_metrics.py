@@ -161,17 +161,6 @@ def test_a_missing_depth_is_an_undetected_object_or_a_false_alarm_on_the_road():
     assert study.compute()["depth.unknown_auroc"] == pytest.approx(1 / 4)
 
 
-def test_memory_does_not_grow_with_the_number_of_images():
-    study, sizes = StudyMetrics(CLASSES, 80.0, bins=1000), []
-    rng = np.random.default_rng(6)
-    for _ in range(12):
-        study.update_classes(*classes(rng))
-        study.update_depth(*depths(rng))
-        sizes.append(sum(array.nbytes for array in study.state().values()))
-    # Two rankings of 1000 bins, and some thousand sums.
-    assert max(sizes[2:]) < 2 * 1000 * 21 + 20000
-
-
 @pytest.mark.parametrize(
     ("update", "message"),
     [
