@@ -2,6 +2,8 @@
 
 import sqlite3
 
+from ruamel.yaml import YAML
+
 from emu_core.bags.reader import open_bag
 from emu_core.bags.types import typestore
 from emu_core.bags.writer import BagWriter, offered
@@ -84,33 +86,20 @@ def rosbag2_sqlite(file, texts):
 
 def rosbag2_metadata(folder, version, names, qos=QOS_NUMBERS):
     """Write metadata.yaml with the keys that rosbag2 writes in this version."""
-    if version < 9:  # a YAML document in a string
-        profiles = '"' + qos.replace("\n", "\\n") + '"'
-    else:
-        profiles = "\n" + "\n".join(" " * 10 + line for line in qos.splitlines())
-    lines = [
-        "rosbag2_bagfile_information:",
-        f"  version: {version}",
-        "  storage_identifier: sqlite3",
-        "  duration:",
-        "    nanoseconds: 10",
-        "  starting_time:",
-        "    nanoseconds_since_epoch: 0",
-        "  message_count: 2",
-        "  topics_with_message_count:",
-        "    - topic_metadata:",
-        "        name: /text",
-        f"        type: {TEXT}",
-        "        serialization_format: cdr",
-        f"        offered_qos_profiles: {profiles}",
-        "      message_count: 2",
-        "  compression_format: ''",
-        "  compression_mode: ''",
-        "  relative_file_paths:",
-        *(f"    - {name}" for name in names),
-    ]
-    if version >= 5:
-        lines.append("  files: []")
-    if version >= 8:
-        lines += ["  custom_data: ~", "  ros_distro: jazzy"]
-    (folder / "metadata.yaml").write_text("\n".join(lines) + "\n")
+    topic = {"name": "/text", "type": TEXT, "serialization_format": "cdr"}
+    # Up to version 8 a YAML document in a string.
+    topic["offered_qos_profiles"] = qos if version < 9 else YAML(typ="safe").load(qos)
+    information = {
+        "version": version,
+        "storage_identifier": "sqlite3",
+        "duration": {"nanoseconds": 10},
+        "starting_time": {"nanoseconds_since_epoch": 0},
+        "message_count": 2,
+        "topics_with_message_count": [{"topic_metadata": topic, "message_count": 2}],
+        "compression_format": "",
+        "compression_mode": "",
+        "relative_file_paths": names,
+        **({"files": []} if version >= 5 else {}),
+        **({"custom_data": None, "ros_distro": "jazzy"} if version >= 8 else {}),
+    }
+    YAML().dump({"rosbag2_bagfile_information": information}, folder / "metadata.yaml")
