@@ -21,6 +21,7 @@ from text_bags import (
 
 from emu_core.bags.errors import BagError
 from emu_core.bags.reader import open_bag
+from emu_core.bags.types import CompressedImage, Header, Image, Time
 from emu_core.bags.writer import BagWriter, offered
 
 
@@ -62,18 +63,12 @@ def test_bags_of_every_metadata_version_are_read_with_their_qos(tmp_path, versio
 
 
 @pytest.mark.parametrize(
-    ("plugin", "mode"),
-    [
-        (StoragePlugin.SQLITE3, CompressionMode.FILE),
-        (StoragePlugin.SQLITE3, CompressionMode.MESSAGE),
-        (StoragePlugin.MCAP, CompressionMode.FILE),
-        (StoragePlugin.MCAP, CompressionMode.MESSAGE),
-        (StoragePlugin.MCAP, CompressionMode.STORAGE),
-    ],
+    "compression", ["SQLITE3 FILE", "SQLITE3 MESSAGE", "MCAP FILE", "MCAP MESSAGE", "MCAP STORAGE"]
 )
-def test_zstd_compressed_files_messages_and_chunks_are_read(tmp_path, plugin, mode):
-    writer = Writer(tmp_path / "bag", version=9, storage_plugin=plugin)
-    writer.set_compression(mode, CompressionFormat.ZSTD)
+def test_zstd_compressed_files_messages_and_chunks_are_read(tmp_path, compression):
+    plugin, mode = compression.split()
+    writer = Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin[plugin])
+    writer.set_compression(CompressionMode[mode], CompressionFormat.ZSTD)
     with writer:
         connection = writer.add_connection("/text", TEXT, typestore=STORE)
         for time_ns, data in expected_texts(3):
@@ -110,17 +105,14 @@ def test_a_single_data_file_is_a_bag_as_well(tmp_path, storage):
 
 
 def test_the_camera_is_found_among_depth_masks_and_other_images(tmp_path):
-    types = STORE.types
-    header = types["std_msgs/msg/Header"](types["builtin_interfaces/msg/Time"](1, 2), "")
+    header = Header(Time(1, 2), "")
     gray, color = np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.uint8)
 
     def raw(encoding, size):
-        pixels = np.zeros(16 * size, np.uint8)
-        return types["sensor_msgs/msg/Image"](header, 4, 4, encoding, 0, 4 * size, pixels)
+        return Image(header, 4, 4, encoding, 0, 4 * size, np.zeros(16 * size, np.uint8))
 
     def compressed(kind, pixels, name=".png"):
-        code = cv2.imencode(name, pixels)[1].reshape(-1)
-        return types["sensor_msgs/msg/CompressedImage"](header, kind, code)
+        return CompressedImage(header, kind, cv2.imencode(name, pixels)[1].reshape(-1))
 
     pictures = {
         "/truth/depth/image": raw("32FC1", 4),

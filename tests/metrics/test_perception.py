@@ -130,22 +130,17 @@ def counted(frames, **options):
 def test_all_metrics_agree_with_single_metrics_and_references():
     rng = np.random.default_rng(0)
     frames = [frame(rng) for _ in range(3)]
-    confusion, depth_errors = Confusion(19), DepthErrors(80)
-    uncertain, mistaken, deviation, off = [], [], [], []
-    for (guess, uncertainty, truth), (depth, std, metres) in frames:
-        confusion.update(guess, truth)
-        off.append(depth_errors.update(depth, metres))
-        known = truth != IGNORE
-        uncertain.append(uncertainty[known])
-        mistaken.append((guess != truth)[known])
-        deviation.append(std[np.isfinite(metres)])
-    scores = counted(frames).compute()
-    assert all(type(value) is float for value in scores.values())
-    u, wrong, s, bad = (np.concatenate(x) for x in (uncertain, mistaken, deviation, off))
-    ece = BinaryCalibrationError(n_bins=15)(
-        torch.from_numpy(1 - u), torch.from_numpy(~wrong).int()
+    (guess, uncertainty, truth), (depth, std, metres) = (
+        map(np.stack, zip(*maps, strict=True)) for maps in zip(*frames, strict=True)
     )
-    depth = depth_errors.compute()
+    confusion, depth_errors = Confusion(19), DepthErrors(80)
+    confusion.update(guess, truth)
+    bad, s = depth_errors.update(depth, metres), std[np.isfinite(metres)]
+    u, wrong = uncertainty[truth != IGNORE], (guess != truth)[truth != IGNORE]
+    right = torch.from_numpy(~wrong).int()
+    ece = BinaryCalibrationError(n_bins=15)(torch.from_numpy(1 - u), right)
+    depth, scores = depth_errors.compute(), counted(frames).compute()
+    assert all(type(value) is float for value in scores.values())
     assert depth["delta1"] == pytest.approx(1 - bad.mean())
     expected = {
         "miou": confusion.compute()["miou"],

@@ -22,6 +22,7 @@ from helpers.drive_bags import write_bag
 
 from emu_core.bags.reader import open_bag
 from emu_core.data.cityscapes import FrameFiles, encode_disparity, write_png
+from emu_core.files import write_json
 from emu_core.labels import CITYSCAPES, IGNORE
 from emu_core.runtime.dummy_model import dummy_outputs, make_dummy_model
 
@@ -54,12 +55,9 @@ def layout(tmp_path_factory):
         write_png(files.path("leftImg8bit"), image)
         write_png(files.path("gtFine"), ids)
         write_png(files.path("disparity"), encode_disparity(depth, FOCAL, 0.22))
-        camera = {
-            "extrinsic": {"baseline": 0.22},
-            "intrinsic": {"fx": FOCAL, "fy": FOCAL, "u0": 63.5, "v0": 31.5},
-        }
-        files.path("camera").parent.mkdir(parents=True, exist_ok=True)
-        files.path("camera").write_text(json.dumps(camera))
+        lens = {"fx": FOCAL, "fy": FOCAL, "u0": 63.5, "v0": 31.5}
+        camera = {"extrinsic": {"baseline": 0.22}, "intrinsic": lens}
+        write_json(files.path("camera"), camera)
     return root
 
 
@@ -134,7 +132,7 @@ def test_the_metrics_are_those_of_a_plain_computation(summary, bag, layout):
     )
     # True depth is stored at half size: rows and columns 0, 2, 4, … of the image; the maps are
     # reduced to it by the pixels at the centres, 1, 3, 5, …
-    metres = np.stack([np.full((HEIGHT, WIDTH), 5.0 + 10 * i) for i in range(FRAMES)])
+    metres = np.tile(5.0 + 10 * np.arange(FRAMES)[:, None, None], (HEIGHT, WIDTH))
     metres[:, -9:] = np.nan
     metres = metres[:, ::2, ::2]
     depth = np.stack([m["depth"] for m in maps])[:, 1::2, 1::2] * FOCAL / CANONICAL
