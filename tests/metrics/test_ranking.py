@@ -23,7 +23,7 @@ def counted(scores, positive, bins=1 << 19, images=1):
     return histogram
 
 
-def fpr95(scores, positive):
+def fpr95(positive, scores):
     false, true, _ = roc_curve(positive, scores, drop_intermediate=False)
     return false[np.argmax(true >= 0.95)]
 
@@ -31,7 +31,7 @@ def fpr95(scores, positive):
 REFERENCES = [
     (auroc, roc_auc_score),
     (average_precision, average_precision_score),
-    (false_positive_rate, lambda positive, scores: fpr95(scores, positive)),
+    (false_positive_rate, fpr95),
 ]
 
 
@@ -153,10 +153,8 @@ def test_the_bound_is_below_1e_5_for_any_distribution_of_the_scores(situation):
     """A million pixels in eight images: more than there are bins."""
     rng = np.random.default_rng(0)
     images = [SITUATIONS[situation](rng, 1 << 17, i) for i in range(8)]
-    histogram = ScoreHistogram(1 << 19)
-    for scores, positive in images:
-        histogram.update(sort_scores(scores), positive)
     scores, positive = (np.concatenate(both) for both in zip(*images, strict=True))
+    histogram = counted(scores, positive, images=8)
     metric = auroc(histogram.bins())
     assert len(histogram.bins().start) <= 1 << 19
     assert metric.bound < 1e-5
