@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("onnx", reason="needs onnx, to make a model file")
 
-from text_bags import STORAGES, write_texts
+import text_bags
 
 from emu_core.bags.reader import open_bag
 from emu_core.runtime.dummy_model import make_dummy_model
@@ -86,9 +86,9 @@ def test_damaged_model_files_are_refused(tmp_path):
     assert count_refused(complete, cases(), "ModelError") > COUNT / 2
 
 
-@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("storage", text_bags.STORAGES)
 def test_damaged_bags_are_refused(tmp_path, storage):
-    complete = write_texts(tmp_path / "complete", 20, storage)
+    complete = text_bags.write(tmp_path / "complete", 20, storage)
     file = next(f for f in complete.iterdir() if f.suffix in (".mcap", ".db3"))
 
     def cases():

@@ -12,22 +12,10 @@ TEXT = "std_msgs/msg/String"
 STORE = typestore()
 STORAGES = ("mcap", "sqlite3")
 # What rosbag2 stores for a publisher whose history DDS does not announce: ints up to version 8.
-QOS_NUMBERS = """\
-- history: 3
-  depth: 0
-  reliability: 1
-  durability: 1
-  deadline:
-    sec: 9223372036
-    nsec: 854775807
-  lifespan:
-    sec: 9223372036
-    nsec: 854775807
-  liveliness: 1
-  liveliness_lease_duration:
-    sec: 9223372036
-    nsec: 854775807
-  avoid_ros_namespace_conventions: false"""
+FOREVER = "{sec: 9223372036, nsec: 854775807}"
+QOS_NUMBERS = f"""\
+- {{history: 3, depth: 0, reliability: 1, durability: 1, deadline: {FOREVER}, lifespan: {FOREVER},
+   liveliness: 1, liveliness_lease_duration: {FOREVER}, avoid_ros_namespace_conventions: false}}"""
 QOS_WORDS = (
     QOS_NUMBERS.replace("history: 3", "history: unknown")
     .replace("reliability: 1", "reliability: reliable")
@@ -41,29 +29,29 @@ def text(data):
     return bytes(STORE.serialize_cdr(STORE.types[TEXT](data), TEXT))
 
 
-def expected_texts(count):
-    """Times and texts of `write_texts`: "0", "1", … at 0, 10, … ns."""
+def expected(count):
+    """Times and texts of `write`: "0", "1", … at 0, 10, … ns."""
     return [(10 * index, str(index)) for index in range(count)]
 
 
-def write_texts(path, count, storage="mcap", flush=False):
+def write(path, count, storage="mcap", flush=False):
     """Write a bag of texts on /text; with `flush`, each message into an mcap chunk of its own."""
     with BagWriter(path, storage) as writer:
         writer.add_topic("/text", TEXT, [offered(latched=True, depth=3)])
-        for time_ns, data in expected_texts(count):
+        for time_ns, data in expected(count):
             writer.write("/text", time_ns, text(data))
             if flush:
                 writer.flush()
     return path
 
 
-def read_texts(path, **options):
+def read(path, **options):
     """Times and texts of a bag."""
     with open_bag(path, **options) as bag:
         return [(message.time_ns, bag.decode(message).data) for message in bag.messages()]
 
 
-def insert_texts(database, texts):
+def insert(database, texts):
     """Add messages to a data file of `rosbag2_sqlite`."""
     rows = [(time_ns, text(data)) for time_ns, data in texts]
     database.executemany("INSERT INTO messages VALUES(NULL, 1, ?, ?)", rows)
@@ -80,7 +68,7 @@ def rosbag2_sqlite(file, texts):
         )
         row = (TEXT, QOS_NUMBERS)
         database.execute("INSERT INTO topics VALUES(1, '/text', ?, 'cdr', ?)", row)
-        insert_texts(database, texts)
+        insert(database, texts)
     database.close()
 
 

@@ -200,15 +200,6 @@ def test_ros_arguments_are_separated_from_ours():
     assert ros == ["--ros-args", "-r", "a:=b", "--", "--ros-args", "-p", "x:=1"]
 
 
-def test_a_missing_package_is_reported_with_a_remedy(capsys):
-    def work():
-        raise ModuleNotFoundError("No module named 'rosbags'", name="rosbags.rosbag2")
-
-    assert command_line.run("player", work) == 1
-    error = capsys.readouterr().err
-    assert re.match("player: the Python package rosbags .*pip install rosbags", error)
-
-
 @pytest.mark.parametrize("arguments", ["bag --rate 0", "bag --remap a", "bag --frames 0", ""])
 def test_wrong_arguments_exit_with_2(arguments):
     with pytest.raises(SystemExit, match=r"^2$"):
