@@ -203,12 +203,3 @@ def test_the_random_values_are_those_of_shuffled_scores():
     for name in (*SHARES, *(f"{name}_median" for name in SHARES)):
         mean = np.mean([s[name] for s in shuffled])
         assert metrics[f"{name}_random"] == pytest.approx(mean, abs=0.005)
-
-
-def test_at_the_median_pavpu_follows_from_p_acc_cer_and_accuracy():
-    rng = np.random.default_rng(5)
-    score = rng.random(1000)
-    metrics = certainty((score, rng.random(1000) > score**3))
-    expected = metrics["p_acc_cer_median"] + 0.5 - metrics["accuracy"]
-    assert metrics["pavpu_median"] == pytest.approx(expected)
-    assert metrics["pavpu_median_random"] == pytest.approx(0.5)

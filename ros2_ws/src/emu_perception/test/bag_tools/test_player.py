@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy), from a robot or from the wheels")
 pytest.importorskip("rosbags", reason="needs rosbags")
 
 from helpers.drive_bags import IMAGE, START_NS, stamp_of, write_bag
@@ -38,19 +37,15 @@ def test_raw_720p_frames_pass_three_processes_in_lock_step_without_loss(tmp_path
     """1. node and recorder start; 2. the player shows 25 frames; 3. the recorder is stopped."""
     frames = 25
     bag = write_bag(tmp_path / "drive", frames + 2, size=(720, 1280))
-    record = ChildProcess(
-        *module("recorder", "--output", tmp_path / "out", "--report", tmp_path / "record.json"),
-        *("--topics", *ANSWERS, "/answering_node/info"),
-        domain=domain,
-    )
+    topics = ("--topics", *ANSWERS, "/answering_node/info", "--report", tmp_path / "record.json")
+    command = module("recorder", "--output", tmp_path / "out", *topics)
+    record = ChildProcess(*command, domain=domain)
     node = answering_node(domain)
     with stopping(node, record):
         record.wait_for_line("recording 3 topics")
-        play = ChildProcess(
-            *module("player", bag, "--report", tmp_path / "play.json", "--lock-step", *ANSWERS),
-            *("--frames", str(frames)),
-            domain=domain,
-        )
+        arguments = ("--frames", str(frames), "--lock-step", *ANSWERS)
+        report = ("--report", tmp_path / "play.json")
+        play = ChildProcess(*module("player", bag, *report, *arguments), domain=domain)
         with stopping(play):
             assert play.wait(60.0) == 0, play.output
         assert record.stop() == 0, record.output
@@ -82,13 +77,12 @@ def test_raw_720p_frames_pass_three_processes_in_lock_step_without_loss(tmp_path
 
 def test_unanswered_frames_are_counted_and_the_player_continues(tmp_path, domain, finish):
     bag = write_bag(tmp_path / "drive", frames=12)
+    report = tmp_path / "play.json"
+    arguments = ("--report", report, "--timeout", "0.7", "--lock-step", *ANSWERS)
     with stopping(answering_node(domain, refuse_every=5)):
-        code, output = finish(
-            *("player", bag, "--report", tmp_path / "play.json", "--timeout", "0.7"),
-            *("--lock-step", *ANSWERS),
-        )
+        code, output = finish("player", bag, *arguments)
     assert code == 3, output
-    report = json.loads((tmp_path / "play.json").read_text())
+    report = json.loads(report.read_text())
     answered = [None not in frame["answers"].values() for frame in report["frames"]]
     assert answered == [(index + 1) % 5 != 0 for index in range(12)]
     assert report["totals"]["unanswered"] == 2
@@ -134,12 +128,10 @@ def test_an_endless_play_keeps_bytes_stamps_qos_and_latched_messages_until_sigin
         times = {stamp_of(i) + 7 for i in range(1, 6)}
         return len(images) >= 11 and len(maps) >= 7 and times <= clocks and len(offers) == 2
 
-    play = ChildProcess(
-        *module("player", bag, "--report", tmp_path / "play.json", "--rate", "2", "--clock"),
-        *("--start", "0.04", "--loop", "--wait-for-subscribers", "1"),
-        *("--remap", f"{IMAGE}:=/front/image"),
-        domain=domain,
-    )
+    arguments = ["--rate", "2", "--clock", "--start", "0.04", "--wait-for-subscribers", "1"]
+    arguments += ["--loop", "--remap", f"{IMAGE}:=/front/image"]
+    arguments += ["--report", tmp_path / "play.json"]
+    play = ChildProcess(*module("player", bag, *arguments), domain=domain)
     with stopping(play):
         ros.wait_until(everything_came, "two rounds of everything")
         assert play.stop() == 0, play.output
