@@ -64,8 +64,8 @@ def test_a_digest_is_that_of_the_content_and_follows_changes(tmp_path):
         assert file_digest(path) == hashlib.sha256(content).hexdigest()
     other = tmp_path / "b.bin"
     other.write_bytes(b"other")
-    assert digest([path, other]) != digest([other, path])
     before = digest([path, other])
+    assert before != digest([other, path])
     assert digest([path.rename(tmp_path / "c.bin"), other]) == before
     with pytest.raises(FileNotFoundError):
         digest([path])

@@ -10,41 +10,29 @@ from emu_core.bags.errors import BagError
 from emu_core.bags.reader import open_bag
 
 
-def replace_metadata(old, new):
-    def damage(folder):
-        file = folder / "metadata.yaml"
-        content = file.read_text()
-        assert old in content
-        file.write_text(content.replace(old, new))
-
-    return damage
-
-
-def cut(name, length):
-    def damage(folder):
-        (folder / name).write_bytes((folder / name).read_bytes()[:length])
-
-    return damage
-
-
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("name", "change", "message"),
     [
-        (cut("metadata.yaml", 0), r"metadata.yaml is damaged or does not .*ros2 bag reindex"),
-        (cut("metadata.yaml", 100), r"metadata.yaml is damaged, 'relative_file_paths' is missing"),
-        (cut("metadata.yaml", 550), r"metadata.yaml is damaged in line \d+ \(.*\): .*reindex"),
-        (replace_metadata("sqlite3", "rocksdb"), r"storage 'rocksdb'.*ros2 bag convert"),
-        (replace_metadata("version: 5", "version: 10"), r"version 10, but only versions up to 9"),
-        (replace_metadata("mode: ''", "mode: FILE"), r"compressed with 'none' in mode 'file'"),
-        (replace_metadata("- d.db3", "- d_1.db3"), r"data files are missing: d_1.db3"),
-        (cut("d.db3", 0), r"d.db3 is damaged or not a bag file"),
-        (cut("d.db3", 5000), r"d.db3 is damaged"),
+        ("metadata", lambda text: text[:0], r"yaml is damaged or does not .*ros2 bag reindex"),
+        ("metadata", lambda text: text[:100], r"damaged, 'relative_file_paths' is missing"),
+        ("metadata", lambda text: text[:550], r"yaml is damaged in line \d+ \(.*\): .*reindex"),
+        ("metadata", ("sqlite3", "rocksdb"), r"storage 'rocksdb'.*ros2 bag convert"),
+        ("metadata", ("version: 5", "version: 10"), r"version 10, but only versions up to 9"),
+        ("metadata", ("mode: ''", "mode: FILE"), r"compressed with 'none' in mode 'file'"),
+        ("metadata", ("- d.db3", "- d_1.db3"), r"data files are missing: d_1.db3"),
+        ("d", lambda data: data[:0], r"d.db3 is damaged or not a bag file"),
+        ("d", lambda data: data[:5000], r"d.db3 is damaged"),
     ],
 )
-def test_a_damaged_bag_is_reported_with_its_file_and_a_remedy(tmp_path, damage, message):
+def test_a_damaged_bag_is_reported_with_its_file_and_a_remedy(tmp_path, name, change, message):
     text_bags.rosbag2_sqlite(tmp_path / "d.db3", text_bags.expected(200))
     text_bags.rosbag2_metadata(tmp_path, 5, ["d.db3"])
-    damage(tmp_path)
+    (file,) = tmp_path.glob(f"{name}.*")
+    if callable(change):
+        file.write_bytes(change(file.read_bytes()))
+    else:
+        assert change[0] in file.read_text()
+        file.write_text(file.read_text().replace(*change))
     with pytest.raises(BagError, match=message):
         text_bags.read(tmp_path)
 

@@ -40,7 +40,11 @@ def test_images_counted_apart_add_up_to_images_counted_together():
     assert_same(single[0].compute(), before, tolerance=0)
 
 
-def test_other_files_and_sums_of_other_classes_are_refused(drives, tmp_path):
+def test_other_files_sums_and_numbers_of_drives_are_refused(drives, tmp_path):
+    with pytest.raises(ValueError, match=r"`weights` of 3 drives, but got shape \(2,\)"):
+        DriveResults.of(drives).compute([1, 2])
+    with pytest.raises(ValueError, match="at least one drive"):
+        DriveResults.of({})
     np.savez(tmp_path / "x.npz", a=np.zeros(3))
     with pytest.raises(ValueError, match=r"was not written by DriveResults\.save"):
         DriveResults.load(tmp_path / "x.npz")
@@ -109,10 +113,3 @@ def test_drives_are_drawn_with_replacement_and_reproducibly():
     assert (weights.sum(1) == 20).all()
     assert (weights == 0).mean() == pytest.approx((1 - 1 / 20) ** 20, abs=0.02)
     np.testing.assert_array_equal(weights, drive_weights(20, 300, seed=5))
-
-
-def test_a_wrong_number_of_weights_and_no_drives_are_refused(drives):
-    with pytest.raises(ValueError, match=r"`weights` of 3 drives, but got shape \(2,\)"):
-        DriveResults.of(drives).compute([1, 2])
-    with pytest.raises(ValueError, match="at least one drive"):
-        DriveResults.of({})

@@ -170,14 +170,12 @@ def test_tensorrt_runs_without_a_cache_if_the_folder_is_not_writable(requests, d
     assert requests[0][0] == (TENSORRT, {})
 
 
-def test_gpu_and_tensorrt_are_empty_where_there_are_none(monkeypatch):
+def test_gpu_and_tensorrt_are_empty_where_there_are_none_and_a_jetson_is_named(
+    monkeypatch, tmp_path
+):
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(engines, "_JETSON", Path("/nowhere"))
+    monkeypatch.setattr(engines, "_JETSON", tmp_path / "model")
     monkeypatch.setattr(engines, "_TENSORRT_LIBRARIES", ("libnone.so",))
     assert (engines.gpu(), engines.tensorrt_version()) == ("", "")
-
-
-def test_a_jetson_is_named_by_its_model(monkeypatch, tmp_path):
     (tmp_path / "model").write_bytes(b"NVIDIA Jetson Orin Nano Developer Kit\0")
-    monkeypatch.setattr(engines, "_JETSON", tmp_path / "model")
     assert engines.gpu() == "NVIDIA Jetson Orin Nano Developer Kit"

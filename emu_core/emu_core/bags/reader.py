@@ -141,14 +141,14 @@ class Bag:
         """
         images = [t for t in self.topics.values() if t.type in _IMAGES]
         images = [t for t in images if not among or t.name in among]
-        if wanted is not None:
-            names = [topic.name for topic in images]
-            if wanted not in names:
-                raise BagError(
-                    f"{wanted} is not an image topic in {self.path}; "
-                    f"its image topics: {', '.join(names) or 'none'}"
-                )
+        names = [topic.name for topic in images]
+        if wanted in names:
             return wanted
+        if wanted is not None:
+            raise BagError(
+                f"{wanted} is not an image topic in {self.path}; "
+                f"its image topics: {', '.join(names) or 'none'}"
+            )
         images = [topic for topic in images if topic.count]
         if not images:
             kinds = ", ".join(f"{t.name} ({t.type})" for t in self.topics.values())

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 import sys
 from fractions import Fraction
 
@@ -292,21 +291,17 @@ def test_a_video_without_pyav_is_refused_with_a_remedy(tmp_path, capsys, monkeyp
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_leaves_no_bag(tmp_path, number):
     pytest.importorskip("rclpy", reason="the tests' helpers for processes need ROS 2")
-    from helpers.ros_processes import module, wait_until
+    from helpers.ros_processes import ChildProcess, module, stopping, wait_until
 
     source = folder_of(tmp_path / "photos", ["0.png"])
     for index in range(1, 5_000):
         (source / f"{index}.png").symlink_to(source / "0.png")
-    command = module("drive_to_bag", source, tmp_path / "bag")
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
+    process = ChildProcess(*module("drive_to_bag", source, tmp_path / "bag"), domain=0)
+    with stopping(process):
         wait_until((tmp_path / "bag").exists, "the bag's folder")
-        process.send_signal(number)
-        error = process.communicate(timeout=30)[1]
-    finally:
-        process.kill()
-    assert process.returncode == 1
-    assert "interrupted: " in error and "Traceback" not in error
+        process.process.send_signal(number)
+        assert process.wait() == 1
+    assert "interrupted: " in process.output and "Traceback" not in process.output
     assert not (tmp_path / "bag").exists()
 
 

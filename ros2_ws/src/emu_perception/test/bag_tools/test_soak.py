@@ -1,8 +1,5 @@
 """A long drive in lock-step: no frame is lost or answered twice, and memory does not grow.
 
-1. The player shows a small bag again and again, and waits for two answers to every image.
-2. Meanwhile the test measures the memory of the node.
-
 `make test` includes a short drive; `make test-long` has 5,000 frames with the shipped model, and
 two hours of bag time with the dummy.
 """

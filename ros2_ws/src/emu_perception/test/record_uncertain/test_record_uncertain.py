@@ -109,11 +109,10 @@ def test_uncertain_moments_and_no_others_are_recorded(tmp_path, domain, drive):
     assert {*certain, uncertain} <= set(stamps(first, IMAGE))
     assert uncertain in stamps(first, UNCERTAINTY) and deep not in stamps(first, IMAGE)
     assert deep in stamps(second, DEPTH)
-    why = json.loads((first / "why.json").read_text())
-    assert why["reason"] == "mean label uncertainty 0.600 > 0.5"
-    assert why["stamp_ns"] == uncertain * 10**9
-    why = json.loads((second / "why.json").read_text())
-    assert why["reason"] == "mean relative depth uncertainty 0.400 > 0.3"
+    reasons = [json.loads((bag / "why.json").read_text()) for bag in (first, second)]
+    assert reasons[0]["reason"] == "mean label uncertainty 0.600 > 0.5"
+    assert reasons[0]["stamp_ns"] == uncertain * 10**9
+    assert reasons[1]["reason"] == "mean relative depth uncertainty 0.400 > 0.3"
     for bag in (first, second):
         with open_bag(bag) as opened:
             (names,) = (opened.decode(m).data for m in opened.messages([NAMES]))
