@@ -17,8 +17,7 @@ class PerceptionMetrics:
     probability, which is not available: compare this ECE only with itself.
 
     Args:
-        num_classes: C.
-        max_depth: end of the depth range, metres.
+        num_classes, max_depth: C, and the end of the depth range in metres.
         bins: of each pooled ranking.
     """
 

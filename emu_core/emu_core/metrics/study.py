@@ -32,8 +32,7 @@ class StudyMetrics:
     and four more with unknown objects.
 
     Args:
-        num_classes: C.
-        max_depth: end of the depth range, metres.
+        num_classes, max_depth: C, and the end of the depth range in metres.
         bins: of each pooled ranking.
     """
 

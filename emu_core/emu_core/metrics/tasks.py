@@ -154,13 +154,12 @@ class ClassMetrics(TaskMetrics):
         return {name: float(value) for name, value in metrics.items()}
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Compute the curves.
+        """Compute the curves, with the prefix `seg.`; empty without a pixel.
 
         Returns:
-            With the prefix `seg.`: `iou` (C,); the reliability diagram `reliability_confidence`,
-            `_accuracy`, `_count` (15,); over `sparsification_fraction` (100,) the curves
-            `sparsification_error` and `sparsification_brier`, each with `_oracle`, 1 at 0. Empty
-            without a pixel.
+            `iou` (C,); the reliability diagram `reliability_confidence`, `_accuracy`, `_count`
+            (15,); over `sparsification_fraction` (100,) the curves `sparsification_error` and
+            `sparsification_brier`, each with `_oracle`, 1 at 0.
         """
         if not self.scores.sums[0]:
             return {}
@@ -242,13 +241,12 @@ class DepthMetrics(TaskMetrics):
         return {**distances, **self._uncertainty({"nll": float(gauss["nll"]), **coverage})}
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Compute the curves.
+        """Compute the curves, with the prefix `depth.`; empty without a pixel.
 
         Returns:
-            With the prefix `depth.`: the reliability diagram `reliability_nominal` and
-            `reliability_coverage` (11,); over `sparsification_fraction` (100,) the curves
-            `sparsification_rmse` and `sparsification_abs_rel`, each with `_oracle`, 1 at 0. Empty
-            without a pixel.
+            The reliability diagram `reliability_nominal` and `reliability_coverage` (11,); over
+            `sparsification_fraction` (100,) the curves `sparsification_rmse` and
+            `sparsification_abs_rel`, each with `_oracle`, 1 at 0.
         """
         if not self.distances.sums[0]:
             return {}

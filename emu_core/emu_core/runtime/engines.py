@@ -18,6 +18,7 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -241,10 +242,8 @@ def cache_root() -> Path:
 def tensorrt_version() -> str:
     """Version of the TensorRT library that this process would load; empty if there is none."""
     for name in _TENSORRT_LIBRARIES:
-        try:
+        with suppress(OSError, AttributeError):
             return str(ctypes.CDLL(name).getInferLibVersion())
-        except (OSError, AttributeError):
-            continue
     return ""
 
 

@@ -93,9 +93,8 @@ def measure_errors(
         got, want = np.asarray(measured[name]), np.asarray(expected[name])
         kinds_agree &= (np.isinf(got) == np.isinf(want)) & (np.isnan(got) == np.isnan(want))
         relative[f"{name}_rel"] = _largest_relative(got, want)
-    uncertainty = np.abs(
-        np.asarray(measured["label_uncertainty"], np.float64) - expected["label_uncertainty"]
-    )
+    got64 = np.asarray(measured["label_uncertainty"], np.float64)
+    uncertainty = np.abs(got64 - expected["label_uncertainty"])
     return {
         "labels_agree": float(np.mean(measured["labels"] == expected["labels"])),
         "depth_kind_agree": float(np.mean(kinds_agree)),

@@ -43,9 +43,8 @@ def _convert(given: argparse.Namespace) -> int:
     form = {"codec": given.compressed, "quality": given.quality, "camera": given.camera}
     start_ns = round(given.start * 10**9)
     try:
-        source = open_source(given.source, options)
+        source, reported_s = open_source(given.source, options), time.monotonic()
         total = f" of {source.count}" if source.count else ""
-        reported_s = time.monotonic()
         with cli.stop_signals() as stop, DriveWriter(given.output, **form) as drive:
             for done, frame in enumerate(source.frames, 1):
                 drive.write(start_ns + frame.time_ns, frame.bgr, frame.calibration, frame.jpeg)

@@ -93,14 +93,13 @@ def _latencies(played: list[dict], receipts: list[dict]) -> dict[int, float]:
 
 def _describe(answers: Bag) -> dict[str, dict[str, Any]]:
     """Type, encoding, count and size of every recorded topic."""
-    result = {}
+    result: dict[str, dict[str, Any]] = {}
     for topic in answers.topics.values():
-        entry: dict[str, Any] = {"type": topic.type, "encoding": "", "count": topic.count}
+        entry = result[topic.name] = {"type": topic.type, "encoding": "", "count": topic.count}
         if topic.count:
             first = answers.decode(next(answers.messages([topic.name])))
-            entry["encoding"] = getattr(first, "encoding", "")
             entry |= {"width": int(first.width), "height": int(first.height)}
-        result[topic.name] = entry
+            entry["encoding"] = getattr(first, "encoding", "")
     return result
 
 
@@ -143,9 +142,7 @@ def _matched(
     """Pairs with the same stamp; in lock-step, answers come in the order of the frames."""
     played = set(results.stamps_in)
     waiting: dict[int, Perception] = {}
-    for frame in frames:
-        if frame.stamp_ns not in played:
-            continue
+    for frame in (frame for frame in frames if frame.stamp_ns in played):
         while frame.stamp_ns not in waiting and (answer := next(perceptions, None)):
             waiting[answer[0]] = answer[1]
         if frame.stamp_ns in waiting:
