@@ -99,17 +99,11 @@ def digest(paths: Iterable[str | Path]) -> str:
     return hashlib.sha256("\n".join(map(file_digest, paths)).encode()).hexdigest()
 
 
-def natural_key(path: str | Path) -> list[str | int]:
-    """Sort key that compares numbers by value: frame_9 comes before frame_10."""
-    parts = re.split(r"(\d+)", str(path))  # text and digits alternate
-    return [int(part) if index % 2 else part for index, part in enumerate(parts)]
-
-
 def natural_sort(paths: Iterable[_PathOrText]) -> list[_PathOrText]:
-    """Sort by `natural_key`."""
-    return sorted(paths, key=natural_key)
+    """Sort by the values of the numbers in the names: frame_9 comes before frame_10."""
 
+    def key(path: str | Path) -> list[str | int]:
+        parts = re.split(r"(\d+)", str(path))  # text and digits alternate
+        return [int(part) if index % 2 else part for index, part in enumerate(parts)]
 
-# Former names, for modules that have not changed over yet.
-replace_file = write_atomically
-replace_text = write_text
+    return sorted(paths, key=key)

@@ -22,7 +22,7 @@ from emu_core.bags.errors import BagError
 from emu_core.bags.types import CameraInfo
 from emu_core.data.cityscapes import read_camera
 from emu_core.data.sample import read_image
-from emu_core.files import natural_key
+from emu_core.files import natural_sort
 
 if TYPE_CHECKING:
     import av
@@ -93,7 +93,7 @@ def open_source(path: Path, options: SourceOptions) -> DriveSource:
                 f"{path} has no images ({', '.join(IMAGE_SUFFIXES)}) and none of Cityscapes' "
                 f"folders ({', '.join(CITYSCAPES_FOLDERS)})"
             )
-    files.sort(key=natural_key)
+    files = natural_sort(files)
     return DriveSource(kind, len(files), _images(files, options.rate, lens))
 
 
