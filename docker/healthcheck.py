@@ -33,7 +33,6 @@ def main() -> int:
 
 
 def _state(node: Node, service: str) -> State | None:
-    """State of a lifecycle node; None without an answer."""
     deadline = time.monotonic() + TIMEOUT_S
     client = node.create_client(GetState, service)
     if not client.wait_for_service(TIMEOUT_S):

@@ -64,8 +64,8 @@ def test_a_digest_is_that_of_the_content_and_follows_changes(tmp_path):
         assert file_digest(path) == hashlib.sha256(content).hexdigest()
     other = tmp_path / "b.bin"
     other.write_bytes(b"other")
-    assert digest([path, other]) != digest([other, path])
     before = digest([path, other])
+    assert before != digest([other, path])
     assert digest([path.rename(tmp_path / "c.bin"), other]) == before
     with pytest.raises(FileNotFoundError):
         digest([path])
@@ -88,12 +88,13 @@ def test_one_process_holds_a_lock_and_the_others_wait_or_go_on_without_it(tmp_pa
     path = tmp_path / "locks" / "a"
     processes = multiprocessing.get_context("spawn")
     queue = processes.Queue()
+    impatient, patient = (
+        processes.Process(target=_holds_lock, args=(path, wait, queue)) for wait in (False, True)
+    )
     with locked(path) as held:
         assert held
-        impatient = processes.Process(target=_holds_lock, args=(path, False, queue))
         impatient.start()
         assert queue.get(timeout=60) is False
-        patient = processes.Process(target=_holds_lock, args=(path, True, queue))
         patient.start()
         patient.join(0.3)
         assert queue.empty() and patient.is_alive()

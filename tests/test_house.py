@@ -88,26 +88,9 @@ def test_every_folder_and_file_of_emu_core_has_a_floor():
     assert found == {name for floor in FLOORS for name in floor}
 
 
-def import_without(*modules):
-    return subprocess.run(
-        [sys.executable, "-c", IMPORT_WITHOUT, *modules],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
 def test_the_code_for_robots_imports_without_packages_that_a_robot_lacks():
     names = (file.relative_to(CORE).with_suffix("").parts for file in core_files(sorted(ROBOT)))
     modules = {".".join(("emu_core", *parts)).removesuffix(".__init__") for parts in names}
     modules.remove("emu_core.data.decoded")  # the cache of training, which needs safetensors
-    done = import_without(*sorted(modules))
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.parametrize("module", ["torch", "onnx", "safetensors"])
-def test_the_block_works(module):
-    done = import_without(module)
-    assert done.returncode == 1
-    assert "(blocked)" in done.stderr
+    command = [sys.executable, "-c", IMPORT_WITHOUT, *sorted(modules)]
+    subprocess.run(command, check=True, timeout=120)

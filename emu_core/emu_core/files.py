@@ -45,11 +45,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Write a JSON file in one step.
-
-    Raises:
-        ValueError: The content holds a NaN or an infinity, which JSON cannot express.
-    """
+    """Write a JSON file in one step; ValueError for a NaN or an infinity, which JSON lacks."""
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
 
@@ -84,11 +80,7 @@ def locked(path: Path, wait: bool = True) -> Iterator[bool]:
 
 
 def file_digest(path: str | Path) -> str:
-    """SHA-256 of a file's content; computed again only if its time or size has changed.
-
-    Raises:
-        OSError: The file cannot be read.
-    """
+    """SHA-256 of a file's content; computed again only if its time or size has changed."""
     stat = Path(path).stat()
     return _content_digest(Path(path).absolute(), stat.st_mtime_ns, stat.st_size)
 
@@ -107,17 +99,11 @@ def digest(paths: Iterable[str | Path]) -> str:
     return hashlib.sha256("\n".join(map(file_digest, paths)).encode()).hexdigest()
 
 
-def natural_key(path: str | Path) -> list[str | int]:
-    """Sort key that compares numbers by value: frame_9 comes before frame_10."""
-    parts = re.split(r"(\d+)", str(path))  # text and digits alternate
-    return [int(part) if index % 2 else part for index, part in enumerate(parts)]
-
-
 def natural_sort(paths: Iterable[_PathOrText]) -> list[_PathOrText]:
-    """Sort by `natural_key`."""
-    return sorted(paths, key=natural_key)
+    """Sort by the values of the numbers in the names: frame_9 comes before frame_10."""
 
+    def key(path: str | Path) -> list[str | int]:
+        parts = re.split(r"(\d+)", str(path))  # text and digits alternate
+        return [int(part) if index % 2 else part for index, part in enumerate(parts)]
 
-# Former names, for modules that have not changed over yet.
-replace_file = write_atomically
-replace_text = write_text
+    return sorted(paths, key=key)

@@ -4,57 +4,37 @@ import sqlite3
 
 import numpy as np
 import pytest
-from text_bags import (
-    STORAGES,
-    expected_texts,
-    insert_texts,
-    read_texts,
-    rosbag2_metadata,
-    rosbag2_sqlite,
-    write_texts,
-)
+import text_bags
 
 from emu_core.bags.errors import BagError
 from emu_core.bags.reader import open_bag
 
 
-def replace_metadata(old, new):
-    def damage(folder):
-        file = folder / "metadata.yaml"
-        content = file.read_text()
-        assert old in content
-        file.write_text(content.replace(old, new))
-
-    return damage
-
-
-def cut(name, length):
-    def damage(folder):
-        (folder / name).write_bytes((folder / name).read_bytes()[:length])
-
-    return damage
-
-
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("name", "change", "message"),
     [
-        (cut("metadata.yaml", 0), r"metadata.yaml is damaged or does not .*ros2 bag reindex"),
-        (cut("metadata.yaml", 100), r"metadata.yaml is damaged, 'relative_file_paths' is missing"),
-        (cut("metadata.yaml", 550), r"metadata.yaml is damaged in line \d+ \(.*\): .*reindex"),
-        (replace_metadata("sqlite3", "rocksdb"), r"storage 'rocksdb'.*ros2 bag convert"),
-        (replace_metadata("version: 5", "version: 10"), r"version 10, but only versions up to 9"),
-        (replace_metadata("mode: ''", "mode: FILE"), r"compressed with 'none' in mode 'file'"),
-        (replace_metadata("- d.db3", "- d_1.db3"), r"data files are missing: d_1.db3"),
-        (cut("d.db3", 0), r"d.db3 is damaged or not a bag file"),
-        (cut("d.db3", 5000), r"d.db3 is damaged"),
+        ("metadata", lambda text: text[:0], r"yaml is damaged or does not .*ros2 bag reindex"),
+        ("metadata", lambda text: text[:100], r"damaged, 'relative_file_paths' is missing"),
+        ("metadata", lambda text: text[:550], r"yaml is damaged in line \d+ \(.*\): .*reindex"),
+        ("metadata", ("sqlite3", "rocksdb"), r"storage 'rocksdb'.*ros2 bag convert"),
+        ("metadata", ("version: 5", "version: 10"), r"version 10, but only versions up to 9"),
+        ("metadata", ("mode: ''", "mode: FILE"), r"compressed with 'none' in mode 'file'"),
+        ("metadata", ("- d.db3", "- d_1.db3"), r"data files are missing: d_1.db3"),
+        ("d", lambda data: data[:0], r"d.db3 is damaged or not a bag file"),
+        ("d", lambda data: data[:5000], r"d.db3 is damaged"),
     ],
 )
-def test_a_damaged_bag_is_reported_with_its_file_and_a_remedy(tmp_path, damage, message):
-    rosbag2_sqlite(tmp_path / "d.db3", expected_texts(200))
-    rosbag2_metadata(tmp_path, 5, ["d.db3"])
-    damage(tmp_path)
+def test_a_damaged_bag_is_reported_with_its_file_and_a_remedy(tmp_path, name, change, message):
+    text_bags.rosbag2_sqlite(tmp_path / "d.db3", text_bags.expected(200))
+    text_bags.rosbag2_metadata(tmp_path, 5, ["d.db3"])
+    (file,) = tmp_path.glob(f"{name}.*")
+    if callable(change):
+        file.write_bytes(change(file.read_bytes()))
+    else:
+        assert change[0] in file.read_text()
+        file.write_text(file.read_text().replace(*change))
     with pytest.raises(BagError, match=message):
-        read_texts(tmp_path)
+        text_bags.read(tmp_path)
 
 
 def test_other_files_and_folders_are_reported_by_their_kind(tmp_path):
@@ -73,15 +53,15 @@ def test_other_files_and_folders_are_reported_by_their_kind(tmp_path):
             open_bag(tmp_path / name)
 
 
-@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("storage", text_bags.STORAGES)
 def test_an_empty_bag_is_refused(tmp_path, storage):
-    write_texts(tmp_path / "bag", 0, storage)
+    text_bags.write(tmp_path / "bag", 0, storage)
     with pytest.raises(BagError, match="is empty: it holds no message"):
         open_bag(tmp_path / "bag")
 
 
 def test_an_mcap_file_truncated_anywhere_is_refused_and_salvaged_up_to_there(tmp_path):
-    file = write_texts(tmp_path / "bag", 4, flush=True) / "bag.mcap"
+    file = text_bags.write(tmp_path / "bag", 4, flush=True) / "bag.mcap"
     complete = file.read_bytes()
     counts = []
     for length in range(len(complete) - 1, 8, -29):
@@ -89,10 +69,10 @@ def test_an_mcap_file_truncated_anywhere_is_refused_and_salvaged_up_to_there(tmp
         with pytest.raises(BagError, match=r"bag.mcap is truncated.*--salvage"):
             open_bag(file)
         try:
-            found = read_texts(file, salvage=True)
+            found = text_bags.read(file, salvage=True)
         except BagError:
             found = []
-        assert found == expected_texts(4)[: len(found)]
+        assert found == text_bags.expected(4)[: len(found)]
         assert file.read_bytes() == complete[:length]  # the user's file is not changed
         counts.append(len(found))
     assert counts == sorted(counts, reverse=True) and set(counts) == {0, 1, 2, 3, 4}
@@ -100,10 +80,10 @@ def test_an_mcap_file_truncated_anywhere_is_refused_and_salvaged_up_to_there(tmp
 
 def test_an_sqlite_file_with_an_open_journal_is_refused_and_salvaged(tmp_path):
     """A recorder in WAL mode was killed: its last messages are only in the journal."""
-    rosbag2_sqlite(tmp_path / "live.db3", expected_texts(2))
+    text_bags.rosbag2_sqlite(tmp_path / "live.db3", text_bags.expected(2))
     database = sqlite3.connect(tmp_path / "live.db3")
     database.execute("PRAGMA journal_mode=WAL")
-    insert_texts(database, expected_texts(5)[2:])
+    text_bags.insert(database, text_bags.expected(5)[2:])
     database.commit()
     (tmp_path / "copy").mkdir()
     for file in tmp_path.glob("live.db3*"):
@@ -111,4 +91,4 @@ def test_an_sqlite_file_with_an_open_journal_is_refused_and_salvaged(tmp_path):
     database.close()
     with pytest.raises(BagError, match=r"live.db3 is truncated.*--salvage"):
         open_bag(tmp_path / "copy")
-    assert read_texts(tmp_path / "copy", salvage=True) == expected_texts(5)
+    assert text_bags.read(tmp_path / "copy", salvage=True) == text_bags.expected(5)

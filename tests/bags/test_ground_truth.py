@@ -39,18 +39,13 @@ GREY8, GREY16 = np.zeros((4, 6), np.uint8), np.zeros((4, 6), np.uint16)
 COLOR = np.zeros((4, 6, 3), np.uint8)
 
 
-@pytest.mark.parametrize(
-    ("image", "decode", "problem"),
-    [
-        (GREY16, ground_truth.labels, "labels: .* not a grey uint8 PNG"),
-        (COLOR, ground_truth.labels, "labels: .* not a grey uint8 PNG"),
-        (GREY8, lambda m: ground_truth.depth(m, 400, 80), "disparity: .* not a grey uint16 PNG"),
-        (COLOR, lambda m: ground_truth.depth(m, 400, 80), "disparity: .* not a grey uint16 PNG"),
-    ],
-)
-def test_images_of_another_kind_are_refused_by_topic(image, decode, problem):
-    with pytest.raises(BagError, match=f"^/ground_truth/{problem}"):
-        decode(message(image))
+def test_images_of_another_kind_are_refused_by_topic():
+    for image in (GREY16, COLOR):
+        with pytest.raises(BagError, match=r"^/ground_truth/labels: .* not a grey uint8 PNG"):
+            ground_truth.labels(message(image))
+    for image in (GREY8, COLOR):
+        with pytest.raises(BagError, match=r"^/ground_truth/disparity: .* not a grey uint16 PNG"):
+            ground_truth.depth(message(image), 400, 80)
 
 
 @pytest.mark.parametrize("data", [b"", b"no PNG", bytes(message(GREY8).data[:20])])

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from text_bags import STORAGES, expected_texts, read_texts, write_texts
+import text_bags
 
 from emu_core.bags.errors import BagError
 from emu_core.bags.writer import BagWriter
@@ -39,12 +39,12 @@ def write_in_child(path, storage, limit):
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("storage", text_bags.STORAGES)
 def test_existing_and_impossible_paths_are_refused(tmp_path, storage):
-    write_texts(tmp_path / "bag", 1, storage)
+    text_bags.write(tmp_path / "bag", 1, storage)
     with pytest.raises(BagError, match="exists already and is not overwritten"):
         BagWriter(tmp_path / "bag", storage)
-    assert read_texts(tmp_path / "bag") == expected_texts(1)
+    assert text_bags.read(tmp_path / "bag") == text_bags.expected(1)
     (tmp_path / "file").write_text("")
     with pytest.raises(BagError, match=r"cannot create a bag at .*file/bag"):
         BagWriter(tmp_path / "file" / "bag", storage)
@@ -63,24 +63,24 @@ def test_a_full_disk_at_the_start_leaves_nothing(tmp_path):
     assert not (tmp_path / "bag").exists()
 
 
-@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("storage", text_bags.STORAGES)
 def test_flushed_messages_survive_a_killed_writer(tmp_path, storage):
     with write_in_child(tmp_path / "bag", storage, 0) as child:
         flushed = [int(child.stdout.readline()) for _ in range(3)]
         child.send_signal(signal.SIGKILL)
     assert flushed == [50, 100, 150]
-    messages = read_texts(tmp_path / "bag", salvage=True)
+    messages = text_bags.read(tmp_path / "bag", salvage=True)
     assert len(messages) >= 150
     assert messages == [(index, 1000 * "x") for index in range(len(messages))]
 
 
-@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("storage", text_bags.STORAGES)
 def test_a_full_disk_is_reported_and_earlier_messages_are_kept(tmp_path, storage):
     with write_in_child(tmp_path / "bag", storage, 2**20) as child:
         *_, flushed, error = child.stdout.read().splitlines()
     assert child.returncode == 1
     assert error.startswith(f"cannot write to {tmp_path / 'bag'}: ")
     assert "free some space and record again" in error
-    messages = read_texts(tmp_path / "bag")  # without salvage: the file has a proper end
+    messages = text_bags.read(tmp_path / "bag")  # without salvage: the file has a proper end
     assert len(messages) >= int(flushed) - 50
     assert messages == [(index, 1000 * "x") for index in range(len(messages))]

@@ -34,16 +34,12 @@ def slowly(score, error, root):
 @pytest.mark.parametrize("levels", [None, 7])
 def test_ause_agrees_with_dropping_batches_of_pixels(root, levels):
     rng = np.random.default_rng(0)
-    scores, errors, expected = [], [], []
-    for _ in range(3):
-        score = rng.gamma(2.0, size=1300).astype(np.float32)
-        score = np.floor(score * levels).astype(np.float32) if levels else score
-        error = score * rng.random(1300) ** 2 + 0.1
-        scores.append(score)
-        errors.append(error)
-        expected.append(slowly(score, error, root))
+    scores = rng.gamma(2.0, size=(3, 1300)).astype(np.float32)
+    scores = np.floor(scores * levels).astype(np.float32) if levels else scores
+    errors = scores * rng.random(scores.shape) ** 2 + 0.1
     result = sparsified(scores, errors, root)
-    ause, curves, oracles = (np.mean([e[i] for e in expected], axis=0) for i in range(3))
+    each = [slowly(score, error, root) for score, error in zip(scores, errors, strict=True)]
+    ause, curves, oracles = (np.mean(values, axis=0) for values in zip(*each, strict=True))
     assert result["ause"] == pytest.approx(ause, abs=1e-12)
     np.testing.assert_allclose(result["curve"], curves, rtol=1e-12)
     np.testing.assert_allclose(result["oracle"], oracles, rtol=1e-12)
@@ -152,15 +148,33 @@ def certainty(*images):
     return metric.compute()
 
 
-def test_certainty_follows_a_hand_computation():
-    # Mean 3.2, median 2. Certain by the mean: 1, 1, 2, 3; by the median: 1, 1, 2.
-    metrics = certainty(([1, 1, 2, 3, 9], [1, 0, 1, 1, 0]))
-    mean = {"p_acc_cer": 3 / 4, "p_unc_inacc": 1 / 2, "p_inacc_unc": 1.0, "pavpu": 4 / 5}
-    median = {"p_acc_cer": 2 / 3, "p_unc_inacc": 1 / 2, "p_inacc_unc": 1 / 2, "pavpu": 3 / 5}
-    for name in mean:
-        assert metrics[name] == pytest.approx(mean[name])
-        assert metrics[f"{name}_median"] == pytest.approx(median[name])
-    assert metrics["accuracy"] == pytest.approx(3 / 5)
+SHARES = ("p_acc_cer", "p_unc_inacc", "p_inacc_unc", "pavpu")
+
+
+@pytest.mark.parametrize(
+    ("images", "suffix", "expected"),
+    [
+        # Mean 3.2, median 2. Certain by the mean: 1, 1, 2, 3; by the median: 1, 1, 2.
+        ([([1, 1, 2, 3, 9], [1, 0, 1, 1, 0])], "", (3 / 4, 1 / 2, 1, 4 / 5)),
+        ([([1, 1, 2, 3, 9], [1, 0, 1, 1, 0])], "_median", (2 / 3, 1 / 2, 1 / 2, 3 / 5)),
+        # Each image has its threshold, 2 and 20, and counts are pooled: certain are 1 | 10, 10;
+        # wrong are 3 | one of the tens.
+        ([([1, 3], [1, 0]), ([10, 10, 40], [1, 0, 1])], "", (2 / 3, 1 / 2, 1 / 2, 3 / 5)),
+        # Pixels at a median of 0 are certain.
+        ([([0, 0, 0, 1, 2], [1, 1, 0, 0, 1])], "_median", (2 / 3, 1 / 2, 1 / 2, 3 / 5)),
+        # The mean is that of the finite scores, 2.
+        ([([1, 2, 3, np.inf], [1, 1, 0, 0])], "", (1, 1, 1, 1)),
+        ([([1, 1], [1, 1])], "", (1, np.nan, np.nan, 1)),
+        ([], "", 4 * (np.nan,)),
+    ],
+)
+def test_certainty_follows_a_hand_computation(images, suffix, expected):
+    metrics = certainty(*images)
+    shares = tuple(metrics[name + suffix] for name in SHARES)
+    assert shares == pytest.approx(expected, nan_ok=True)
+    accurate = [value for _, accurate in images for value in accurate]
+    accuracy = np.mean(accurate) if accurate else np.nan
+    assert metrics["accuracy"] == pytest.approx(accuracy, nan_ok=True)
 
 
 def test_a_missing_pixel_is_certain_and_wrong_or_uncertain_and_correct():
@@ -168,21 +182,11 @@ def test_a_missing_pixel_is_certain_and_wrong_or_uncertain_and_correct():
     accurate = np.array([1, 0, 1, 1, 0], bool)
     metric.update(score, accurate, 2.0, missing=2)
     metrics = metric.compute()
-    shares = {"p_acc_cer": 3 / 6, "p_unc_inacc": 1 / 4, "p_inacc_unc": 1 / 3, "pavpu": 4 / 7}
-    for name, value in shares.items():
-        assert metrics[name] == pytest.approx(value)
+    expected = (3 / 6, 1 / 4, 1 / 3, 4 / 7)
+    assert tuple(metrics[name] for name in SHARES) == pytest.approx(expected)
     assert metrics["accuracy"] == pytest.approx(3 / 7)
     metric.update(score[:0], accurate[:0], float("nan"), missing=1)  # no prediction at all
     assert metric.compute()["accuracy"] == pytest.approx(3 / 8)
-
-
-def test_each_image_has_its_threshold_and_counts_are_pooled():
-    # Means 2 and 20: certain are 1 | 10, 10; wrong are 3 | one of the tens.
-    metrics = certainty(([1, 3], [1, 0]), ([10, 10, 40], [1, 0, 1]))
-    assert metrics["p_acc_cer"] == pytest.approx(2 / 3)
-    assert metrics["p_unc_inacc"] == pytest.approx(1 / 2)
-    assert metrics["p_inacc_unc"] == pytest.approx(1 / 2)
-    assert metrics["pavpu"] == pytest.approx(3 / 5)
 
 
 def test_the_random_values_are_those_of_shuffled_scores():
@@ -196,34 +200,6 @@ def test_the_random_values_are_those_of_shuffled_scores():
         certainty(*((rng.permutation(score), accurate) for score, accurate in images))
         for _ in range(300)
     ]
-    for name in ("p_acc_cer", "p_unc_inacc", "p_inacc_unc", "pavpu"):
-        for suffix in ("", "_median"):
-            mean = np.mean([s[name + suffix] for s in shuffled])
-            assert metrics[f"{name}{suffix}_random"] == pytest.approx(mean, abs=0.005)
-
-
-def test_at_the_median_pavpu_follows_from_p_acc_cer_and_accuracy():
-    rng = np.random.default_rng(5)
-    score = rng.random(1000)
-    metrics = certainty((score, rng.random(1000) > score**3))
-    expected = metrics["p_acc_cer_median"] + 0.5 - metrics["accuracy"]
-    assert metrics["pavpu_median"] == pytest.approx(expected)
-    assert metrics["pavpu_median_random"] == pytest.approx(0.5)
-
-
-def test_pixels_at_a_median_of_0_are_certain():
-    metrics = certainty(([0, 0, 0, 1, 2], [1, 1, 0, 0, 1]))
-    assert metrics["p_acc_cer_median"] == pytest.approx(2 / 3)
-    assert metrics["p_unc_inacc_median"] == pytest.approx(1 / 2)
-
-
-def test_shares_without_pixels_are_nan():
-    metrics = certainty(([1.0, 1.0], [1, 1]))
-    assert metrics["p_acc_cer"] == 1.0
-    assert np.isnan(metrics["p_unc_inacc"]) and np.isnan(metrics["p_inacc_unc"])
-    assert all(np.isnan(value) for value in certainty().values())
-
-
-def test_an_infinite_score_does_not_change_the_mean():
-    metrics = certainty(([1, 2, 3, np.inf], [1, 1, 0, 0]))
-    assert metrics["p_acc_cer"] == 1.0  # mean of the finite scores: 2
+    for name in (*SHARES, *(f"{name}_median" for name in SHARES)):
+        mean = np.mean([s[name] for s in shuffled])
+        assert metrics[f"{name}_random"] == pytest.approx(mean, abs=0.005)

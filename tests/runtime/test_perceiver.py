@@ -1,16 +1,17 @@
 """Perceiver against values computed by hand."""
 
+import json
 import subprocess
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
-import cv2
 import numpy as np
 import onnx
 import pytest
 
 from emu_core.runtime.dummy_model import dummy_outputs, make_dummy_model
 from emu_core.runtime.model_file import ModelError
+from emu_core.runtime.parity import FP32_TOLERANCES
 from emu_core.runtime.perceiver import Perceiver
 
 
@@ -26,14 +27,6 @@ def image():
 
 def constant(height, width, red=40, green=51, blue=100):
     return np.full((height, width, 3), (red, green, blue), np.uint8)
-
-
-def test_a_pixel_has_the_values_computed_by_hand(perceiver):
-    seen = perceiver.perceive(constant(48, 64, red=40, green=51, blue=100))
-    assert (seen.labels == 2).all()  # 40 // 16
-    assert (seen.label_uncertainty == np.float32(0.2)).all()  # 51 / 255
-    assert (seen.depth == 25.0).all()  # 100 / 4
-    assert (seen.depth_std == 5.0).all()  # 40 / 8
 
 
 @pytest.mark.parametrize("output_size", [None, (96, 128), (20, 24)])
@@ -56,13 +49,6 @@ def test_depth_std_is_infinite_or_nan_exactly_where_depth_is(perceiver, image):
     np.testing.assert_array_equal(np.isnan(seen.depth), np.isnan(seen.depth_std))
 
 
-def test_the_condition_of_the_docstring_excludes_infinite_points(perceiver):
-    seen = perceiver.perceive(constant(48, 64, blue=255))
-    assert not (np.isfinite(seen.depth) & (seen.depth_std <= 0.1 * seen.depth)).any()
-    # This is why isfinite comes first: Inf passes the comparison alone.
-    assert (seen.depth_std <= 0.1 * seen.depth).all()
-
-
 def test_read_only_reversed_and_padded_arrays_are_read(perceiver, image):
     frozen = np.frombuffer(image.tobytes(), np.uint8).reshape(image.shape)
     reversed_channels = np.ascontiguousarray(image[..., ::-1])[..., ::-1]
@@ -80,11 +66,15 @@ def test_an_image_twice_as_large_is_averaged(perceiver):
     assert (perceiver.perceive(large).depth == 25.0).all()
 
 
-@pytest.mark.parametrize("size", [(1, 1), (7, 5), (48, 640), (480, 64), (1080, 1920), (3, 5000)])
+SIZES = [(48, 64), (1, 1), (7, 5), (48, 640), (480, 64), (1080, 1920), (3, 5000)]
+
+
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("fit", ["stretch", "letterbox"])
-def test_images_of_any_size_keep_a_constant_colour(dummy, size, fit):
-    seen = Perceiver(dummy, fit=fit).perceive(constant(*size))
-    for values, expected in zip(vars(seen).values(), (2, np.float32(0.2), 25, 5), strict=True):
+def test_a_constant_colour_has_values_computed_by_hand_at_any_size(dummy, size, fit):
+    seen = Perceiver(dummy, fit=fit).perceive(constant(*size, red=40, green=51, blue=100))
+    by_hand = (40 // 16, np.float32(51 / 255), 100 / 4, 40 / 8)
+    for values, expected in zip(vars(seen).values(), by_hand, strict=True):
         assert values.size
         assert (values == expected).all()  # no pixel of the letterbox's border
 
@@ -118,8 +108,6 @@ def test_an_invalid_focal_length_is_refused(perceiver, focal):
         (np.zeros((48, 64), np.uint8), r"\(h, w, 3\) and not empty, but got \(48, 64\)"),
         (np.zeros((48, 64, 4), np.uint8), r"but got \(48, 64, 4\)"),
         (np.zeros((0, 64, 3), np.uint8), r"but got \(0, 64, 3\)"),
-        (np.zeros((48, 0, 3), np.uint8), r"but got \(48, 0, 3\)"),
-        ([[[1, 2, 3]]], "uint8 array, but got list"),
         (None, "uint8 array, but got NoneType"),
     ],
 )
@@ -171,23 +159,10 @@ def test_verify_refuses_a_changed_graph(tmp_path, constant_name, change, message
 
 
 def test_verify_uses_the_tolerances_in_the_file(tmp_path):
-    limits = (
-        '{"labels_agree": 0.9, "depth_kind_agree": 0.9, "label_uncertainty_abs": 0.1, '
-        '"depth_rel": 0.25, "depth_std_rel": 0.1}'
-    )
-    metadata = {"emu.tolerances": f'{{"fp32": {limits}}}'}
-    path = make_dummy_model(tmp_path / "loose.onnx", metadata=metadata)
+    text = json.dumps({"fp32": {**FP32_TOLERANCES, "depth_rel": 0.25}})
+    path = make_dummy_model(tmp_path / "loose.onnx", metadata={"emu.tolerances": text})
     changed(path, "metres", lambda old: np.float32(1.2) * old)
     assert Perceiver(path).verify()["depth_rel"] == pytest.approx(0.2)
-
-
-def test_the_reference_image_is_rgb_in_a_png(perceiver):
-    reference = perceiver.info.reference
-    png = np.frombuffer(reference.png, np.uint8)
-    rgb = cv2.cvtColor(cv2.imdecode(png, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-    blue = rgb[reference.rows, reference.cols, 2]
-    finite = (blue > 0) & (blue < 255)
-    np.testing.assert_array_equal(reference.values["depth"][finite], blue[finite] / 4)
 
 
 PEAKS = """
@@ -210,16 +185,7 @@ def test_later_frames_take_no_more_memory_than_the_first():
 
 
 def test_several_threads_share_one_perceiver(perceiver):
-    images = [constant(48, 64, blue=4 * k + 4) for k in range(8)]
-    depths = [0.0] * len(images)
-
-    def look(k):
-        for _ in range(20):
-            depths[k] = float(perceiver.perceive(images[k]).depth[5, 5])
-
-    workers = [threading.Thread(target=look, args=(k,)) for k in range(len(images))]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert depths == [k + 1.0 for k in range(len(images))]
+    images = 20 * [constant(48, 64, blue=4 * k + 4) for k in range(8)]
+    with ThreadPoolExecutor(8) as threads:
+        depths = [seen.depth[5, 5] for seen in threads.map(perceiver.perceive, images)]
+    assert depths == 20 * [k + 1.0 for k in range(8)]

@@ -9,21 +9,14 @@ Topics are named as by camera drivers: /camera/image_raw or /camera/image_raw/co
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from emu_core.bags.calibration import CameraCalibration
 from emu_core.bags.errors import BagError
-from emu_core.bags.types import (
-    CameraInfo,
-    CompressedImage,
-    Header,
-    Image,
-    RegionOfInterest,
-    Time,
-)
+from emu_core.bags.types import CameraInfo, CompressedImage, Header, Image, Time
 from emu_core.bags.writer import BagWriter
 
 RAW, JPEG, PNG = "none", "jpeg", "png"
@@ -55,7 +48,7 @@ class DriveWriter:
         self,
         time_ns: int,
         bgr: np.ndarray,
-        calibration: CameraCalibration | None = None,
+        calibration: CameraInfo | None = None,
         jpeg: bytes | None = None,
     ) -> None:
         """Append an image and, where the calibration is given, its camera_info.
@@ -69,26 +62,22 @@ class DriveWriter:
         if calibration is not None:
             if self.info_topic not in self.bag.counts:
                 self.bag.add_topic(self.info_topic, CameraInfo.__msgtype__)
-            info = self._camera_info(time_ns, calibration)
+            info = replace(calibration, header=self._header(time_ns))
             self.bag.write_message(self.info_topic, time_ns, info)
         if self._codec == RAW:
             height, width = bgr.shape[:2]
-            header, data = self._header(time_ns), bgr.ravel()
-            image = Image(header, height, width, "bgr8", 0, 3 * width, data)
+            layout = (height, width, "bgr8", 0, 3 * width)
+            image = Image(self._header(time_ns), *layout, bgr.ravel())
             self.bag.write_message(self.image_topic, time_ns, image)
             return
-        if jpeg is not None and self._codec == JPEG:
-            code = np.frombuffer(jpeg, np.uint8)
-        else:
-            code = self._encode(bgr)
-        image_format = f"bgr8; {self._codec} compressed bgr8"
-        message = self.compressed(time_ns, image_format, code)
+        stored = jpeg if self._codec == JPEG else None
+        code = np.frombuffer(stored, np.uint8) if stored else self._encode(bgr)
+        message = self.compressed(time_ns, f"bgr8; {self._codec} compressed bgr8", code)
         self.bag.write_message(self.image_topic, time_ns, message)
 
     def compressed(self, time_ns: int, image_format: str, code: np.ndarray) -> CompressedImage:
         """CompressedImage of an encoded file, uint8."""
-        data = code.astype(np.uint8).ravel()
-        return CompressedImage(self._header(time_ns), image_format, data)
+        return CompressedImage(self._header(time_ns), image_format, code.ravel())
 
     def _encode(self, bgr: np.ndarray) -> np.ndarray:
         options = [cv2.IMWRITE_JPEG_QUALITY, self._quality] if self._codec == JPEG else []
@@ -96,15 +85,6 @@ class DriveWriter:
         if not done:
             raise BagError(f"OpenCV cannot encode {self._codec} images")
         return code
-
-    def _camera_info(self, time_ns: int, camera: CameraCalibration) -> CameraInfo:
-        d, k, r, p = (
-            np.array(values, float) for values in (camera.d, camera.k, camera.r, camera.p)
-        )
-        size = (camera.height, camera.width)
-        roi = RegionOfInterest(0, 0, 0, 0, False)
-        header, model = self._header(time_ns), camera.distortion_model
-        return CameraInfo(header, *size, model, d, k, r, p, 0, 0, roi)
 
     def _header(self, time_ns: int) -> Header:
         return Header(Time(*divmod(time_ns, 10**9)), self.frame_id)

@@ -89,18 +89,17 @@ def _read_metadata(folder: Path) -> dict:
         )
     missing = [name for name in names if not (folder / PurePath(name).name).exists()]
     if missing or not names:
-        raise BagError(
-            f"{folder}: data files are missing: {', '.join(missing) or 'none is listed'}"
-        )
+        problem = ", ".join(missing) or "none is listed"
+        raise BagError(f"{folder}: data files are missing: {problem}")
     return {**metadata, "compression_mode": mode}
 
 
-def open_file(file: Path, stack: ExitStack, salvage: bool) -> FileReader:
-    """Make a reader, not yet entered, of one data file or of its unpacked or repaired copy.
+def open_file(file: Path, stack: ExitStack, salvage: bool) -> Reader:
+    """Open one data file, or its unpacked or repaired copy.
 
     Args:
         file: Data file.
-        stack: Deletes the copy at its end.
+        stack: Closes the reader and deletes the copy at its end.
         salvage: Read the complete part of a truncated file instead of refusing it.
 
     Raises:
@@ -116,18 +115,20 @@ def open_file(file: Path, stack: ExitStack, salvage: bool) -> FileReader:
             plain = _temporary_folder(stack) / file.stem
             with zstd.open(file, "rb") as packed, plain.open("wb") as unpacked:
                 shutil.copyfileobj(packed, unpacked)
-        if _is_unfinished(plain):
+        if mcap.is_truncated(plain) if plain.suffix == ".mcap" else _journals(plain):
             if not salvage:
                 raise BagError(
                     f"{file} is truncated: it was not recorded or copied to its end. Copy it "
                     "again, or read the part that exists with --salvage"
                 )
             plain = _repaired_copy(plain, _temporary_folder(stack))
-        return FileReader(plain, file)
+        return stack.enter_context(Reader(plain))
     except BagError:
         raise
     except Exception as error:
-        raise _unreadable(file, error) from error
+        raise BagError(
+            f"{file} is damaged or not a bag file: {reason(error)}. Copy or record it again"
+        ) from error
 
 
 def _temporary_folder(stack: ExitStack) -> Path:
@@ -138,10 +139,6 @@ def _journals(file: Path) -> list[Path]:
     """Files that sqlite3 leaves beside a database whose last transaction was interrupted."""
     journals = [file.with_name(file.name + suffix) for suffix in ("-journal", "-wal")]
     return [journal for journal in journals if journal.exists() and journal.stat().st_size]
-
-
-def _is_unfinished(file: Path) -> bool:
-    return mcap.is_truncated(file) if file.suffix == ".mcap" else bool(_journals(file))
 
 
 def _repaired_copy(file: Path, folder: Path) -> Path:
@@ -155,26 +152,6 @@ def _repaired_copy(file: Path, folder: Path) -> Path:
     with closing(sqlite3.connect(copy)) as database:
         database.execute("PRAGMA journal_mode=DELETE")  # applies or rolls back the journal
     return copy
-
-
-class FileReader(Reader):
-    """Reader of one data file, or of a copy of the file `origin`; damage becomes a BagError."""
-
-    def __init__(self, file: Path, origin: Path) -> None:
-        super().__init__(file)
-        self.origin = origin
-
-    def open(self) -> None:
-        try:
-            super().open()
-        except Exception as error:
-            raise _unreadable(self.origin, error) from error
-
-
-def _unreadable(file: Path, error: Exception) -> BagError:
-    return BagError(
-        f"{file} is damaged or not a bag file: {reason(error)}. Copy or record it again"
-    )
 
 
 def reason(error: Exception) -> str:

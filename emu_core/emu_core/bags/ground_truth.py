@@ -1,4 +1,7 @@
-"""Ground truth in a bag, on two topics beside the camera's images."""
+"""Ground truth in a bag, on two topics beside the camera's images.
+
+The functions raise BagError for a damaged message.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +27,7 @@ BASELINE = 0.22
 
 
 def labels(message: CompressedImage) -> np.ndarray:
-    """Train ids, uint8 (H,W), of a decoded message of `LABELS`.
-
-    Raises:
-        BagError: The message is damaged.
-    """
+    """Train ids, uint8 (H,W), of a decoded message of `LABELS`."""
     return _decode(message, LABELS, np.uint8)
 
 
@@ -36,9 +35,6 @@ def depth(message: CompressedImage, focal: float, max_depth: float) -> np.ndarra
     """Metres, float32 (H,W), NaN where invalid, of a decoded message of `DISPARITY`.
 
     `focal` is fx of the camera image in pixels. Beyond `max_depth` metres, the result is invalid.
-
-    Raises:
-        BagError: The message is damaged.
     """
     return decode_disparity(_decode(message, DISPARITY, np.uint16), focal, BASELINE, max_depth)
 

@@ -31,9 +31,6 @@ def repair(file: Path) -> None:
     """Cut an mcap file after its last complete record and append an end, in place.
 
     On a full disk the last record is dropped where the end needs its space.
-
-    Raises:
-        OSError: The file cannot be written at all.
     """
     with file.open("r+b", buffering=0) as stream:
         failure: OSError | None = None

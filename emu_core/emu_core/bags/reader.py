@@ -18,20 +18,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rosbags.interfaces import Connection, Qos, QosDurability
+from rosbags.rosbag2 import Reader
 from rosbags.rosbag2.metadata import parse_qos
 
+from emu_core.bags import types
 from emu_core.bags.errors import BagError
-from emu_core.bags.files import FileReader, find_files, open_file, reason, zstd
-from emu_core.bags.types import (
-    CompressedImage,
-    Image,
-    has_header,
-    register_definitions,
-    stamp_ns,
-    typestore,
-)
+from emu_core.bags.files import find_files, open_file, reason, zstd
 
-_IMAGES = (Image.__msgtype__, CompressedImage.__msgtype__)
+_IMAGES = (types.Image.__msgtype__, types.CompressedImage.__msgtype__)
 _COLOR_ENCODINGS = ("rgb", "bgr", "bayer", "yuv", "nv", "uyvy", "yuyv", "8UC3", "8UC4")
 
 
@@ -63,21 +57,22 @@ class Bag:
     """Open bag; create it with `open_bag`, close it with `close` or a `with` block.
 
     `topics` maps names to topics, and `left_out` the names of topics that are not CDR to their
-    encodings. `start_ns` and `end_ns` are the times of the first and last message.
+    encodings. `start_ns` and `end_ns` are the times of the first and last message. All methods
+    raise BagError for a topic that the bag lacks, an unknown type, and damaged data.
     """
 
-    def __init__(self, path: Path, readers: list[FileReader], metadata: dict, stack: ExitStack):
+    def __init__(
+        self, path: Path, files: list[tuple[Path, Reader]], metadata: dict, stack: ExitStack
+    ) -> None:
         self.path = path
-        self._readers = readers
+        self._files = files
         self._stack = stack
         self._compressed_messages = metadata.get("compression_mode") == "message"
-        self._by_file = [[c for c in r.connections if _encoding(c) == "cdr"] for r in readers]
-        connections = [c for file in self._by_file for c in file]
-        self.left_out = {
-            c.topic: _encoding(c) for r in readers for c in r.connections if _encoding(c) != "cdr"
-        }
+        every = [connection for _, reader in files for connection in reader.connections]
+        connections = [c for c in every if _encoding(c) == "cdr"]
+        self.left_out = {c.topic: _encoding(c) for c in every if _encoding(c) != "cdr"}
         self.topics = _topics(connections, metadata)
-        filled = [reader for reader in readers if reader.message_count]
+        filled = [reader for _, reader in files if reader.message_count]
         if not filled:
             raise BagError(
                 f"the bag {path} is empty: it holds no message. "
@@ -85,8 +80,10 @@ class Bag:
             )
         self.start_ns = min(reader.start_time for reader in filled)
         self.end_ns = max(reader.end_time for reader in filled) - 1
-        self._store = typestore(_distro(metadata))
-        register_definitions(self._store, ((c.msgtype, c.msgdef) for c in connections))
+        # Recorders before version 6 (Humble or older) do not store their distribution.
+        old = "humble" if int(metadata.get("version", 9)) <= 5 else "jazzy"
+        self._store = types.typestore(str(metadata.get("ros_distro") or old))
+        types.register_definitions(self._store, ((c.msgtype, c.msgdef) for c in connections))
 
     def require(self, topics: Iterable[str]) -> None:
         """Raise BagError if the bag lacks one of these topics."""
@@ -98,15 +95,12 @@ class Bag:
     def messages(
         self, topics: Collection[str] | None = None, start_ns: int | None = None
     ) -> Iterator[Message]:
-        """Messages of these topics (default: all) from `start_ns` on, in the order of recording.
-
-        Raises:
-            BagError: A topic is not in the bag, or the data are damaged.
-        """
+        """Messages of these topics (default: all) from `start_ns` on, in recorded order."""
         self.require(topics or ())
         count = 0
-        for reader, connections in zip(self._readers, self._by_file, strict=True):
-            wanted = [c for c in connections if topics is None or c.topic in topics]
+        names = self.topics if topics is None else topics
+        for file, reader in self._files:
+            wanted = [c for c in reader.connections if c.topic in names and _encoding(c) == "cdr"]
             if not wanted:
                 continue
             try:
@@ -116,32 +110,26 @@ class Bag:
                     count += 1
             except Exception as error:  # decoders raise many kinds for damaged bytes
                 raise BagError(
-                    f"{reader.origin} is damaged after {count} readable messages: "
+                    f"{file} is damaged after {count} readable messages: "
                     f"{reason(error)}. Copy it again from where it was recorded"
                 ) from error
 
     def decode(self, message: Message) -> Any:
-        """Decode a message into an object with the fields of its type.
-
-        Raises:
-            BagError: The type is unknown, or the data do not fit it.
-        """
+        """Decode a message into an object with the fields of its type."""
         if message.type not in self._store.fielddefs:
             raise BagError(f"{self.path} has no definition of {message.type}: cannot decode it")
         try:
             return self._store.deserialize_cdr(message.data, message.type)
         except Exception as error:
-            raise BagError(
-                f"{self.path}: a message on {message.topic} does not decode as {message.type}: "
-                f"{reason(error)}"
-            ) from error
+            problem = f"a message on {message.topic} does not decode as {message.type}"
+            raise BagError(f"{self.path}: {problem}: {reason(error)}") from error
 
     def stamp_ns(self, message: Message) -> int | None:
         """Header stamp in nanoseconds; None for a type that does not begin with a Header."""
-        if not has_header(self._store, message.type):
+        if not types.has_header(self._store, message.type):
             return None
         try:
-            return stamp_ns(message.data)
+            return types.stamp_ns(message.data)
         except ValueError as error:
             raise BagError(f"{self.path}: damaged message on {message.topic}: {error}") from error
 
@@ -150,23 +138,17 @@ class Bag:
 
         Colour images come first, then names such as `image` or `image_raw` (or `compressed` below
         them), then the order in the bag. `wanted` is only checked; `among` limits the choice.
-
-        Raises:
-            BagError: `wanted` is not an image topic, or no topic has images.
         """
-        images = [
-            topic
-            for topic in self.topics.values()
-            if topic.type in _IMAGES and (not among or topic.name in among)
-        ]
-        if wanted is not None:
-            names = [topic.name for topic in images]
-            if wanted not in names:
-                raise BagError(
-                    f"{wanted} is not an image topic in {self.path}; "
-                    f"its image topics: {', '.join(names) or 'none'}"
-                )
+        images = [t for t in self.topics.values() if t.type in _IMAGES]
+        images = [t for t in images if not among or t.name in among]
+        names = [topic.name for topic in images]
+        if wanted in names:
             return wanted
+        if wanted is not None:
+            raise BagError(
+                f"{wanted} is not an image topic in {self.path}; "
+                f"its image topics: {', '.join(names) or 'none'}"
+            )
         images = [topic for topic in images if topic.count]
         if not images:
             kinds = ", ".join(f"{t.name} ({t.type})" for t in self.topics.values())
@@ -206,9 +188,9 @@ def open_bag(path: str | Path, *, salvage: bool = False) -> Bag:
     files, metadata = find_files(path)
     stack = ExitStack()
     try:
-        readers = [stack.enter_context(open_file(f, stack, salvage)) for f in files]
-        readers.sort(key=lambda reader: reader.start_time)
-        return Bag(path, readers, metadata, stack)
+        opened = [(file, open_file(file, stack, salvage)) for file in files]
+        opened.sort(key=lambda file_and_reader: file_and_reader[1].start_time)
+        return Bag(path, opened, metadata, stack)
     except BaseException:
         stack.close()
         raise
@@ -241,13 +223,7 @@ def _encoding(connection: Connection) -> str:
     return getattr(connection.ext, "serialization_format", "")
 
 
-def _distro(metadata: dict) -> str:
-    """Distribution of the recorder. Versions before 6 (Humble or older) do not store it."""
-    old = "humble" if int(metadata.get("version", 9)) <= 5 else "jazzy"
-    return str(metadata.get("ros_distro") or old)
-
-
-def _is_color(image: Image | CompressedImage) -> bool:
+def _is_color(image: types.Image | types.CompressedImage) -> bool:
     """Whether a decoded Image or CompressedImage shows colours rather than depth or class ids."""
     if not hasattr(image, "format"):
         return image.encoding.startswith(_COLOR_ENCODINGS)

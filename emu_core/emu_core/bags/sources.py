@@ -1,8 +1,7 @@
 """Sources of drives: a data set in Cityscapes' layout, a folder of images, or a video file.
 
-    source = open_source(Path("drive.mp4"), SourceOptions(fov=90))
-    for frame in source.frames():          # frame.time_ns counts from the drive's beginning
-        ...
+    for frame in open_source(Path("drive.mp4"), SourceOptions(fov=90)).frames:
+        print(frame.time_ns, frame.bgr.shape)          # the first frame's time is 0
 
 Frames come one at a time, in temporal order. Videos need PyAV.
 """
@@ -18,13 +17,9 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from emu_core.bags.calibration import (
-    CameraCalibration,
-    from_cityscapes,
-    from_field_of_view,
-    read_calibration,
-)
+from emu_core.bags import calibration
 from emu_core.bags.errors import BagError
+from emu_core.bags.types import CameraInfo
 from emu_core.data.cityscapes import read_camera
 from emu_core.data.sample import read_image
 from emu_core.files import natural_sort
@@ -37,7 +32,7 @@ IMAGE_SUFFIXES = (*_JPEG_SUFFIXES, ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tif
 CITYSCAPES_FOLDERS = ("leftImg8bit", "leftImg8bit_sequence")
 _NS = 10**9
 
-Lens = Callable[[Path, int, int], "CameraCalibration | None"]
+Lens = Callable[[Path, int, int], "CameraInfo | None"]
 """Function of a file and its image's width and height; None if the calibration is unknown."""
 
 
@@ -63,36 +58,35 @@ class DriveFrame:
     time_ns: int
     bgr: np.ndarray
     jpeg: bytes | None
-    calibration: CameraCalibration | None
+    calibration: CameraInfo | None
 
 
 @dataclass(frozen=True)
 class DriveSource:
-    """A drive that can be read; `count` is its number of frames, None if unknown."""
+    """A drive that can be read once; `count` is its number of frames, None if unknown."""
 
     kind: str
     count: int | None
-    frames: Callable[[], Iterator[DriveFrame]]
+    frames: Iterator[DriveFrame]
 
 
 def open_source(path: Path, options: SourceOptions) -> DriveSource:
     """Find out what kind of source a path is.
 
-    Reading the frames may raise BagError and DataError for damaged files.
-
     Raises:
-        BagError: The path does not exist or holds no drive, or the calibration is unusable.
+        BagError: The path does not exist or holds no drive, or the calibration is unusable; while
+            frames are read, as DataError, also for damaged files.
     """
     lens = _given_lens(options)
     if path.is_file():
-        return DriveSource("video", None, lambda: _video(path, options.rate, lens))
+        return DriveSource("video", None, _video(path, options.rate, lens))
     if not path.is_dir():
         raise BagError(f"no folder or file at {path}")
+    kind = "images"
     layout = next((path / name for name in CITYSCAPES_FOLDERS if (path / name).is_dir()), None)
     if layout is not None:
         kind, files, lens = "Cityscapes", _cityscapes_files(layout, options), _own_lens(path, lens)
     else:
-        kind = "images"
         files = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
         if not files:
             raise BagError(
@@ -100,24 +94,23 @@ def open_source(path: Path, options: SourceOptions) -> DriveSource:
                 f"folders ({', '.join(CITYSCAPES_FOLDERS)})"
             )
     files = natural_sort(files)
-    return DriveSource(kind, len(files), lambda: _images(files, options.rate, lens))
+    return DriveSource(kind, len(files), _images(files, options.rate, lens))
 
 
 def _given_lens(options: SourceOptions) -> Lens:
-    """Calibration from the options."""
     if options.calibration is not None:
-        known = read_calibration(options.calibration)
+        known = calibration.read_calibration(options.calibration)
 
-        def resized(file: Path, width: int, height: int) -> CameraCalibration:
+        def lens(file: Path, width: int, height: int) -> CameraInfo:
             try:
-                return known.resized(width, height)
+                return calibration.resized(known, width, height)
             except ValueError as error:
                 raise BagError(f"{options.calibration} does not fit {file}: {error}") from None
 
-        return resized
+        return lens
     if options.fov is not None:
         fov = options.fov
-        return lambda file, width, height: from_field_of_view(width, height, fov)
+        return lambda file, width, height: calibration.from_field_of_view(width, height, fov)
     return lambda file, width, height: None
 
 
@@ -131,9 +124,6 @@ def _images(files: list[Path], rate: float, lens: Lens) -> Iterator[DriveFrame]:
             bgr = cv2.cvtColor(bgr, cv2.COLOR_GRAY2BGR)
         height, width = bgr.shape[:2]
         yield DriveFrame(round(index * _NS / rate), bgr, jpeg, lens(file, width, height))
-
-
-# --- Cityscapes
 
 
 def _cityscapes_files(layout: Path, options: SourceOptions) -> list[Path]:
@@ -160,12 +150,12 @@ def _subfolder(folder: Path, what: str, name: str | None) -> Path:
 def _own_lens(root: Path, given: Lens) -> Lens:
     """Calibration from the options, else from the image's camera file."""
 
-    def lens(image: Path, width: int, height: int) -> CameraCalibration | None:
-        calibration = given(image, width, height)
-        file = None if calibration else _nearest_camera_file(root, image)
-        if file is None:
-            return calibration
-        return from_cityscapes(read_camera(file), (height, width), file)
+    def lens(image: Path, width: int, height: int) -> CameraInfo | None:
+        if camera := given(image, width, height):
+            return camera
+        if file := _nearest_camera_file(root, image):
+            return calibration.from_cityscapes(read_camera(file), (height, width), file)
+        return None
 
     return lens
 
@@ -189,9 +179,6 @@ def _camera_files(folder: Path) -> dict[str, dict[int, Path]]:
         if number.isdigit():
             result.setdefault(sequence, {})[int(number)] = file
     return result
-
-
-# --- video
 
 
 def _video(path: Path, rate: float, lens: Lens) -> Iterator[DriveFrame]:

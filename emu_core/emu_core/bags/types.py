@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat, Nodetype
-from rosbags.typesys import (
-    Stores,
-    TypesysError,
-    get_types_from_idl,
-    get_types_from_msg,
-    get_typestore,
-)
+from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_from_msg
+from rosbags.typesys import get_typestore as rosbags_typestore
 from rosbags.typesys.store import Typestore
 from rosbags.typesys.stores import ros2_jazzy
 
@@ -45,7 +41,7 @@ def typestore(distro: str = "jazzy") -> Typestore:
     `store.types[NAME]` are the message classes.
     """
     known = {store.value: store for store in Stores}
-    store = get_typestore(known.get(f"ros2_{distro}", Stores.ROS2_JAZZY))
+    store = rosbags_typestore(known.get(f"ros2_{distro}", Stores.ROS2_JAZZY))
     for name, text in _VISION_MSGS.items():
         if name not in store.fielddefs:
             store.register(get_types_from_msg(text, name))
@@ -63,11 +59,9 @@ def register_definitions(
         absent = definition.format is MessageDefinitionFormat.NONE or not definition.data.strip()
         if absent or name in store.fielddefs:
             continue
-        try:
+        with suppress(TypesysError, ValueError, KeyError):
             types = _parse(name, definition)
             store.register({k: v for k, v in types.items() if k not in store.fielddefs})
-        except (TypesysError, ValueError, KeyError):
-            continue
 
 
 def register_installed(
@@ -81,7 +75,7 @@ def register_installed(
     if msgtype in store.fielddefs:
         return
     package, _, name = msgtype.partition("/msg/")
-    try:
+    with suppress(LookupError, OSError, TypesysError, ValueError):
         text = (Path(share_folder(package)) / "msg" / f"{name}.msg").read_text(encoding="utf-8")
         types = get_types_from_msg(text, msgtype)
         for _, fields in types.values():
@@ -89,8 +83,6 @@ def register_installed(
                 if (used := _message_name(description)) and used not in types:
                     register_installed(store, used, share_folder)
         store.register(types)
-    except (LookupError, OSError, TypesysError, ValueError):
-        return
 
 
 def _message_name(description: Any) -> str | None:
@@ -121,11 +113,7 @@ def has_header(store: Typestore, msgtype: str) -> bool:
 
 
 def stamp_ns(data: bytes) -> int:
-    """Header stamp, in nanoseconds, of a raw CDR message that begins with a Header.
-
-    Raises:
-        ValueError: The message is too short.
-    """
+    """Header stamp, in nanoseconds, of a raw CDR message; ValueError if it is too short."""
     if len(data) < 12:
         raise ValueError(f"a message of {len(data)} bytes is too short for a header stamp")
     # Byte 1 of the encapsulation header gives the byte order: odd is little-endian.

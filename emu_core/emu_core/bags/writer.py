@@ -19,15 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from rosbags.interfaces import (
-    Connection,
-    Qos,
-    QosDurability,
-    QosHistory,
-    QosLiveliness,
-    QosReliability,
-    QosTime,
-)
+from rosbags import interfaces as bag
 from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 from rosbags.typesys import TypesysError
 from rosbags.typesys.store import Typestore
@@ -38,20 +30,19 @@ from emu_core.bags.types import typestore
 
 _STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 _FLUSH_PERIOD_S = 1.0
-_FOREVER = QosTime(9223372036, 854775807)  # how rmw writes an infinite duration
-_UNKNOWN_HASH = "RIHS01_" + 64 * "0"
+_FOREVER = bag.QosTime(9223372036, 854775807)  # how rmw writes an infinite duration
 
 
-def offered(*, reliable: bool = True, latched: bool = False, depth: int = 10) -> Qos:
+def offered(*, reliable: bool = True, latched: bool = False, depth: int = 10) -> bag.Qos:
     """QoS profile of a publisher: keep the last `depth`; latched means transient local."""
-    return Qos(
-        QosHistory.KEEP_LAST,
+    return bag.Qos(
+        bag.QosHistory.KEEP_LAST,
         depth,
-        QosReliability.RELIABLE if reliable else QosReliability.BEST_EFFORT,
-        QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE,
+        bag.QosReliability.RELIABLE if reliable else bag.QosReliability.BEST_EFFORT,
+        bag.QosDurability.TRANSIENT_LOCAL if latched else bag.QosDurability.VOLATILE,
         _FOREVER,
         _FOREVER,
-        QosLiveliness.AUTOMATIC,
+        bag.QosLiveliness.AUTOMATIC,
         _FOREVER,
         False,
     )
@@ -73,14 +64,12 @@ class BagWriter:
         self.path = Path(path)
         self.store: Typestore = typestore()
         self.counts: dict[str, int] = {}
-        self._connections: dict[str, Connection] = {}
+        self._connections: dict[str, bag.Connection] = {}
         self._flushed_s = time.monotonic()
         self._closed = False
         if self.path.exists():
-            raise BagError(
-                f"{self.path} exists already and is not overwritten: "
-                "delete it or choose another name"
-            )
+            advice = "delete it or choose another name"
+            raise BagError(f"{self.path} exists already and is not overwritten: {advice}")
         try:
             self._writer = Writer(self.path, version=8, storage_plugin=_STORAGES[storage])
             self._writer.open()
@@ -89,7 +78,7 @@ class BagWriter:
                 shutil.rmtree(self.path, ignore_errors=True)
             raise BagError(f"cannot create a bag at {self.path}: {error}") from error
 
-    def add_topic(self, name: str, msgtype: str, qos: Sequence[Qos] | None = None) -> None:
+    def add_topic(self, name: str, msgtype: str, qos: Sequence[bag.Qos] | None = None) -> None:
         """Add a topic, before its first message.
 
         Messages of a type that is not in `store` are kept too, but only readers that know the
@@ -100,7 +89,7 @@ class BagWriter:
             msgdef, _ = self.store.generate_msgdef(msgtype, ros_version=2)
             rihs01 = self.store.hash_rihs01(msgtype)
         except (TypesysError, KeyError):
-            msgdef, rihs01 = "", _UNKNOWN_HASH
+            msgdef, rihs01 = "", "RIHS01_" + 64 * "0"
         profiles = [offered()] if qos is None else list(qos)
         try:
             self._connections[name] = self._writer.add_connection(
@@ -139,12 +128,10 @@ class BagWriter:
         """Pass all written messages to the operating system."""
         self._flushed_s = time.monotonic()
         storage: Any = self._writer.storage
-        if storage is None:
-            return
         try:
             if hasattr(storage, "conn"):
                 storage.conn.commit()
-            elif storage.chunk.msgs:
+            elif storage is not None and storage.chunk.msgs:
                 storage.close_chunk()
                 storage.bio.flush()
         except (OSError, sqlite3.Error) as error:

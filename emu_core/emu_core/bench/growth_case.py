@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from emu_core.runtime.engines import session_options
 from emu_core.runtime.model_file import INPUT, open_session
-from emu_core.runtime.perceiver import session_options
 
 
 def run_case(path: str, cameras: int, threads: int, repetitions: int) -> dict[str, Any]:

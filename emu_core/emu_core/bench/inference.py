@@ -27,8 +27,9 @@ from emu_core.methods.deep_ensemble import DeepEnsemble
 from emu_core.methods.mc_dropout import MCDropout
 from emu_core.methods.registry import Method
 from emu_core.methods.uncertainty import normalized_entropy
+from emu_core.runtime.engines import session_options
 from emu_core.runtime.model_file import INPUT, open_session
-from emu_core.runtime.perceiver import PROVIDERS, Perceiver, session_options
+from emu_core.runtime.perceiver import PROVIDERS, Perceiver
 
 STUDENT = "student, {}"
 STUDENT_ORT = STUDENT.format("cpu")

@@ -23,8 +23,8 @@ import torch
 from emu_core.bench.measurement import Measurement, run_rounds, summarize
 from emu_core.bench.models import fixed_image, student_file
 from emu_core.bench.settings import BenchSettings, size_name
+from emu_core.runtime.engines import session_options
 from emu_core.runtime.model_file import INPUT
-from emu_core.runtime.perceiver import session_options
 
 _PARTS = (
     (r"/encoder/.*/attention/", "attention"),

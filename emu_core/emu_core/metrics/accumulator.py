@@ -9,10 +9,9 @@ import numpy as np
 
 
 class Accumulator:
-    """A metric whose complete state is sums over pixels or images.
+    """A metric whose complete state is sums over pixels or images, the attributes `SUMS`.
 
-    `SUMS` names the attributes that hold them. Accumulators of single drives can be stored, added
-    up, and weighted (for a bootstrap over drives).
+    Accumulators of single drives can be stored, added up, and weighted (for a bootstrap).
     """
 
     SUMS: ClassVar[tuple[str, ...]] = ()
@@ -29,8 +28,8 @@ class Accumulator:
         """
         for name in self.SUMS:
             shape = np.shape(getattr(self, name))
-            if name not in state or np.shape(state[name]) != shape:
-                got = np.shape(state[name]) if name in state else "nothing"
+            got = np.shape(state[name]) if name in state else "nothing"
+            if got != shape:
                 raise ValueError(
                     f"Expected `{name}` of a {type(self).__name__} of shape {shape}, but got "
                     f"{got}: was it counted with other classes or bins?"
@@ -44,10 +43,8 @@ class Accumulator:
             ValueError: it has another type, or other classes or bins.
         """
         if type(other) is not type(self):
-            raise ValueError(
-                f"Expected `other` to be a {type(self).__name__}, but got a "
-                f"{type(other).__name__}."
-            )
+            names = type(self).__name__, type(other).__name__
+            raise ValueError(f"Expected `other` to be a {names[0]}, but got a {names[1]}.")
         mine, theirs = self.state(), other.state()
         shapes = {n: (mine[n].shape, theirs[n].shape) for n in self.SUMS}
         if any(one != two for one, two in shapes.values()):
@@ -59,11 +56,7 @@ class Accumulator:
 
 
 def same_shape(**arrays: np.ndarray) -> None:
-    """Check that arrays, named for the message, have one shape.
-
-    Raises:
-        ValueError: they differ in shape.
-    """
+    """Raise ValueError unless the arrays, named for the message, have one shape."""
     shapes = {name: array.shape for name, array in arrays.items()}
     if len(set(shapes.values())) > 1:
         raise ValueError(f"Expected arrays of one shape, but got {shapes}.")

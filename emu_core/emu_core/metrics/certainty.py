@@ -26,12 +26,10 @@ class Certainty(Accumulator):
     SUMS = ("counts", "by_chance", "missing")
 
     def __init__(self) -> None:
-        self.counts = np.zeros((2, 4))
-        """Pixels by threshold (mean, median): n_ac, n_au, n_ic, n_iu."""
-        self.by_chance = np.zeros((2, 4))
-        """Expected counts if the scores of each image were shuffled."""
-        self.missing = np.zeros(())
-        """Pixels without a prediction."""
+        # Pixels by threshold (mean, median): n_ac, n_au, n_ic, n_iu; and what their expected
+        # numbers were if the scores of each image were shuffled.
+        self.counts, self.by_chance = np.zeros((2, 4)), np.zeros((2, 4))
+        self.missing = np.zeros(())  # pixels without a prediction
 
     def update(
         self, score: np.ndarray, accurate: np.ndarray, median: float, missing: int = 0
@@ -54,8 +52,7 @@ class Certainty(Accumulator):
         n_accurate = int(np.count_nonzero(accurate))
         for row, threshold in enumerate((mean, median)):
             certain = score <= np.float32(threshold)
-            n_certain = int(np.count_nonzero(certain))
-            both = int(np.count_nonzero(certain & accurate))
+            n_certain, both = (int(np.count_nonzero(x)) for x in (certain, certain & accurate))
             self.counts[row] += _table(both, n_certain, n_accurate, n)
             self.by_chance[row] += _table(n_certain * n_accurate / n, n_certain, n_accurate, n)
 

@@ -8,14 +8,7 @@ from emu_core.metrics.accumulator import Accumulator, same_shape
 
 
 class Confusion(Accumulator):
-    """Confusion matrix; pixels whose true id is no class (e.g. `IGNORE`) are ignored.
-
-    Args:
-        num_classes: C ≥ 2.
-
-    Raises:
-        ValueError: `num_classes` is below 2.
-    """
+    """Confusion matrix of C ≥ 2 classes; pixels whose true id is no class are ignored."""
 
     SUMS = ("matrix", "unnamed")
 
@@ -67,17 +60,12 @@ class Confusion(Accumulator):
 
 
 class CalibrationError(Accumulator):
-    """Expected calibration error over bins of equal width (Guo et al., ICML 2017, eq. 3).
-
-    Args:
-        bins: number of bins between 0 and 1.
-    """
+    """Expected calibration error over bins of equal width (Guo et al., ICML 2017, eq. 3)."""
 
     SUMS = ("count", "hits", "confidence")
 
     def __init__(self, bins: int = 15):
-        self.count = np.zeros(bins, np.int64)
-        self.hits = np.zeros(bins, np.int64)
+        self.count, self.hits = np.zeros(bins, np.int64), np.zeros(bins, np.int64)
         self.confidence = np.zeros(bins)
 
     def update(self, confidence: np.ndarray, correct: np.ndarray) -> None:
@@ -90,11 +78,10 @@ class CalibrationError(Accumulator):
         self.confidence += np.bincount(index, flat, minlength=bins)
 
     def compute(self) -> dict[str, float | np.ndarray]:
-        """Compute the metrics.
+        """Compute `ece`, and `gap`, the same with its sign (positive: over-confident).
 
-        Returns:
-            `ece`; `gap`, the same with its sign (positive: over-confident); the reliability
-            diagram `bin_confidence` and `bin_accuracy` (NaN in empty bins) and `bin_count`.
+        The reliability diagram is `bin_confidence`, `bin_accuracy` (NaN in empty bins) and
+        `bin_count`, (bins,) each.
         """
         with np.errstate(invalid="ignore", divide="ignore"):
             accuracy = self.hits / self.count

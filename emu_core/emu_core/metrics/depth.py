@@ -13,16 +13,12 @@ DELTA = 1.25
 
 
 class Residuals(NamedTuple):
-    """Errors of the estimates of pixels with a valid truth; float64, each (n,)."""
+    """Errors of the estimates ŷ of pixels with a valid truth y; float64, each (n,)."""
 
-    distance: np.ndarray
-    """|ŷ − y|, metres, with ŷ limited to the depth range."""
-    relative: np.ndarray
-    """|ŷ − y|/y, with ŷ limited to the depth range."""
-    ratio: np.ndarray
-    """max(ŷ/y, y/ŷ), Inf for a missing estimate."""
-    usable: np.ndarray
-    """Whether there is an estimate, bool."""
+    distance: np.ndarray  # |ŷ − y|, metres, with ŷ limited to the depth range
+    relative: np.ndarray  # |ŷ − y|/y, with ŷ limited to the depth range
+    ratio: np.ndarray  # max(ŷ/y, y/ŷ), Inf for a missing estimate
+    usable: np.ndarray  # whether there is an estimate, bool
 
 
 def is_estimate(depth: np.ndarray, spread: np.ndarray | None = None) -> np.ndarray:
@@ -54,19 +50,16 @@ def residuals(depth: np.ndarray, truth: np.ndarray, max_depth: float) -> Residua
 class DepthErrors(Accumulator):
     """Depth errors over every pixel with valid ground truth (Eigen et al., NeurIPS 2014).
 
-    A missing estimate fails every δ and counts as the worse end of the depth range (see
-    `residuals`). So a missing estimate never improves a metric.
-
-    Args:
-        max_depth: end of the depth range, metres.
+    A missing estimate fails every δ and counts as the worse end of the depth range, which ends at
+    `max_depth` metres (see `residuals`). So a missing estimate never improves a metric.
     """
 
     SUMS = ("sums",)
 
     def __init__(self, max_depth: float):
         self.max_depth = max_depth
+        # All pixels, pixels with an estimate, squared and relative errors, pixels in δ1…δ3.
         self.sums = np.zeros(7)
-        """All pixels, pixels with an estimate, squared and relative errors, pixels in δ1…δ3."""
 
     def update(self, depth: np.ndarray, truth: np.ndarray) -> np.ndarray:
         """Add an image: estimate and truth in metres (H,W), the truth NaN where it is invalid.
@@ -88,19 +81,15 @@ class DepthErrors(Accumulator):
         self.sums += [len(off.distance), usable, *errors, *within]
 
     def compute(self) -> dict[str, float]:
-        """Compute the metrics.
+        """Compute `rmse` (m), `abs_rel`, `delta1`…`delta3` and `coverage`; NaN without a pixel.
 
-        Returns:
-            `rmse` (m), `abs_rel`, `delta1`…`delta3` and `coverage`, the share of pixels with an
-            estimate; NaN without a pixel.
+        `coverage` is the share of pixels with an estimate.
         """
-        n, covered, square, relative, d1, d2, d3 = (float(value) for value in self.sums)
-        n = n or float("nan")
+        n, *sums = (float(value) for value in self.sums)
+        coverage, square, relative, *deltas = (value / (n or float("nan")) for value in sums)
         return {
-            "rmse": float(np.sqrt(square / n)),
-            "abs_rel": relative / n,
-            "delta1": d1 / n,
-            "delta2": d2 / n,
-            "delta3": d3 / n,
-            "coverage": covered / n,
+            "rmse": float(np.sqrt(square)),
+            "abs_rel": relative,
+            **{f"delta{power}": share for power, share in enumerate(deltas, 1)},
+            "coverage": coverage,
         }

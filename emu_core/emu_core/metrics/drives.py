@@ -40,12 +40,11 @@ class DriveResults:
     names: tuple[str, ...]
     num_classes: int
     max_depth: float
-    sums: dict[str, np.ndarray]
-    """`PART.NAME` → (drives, …)."""
-    pairs: dict[str, np.ndarray]
-    """`PART.won` (drives, drives), `PART.positives` and `PART.negatives` (drives,)."""
-    pooled: dict[str, float]
-    """`StudyMetrics.compute` of all drives together."""
+    sums: dict[str, np.ndarray]  # `PART.NAME` → (drives, …)
+    pairs: dict[
+        str, np.ndarray
+    ]  # `PART.won` (drives, drives), `.positives`, `.negatives` (drives,)
+    pooled: dict[str, float]  # `StudyMetrics.compute` of all drives together
 
     @classmethod
     def of(cls, drives: Mapping[str, StudyMetrics]) -> DriveResults:
@@ -76,24 +75,18 @@ class DriveResults:
         return cls(tuple(drives), total.num_classes, total.max_depth, sums, pairs, total.compute())
 
     def compute(self, weights: Sequence[float] | np.ndarray | None = None) -> dict[str, float]:
-        """Compute the metrics of the drives with weights, e.g. how often each was drawn.
+        """Compute the metrics of the drives with weights (drives,), e.g. how often each was drawn.
 
-        Args:
-            weights: (drives,); None counts each drive once.
-
-        Raises:
-            ValueError: the number of weights is wrong.
+        None counts each drive once. A wrong number of weights raises ValueError.
         """
-        w = np.ones(len(self.names)) if weights is None else np.asarray(weights, float)
-        if w.shape != (len(self.names),):
-            raise ValueError(
-                f"Expected `weights` of {len(self.names)} drives, but got shape {w.shape}."
-            )
+        drives = len(self.names)
+        w = np.ones(drives) if weights is None else np.asarray(weights, float)
+        if w.shape != (drives,):
+            raise ValueError(f"Expected `weights` of {drives} drives, but got shape {w.shape}.")
         study = StudyMetrics(self.num_classes, self.max_depth)
         parts = {n: p for n, p in study.parts().items() if not isinstance(p, ScoreHistogram)}
         restore(parts, {name: np.tensordot(w, array, 1) for name, array in self.sums.items()})
-        computed = study.compute()
-        metrics = {name: value for name, value in computed.items() if not name.endswith("_bound")}
+        metrics = {n: value for n, value in study.compute().items() if not n.endswith("_bound")}
         for task in ("seg", "depth"):
             for part, name in RANKED.items():
                 # Absent tasks and splits without unknown objects never have these metrics.
@@ -121,11 +114,7 @@ class DriveResults:
 
     @classmethod
     def load(cls, path: str | Path) -> DriveResults:
-        """Read a file that `save` wrote.
-
-        Raises:
-            ValueError: it is another file.
-        """
+        """Read a file that `save` wrote; raises ValueError for another one."""
         with np.load(path) as file:
             content = dict(file)
         if "names" not in content:

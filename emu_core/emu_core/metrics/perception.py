@@ -17,8 +17,7 @@ class PerceptionMetrics:
     probability, which is not available: compare this ECE only with itself.
 
     Args:
-        num_classes: C.
-        max_depth: end of the depth range, metres.
+        num_classes, max_depth: C, and the end of the depth range in metres.
         bins: of each pooled ranking.
     """
 
@@ -58,9 +57,7 @@ class PerceptionMetrics:
         return {
             "miou": float(self.confusion.compute()["miou"]),
             "depth_rmse_m": depth["rmse"],
-            "depth_abs_rel": depth["abs_rel"],
-            "depth_delta1": depth["delta1"],
-            "depth_coverage": depth["coverage"],
+            **{f"depth_{name}": depth[name] for name in ("abs_rel", "delta1", "coverage")},
             "label_ece": float(self.calibration.compute()["ece"]),
             "label_error_auroc": auroc(self.label_ranking.bins()).value,
             "depth_error_auroc": auroc(self.depth_ranking.bins()).value,

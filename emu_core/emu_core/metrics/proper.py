@@ -28,18 +28,13 @@ _CHUNK = 1 << 15
 
 
 class ClassPixels(NamedTuple):
-    """Values of each pixel from its class probabilities, (H,W)."""
+    """Values of each pixel, (H,W), float32; the last two are undefined without a true class."""
 
-    labels: np.ndarray
-    """Most probable class, uint8."""
-    confidence: np.ndarray
-    """Its probability, float32."""
-    entropy: np.ndarray
-    """−Σ p ln p, nats, float32."""
-    nll: np.ndarray
-    """−ln p of the true class, float32; undefined without a true class."""
-    brier: np.ndarray
-    """Σ (p_c − [c is true])², 0…2, float32; undefined without a true class (Brier, 1950)."""
+    labels: np.ndarray  # most probable class, uint8
+    confidence: np.ndarray  # its probability
+    entropy: np.ndarray  # −Σ p ln p, nats
+    nll: np.ndarray  # −ln p of the true class
+    brier: np.ndarray  # Σ (p_c − [c is true])², 0…2 (Brier, 1950)
 
 
 def class_pixels(probabilities: np.ndarray, truth: np.ndarray) -> ClassPixels:
@@ -121,9 +116,7 @@ class GaussianScores(Accumulator):
     SUMS = ("pixels", "nll", "inside")
 
     def __init__(self) -> None:
-        self.pixels = np.zeros(())
-        self.nll = np.zeros(())
-        self.inside = np.zeros(len(COVERAGES))
+        self.pixels, self.nll, self.inside = np.zeros(()), np.zeros(()), np.zeros(len(COVERAGES))
 
     def update(
         self, mean: np.ndarray, variance: np.ndarray, truth: np.ndarray, max_depth: float

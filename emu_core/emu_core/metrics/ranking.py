@@ -27,15 +27,10 @@ _NAN = float("nan")
 
 @dataclass(frozen=True)
 class ScoreOrder:
-    """Pixels of an image in ascending order of a score; equal scores are ties.
+    """Pixels of an image in ascending order of a score; equal scores are ties."""
 
-    Args:
-        codes: `rank_codes` of the scores, ascending, uint32 (n,).
-        index: pixel at each place, intp (n,).
-    """
-
-    codes: np.ndarray
-    index: np.ndarray
+    codes: np.ndarray  # `rank_codes` of the scores, ascending, uint32 (n,)
+    index: np.ndarray  # pixel at each place, intp (n,)
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -90,14 +85,10 @@ class Bins(NamedTuple):
     histograms are nested or disjoint.
     """
 
-    start: np.ndarray
-    """uint32 (n,)."""
-    level: np.ndarray
-    """uint8 (n,); a bin of level 0 is a single float32 number, so its ties are exact."""
-    negatives: np.ndarray
-    """int64 (n,)."""
-    positives: np.ndarray
-    """int64 (n,)."""
+    start: np.ndarray  # uint32 (n,)
+    level: np.ndarray  # uint8 (n,); bins of level 0 are single float32 numbers: ties are exact
+    negatives: np.ndarray  # int64 (n,)
+    positives: np.ndarray  # int64 (n,)
 
 
 class ScoreHistogram(Accumulator):
@@ -109,10 +100,7 @@ class ScoreHistogram(Accumulator):
     within a thousandth of each other.
 
     Args:
-        bins: maximum number of bins.
-
-    Raises:
-        ValueError: `bins` is below 1.
+        bins: maximum number of bins, ≥ 1.
     """
 
     def __init__(self, bins: int = BINS):
@@ -125,10 +113,8 @@ class ScoreHistogram(Accumulator):
     def update(self, order: ScoreOrder, positive: np.ndarray) -> None:
         """Add pixels: their order by score, and whether each is a positive, bool (n,)."""
         if len(order) != positive.size:
-            raise ValueError(
-                f"Expected `positive` of the {len(order)} pixels in `order`, but got "
-                f"{positive.size}."
-            )
+            expected = f"of the {len(order)} pixels in `order`"
+            raise ValueError(f"Expected `positive` {expected}, but got {positive.size}.")
         if not len(order):
             return
         first = order.ties[:-1]
@@ -155,9 +141,8 @@ class ScoreHistogram(Accumulator):
     def merge(self, other: Accumulator) -> None:
         """Add the counts of another histogram; where bins differ, the wider one remains."""
         if not isinstance(other, ScoreHistogram):
-            raise ValueError(
-                f"Expected `other` to be a ScoreHistogram, but got a {type(other).__name__}."
-            )
+            kind = type(other).__name__
+            raise ValueError(f"Expected `other` to be a ScoreHistogram, but got a {kind}.")
         self._add(other.bins())
 
     def _add(self, bins: Bins) -> None:
@@ -179,9 +164,7 @@ def add_missing(errors: ScoreHistogram, count: int) -> None:
 
 def _joined(parts: Iterable[Bins]) -> Bins:
     """Add up histograms; of overlapping bins the widest remains with the sum of the counts."""
-    start, level, negatives, positives = (
-        np.concatenate(field) for field in zip(*parts, strict=True)
-    )
+    start, level, negatives, positives = map(np.concatenate, zip(*parts, strict=True))
     # Ascending; of bins with the same start, the widest first.
     order = np.argsort(start.astype(np.int64) * 256 - level, kind="stable")
     start, level = start[order], level[order]
@@ -191,12 +174,8 @@ def _joined(parts: Iterable[Bins]) -> Bins:
     first = np.flatnonzero(opens)
     if not len(first):
         return _empty()
-    return Bins(
-        start[first],
-        level[first],
-        np.add.reduceat(negatives[order], first),
-        np.add.reduceat(positives[order], first),
-    )
+    counts = (np.add.reduceat(count[order], first) for count in (negatives, positives))
+    return Bins(start[first], level[first], *counts)
 
 
 def _reduced(bins: Bins, limit: int) -> Bins:
@@ -261,10 +240,7 @@ def auroc(bins: Bins) -> RankingMetric:
 
 
 def average_precision(bins: Bins) -> RankingMetric:
-    """Compute Σ (R_k − R_{k−1}) P_k of recall and precision, as scikit-learn does.
-
-    NaN without a positive.
-    """
+    """Compute Σ (R_k − R_{k−1}) P_k of recall and precision; NaN without a positive."""
     # Descending: a threshold at the lower end of a bin includes the complete bin.
     hits, alarms = bins.positives[::-1].astype(np.float64), bins.negatives[::-1]
     total = hits.sum()
@@ -298,16 +274,11 @@ def false_positive_rate(bins: Bins, recall: float = 0.95) -> RankingMetric:
 def pairs_won(groups: list[Bins], common: Bins) -> np.ndarray:
     """Count the pairs that the positives of group d win against the negatives of group e.
 
-    With this matrix U, the AUROC of the groups with weights w (drives that a bootstrap draws
-    several times) is wᵀ U w / (w·positives · w·negatives).
+    With this matrix U (groups, groups), the AUROC of the groups with weights w (drives that a
+    bootstrap draws several times) is wᵀ U w / (w·positives · w·negatives).
 
-    Args:
-        groups: one histogram per group.
-        common: histogram of all groups together. Pairs within one of its bins count one half, as
-            ties do.
-
-    Returns:
-        float64 (groups, groups).
+    `common` is the histogram of all groups together. Pairs within one of its bins count one half,
+    as ties do.
     """
     place = [np.searchsorted(common.start, bins.start, side="right") - 1 for bins in groups]
     found = [np.flatnonzero(bins.positives) for bins in groups]

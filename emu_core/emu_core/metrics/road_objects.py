@@ -19,18 +19,15 @@ ROAD = (0,)
 class RoadObjects(NamedTuple):
     """Pixels of one image of a pair that are scored, bool (H,W) each."""
 
-    region: np.ndarray
-    """The road and the object on it."""
-    unknown: np.ndarray
-    """The object, if it is unknown."""
-    known: np.ndarray
-    """The object, if it is the ordinary twin."""
+    region: np.ndarray  # the road and the object on it
+    unknown: np.ndarray  # the object, if it is unknown
+    known: np.ndarray  # the object, if it is the ordinary twin
 
 
 def road_objects(
     labels: np.ndarray, mask: np.ndarray, unknown: bool, road: tuple[int, ...] = ROAD
 ) -> RoadObjects:
-    """Find region and object of one image of a pair.
+    """Find the pixels of one image of a pair that are scored.
 
     Args:
         labels: true train ids (H,W).

@@ -34,9 +34,7 @@ class Sparsification(Accumulator):
 
     def __init__(self, root: bool = False):
         self.root = root
-        self.curve = np.zeros(len(FRACTIONS))
-        self.oracle = np.zeros(len(FRACTIONS))
-        self.chance = np.zeros(len(FRACTIONS))
+        self.curve, self.oracle, self.chance = np.zeros((3, len(FRACTIONS)))
         self.images = np.zeros(())
 
     def update(
@@ -72,9 +70,8 @@ class Sparsification(Accumulator):
             np.interp(kept - absent, np.arange(len(best)), best),
             lost + known * certain / max(present, 1),
         )
-        curve, oracle, chance = (errors / (known + lost) / (1 - FRACTIONS) for errors in left)
-        if self.root:
-            curve, oracle, chance = np.sqrt(curve), np.sqrt(oracle), np.sqrt(chance)
+        curves = np.stack(left) / (known + lost) / (1 - FRACTIONS)
+        curve, oracle, chance = np.sqrt(curves) if self.root else curves
         self.curve += curve
         self.oracle += oracle
         self.chance += chance
@@ -88,16 +85,11 @@ class Sparsification(Accumulator):
             (100,) over `FRACTIONS`, 1 at f = 0 (the oracle is lower with missing predictions).
             NaN if no image has an error.
         """
+        sums = np.stack([self.curve, self.oracle, self.chance])
         with np.errstate(invalid="ignore"):
-            curve, oracle, chance = (
-                sums / self.images for sums in (self.curve, self.oracle, self.chance)
-            )
-        return {
-            "ause": _area(curve - oracle),
-            "random": _area(chance - oracle),
-            "curve": curve,
-            "oracle": oracle,
-        }
+            curve, oracle, chance = sums / self.images
+        ause, random = _area(curve - oracle), _area(chance - oracle)
+        return {"ause": ause, "random": random, "curve": curve, "oracle": oracle}
 
 
 class RiskCoverage(Accumulator):
@@ -110,17 +102,12 @@ class RiskCoverage(Accumulator):
     SUMS = ("area", "rate", "images")
 
     def __init__(self) -> None:
-        self.area = np.zeros(())
-        self.rate = np.zeros(())
-        self.images = np.zeros(())
+        self.area, self.rate, self.images = np.zeros(()), np.zeros(()), np.zeros(())
 
     def update(self, order: ScoreOrder, cumulative: np.ndarray, missing: int = 0) -> None:
-        """Add an image.
+        """Add an image: its pixels by uncertainty, and the sums of the 0/1 errors, (n + 1,).
 
-        Args:
-            order: its pixels by uncertainty.
-            cumulative: sums of the 0/1 errors in that order, (n + 1,).
-            missing: number of further pixels, without a prediction.
+        `missing` is the number of further pixels, without a prediction.
         """
         if len(order) + missing:
             self.area += _risk_area(order, cumulative, missing)
@@ -130,10 +117,8 @@ class RiskCoverage(Accumulator):
     def compute(self) -> dict[str, float]:
         """Compute `aurc` and `aurc_random`, the mean error rate; NaN without an image."""
         with np.errstate(invalid="ignore"):
-            return {
-                "aurc": float(self.area / self.images),
-                "aurc_random": float(self.rate / self.images),
-            }
+            aurc, random = self.area / self.images, self.rate / self.images
+        return {"aurc": float(aurc), "aurc_random": float(random)}
 
 
 def _kept_sum(order: ScoreOrder, cumulative: np.ndarray, kept: np.ndarray) -> np.ndarray:

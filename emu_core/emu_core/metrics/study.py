@@ -32,8 +32,7 @@ class StudyMetrics:
     and four more with unknown objects.
 
     Args:
-        num_classes: C.
-        max_depth: end of the depth range, metres.
+        num_classes, max_depth: C, and the end of the depth range in metres.
         bins: of each pooled ranking.
     """
 
@@ -71,7 +70,7 @@ class StudyMetrics:
                 or ≤ 0 where there is no estimate.
             variance: predictive variance, m² (H,W), for the same focal length.
             truth: metres (H,W), NaN where it is invalid.
-            objects: where an unknown object or its twin is on the road.
+            objects: as in `update_classes`.
 
         Raises:
             ValueError: the shapes do not match, or a variance is negative.
@@ -99,9 +98,8 @@ class StudyMetrics:
         """
         mine, theirs = ((m.num_classes, m.max_depth) for m in (self, other))
         if mine != theirs:
-            raise ValueError(
-                f"Expected `other` with (num_classes, max_depth) {mine}, but got {theirs}."
-            )
+            expected = f"(num_classes, max_depth) {mine}"
+            raise ValueError(f"Expected `other` with {expected}, but got {theirs}.")
         parts = self.parts()
         for name, part in other.parts().items():
             parts[name].merge(part)

@@ -7,20 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from emu_core.metrics import ranking
 from emu_core.metrics.accumulator import Accumulator, same_shape
 from emu_core.metrics.certainty import Certainty
 from emu_core.metrics.classes import CalibrationError, Confusion
 from emu_core.metrics.depth import DELTA, DepthErrors, Residuals, is_estimate, residuals
 from emu_core.metrics.proper import COVERAGES, ClassScores, GaussianScores, class_pixels
-from emu_core.metrics.ranking import (
-    ScoreHistogram,
-    ScoreOrder,
-    add_missing,
-    auroc,
-    average_precision,
-    false_positive_rate,
-    sort_scores,
-)
 from emu_core.metrics.road_objects import RoadObjects
 from emu_core.metrics.sparsification import FRACTIONS, RiskCoverage, Sparsification
 
@@ -29,11 +21,7 @@ _PRINTED = (0.5, 0.9, 0.95)
 
 
 class TaskMetrics:
-    """The metrics of an uncertainty, which both tasks have; attributes are the accumulators.
-
-    Args:
-        bins: of each pooled ranking.
-    """
+    """The metrics of an uncertainty, which both tasks have; attributes are the accumulators."""
 
     PREFIX: ClassVar[str]
     SPARSIFICATIONS: ClassVar[dict[str, tuple[str, str]]]
@@ -41,8 +29,8 @@ class TaskMetrics:
 
     def __init__(self, bins: int):
         self.certainty, self.risk = Certainty(), RiskCoverage()
-        self.errors = ScoreHistogram(bins)
-        self.unknown, self.unknown_twin = ScoreHistogram(bins), ScoreHistogram(bins)
+        self.errors = ranking.ScoreHistogram(bins)
+        self.unknown, self.unknown_twin = (ranking.ScoreHistogram(bins) for _ in range(2))
 
     @property
     def parts(self) -> dict[str, Accumulator]:
@@ -53,25 +41,24 @@ class TaskMetrics:
         """Rank unknown objects (H,W) against the road, and against their twins."""
         same_shape(score=score, **objects._asdict())
         on_object = objects.unknown | objects.known
-        for ranking, where in ((self.unknown, objects.region), (self.unknown_twin, on_object)):
-            ranking.update(sort_scores(score[where]), objects.unknown[where])
+        for histogram, where in ((self.unknown, objects.region), (self.unknown_twin, on_object)):
+            histogram.update(ranking.sort_scores(score[where]), objects.unknown[where])
 
     def _rank(
         self, score: np.ndarray, wrong: np.ndarray, missing: int = 0
-    ) -> tuple[ScoreOrder, np.ndarray]:
+    ) -> tuple[ranking.ScoreOrder, np.ndarray]:
         """Rank the errors of an image (n,); returns the order and the sums of the errors in it."""
-        order = sort_scores(score)
+        order = ranking.sort_scores(score)
         self.certainty.update(score, ~wrong, order.median, missing)
         self.errors.update(order, wrong)
-        add_missing(self.errors, missing)
+        ranking.add_missing(self.errors, missing)
         mistakes = order.cumulative(wrong)
         self.risk.update(order, mistakes, missing)
         return order, mistakes
 
     def _uncertainty(self, scores: Mapping[str, float]) -> dict[str, float]:
-        """Compute the metrics of the uncertainty, with the prefix of the task."""
-        ranking = auroc(self.errors.bins())
-        metrics = {**scores, "error_auroc": ranking.value, "error_auroc_bound": ranking.bound}
+        value, bound = ranking.auroc(self.errors.bins())
+        metrics = {**scores, "error_auroc": value, "error_auroc_bound": bound}
         metrics |= self.risk.compute()
         for part, (name, _) in self.SPARSIFICATIONS.items():
             areas = getattr(self, part).compute()
@@ -80,23 +67,21 @@ class TaskMetrics:
         return {f"{self.PREFIX}.{name}": float(value) for name, value in metrics.items()}
 
     def _detection(self) -> dict[str, float]:
-        """Compute the metrics of unknown objects; empty without any."""
         bins = self.unknown.bins()
         unknown, rest = int(bins.positives.sum()), int(bins.negatives.sum())
         if not unknown:
             return {}
         metrics = {"unknown_ap_random": unknown / (unknown + rest)}
         for name, metric in (
-            ("unknown_auroc", auroc(bins)),
-            ("unknown_ap", average_precision(bins)),
-            ("unknown_fpr95", false_positive_rate(bins)),
-            ("unknown_twin_auroc", auroc(self.unknown_twin.bins())),
+            ("unknown_auroc", ranking.auroc(bins)),
+            ("unknown_ap", ranking.average_precision(bins)),
+            ("unknown_fpr95", ranking.false_positive_rate(bins)),
+            ("unknown_twin_auroc", ranking.auroc(self.unknown_twin.bins())),
         ):
             metrics[name], metrics[f"{name}_bound"] = metric
         return metrics
 
     def _curves(self, reliability: Mapping[str, object]) -> dict[str, np.ndarray]:
-        """Collect reliability diagram and sparsification curves, with the prefix of the task."""
         curves = {**reliability, "sparsification_fraction": FRACTIONS.copy()}
         for part, (_, error) in self.SPARSIFICATIONS.items():
             areas = getattr(self, part).compute()
@@ -106,12 +91,7 @@ class TaskMetrics:
 
 
 class ClassMetrics(TaskMetrics):
-    """Streaming metrics of class probabilities and their entropy; see `StudyMetrics`.
-
-    Args:
-        num_classes: C.
-        bins: of each pooled ranking.
-    """
+    """Streaming metrics of class probabilities and their entropy; see `StudyMetrics`."""
 
     PREFIX = "seg"
     SPARSIFICATIONS: ClassVar = {
@@ -174,19 +154,17 @@ class ClassMetrics(TaskMetrics):
         return {name: float(value) for name, value in metrics.items()}
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Compute the curves.
+        """Compute the curves, with the prefix `seg.`; empty without a pixel.
 
         Returns:
-            With the prefix `seg.`: `iou` (C,); the reliability diagram `reliability_confidence`,
-            `_accuracy`, `_count` (15,); over `sparsification_fraction` (100,) the curves
-            `sparsification_error` and `sparsification_brier`, each with `_oracle`, 1 at 0. Empty
-            without a pixel.
+            `iou` (C,); the reliability diagram `reliability_confidence`, `_accuracy`, `_count`
+            (15,); over `sparsification_fraction` (100,) the curves `sparsification_error` and
+            `sparsification_brier`, each with `_oracle`, 1 at 0.
         """
         if not self.scores.sums[0]:
             return {}
-        bins = self.calibration.compute()
-        reliability = {f"reliability_{k}": bins[f"bin_{k}"] for k in ("confidence", "accuracy")}
-        reliability |= {"reliability_count": bins["bin_count"]}
+        bins, kinds = self.calibration.compute(), ("confidence", "accuracy", "count")
+        reliability = {f"reliability_{kind}": bins[f"bin_{kind}"] for kind in kinds}
         return self._curves({"iou": self.confusion.compute()["iou"], **reliability})
 
 
@@ -198,10 +176,6 @@ class DepthMetrics(TaskMetrics):
     a false alarm. So a missing estimate improves no metric, with two exceptions: it may move the
     thresholds of `Certainty`, and it may raise an average precision that is below the share of
     positives up to that share, because precision counts all ties at once.
-
-    Args:
-        max_depth: end of the depth range, metres.
-        bins: of each pooled ranking.
     """
 
     PREFIX = "depth"
@@ -267,13 +241,12 @@ class DepthMetrics(TaskMetrics):
         return {**distances, **self._uncertainty({"nll": float(gauss["nll"]), **coverage})}
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Compute the curves.
+        """Compute the curves, with the prefix `depth.`; empty without a pixel.
 
         Returns:
-            With the prefix `depth.`: the reliability diagram `reliability_nominal` and
-            `reliability_coverage` (11,); over `sparsification_fraction` (100,) the curves
-            `sparsification_rmse` and `sparsification_abs_rel`, each with `_oracle`, 1 at 0. Empty
-            without a pixel.
+            The reliability diagram `reliability_nominal` and `reliability_coverage` (11,); over
+            `sparsification_fraction` (100,) the curves `sparsification_rmse` and
+            `sparsification_abs_rel`, each with `_oracle`, 1 at 0.
         """
         if not self.distances.sums[0]:
             return {}

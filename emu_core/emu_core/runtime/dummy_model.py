@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from emu_core.labels import CITYSCAPES, ClassTable
-from emu_core.runtime.model_file import INPUT, IR_VERSION, OPSET, OUTPUTS, ModelInfo, to_metadata
+from emu_core.runtime.model_file import IR_VERSION, OPSET, ModelInfo, to_metadata
 from emu_core.runtime.parity import FP32_TOLERANCES, Reference
 
 if TYPE_CHECKING:
@@ -43,12 +43,9 @@ def _tables(n_classes: int) -> dict[str, np.ndarray]:
 def dummy_outputs(
     image: np.ndarray, output_size: tuple[int, int] | None = None, n_classes: int = 19
 ) -> dict[str, np.ndarray]:
-    """Compute the exact outputs of the dummy model.
+    """Compute the exact outputs of the dummy model for an image, uint8 (H, W, 3), of input size.
 
-    Args:
-        image: uint8 (H, W, 3) of the model's input size.
-        output_size: (height, width); None for the input size.
-        n_classes: Number of classes.
+    `output_size` is (height, width); None for the input size.
     """
     height, width = output_size or image.shape[:2]
     rows = np.arange(height) * image.shape[0] // height
@@ -70,7 +67,6 @@ def make_dummy_model(
     *,
     classes: ClassTable = CITYSCAPES,
     canonical_focal: float = 100.0,
-    horizontal_fov: tuple[float, float] = (30.0, 120.0),
     metadata: Mapping[str, str | None] | None = None,
 ) -> Path:
     """Write the dummy model and return its path.
@@ -94,7 +90,7 @@ def make_dummy_model(
         classes=classes,
         depth_range=(0.25, 63.5),
         canonical_focal=canonical_focal,
-        horizontal_fov=horizontal_fov,
+        horizontal_fov=(30.0, 120.0),
         training_data="none: a dummy for tests",
         commit="",
         metrics={"miou": 0.0},
@@ -113,9 +109,28 @@ def _graph(
     input_size: tuple[int, int], output_size: tuple[int, int], n_classes: int
 ) -> onnx.GraphProto:
     """The computation of `dummy_outputs` as a graph."""
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import numpy_helper, parser
 
-    node = helper.make_node
+    height, width = output_size
+    graph = parser.parse_graph(f"""
+        dummy (uint8[1, {input_size[0]}, {input_size[1]}, 3] image) => (
+            uint8[{height}, {width}] labels, float[{height}, {width}] label_uncertainty,
+            float[{height}, {width}] depth, float[{height}, {width}] depth_std
+        ) {{
+            pixels = Squeeze (image, axis0)
+            picked_rows = Gather <axis = 0> (pixels, rows)
+            picked = Gather <axis = 1> (picked_rows, columns)
+            bytes = Cast <to = 6> (picked)
+            R = Gather <axis = 2> (bytes, channel0)
+            G = Gather <axis = 2> (bytes, channel1)
+            B = Gather <axis = 2> (bytes, channel2)
+            labels = Gather (label, R)
+            label_uncertainty = Gather (uncertainty, G)
+            depth = Gather (metres, B)
+            spread = Gather (std, R)
+            kinds = Gather (kind, B)
+            depth_std = Add (spread, kinds)
+        }}""")
     constants = {
         "rows": np.arange(output_size[0]) * input_size[0] // output_size[0],
         "columns": np.arange(output_size[1]) * input_size[1] // output_size[1],
@@ -123,29 +138,7 @@ def _graph(
         **{f"channel{c}": np.int64(c) for c in range(3)},
         **_tables(n_classes),
     }
-    nodes = [
-        node("Squeeze", [INPUT, "axis0"], ["pixels"]),
-        node("Gather", ["pixels", "rows"], ["picked_rows"], axis=0),
-        node("Gather", ["picked_rows", "columns"], ["picked"], axis=1),
-        node("Cast", ["picked"], ["bytes"], to=TensorProto.INT32),
-        *[node("Gather", ["bytes", f"channel{c}"], ["RGB"[c]], axis=2) for c in range(3)],
-        node("Gather", ["label", "R"], ["labels"]),
-        node("Gather", ["uncertainty", "G"], ["label_uncertainty"]),
-        node("Gather", ["metres", "B"], ["depth"]),
-        node("Gather", ["std", "R"], ["spread"]),
-        node("Gather", ["kind", "B"], ["kinds"]),
-        node("Add", ["spread", "kinds"], ["depth_std"]),
-    ]
-    outputs = [
-        helper.make_tensor_value_info(
-            name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), output_size
-        )
-        for name, dtype in OUTPUTS.items()
-    ]
-    return helper.make_graph(
-        nodes,
-        "dummy",
-        [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, [1, *input_size, 3])],
-        outputs,
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()
     )
+    return graph

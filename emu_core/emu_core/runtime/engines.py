@@ -3,9 +3,8 @@
     engine = open_engine(path, "tensorrt")
     labels, label_uncertainty, depth, depth_std = engine.run(image)
 
-ONNX Runtime builds with OpenVINO replace the package `onnxruntime`, while the package `openvino`
-can be installed beside it. It is used where ONNX Runtime lacks OpenVINO, and always for bfloat16,
-which takes half the time of single precision on CPUs that have the instructions.
+The package `openvino`, which can be installed beside any ONNX Runtime, is used where ONNX Runtime
+lacks OpenVINO, and always for bfloat16, which takes half the time of single precision.
 
 TensorRT builds its engine in minutes. It is cached in a folder for each model, set of options,
 GPU, and version of ONNX Runtime and TensorRT.
@@ -19,6 +18,7 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,10 +88,12 @@ def open_engine(
         ModelError: The file is unusable.
         ProviderError: The provider is not available.
     """
+    import onnxruntime
+
+    session_has_it = _OPENVINO in onnxruntime.get_available_providers()
+    needs_package = provider == "openvino-bf16" or (provider == "openvino" and not session_has_it)
     try:
-        if _needs_openvino_package(provider):
-            return OpenVinoEngine(path, provider, threads)
-        return SessionEngine(path, provider, threads)
+        return (OpenVinoEngine if needs_package else SessionEngine)(path, provider, threads)
     except ProviderError:
         if not allow_cpu_fallback:
             raise
@@ -102,10 +104,18 @@ class SessionEngine:
     """ONNX Runtime session; several threads may run it at once."""
 
     def __init__(self, path: Path, provider: str, threads: int | None) -> None:
+        import onnxruntime
+
         self.provider = provider
         self.session = _open_session(path, provider, threads)
         self.info = session_info(self.session, path)
-        self._first_run = _shrinking_run() if provider == "cpu" else None
+        self._first_run: onnxruntime.RunOptions | None = None
+        if provider == "cpu":
+            # ONNX Runtime plans the memory of later runs from the first one and allocates it as
+            # one block. Without this, the first run's memory would stay allocated, unused:
+            # 200 MB at 512×1024.
+            self._first_run = onnxruntime.RunOptions()
+            self._first_run.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     def run(self, image: np.ndarray) -> list[np.ndarray]:
         """Compute the maps of `OUTPUTS`, in order, of an image, uint8 (H, W, 3), of input size."""
@@ -114,7 +124,6 @@ class SessionEngine:
 
 
 def _open_session(path: Path, provider: str, threads: int | None) -> onnxruntime.InferenceSession:
-    """Open a session whose first provider is the requested one."""
     name, options = PROVIDERS[provider]
     if provider == "cpu":
         return open_session(path, session_options(threads), [_CPU])
@@ -144,12 +153,8 @@ def _provider_list(path: Path, name: str, options: dict[str, str]) -> list[Any]:
 
     try:
         folder = str(engine_folder(read_info(path).sha256, options))
-        caching = {
-            "trt_engine_cache_enable": "1",
-            "trt_engine_cache_path": folder,
-            "trt_timing_cache_enable": "1",
-            "trt_timing_cache_path": folder,
-        }
+        caching = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": folder}
+        caching |= {"trt_timing_cache_enable": "1", "trt_timing_cache_path": folder}
     except OSError:  # the folder is not writable: every start takes minutes
         caching = {}
     cuda = [(_CUDA, PROVIDERS["cuda"][1])] * (_CUDA in onnxruntime.get_available_providers())
@@ -169,33 +174,10 @@ def session_options(threads: int | None) -> onnxruntime.SessionOptions:
     return options
 
 
-def _shrinking_run() -> onnxruntime.RunOptions:
-    """Options for a session's first run, which frees the memory that it took.
-
-    ONNX Runtime plans the memory of later runs from the first one and allocates it as one block.
-    Without this, the first run's memory would stay allocated, unused: 200 MB at 512×1024.
-    """
-    import onnxruntime
-
-    options = onnxruntime.RunOptions()
-    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-    return options
-
-
 def _default_threads() -> int:
-    """Processors available to this process, which may be limited in a container; at most 4."""
-    available = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    )
-    return min(4, available or 1)
-
-
-def _needs_openvino_package(provider: str) -> bool:
-    if provider != "openvino":
-        return provider == "openvino-bf16"
-    import onnxruntime
-
-    return _OPENVINO not in onnxruntime.get_available_providers()
+    if hasattr(os, "sched_getaffinity"):  # a container may have fewer processors
+        return min(4, len(os.sched_getaffinity(0)))
+    return min(4, os.cpu_count() or 1)
 
 
 class OpenVinoEngine:
@@ -235,11 +217,7 @@ class OpenVinoEngine:
 
 
 def engine_folder(model_sha256: str, options: Mapping[str, str]) -> Path:
-    """Create the folder of a model's TensorRT engine on this machine.
-
-    Raises:
-        OSError: It cannot be created.
-    """
+    """Create the folder of a model's TensorRT engine on this machine."""
     import onnxruntime
 
     facts = {
@@ -257,19 +235,15 @@ def engine_folder(model_sha256: str, options: Mapping[str, str]) -> Path:
 
 def cache_root() -> Path:
     """Folder that holds the folders of all engines."""
-    if own := os.environ.get("EMU_ENGINE_CACHE"):
-        return Path(own)
-    caches = os.environ.get("XDG_CACHE_HOME")
-    return (Path(caches) if caches else Path.home() / ".cache") / "emu" / "engines"
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("EMU_ENGINE_CACHE") or Path(caches, "emu", "engines"))
 
 
 def tensorrt_version() -> str:
     """Version of the TensorRT library that this process would load; empty if there is none."""
     for name in _TENSORRT_LIBRARIES:
-        try:
+        with suppress(OSError, AttributeError):
             return str(ctypes.CDLL(name).getInferLibVersion())
-        except (OSError, AttributeError):
-            continue
     return ""
 
 

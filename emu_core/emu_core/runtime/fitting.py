@@ -55,12 +55,9 @@ class Fitting:
         self, fx: float, fy: float, cx: float, cy: float
     ) -> tuple[float, float, float, float]:
         """(fx, fy, cx, cy) of the maps from those of the camera image."""
-        return (
-            fx * self.scale_x,
-            fy * self.scale_y,
-            (cx + 0.5) * self.scale_x - 0.5 - self.offset_x,
-            (cy + 0.5) * self.scale_y - 0.5 - self.offset_y,
-        )
+        column = (cx + 0.5) * self.scale_x - 0.5 - self.offset_x
+        row = (cy + 0.5) * self.scale_y - 0.5 - self.offset_y
+        return fx * self.scale_x, fy * self.scale_y, column, row
 
 
 @lru_cache(maxsize=64)
@@ -70,23 +67,17 @@ def fit_image(
     output_size: tuple[int, int],
     fit: str = "stretch",
 ) -> Fitting:
-    """Fit an image to a network; all sizes are (height, width).
+    """Fit a camera image to a network's input and outputs; all sizes are (height, width).
 
-    Args:
-        image_size: Size of the camera image.
-        input_size: Size of the network's input.
-        output_size: Size of the network's outputs.
-        fit: Resize mode for other aspect ratios. `stretch` fills the input. `letterbox` keeps the
-            aspect ratio, except for rounding to integer sizes, which the scales include: it
-            centres the image and keeps only output pixels that lie completely inside it.
+    `fit` is the resize mode for other aspect ratios. `stretch` fills the input. `letterbox` keeps
+    the aspect ratio, except for rounding to integer sizes, which the scales include: it centres
+    the image and keeps only output pixels that lie completely inside it.
     """
-    if fit == "stretch":
-        resized = input_size
-    elif fit == "letterbox":
+    resized = input_size
+    if fit == "letterbox":
         scale = min(input_size[0] / image_size[0], input_size[1] / image_size[1])
-        height, width = (max(1, round(n * scale)) for n in image_size)
-        resized = (height, width)
-    else:
+        resized = (max(1, round(image_size[0] * scale)), max(1, round(image_size[1] * scale)))
+    elif fit != "stretch":
         raise ValueError(f"Expected argument `fit` to be one of {FITS}, but got {fit!r}")
     top, crop_top, height, scale_y, offset_y = _fit_axis(
         image_size[0], resized[0], input_size[0], output_size[0]
@@ -94,21 +85,17 @@ def fit_image(
     left, crop_left, width, scale_x, offset_x = _fit_axis(
         image_size[1], resized[1], input_size[1], output_size[1]
     )
-    return Fitting(
-        *(image_size, resized, top, left, crop_top, crop_left, height, width),
-        *(scale_x, scale_y, offset_x, offset_y),
-    )
+    maps = (crop_top, crop_left, height, width, scale_x, scale_y, offset_x, offset_y)
+    return Fitting(image_size, resized, top, left, *maps)
 
 
 def _fit_axis(
     image: int, resized: int, network: int, output: int
 ) -> tuple[int, int, int, float, float]:
-    """Start, crop, length, scale and offset along one axis from its lengths in pixels.
-
-    An output pixel covers network/output pixels of the input.
-    """
+    """Start, crop, length, scale and offset along one axis from its lengths in pixels."""
     start = (network - resized) // 2
-    # In integers: ⌈start·output/network⌉ and ⌊(start + resized)·output/network⌋.
+    # An output pixel covers network/output pixels of the input. In integers:
+    # ⌈start·output/network⌉ and ⌊(start + resized)·output/network⌋.
     crop = -(-start * output // network)
     end = (start + resized) * output // network
     if end <= crop:  # thinner than one output pixel: keep the one around its middle
@@ -142,11 +129,10 @@ def resize(rgb: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
 
 def fit_pixels(rgb: np.ndarray, fitting: Fitting, input_size: tuple[int, int]) -> np.ndarray:
     """Fit `rgb` into the network's input, uint8 (H, W, 3), contiguous; a copy only if needed."""
-    height, width = fitting.resized
     resized = resize(rgb, fitting.resized)
-    if (height, width) == input_size:
+    if fitting.resized == input_size:
         return np.ascontiguousarray(resized)
-    image = np.empty((*input_size, 3), np.uint8)
-    image[:] = PAD_RGB
+    height, width = fitting.resized
+    image = np.full((*input_size, 3), PAD_RGB, np.uint8)
     image[fitting.top : fitting.top + height, fitting.left : fitting.left + width] = resized
     return image

@@ -90,11 +90,7 @@ class ModelInfo:
 
 
 def default_model() -> Path:
-    """Path of the model file that is installed with emu_core.
-
-    Raises:
-        ModelError: It is missing.
-    """
+    """Path of the model file that is installed with emu_core; ModelError if it is missing."""
     path = Path(__file__).parents[1] / "models" / SHIPPED
     if not path.is_file():
         raise ModelError(
@@ -105,11 +101,7 @@ def default_model() -> Path:
 
 
 def read_info(path: str | Path) -> ModelInfo:
-    """Check a model file and read its metadata.
-
-    Raises:
-        ModelError: It is not a usable EMU model.
-    """
+    """Check a model file and read its metadata; raises ModelError if it is not usable."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -150,11 +142,7 @@ def open_session(
 
 
 def session_info(session: onnxruntime.InferenceSession, path: str | Path) -> ModelInfo:
-    """Check the inputs, outputs and metadata of an open session.
-
-    Raises:
-        ModelError: They are not those of a usable EMU model.
-    """
+    """Check an open session as `read_info` does, and read its metadata."""
     path = Path(path)
     try:
         metadata = session.get_modelmeta().custom_metadata_map
@@ -166,23 +154,16 @@ def session_info(session: onnxruntime.InferenceSession, path: str | Path) -> Mod
             f"'{_key('format_version')}'. Export a model with training/export.py."
         )
     facts = parse_metadata(metadata, path)
-    input_size, output_size = _check_signature(session, path)
-    reference: Reference = facts["reference"]
-    if np.any(reference.rows >= output_size[0]) or np.any(reference.cols >= output_size[1]):
+    sizes = _check_signature(session, path)
+    info = ModelInfo(**facts, **sizes, path=path, sha256=file_digest(path))
+    (height, width), reference = info.output_size, info.reference
+    if np.any(reference.rows >= height) or np.any(reference.cols >= width):
         raise _corrupt(path, "reference", "a sampled pixel lies outside the outputs")
-    return ModelInfo(
-        **facts,
-        input_size=input_size,
-        output_size=output_size,
-        path=path,
-        sha256=file_digest(path),
-    )
+    return info
 
 
-def _check_signature(
-    session: onnxruntime.InferenceSession, path: Path
-) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Check names, types and shapes; returns the sizes of the input and of the outputs."""
+def _check_signature(session: onnxruntime.InferenceSession, path: Path) -> dict[str, Any]:
+    """Check names, types and shapes; returns `input_size` and `output_size`."""
     inputs = {node.name: node for node in session.get_inputs()}
     outputs = {node.name: node for node in session.get_outputs()}
     if set(inputs) != {INPUT} or set(outputs) != set(OUTPUTS):
@@ -191,11 +172,10 @@ def _check_signature(
             f"{', '.join(inputs) or 'none'} and {', '.join(outputs) or 'none'}. {_COPY_AGAIN}"
         )
     image, size = inputs[INPUT], outputs["labels"].shape
-    shape = image.shape
-    if not _is_fixed(image, 4, np.uint8) or shape[0] != 1 or shape[3] != 3:
+    if not _is_fixed(image, 4, np.uint8) or image.shape[0] != 1 or image.shape[3] != 3:
         raise ModelError(
             f"{path}: expected the input '{INPUT}' to be uint8 (1, H, W, 3) of fixed size, but "
-            f"got {image.type} {shape}. {_COPY_AGAIN}"
+            f"got {image.type} {image.shape}. {_COPY_AGAIN}"
         )
     for name, dtype in OUTPUTS.items():
         node = outputs[name]
@@ -204,7 +184,7 @@ def _check_signature(
                 f"{path}: expected the output '{name}' to be {np.dtype(dtype).name} (H, W) of the "
                 f"size of 'labels' {size}, but got {node.type} {node.shape}. {_COPY_AGAIN}"
             )
-    return (shape[1], shape[2]), (size[0], size[1])
+    return {"input_size": tuple(image.shape[1:3]), "output_size": tuple(size)}
 
 
 def _is_fixed(node: onnxruntime.NodeArg, axes: int, dtype: type[np.generic]) -> bool:
@@ -241,11 +221,7 @@ def to_metadata(info: ModelInfo) -> dict[str, str]:
 
 
 def parse_metadata(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
-    """Read the fields of `ModelInfo` that the metadata holds.
-
-    Raises:
-        ModelError: The format version is unknown or a value is invalid.
-    """
+    """Read and check the fields of `ModelInfo` that the metadata holds, see `read_info`."""
 
     def parse(name: str, parser: Callable[[Any], Any]) -> Any:
         try:
@@ -262,17 +238,8 @@ def parse_metadata(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
             f"{path} has format version {version}, but this emu_core reads {FORMAT_VERSION}. "
             f"{remedy}."
         )
-    facts = {
-        "format_version": version,
-        "name": parse("name", _text),
-        "precision": parse("precision", _precision),
-        "classes": parse("classes", _classes),
-        "depth_range": parse("depth_range", _range),
-        **parse("training", _training),
-        "metrics": parse("metrics", _numbers),
-        "tolerances": parse("tolerances", _tolerances),
-        "reference": parse("reference", _reference),
-    }
+    facts = {name: parse(name, parser) for name, parser in _PARSERS.items()}
+    facts |= {"format_version": version, **facts.pop("training")}
     if facts["precision"] not in facts["tolerances"]:
         raise _corrupt(path, "tolerances", f"none for the file's precision {facts['precision']}")
     return facts
@@ -295,24 +262,23 @@ def _refuse_constant(text: str) -> float:
     raise ValueError(f"{text} is not a number")
 
 
-def _expect(valid: bool, what: str, value: Any) -> None:
+def _checked(value: Any, valid: bool, what: str) -> Any:
     if not valid:
         raise ValueError(f"expected {what}, but got {value!r}")
+    return value
 
 
 def _integer(value: Any) -> int:
-    _expect(type(value) is int, "an integer", value)
-    return value
+    return _checked(value, type(value) is int, "an integer")
 
 
 def _byte(value: Any) -> int:
-    _expect(0 <= _integer(value) <= 255, "a number from 0 to 255", value)
-    return value
+    return _checked(value, 0 <= _integer(value) <= 255, "a number from 0 to 255")
 
 
 def _number(value: Any) -> float:
-    _expect(type(value) in (int, float) and math.isfinite(value), "a number", value)
-    return float(value)
+    valid = type(value) in (int, float) and math.isfinite(value)
+    return float(_checked(value, valid, "a number"))
 
 
 def _numbers(value: dict[str, Any]) -> dict[str, float]:
@@ -320,26 +286,22 @@ def _numbers(value: dict[str, Any]) -> dict[str, float]:
 
 
 def _text(value: Any) -> str:
-    _expect(isinstance(value, str), "a text", value)
-    return value
+    return _checked(value, isinstance(value, str), "a text")
 
 
 def _precision(value: Any) -> str:
-    _expect(value in PRECISIONS, f"one of {', '.join(PRECISIONS)}", value)
-    return value
+    return _checked(value, value in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
 
 
 def _range(value: Any) -> tuple[float, float]:
     low, high = (_number(v) for v in value)
-    _expect(0 <= low <= high > 0, "0 ≤ low ≤ high", value)
-    return low, high
+    return _checked((low, high), 0 <= low <= high > 0, "0 ≤ low ≤ high")
 
 
 def _training(value: dict[str, Any]) -> dict[str, Any]:
     focal = _number(value["canonical_focal"])
-    _expect(focal > 0, "a positive canonical_focal", focal)
     return {
-        "canonical_focal": focal,
+        "canonical_focal": _checked(focal, focal > 0, "a positive canonical_focal"),
         "horizontal_fov": _range(value["horizontal_fov"]),
         "training_data": _text(value["data"]),
         "commit": _text(value["commit"]),
@@ -349,7 +311,7 @@ def _training(value: dict[str, Any]) -> dict[str, Any]:
 def _tolerances(value: dict[str, Any]) -> dict[str, dict[str, float]]:
     tolerances = {_precision(precision): _numbers(limits) for precision, limits in value.items()}
     for limits in tolerances.values():
-        _expect(set(limits) == set(ERROR_NAMES), f"limits on {ERROR_NAMES}", tuple(limits))
+        _checked(tuple(limits), set(limits) == set(ERROR_NAMES), f"limits on {ERROR_NAMES}")
     return tolerances
 
 
@@ -381,6 +343,18 @@ def _reference(value: dict[str, Any]) -> Reference:
     if not reference.png.startswith(b"\x89PNG"):
         raise ValueError("its image is not a PNG")
     return reference
+
+
+_PARSERS: dict[str, Callable[[Any], Any]] = {
+    "name": _text,
+    "precision": _precision,
+    "classes": _classes,
+    "depth_range": _range,
+    "training": _training,
+    "metrics": _numbers,
+    "tolerances": _tolerances,
+    "reference": _reference,
+}
 
 
 def _pack(values: np.ndarray, dtype: type[np.generic]) -> str:

@@ -82,8 +82,7 @@ def panel(
 
     Args:
         rgb: Camera image, uint8 (h, w, 3).
-        perception: Its maps.
-        table: Classes of the labels.
+        perception, table: Its maps, and the classes of the labels.
         caption: Lines for the legend, e.g. the time of the frame.
 
     Returns:
@@ -106,12 +105,10 @@ def _on_scale(
     values: np.ndarray, span: tuple[float, float], colors: int, reverse: bool = False
 ) -> np.ndarray:
     low, high = np.log(span)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        part = (np.log(values) - low) / (high - low)
     known = np.isfinite(values)
-    part = np.where(known, np.clip(part, 0, 1), 0)
-    codes = (255 * (1 - part if reverse else part)).astype(np.uint8)
-    result = _mapped(codes, colors)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        part = np.where(known, np.clip((np.log(values) - low) / (high - low), 0, 1), 0)
+    result = _mapped((255 * (1 - part if reverse else part)).astype(np.uint8), colors)
     result[~known] = 0
     return result
 
@@ -121,7 +118,6 @@ def _mapped(codes: np.ndarray, colors: int) -> np.ndarray:
 
 
 def _fit_tile(image: np.ndarray) -> np.ndarray:
-    """Fit an image into a tile, keeping its aspect ratio."""
     width, height = TILE
     scale = min(width / image.shape[1], height / image.shape[0])
     size = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))

@@ -92,16 +92,14 @@ def measure_errors(
     for name in ("depth", "depth_std"):
         got, want = np.asarray(measured[name]), np.asarray(expected[name])
         kinds_agree &= (np.isinf(got) == np.isinf(want)) & (np.isnan(got) == np.isnan(want))
-        relative[name] = _largest_relative(got, want)
-    uncertainty = np.abs(
-        np.asarray(measured["label_uncertainty"], np.float64) - expected["label_uncertainty"]
-    )
+        relative[f"{name}_rel"] = _largest_relative(got, want)
+    got64 = np.asarray(measured["label_uncertainty"], np.float64)
+    uncertainty = np.abs(got64 - expected["label_uncertainty"])
     return {
         "labels_agree": float(np.mean(measured["labels"] == expected["labels"])),
         "depth_kind_agree": float(np.mean(kinds_agree)),
         "label_uncertainty_abs": float(np.max(np.nan_to_num(uncertainty, nan=np.inf))),
-        "depth_rel": relative["depth"],
-        "depth_std_rel": relative["depth_std"],
+        **relative,
     }
 
 

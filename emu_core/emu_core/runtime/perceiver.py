@@ -21,18 +21,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from emu_core.runtime.engines import (
-    HALF_PRECISION,
-    PROVIDERS,
-    ProviderError,
-    open_engine,
-    session_options,
-)
+from emu_core.runtime.engines import HALF_PRECISION, PROVIDERS, ProviderError, open_engine
 from emu_core.runtime.fitting import FITS, Fitting, check_image, fit_image, fit_pixels
 from emu_core.runtime.model_file import OUTPUTS, ModelError, default_model, one_line
 from emu_core.runtime.parity import violations
 
-__all__ = ["PROVIDERS", "Perceiver", "Perception", "ProviderError", "session_options"]
+__all__ = ["PROVIDERS", "Perceiver", "Perception", "ProviderError"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,18 +52,12 @@ class Perceiver:
 
     Args:
         model: Model file; None for the file that is installed with emu_core.
-        provider: One of `engines.PROVIDERS`.
-        threads: CPU threads of one inference; None for one per available core, at most 4.
+        provider, threads, allow_cpu_fallback: See `engines.open_engine`, also for exceptions.
         fit: Resize mode for other aspect ratios, see `fitting.fit_image`.
-        allow_cpu_fallback: Use the CPU if the provider is not available.
 
     Attributes:
         info: Metadata of the file.
         provider: Provider that is really used.
-
-    Raises:
-        ModelError: The file is unusable.
-        ProviderError: The provider is not available.
     """
 
     def __init__(
@@ -136,19 +124,18 @@ class Perceiver:
             ModelError: The graph does not run, or an error exceeds its tolerance: the file is
                 damaged, or the engine computes other results.
         """
-        reference, info = self.info.reference, self.info
-        picture = cv2.imdecode(np.frombuffer(reference.png, np.uint8), cv2.IMREAD_COLOR)
+        info = self.info
+        picture = cv2.imdecode(np.frombuffer(info.reference.png, np.uint8), cv2.IMREAD_COLOR)
         if picture is None or picture.shape != (*info.input_size, 3):
             raise ModelError(f"{info.path}: its reference image is damaged. Copy it again.")
-        rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
         try:
-            maps = self._run(rgb)
+            maps = self._run(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise ModelError(
                 f"{info.path} does not run on '{self.provider}': {one_line(error)}. "
                 "Copy the file again, or use another provider."
             ) from error
-        errors = reference.errors(dict(zip(OUTPUTS, maps, strict=True)))
+        errors = info.reference.errors(dict(zip(OUTPUTS, maps, strict=True)))
         precision = "fp16" if self.provider in HALF_PRECISION else info.precision
         if wrong := violations(errors, info.tolerances[precision]):
             raise ModelError(
@@ -157,8 +144,7 @@ class Perceiver:
             )
         return errors
 
-    def _run(self, image: np.ndarray) -> list[np.ndarray]:
-        """The maps of `OUTPUTS`, in order; `image` has the network's size."""
+    def _run(self, image: np.ndarray) -> list[np.ndarray]:  # the benchmark times it
         return self._engine.run(image)
 
 

@@ -16,13 +16,10 @@ from emu_core.runtime.perceiver import Perceiver, Perception
 def score_frame(
     metrics: PerceptionMetrics, perception: Perception, labels: np.ndarray, depth: np.ndarray
 ) -> None:
-    """Add a frame to the metrics.
-
-    The maps are resized (nearest neighbour) to the ground truth, which is never resampled.
+    """Add a frame to the metrics; its maps are resized (nearest neighbour) to the ground truth.
 
     Args:
-        metrics: Metrics to update.
-        perception: Maps of the frame.
+        metrics, perception: Metrics to update, and maps of the frame.
         labels: True train ids, uint8 (H, W).
         depth: True depth, metres, NaN where invalid; its size may differ from that of `labels`.
     """

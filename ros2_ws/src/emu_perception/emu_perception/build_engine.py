@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from emu_perception.errors import UserError
-from emu_perception.ros.command_line import run, split_ros_arguments
+from emu_perception.ros.command_line import argument_parser, run, split_ros_arguments
 
 _PROGRESS_PERIOD_S = 10.0
 
@@ -75,11 +75,7 @@ def _progress(provider: str) -> Iterator[None]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="build_engine",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = argument_parser("build_engine", __doc__)
     parser.add_argument("--model", help="ONNX file (default: the shipped model)")
     parser.add_argument("--provider", default="tensorrt", help="default: %(default)s")
     return parser

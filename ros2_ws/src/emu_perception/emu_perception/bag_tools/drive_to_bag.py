@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from emu_perception.errors import UserError
-from emu_perception.ros.command_line import positive, run, split_ros_arguments, stop_signals
+from emu_perception.ros import command_line as cli
 
 START_S = 1_700_000_000
 _PROGRESS_PERIOD_S = 2.0
@@ -29,9 +29,9 @@ _PROGRESS_PERIOD_S = 2.0
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    own, _ = split_ros_arguments(sys.argv[1:] if arguments is None else arguments)
+    own, _ = cli.split_ros_arguments(sys.argv[1:] if arguments is None else arguments)
     given = _parser().parse_args(own)
-    return run("drive_to_bag", lambda: _convert(given))
+    return cli.run("drive_to_bag", lambda: _convert(given))
 
 
 def _convert(given: argparse.Namespace) -> int:
@@ -40,17 +40,13 @@ def _convert(given: argparse.Namespace) -> int:
     from emu_core.data.sample import DataError
 
     options = SourceOptions(given.rate, given.split, given.city, given.camera_info, given.fov)
+    form = {"codec": given.compressed, "quality": given.quality, "camera": given.camera}
     start_ns = round(given.start * 10**9)
-    codec, quality, camera = given.compressed, given.quality, given.camera
     try:
-        source = open_source(given.source, options)
+        source, reported_s = open_source(given.source, options), time.monotonic()
         total = f" of {source.count}" if source.count else ""
-        reported_s = time.monotonic()
-        with (
-            stop_signals() as stop,
-            DriveWriter(given.output, codec=codec, quality=quality, camera=camera) as drive,
-        ):
-            for done, frame in enumerate(source.frames(), 1):
+        with cli.stop_signals() as stop, DriveWriter(given.output, **form) as drive:
+            for done, frame in enumerate(source.frames, 1):
                 drive.write(start_ns + frame.time_ns, frame.bgr, frame.calibration, frame.jpeg)
                 if time.monotonic() - reported_s > _PROGRESS_PERIOD_S:
                     reported_s = time.monotonic()
@@ -75,18 +71,14 @@ def _log(text: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="drive_to_bag",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.argument_parser("drive_to_bag", __doc__)
     add = parser.add_argument
     add("source", type=Path, help="folder in Cityscapes' layout, folder of images, or video")
     add("output", type=Path, metavar="BAG", help="new folder for the bag")
     add("--split", help="split of Cityscapes, if there are several: train, val, …")
     add("--city", help="city of Cityscapes, if there are several; a bag holds one")
     rate = "images per second (10; Cityscapes' sequences have 17); a video has its own"
-    add("--rate", type=positive, default=10.0, metavar="HZ", help=rate)
+    add("--rate", type=cli.positive, default=10.0, metavar="HZ", help=rate)
     lens = parser.add_mutually_exclusive_group()
     calibration = "calibration file in ROS's format"
     lens.add_argument("--camera-info", type=Path, metavar="FILE.yaml", help=calibration)
@@ -99,12 +91,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--quality", type=_quality, default=90, help="quality of newly encoded JPEGs (90)")
     add("--camera", type=_name, default="camera", metavar="NAME", help="/NAME/image_raw (camera)")
     start = f"stamp of the first frame, seconds since 1970 ({START_S})"
-    add("--start", type=positive, default=START_S, metavar="S", help=start)
+    add("--start", type=cli.positive, default=START_S, metavar="S", help=start)
     return parser
 
 
 def _angle(text: str) -> float:
-    value = positive(text)
+    value = cli.positive(text)
     if value >= 180:
         raise argparse.ArgumentTypeError(f"{text} is not an angle below 180 degrees")
     return value
@@ -120,7 +112,6 @@ def _quality(text: str) -> int:
 def _name(text: str) -> str:
     name = text.strip("/")
     if not all(part.isidentifier() and part.isascii() for part in name.split("/")):
-        raise argparse.ArgumentTypeError(
-            f"{text} is not a ROS name such as camera or front/camera"
-        )
+        examples = "camera or front/camera"
+        raise argparse.ArgumentTypeError(f"{text} is not a ROS name such as {examples}")
     return name

@@ -76,7 +76,7 @@ class Answers:
         self.late = 0
         self.received: dict[str, int | None] = dict.fromkeys(topics)
         self._stamp_ns: int | None = None
-        self._topics = RawTopics(ros.node, self._take, log)
+        self.topics = RawTopics(ros.node, self._take, log)
         if not ros.spin_until(lambda: all(publishers(ros.node, t) for t in topics), wait_s):
             if ros.stop.is_set():
                 return
@@ -87,8 +87,8 @@ class Answers:
             )
         for topic in topics:
             msgtype = publishers(ros.node, topic)[0].topic_type
-            self._topics.look(topic, msgtype)
-            if not self._topics[topic].stamped:
+            self.topics.look(topic, msgtype)
+            if not self.topics[topic].stamped:
                 raise UserError(f"{topic} cannot answer in lock-step: {msgtype} has no header")
 
     def expect(self, stamp_ns: int) -> None:
@@ -99,10 +99,6 @@ class Answers:
     def complete(self) -> bool:
         """Whether every topic has answered."""
         return None not in self.received.values()
-
-    def matched(self) -> bool:
-        """Whether every subscription is connected to a publisher."""
-        return self._topics.matched()
 
     def _take(self, message: Received) -> None:
         if stamp_ns(message.data) != self._stamp_ns:
@@ -122,13 +118,13 @@ class Playback:
     """
 
     def __init__(self, ros: RosProcess, bag: Bag, options: PlaybackOptions) -> None:
+        bag.require((*options.topics, *options.remap))
         self.ros, self.bag, self.options = ros, bag, options
+        self.image = bag.image_topic(options.image, options.topics)
         self.shown = self.unanswered = 0
         self._frames: list[dict] = []
         self._counts: Counter[str] = Counter()
         self._skipped: dict[str, str] = {}
-        bag.require((*options.topics, *options.remap))
-        self.image = bag.image_topic(options.image, options.topics)
         self._answers: Answers | None = None
         self._publishers: dict[str, Publisher] = {}
         self._clock: Publisher | None = None
@@ -200,9 +196,8 @@ class Playback:
                 self._skipped[topic.name] = f"{topic.type} is not installed here"
             else:
                 qos = writer_qos(topic.qos, lossless=bool(options.lock_step))
-                self._publishers[topic.name] = self.ros.node.create_publisher(
-                    kind, self._live(topic.name), qos
-                )
+                publisher = self.ros.node.create_publisher(kind, self._live(topic.name), qos)
+                self._publishers[topic.name] = publisher
         for name, encoding in self.bag.left_out.items():
             self._skipped[name] = f"its encoding is {encoding}, not CDR"
         if self._skipped:
@@ -214,13 +209,12 @@ class Playback:
             self._clock = self.ros.node.create_publisher(Clock, "/clock", 10)
 
     def _wait_for_subscribers(self) -> None:
+        answers, image = self._answers, self._publishers[self.image]
         wanted = self.options.wait_for_subscribers
-        if wanted is None:
-            wanted = 1 if self._answers else 0
-        image = self._publishers[self.image]
+        wanted = int(answers is not None) if wanted is None else wanted
 
         def ready() -> bool:
-            connected = self._answers is None or self._answers.matched()
+            connected = answers is None or answers.topics.matched()
             return connected and image.get_subscription_count() >= wanted
 
         if not self.ros.spin_until(ready, self.options.wait) and not self.ros.stop.is_set():
@@ -290,28 +284,26 @@ class Playback:
             "publish_ns": time.monotonic_ns(),
             "answers": {},
         }
-        if self._answers:
-            self._answers.expect(frame["stamp_ns"])
+        answers = self._answers
+        if answers:
+            answers.expect(frame["stamp_ns"])
         self._publish(message)
-        if self._answers:
-            answered = self.ros.spin_until(self._answers.complete, self.options.timeout)
-            frame["answers"] = self._answers.received
+        if answers:
+            answered = self.ros.spin_until(answers.complete, self.options.timeout)
+            frame["answers"] = answers.received
             if not answered and self.ros.stop.is_set():
                 return
             if not answered:
                 self.unanswered += 1
-                silent = [t for t, when in self._answers.received.items() if when is None]
+                silent = ", ".join(t for t, when in answers.received.items() if when is None)
                 seconds, nanoseconds = divmod(frame["stamp_ns"], _NS)
                 log(
                     f"frame {self.shown} (stamp {seconds}.{nanoseconds:09d}): no answer after "
-                    f"{self.options.timeout:g} s on {', '.join(silent)}"
+                    f"{self.options.timeout:g} s on {silent}"
                 )
         self.shown += 1
         if self.options.keep_frames:
             self._frames.append(frame)
-        self._log_progress(message)
-
-    def _log_progress(self, message: Message) -> None:
         period_s = 1.0 if sys.stderr.isatty() else _PROGRESS_PERIOD_S
         if time.monotonic() - self._reported_s > period_s:
             self._reported_s = time.monotonic()

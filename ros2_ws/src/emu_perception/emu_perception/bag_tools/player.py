@@ -21,22 +21,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from emu_perception.ros.command_line import (
-    check_writable,
-    count,
-    positive,
-    run,
-    seconds,
-    split_ros_arguments,
-    write_report,
-)
+from emu_perception.ros import command_line as cli
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    own, ros = split_ros_arguments(sys.argv[1:] if arguments is None else arguments)
+    own, ros = cli.split_ros_arguments(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(own)
-    return run("player", lambda: _play(options, ros))
+    return cli.run("player", lambda: _play(options, ros))
 
 
 def _play(given: argparse.Namespace, ros_arguments: Sequence[str]) -> int:
@@ -50,27 +42,23 @@ def _play(given: argparse.Namespace, ros_arguments: Sequence[str]) -> int:
     options = PlaybackOptions(**settings, keep_frames=report is not None)
     with open_bag(path, salvage=salvage) as bag, ros_process("player", ros_arguments) as ros:
         playback = Playback(ros, bag, options)
-        check_writable(report)
+        cli.check_writable(report)
         try:
             playback.run()
         finally:
-            write_report(report, playback.report())
+            cli.write_report(report, playback.report())
     unanswered = f", {playback.unanswered} unanswered" if options.lock_step else ""
     log(f"{playback.shown} frames of {playback.image}{unanswered}")
     return 3 if playback.unanswered else 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="player",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.argument_parser("player", __doc__)
     add = parser.add_argument
     topics: dict[str, Any] = {"nargs": "+", "type": _topic, "default": (), "metavar": "TOPIC"}
-    a_time: dict[str, Any] = {"type": seconds, "metavar": "S"}
+    a_time: dict[str, Any] = {"type": cli.seconds, "metavar": "S"}
     add("bag", type=Path, help="folder of a rosbag2 recording, or its .mcap or .db3 file")
-    add("--rate", type=positive, help="bag seconds per second (1; in lock-step: no limit)")
+    add("--rate", type=cli.positive, help="bag seconds per second (1; in lock-step: no limit)")
     add("--loop", action="store_true", help="start again at the end")
     add("--lock-step", **topics, help="wait for an answer on these topics after every image")
     add("--timeout", **a_time, default=10.0, help="seconds to wait for an answer (10)")
@@ -88,10 +76,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--clock", action="store_true", help="publish the bag's time on /clock")
     add("--start", **a_time, default=0.0, help="skip the first S seconds")
-    add("--frames", type=count, metavar="N", help="stop after N images")
+    add("--frames", type=cli.count, metavar="N", help="stop after N images")
     add(
         "--wait-for-subscribers",
-        type=count,
+        type=cli.count,
         metavar="N",
         help="wait for N subscribers of the image (1 in lock-step, otherwise 0)",
     )

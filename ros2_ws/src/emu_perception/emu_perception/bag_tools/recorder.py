@@ -20,21 +20,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from emu_perception.errors import UserError
-from emu_perception.ros.command_line import (
-    check_writable,
-    count,
-    run,
-    seconds,
-    split_ros_arguments,
-    write_report,
-)
+from emu_perception.ros import command_line as cli
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    own, ros = split_ros_arguments(sys.argv[1:] if arguments is None else arguments)
+    own, ros = cli.split_ros_arguments(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(own)
-    return run("recorder", lambda: _record(options, ros))
+    return cli.run("recorder", lambda: _record(options, ros))
 
 
 def _record(given: argparse.Namespace, ros_arguments: Sequence[str]) -> int:
@@ -52,14 +45,14 @@ def _record(given: argparse.Namespace, ros_arguments: Sequence[str]) -> int:
     )
     with BagWriter(given.output, given.storage) as writer:
         try:
-            check_writable(given.report)
+            cli.check_writable(given.report)
             with ros_process("recorder", ros_arguments) as ros:
                 recording = BagRecording(ros, writer, options)
                 try:
                     recording.run()
                 finally:
                     report = recording.report()
-                    write_report(given.report, report)
+                    cli.write_report(given.report, report)
         except (UserError, OSError):
             if not writer.counts:
                 writer.discard()  # a second try would be refused because the output exists
@@ -71,11 +64,7 @@ def _record(given: argparse.Namespace, ros_arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="recorder",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.argument_parser("recorder", __doc__)
     add = parser.add_argument
     add("--output", type=Path, required=True, metavar="BAG", help="new folder for the bag")
     add("--storage", choices=("mcap", "sqlite3"), default="mcap", help="file format (mcap)")
@@ -86,10 +75,10 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--all", action="store_true", help="all topics, including later ones")
     what.add_argument("--regex", type=_pattern, help="all topics whose names contain a match")
     message_limit = "end when every topic that is not latched has received N messages"
-    add("--max-frames", type=count, metavar="N", help=message_limit)
+    add("--max-frames", type=cli.count, metavar="N", help=message_limit)
     idle_limit = "end after S seconds without a message, counted from the first message on"
-    add("--until-idle", type=seconds, metavar="S", help=idle_limit)
-    add("--wait", type=seconds, metavar="S", help="seconds to wait for publishers (no limit)")
+    add("--until-idle", type=cli.seconds, metavar="S", help=idle_limit)
+    add("--wait", type=cli.seconds, metavar="S", help="seconds to wait for publishers (no limit)")
     report = "write stamp and time of receipt of every message"
     add("--report", type=Path, metavar="FILE.json", help=report)
     return parser

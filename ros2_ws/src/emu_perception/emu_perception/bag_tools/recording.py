@@ -28,10 +28,7 @@ from emu_perception.ros.ros_process import RosProcess
 class Recording:
     """Subscribes to topics and writes bags; a slow disk delays no receipt.
 
-    Args:
-        ros: Running node.
-        warn: Logs a warning.
-        queue_bytes: Limit of the messages that wait for the disk.
+    `warn` logs a warning; `queue_bytes` limits the messages that wait for the disk.
     """
 
     look_period_s = 1.0
@@ -162,9 +159,8 @@ class BagRecording(Recording):
             self._ready, self.look_period_s = True, Recording.look_period_s
             print(f"recording {len(self.topics)} topics", flush=True)
         elif options.wait is not None and time.monotonic() - self._begin_s > options.wait:
-            raise UserError(
-                f"no publisher of {', '.join(missing) or 'such topics'} after {options.wait:g} s"
-            )
+            names = ", ".join(missing) or "such topics"
+            raise UserError(f"no publisher of {names} after {options.wait:g} s")
 
     def take(self, message: Received) -> None:
         """Queue a message, or count it as lost if the disk is too slow."""
@@ -212,15 +208,14 @@ class BagRecording(Recording):
         self.write(self._writer, message)
         if self._options.keep_receipts:
             stamped = self.topics[message.topic].stamped
-            self._receipts.append(
-                {
-                    "topic": message.topic,
-                    "stamp_ns": stamp_ns(message.data) if stamped else None,
-                    "receipt_ns": message.time_ns,
-                    "bag_time_ns": message.bag_time_ns,
-                    "bytes": len(message.data),
-                }
-            )
+            receipt = {
+                "topic": message.topic,
+                "stamp_ns": stamp_ns(message.data) if stamped else None,
+                "receipt_ns": message.time_ns,
+                "bag_time_ns": message.bag_time_ns,
+                "bytes": len(message.data),
+            }
+            self._receipts.append(receipt)
 
 
 def log(text: str) -> None:

@@ -14,14 +14,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
-from rosbags.interfaces import (
-    Qos,
-    QosDurability,
-    QosHistory,
-    QosLiveliness,
-    QosReliability,
-    QosTime,
-)
+from rosbags import interfaces as bag
 
 from emu_core.bags.writer import offered
 from emu_perception.bag_tools.disk_queue import Received
@@ -139,34 +132,30 @@ def reader_qos(infos: Sequence[TopicEndpointInfo]) -> QoSProfile:
     """
     offers = [info.qos_profile for info in infos]
     lossy = any(offer.reliability == ReliabilityPolicy.BEST_EFFORT for offer in offers)
-    latched = bool(offers) and all(
-        offer.durability == DurabilityPolicy.TRANSIENT_LOCAL for offer in offers
-    )
+    durabilities = {offer.durability for offer in offers}
+    latched = durabilities == {DurabilityPolicy.TRANSIENT_LOCAL}
     return _profile(READER_DEPTH, reliable=not lossy, latched=latched)
 
 
-def writer_qos(recorded: Sequence[Qos], *, lossless: bool) -> QoSProfile:
+def writer_qos(recorded: Sequence[bag.Qos], *, lossless: bool) -> QoSProfile:
     """QoS that replays what a topic's publishers offered when they were recorded.
 
     It keeps reliability, durability, depth and deadline, and serves the readers of all recorded
     publishers. `lossless` makes it reliable in any case, which every reader accepts.
     """
-    reliable = lossless or any(
-        profile.reliability is not QosReliability.BEST_EFFORT
-        for profile in recorded or [offered()]
-    )
-    latched = any(profile.durability is QosDurability.TRANSIENT_LOCAL for profile in recorded)
-    depth = sum(p.depth for p in recorded if p.history is QosHistory.KEEP_LAST)
+    lossy = recorded and all(p.reliability is bag.QosReliability.BEST_EFFORT for p in recorded)
+    latched = any(p.durability is bag.QosDurability.TRANSIENT_LOCAL for p in recorded)
+    depth = sum(p.depth for p in recorded if p.history is bag.QosHistory.KEEP_LAST)
     if lossless and not latched:
         depth = max(depth, _DEFAULT_DEPTH)
-    qos = _profile(depth or _DEFAULT_DEPTH, reliable=reliable, latched=latched)
+    qos = _profile(depth or _DEFAULT_DEPTH, reliable=lossless or not lossy, latched=latched)
     deadlines = [p.deadline for p in recorded if any(p.deadline) and p.deadline.sec < _FOREVER_S]
     if deadlines:
         qos.deadline = Duration(seconds=min(deadlines).sec, nanoseconds=min(deadlines).nsec)
     return qos
 
 
-def recorded_qos(infos: Sequence[TopicEndpointInfo]) -> list[Qos]:
+def recorded_qos(infos: Sequence[TopicEndpointInfo]) -> list[bag.Qos]:
     """Profiles of these publishers in a bag's form (no publisher: the default profile)."""
     return [_to_bag(info.qos_profile) for info in infos] or [offered()]
 
@@ -180,18 +169,19 @@ def _profile(depth: int, *, reliable: bool, latched: bool) -> QoSProfile:
     )
 
 
-def _to_bag(qos: QoSProfile) -> Qos:
-    def duration(value: Duration) -> QosTime:
-        return QosTime(*divmod(value.nanoseconds, 1_000_000_000))
-
-    return Qos(
-        QosHistory(int(qos.history)),
+def _to_bag(qos: QoSProfile) -> bag.Qos:
+    durations = (qos.deadline, qos.lifespan, qos.liveliness_lease_duration)
+    deadline, lifespan, lease = (
+        bag.QosTime(*divmod(duration.nanoseconds, 1_000_000_000)) for duration in durations
+    )
+    return bag.Qos(
+        bag.QosHistory(int(qos.history)),
         qos.depth,
-        QosReliability(int(qos.reliability)),
-        QosDurability(int(qos.durability)),
-        duration(qos.deadline),
-        duration(qos.lifespan),
-        QosLiveliness(int(qos.liveliness)),
-        duration(qos.liveliness_lease_duration),
+        bag.QosReliability(int(qos.reliability)),
+        bag.QosDurability(int(qos.durability)),
+        deadline,
+        lifespan,
+        bag.QosLiveliness(int(qos.liveliness)),
+        lease,
         qos.avoid_ros_namespace_conventions,
     )

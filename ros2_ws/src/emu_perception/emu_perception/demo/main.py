@@ -20,11 +20,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from emu_perception.errors import UserError
 from emu_perception.ros import dds
-from emu_perception.ros.command_line import count, run, seconds
+from emu_perception.ros.command_line import argument_parser, count, run, seconds
 
 NODE = "/emu_perception"
 CAMERA_INFO = f"{NODE}/depth/camera_info"
@@ -81,27 +82,20 @@ def _demo(options: argparse.Namespace) -> int:
             text = f"{value:.4f}" if isinstance(value, float) else value
             print(f"  {key:{width}}  {text}")
     print(f"demo: see {output / 'report.html'} and {output / 'overlay.mp4'}")
-    unanswered = summary["frames_in"] - summary["frames_out"]
-    if unanswered > 0:
-        raise UserError(
-            f"{unanswered} of {summary['frames_in']} frames were not answered; "
-            f"see {output / 'logs'}"
-        )
+    frames = summary["frames_in"]
+    if (unanswered := frames - summary["frames_out"]) > 0:
+        logs = output / "logs"
+        raise UserError(f"{unanswered} of {frames} frames were not answered; see {logs}")
     return 0
 
 
 class Processes:
-    """Node, recorder and player as child processes with log files.
-
-    Args:
-        logs: New folder for the log files.
-    """
+    """Node, recorder and player as child processes with log files in the new folder `logs`."""
 
     def __init__(self, logs: Path) -> None:
         logs.mkdir(parents=True)
         self._logs = logs
         self._running: dict[str, subprocess.Popen] = {}
-        self._environment = _environment()
         self._progress = ""
 
     def replay(
@@ -113,15 +107,10 @@ class Processes:
             UserError: A process failed; the message contains its last line.
         """
         raw = image.removesuffix("/compressed")
-        arguments: list[object] = ["--ros-args", "-r", f"image:={raw}"]
-        arguments += ["-r", f"camera_info:={info}"] if info else []
         transport = "raw" if raw == image else "compressed"
-        for parameter in (
-            f"model:={model}",
-            f"provider:={options.provider}",
-            f"image_transport:={transport}",
-        ):
-            arguments += ["-p", parameter]
+        arguments: list[object] = ["--ros-args", "-r", f"image:={raw}", "-p", f"model:={model}"]
+        arguments += ["-p", f"provider:={options.provider}", "-p", f"image_transport:={transport}"]
+        arguments += ["-r", f"camera_info:={info}"] if info else []
         self._start("node", *arguments)
         answers = (*ANSWERS, CAMERA_INFO) if info else ANSWERS
         report = self._logs / "recorder.json"
@@ -145,10 +134,8 @@ class Processes:
                 if process is None or process.poll() is not None:
                     break
                 process.send_signal(number)
-                try:
+                with suppress(subprocess.TimeoutExpired):
                     process.wait(timeout_s)
-                except subprocess.TimeoutExpired:
-                    continue
 
     def dropped(self) -> int | None:
         """Frames that the node dropped, from its last log line; None if unknown."""
@@ -161,31 +148,25 @@ class Processes:
                 [sys.executable, "-m", f"emu_perception.{name}", *map(str, arguments)],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=self._environment,
+                env=_environment(),
             )
         return self._running[name]
 
     def _wait_for(
         self, name: str, condition: Callable[[], bool], timeout_s: float = float("inf")
     ) -> None:
-        """Wait for a condition while node and recorder run."""
         start = time.monotonic()
         while not condition():
             for other in ("node", "recorder"):
                 if self._running[other].poll() is not None:
                     raise UserError(f"the {other} ended: {self._last_line(other)}")
-            if name == "player":
-                self._print_progress()
+            line = self._last_line("player") if name == "player" else self._progress
+            if line != self._progress and "frames," in line:
+                print(f"demo: {line}", flush=True)
+            self._progress = line
             if time.monotonic() - start > timeout_s:
                 raise UserError(f"the {name} is not ready after {timeout_s:g} s; see {self._logs}")
             time.sleep(0.1)
-
-    def _print_progress(self) -> None:
-        """Print a new progress line of the player."""
-        line = self._last_line("player")
-        if line != self._progress and "frames," in line:
-            print(f"demo: {line}", flush=True)
-        self._progress = line
 
     def _log(self, name: str) -> str:
         return (self._logs / f"{name}.log").read_text(errors="replace")
@@ -213,9 +194,7 @@ def _clear(output: Path) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser("demo", __doc__)
     add = parser.add_argument
     add("--bag", type=Path, default=Path("demo/drive"), help="bag to replay (%(default)s)")
     add("--output", type=Path, default=Path("out/demo"), help="output folder (%(default)s)")

@@ -44,9 +44,8 @@ def summarize(
 ) -> dict[str, Any]:
     """Content of summary.json; metrics are null where the bag has no ground truth."""
     latency = list(results.latency_ms.values())
-    percentiles = [None] * 3
-    if latency:
-        percentiles = np.percentile(latency, [50, 95, 100]).round(2).tolist()
+    ranks = [50, 95, 100]
+    percentiles = np.percentile(latency, ranks).round(2).tolist() if latency else [None] * 3
     metrics = results.metrics.compute() if results.evaluated else dict.fromkeys(_MEANING)
     return {
         "frames_in": len(results.stamps_in),
@@ -106,15 +105,13 @@ def _plots(results: Results) -> str:
     """Latency histogram and, with ground truth, the reliability curve, as SVG."""
     from matplotlib.figure import Figure
 
-    latency = Figure((4.4, 3), layout="constrained")
+    latency, reliability = (Figure((4.4, 3), layout="constrained") for _ in range(2))
     axes = latency.subplots()
     axes.hist(list(results.latency_ms.values()), bins=30, color="#3b6ea5")
     axes.set(xlabel="latency, ms", ylabel="frames", title="From image to answer")
     if not results.evaluated:
         return _svg(latency)
-    curve = results.metrics.calibration.compute()
-    reliability = Figure((4.4, 3), layout="constrained")
-    axes = reliability.subplots()
+    curve, axes = results.metrics.calibration.compute(), reliability.subplots()
     axes.plot([0, 1], [0, 1], color="#bbb")
     axes.plot(curve["bin_confidence"], curve["bin_accuracy"], "o-", color="#3b6ea5")
     axes.set(xlabel="confidence: 1 - entropy / ln C", ylabel="share of correct pixels")
@@ -151,9 +148,8 @@ def _topic_table(topics: dict[str, dict[str, Any]]) -> str:
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    titles = "".join(f"<th>{html.escape(title)}</th>" for title in head)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
-        for row in rows
-    )
-    return f"<table><tr>{titles}</tr>{body}</table>"
+    def cells(kind: str, row: Iterable[Any]) -> str:
+        return "".join(f"<{kind}>{html.escape(str(cell))}</{kind}>" for cell in row)
+
+    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    return f"<table><tr>{cells('th', head)}</tr>{body}</table>"

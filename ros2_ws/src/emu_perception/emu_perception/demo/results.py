@@ -84,27 +84,22 @@ def collect(
 
 def _latencies(played: list[dict], receipts: list[dict]) -> dict[int, float]:
     """Milliseconds from a frame's publish to the receipt of its last answer, by stamp."""
-    last: dict[int, int] = {}
+    last: defaultdict[int, int] = defaultdict(int)
     for receipt in receipts:
-        stamp = receipt["stamp_ns"]
-        last[stamp] = max(last.get(stamp, 0), receipt["receipt_ns"])
-    return {
-        frame["stamp_ns"]: (last[frame["stamp_ns"]] - frame["publish_ns"]) / 1e6
-        for frame in played
-        if frame["stamp_ns"] in last
-    }
+        last[receipt["stamp_ns"]] = max(last[receipt["stamp_ns"]], receipt["receipt_ns"])
+    published = {frame["stamp_ns"]: frame["publish_ns"] for frame in played}
+    return {s: (last[s] - publish_ns) / 1e6 for s, publish_ns in published.items() if s in last}
 
 
 def _describe(answers: Bag) -> dict[str, dict[str, Any]]:
     """Type, encoding, count and size of every recorded topic."""
-    result = {}
+    result: dict[str, dict[str, Any]] = {}
     for topic in answers.topics.values():
-        entry: dict[str, Any] = {"type": topic.type, "encoding": "", "count": topic.count}
+        entry = result[topic.name] = {"type": topic.type, "encoding": "", "count": topic.count}
         if topic.count:
             first = answers.decode(next(answers.messages([topic.name])))
-            entry["encoding"] = getattr(first, "encoding", "")
             entry |= {"width": int(first.width), "height": int(first.height)}
-        result[topic.name] = entry
+            entry["encoding"] = getattr(first, "encoding", "")
     return result
 
 
@@ -124,22 +119,15 @@ def _source_frames(source: Bag, image: str, info: str | None) -> Iterator[Source
     first_info = next(source.messages([info]), None) if info else None
     focal = float(source.decode(first_info).k[0]) if first_info else 0.0
     for stamp, parts in _by_stamp(source, [image, *truths]):
-        labels = depth = None
-        if ground_truth.LABELS in parts:
-            labels = ground_truth.labels(parts[ground_truth.LABELS])
-        if ground_truth.DISPARITY in parts and focal:
-            depth = ground_truth.depth(parts[ground_truth.DISPARITY], focal, MAX_DEPTH)
+        ids, disparity = parts.get(ground_truth.LABELS), parts.get(ground_truth.DISPARITY)
+        labels = ground_truth.labels(ids) if ids else None
+        depth = ground_truth.depth(disparity, focal, MAX_DEPTH) if disparity and focal else None
         yield SourceFrame(stamp, to_rgb(parts[image]), labels, depth)
 
 
 def _perceptions(answers: Bag) -> Iterator[tuple[int, Perception]]:
-    """The node's maps by stamp."""
-    fields = {
-        topic: name
-        for topic in answers.topics
-        for end, name in MAPS.items()
-        if topic.endswith(f"/{end}")
-    }
+    endings = {topic: "/".join(topic.split("/")[-2:]) for topic in answers.topics}
+    fields = {topic: MAPS[ending] for topic, ending in endings.items() if ending in MAPS}
     for stamp, images in _by_stamp(answers, list(fields)):
         maps = {}
         for topic, image in images.items():
@@ -154,14 +142,9 @@ def _matched(
     """Pairs with the same stamp; in lock-step, answers come in the order of the frames."""
     played = set(results.stamps_in)
     waiting: dict[int, Perception] = {}
-    for frame in frames:
-        if frame.stamp_ns not in played:
-            continue
-        while frame.stamp_ns not in waiting:
-            stamp, perception = next(perceptions, (None, None))
-            if stamp is None or perception is None:
-                break
-            waiting[stamp] = perception
+    for frame in (frame for frame in frames if frame.stamp_ns in played):
+        while frame.stamp_ns not in waiting and (answer := next(perceptions, None)):
+            waiting[answer[0]] = answer[1]
         if frame.stamp_ns in waiting:
             results.stamps_out.append(frame.stamp_ns)
             yield frame, waiting.pop(frame.stamp_ns)
@@ -170,7 +153,6 @@ def _matched(
 def _evaluated(
     pairs: Iterator[tuple[SourceFrame, Perception]], results: Results, model: ModelInfo
 ) -> Iterator[np.ndarray]:
-    """Score every pair and draw its panel."""
     every = max(len(results.stamps_in) // PICTURES, 1)
     for i, (frame, perception) in enumerate(pairs):
         if frame.labels is not None and frame.depth is not None:
@@ -187,7 +169,6 @@ def _evaluated(
 
 
 def _rate(stamps: list[int]) -> float:
-    """Frames per second of the drive, for the video."""
     steps = np.diff(stamps)
     steps = steps[steps > 0]
     return float(np.clip(1e9 / np.median(steps), 1, 60)) if steps.size else 10.0

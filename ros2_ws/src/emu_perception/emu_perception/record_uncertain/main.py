@@ -12,11 +12,10 @@ Exit codes: 0 after SIGINT or SIGTERM, 1 user error (one line on stderr), 2 wron
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
-from emu_perception.ros.command_line import run, split_ros_arguments
+from emu_perception.ros.command_line import argument_parser, run, split_ros_arguments
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,12 +31,8 @@ def _record(arguments: Sequence[str]) -> int:
 
     lines = ["parameters (--ros-args -p NAME:=VALUE):"]
     lines += [f"  {p.name:<18} {p.default!r:<20} {p.description}" for p in PARAMETERS]
-    argparse.ArgumentParser(
-        prog="record_uncertain",
-        description=__doc__,
-        epilog="\n".join(lines),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    ).parse_args(own)
+    parameters = "\n".join(lines)
+    argument_parser("record_uncertain", __doc__, parameters).parse_args(own)
     with ros_process("record_uncertain", ros_arguments, visible=True) as ros:
         UncertainRecording(ros).run()
     return 0

@@ -9,9 +9,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import NamedTuple
 
 from emu_core.bags.errors import BagError
 from emu_core.bags.writer import BagWriter
@@ -41,16 +41,22 @@ class Quota:
         self._others = [(bag, sum(f.stat().st_size for f in bag.iterdir())) for bag in bags]
         self._used = sum(size for _, size in self._others)
 
-    def fits(self, size: int) -> bool:
-        """Whether `size` more bytes may be written; deletes our oldest bags if that is allowed."""
+    def reserve(self, size: int) -> None:
+        """Count `size` more bytes, and delete our oldest bags if that is allowed and necessary.
+
+        Raises:
+            BagError: The quota is reached.
+        """
         while self._used + size > self._limit:
             if not (self._deletes and self._others):
-                return False
+                raise BagError(
+                    f"the bags in {self._folder} have reached the quota: move some away, raise "
+                    f"quota_mb, or set when_full to {DELETE_OLDEST}"
+                )
             oldest, freed = self._others.pop(0)
             shutil.rmtree(oldest, ignore_errors=True)
             self._used -= freed
         self._used += size
-        return True
 
 
 def _is_ours(why: Path) -> bool:
@@ -58,10 +64,7 @@ def _is_ours(why: Path) -> bool:
     return isinstance(content, dict) and content.get("made_by") == MADE_BY
 
 
-@dataclass
-class _OpenBag:
-    """The bag that is being written."""
-
+class _OpenBag(NamedTuple):
     writer: BagWriter
     moment: Moment
     time: datetime
@@ -94,8 +97,7 @@ class MomentBags:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._quota.begin()
-            if not self._quota.fits(sum(len(message.data) for message in messages)):
-                raise BagError(self._quota_reached())
+            self._quota.reserve(sum(len(message.data) for message in messages))
             opened = _OpenBag(BagWriter(self._free_path(time), self._storage), moment, time)
         except (OSError, BagError) as error:
             self._error(f"no bag of this moment ({moment.reason}): {error}")
@@ -109,12 +111,7 @@ class MomentBags:
 
     def add(self, message: Received) -> None:
         """Write one more message, unless the bag was given up."""
-        if self._open is None:
-            return
-        if self._quota.fits(len(message.data)):
-            self._write(message)
-        else:
-            self._give_up(self._quota_reached())
+        self._write(message, len(message.data))
 
     def end(self, complete: bool) -> None:
         """Close the bag; the moment is incomplete if the recording ended first."""
@@ -131,10 +128,12 @@ class MomentBags:
         self._write_why(opened, "whole" if complete else "cut short: the recorder was stopped")
         self._info(f"{opened.writer.path}: {opened.moment.reason}")
 
-    def _write(self, message: Received) -> None:
+    def _write(self, message: Received, more: int = 0) -> None:
+        """Write a message of `more` bytes beyond those that are reserved."""
         if self._open is None:
             return
         try:
+            self._quota.reserve(more)
             self._write_message(self._open.writer, message)
         except BagError as error:
             self._give_up(str(error))
@@ -157,17 +156,14 @@ class MomentBags:
             "stamp_ns": moment.trigger.stamp_ns,
             "peak": {kind: moment.peak(kind) for kind in (LABEL, DEPTH)},
             "messages": dict(opened.writer.counts),
-            "frames": [
-                {"stamp_ns": frame.stamp_ns, frame.kind: round(frame.value, 4)}
-                for frame in moment.frames
-            ],
+            "frames": [{"stamp_ns": f.stamp_ns, f.kind: round(f.value, 4)} for f in moment.frames],
         }
         try:
             write_json(opened.writer.path / WHY, content)
+            return True
         except OSError as error:
             self._error(f"{opened.writer.path / WHY} cannot be written: {error.strerror}")
             return False
-        return True
 
     def _free_path(self, time: datetime) -> Path:
         name = time.strftime("%Y-%m-%dT%H-%M-%S") + f".{time.microsecond // 1000:03d}"
@@ -176,9 +172,3 @@ class MomentBags:
             number += 1
             path = self._folder / f"{name}_{number}"
         return path
-
-    def _quota_reached(self) -> str:
-        return (
-            f"the bags in {self._folder} have reached the quota: move some away, raise quota_mb, "
-            f"or set when_full to {DELETE_OLDEST}"
-        )

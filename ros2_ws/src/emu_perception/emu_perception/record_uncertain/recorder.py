@@ -20,16 +20,9 @@ from emu_perception.bag_tools.recording import Recording
 from emu_perception.errors import UserError
 from emu_perception.node.log_once import LogOnce
 from emu_perception.node.parameters import AT_START, Parameter, declare
+from emu_perception.record_uncertain import trigger
 from emu_perception.record_uncertain.moment_bags import WHEN_FULL, MomentBags, Quota
-from emu_perception.record_uncertain.trigger import (
-    DEPTH,
-    LABEL,
-    DepthRatio,
-    FrameUncertainty,
-    Trigger,
-    TriggerRules,
-    mean_uncertainty,
-)
+from emu_perception.record_uncertain.trigger import DEPTH, LABEL, FrameUncertainty
 from emu_perception.ros.ros_process import RosProcess
 
 _MB = 10**6
@@ -97,22 +90,16 @@ class UncertainRecording(Recording):
         self._log_once = LogOnce(self._logger)
         self._recorded, self._measures = self._resolve_topics(values)
         folder = Path(values["folder"]).expanduser()
-        self._bags = MomentBags(
-            folder,
-            Quota(folder, values["quota_mb"] * _MB, values["when_full"]),
-            values["storage"],
-            self.write,
-            self._logger.info,
-            self._logger.error,
-        )
-        rules = TriggerRules(
-            {LABEL: values["label_uncertainty"], DEPTH: values["depth_uncertainty"]},
-            values["before_s"],
-            values["after_s"],
-            values["interval_s"],
-            buffer_bytes,
-        )
-        self._trigger = Trigger(rules, self._bags, self._put)
+        quota = Quota(folder, values["quota_mb"] * _MB, values["when_full"])
+        log = (self._logger.info, self._logger.error)
+        self._bags = MomentBags(folder, quota, values["storage"], self.write, *log)
+        limits = {
+            LABEL: values["label_uncertainty"],
+            DEPTH: values["depth_uncertainty"],
+        }
+        durations = (values["before_s"], values["after_s"], values["interval_s"])
+        rules = trigger.TriggerRules(limits, *durations, buffer_bytes)
+        self._trigger = trigger.Trigger(rules, self._bags, self._put)
         self._logger.info(f"bags of uncertain moments go to {folder.absolute()}")
 
     def run(self) -> None:
@@ -142,8 +129,7 @@ class UncertainRecording(Recording):
             problem = f"{message.topic} is not an Image with encoding 32FC1"
             self._log_once.error(f"encoding {message.topic}", problem)
             return
-        kind, measure = self._measures[message.topic]
-        stamp = stamp_ns(message.data)
+        (kind, measure), stamp = self._measures[message.topic], stamp_ns(message.data)
         uncertainty = measure(stamp, values)
         if uncertainty is not None:
             self._trigger.check(FrameUncertainty(kind, uncertainty, stamp, message.time_ns))
@@ -173,9 +159,9 @@ class UncertainRecording(Recording):
         measures: dict[str, tuple[str, Measure]] = {}
         if values["label_uncertainty"]:
             label = resolve(f"{below}/{_UNCERTAINTY}")
-            measures[label] = LABEL, lambda stamp, values: mean_uncertainty(values)
+            measures[label] = LABEL, lambda stamp, values: trigger.mean_uncertainty(values)
         if values["depth_uncertainty"]:
-            ratio = DepthRatio()
+            ratio = trigger.DepthRatio()
             measures[resolve(f"{below}/{_DEPTH_MAP}")] = DEPTH, partial(ratio.add, "depth")
             measures[resolve(f"{below}/{_DEPTH_STD}")] = DEPTH, partial(ratio.add, "std")
         if not measures:

@@ -7,6 +7,7 @@ are of the monotonic clock, in nanoseconds.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -74,17 +75,13 @@ class RingBuffer:
         """Append a message and drop old ones."""
         self._messages.append(message)
         self.size += len(message.data)
-        oldest_ns = message.time_ns - self._span_ns
-        while self._messages and (
-            self._messages[0].time_ns < oldest_ns or self.size > self._max_bytes
-        ):
-            self.size -= len(self._messages.popleft().data)
+        oldest_ns, held = message.time_ns - self._span_ns, self._messages
+        while held and (held[0].time_ns < oldest_ns or self.size > self._max_bytes):
+            self.size -= len(held.popleft().data)
 
     def drain(self) -> list[Received]:
         """Remove and return all messages in the order of receipt."""
-        messages = list(self._messages)
-        self._messages.clear()
-        self.size = 0
+        messages, self._messages, self.size = list(self._messages), deque(), 0
         return messages
 
 
@@ -107,7 +104,7 @@ class Trigger:
         self._latched: dict[str, Received] = {}
         self._recent: deque[FrameUncertainty] = deque()
         self._moment: Moment | None = None
-        self._last_ns: int | None = None
+        self._last_ns = -math.inf  # when the last moment began
 
     def take(self, message: Received) -> None:
         """Process a message."""
@@ -131,39 +128,30 @@ class Trigger:
         limit = self._rules.limits.get(frame.kind, 0.0)
         if not (limit and frame.value > limit):
             return
-        interval_ns = self._rules.interval_s * _NS
-        if self._last_ns is not None and frame.time_ns - self._last_ns < interval_ns:
+        if frame.time_ns - self._last_ns < self._rules.interval_s * _NS:
             self.suppressed += 1
             return
         self._last_ns = frame.time_ns
         self._moment = Moment(frame, limit, list(self._recent))
         self._recent.clear()
-        messages = self._messages_before()
-        size = sum(len(message.data) for message in messages)
-        self._queue(size, partial(self._bags.begin, self._moment, messages))
+        # Latched messages of any age, timed like the first buffered one; then the buffer.
+        messages, latched = self._buffer.drain(), list(self._latched.values())
+        if messages:
+            latched = [m._replace(bag_time_ns=messages[0].bag_time_ns) for m in latched]
+        size = sum(len(message.data) for message in (*latched, *messages))
+        self._queue(size, partial(self._bags.begin, self._moment, [*latched, *messages]))
 
     def tick(self, now_ns: int) -> None:
         """End the current moment if its time is over, even if no messages come."""
         moment = self._moment
         if moment and now_ns - moment.trigger.time_ns > self._rules.after_s * _NS:
-            self._end(complete=True)
+            self.finish(complete=True)
 
-    def finish(self) -> None:
-        """End the recording."""
-        self._end(complete=False)
-
-    def _end(self, complete: bool) -> None:
+    def finish(self, complete: bool = False) -> None:
+        """End the current moment, incomplete if the recording ends."""
         if self._moment is not None:
             self._queue(0, partial(self._bags.end, complete))
         self._moment = None
-
-    def _messages_before(self) -> list[Received]:
-        """Latched messages of any age, timed like the first buffered one; then the buffer."""
-        messages = self._buffer.drain()
-        latched = list(self._latched.values())
-        if messages:
-            latched = [m._replace(bag_time_ns=messages[0].bag_time_ns) for m in latched]
-        return [*latched, *messages]
 
 
 def mean_uncertainty(values: np.ndarray) -> float | None:

@@ -60,6 +60,14 @@ def missing_package(error: ModuleNotFoundError) -> str:
     return f"the Python package {package} is not installed: {advice}"
 
 
+def argument_parser(
+    program: str, description: str | None, epilog: str | None = None
+) -> argparse.ArgumentParser:
+    """Return a parser whose help shows the description, a module's docstring, unchanged."""
+    layout = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(program, None, description, epilog, formatter_class=layout)
+
+
 @contextmanager
 def stop_signals() -> Iterator[threading.Event]:
     """Yield an event that SIGINT and SIGTERM set, so that the command ends in its own time."""

@@ -5,10 +5,8 @@ import re
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy), from a robot or from the wheels")
 pytest.importorskip("rosbags", reason="needs rosbags")
 
 from helpers.drive_bags import IMAGE, START_NS, stamp_of, write_bag
@@ -39,19 +37,15 @@ def test_raw_720p_frames_pass_three_processes_in_lock_step_without_loss(tmp_path
     """1. node and recorder start; 2. the player shows 25 frames; 3. the recorder is stopped."""
     frames = 25
     bag = write_bag(tmp_path / "drive", frames + 2, size=(720, 1280))
-    record = ChildProcess(
-        *module("recorder", "--output", tmp_path / "out", "--report", tmp_path / "record.json"),
-        *("--topics", *ANSWERS, "/answering_node/info"),
-        domain=domain,
-    )
+    topics = ("--topics", *ANSWERS, "/answering_node/info", "--report", tmp_path / "record.json")
+    command = module("recorder", "--output", tmp_path / "out", *topics)
+    record = ChildProcess(*command, domain=domain)
     node = answering_node(domain)
     with stopping(node, record):
         record.wait_for_line("recording 3 topics")
-        play = ChildProcess(
-            *module("player", bag, "--report", tmp_path / "play.json", "--lock-step", *ANSWERS),
-            *("--frames", str(frames)),
-            domain=domain,
-        )
+        arguments = ("--frames", str(frames), "--lock-step", *ANSWERS)
+        report = ("--report", tmp_path / "play.json")
+        play = ChildProcess(*module("player", bag, *report, *arguments), domain=domain)
         with stopping(play):
             assert play.wait(60.0) == 0, play.output
         assert record.stop() == 0, record.output
@@ -83,13 +77,12 @@ def test_raw_720p_frames_pass_three_processes_in_lock_step_without_loss(tmp_path
 
 def test_unanswered_frames_are_counted_and_the_player_continues(tmp_path, domain, finish):
     bag = write_bag(tmp_path / "drive", frames=12)
+    report = tmp_path / "play.json"
+    arguments = ("--report", report, "--timeout", "0.7", "--lock-step", *ANSWERS)
     with stopping(answering_node(domain, refuse_every=5)):
-        code, output = finish(
-            *("player", bag, "--report", tmp_path / "play.json", "--timeout", "0.7"),
-            *("--lock-step", *ANSWERS),
-        )
+        code, output = finish("player", bag, *arguments)
     assert code == 3, output
-    report = json.loads((tmp_path / "play.json").read_text())
+    report = json.loads(report.read_text())
     answered = [None not in frame["answers"].values() for frame in report["frames"]]
     assert answered == [(index + 1) % 5 != 0 for index in range(12)]
     assert report["totals"]["unanswered"] == 2
@@ -100,15 +93,12 @@ def test_unanswered_frames_are_counted_and_the_player_continues(tmp_path, domain
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (
-            ("--lock-step", "/nobody/answers", "--wait", "0.3"),
-            "player: no publisher of /nobody/answers after 0.3 s",
-        ),
-        (("--remap", "/imge:=/image"), f"has no topic /imge; it has: {IMAGE}"),
+        ("--lock-step /nobody --wait 0.3", "player: no publisher of /nobody after 0.3 s"),
+        ("--remap /imge:=/image", f"has no topic /imge; it has: {IMAGE}"),
     ],
 )
 def test_a_topic_that_is_missing_is_named(tmp_path, finish, arguments, message):
-    code, output = finish("player", write_bag(tmp_path / "drive", frames=1), *arguments)
+    code, output = finish("player", write_bag(tmp_path / "drive", frames=1), *arguments.split())
     assert code == 1 and message in output and "Traceback" not in output
 
 
@@ -138,12 +128,10 @@ def test_an_endless_play_keeps_bytes_stamps_qos_and_latched_messages_until_sigin
         times = {stamp_of(i) + 7 for i in range(1, 6)}
         return len(images) >= 11 and len(maps) >= 7 and times <= clocks and len(offers) == 2
 
-    play = ChildProcess(
-        *module("player", bag, "--report", tmp_path / "play.json", "--rate", "2", "--clock"),
-        *("--start", "0.04", "--loop", "--wait-for-subscribers", "1"),
-        *("--remap", f"{IMAGE}:=/front/image"),
-        domain=domain,
-    )
+    arguments = ["--rate", "2", "--clock", "--start", "0.04", "--wait-for-subscribers", "1"]
+    arguments += ["--loop", "--remap", f"{IMAGE}:=/front/image"]
+    arguments += ["--report", tmp_path / "play.json"]
+    play = ChildProcess(*module("player", bag, *arguments), domain=domain)
     with stopping(play):
         ros.wait_until(everything_came, "two rounds of everything")
         assert play.stop() == 0, play.output
@@ -165,53 +153,18 @@ def test_an_endless_play_keeps_bytes_stamps_qos_and_latched_messages_until_sigin
     assert "Traceback" not in play.output
 
 
-def nothing_there(folder):
-    return folder / "nothing"
-
-
-def cut_metadata(folder):
-    (folder / "metadata.yaml").write_text((folder / "metadata.yaml").read_text()[:700])
-
-
-def cut_data(folder):
-    (folder / "drive.mcap").write_bytes((folder / "drive.mcap").read_bytes()[:-1000])
-
-
-def random_data(folder):
-    (folder / "drive.mcap").write_bytes(np.random.default_rng(0).bytes(5000))
-
-
-def no_data(folder):
-    (folder / "drive.mcap").unlink()
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (nothing_there, r"player: no bag at .*nothing: give the folder"),
-        (cut_metadata, r"player: .*metadata.yaml is damaged .*ros2 bag reindex"),
-        (cut_data, r"player: .*drive.mcap is truncated.*--salvage"),
-        (random_data, r"player: .*drive.mcap is damaged or not a bag file"),
-        (no_data, r"player: .*data files are missing: drive.mcap"),
-    ],
-)
-def test_a_damaged_bag_is_reported_in_one_line(tmp_path, capsys, damage, message):
-    folder = write_bag(tmp_path / "drive", frames=8)
-    assert player.main([str(damage(folder) or folder)]) == 1
+def test_a_damaged_bag_is_reported_in_one_line(tmp_path, capsys):
+    file = write_bag(tmp_path / "drive", frames=8) / "drive.mcap"
+    file.write_bytes(file.read_bytes()[:-1000])
+    assert player.main([str(tmp_path / "drive")]) == 1
     error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert re.match(message, error), error
+    assert re.match(r"player: .*drive.mcap is truncated.*--salvage.*\n$", error), error
 
 
-def test_a_bag_without_messages_or_without_images_is_refused(tmp_path, capsys, finish):
-    with BagWriter(tmp_path / "empty") as writer:
-        writer.add_topic("/text", "std_msgs/msg/String")
-    assert player.main([str(tmp_path / "empty")]) == 1
-    assert "is empty: it holds no message" in capsys.readouterr().err
+def test_a_bag_without_images_is_refused(tmp_path, finish):
     with BagWriter(tmp_path / "text") as writer:
         writer.add_topic("/text", "std_msgs/msg/String")
-        text = writer.store.types["std_msgs/msg/String"]("hello")
-        writer.write_message("/text", 1, text)
+        writer.write_message("/text", 1, writer.store.types["std_msgs/msg/String"]("hello"))
     code, output = finish("player", tmp_path / "text")
     assert code == 1
     assert "has no images" in output and "/text (std_msgs/msg/String)" in output
@@ -219,11 +172,9 @@ def test_a_bag_without_messages_or_without_images_is_refused(tmp_path, capsys, f
 
 
 def test_a_schedule_divides_bag_time_by_the_rate_and_is_postponed_by_late_answers(monkeypatch):
-    now = 100.0
+    now, second = 100.0, 1_000_000_000
     monkeypatch.setattr(playback.time, "monotonic", lambda: now)
     schedule = playback.Schedule(2.0, START_NS)
-    second = 1_000_000_000
-    assert schedule.ahead_s(START_NS) == 0.0
     assert schedule.ahead_s(START_NS + 3 * second) == 1.5
     now = 102.0
     assert schedule.ahead_s(START_NS + 3 * second) == -0.5
@@ -241,21 +192,7 @@ def test_ros_arguments_are_separated_from_ours():
     assert ros == ["--ros-args", "-r", "a:=b", "--", "--ros-args", "-p", "x:=1"]
 
 
-def test_a_missing_package_is_reported_with_a_remedy(capsys):
-    def work():
-        raise ModuleNotFoundError("No module named 'rosbags'", name="rosbags.rosbag2")
-
-    assert command_line.run("player", work) == 1
-    error = capsys.readouterr().err
-    assert (
-        error.startswith("player: the Python package rosbags ") and "pip install rosbags" in error
-    )
-
-
-@pytest.mark.parametrize(
-    "arguments", [["bag", "--rate", "0"], ["bag", "--remap", "a"], ["bag", "--frames", "0"], []]
-)
+@pytest.mark.parametrize("arguments", ["bag --rate 0", "bag --remap a", "bag --frames 0", ""])
 def test_wrong_arguments_exit_with_2(arguments):
-    with pytest.raises(SystemExit) as ended:
-        player.main(arguments)
-    assert ended.value.code == 2
+    with pytest.raises(SystemExit, match=r"^2$"):
+        player.main(arguments.split())

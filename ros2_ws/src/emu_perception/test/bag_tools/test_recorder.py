@@ -4,7 +4,6 @@ import resource
 
 import pytest
 
-pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy), from a robot or from the wheels")
 pytest.importorskip("rosbags", reason="needs rosbags")
 
 from helpers.drive_bags import IMAGE
@@ -47,9 +46,8 @@ def test_a_late_publisher_with_another_qos_is_recorded(tmp_path, ros, domain):
     record = start(domain, tmp_path / "out", *arguments, "--until-idle", "0.5")
     with stopping(record):
         record.wait_for_line("recording 1 topics")
-        publisher = ros.node.create_publisher(
-            String, "/late", QoSProfile(depth=1, reliability=LOSSY)
-        )
+        lossy = QoSProfile(depth=1, reliability=LOSSY)
+        publisher = ros.node.create_publisher(String, "/late", lossy)
         ros.wait_until(publisher.get_subscription_count, "a compatible subscription")
         publisher.publish(String(data="here"))
         assert record.wait() == 0, record.output
@@ -77,8 +75,7 @@ def test_topics_of_a_pattern_are_recorded_until_each_has_its_messages(tmp_path, 
 def test_a_full_disk_ends_the_recorder_with_an_error_and_a_readable_bag(tmp_path, ros, domain):
     publisher = ros.node.create_publisher(Image, IMAGE, 10)
     record = start(domain, tmp_path / "out", "--topics", IMAGE)
-    image = Image(height=512, width=1024, encoding="rgb8", step=3072)
-    image.data.frombytes(bytes(512 * 1024 * 3))
+    image = Image(height=512, width=1024, encoding="rgb8", step=3072, data=bytes(512 * 1024 * 3))
     with stopping(record):
         record.wait_for_line("recording 1 topics")
         resource.prlimit(record.process.pid, resource.RLIMIT_FSIZE, (8 * 2**20, 8 * 2**20))

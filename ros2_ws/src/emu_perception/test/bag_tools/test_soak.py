@@ -1,8 +1,5 @@
 """A long drive in lock-step: no frame is lost or answered twice, and memory does not grow.
 
-1. The player shows a small bag again and again, and waits for two answers to every image.
-2. Meanwhile the test measures the memory of the node.
-
 `make test` includes a short drive; `make test-long` has 5,000 frames with the shipped model, and
 two hours of bag time with the dummy.
 """
@@ -11,7 +8,6 @@ import json
 
 import pytest
 
-pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy), from a robot or from the wheels")
 pytest.importorskip("onnx", reason="needs onnx, to make a model file")
 pytest.importorskip("rosbags", reason="needs rosbags")
 
@@ -55,12 +51,9 @@ def drive(rig, node, folder, frames, slowest_s):
     """Show the node so many frames in lock-step; returns sizes of its memory."""
     bag, report = folder / f"drive_{frames}", folder / f"play_{frames}.json"
     topics = [f"{rig.namespace}/emu_perception/{topic}" for topic in ANSWERS]
-    play = ChildProcess(
-        *module("player", write_bag(bag, BAG_FRAMES), "--loop", "--frames", str(frames)),
-        *("--report", report, "--remap", f"{IMAGE}:={rig.image_topic}", "--lock-step", *topics),
-        domain=rig.domain,
-    )
-    sizes = []
+    command = module("player", write_bag(bag, BAG_FRAMES), "--loop", "--frames", str(frames))
+    command += ["--report", report, "--remap", f"{IMAGE}:={rig.image_topic}", "--lock-step"]
+    play, sizes = ChildProcess(*command, *topics, domain=rig.domain), []
 
     def measure():
         rig.ros.spin()

@@ -21,8 +21,8 @@ import pytest
 from helpers.drive_bags import write_bag
 
 from emu_core.bags.reader import open_bag
-from emu_core.bags.writer import BagWriter
 from emu_core.data.cityscapes import FrameFiles, encode_disparity, write_png
+from emu_core.files import write_json
 from emu_core.labels import CITYSCAPES, IGNORE
 from emu_core.runtime.dummy_model import dummy_outputs, make_dummy_model
 
@@ -55,12 +55,9 @@ def layout(tmp_path_factory):
         write_png(files.path("leftImg8bit"), image)
         write_png(files.path("gtFine"), ids)
         write_png(files.path("disparity"), encode_disparity(depth, FOCAL, 0.22))
-        camera = {
-            "extrinsic": {"baseline": 0.22},
-            "intrinsic": {"fx": FOCAL, "fy": FOCAL, "u0": 63.5, "v0": 31.5},
-        }
-        files.path("camera").parent.mkdir(parents=True, exist_ok=True)
-        files.path("camera").write_text(json.dumps(camera))
+        lens = {"fx": FOCAL, "fy": FOCAL, "u0": 63.5, "v0": 31.5}
+        camera = {"extrinsic": {"baseline": 0.22}, "intrinsic": lens}
+        write_json(files.path("camera"), camera)
     return root
 
 
@@ -135,7 +132,7 @@ def test_the_metrics_are_those_of_a_plain_computation(summary, bag, layout):
     )
     # True depth is stored at half size: rows and columns 0, 2, 4, … of the image; the maps are
     # reduced to it by the pixels at the centres, 1, 3, 5, …
-    metres = np.stack([np.full((HEIGHT, WIDTH), 5.0 + 10 * i) for i in range(FRAMES)])
+    metres = np.tile(5.0 + 10 * np.arange(FRAMES)[:, None, None], (HEIGHT, WIDTH))
     metres[:, -9:] = np.nan
     metres = metres[:, ::2, ::2]
     depth = np.stack([m["depth"] for m in maps])[:, 1::2, 1::2] * FOCAL / CANONICAL
@@ -203,40 +200,10 @@ def test_a_drive_without_camera_info_is_answered_without_one(model, tmp_path):
     assert "/emu_perception/depth/camera_info" not in summary["topics"]
 
 
-def empty_bag(path: Path) -> None:
-    with BagWriter(path) as writer:
-        writer.add_topic("/camera/image_raw", "sensor_msgs/msg/Image")
-
-
-def bag_without_images(path: Path) -> None:
-    with BagWriter(path) as writer:
-        writer.add_topic("/text", "std_msgs/msg/String")
-        writer.write_message("/text", 1, writer.store.types["std_msgs/msg/String"]("hello"))
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda path: None, "no bag"),
-        (empty_bag, "empty"),
-        (bag_without_images, "no images"),
-    ],
-    ids=["missing", "empty", "without images"],
-)
-def test_a_bag_that_cannot_be_replayed_is_reported_in_one_line(make, message, model, tmp_path):
-    path = tmp_path / "bag"
-    make(path)
-    done = run_demo("--bag", path, "--model", model, "--output", tmp_path / "out")
+@pytest.mark.parametrize("missing", ["bag", "model"])
+def test_an_unusable_bag_or_model_is_reported_in_one_line(missing, bag, model, tmp_path):
+    given = {"bag": bag, "model": model, missing: tmp_path / "nothing"}
+    done = run_demo("--bag", given["bag"], "--model", given["model"], "--output", tmp_path / "out")
     assert done.returncode == 1
     (line,) = done.stderr.strip().splitlines()
-    assert message in line.lower() and str(path) in line
-
-
-def test_an_unusable_model_is_reported_in_one_line(bag, model, tmp_path):
-    truncated = tmp_path / "truncated.onnx"
-    truncated.write_bytes(model.read_bytes()[:500])
-    for path in (tmp_path / "missing.onnx", truncated):
-        done = run_demo("--bag", bag, "--model", path, "--output", tmp_path / "out")
-        assert done.returncode == 1
-        (line,) = done.stderr.strip().splitlines()
-        assert str(path) in line
+    assert str(tmp_path / "nothing") in line

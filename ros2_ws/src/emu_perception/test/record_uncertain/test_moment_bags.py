@@ -40,16 +40,9 @@ class Recorded:
     """Bags in a folder, and their log lines."""
 
     def __init__(self, folder, quota=100 * MB, when_full=STOP, storage="mcap"):
-        self.folder = folder
-        self.infos, self.errors = [], []
-        self.bags = MomentBags(
-            folder,
-            Quota(folder, quota, when_full),
-            storage,
-            write,
-            self.infos.append,
-            self.errors.append,
-        )
+        self.folder, self.infos, self.errors = folder, [], []
+        log = (self.infos.append, self.errors.append)
+        self.bags = MomentBags(folder, Quota(folder, quota, when_full), storage, write, *log)
 
     def record(self, before=(), after=(), complete=True):
         trigger = FrameUncertainty(LABEL, 0.6, 17, 3)
@@ -100,16 +93,11 @@ def test_a_bag_holds_the_messages_before_and_after_and_the_reason(folder, storag
     assert not recorded.errors
 
 
-def test_moments_within_a_millisecond_get_different_bags(folder):
+def test_moments_within_a_millisecond_get_different_bags_and_incomplete_ones_say_so(folder):
     recorded = Recorded(folder)
     for _ in range(30):
-        recorded.record([received(1)])
+        recorded.record([received(1)], complete=False)
     assert len(recorded.written()) == 30 == recorded.bags.written
-
-
-def test_an_incomplete_moment_says_so(folder):
-    recorded = Recorded(folder)
-    recorded.record([received(1)], complete=False)
     assert why(recorded.written()[0])["state"] == "cut short: the recorder was stopped"
 
 
@@ -147,8 +135,7 @@ def test_a_moment_larger_than_the_quota_is_cut_short(folder):
     recorded = Recorded(folder, quota=MB, when_full=DELETE_OLDEST)
     recorded.record([large(1, 0.4)], [large(2, 0.4), large(3, 0.4), large(4, 0.1)])
     (bag,) = recorded.written()
-    assert times(bag) == [1, 2]
-    assert len(recorded.errors) == 1
+    assert times(bag) == [1, 2] and len(recorded.errors) == 1
 
 
 @contextmanager
