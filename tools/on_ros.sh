@@ -1,9 +1,12 @@
 #!/bin/sh
-# Run a command of an environment that tools/environment.sh made, with the ROS 2 that belongs to it:
-# the sourced one, or, for environments with wheels of their own, none that shines through.
+# Run a command with the Python of an environment from tools/environment.sh:
+#
+#   tools/on_ros.sh .venvs/test/bin/python -m pytest
+#
+# An environment with ROS 2 wheels must not see a sourced ROS 2. An environment for a sourced ROS 2
+# (.venvs/demo-DISTRO) needs it.
 set -eu
-python=$1
-case $python in
+case $1 in
 */demo-*) ;;
 *) unset PYTHONPATH LD_LIBRARY_PATH AMENT_PREFIX_PATH || true ;;
 esac

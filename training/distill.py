@@ -19,20 +19,21 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pandas as pd
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from emu_core.data.sample import DataError
 from emu_core.drives.splits import load_splits
 from emu_core.evaluation.candidate import Candidate
-from emu_core.evaluation.comparison import compare
+from emu_core.evaluation.report import compare
 from emu_core.evaluation.splits import Split, open_split
-from emu_core.evaluation.tables import Row, summary
+from emu_core.evaluation.tables import summary
 from emu_core.files import digest
 from emu_core.methods.registry import METHODS, LoadOptions, load_method
 from emu_core.networks import SegDepthFormer, load_model
@@ -94,15 +95,15 @@ def distill(config: DistillConfig) -> None:
         return
     with stage("Evaluation"):
         split = open_split(data, data.test_split)
-        rows = evaluate(kind, members, networks, split, folder / "evaluation")
+        table = evaluate(kind, members, networks, split, folder / "evaluation")
         print(f"{split.name}, {len(split)} images; more in {folder}/evaluation/evaluation.md")
-        print(summary(rows))
+        print(summary(table))
     with stage("Model file"):
         method_kind = METHODS[kind]
         several = method_kind.takes_all_files
         teacher = f"{len(members)} networks" if several else f"a {method_kind.heading}"
         note, path = f"distilled from {teacher}", folder / "student.onnx"
-        write_model(weights, rows["student"], note, student, path)
+        write_model(weights, table[table.method == "student"], note, student, path)
 
 
 def render_drives(drives: Path, root: Path) -> None:
@@ -128,7 +129,7 @@ def render_drives(drives: Path, root: Path) -> None:
 
 def evaluate(
     kind: str, members: list[Path], networks: dict[str, Path], split: Split, folder: Path
-) -> Mapping[str, Row]:
+) -> pd.DataFrame:
     """Score the single network, the teacher, the student and its control.
 
     Args:
@@ -140,17 +141,19 @@ def evaluate(
         folder: Output folder of tables and plots.
 
     Returns:
-        Metrics by method.
+        The metrics of every method.
     """
     singles = single_networks(kind, members)
     candidates = [Candidate("single", "single", (path,), seed=k) for k, path in enumerate(singles)]
     candidates += [Candidate(kind, kind, tuple(members))]
     candidates += [Candidate(name, name, (path,)) for name, path in networks.items()]
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return compare(candidates, {split.name: split}, folder, device).rows[split.name]
+    return compare(candidates, {split.name: split}, folder, device).of(split.name)
 
 
-def write_model(weights: Path, scores: Row, note: str, config: StudentConfig, path: Path) -> None:
+def write_model(
+    weights: Path, table: pd.DataFrame, note: str, config: StudentConfig, path: Path
+) -> None:
     """Export the student with its metrics, if it predicts both classes and depth."""
     network, _ = load_model(weights)
     if not isinstance(network, SegDepthFormer):
@@ -158,8 +161,8 @@ def write_model(weights: Path, scores: Row, note: str, config: StudentConfig, pa
         return
     data = config.distillation.inputs(config.data)
     metrics = {
-        f"{data.test_split}.{name}": value.mean
-        for name, value in scores.items()
+        f"{data.test_split}.{name}": value
+        for name, value in zip(table.metric, table["mean"], strict=True)
         if name != "ms_per_image"
     }
     export(network, path, metrics=metrics, **model_facts(data, config.run, note))

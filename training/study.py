@@ -1,78 +1,102 @@
-"""Run a whole study: train every row of the paper's tables, score it, write tables and plots.
+"""Run a whole study: train every method of the paper's tables, score it, write tables and plots.
 
-    python training/study.py --config training/configs/study.yaml --plan       # what, and how long
-    python training/study.py --config training/configs/study.yaml              # kill it, go on
+    python training/study.py --config training/configs/study.yaml --plan       # what is left
+    python training/study.py --config training/configs/study.yaml --jobs 2
     python training/study.py --config training/configs/study.yaml --hours 2.4
     python training/study.py --config training/configs/study.yaml --report --docs docs
 
-On two CPU cores start it twice with --run.threads 1: each does what the other does not. On several
-GPUs start a process for each, CUDA_VISIBLE_DEVICES=0 python training/study.py …, 1, 2 and so on.
+The study is a Snakemake workflow (pip install 'emu_core[study]', Python 3.11 or newer) of one
+process for each job, the most valuable jobs first. When the command is given again, jobs that are
+done are skipped, and a training that was killed goes on from its last checkpoint. On several GPUs
+each job uses another one; docs/study_on_slurm.md shows how to use a cluster.
 
-The most valuable rows come first. What is done is skipped, a training that was killed goes on from
-its last checkpoint, and tables are written with what is there. Networks of other settings, or
-whose teacher or start was trained anew, are refused: --redo deletes them. A training that diverged
-is left out, with all that needs it, until --retry or until its failed.json is deleted.
+Jobs with changed settings are refused: --redo deletes what they have left. What depends on weights
+that were trained again is trained again, too. A training that diverged is left out, with all jobs
+that need it, until --retry.
 
 Leaves in runs/NAME:
 
     REGIME/joint/member-K, REGIME/student/seed-K, …    every network, as train_teacher.py leaves it
-    REGIME/evaluation/SPLIT/ROW-SEED.npz               its scores, drive by drive
-    timing.json, durations.json, costs.json            times per image, of trainings, of steps
-    study.json, study.csv, study.md, plots/            the results so far
+    REGIME/evaluation/SPLIT/METHOD-SEED.npz            its scores, drive by drive
+    logs/, benchmarks/                                 output and time of every job
+    report/                                            tables.md, summary.md, results.csv.gz, plots
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
 import jsonargparse
 
 from emu_core.study.config import Study
-from emu_core.study.execution import TRAINERS, Execution, Trainers
-from emu_core.study.plan import make_plan
-from emu_core.study.session import announce, report, take_times, work
+from emu_core.study.document import write_document, write_study_plots
+from emu_core.study.jobs import StudyError, open_splits
+from emu_core.study.plan import Job, make_plan
+from emu_core.study.results import load_scores, read_results, results_table
+from emu_core.study.workflow import failure_text, jobs_left, plan_text, prepare, run
 from emu_core.training.command import HelpFormatter, run_command
 
+SNAKEFILE = Path(__file__).with_name("Snakefile")
 
-def carry_out(arguments: list[str] | None = None, trainers: Trainers = TRAINERS) -> None:
+
+def carry_out(arguments: Sequence[str]) -> None:
     """Do what the command line says."""
     parser = jsonargparse.ArgumentParser(
         description=__doc__,
-        usage="study.py --config FILE [--plan | --report] [--hours H] [--docs FOLDER] "
-        "[--redo] [--retry] [--KEY X]",
+        usage="study.py --config FILE [--plan | --report] [--jobs N] [--hours H] [--KEY X]",
         formatter_class=HelpFormatter,
     )
     parser.add_argument("--config", action="config", help="YAML of the study")
     parser.add_class_arguments(Study)
-    parser.add_argument("--plan", action="store_true", help="print it with its hours, and stop")
+    parser.add_argument("--plan", action="store_true", help="print the jobs that are left")
     parser.add_argument("--report", action="store_true", help="write tables and plots, and stop")
+    parser.add_argument("--jobs", type=int, default=1, help="number of jobs that run at once")
+    parser.add_argument("--hours", type=float, help="start no job after this time")
+    parser.add_argument("--only", nargs="+", default=[], help="run only these jobs, e.g. copies")
+    parser.add_argument("--profile", type=Path, help="Snakemake profile, e.g. of a cluster")
+    parser.add_argument("--redo", action="store_true", help="delete jobs with changed settings")
+    parser.add_argument("--retry", action="store_true", help="run again what diverged")
+    parser.add_argument("--docs", type=Path, help="folder; its study/ gets the report as well")
     parser.add_argument(
-        "--redo", action="store_true",
-        help="delete networks that were trained with other settings or from other networks",
-    )  # fmt: skip
-    parser.add_argument("--retry", action="store_true", help="try again what diverged")
-    parser.add_argument("--hours", type=float, help="begin no step after so many")
-    parser.add_argument("--docs", type=Path, help="folder that gets the results as well")
-    options = parser.instantiate(parser.parse_args(arguments))
+        "--results", type=Path, help="write the tables of --docs from this results.csv.gz"
+    )
+    options = parser.instantiate(parser.parse_args(list(arguments)))
     study = Study(**{field.name: options[field.name] for field in fields(Study)})
-    given = sys.argv[1:] if arguments is None else arguments
-    execution = Execution(study, make_plan(study), trainers, given)
-    execution.prepare(options.redo, options.retry)
+    if options.results is not None:
+        write_document((options.docs or study.folder) / "study", read_results(options.results))
+        return
+    plan, failed = make_plan(study), {}
     if not options.report:
-        announce(execution)
+        prepare(study, plan, options.redo, options.retry)
         if options.plan:
+            print(plan_text(study, plan, jobs_left(study, SNAKEFILE)))
             return
-        work(execution, options.hours)
-    take_times(execution)
-    report(execution, options.docs)
-    execution.raise_failures()
+        failed = run(
+            study, plan, SNAKEFILE, options.only, options.jobs, options.hours, options.profile
+        )
+    if not options.only:
+        report(study, plan, options.docs)
+    if failed:
+        raise StudyError(failure_text(failed))
 
 
-def main(arguments: list[str] | None = None, trainers: Trainers = TRAINERS) -> int:
+def report(study: Study, plan: Sequence[Job], docs: Path | None) -> None:
+    """Write the tables and plots of everything that was scored so far."""
+    splits = open_splits(study)
+    scores = load_scores(study, plan, splits)
+    results = results_table(study, plan, splits, scores)
+    for folder in [study.folder / "report"] + ([] if docs is None else [docs / "study"]):
+        write_document(folder, results)
+        write_study_plots(folder, results, scores)
+        print(f"{folder}: tables.md, summary.md, results.csv.gz and plots written")
+
+
+def main() -> int:
     """Command line."""
-    return run_command("study", lambda: carry_out(arguments, trainers))
+    return run_command("study", lambda: carry_out(sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""EMUFormer: semantic classes, metric depth and the uncertainty of both from one camera.
+"""Semantic segmentation, metric depth and their uncertainties from one camera (EMUFormer).
 
-Modules a robot uses (NumPy, OpenCV, ONNX Runtime; no torch, no ROS): `labels`, `model_file`,
-`perceiver`, `overlay`, `bags`, `metrics`. Everything else is for training and needs torch.
+The folders `runtime`, `bags`, `data`, `metrics` and `registry` are for robots and for training.
+They need neither torch nor ROS. All other folders are for training and need torch.
 """
 
 __version__ = "0.1.0"

@@ -116,8 +116,3 @@ def natural_key(path: str | Path) -> list[str | int]:
 def natural_sort(paths: Iterable[_PathOrText]) -> list[_PathOrText]:
     """Sort by `natural_key`."""
     return sorted(paths, key=natural_key)
-
-
-# Former names, for modules that have not changed over yet.
-replace_file = write_atomically
-replace_text = write_text

@@ -1,10 +1,10 @@
 """`training/distill.py`: from members to a model file, on a few tiny frames."""
 
-import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from emu_core.data.sample import DataError
@@ -66,15 +66,17 @@ def test_one_command_leads_from_drives_to_a_model_file(
     run = tmp_path / "runs" / "tiny"
     for name in ("teacher/member-0", "teacher/member-1", "student", "control"):
         assert (run / name / "last.safetensors").is_file()
-    scores = json.loads((run / "evaluation/evaluation.json").read_text())["test"]
-    assert list(scores) == ["single", "de", "student", "control"]
-    assert all(0 <= s["miou"]["mean"] <= 1 and s["rmse"]["mean"] > 0 for s in scores.values())
+    table = pd.read_json(run / "evaluation/evaluation.json")
+    means = {name: rows["mean"] for name, rows in table.set_index("metric").groupby("method")}
+    methods = ["single", "de", "student", "control"]
+    assert list(table.method.unique()) == methods
+    assert all(0 <= means[m]["miou"] <= 1 and means[m]["rmse"] > 0 for m in methods)
     header, *lines = out[out.index("test, 3 images") :].splitlines()[1:]
-    assert header.split() == list(scores)
-    assert lines[0].split()[2:] == [f"{s['miou']['mean']:.3f}" for s in scores.values()]
+    assert header.split() == methods
+    assert lines[0].split()[3:] == [f"{means[m]['miou']:.3f}" for m in methods]
     assert len(list((tmp_path / "cache").glob("*.npz"))) == 4  # 2 epochs, 2 frames each
     perceiver = Perceiver(run / "student.onnx")
-    assert perceiver.info.metrics["test.miou"] == pytest.approx(scores["student"]["miou"]["mean"])
+    assert perceiver.info.metrics["test.miou"] == pytest.approx(means["student"]["miou"])
     assert "distilled from 2 networks" in perceiver.info.training_data
 
     # The same command trains nothing again; a second student uses the finished members.
@@ -82,13 +84,13 @@ def test_one_command_leads_from_drives_to_a_model_file(
         for module in ("teacher", "distillation"):
             patch.setattr(f"emu_core.training.{module}.fit", None)
         assert distill() == 0
-    assert json.loads((run / "evaluation/evaluation.json").read_text())["test"] == scores
+    assert pd.read_json(run / "evaluation/evaluation.json").equals(table)
     monkeypatch.setattr(script, "write_model", lambda *_: None)
     second = {"run__name": "second", "run__seed": 101, "control": "false"}
     assert distill(teacher__folder=run / "teacher", **second) == 0
     assert not (tmp_path / "runs/second/teacher").exists()
-    scores = json.loads((tmp_path / "runs/second/evaluation/evaluation.json").read_text())
-    assert list(scores["test"]) == ["single", "de", "student"]
+    table = pd.read_json(tmp_path / "runs/second/evaluation/evaluation.json")
+    assert list(table.method.unique()) == ["single", "de", "student"]
 
 
 def test_missing_data_ends_with_one_message_and_leaves_nothing(distill, tmp_path, capsys):
@@ -114,7 +116,7 @@ def test_the_single_network_of_a_sub_ensemble_is_its_first_one(script, tmp_path,
 
     def compare(candidates, *_):
         seen.extend((c.name, c.paths) for c in candidates)
-        return SimpleNamespace(rows={"test": {}})
+        return SimpleNamespace(of=lambda split: None)
 
     monkeypatch.setattr(script, "compare", compare)
     heads = [tmp_path / f"member-{k}" / "last.safetensors" for k in range(2)]

@@ -1,17 +1,17 @@
-"""`training/evaluate.py --methods` as a researcher types it, on a few tiny frames.
+"""`training/evaluate.py --methods` as a user types it, on a few tiny frames.
 
 1. Two networks, their ensemble and a pair of single-task networks are scored on two splits.
 2. The same command again scores nothing.
-3. What is missing ends with one clear message.
+3. Wrong arguments and missing files end with one clear message.
 """
 
-import csv
 import importlib.util
-import json
 import os
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -54,10 +54,10 @@ def folder(tmp_path, write_drive, monkeypatch):
 
 
 ARGUMENTS = [
-    "--config", "config.yaml", "--splits", "test", "haze", "--threads", "1", "--output", "out",
-    "--methods", "single=member-*/last.safetensors", "de=member-*/last.safetensors",
-    "apart:single=seg/last.safetensors,depth/last.safetensors",
-]  # fmt: skip
+    *("--config", "config.yaml", "--splits", "test", "haze", "--threads", "1", "--output", "out"),
+    *("--methods", "single=member-*/last.safetensors", "de=member-*/last.safetensors"),
+    "pair:single=seg/last.safetensors,depth/last.safetensors",
+]
 
 
 def run(script, monkeypatch, *arguments):
@@ -74,21 +74,22 @@ def test_methods_are_scored_once_and_tables_and_plots_are_written(
     assert "test (2 images, 2 drives)" in note
     assert "1 threads, cpu" in note
     out = folder / "out"
-    figures = json.loads((out / "evaluation.json").read_text())
-    assert set(figures) == {"test", "haze"}
-    assert set(figures["test"]) == {"single", "de", "apart"}
-    assert figures["test"]["single"]["rmse"]["sd"] > 0
-    assert figures["test"]["de"]["rmse"]["sd"] is None
-    assert all(row["ms_per_image"]["mean"] > 0 for row in figures["haze"].values())
+    table = pd.read_json(out / "evaluation.json").set_index(["split", "method", "metric"])
+    assert set(table.index.unique(0)) == {"test", "haze"}
+    assert set(table.index.unique(1)) == {"single", "de", "pair"}
+    assert table.sd["test", "single", "rmse"] > 0
+    assert np.isnan(table.sd["test", "de", "rmse"])
+    assert (table["mean"].xs("ms_per_image", level="metric") > 0).all()
+    assert table["mean"]["test", "single", "iou.road"] >= 0
     text = (out / "evaluation.md").read_text()
     assert "## haze: segmentation" in text
-    assert "| apart |" in text
+    assert "| pair |" in text
     assert "## test: IoU of every class" in text
-    assert figures["test"]["single"]["iou.road"]["mean"] >= 0
     exact = "which changes them by at most 0."
     assert exact in text and exact in note
-    rows = list(csv.DictReader((out / "evaluation.csv").open()))
-    assert {row["method"] for row in rows} == {"single", "de", "apart"}
+    rows = pd.read_csv(out / "evaluation.csv")
+    assert list(rows) == ["split", "method", "seeds", "metric", "mean", "sd", "low", "high"]
+    assert rows["mean"].to_numpy() == pytest.approx(table["mean"].to_numpy(), rel=1e-5)
     assert (out / "reliability.png").stat().st_size > 1000
     kept = {p: p.stat().st_mtime_ns for p in out.glob("*/*.npz")}
     assert len(kept) == 2 * 2 * 4  # results and resamples, of four on two splits
@@ -104,12 +105,15 @@ def test_methods_are_scored_once_and_tables_and_plots_are_written(
     [
         (["--methods", "single=gone.safetensors"], "Found no model at gone.safetensors"),
         (["--methods", "best=x"], "Expected [NAME:]KIND=FILES"),
-        (["--methods", *["single=member-0/last.safetensors"] * 2], "Two methods are 'single'"),
+        (
+            ["--methods", *["single=member-0/last.safetensors"] * 2],
+            "Two methods are named 'single'",
+        ),
         (["--splits", "night"], "No folder data/leftImg8bit/night"),
         (["--config", "member-0"], "member-0 is no configuration of a training"),
     ],
 )
-def test_what_is_missing_ends_with_one_clear_message(
+def test_wrong_arguments_end_with_one_clear_message(
     script, folder, monkeypatch, capsys, arguments, message
 ):
     assert run(script, monkeypatch, *ARGUMENTS, *arguments) == 1
@@ -120,7 +124,7 @@ def test_what_is_missing_ends_with_one_clear_message(
     assert not (folder / "out").exists()
 
 
-def test_methods_whose_loss_trained_no_variance_have_no_figures_of_it(
+def test_methods_without_trained_variance_have_no_metrics_of_it(
     script, folder, monkeypatch, capsys
 ):
     arguments = [*ARGUMENTS[: ARGUMENTS.index("--splits")], "--splits", "test", "--threads", "1"]
@@ -129,13 +133,12 @@ def test_methods_whose_loss_trained_no_variance_have_no_figures_of_it(
     assert run(script, monkeypatch, *arguments, "l2") == 1
     assert "--point-depth names no method: l2" in capsys.readouterr().err
     assert run(script, monkeypatch, *arguments, "l1") == 0
-    assert "an ensemble's members read anew" in capsys.readouterr().out
-    figures = json.loads((folder / "out" / "evaluation.json").read_text())["test"]
-    assert "depth.nll" in figures["de"]
-    assert set(figures["l1"]) == set(figures["de"])
-    lacking = {name for name, value in figures["l1"].items() if value is None}
-    lacking = {name for name in lacking if not name.startswith("iou.")}  # seen by others alone
-    assert lacking == {name for name in figures["de"] if name.startswith("depth.")}
+    assert "an ensemble's members read again" in capsys.readouterr().out
+    table = pd.read_json(folder / "out" / "evaluation.json")
+    metrics = {method: set(rows.metric) for method, rows in table.groupby("method")}
+    assert "depth.nll" in metrics["de"]
+    lacking = {name for name in metrics["de"] - metrics["l1"] if not name.startswith("iou.")}
+    assert lacking == {name for name in metrics["de"] if name.startswith("depth.")}
 
 
 def test_methods_need_the_configuration_of_their_training(script, folder, monkeypatch, capsys):

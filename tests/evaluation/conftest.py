@@ -1,11 +1,11 @@
-"""Drives with known depth, and methods that answer without a network."""
+"""Drives with known depth, and methods that predict without a network."""
 
 import numpy as np
 import pytest
 import torch
 
 from emu_core.data.augment import Augmentation
-from emu_core.evaluation.store import Scored
+from emu_core.evaluation.candidate import Scored
 from emu_core.methods.prediction import Prediction
 from emu_core.metrics import DriveResults, StudyMetrics, drive_weights
 from emu_core.training.config import Data
@@ -13,7 +13,7 @@ from emu_core.training.config import Data
 
 @pytest.fixture
 def tiny_data(tmp_path):
-    """Drives at 32 × 64 pixels, learned for a focal length of 100 of them."""
+    """Drives at 32 × 64 pixels, for a canonical focal length of 100 pixels."""
     return Data(
         root=tmp_path / "data",
         augmentation=Augmentation(height=32, width=64, canonical_focal=100.0, depth_limit=20.0),
@@ -22,7 +22,7 @@ def tiny_data(tmp_path):
 
 @pytest.fixture
 def noise_method():
-    """A method whose answers depend on the image alone: classes and depth from its colours."""
+    """A method that computes classes and depth from the colours of the image."""
 
     def method(images):
         x = images.float() / 255
@@ -35,7 +35,7 @@ def noise_method():
 
 @pytest.fixture
 def scored():
-    """Function that makes results of random pixels on three drives; `skill` makes them better."""
+    """Function that makes scores of random pixels on three drives; `skill` makes them better."""
 
     def make(seed, skill=1.0, classes=5, resamples=40):
         rng = np.random.default_rng(7)  # the same drives for all

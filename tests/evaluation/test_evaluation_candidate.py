@@ -1,4 +1,4 @@
-"""Methods as files: how a command line names them, and when they are no longer the same."""
+"""Methods as files: how a command line names them, and when their fingerprint changes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +7,12 @@ import pytest
 import torch
 
 from emu_core.evaluation import candidate as module
-from emu_core.evaluation.candidate import Apart, Candidate, parse_candidates, refuse_duplicates
+from emu_core.evaluation.candidate import (
+    Candidate,
+    SingleTaskPair,
+    parse_candidates,
+    refuse_duplicates,
+)
 from emu_core.networks import DepthFormer, SegFormer, WeightsError, save_model
 
 
@@ -34,13 +39,13 @@ def test_other_kinds_take_each_file_as_a_seed(files):
     ]
 
 
-def test_a_row_may_have_a_name_of_its_own(files):
+def test_a_method_may_have_another_name_than_its_kind(files):
     (candidate,) = parse_candidates(f"mcd20:mcd={files[0]}")
     assert (candidate.name, candidate.kind) == ("mcd20", "mcd")
 
 
 def test_a_comma_stands_between_single_task_networks(files):
-    found = parse_candidates("apart:single=joint/*/last.safetensors,depth/*/last.safetensors")
+    found = parse_candidates("pair:single=joint/*/last.safetensors,depth/*/last.safetensors")
     assert [c.paths for c in found] == [(path,) for path in files]
     assert found[3].depth_paths == (Path("depth/member-10/last.safetensors"),)
     (ensemble,) = parse_candidates("de=joint/*/last.safetensors,depth/*/last.safetensors")
@@ -48,12 +53,12 @@ def test_a_comma_stands_between_single_task_networks(files):
 
 
 @pytest.mark.parametrize("text", ["joint/last.safetensors", "best=x", "=x", "single=a,b,c"])
-def test_what_reads_otherwise_is_refused_with_the_form(text):
+def test_other_forms_are_refused(text):
     with pytest.raises(ValueError, match=r"Expected \[NAME:\]KIND=FILES"):
         parse_candidates(text)
 
 
-def test_files_that_are_not_there_are_named(files):
+def test_missing_files_are_named(files):
     with pytest.raises(WeightsError, match="Found no model at nowhere"):
         parse_candidates("single=nowhere/*.safetensors")
 
@@ -63,7 +68,7 @@ def test_as_many_networks_for_depth_as_for_classes_are_needed(files):
         parse_candidates(f"single={files[0]},depth/*/last.safetensors")
 
 
-def test_two_methods_of_one_row_and_seed_are_named_with_what_tells_them_apart(files):
+def test_two_methods_of_one_name_and_seed_are_refused(files):
     first, *_, last = seeds = parse_candidates("single=joint/*/*.safetensors")
     refuse_duplicates([*seeds, Candidate("de", "de", tuple(files))])
     same = Candidate("single", "single", last.paths, seed=0)
@@ -73,7 +78,7 @@ def test_two_methods_of_one_row_and_seed_are_named_with_what_tells_them_apart(fi
     assert str(last.paths[0]) in str(error.value)
 
 
-def test_the_fingerprint_follows_contents_and_use_not_places(files):
+def test_the_fingerprint_depends_on_contents_and_use_but_not_on_places(files):
     first, second = (Candidate("a", "single", (path,)) for path in files[:2])
     assert first.fingerprint() != second.fingerprint()
     moved = files[0].with_name("moved.safetensors")
@@ -81,11 +86,11 @@ def test_the_fingerprint_follows_contents_and_use_not_places(files):
     assert Candidate("b", "single", (moved,), seed=3).fingerprint() == first.fingerprint()
     few, many = (Candidate("m", "mcd", (files[0],), samples=n).fingerprint() for n in (5, 10))
     assert len({few, many, first.fingerprint()}) == 3
-    apart = Candidate("a", "single", (files[0],), (files[1],)).fingerprint()
-    assert apart != Candidate("a", "de", tuple(files[:2])).fingerprint()
+    pair = Candidate("a", "single", (files[0],), (files[1],)).fingerprint()
+    assert pair != Candidate("a", "de", tuple(files[:2])).fingerprint()
 
 
-def test_seeds_of_mc_dropout_have_masks_of_their_own(tmp_path):
+def test_each_seed_of_mc_dropout_has_its_own_masks(tmp_path):
     torch.manual_seed(0)
     save_model(SegFormer("b0", 5, dropout=0.5), tmp_path / "mcd.safetensors")
     first, same, second = (
@@ -94,19 +99,21 @@ def test_seeds_of_mc_dropout_have_masks_of_their_own(tmp_path):
     )
     assert first.fingerprint() == same.fingerprint() != second.fingerprint()
     images = torch.randint(0, 256, (1, 3, 32, 64), dtype=torch.uint8)
-    answers = [c.load()(images).probabilities for c in (first, same, second)]
-    assert torch.equal(answers[0], answers[1])
-    assert not torch.allclose(answers[0], answers[2])
+    found = [c.load()(images).probabilities for c in (first, same, second)]
+    assert torch.equal(found[0], found[1])
+    assert not torch.allclose(found[0], found[2])
 
 
 def test_an_ensembles_members_stay_in_memory_unless_they_are_too_large(files, monkeypatch):
     asked = []
-    monkeypatch.setattr(module, "load_method", lambda *_, **how: asked.append(how["in_memory"]))
+    monkeypatch.setattr(
+        module, "load_method", lambda kind, paths, options: asked.append(options.in_memory)
+    )
     candidate = Candidate("de", "de", tuple(files))
     assert candidate.size == sum(path.stat().st_size for path in files)
     candidate.load()
     replace(candidate, lazy=True).load()
-    monkeypatch.setattr(module, "IN_MEMORY", candidate.size - 1)
+    monkeypatch.setattr(module, "MAX_MEMORY", candidate.size - 1)
     candidate.load()
     assert asked == [True, False, False]
 
@@ -116,21 +123,18 @@ def test_weights_that_change_change_the_fingerprint(files):
     before = candidate.fingerprint()
     files[0].write_bytes(b"trained on")
     assert candidate.fingerprint() != before
-
-
-def test_a_missing_file_is_named(files):
     with pytest.raises(WeightsError, match="Found no model at gone"):
         Candidate("a", "single", (Path("gone"),)).fingerprint()
 
 
-def test_single_task_networks_answer_as_one_method(tmp_path):
+def test_single_task_networks_predict_as_one_method(tmp_path):
     torch.manual_seed(0)
     networks = {"seg": SegFormer("b0", 5), "depth": DepthFormer("b0")}
     for name, network in networks.items():
         save_model(network, tmp_path / f"{name}.safetensors")
     paths = [(tmp_path / f"{name}.safetensors",) for name in networks]
-    method = Candidate("apart", "single", *paths).load()
-    assert isinstance(method, Apart)
+    method = Candidate("pair", "single", *paths).load()
+    assert isinstance(method, SingleTaskPair)
     images = torch.randint(0, 256, (1, 3, 32, 64), dtype=torch.uint8)
     prediction = method(images)
     classes, depth = method.segmentation(images), method.depth(images)

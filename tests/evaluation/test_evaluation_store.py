@@ -1,18 +1,18 @@
-"""What was scored stays scored, and nothing else counts as scored."""
+"""Scores on disk: which ones are kept, and which ones count as missing."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from emu_core.evaluation import candidate as module
 from emu_core.evaluation import plots
-from emu_core.evaluation import store as module
-from emu_core.evaluation.candidate import Candidate
-from emu_core.evaluation.report import load_cells, rows_of, write_plots
+from emu_core.evaluation.candidate import Candidate, Store
+from emu_core.evaluation.report import load_scores, write_plots
 from emu_core.evaluation.score import score_missing, setting
 from emu_core.evaluation.splits import open_split
-from emu_core.evaluation.store import Store, read_json, write_json
-from emu_core.evaluation.tables import DEPTH, markdown
+from emu_core.evaluation.tables import TABLES, markdown
+from emu_core.evaluation.values import metric_table
 
 SETTING = {"split": "test", "height": 32}
 
@@ -29,23 +29,24 @@ def store(tmp_path):
     return Store(tmp_path / "evaluation", resamples=50)
 
 
-def test_results_come_back_with_a_resample_of_the_drives_for_each_draw(store, candidate, scored):
+def test_scores_are_read_again_with_all_resamples_of_the_drives(store, candidate, scored):
     results = scored(0).results
     store.keep(candidate, "haze", SETTING, results)
-    back = store.load("single", 2, "haze")
+    back = store.load(candidate, "haze", SETTING)
     assert back.results.pooled == results.pooled
     assert back.resampled["seg.nll"].shape == (50,)
     assert back.resampled["seg.nll"].mean() == pytest.approx(results.pooled["seg.nll"], rel=0.02)
-    assert store.load("single", 0, "haze") is None
-    assert store.load("single", 2, "test") is None
+    assert store.load(replace(candidate, seed=0), "haze", SETTING) is None
+    assert store.load(candidate, "test", SETTING) is None
 
 
-def test_all_methods_of_a_split_are_drawn_alike(store, candidate, scored):
+def test_all_methods_of_a_split_have_the_same_resamples(store, candidate, scored):
+    found = []
     for name in ("a", "b"):
         other = Candidate(name, "single", candidate.paths)
         store.keep(other, "test", SETTING, scored(0).results)
-    first, second = (store.load(name, 0, "test").resampled["rmse"] for name in ("a", "b"))
-    np.testing.assert_array_equal(first, second)
+        found.append(store.load(other, "test", SETTING).resampled["rmse"])
+    np.testing.assert_array_equal(*found)
 
 
 def test_other_weights_settings_or_resamples_count_as_not_scored(store, candidate, scored):
@@ -58,15 +59,13 @@ def test_other_weights_settings_or_resamples_count_as_not_scored(store, candidat
     assert not store.has(candidate, "test", SETTING)
 
 
-def test_other_definitions_of_the_figures_count_as_not_scored(
-    store, candidate, scored, monkeypatch
-):
+def test_other_metric_definitions_count_as_not_scored(store, candidate, scored, monkeypatch):
     store.keep(candidate, "test", SETTING, scored(0).results)
     monkeypatch.setattr(module, "METRICS_VERSION", module.METRICS_VERSION + 1)
     assert not store.has(candidate, "test", SETTING)
 
 
-def test_a_setting_changes_with_the_images_and_their_geometry_alone(tiny_data, write_drive):
+def test_a_setting_changes_only_with_the_images_and_their_geometry(tiny_data, write_drive):
     name = "test3000_000000_000000"
     write_drive(tiny_data.root, "test", name)
 
@@ -89,17 +88,19 @@ def test_a_setting_changes_with_the_images_and_their_geometry_alone(tiny_data, w
     assert setting(open_split(replace(tiny_data, root=moved), "test")) == before
 
 
-def test_tables_have_only_what_counts_as_scored(store, candidate, scored, tiny_data, write_drive):
+def test_only_current_scores_of_existing_files_are_loaded(
+    store, candidate, scored, tiny_data, write_drive
+):
     write_drive(tiny_data.root, "test", "test3000_000000_000000")
     splits = {"in_domain": open_split(tiny_data, "test")}
     other = Candidate("single", "single", candidate.paths, seed=3)
     gone = Candidate("gone", "single", (candidate.paths[0].with_name("gone"),))
     store.keep(candidate, "in_domain", setting(splits["in_domain"]), scored(0).results)
-    # Of fewer resamples: together with the other seed's they would not add up.
+    # Fewer resamples cannot be averaged with those of the other seed.
     few = Store(store.folder, resamples=20)
     few.keep(other, "in_domain", setting(splits["in_domain"]), scored(0).results)
-    (cell,) = load_cells(store, [candidate, other, gone], splits)["in_domain"].values()
-    assert [s.resampled["rmse"].shape for s in cell] == [(50,)]
+    (seeds,) = load_scores(store, [candidate, other, gone], splits)["in_domain"].values()
+    assert [s.resampled["rmse"].shape for s in seeds] == [(50,)]
 
 
 def test_an_evaluation_that_was_killed_while_writing_counts_as_not_scored(
@@ -115,15 +116,7 @@ def test_an_evaluation_that_was_killed_while_writing_counts_as_not_scored(
     with pytest.raises(KeyboardInterrupt):
         store.keep(candidate, "test", SETTING, scored(1).results)
     assert not store.has(candidate, "test", SETTING)
-    assert store.load("single", 2, "test") is None
-
-
-def test_json_that_is_damaged_reads_as_nothing(tmp_path):
-    write_json(tmp_path / "deep" / "x.json", {"δ1": 0.5})
-    assert read_json(tmp_path / "deep" / "x.json") == {"δ1": 0.5}
-    (tmp_path / "deep" / "x.json").write_text("{")
-    assert read_json(tmp_path / "deep" / "x.json") is None
-    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["x.json"]
+    assert store.load(candidate, "test", SETTING) is None
 
 
 def test_only_what_is_missing_is_scored_and_loaded(
@@ -152,7 +145,7 @@ def test_only_what_is_missing_is_scored_and_loaded(
     assert loaded == [0, 0, 1]
 
 
-def test_of_a_variance_that_nothing_trained_there_is_no_figure_and_no_curve(
+def test_a_method_without_trained_variance_has_no_metrics_and_curves_of_it(
     store, candidate, scored, tiny_data, write_drive
 ):
     write_drive(tiny_data.root, "test", "test3000_000000_000000")
@@ -160,15 +153,16 @@ def test_of_a_variance_that_nothing_trained_there_is_no_figure_and_no_curve(
     plain = replace(candidate, name="l1", depth_uncertainty=False)
     for each in (candidate, plain):
         store.keep(each, "in_domain", setting(splits["in_domain"]), scored(0).results)
-    cells = load_cells(store, [candidate, plain], splits)
-    rows = rows_of(cells, {})["in_domain"]
-    gone = {name for name in rows["single"] if name not in rows["l1"]}
-    assert gone == {name for name in rows["single"] if name.startswith("depth.")}
-    assert rows["l1"]["rmse"] == rows["single"]["rmse"]
-    assert not any(name.startswith("depth.") for name in cells["in_domain"]["l1"][0].resampled)
-    table = markdown(DEPTH, rows)
-    (line,) = (line for line in table.splitlines() if line.startswith("| l1 |"))
-    assert line.count("| – ") == sum(figure.name in gone for figure in DEPTH)
-    own, whole = (plots.mean_curves(cells["in_domain"][name]) for name in ("l1", "single"))
-    assert set(own) == {name for name in whole if not name.startswith("depth.")}
-    write_plots(store.folder, "Few", cells, {"in_domain": rows})
+    scores = load_scores(store, [candidate, plain], splits)
+    table = metric_table(scores, {})
+    wide = table.pivot(index="metric", columns="method", values="mean")
+    gone = wide.index[wide.l1.isna()]
+    assert set(gone) == {name for name in wide.index if name.startswith("depth.")}
+    assert wide.l1["rmse"] == wide.single["rmse"]
+    assert not any(name.startswith("depth.") for name in scores["in_domain"]["l1"][0].resampled)
+    text = markdown(table, TABLES["depth"], {"single": "single", "l1": "l1"})
+    (line,) = (line for line in text.splitlines() if line.startswith("| l1 |"))
+    assert line.count("| – ") == sum(metric.name in gone for metric in TABLES["depth"])
+    own, every = (plots.mean_curves(scores["in_domain"][name]) for name in ("l1", "single"))
+    assert set(own) == {name for name in every if not name.startswith("depth.")}
+    write_plots(store.folder, "Few", scores, table)

@@ -1,86 +1,96 @@
-"""Markdown and CSV of rows, those that are missing as well."""
+"""Tables of metrics: Markdown, terminal, and their columns."""
+
+import pandas as pd
 
 from emu_core.evaluation.tables import (
-    DEPTH,
-    SEGMENTATION,
+    METRICS,
     TABLES,
-    UNKNOWN,
-    Figure,
-    class_figures,
-    csv_lines,
+    Metric,
+    class_metrics,
     markdown,
+    name_classes,
     summary,
-    with_class_names,
 )
-from emu_core.evaluation.values import Value
+from emu_core.evaluation.values import COLUMNS, Value, metric_table
 
-FIGURES = (
-    Figure("rmse", "RMSE, m", "lower", 2),
-    Figure("ece", "ECE", "lower", beside="ece_gap"),
-    Figure("absent", "absent", None),
+COLUMNS_SHOWN = (
+    Metric("rmse", "RMSE, m", "lower", 2),
+    Metric("ece", "ECE", "lower", beside="ece_gap"),
+    Metric("absent", "absent", None),
 )
+
+
+def table(**methods):
+    rows = [
+        ("test", method, 1, metric, *value)
+        for method, values in methods.items()
+        for metric, value in values.items()
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def test_a_table_has_means_spreads_intervals_signs_and_marks_the_best():
-    rows = {
-        "single network": {
-            "rmse": Value(4.5, 0.125, (4.25, 5.0)),
-            "ece": Value(0.1, None, None),
-            "ece_gap": Value(-0.05, None, None),
-        },
-        "student": {"rmse": Value(4.0, None, None), "ece": Value(0.2, None, None)},
+    single = {
+        "rmse": Value(4.5, 0.125, 4.25, 5.0),
+        "ece": Value(0.1),
+        "ece_gap": Value(-0.05),
     }
-    assert markdown(FIGURES, rows) == (
+    student = {"rmse": Value(4.0), "ece": Value(0.2)}
+    methods = {"single": "single network", "student": "student"}
+    assert markdown(table(single=single, student=student), COLUMNS_SHOWN, methods) == (
         "| method | RMSE, m ↓ | ECE ↓ |\n"
-        "|---|--:|--:|\n"
+        "|:---|---:|---:|\n"
         "| single network | 4.50 ± 0.12<br><sub>4.25 … 5.00</sub> | **0.100** (-0.050) |\n"
-        "| student | **4.00** | 0.200 |\n"
+        "| student | **4.00** | 0.200 |"
     )
 
 
-def test_rows_that_were_not_scored_are_dashes():
-    table = markdown(FIGURES, {"a": {"rmse": Value(1.0, None, None)}, "b": None})
-    assert table.endswith("| b | – |\n")
-    assert "**" not in table  # one alone is not the best
-    assert markdown(FIGURES, {"a": None}) == "Nothing was scored yet.\n"
+def test_methods_that_were_not_scored_are_dashes():
+    text = markdown(table(a={"rmse": Value(1.0)}), COLUMNS_SHOWN, {"a": "A", "b": "B"})
+    assert text.endswith("| B | – |")
+    assert "**" not in text  # a single method is not the best
+    assert markdown(table(), COLUMNS_SHOWN, {"a": "A"}) == "Nothing was scored yet."
 
 
-def test_a_terminal_gets_a_column_for_each_method_and_a_dash_for_what_is_not_there():
-    rows = {"single": {"miou": Value(0.5, 0.1, None), "rmse": Value(4.0, None, None)},
-            "student": {"miou": Value(0.625, None, (0.6, 0.7))}}  # fmt: skip
-    assert summary(rows) == (
-        "           single  student\nmIoU ↑      0.500    0.625\nRMSE, m ↓    4.00        –\n"
-    )
+def test_a_terminal_gets_a_column_for_each_method_and_a_dash_for_what_is_missing():
+    methods = {
+        "single": {"miou": Value(0.5, 0.1), "rmse": Value(4.0)},
+        "student": {"miou": Value(0.625, low=0.6, high=0.7)},
+    }
+    assert summary(table(**methods)).splitlines() == [
+        "                single student",
+        "classes mIoU ↑   0.500   0.625",
+        "depth RMSE, m ↓   4.00       –",
+    ]
 
 
-def test_the_csv_has_a_line_for_each_figure():
-    row = {"rmse": Value(4.5, 0.1, (4.0, 5.0)), "ece": Value(0.1234567, None, None)}
-    assert csv_lines([(("test", "de"), row)], ("split", "method")) == (
-        "split,method,figure,mean,sd,ci95_low,ci95_high\n"
-        "test,de,rmse,4.5,0.1,4,5\n"
-        "test,de,ece,0.123457,,,\n"
-    )
+def test_the_table_has_a_row_for_each_metric_and_the_time(scored):
+    scores = {"haze": {"single": [scored(0), scored(1)], "de": [scored(2)]}}
+    found = metric_table(scores, {"de": Value(20.0, 1.0, 19.0, 21.0)})
+    assert list(found.columns) == COLUMNS
+    by_place = found.set_index(["split", "method", "metric"])
+    assert by_place.seeds["haze", "single", "rmse"] == 2
+    assert by_place.loc[("haze", "de", "ms_per_image"), "mean"] == 20.0
+    assert ("haze", "single", "ms_per_image") not in by_place.index
 
 
 def test_every_threshold_and_every_class_has_its_columns(scored):
-    row = {n: Value(0.5, None, None) for n in scored(0).results.pooled}
-    table = markdown(TABLES["segmentation, certain or not"], {"a": row, "b": row})
-    assert "| p(acc\\|cer) ↑ |" in table
-    assert "| p(acc\\|cer), median ↑ |" in table
-    assert "p(acc" not in markdown(TABLES["segmentation"], {"a": row})
-    everywhere = {f.name for figures in TABLES.values() for f in figures}
-    assert everywhere == {f.name for f in (*SEGMENTATION, *DEPTH, *UNKNOWN)}
-    assert {f"{t}.pavpu_median" for t in ("seg", "depth")} < everywhere
+    found = metric_table({"test": {"a": [scored(0)], "b": [scored(1)]}}, {})
+    methods = {"a": "a", "b": "b"}
+    text = markdown(found, TABLES["segmentation, certain or not"], methods)
+    assert "| p(acc\\|cer) ↑ |" in text
+    assert "| p(acc\\|cer), median ↑ |" in text
+    assert "p(acc" not in markdown(found, TABLES["segmentation"], methods)
+    everywhere = {metric.name for metrics in TABLES.values() for metric in metrics}
+    assert everywhere == set(METRICS)
     names = ("road", "car", "sky", "tree", "rider")
-    table = markdown(class_figures(names), {"a": row})
-    assert table.startswith("| method | road ↑ | car ↑ | sky ↑ | tree ↑ | rider ↑ |")
-    assert with_class_names(row, names)["iou.car"] is row["iou_1"]
-    assert "iou_1" not in with_class_names(row, names)
+    text = markdown(name_classes(found, names), class_metrics(names), methods)
+    assert text.startswith("| method | road ↑ | car ↑ | sky ↑ | tree ↑ | rider ↑ |")
 
 
-def test_every_column_is_a_figure_that_the_metrics_compute(scored):
+def test_every_column_is_a_metric_that_is_computed(scored):
     computed = set(scored(0).results.pooled) | {"ms_per_image"}
-    for figure in (*SEGMENTATION, *DEPTH):
-        assert figure.name in computed
-        assert figure.beside is None or figure.beside in computed
-    assert {f.name for f in UNKNOWN}.isdisjoint(computed)  # there are no unknown objects here
+    for metric in METRICS.values():
+        # Without unknown objects there are no metrics of them.
+        assert (metric.name in computed) != ("unknown" in metric.name)
+        assert metric.beside is None or metric.beside in computed or "unknown" in metric.name

@@ -1,16 +1,15 @@
-"""Milliseconds per image, by a clock that the methods wind; when they are taken again."""
+"""Milliseconds per image with a simulated clock, and when they are measured again."""
 
-import json
 from dataclasses import replace
 
 import pytest
 import torch
 
-from emu_core.evaluation import comparison
+from emu_core.evaluation import timing
 from emu_core.evaluation.candidate import Candidate
-from emu_core.evaluation.comparison import describe, time_missing
+from emu_core.evaluation.report import describe
 from emu_core.evaluation.splits import open_split
-from emu_core.evaluation.timing import median_interval, time_methods
+from emu_core.evaluation.timing import median_interval, time_methods, time_missing
 from emu_core.files import locked
 
 IMAGES = [torch.zeros(1, 3, 8, 8, dtype=torch.uint8)] * 6
@@ -34,14 +33,9 @@ def test_the_median_leaves_out_the_warm_up_and_methods_take_turns():
     }
     timings = time_methods(methods, IMAGES, clock=lambda: now[0])
     assert calls == ["slow", "fast"] * 6
-    assert timings["slow"].median == pytest.approx(20.0)
-    assert timings["slow"].ci95 == pytest.approx((10.0, 500.0))
-    assert timings["fast"].median == pytest.approx(1.0)
-    assert timings["fast"].sd == pytest.approx(0.0)
-    assert timings["fast"].images == 5
-    assert timings["fast"].threads == torch.get_num_threads()
-    assert timings["fast"].device == "cpu"
-    assert timings["fast"].size == (8, 8)
+    assert timings["slow"].mean == pytest.approx(20.0)
+    assert timings["slow"][2:] == pytest.approx((10.0, 500.0))
+    assert timings["fast"] == pytest.approx((1.0, 0.0, 1.0, 1.0))
 
 
 def test_one_image_is_not_enough():
@@ -66,65 +60,57 @@ def timed(tmp_path, tiny_data, write_drive, noise_method, monkeypatch):
         Candidate("mcd", "mcd", (tmp_path / "b",), samples=2),
     ]
     monkeypatch.setattr(Candidate, "load", lambda self, device="cpu": noise_method)
-    monkeypatch.setattr(comparison, "TIMED_IMAGES", 3)
-    taken = []
+    monkeypatch.setattr(timing, "TIMED_IMAGES", 3)
+    taken, path = [], tmp_path / "out" / "timing.json"
 
     def take(methods, images):
         assert len(images) == 3
-        with locked(tmp_path / "out" / "locks" / "timing", wait=False) as free:
+        with locked(path.with_name(".timing.json.lock"), wait=False) as free:
             assert not free  # no other process could take times now
         taken.append(list(methods))
         return time_methods(methods, images)
 
-    monkeypatch.setattr(comparison, "time_methods", take)
+    monkeypatch.setattr(timing, "time_methods", take)
 
     def run(candidates=candidates, size=None):
-        return time_missing(candidates, open_split(tiny_data, "test", size), tmp_path / "out")
+        return time_missing(candidates, open_split(tiny_data, "test", size), path)
 
     run.candidates, run.taken = candidates, taken
-    return run
+    threads = torch.get_num_threads()
+    yield run
+    torch.set_num_threads(threads)
 
 
 def test_times_are_kept_until_a_method_the_size_or_the_threads_change(timed):
     both = ["single", "mcd"]
     first = timed()
+    assert set(first.values) == set(both)
+    assert (first.images, first.threads, first.device) == (2, torch.get_num_threads(), "cpu")
     assert timed() == first
     assert timed.taken == [both]
     single, mcd = timed.candidates
     more = timed([single, replace(mcd, samples=5)])
     assert timed.taken == [both] * 2
-    assert more["mcd"].method != first["mcd"].method
-    assert timed([single, replace(mcd, samples=5)], (16, 32))["single"].size == (16, 32)
+    assert more.methods["mcd"] != first.methods["mcd"]
+    assert timed([single, replace(mcd, samples=5)], (16, 32)).size == (16, 32)
     single.paths[0].write_bytes(b"trained on")
     timed()
     assert timed.taken == [both] * 4
     torch.set_num_threads(2)
-    assert timed()["mcd"].threads == 2
+    assert timed().threads == 2
     assert timed.taken == [both] * 5
-    assert set(timed([single])) == {"single"}  # those of the others are no longer together with it
+    timed([single])  # part of what is there
     assert timed.taken == [both] * 5
-
-
-def test_times_of_before_methods_were_named_in_them_count_as_not_taken(timed, tmp_path):
-    timed()
-    path = tmp_path / "out" / "timing.json"
-    old = {
-        name: {k: v for k, v in timing.items() if k not in ("method", "size", "in_turn")}
-        for name, timing in json.loads(path.read_text()).items()
-    }
-    path.write_text(json.dumps(old))
-    timed()
-    assert len(timed.taken) == 2
 
 
 def test_methods_that_do_not_fit_into_memory_together_are_timed_one_by_one(
     timed, tiny_data, monkeypatch
 ):
     single, mcd = timed.candidates
-    timings = timed([replace(single, lazy=True), mcd])
+    times = timed([replace(single, lazy=True), mcd])
     assert timed.taken == [["single"], ["mcd"]]
     split = open_split(tiny_data, "test")
-    assert "members read anew for every image" in describe({"test": split}, timings)
-    monkeypatch.setattr(comparison, "IN_MEMORY", 1)
+    assert "members read again for every image" in describe({"test": split}, times)
+    monkeypatch.setattr(timing, "MAX_MEMORY", 1)
     timed([single, replace(mcd, samples=3)])
     assert timed.taken[2:] == [["single"], ["mcd"]]

@@ -1,61 +1,127 @@
-"""The configurations of the shipped student and of its teacher, as their commands read them."""
+"""The shipped configurations of studies, and those of the shipped student and its teacher."""
 
 import importlib.util
-import inspect
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from emu_core.training.command import call_from
+from emu_core.study.config import STUDY_METHODS, Study, StudyMethod, study_method
+from emu_core.study.plan import Training, make_plan
+from emu_core.training.command import parse_config
 
 TRAINING = Path(__file__).parents[2] / "training"
 FIRST = Path("runs/first_student.onnx")
 
 
-@pytest.fixture
-def read():
-    """Function that gives what a command's function gets from these configurations."""
+def read(*configs, options=(), kind=Study):
+    files = [part for c in configs for part in ("--config", str(TRAINING / "configs" / c))]
+    return parse_config(kind, [*files, *options], "")
 
-    def options(command, function, *configs):
-        spec = importlib.util.spec_from_file_location(
-            f"shipped_{command}", TRAINING / f"{command}.py"
-        )
-        module = importlib.util.module_from_spec(spec)
+
+def seeds_of(study):
+    """(regime, method, single_task) → number of seeds."""
+    seeds = {}
+    for item in study.order:
+        for regime in item.regimes or study.regimes:
+            key = (regime, item.method, item.single_task)
+            seeds[key] = max(seeds.get(key, 0), item.seeds)
+    return seeds
+
+
+@pytest.mark.parametrize(
+    ("configs", "regimes"),
+    [
+        (["study.yaml"], {"few", "ample"}),
+        (["cityscapes.yaml", "study_cityscapes.yaml"], {"full"}),
+        (["nyuv2.yaml", "study_nyuv2.yaml"], {"full"}),
+    ],
+)
+def test_the_shipped_studies_have_every_method_of_the_papers_tables(configs, regimes):
+    study = read(*configs)
+    seeds = seeds_of(study)
+    assert set(study.regimes) == regimes
+    assert study.members >= 5
+    for regime in regimes:
+        for method in ("single", "mcd20", "mcd50", "dse", "de"):
+            assert (regime, method, False) in seeds
+            assert (regime, method, True) in seeds
+        assert min(seeds[regime, method, False] for method in ("student", "control")) >= 3
+        assert min(seeds[regime, "single", single_task] for single_task in (False, True)) >= 5
+    kinds, endings = ("single", "student", "control"), ("l1", "rmsle", "beta")
+    losses = [f"{kind}_{loss}" for kind in kinds for loss in endings]
+    for method in (*losses, "student_novar", "student_logvar"):
+        assert any((regime, method, False) in seeds for regime in regimes)
+    assert make_plan(study)
+
+
+def test_the_study_on_drives_has_few_frames_unlabelled_ones_and_all_splits():
+    study = read("study.yaml")
+    assert ("few", "student_unlabelled", False) in seeds_of(study)
+    assert set(study.splits) == {"in_domain", "haze", "night", "unknown"}
+    assert study.copies is not None
+    assert study.pretraining is not None
+    assert all(item.splits is None for item in study.order)
+    # With the unlabelled frames a quarter still has labels.
+    labelled = study.regimes["few"].limit
+    assert labelled / (labelled + study.distilling.unlabelled_limit) == 0.25
+    assert study.distilling.variants == 32
+
+
+def test_pilots_are_small_and_accept_overrides():
+    study, large = read("study_pilot.yaml"), read("study.yaml")
+    assert study.data.root == large.folder / "data/drives"
+    assert study.pretraining.root == large.folder / "data/pretraining"
+    assert replace(study.data, root=large.data.root) == large.data
+    assert study.optimisation == large.optimisation
+    trainings = [job for job in make_plan(study) if isinstance(job, Training)]
+    assert len(trainings) == 1 + 3 + 2 + 2
+    # At 0.09 s for each image of a training step and 0.02 s for each of 3 members' predictions.
+    images = sum(t.config.run.steps * t.config.data.batch for t in trainings)
+    assert images * 0.09 + 3 * 16 * 32 * 0.02 < 45 * 60
+    options = ["--name", "other", "--pretraining.task", "segmentation"]
+    options += ["--pretraining.sequences", "12", "--optimisation.learning_rate", "5e-4"]
+    other = read("study_pilot.yaml", options=options)
+    assert other.folder == Path("runs/other")
+    assert other.pretraining == replace(study.pretraining, task="segmentation", sequences=12)
+    assert other.optimisation == replace(study.optimisation, learning_rate=5e-4)
+
+
+def test_a_method_can_be_added_to_studies(study, monkeypatch):
+    monkeypatch.setitem(STUDY_METHODS._values, "mcd30", StudyMethod("mcd", "30 %", dropout=0.3))
+    order = [replace(study.order[0], method="mcd30", seeds=1)]
+    plan = {job.key: job for job in make_plan(replace(study, order=order))}
+    assert plan["few/joint-mcd30/member-0"].config.architecture.dropout == 0.3
+    assert study_method("mcd").heading == "MC Dropout"  # kinds can be used as they are
+
+
+@pytest.fixture(scope="module")
+def kinds():
+    """Configuration classes of the commands that train."""
+    found = {}
+    for name, kind in (("train_teacher", "TeacherConfig"), ("distill", "DistillConfig")):
+        spec = importlib.util.spec_from_file_location(name, TRAINING / f"{name}.py")
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        got = {}
-        asked = getattr(module, function)
-
-        def remember(**given):
-            got.update(given)
-
-        remember.__signature__ = inspect.signature(asked, eval_str=True)
-        arguments = [part for c in configs for part in ("--config", str(TRAINING / "configs" / c))]
-        call_from(arguments, remember, "")
-        return got
-
-    return options
+        found[name] = getattr(module, kind)
+    yield found
+    for name in found:
+        del sys.modules[name]
 
 
-def test_members_start_from_the_first_student_and_learn_on_its_data(read):
-    first = read("train_teacher", "train", "b0_drives.yaml")
-    members = read("train_teacher", "train", "b0_drives.yaml", "shipped_members.yaml")
-    assert members["data"] == first["data"]
-    assert members["loss"] == first["loss"]
-    assert members["loss"].class_balance == 0.25
-    assert (members["data"].augmentation.height, members["data"].augmentation.width) == (384, 768)
-    assert members["architecture"] == replace(first["architecture"], init=FIRST)
-    assert members["members"] == 5
-
-
-def test_the_student_learns_from_these_members_and_starts_from_the_first_student(read):
-    members = read("train_teacher", "train", "b0_drives.yaml", "shipped_members.yaml")
-    student = read("distill", "distill", "b0_drives.yaml", "shipped_student.yaml")
-    assert student["data"] == members["data"]
-    assert student["teacher"].folder == Path("runs") / members["run"].name
-    assert student["teacher"].members == members["members"]
-    assert student["architecture"] == members["architecture"]
-    assert student["loss"].class_balance == members["loss"].class_balance
-    assert student["distillation"].jitter == (0.2, 0.2, 0.2, 0.4)
-    seeds = range(members["run"].seed, members["run"].seed + members["members"])
-    assert student["run"].seed not in seeds
+def test_the_shipped_members_and_student_start_from_the_first_student(kinds):
+    first = read("b0_drives.yaml", kind=kinds["train_teacher"])
+    members = read("b0_drives.yaml", "shipped_members.yaml", kind=kinds["train_teacher"])
+    assert (members.data, members.loss) == (first.data, first.loss)
+    assert members.loss.class_balance == 0.25
+    assert (members.data.augmentation.height, members.data.augmentation.width) == (384, 768)
+    assert members.architecture == replace(first.architecture, init=FIRST)
+    student = read("b0_drives.yaml", "shipped_student.yaml", kind=kinds["distill"])
+    assert (student.data, student.architecture) == (members.data, members.architecture)
+    assert student.teacher.folder == Path("runs") / members.run.name
+    assert student.teacher.members == members.members == 5
+    assert student.loss.class_balance == members.loss.class_balance
+    assert student.distillation.jitter == (0.2, 0.2, 0.2, 0.4)
+    seeds = range(members.run.seed, members.run.seed + members.members)
+    assert student.run.seed not in seeds

@@ -1,10 +1,10 @@
 """Scores trained methods against ground truth, and writes the paper's tables and plots.
 
-- `splits`: what is scored, image by image, and which drive an image belongs to.
-- `candidate`: one trained method as its files, single-task pairs included.
-- `score`: a method on a split, in constant memory, drive by drive.
-- `timing`, `disagreement`: milliseconds per image; how much an ensemble's members differ.
-- `store`: what is on disk already, so that nothing is scored twice.
-- `values`: mean, spread over seeds and interval over drives of every figure.
-- `tables`, `plots`: CSV, JSON, Markdown and PNG.
+- `splits`: images with ground truth, and the drive that each image belongs to.
+- `candidate`: one trained method as its files, and its scores on disk.
+- `score`: scores of a method on a split, drive by drive.
+- `timing`: milliseconds per image.
+- `values`: mean, spread over seeds and interval over drives of every metric, as one table.
+- `tables`, `plots`: the metrics that are shown, in Markdown and PNG.
+- `report`: all of this for several methods.
 """

@@ -1,40 +1,59 @@
-"""One trained method of a table as its files: what to load, and whether it is still the same."""
+"""Trained methods as files, and their scores on disk.
+
+    store = Store("runs/x/evaluation")
+    for candidate in parse_candidates("de=runs/x/member-*/last.safetensors"):
+        if not store.has(candidate, "test", setting):
+            store.keep(candidate, "test", setting, score(candidate.load(), split))
+        scored = store.load(candidate, "test", setting)
+
+Scores lie in FOLDER/SPLIT/NAME-SEED.npz. The JSON file beside them says what was scored; it is
+written last, so an evaluation that is killed leaves no incomplete scores. Scores of other weights,
+images, sizes or metric definitions count as missing.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import lru_cache
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from glob import glob
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from emu_core.files import file_digest, natural_sort, read_json, write_atomically, write_json
 from emu_core.methods.prediction import Prediction
 from emu_core.methods.registry import METHODS, LoadOptions, Method, load_method
+from emu_core.metrics import METRICS_VERSION, DriveResults, drive_weights
 from emu_core.networks.weights import WeightsError
 
-IN_MEMORY = 2 << 30
-"""Bytes of networks that are kept in memory together; what is larger is read again and again."""
+MAX_MEMORY = 2 << 30
+"""Methods whose files are larger in total, in bytes, read their networks again for every batch."""
+
+RESAMPLES = 1000
+"""Bootstrap resamples of the drives."""
+
+_BOOTSTRAP_SEED = 0
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A method under one seed.
+    """A method under one seed, to be scored.
 
     Args:
-        name: of its row, e.g. mcd20.
-        kind: one of `ensembles.KINDS`.
-        paths: its file, or a Deep Ensemble's members.
-        depth_paths: of single-task networks, those for depth; `paths` are those for classes.
-        seed: which of the row's seeds this is; also that of MC Dropout's masks.
-        samples: of MC Dropout.
-        depth_uncertainty: False where the loss leaves the depth variance untrained (RMSLE and L1
-            without a teacher): what ranks by it, or scores it, is no figure of the method.
-        lazy: read an ensemble's members anew for every batch, even if they fit into memory.
+        name: Name of the method in tables, e.g. mcd20.
+        kind: Name in `METHODS`.
+        paths: File of the method, or of each member of an ensemble.
+        depth_paths: Single-task networks for depth; `paths` are then those for classes.
+        seed: Number of this seed; methods that draw samples use it as their seed.
+        samples: Number of samples of methods that draw some.
+        depth_uncertainty: False where no loss trained the depth variance (RMSLE and L1 without a
+            teacher): metrics that depend on it are left out.
+        lazy: Read an ensemble's members again for every batch, even if they fit into memory.
     """
 
     name: str
@@ -47,53 +66,51 @@ class Candidate:
     lazy: bool = False
 
     @property
-    def reads_lazily(self) -> bool:
-        """Whether an ensemble's members are read anew for every batch: as asked, and where all
-        files together are larger than `IN_MEMORY`."""
-        return self.lazy or self.size > IN_MEMORY
+    def files(self) -> tuple[Path, ...]:
+        """All files."""
+        return (*self.paths, *self.depth_paths)
 
     @property
     def size(self) -> int:
-        """Bytes of its files."""
-        return sum(p.stat().st_size for p in (*self.paths, *self.depth_paths) if p.is_file())
+        """Total size of the files, bytes."""
+        return sum(path.stat().st_size for path in self.files if path.is_file())
+
+    @property
+    def reads_lazily(self) -> bool:
+        """Whether an ensemble's members are read again for every batch."""
+        return self.lazy or self.size > MAX_MEMORY
 
     def load(self, device: str | torch.device = "cpu") -> Method:
-        """The method, in memory unless it `reads_lazily`.
+        """Load the method.
 
         Raises:
-            WeightsError: a file is missing, damaged or of another kind.
-            ValueError: an unknown kind, or a wrong number of files.
+            WeightsError: A file is missing, damaged or of another kind.
+            ValueError: An unknown kind, or a wrong number of files.
         """
-        parts = [
-            load_method(
-                self.kind,
-                list(paths),
-                LoadOptions(self.samples, self.seed, not self.reads_lazily, device),
-            )
-            for paths in (self.paths, self.depth_paths)
-            if paths
-        ]
-        return parts[0] if len(parts) == 1 else Apart(*parts)
+        options = LoadOptions(self.samples, self.seed, not self.reads_lazily, device)
+        method = load_method(self.kind, self.paths, options)
+        if not self.depth_paths:
+            return method
+        return SingleTaskPair(method, load_method(self.kind, self.depth_paths, options))
 
     def fingerprint(self) -> str:
-        """Changes with the weights and with how they are used, not with where they lie.
-
-        The seed counts for MC Dropout alone, whose masks it draws.
+        """Digest of the weights and of how they are used, but not of their place.
 
         Raises:
-            WeightsError: a file is missing.
+            WeightsError: A file is missing.
         """
-        use = self.kind + (f" {self.samples} {self.seed}" if self.kind == "mcd" else "")
-        files = [[_digest(p) for p in paths] for paths in (self.paths, self.depth_paths)]
+        draws = METHODS[self.kind].draws_samples
+        use = self.kind + (f" {self.samples} {self.seed}" if draws else "")
+        files = [[_digest(path) for path in paths] for paths in (self.paths, self.depth_paths)]
         return hashlib.sha256(f"{use} {files}".encode()).hexdigest()[:16]
 
 
-class Apart:
-    """Two methods, one for classes and one for depth, as one: the single-task rows.
+class SingleTaskPair:
+    """Two methods of one task each as one method.
 
     Args:
-        segmentation: predicts class probabilities.
-        depth: predicts depth.
+        segmentation: Predicts class probabilities.
+        depth: Predicts depth.
     """
 
     def __init__(self, segmentation: Method, depth: Method) -> None:
@@ -102,40 +119,22 @@ class Apart:
     def __call__(self, images: Tensor) -> Prediction:
         """Predict for images, uint8 (N, 3, H, W)."""
         classes, depth = self.segmentation(images), self.depth(images)
-        return Prediction(
-            classes.probabilities,
-            depth.depth_mean,
-            depth.depth_variance,
-            depth.depth_aleatoric,
-            depth.depth_epistemic,
-        )
-
-
-def _digest(path: Path) -> str:
-    if not path.is_file():
-        raise WeightsError(f"Found no model at {path}.")
-    stat = path.stat()
-    return _content(path, stat.st_mtime_ns, stat.st_size)
-
-
-@lru_cache(maxsize=1024)
-def _content(path: Path, _changed: int, _size: int) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+        return replace(depth, probabilities=classes.probabilities)
 
 
 def parse_candidates(text: str) -> list[Candidate]:
-    """The candidates of a row from `[NAME:]KIND=FILES`, as on a command line.
+    """Parse the candidates of one method from `[NAME:]KIND=FILES`, as on a command line.
 
-    FILES is a path with wildcards. A Deep Ensemble takes all of them as its members, every other
-    kind each as one seed. Two of them with a comma between are single-task networks: those for
-    classes, then those for depth. NAME is KIND unless said.
+    FILES is a path with wildcards. An ensemble takes all files as its members; every other kind
+    takes each file as one seed. Two patterns with a comma between them are single-task networks:
+    those for classes, then those for depth. NAME defaults to KIND.
 
     Raises:
-        ValueError: it reads otherwise, or there are not as many networks for depth as for classes.
-        WeightsError: there is no such file.
+        ValueError: Another form, or different numbers of networks for depth and for classes.
+        WeightsError: A pattern matches no file.
     """
-    row, equals, files = text.partition("=")
-    name, colon, kind = row.partition(":")
+    method, equals, files = text.partition("=")
+    name, colon, kind = method.partition(":")
     kind = kind if colon else name
     patterns = files.split(",")
     if not equals or not name or kind not in METHODS or len(patterns) > 2:
@@ -144,7 +143,7 @@ def parse_candidates(text: str) -> list[Candidate]:
             f"but got {text!r}."
         )
     tasks = [_files(pattern) for pattern in patterns]
-    if kind == "de":
+    if METHODS[kind].takes_all_files:
         return [Candidate(name, kind, tasks[0], tasks[1] if len(tasks) > 1 else ())]
     if len({len(found) for found in tasks}) > 1:
         raise ValueError(
@@ -158,33 +157,128 @@ def parse_candidates(text: str) -> list[Candidate]:
 
 
 def refuse_duplicates(candidates: Iterable[Candidate]) -> None:
-    """See that no two methods share a row and a seed: their results would be one file.
+    """Check that no two candidates share name and seed: their scores would be one file.
 
     Raises:
-        ValueError: two do; the message names both and says how to tell them apart.
+        ValueError: Two candidates share both.
     """
     known: dict[tuple[str, int], Candidate] = {}
     for candidate in candidates:
         other = known.setdefault((candidate.name, candidate.seed), candidate)
         if other is not candidate:
             raise ValueError(
-                f"Two methods are {candidate.name!r}, seed {candidate.seed}: {_told(other)} and "
-                f"{_told(candidate)}. Name their rows, [NAME:]KIND=FILES, or give the seeds of "
-                "one row as one pattern."
+                f"Two methods are named {candidate.name!r}, seed {candidate.seed}: "
+                f"{_describe(other)} and {_describe(candidate)}. Give them names, "
+                "[NAME:]KIND=FILES, or give the seeds of one method as one pattern."
             )
 
 
-def _told(candidate: Candidate) -> str:
-    """A method's first file, with how many others there are."""
-    others = len(candidate.paths) + len(candidate.depth_paths) - 1
+def _describe(candidate: Candidate) -> str:
+    others = len(candidate.files) - 1
     return str(candidate.paths[0]) + (f" (and {others} more)" if others else "")
 
 
 def _files(pattern: str) -> tuple[Path, ...]:
-    """The files of a pattern, member-10 behind member-9."""
     found = glob(pattern, recursive=True)
     if not found:
         raise WeightsError(f"Found no model at {pattern}.")
-    numbers = re.compile(r"(\d+)")
-    natural = sorted(found, key=lambda p: [int(t) if t.isdigit() else t for t in numbers.split(p)])
-    return tuple(map(Path, natural))
+    return tuple(map(Path, natural_sort(found)))
+
+
+def _digest(path: Path) -> str:
+    if not path.is_file():
+        raise WeightsError(f"Found no model at {path}.")
+    return file_digest(path)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores of one seed of a method on one split.
+
+    Args:
+        results: Scores of all drives.
+        resampled: Metric → its value for every resample of the drives, (resamples,). All methods
+            of a split have the same resamples, so their differences are paired.
+    """
+
+    results: DriveResults
+    resampled: dict[str, np.ndarray]
+
+    def without_depth_uncertainty(self) -> Scored:
+        """Leave out the metrics and the sums of curves that depend on the depth variance."""
+        pooled = {n: v for n, v in self.results.pooled.items() if not n.startswith("depth.")}
+        sums = {
+            name: array
+            for name, array in self.results.sums.items()
+            if name.startswith("depth.distances.") or not name.startswith("depth.")
+        }
+        kept = {n: drawn for n, drawn in self.resampled.items() if not n.startswith("depth.")}
+        return Scored(replace(self.results, pooled=pooled, sums=sums), kept)
+
+
+class Store:
+    """Scores in a folder.
+
+    Args:
+        folder: Created with the first scores.
+        resamples: Number of bootstrap resamples of the drives.
+    """
+
+    def __init__(self, folder: str | Path, resamples: int = RESAMPLES) -> None:
+        self.folder, self.resamples = Path(folder), resamples
+
+    def has(self, candidate: Candidate, split: str, setting: Mapping[str, Any]) -> bool:
+        """Whether there are scores of exactly this candidate in this setting.
+
+        Raises:
+            WeightsError: A file of the candidate is missing.
+        """
+        return read_json(self._about(candidate, split)) == self._describe(candidate, setting)
+
+    def keep(
+        self, candidate: Candidate, split: str, setting: Mapping[str, Any], results: DriveResults
+    ) -> None:
+        """Write scores, and those of all resamples of the drives.
+
+        Args:
+            candidate: Method that was scored.
+            split: Name of the split.
+            setting: Everything else that the scores depend on, as JSON can hold it.
+            results: Scores of all drives.
+        """
+        about = self._about(candidate, split)
+        about.unlink(missing_ok=True)
+        weights = drive_weights(len(results.names), self.resamples, _BOOTSTRAP_SEED)
+        resampled = results.bootstrap(weights)
+        write_atomically(about.with_suffix(".npz"), results.save)
+        write_atomically(
+            about.with_suffix(".resampled.npz"),
+            lambda path: np.savez_compressed(path, **resampled),  # type: ignore[arg-type]
+        )
+        write_json(about, self._describe(candidate, setting))
+
+    def load(self, candidate: Candidate, split: str, setting: Mapping[str, Any]) -> Scored | None:
+        """Read the scores of exactly this candidate in this setting; None if there are none.
+
+        Raises:
+            WeightsError: A file of the candidate is missing.
+        """
+        if not self.has(candidate, split, setting):
+            return None
+        about = self._about(candidate, split)
+        with np.load(about.with_suffix(".resampled.npz")) as file:
+            resampled = dict(file)
+        scored = Scored(DriveResults.load(about.with_suffix(".npz")), resampled)
+        return scored if candidate.depth_uncertainty else scored.without_depth_uncertainty()
+
+    def _about(self, candidate: Candidate, split: str) -> Path:
+        return self.folder / split / f"{candidate.name}-{candidate.seed}.json"
+
+    def _describe(self, candidate: Candidate, setting: Mapping[str, Any]) -> dict[str, Any]:
+        about = {
+            "weights": candidate.fingerprint(),
+            "resamples": self.resamples,
+            "metrics": METRICS_VERSION,
+            **setting,
+        }
+        return json.loads(json.dumps(about))  # as `read_json` returns it

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from emu_core.evaluation.candidate import parse_candidates
-from emu_core.evaluation.comparison import compare
+from emu_core.evaluation.report import compare
 from emu_core.evaluation.splits import open_split
 from emu_core.evaluation.tables import summary
 from emu_core.training.command import prepare_cpu
@@ -61,9 +61,9 @@ def evaluate_methods(
     data, _ = read_config(config)
     data = replace(data, root=root or data.root, max_depth=max_depth or data.max_depth)
     opened = {name: open_split(data, name, size, stride) for name in splits or [data.test_split]}
-    rows, note, bound = compare(candidates, opened, folder, device)
-    print(note)
-    for name, of_split in rows.items():
-        print(f"\n{name}\n{summary(of_split)}")
-    print(bound)
+    evaluation = compare(candidates, opened, folder, device)
+    print(evaluation.note)
+    for name in opened:
+        print(f"\n{name}\n{summary(evaluation.of(name))}\n")
+    print(evaluation.bound)
     print(f"{folder}: evaluation.md, .csv, .json and plots written")

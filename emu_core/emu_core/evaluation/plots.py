@@ -1,50 +1,44 @@
-"""Plots of the tables: a line or a mark per method, labelled where it ends.
+"""Plots of scores: a line or a mark for each method.
 
-cells = {"haze": {"single": cell, "de": cell}, …}       # split → method → its seeds
-reliability(cells, "Few frames").savefig("reliability.png")
+scores = {"haze": {"single": seeds, "de": seeds}, …}       # split → method → seeds
+reliability(scores, "Few frames").savefig("reliability.png")
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Canvas
+from matplotlib.figure import Figure
 
-from emu_core.evaluation.tables import Figure
-from emu_core.evaluation.values import Cell, Value
+from emu_core.evaluation.tables import Metric
+from emu_core.evaluation.values import Scores, Seeds, Value
+from emu_core.methods.registry import METHODS
 from emu_core.metrics import DriveResults, StudyMetrics
 from emu_core.metrics.study import restore
 
-Cells = Mapping[str, Mapping[str, Cell]]
-"""Split → method → its seeds."""
-
 Curves = Mapping[str, np.ndarray]
+Line = tuple[np.ndarray, np.ndarray]
 
-COLORS = {
-    "single": "#777777",
-    "control": "#b5651d",
-    "mcd20": "#56b4e9",
-    "mcd50": "#0072b2",
-    "dse": "#009e73",
-    "de": "#111111",
-    "student": "#d62728",
-    "student_fresh": "#cc79a7",
-}
-"""Of Okabe and Ito's palette, which the colour-blind tell apart, and the student in red."""
+COLORS = {"mcd20": "#56b4e9", "mcd50": "#0072b2", "student_unlabelled": "#cc79a7"}
+"""Colours of methods that are not kinds of `METHODS`. As there, they are of Okabe and Ito's
+palette, which colour-blind people can tell apart."""
 
 _OTHERS = ("#e69f00", "#8c6bb1", "#7f7f00", "#1b7837", "#40004b")
 _GREY = "#999999"
-_RARE = 1e-3  # of the pixels: a bin with fewer is noise
+_RARE = 1e-3  # share of the pixels: bins with fewer are noise
 _SHARES = (-150.0, 250.0)  # percent of a gap that an axis shows
-_SIDES = {_SHARES[0]: "left", _SHARES[1]: "right"}  # of what is written there
-_GAP = 0.055  # between two labels, in heights of a panel
+_SIDES = {_SHARES[0]: "left", _SHARES[1]: "right"}  # horizontal alignment of texts at its ends
 
 
 def curves(results: DriveResults) -> dict[str, np.ndarray]:
-    """The curves of `StudyMetrics.arrays` for all drives together; none of depth's uncertainty
-    where the results are without it."""
+    """Return the curves of `StudyMetrics.arrays` for all drives together.
+
+    Curves of the depth uncertainty are left out if the results do not hold their sums.
+    """
     study = StudyMetrics(results.num_classes, results.max_depth)
     held = {name.rpartition(".")[0] for name in results.sums}
     restore(
@@ -55,116 +49,107 @@ def curves(results: DriveResults) -> dict[str, np.ndarray]:
     return {n: c for n, c in study.arrays().items() if trained or not n.startswith("depth.")}
 
 
-def mean_curves(cell: Cell) -> dict[str, np.ndarray]:
-    """Curves averaged over a row's seeds, by name."""
-    each = [curves(scored.results) for scored in cell]
+def mean_curves(seeds: Seeds) -> dict[str, np.ndarray]:
+    """Return curves averaged over a method's seeds, by name."""
+    each = [curves(scored.results) for scored in seeds]
     return {name: np.mean([c[name] for c in each], axis=0) for name in each[0]}
 
 
-def reliability(cells: Cells, title: str) -> Canvas:
-    """Reliability diagrams of the classes: accuracy over confidence."""
+def reliability(scores: Scores, title: str) -> Figure:
+    """Draw reliability diagrams of the classes: accuracy over confidence."""
 
-    def line(c: Curves) -> tuple[np.ndarray, np.ndarray]:
+    def line(c: Curves) -> Line:
         count = c["seg.reliability_count"]
         often = count >= _RARE * count.sum()
         return c["seg.reliability_confidence"][often], c["seg.reliability_accuracy"][often]
 
-    canvas, (row,) = _panels(cells, f"{title}: how far can class probabilities be trusted?")
-    for axes in row:
-        _diagonal(axes, (0.2, 1.0))
-        axes.set_xlabel("confidence: probability of the predicted class")
-    row[0].set_ylabel("accuracy")
-    _lines(row, cells, "seg.reliability_count", line, marker="o")
-    return canvas
+    figure, (row,) = _panels(scores, f"{title}: how far can class probabilities be trusted?")
+    _diagonals(row, (0.2, 1.0), "confidence: probability of the predicted class", "accuracy")
+    _lines(row, scores, "seg.reliability_count", line, marker="o")
+    return figure
 
 
-def depth_coverage(cells: Cells, title: str) -> Canvas:
-    """How often the central intervals of depth hold the truth, over what they promise."""
+def depth_coverage(scores: Scores, title: str) -> Figure:
+    """Draw how often central intervals of depth hold the truth, over their nominal share."""
 
-    def line(c: Curves) -> tuple[np.ndarray, np.ndarray]:
+    def line(c: Curves) -> Line:
         return 100 * c["depth.reliability_nominal"], 100 * c["depth.reliability_coverage"]
 
-    canvas, (row,) = _panels(cells, f"{title}: do intervals of depth hold what they promise?")
-    for axes in row:
-        _diagonal(axes, (0.0, 100.0))
-        axes.set_xlabel("promised, % of pixels")
-    row[0].set_ylabel("truth inside the interval, % of pixels")
-    _lines(row, cells, "depth.reliability_nominal", line, marker="o")
-    return canvas
+    figure, (row,) = _panels(scores, f"{title}: do intervals of depth hold what they promise?")
+    inside = "truth inside the interval, % of pixels"
+    _diagonals(row, (0.0, 100.0), "promised, % of pixels", inside)
+    _lines(row, scores, "depth.reliability_nominal", line, marker="o")
+    return figure
 
 
-def sparsification(cells: Cells, title: str) -> Canvas:
-    """Error that is left when the most uncertain pixels are dropped, and each method's oracle."""
-    canvas, rows = _panels(cells, f"{title}: do uncertainties find the errors?", rows=2)
+def sparsification(scores: Scores, title: str) -> Figure:
+    """Draw the error that is left without the most uncertain pixels, and each method's oracle."""
+    figure, rows = _panels(scores, f"{title}: do uncertainties find the errors?", rows=2)
     tasks = (
         ("seg", "sparsification_error", "wrong classes left, % of all pixels' error"),
         ("depth", "sparsification_rmse", "RMSE of depth left, % of all pixels'"),
     )
     for row, (task, name, heading) in zip(rows, tasks, strict=True):
 
-        def line(c: Curves, task=task, name=name) -> tuple[np.ndarray, np.ndarray]:
-            return 100 * c[f"{task}.sparsification_fraction"], 100 * c[f"{task}.{name}"]
+        def line(c: Curves, at=f"{task}.", name=f"{task}.{name}") -> Line:
+            return 100 * c[f"{at}sparsification_fraction"], 100 * c[name]
 
-        def oracle(c: Curves, line=line, task=task, name=name):
-            return line(c)[0], 100 * c[f"{task}.{name}_oracle"]
-
+        oracle = partial(line, name=f"{task}.{name}_oracle")
         for axes in row:
             axes.set(xlim=(0, 100), ylim=(0, 105))
             axes.axhline(100, color=_GREY, linewidth=0.8, linestyle="--")
         row[0].set_ylabel(heading)
         row[0].text(97, 98, "random", color=_GREY, va="top", ha="right", fontsize=8)
         row[0].text(97, 3, "dotted: largest errors first", color=_GREY, ha="right", fontsize=8)
-        _lines(row, cells, f"{task}.{name}", oracle, linestyle=":", linewidth=0.8, labels=0)
-        _lines(row, cells, f"{task}.{name}", line, labels=0.3)
+        _lines(row, scores, f"{task}.{name}", oracle, linestyle=":", linewidth=0.8, legend=False)
+        _lines(row, scores, f"{task}.{name}", line)
     for axes in rows[-1]:
         axes.set_xlabel("most uncertain pixels dropped, %")
-    return canvas
+    return figure
 
 
-def overview(
-    rows: Mapping[str, Mapping[str, Mapping[str, Value]]], figures: Sequence[Figure], title: str
-) -> Canvas:
-    """A panel per figure: every method's mean and interval, one line of marks per split.
+def overview(table: pd.DataFrame, metrics: Sequence[Metric], title: str) -> Figure:
+    """Draw a panel for each metric: every method's mean and interval on every split.
 
     Args:
-        rows: split → method → figures.
-        figures: which panels.
+        table: Table of metrics, see `values.COLUMNS`.
+        metrics: Metrics of the panels.
+        title: Title of the plot.
     """
-    methods = list(dict.fromkeys(m for of_split in rows.values() for m in of_split))
-    height = 0.9 + 0.19 * (len(methods) + 1.5) * len(rows)
-    canvas = Canvas(figsize=(2.4 * len(figures) + 0.8, height), layout="constrained")
-    canvas.suptitle(title)
-    panels = canvas.subplots(1, len(figures), sharey=True, squeeze=False)[0]
-    places: dict[float, str] = {}
-    for k, (split, of_split) in enumerate(rows.items()):
-        start = k * (len(methods) + 1.5)
-        at = {method: start + 1 + m for m, method in enumerate(methods)}
-        places |= {start: split} | {place: method for method, place in at.items()}
-        for axes, figure in zip(panels, figures, strict=True):
-            for method, place in at.items():
-                if (value := of_split.get(method, {}).get(figure.name)) is not None:
-                    _mark(axes, value, place, color(method))
-    for axes, figure in zip(panels, figures, strict=True):
-        axes.set_xlabel(figure.title)
-        _quiet(axes)
-    panels[0].set_yticks(list(places), list(places.values()))
-    for tick, name in zip(panels[0].get_yticklabels(), places.values(), strict=True):
-        tick.set_fontweight("bold" if name in rows else "normal")
+    methods, splits = list(table.method.unique()), list(table.split.unique())
+    step = len(methods) + 1.5
+    figure = Figure(
+        figsize=(2.4 * len(metrics) + 0.8, 0.9 + 0.19 * step * len(splits)), layout="constrained"
+    )
+    figure.suptitle(title)
+    panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+    names = {k * step: split for k, split in enumerate(splits)}
+    names |= {k * step + 1 + m: name for k in range(len(splits)) for m, name in enumerate(methods)}
+    for axes, metric in zip(panels, metrics, strict=True):
+        for row in table[table.metric == metric.name].itertuples():
+            place = splits.index(row.split) * step + 1 + methods.index(row.method)
+            _mark(axes, Value(row.mean, row.sd, row.low, row.high), place, color(row.method))
+        axes.set_xlabel(metric.title)
+        _simplify(axes)
+    panels[0].set_yticks(list(names), list(names.values()))
+    for tick, name in zip(panels[0].get_yticklabels(), names.values(), strict=True):
+        tick.set_fontweight("bold" if name in splits else "normal")
     panels[0].invert_yaxis()
-    return canvas
+    return figure
 
 
-def shares(closed: Mapping[str, Mapping[str, Value]], title: str) -> Canvas:
-    """How much of the gap between single network and ensemble methods close, in percent.
+def shares(closed: Mapping[str, Mapping[str, Value]], title: str) -> Figure:
+    """Draw how much of the gap between single network and ensemble methods close, in percent.
 
-    Where an interval goes on beyond the axis it ends in an arrow, a mean there is a number.
+    An interval that leaves the axis ends in an arrow; a mean beyond the axis is a number.
 
     Args:
-        closed: figure's heading → method → share, 1 for all of it.
+        closed: Heading of a metric → method → share, 1 for the whole gap.
+        title: Title of the plot.
     """
-    canvas = Canvas(figsize=(7, 1.2 + 0.5 * len(closed)), layout="constrained")
-    canvas.suptitle(title)
-    axes = canvas.subplots()
+    figure = Figure(figsize=(7, 1.2 + 0.5 * len(closed)), layout="constrained")
+    figure.suptitle(title)
+    axes = figure.subplots()
     axes.axvline(0, color=_GREY, linewidth=0.8)
     axes.axvline(100, color=_GREY, linewidth=0.8, linestyle="--")
     for place, methods in enumerate(closed.values()):
@@ -177,116 +162,93 @@ def shares(closed: Mapping[str, Mapping[str, Value]], title: str) -> Canvas:
             words += [f"{100 * value.mean:.0f} %"] if mean in _SHARES else []
             if words:
                 axes.annotate(
-                    " ".join(words), (mean, y), (0, 5), textcoords="offset points",
-                    color=color(method), ha=_SIDES.get(mean, "center"),
-                )  # fmt: skip
+                    " ".join(words),
+                    (mean, y),
+                    (0, 5),
+                    textcoords="offset points",
+                    color=color(method),
+                    ha=_SIDES.get(mean, "center"),
+                )
     axes.set_yticks(range(len(closed)), list(closed))
     axes.invert_yaxis()
     axes.set(xlim=_SHARES, xlabel="gap closed, % (0: single network, 100: its ensemble)")
-    _quiet(axes)
-    return canvas
+    _simplify(axes)
+    return figure
+
+
+def color(method: str) -> str:
+    """Return the colour of a method, the same in every plot."""
+    kind = METHODS[method].color if method in METHODS else None
+    return COLORS.get(method) or kind or _OTHERS[sum(map(ord, method)) % len(_OTHERS)]
 
 
 def _mark(axes: Axes, value: Value, place: float, shade: str, scale: float = 1.0) -> None:
-    """A mean with its interval, lying."""
-    low, high = value.ci95 or (value.mean, value.mean)
-    axes.plot([scale * low, scale * high], [place, place], color=shade, linewidth=2)
+    """Draw a mean with its horizontal interval, if there is one."""
+    axes.plot([scale * value.low, scale * value.high], [place, place], color=shade, linewidth=2)
     axes.plot(scale * value.mean, place, color=shade, marker="o", markersize=4)
 
 
 def _arrows(axes: Axes, share: Value, place: float, shade: str) -> None:
-    """Show on which sides a share, or its interval, leaves the axis."""
-    ends = 100 * np.array([share.mean, *(share.ci95 or ())])
+    """Mark the sides on which a share or its interval leaves the axis."""
+    ends = 100 * np.array([share.mean, share.low, share.high])
     low, high = _SHARES
-    for edge, marker, beyond in ((low, "<", ends.min() < low), (high, ">", ends.max() > high)):
-        if beyond:
-            axes.plot(edge, place, marker, color=shade, markersize=6, clip_on=False)
+    if np.nanmin(ends) < low:
+        axes.plot(low, place, "<", color=shade, markersize=6, clip_on=False)
+    if np.nanmax(ends) > high:
+        axes.plot(high, place, ">", color=shade, markersize=6, clip_on=False)
 
 
-def color(method: str) -> str:
-    """The same for a method in every plot."""
-    return COLORS.get(method) or _OTHERS[sum(map(ord, method)) % len(_OTHERS)]
-
-
-def _panels(cells: Cells, title: str, rows: int = 1) -> tuple[Canvas, list[list[Axes]]]:
-    canvas = Canvas(figsize=(3.4 * len(cells) + 1.4, 0.7 + 3.3 * rows), layout="constrained")
-    canvas.suptitle(title)
-    grid = canvas.subplots(rows, len(cells), sharex=True, sharey="row", squeeze=False)
-    for row in grid:
-        for axes in row:
-            _quiet(axes)
-    for axes, split in zip(grid[0], cells, strict=True):
+def _panels(scores: Scores, title: str, rows: int = 1) -> tuple[Figure, list[list[Axes]]]:
+    """Make a figure with a column of panels for each split."""
+    figure = Figure(figsize=(3.4 * len(scores) + 1.4, 0.7 + 3.3 * rows), layout="constrained")
+    figure.suptitle(title)
+    grid = figure.subplots(rows, len(scores), sharex=True, sharey="row", squeeze=False)
+    for axes in grid.flat:
+        _simplify(axes)
+    for axes, split in zip(grid[0], scores, strict=True):
         axes.set_title(split)
-    return canvas, [list(row) for row in grid]
+    return figure, [list(row) for row in grid]
 
 
 def _lines(
     row: Sequence[Axes],
-    cells: Cells,
+    scores: Scores,
     needed: str,
-    line: Callable[[Curves], tuple[np.ndarray, np.ndarray]],
-    labels: float = 1.0,
+    line: Callable[[Curves], Line],
+    legend: bool = True,
     **style,
 ) -> None:
-    """Draw each method that has the curve `needed`, with labels beside the last panel.
-
-    They stand in the order of the curves, so far along them (0…1), or nowhere for 0.
-    """
-    for axes, (split, methods) in zip(row, cells.items(), strict=True):
-        ends = {}
-        for method, cell in methods.items():
-            c = mean_curves(cell)
+    """Draw a line for each method that has the curve `needed`, and a legend beside the row."""
+    for axes, methods in zip(row, scores.values(), strict=True):
+        for method, seeds in methods.items():
+            c = mean_curves(seeds)
             if needed in c:
-                x, y = line(c)
                 options = {"linewidth": 1.4, "markersize": 2.5, **style, "color": color(method)}
-                axes.plot(x, y, **options)
-                place = round(labels * (len(x) - 1))
-                ends[method] = (float(x[place]), float(y[place]))
-        if labels and split == list(cells)[-1]:
-            _label(axes, ends, leaders=labels == 1)
+                axes.plot(*line(c), label=method, **options)
+    if legend:
+        lines = {str(line.get_label()): line for axes in row for line in axes.lines}
+        named = {name: line for name, line in lines.items() if not name.startswith("_")}
+        row[-1].legend(
+            list(named.values()),
+            list(named),
+            loc="center left",
+            bbox_to_anchor=(1.02, 0.5),
+            frameon=False,
+        )
 
 
-def _label(axes: Axes, points: Mapping[str, tuple[float, float]], leaders: bool) -> None:
-    """Write names to the right of a panel at the heights of their points, none over another."""
-    if not points:
-        return
-    bottom, top = axes.get_ylim()
-    order = sorted(points, key=lambda name: points[name][1])
-    heights = spread([(points[name][1] - bottom) / (top - bottom) for name in order], _GAP)
-    for name, height in zip(order, heights, strict=True):
-        line = {"arrowstyle": "-", "color": color(name), "linewidth": 0.5}
-        axes.annotate(
-            name, points[name], (1.05, height), textcoords="axes fraction", color=color(name),
-            va="center", annotation_clip=False, arrowprops=line if leaders else None,
-        )  # fmt: skip
-
-
-def spread(ascending: Sequence[float], gap: float) -> list[float]:
-    """Move ascending places as little as needed for this gap between neighbours.
-
-    Least squares under the gaps: what remains of the places, less the gaps below them, is made
-    ascending by pooling neighbours.
-    """
-    blocks: list[tuple[float, int]] = []
-    for k, place in enumerate(ascending):
-        mean, size = place - k * gap, 1
-        while blocks and blocks[-1][0] > mean:
-            other, count = blocks.pop()
-            mean, size = (mean * size + other * count) / (size + count), size + count
-        blocks.append((mean, size))
-    moved = [mean for mean, size in blocks for _ in range(size)]
-    return [place + k * gap for k, place in enumerate(moved)]
-
-
-def _diagonal(axes: Axes, limits: tuple[float, float]) -> None:
+def _diagonals(row: Sequence[Axes], limits: tuple[float, float], x: str, y: str) -> None:
+    """Draw the diagonal, and write the labels of the axes."""
     low, high = limits
-    axes.set(xlim=limits, ylim=limits)
-    axes.plot(limits, limits, color=_GREY, linewidth=0.8, linestyle="--")
     place = (high - 0.03 * (high - low), low + 0.04 * (high - low))
-    axes.text(*place, "below the line: over-confident", color=_GREY, ha="right", fontsize=8)
+    for axes in row:
+        axes.set(xlim=limits, ylim=limits, xlabel=x)
+        axes.plot(limits, limits, color=_GREY, linewidth=0.8, linestyle="--")
+        axes.text(*place, "below the line: over-confident", color=_GREY, ha="right", fontsize=8)
+    row[0].set_ylabel(y)
 
 
-def _quiet(axes: Axes) -> None:
+def _simplify(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#eeeeee", linewidth=0.8)
     axes.set_axisbelow(True)

@@ -1,184 +1,205 @@
-"""Tables and plots of what was scored, in a folder: evaluation.md, .csv, .json and PNGs."""
+"""Compare methods: score and time what is missing, then write tables and plots.
+
+    evaluation = compare(candidates, {"test": open_split(data, "test")}, Path("runs/x/evaluation"))
+    print(summary(evaluation.of("test")))
+
+The folder gets evaluation.md, evaluation.csv, evaluation.json and plots.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import pandas as pd
+import torch
 
 from emu_core.evaluation import plots, tables
-from emu_core.evaluation.candidate import Candidate
-from emu_core.evaluation.score import setting
+from emu_core.evaluation.candidate import Candidate, Scored, Store, refuse_duplicates
+from emu_core.evaluation.score import score_missing, setting
 from emu_core.evaluation.splits import Split
-from emu_core.evaluation.store import Store, read_json, write_json
-from emu_core.evaluation.tables import Row
-from emu_core.evaluation.timing import Timing
-from emu_core.evaluation.values import Cell, Value, values
-from emu_core.networks.weights import WeightsError
+from emu_core.evaluation.timing import Times, time_missing
+from emu_core.evaluation.values import Scores, metric_table
+from emu_core.files import write_text
 
-Rows = Mapping[str, Mapping[str, Row]]
-"""Split → method → figures."""
+TIMING = "timing.json"
+"""Milliseconds per image of every method, in the folder of the scores."""
 
 OVERVIEWS = {
     "overview_classes": ("miou", "ece", "seg.nll", "seg.brier", "seg.error_auroc", "seg.ause"),
     "overview_depth": ("rmse", "delta1", "depth.nll", "depth.error_auroc", "depth.ause"),
 }
-"""Figures of the plots that show a mark for each method."""
+"""Metrics of the plots that show a mark for each method."""
 
 _DPI = 90
 
 
-def load_cells(
-    store: Store, candidates: Sequence[Candidate], splits: Mapping[str, Split]
-) -> dict[str, dict[str, Cell]]:
-    """What the store holds of these methods: split → method → its seeds.
+@dataclass(frozen=True)
+class Evaluation:
+    """Result of `compare`.
 
-    Scores of other weights, images or definitions do not count, nor do those of a method whose
-    networks are gone.
+    Args:
+        table: Every metric, see `values.COLUMNS`.
+        note: Sizes, numbers of images and drives, and how times were measured.
+        bound: Sentence on the accuracy of ranking metrics.
     """
-    cells: dict[str, dict[str, Cell]] = {}
+
+    table: pd.DataFrame
+    note: str
+    bound: str
+
+    def of(self, split: str) -> pd.DataFrame:
+        """The metrics of one split."""
+        return self.table[self.table.split == split]
+
+
+def compare(
+    candidates: Sequence[Candidate],
+    splits: Mapping[str, Split],
+    folder: Path,
+    device: str | torch.device = "cpu",
+) -> Evaluation:
+    """Score, time and report methods; scores that `folder` holds are not computed again.
+
+    Raises:
+        ValueError: Two candidates have the same name and seed.
+        DataError, WeightsError, ValueError: See `score_missing`.
+    """
+    refuse_duplicates(candidates)
+    store = Store(folder)
+    score_missing(candidates, splits, store, device=device)
+    first = next(iter(splits.values()))
+    times = time_missing(candidates, first, folder / TIMING, device)
+    scores = load_scores(store, candidates, splits)
+    table = metric_table(scores, times.values)
+    evaluation = Evaluation(table, describe(splits, times), bound_text(largest_bound(scores)))
+    write_report(folder, "Evaluation", evaluation, scores, first.classes.names)
+    return evaluation
+
+
+def load_scores(
+    store: Store, candidates: Sequence[Candidate], splits: Mapping[str, Split]
+) -> dict[str, dict[str, list[Scored]]]:
+    """Read scores: split → method → seeds.
+
+    Scores of other weights, images or metric definitions are left out, and those of candidates
+    whose files are missing.
+    """
+    scores: dict[str, dict[str, list[Scored]]] = {name: {} for name in splits}
+    present = [c for c in candidates if all(path.is_file() for path in c.files)]
     for name, split in splits.items():
-        of_split: dict[str, list] = {}
-        for candidate in candidates:
-            if not _is_current(store, candidate, name, split):
-                continue
-            scored = store.load(candidate.name, candidate.seed, name)
-            if scored is None:
-                continue
-            if not candidate.depth_uncertainty:
-                scored = scored.without_depth_uncertainty()
-            of_split.setdefault(candidate.name, []).append(scored)
-        cells[name] = dict(of_split)
-    return cells
+        for candidate in present:
+            scored = store.load(candidate, name, setting(split))
+            if scored is not None:
+                scores[name].setdefault(candidate.name, []).append(scored)
+    return scores
 
 
-def _is_current(store: Store, candidate: Candidate, name: str, split: Split) -> bool:
-    try:
-        return store.has(candidate, name, setting(split))
-    except WeightsError:
-        return False
-
-
-def rows_of(cells: plots.Cells, timings: Mapping[str, Timing]) -> Rows:
-    """The figures of all cells, with the milliseconds per image."""
-    rows: dict[str, dict[str, Row]] = {}
-    for split, methods in cells.items():
-        rows[split] = {}
-        for method, cell in methods.items():
-            row = values(cell)
-            if method in timings:
-                row["ms_per_image"] = milliseconds(timings[method])
-            rows[split][method] = row
-    return rows
-
-
-def milliseconds(timing: Timing) -> Value:
-    """The median time of an image as a figure; its spread is that between images."""
-    return Value(timing.median, timing.sd, timing.ci95)
-
-
-def load_timings(path: Path) -> dict[str, Timing]:
-    """What `save_timings` wrote, nothing if there is no such file."""
-    content: dict[str, dict[str, Any]] = read_json(path) or {}
-    for timing in content.values():
-        timing |= {name: tuple(v) for name, v in timing.items() if isinstance(v, list)}
-    return {name: Timing(**timing) for name, timing in content.items()}
-
-
-def save_timings(path: Path, timings: Mapping[str, Timing]) -> None:
-    """Write timings as JSON."""
-    write_json(path, {name: asdict(timing) for name, timing in timings.items()})
-
-
-def ranking_bound(cells: plots.Cells) -> str:
-    """How exact the pooled rankings of all cells are, in words; nothing where there are none."""
-    pooled = [
-        scored.results.pooled
-        for of_split in cells.values()
-        for cell in of_split.values()
-        for scored in cell
-    ]
+def largest_bound(scores: Scores) -> float | None:
+    """Largest change of a ranking metric by its binned scores; None if nothing was ranked."""
     bounds = [
         value
-        for p in pooled
-        for name, value in p.items()
+        for methods in scores.values()
+        for seeds in methods.values()
+        for scored in seeds
+        for name, value in scored.results.pooled.items()
         if name.endswith("_bound") and value >= 0
     ]
-    if not bounds:
+    return max(bounds, default=None)
+
+
+def bound_text(bound: float | None) -> str:
+    """Explain `largest_bound`."""
+    if bound is None:
         return ""
-    return (
-        f"AUROC, AP and FPR95 rank binned scores, which changes them by at most {max(bounds):.1g}."
-    )
+    return f"AUROC, AP and FPR95 rank binned scores, which changes them by at most {bound:.1g}."
 
 
 def write_report(
-    folder: Path,
-    title: str,
-    note: str,
-    cells: plots.Cells,
-    rows: Rows,
-    classes: Sequence[str] = (),
+    folder: Path, title: str, evaluation: Evaluation, scores: Scores, classes: Sequence[str] = ()
 ) -> None:
     """Write evaluation.md, evaluation.csv, evaluation.json and the plots.
 
     Args:
-        note: what was measured how, below the title.
-        classes: their names, for a table of every class's IoU.
+        folder: Output folder.
+        title: Heading of the Markdown.
+        evaluation: Table and notes.
+        scores: Scores for the curves of the plots.
+        classes: Class names, for a table of the IoU of every class.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    text = [f"# {title}", "", note, "", tables.EXPLANATION, ""]
-    contents = {**tables.TABLES, "IoU of every class": tables.class_figures(classes)}
-    for split, methods in rows.items():
-        for heading, figures in contents.items():
-            if any(f.name in row for row in methods.values() for f in figures):
-                text += [f"## {split}: {heading}", "", tables.markdown(figures, methods)]
-    text += [f"{ranking_bound(cells)} evaluation.csv has more figures: δ2, δ3, AUSE by the Brier "
-             "score and by AbsRel, all values of random uncertainties.", ""]  # fmt: skip
-    names = write_plots(folder, title, cells, rows)
-    text += [f"![{Path(name).stem}]({name})" for name in names]
-    (folder / "evaluation.md").write_text("\n".join(text) + "\n", encoding="utf-8")
-    rows = {
-        split: {m: tables.with_class_names(row, classes) for m, row in methods.items()}
-        for split, methods in rows.items()
-    }
-    long = [((split, m), row) for split, methods in rows.items() for m, row in methods.items()]
-    lines = tables.csv_lines(long, ("split", "method"))
-    (folder / "evaluation.csv").write_text(lines, encoding="utf-8")
-    write_json(
-        folder / "evaluation.json",
-        {split: _with_nulls(methods) for split, methods in rows.items()},
+    table = tables.name_classes(evaluation.table, classes)
+    text = [f"# {title}", evaluation.note, tables.EXPLANATION]
+    contents = {**tables.TABLES, "IoU of every class": tables.class_metrics(classes)}
+    for split in scores:
+        rows = table[table.split == split]
+        methods = {name: name for name in rows.method.unique()}
+        for heading, metrics in contents.items():
+            if rows.metric.isin([metric.name for metric in metrics]).any():
+                text += [f"## {split}: {heading}", tables.markdown(rows, metrics, methods)]
+    text.append(
+        f"{evaluation.bound} evaluation.csv has more metrics: δ2, δ3, AUSE by the Brier score and "
+        "by AbsRel, all values of random uncertainties."
     )
-
-
-def _with_nulls(methods: Mapping[str, Row]) -> dict[str, dict[str, Any]]:
-    """The rows of a split for JSON: null for what a method lacks and another one has."""
-    names = dict.fromkeys(name for row in methods.values() for name in row)
-    return {
-        method: {name: asdict(row[name]) if name in row else None for name in names}
-        for method, row in methods.items()
-    }
+    names = write_plots(folder, title, scores, table)
+    text.append("\n".join(f"![{Path(name).stem}]({name})" for name in names))
+    write_text(folder / "evaluation.md", "\n\n".join(text) + "\n")
+    table.to_csv(folder / "evaluation.csv", index=False, float_format="%.6g")
+    table.to_json(folder / "evaluation.json", orient="records", indent=1)
 
 
 def write_plots(
-    folder: Path, title: str, cells: plots.Cells, rows: Rows, prefix: str = ""
+    folder: Path, title: str, scores: Scores, table: pd.DataFrame, prefix: str = ""
 ) -> list[str]:
-    """Write the plots that the results suffice for; returns the files' names."""
-    there = {split: methods for split, methods in cells.items() if methods}
-    if not there:
+    """Draw the plots that there are results for.
+
+    Args:
+        folder: Output folder.
+        title: First part of the plots' titles.
+        scores: Scores for the curves.
+        table: Metrics, see `values.COLUMNS`.
+        prefix: Prefix of the file names.
+
+    Returns:
+        Names of the files.
+    """
+    present = {split: methods for split, methods in scores.items() if methods}
+    if not present:
         return []
     canvases = {
-        "reliability": plots.reliability(there, title),
-        "depth_coverage": plots.depth_coverage(there, title),
-        "sparsification": plots.sparsification(there, title),
+        "reliability": plots.reliability(present, title),
+        "depth_coverage": plots.depth_coverage(present, title),
+        "sparsification": plots.sparsification(present, title),
     }
-    known = {f.name: f for f in (*tables.SEGMENTATION, *tables.DEPTH)}
-    held = {name for methods in rows.values() for row in methods.values() for name in row}
     for plot, names in OVERVIEWS.items():
-        figures = [known[name] for name in names if name in held]
-        if figures:
+        metrics = [tables.METRICS[name] for name in names if (table.metric == name).any()]
+        if metrics:
             task = plot.removeprefix("overview_")
-            canvases[plot] = plots.overview(rows, figures, f"{title}: {task}, mean and interval")
+            canvases[plot] = plots.overview(table, metrics, f"{title}: {task}, mean and interval")
     for name, canvas in canvases.items():
         canvas.savefig(folder / f"{prefix}{name}.png", dpi=_DPI)
     return [f"{prefix}{name}.png" for name in canvases]
+
+
+def describe(splits: Mapping[str, Split], times: Times | None) -> str:
+    """Say what was measured, and how: sizes, numbers of images and drives, threads."""
+    first = next(iter(splits.values()))
+    height, width = first.size
+    counts = ", ".join(f"{n} ({len(s)} images, {len(s.drives)} drives)" for n, s in splits.items())
+    text = (
+        f"Images of {width}×{height} pixels, scored against ground truth of that size (nearest "
+        f"neighbour), depth in metres of each image's lens, valid up to {first.max_depth:g} m. "
+        f"Splits: {counts}."
+    )
+    if times is None:
+        return text
+    order = (
+        "all methods in turn"
+        if times.in_turn
+        else "one method after the other, an ensemble's members read again for every image"
+    )
+    return (
+        f"{text} Time: median of {times.images} images, one at a time, {order}, eager PyTorch in "
+        f"fp32, {times.threads} threads, {times.device}."
+    )

@@ -1,234 +1,227 @@
-"""The paper's tables: which figures, in which units, and their Markdown and CSV.
+"""The metrics that tables show, and their Markdown.
 
-Missing cells are "–": a table of a study that is not finished is one, too.
+    table = metric_table(scores, times)             # a row for each split, method and metric
+    markdown(table[table.split == "test"], TABLES["depth"], {"de": "Deep Ensemble"})
+
+Missing cells are "–", so tables of unfinished studies can be written, too.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from math import isnan
+from typing import Any
 
-from emu_core.evaluation.values import Value
+import pandas as pd
+
+from emu_core.evaluation.values import MILLISECONDS, Better
 
 MISSING = "–"
 
-Row = Mapping[str, Value]
-"""Figures of a row by name; `ms_per_image` as well."""
-
 
 @dataclass(frozen=True)
-class Figure:
-    """A column.
+class Metric:
+    """A metric that tables and plots show.
 
     Args:
-        name: as in `StudyMetrics.compute`.
-        heading: with its unit.
-        better: where there is such a direction.
-        digits: behind the point.
-        beside: figure that is printed in brackets: the value that random scores would get, or a
-            sign.
+        name: As in `StudyMetrics.compute`.
+        heading: With its unit.
+        better: The better direction, if there is one.
+        digits: After the decimal point.
+        beside: Metric that is printed in brackets: the value of random scores, or a sign.
+        task: Classes or depth; "" for both.
     """
 
     name: str
     heading: str
-    better: Literal["higher", "lower"] | None
+    better: Better | None
     digits: int = 3
     beside: str | None = None
+    task: str = ""
 
     @property
     def title(self) -> str:
-        """Heading with an arrow to where it is better."""
-        arrow = {"higher": " ↑", "lower": " ↓", None: ""}[self.better]
-        return self.heading + arrow
+        """Heading with an arrow to the better side."""
+        return self.heading + {"higher": " ↑", "lower": " ↓", None: ""}[self.better]
+
+    @property
+    def label(self) -> str:
+        """Heading with the task."""
+        return f"{self.task}: {self.heading}" if self.task else self.heading
 
 
-def _certainty(task: str) -> tuple[Figure, ...]:
+def _of_task(task: str, *metrics: Metric) -> list[Metric]:
+    return [replace(metric, task=task) for metric in metrics]
+
+
+def _certainty(prefix: str) -> list[Metric]:
     """Shares of accurate × certain pixels, at the mean and at the median of each image."""
-    shares = {
+    headings = {
         "p_acc_cer": "p(acc\\|cer)",
         "p_unc_inacc": "p(unc\\|inacc)",
         "p_inacc_unc": "p(inacc\\|unc)",
         "pavpu": "PAvPU",
     }
-    return tuple(
-        Figure(
-            f"{task}.{name}{at}", heading + behind, "higher", beside=f"{task}.{name}{at}_random"
-        )
-        for at, behind in (("", ""), ("_median", ", median"))
-        for name, heading in shares.items()
-    )
+    found = []
+    for at, suffix in (("", ""), ("_median", ", median")):
+        for name, heading in headings.items():
+            full = f"{prefix}.{name}{at}"
+            found.append(Metric(full, heading + suffix, "higher", beside=f"{full}_random"))
+    return found
 
 
-MILLISECONDS = Figure("ms_per_image", "ms per image", "lower", 0)
+def _unknown(prefix: str, word: str) -> list[Metric]:
+    """How well uncertainty finds unknown objects on the road."""
+    name = f"{prefix}.unknown_"
+    return [
+        Metric(f"{name}auroc", f"{word}: AUROC", "higher"),
+        Metric(f"{name}ap", f"{word}: AP", "higher", beside=f"{name}ap_random"),
+        Metric(f"{name}fpr95", f"{word}: FPR95", "lower"),
+        Metric(f"{name}twin_auroc", f"{word}: AUROC against its twin", "higher"),
+    ]
 
-SEGMENTATION = (
-    Figure("miou", "mIoU", "higher"),
-    Figure("accuracy", "accuracy", "higher"),
-    Figure("ece", "ECE", "lower", beside="ece_gap"),
-    Figure("seg.nll", "NLL, nats", "lower"),
-    Figure("seg.brier", "Brier", "lower"),
-    Figure("seg.error_auroc", "error AUROC", "higher"),
-    Figure("seg.ause", "AUSE", "lower", beside="seg.ause_random"),
-    Figure("seg.aurc", "AURC", "lower", beside="seg.aurc_random"),
-    *_certainty("seg"),
-    MILLISECONDS,
+
+_SEGMENTATION = _of_task(
+    "classes",
+    Metric("miou", "mIoU", "higher"),
+    Metric("accuracy", "accuracy", "higher"),
+    Metric("ece", "ECE", "lower", beside="ece_gap"),
+    Metric("seg.nll", "NLL, nats", "lower"),
+    Metric("seg.brier", "Brier", "lower"),
+    Metric("seg.error_auroc", "error AUROC", "higher"),
+    Metric("seg.ause", "AUSE", "lower", beside="seg.ause_random"),
+    Metric("seg.aurc", "AURC", "lower", beside="seg.aurc_random"),
 )
-DEPTH = (
-    Figure("rmse", "RMSE, m", "lower", 2),
-    Figure("abs_rel", "AbsRel", "lower"),
-    Figure("delta1", "δ1", "higher"),
-    Figure("depth_coverage", "estimates", "higher"),
-    Figure("depth.nll", "NLL", "lower", 2),
-    Figure("depth.coverage90", "within 90 %", None),
-    Figure("depth.error_auroc", "error AUROC", "higher"),
-    Figure("depth.ause", "AUSE", "lower", beside="depth.ause_random"),
-    Figure("depth.aurc", "AURC", "lower", beside="depth.aurc_random"),
-    *_certainty("depth"),
-    MILLISECONDS,
+_DEPTH = _of_task(
+    "depth",
+    Metric("rmse", "RMSE, m", "lower", 2),
+    Metric("abs_rel", "AbsRel", "lower"),
+    Metric("delta1", "δ1", "higher"),
+    Metric("depth_coverage", "estimates", "higher"),
+    Metric("depth.nll", "NLL", "lower", 2),
+    Metric("depth.coverage90", "within 90 %", None),
+    Metric("depth.error_auroc", "error AUROC", "higher"),
+    Metric("depth.ause", "AUSE", "lower", beside="depth.ause_random"),
+    Metric("depth.aurc", "AURC", "lower", beside="depth.aurc_random"),
 )
+_CERTAIN_CLASSES = _of_task("classes", *_certainty("seg"))
+_CERTAIN_DEPTH = _of_task("depth", *_certainty("depth"))
+_UNKNOWN = [*_unknown("seg", "classes"), *_unknown("depth", "depth")]
+_TIME = Metric(MILLISECONDS, "ms per image", "lower", 0)
 
-
-def _unknown(task: str, word: str) -> tuple[Figure, ...]:
-    name = f"{task}.unknown_"
-    return (
-        Figure(f"{name}auroc", f"{word}: AUROC", "higher"),
-        Figure(f"{name}ap", f"{word}: AP", "higher", beside=f"{name}ap_random"),
-        Figure(f"{name}fpr95", f"{word}: FPR95", "lower"),
-        Figure(f"{name}twin_auroc", f"{word}: AUROC against its twin", "higher"),
-    )
-
-
-UNKNOWN = (*_unknown("seg", "classes"), *_unknown("depth", "depth"))
-"""Unknown objects on the road, found by the entropy and by the deviation of depth."""
-
-_SHARES = {figure.name for task in ("seg", "depth") for figure in _certainty(task)}
-
-TABLES: dict[str, tuple[Figure, ...]] = {
-    "segmentation": tuple(f for f in SEGMENTATION if f.name not in _SHARES),
-    "segmentation, certain or not": (SEGMENTATION[1], *_certainty("seg")),
-    "depth": tuple(f for f in DEPTH if f.name not in _SHARES),
-    "depth, certain or not": (DEPTH[2], *_certainty("depth")),
-    "unknown": UNKNOWN,
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (*_SEGMENTATION, *_CERTAIN_CLASSES, *_DEPTH, *_CERTAIN_DEPTH, *_UNKNOWN, _TIME)
 }
-"""By their titles. Certain means: an uncertainty not above its image's mean, or median."""
+"""Every metric that is shown, by name."""
 
+TABLES: dict[str, list[Metric]] = {
+    "segmentation": [*_SEGMENTATION, _TIME],
+    "segmentation, certain or not": [METRICS["accuracy"], *_CERTAIN_CLASSES],
+    "depth": [*_DEPTH, _TIME],
+    "depth, certain or not": [METRICS["delta1"], *_CERTAIN_DEPTH],
+    "unknown": _UNKNOWN,
+}
+"""Columns of tables by title. A pixel is certain if its uncertainty is at most the mean, or the
+median, of its image."""
 
-def class_figures(names: Sequence[str]) -> tuple[Figure, ...]:
-    """The columns of every class's IoU, by their names in the order of the ids."""
-    return tuple(Figure(f"iou_{k}", name, "higher") for k, name in enumerate(names))
+DEPTH_LOSS = [*_DEPTH, *_CERTAIN_DEPTH, _TIME]
+"""Columns of the table that compares depth losses."""
 
-
-def with_class_names(row: Row, names: Sequence[str]) -> Row:
-    """The row with `iou.NAME` for `iou_K`."""
-    of_id = {f"iou_{k}": f"iou.{name}" for k, name in enumerate(names)}
-    return {of_id.get(name, name): value for name, value in row.items()}
-
-
-HEADLINES = tuple(
-    replace(figure, heading=f"{prefix}{figure.heading}")
-    for figures, prefix, names in (
-        (SEGMENTATION, "", ("miou", "ece")),
-        (SEGMENTATION, "class ", ("seg.nll", "seg.brier", "seg.error_auroc", "seg.ause")),
-        (DEPTH, "", ("rmse", "abs_rel")),
-        (DEPTH, "depth ", ("depth.nll", "depth.error_auroc", "depth.ause")),
-        (DEPTH, "", ("ms_per_image",)),
+HEADLINES = [
+    METRICS[name]
+    for name in (
+        *("miou", "ece", "seg.nll", "seg.brier", "seg.error_auroc", "seg.ause"),
+        *("rmse", "abs_rel", "depth.nll", "depth.error_auroc", "depth.ause", MILLISECONDS),
     )
-    for figure in figures
-    if figure.name in names
-)
+]
 """What a terminal shows."""
 
 EXPLANATION = (
     "Mean ± standard deviation over seeds, and below it the 95 % interval of a bootstrap over "
-    "drives; in brackets the signed calibration gap (positive: over-confident) and what random "
-    "uncertainties would get; bold: the best mean of a column. Certain pixels are those up to the "
-    "mean of their image's uncertainties, or up to their median."
+    "drives; in brackets the signed calibration gap (positive: over-confident) and the value of "
+    "random uncertainties; bold: the best mean of a column. A pixel is certain if its uncertainty "
+    "is at most the mean, or the median, of its image."
 )
 
 
-def markdown(figures: Sequence[Figure], rows: Mapping[str, Row | None]) -> str:
-    """A table in Markdown.
+def class_metrics(names: Sequence[str]) -> list[Metric]:
+    """Columns of every class's IoU, after `name_classes`."""
+    return [Metric(f"iou.{name}", name, "higher") for name in names]
+
+
+def name_classes(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Rename the metrics iou_ID to iou.NAME; `names` are in the order of the ids."""
+    of_id = {f"iou_{k}": f"iou.{name}" for k, name in enumerate(names)}
+    return table.assign(metric=table.metric.replace(of_id))
+
+
+def markdown(table: pd.DataFrame, metrics: Sequence[Metric], methods: Mapping[str, str]) -> str:
+    """Write metrics of one split in Markdown.
 
     Args:
-        figures: columns; those that no row has are left out.
-        rows: by their heading; None for one that there is no result of.
+        table: Rows of one split, see `values.COLUMNS`.
+        metrics: Columns; those without any value are left out.
+        methods: Name → heading, of the rows of the Markdown table.
     """
-    shown = [f for f in figures if any(row and f.name in row for row in rows.values())]
+    rows = table[table.method.isin(methods)]
+    known = {(row.method, row.metric): row for row in rows.itertuples()}
+    shown = [metric for metric in metrics if (rows.metric == metric.name).any()]
     if not shown:
-        return "Nothing was scored yet.\n"
-    lines = ["| method | " + " | ".join(f.title for f in shown) + " |"]
-    lines.append("|---|" + "--:|" * len(shown))
-    best = {figure.name: _best(figure, rows.values()) for figure in shown}
-    for heading, row in rows.items():
-        cells = [_cell(figure, row or {}, best[figure.name]) for figure in shown]
-        lines.append(f"| {heading} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        return "Nothing was scored yet."
+    columns = {"method": list(methods.values())}
+    for metric in shown:
+        best = _best(metric, rows)
+        columns[metric.title] = [_cell(metric, name, known, best) for name in methods]
+    return to_markdown(pd.DataFrame(columns))
 
 
-def summary(rows: Mapping[str, Row]) -> str:
-    """The most telling means, a line for each figure and a column for each method, aligned.
-
-    Args:
-        rows: by the method's name.
-    """
-    shown = [f for f in HEADLINES if any(f.name in row for row in rows.values())]
-    cells = [["", *rows]] + [[f.title, *(_mean(f, row) for row in rows.values())] for f in shown]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "".join(
-        f"{name:{widths[0]}}"
-        + "".join(f"  {cell:>{width}}" for cell, width in zip(rest, widths[1:], strict=True))
-        + "\n"
-        for name, *rest in cells
-    )
+def to_markdown(cells: pd.DataFrame, left: int = 1) -> str:
+    """Write a table of texts in Markdown, the first `left` columns aligned to the left."""
+    align = ["left"] * left + ["right"] * (len(cells.columns) - left)
+    padded = cells.to_markdown(index=False, colalign=align, disable_numparse=True)
+    return re.sub(r"-{3,}", "---", re.sub(r" +", " ", padded))  # a third of the size
 
 
-def csv_lines(tables: Iterable[tuple[Sequence[str], Row]], keys: Sequence[str]) -> str:
-    """Every figure of every row in one long table.
-
-    Args:
-        tables: values of `keys`, and the row.
-        keys: headings of the first columns, e.g. split, method.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*keys, "figure", "mean", "sd", "ci95_low", "ci95_high"])
-    for key, row in tables:
-        for name, value in row.items():
-            spread = "" if value.sd is None else f"{value.sd:.6g}"
-            ends = ("", "") if value.ci95 is None else (f"{end:.6g}" for end in value.ci95)
-            writer.writerow([*key, name, f"{value.mean:.6g}", spread, *ends])
-    return text.getvalue()
+def summary(table: pd.DataFrame) -> str:
+    """The most telling means of one split: a line for each metric, a column for each method."""
+    methods = list(table.method.unique())
+    means = table.pivot(index="metric", columns="method", values="mean")
+    shown = [metric for metric in HEADLINES if metric.name in means.index]
+    lines = {
+        f"{metric.task} {metric.title}".strip(): [
+            MISSING if isnan(value) else f"{value:.{metric.digits}f}"
+            for value in means.loc[metric.name, methods]
+        ]
+        for metric in shown
+    }
+    return pd.DataFrame.from_dict(lines, "index", columns=methods).to_string()
 
 
-def _best(figure: Figure, rows: Iterable[Row | None]) -> float | None:
-    means = [row[figure.name].mean for row in rows if row and figure.name in row]
-    if figure.better is None or len(means) < 2:
+def _best(metric: Metric, rows: pd.DataFrame) -> float | None:
+    means = rows.loc[rows.metric == metric.name, "mean"]
+    if metric.better is None or len(means) < 2:
         return None
-    return max(means) if figure.better == "higher" else min(means)
+    return means.max() if metric.better == "higher" else means.min()
 
 
-def _mean(figure: Figure, row: Row) -> str:
-    value = row.get(figure.name)
-    return MISSING if value is None else f"{value.mean:.{figure.digits}f}"
-
-
-def _cell(figure: Figure, row: Row, best: float | None) -> str:
-    value = row.get(figure.name)
-    if value is None:
+def _cell(
+    metric: Metric, method: str, known: Mapping[tuple[str, str], Any], best: float | None
+) -> str:
+    """Mean, deviation, value of `beside`, and interval."""
+    row, digits = known.get((method, metric.name)), metric.digits
+    if row is None:
         return MISSING
-    digits = figure.digits
-    text = f"{value.mean:.{digits}f}"
-    if value.mean == best:
+    text = f"{row.mean:.{digits}f}"
+    if row.mean == best:
         text = f"**{text}**"
-    if value.sd is not None:
-        text += f" ± {value.sd:.{digits}f}"
-    if figure.beside is not None and figure.beside in row:
-        sign = "+" if figure.beside == "ece_gap" else ""
-        text += f" ({row[figure.beside].mean:{sign}.{digits}f})"
-    if value.ci95 is not None:
-        low, high = value.ci95
-        text += f"<br><sub>{low:.{digits}f} … {high:.{digits}f}</sub>"
+    if not isnan(row.sd):
+        text += f" ± {row.sd:.{digits}f}"
+    if (beside := known.get((method, metric.beside or ""))) is not None:
+        sign = "+" if metric.beside == "ece_gap" else ""
+        text += f" ({beside.mean:{sign}.{digits}f})"
+    if not isnan(row.low):
+        text += f"<br><sub>{row.low:.{digits}f} … {row.high:.{digits}f}</sub>"
     return text

@@ -1,76 +1,85 @@
-"""Milliseconds per image of several methods side by side: one engine, one image at a time."""
+"""Milliseconds per image of several methods: eager PyTorch, one image at a time."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import cycle, islice
 from math import ceil, floor, sqrt
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from emu_core.evaluation.candidate import MAX_MEMORY, Candidate
+from emu_core.evaluation.splits import Split
+from emu_core.evaluation.values import Value
+from emu_core.files import locked, read_json, write_json
 from emu_core.methods.registry import Method
+
+TIMED_IMAGES = 21
+"""Number of images; the first one warms up."""
 
 
 @dataclass(frozen=True)
-class Timing:
-    """How long a method takes for one image, in eager PyTorch.
+class Times:
+    """Times of several methods that were measured together.
 
     Args:
-        median: milliseconds.
-        sd: between the images' times.
-        ci95: order statistics that hold the true median with 95 %; the extremes of a few times.
-        images: how many times were taken.
-        threads: of PyTorch.
-        device: it ran on.
-        size: height and width of the images.
-        method: its `Candidate.fingerprint`.
-        in_turn: with the other methods, image by image; else one after the other, the members of
-            an ensemble read anew for every image.
+        values: Method → median milliseconds per image, standard deviation between images, and the
+            order statistics between which the true median lies with 95 %.
+        methods: Method → `Candidate.fingerprint`.
+        images: Number of images.
+        threads: PyTorch's CPU threads.
+        device: Device of the images.
+        size: Height and width of the images.
+        in_turn: Whether the methods took turns image by image. Otherwise they were timed one after
+            the other, and the members of an ensemble were read again for every image.
     """
 
-    median: float
-    sd: float
-    ci95: tuple[float, float]
+    values: dict[str, Value]
+    methods: dict[str, str]
     images: int
     threads: int
     device: str
-    size: tuple[int, int] = (0, 0)
-    method: str = ""
-    in_turn: bool = True
+    size: tuple[int, int]
+    in_turn: bool
 
 
 def time_methods(
     methods: Mapping[str, Method],
     images: Sequence[Tensor],
     clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, Timing]:
-    """Time methods image by image in turn, so that whatever else runs slows all of them alike.
+) -> dict[str, Value]:
+    """Time methods image by image in turn, so that other processes slow down all of them alike.
 
     Args:
-        methods: by name, in memory.
-        images: uint8 (1, 3, H, W) each; the first one warms up and is not counted.
-        clock: seconds.
+        methods: Methods in memory by name.
+        images: Uint8 (1, 3, H, W) each; the first one warms up and is not counted.
+        clock: Returns seconds.
+
+    Raises:
+        ValueError: Fewer than two images.
     """
     if len(images) < 2:
         raise ValueError("Expected at least two images to time methods on: the first warms up.")
     taken: dict[str, list[float]] = {name: [] for name in methods}
     for image in images:
         for name, method in methods.items():
-            _wait(image)
+            _synchronize(image)
             start = clock()
             method(image)
-            _wait(image)
+            _synchronize(image)
             taken[name].append(1000 * (clock() - start))
-    return {name: _timing(times[1:], images[0]) for name, times in taken.items()}
+    return {name: _value(times[1:]) for name, times in taken.items()}
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float]:
     """Values between which the median of their distribution lies with at least some 95 %.
 
-    By the normal approximation of the binomial distribution of ranks.
+    Uses the normal approximation of the binomial distribution of ranks.
     """
     ordered, n = sorted(values), len(values)
     low = max(floor(n / 2 - 0.98 * sqrt(n)) - 1, 0)
@@ -78,18 +87,68 @@ def median_interval(values: Sequence[float]) -> tuple[float, float]:
     return ordered[low], ordered[high]
 
 
-def _timing(times: list[float], image: Tensor) -> Timing:
-    return Timing(
-        float(np.median(times)),
-        float(np.std(times, ddof=1)) if len(times) > 1 else 0.0,
-        median_interval(times),
-        len(times),
-        torch.get_num_threads(),
-        str(image.device),
-        (image.shape[-2], image.shape[-1]),
-    )
+def time_missing(
+    candidates: Sequence[Candidate], split: Split, path: Path, device: str | torch.device = "cpu"
+) -> Times:
+    """Time the first seed of every method; if one is missing in `path`, time all of them again.
+
+    Times of different hours cannot be compared, because other processes slow them down
+    differently. A lock keeps two processes from timing at once.
+
+    Args:
+        candidates: Methods; only the first seed of each is timed.
+        split: Its first images are used.
+        path: JSON file of times.
+        device: Device that the networks run on.
+    """
+    first = {candidate.name: candidate for candidate in reversed(candidates)}
+    methods = {name: first[name] for name in dict.fromkeys(c.name for c in candidates)}
+    prints = {name: candidate.fingerprint() for name, candidate in methods.items()}
+    with locked(path.with_name(f".{path.name}.lock")):
+        known = load_times(path)
+        now = (torch.get_num_threads(), torch.device(device).type, split.size)
+        if (
+            known is not None
+            and (known.threads, torch.device(known.device).type, known.size) == now
+            and prints.items() <= known.methods.items()
+        ):
+            return known
+        images = _images(split, device)
+        in_turn = sum(c.size for c in methods.values()) <= MAX_MEMORY and not any(
+            c.reads_lazily for c in methods.values()
+        )
+        values: dict[str, Value] = {}
+        for group in [methods] if in_turn else [{name: c} for name, c in methods.items()]:
+            values |= time_methods({name: c.load(device) for name, c in group.items()}, images)
+        place = (torch.get_num_threads(), str(images[0].device), split.size)
+        times = Times(values, prints, len(images) - 1, *place, in_turn)
+        write_json(path, asdict(times))
+    return times
 
 
-def _wait(image: Tensor) -> None:
+def load_times(path: Path) -> Times | None:
+    """Read the times that `time_missing` wrote; None if there is no such file."""
+    content = read_json(path) or {}
+    if "values" not in content:
+        return None
+    values = {name: Value(*value) for name, value in content["values"].items()}
+    return Times(**{**content, "values": values, "size": tuple(content["size"])})
+
+
+def _images(split: Split, device: str | torch.device) -> list[Tensor]:
+    """`TIMED_IMAGES` images, uint8 (1, 3, H, W); repeated where a split has fewer."""
+    found = [
+        torch.from_numpy(view.image).permute(2, 0, 1)[None].contiguous().to(device)
+        for view in islice(split, TIMED_IMAGES)
+    ]
+    return list(islice(cycle(found), TIMED_IMAGES))
+
+
+def _value(times: list[float]) -> Value:
+    sd = float(np.std(times, ddof=1)) if len(times) > 1 else 0.0
+    return Value(float(np.median(times)), sd, *median_interval(times))
+
+
+def _synchronize(image: Tensor) -> None:
     if image.is_cuda:
         torch.cuda.synchronize(image.device)

@@ -1,125 +1,166 @@
-"""A figure of a row: mean and spread over its seeds, interval over the drives.
+"""Metrics over seeds and drives: means, spreads, 95 % intervals, and differences of two methods.
 
-cell = [store.load("student", seed, "test") for seed in range(3)]
-values(cell)["seg.nll"]                    # Value(mean, sd, ci95)
-difference(student, single, "seg.nll")     # Difference(mean, ci95, seeds), drives drawn in pairs
+    seeds = [store.load("student", seed, "test") for seed in range(3)]
+    values(seeds)["seg.nll"]                   # Value(mean, sd, low, high)
+    difference(student, single, "seg.nll")     # Difference(mean, low, high, source)
 
-Three to five seeds are too few for a bootstrap: its 95 % intervals of a difference would hold the
-truth in 81 to 89 % of cases. So the drives are drawn again, and what another choice of seeds would
-change is added as a t-distributed error of the mean, with the seeds' standard deviation and their
-number less one degrees of freedom.
+An interval combines two parts. Drives are resampled by a bootstrap. Three to five seeds are too
+few for that: intervals of a bootstrap over them hold the truth in 81 to 89 % of cases only. So the
+effect of other seeds is added as a t-distributed error of the mean, from the seeds' standard
+deviation and their number less one degrees of freedom.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from math import sqrt
 from typing import Literal, NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy.special import stdtrit
 
-from emu_core.evaluation.store import Scored
+from emu_core.evaluation.candidate import Scored
 
-Cell = Sequence[Scored]
-"""One row on one split: its seeds."""
+Seeds = Sequence[Scored]
+"""One method on one split: the scores of its seeds."""
 
-Interval = tuple[float, float]
+Scores = Mapping[str, Mapping[str, Seeds]]
+"""Split → method → seeds."""
+
+Better = Literal["higher", "lower"]
+
+COLUMNS = ["split", "method", "seeds", "metric", "mean", "sd", "low", "high"]
+"""Of a table of metrics, in which each row is one metric of one method on one split."""
+
+MILLISECONDS = "ms_per_image"
+"""The metric for the time of one image."""
+
+_NAN = float("nan")
 
 
-@dataclass(frozen=True)
-class Value:
-    """A figure of a row.
+class Value(NamedTuple):
+    """One metric of one method.
 
     Args:
-        mean: over seeds, of the figures of all drives.
-        sd: between seeds, of a sample; None of a single seed.
-        ci95: the mean over these seeds, had other such drives been scored: percentiles of a
-            bootstrap over drives; None where the figure cannot be resampled.
+        mean: Over seeds, of the metric of all drives.
+        sd: Sample standard deviation between seeds; NaN for a single seed.
+        low, high: 95 % interval of the mean for these seeds on other drives, by a bootstrap; NaN
+            where the metric cannot be resampled.
     """
 
     mean: float
-    sd: float | None
-    ci95: Interval | None
+    sd: float = _NAN
+    low: float = _NAN
+    high: float = _NAN
 
 
-Seeds = Literal["own", "borrowed", "unknown"]
-"""Whose standard deviation between seeds an interval holds: that of the rows' own seeds, that of
-other rows' for rows of one seed, or none."""
+SeedSource = Literal["own", "borrowed", "unknown"]
+"""Origin of the standard deviation between seeds in an interval: the methods' own seeds, those of
+another method, or none."""
 
-_WEAKEST_FIRST: tuple[Seeds, ...] = ("unknown", "borrowed", "own")
+_WEAKEST_FIRST: tuple[SeedSource, ...] = ("unknown", "borrowed", "own")
 
 
-@dataclass(frozen=True)
-class Difference:
-    """What two rows differ by, and where that lies for other drives and other seeds.
+class Difference(NamedTuple):
+    """A metric of one method less that of another.
 
     Args:
-        mean: first less second.
-        ci95: percentiles of a bootstrap over drives, the same for both, with the error that few
-            seeds leave.
-        seeds: what of the seeds it holds; unknown: nothing, so it settles nothing.
+        mean: First less second.
+        low, high: 95 % interval for other drives, the same for both methods, and other seeds.
+        source: Origin of the error between seeds; unknown: the interval holds none.
     """
 
     mean: float
-    ci95: Interval
-    seeds: Seeds = "own"
+    low: float
+    high: float
+    source: SeedSource = "own"
 
-    def verdict(self, better: Literal["higher", "lower"]) -> Literal["better", "worse", "open"]:
-        """Whether the first is better or worse than the second; open where the interval holds 0,
-        or where nothing is known of other seeds."""
-        low, high = self.ci95
-        if self.seeds == "unknown" or not (low > 0 or high < 0):
+    def verdict(self, better: Better) -> Literal["better", "worse", "open"]:
+        """Whether the first method is better; open where the interval holds 0, or where nothing
+        is known about other seeds."""
+        if self.source == "unknown" or not (self.low > 0 or self.high < 0):
             return "open"
-        return "better" if (low > 0) == (better == "higher") else "worse"
+        return "better" if (self.low > 0) == (better == "higher") else "worse"
 
 
-def values(cell: Cell) -> dict[str, Value]:
-    """Every figure that all seeds of a row have and that is a number."""
-    names = [n for n in cell[0].results.pooled if all(n in s.results.pooled for s in cell)]
+def values(seeds: Seeds) -> dict[str, Value]:
+    """Every metric that all seeds of a method have and that is finite."""
     found = {}
-    for name in names:
-        figures = np.array([scored.results.pooled[name] for scored in cell])
-        if not np.isfinite(figures).all():
+    for name in seeds[0].results.pooled:
+        if any(name not in scored.results.pooled for scored in seeds):
             continue
-        sd = float(figures.std(ddof=1)) if len(figures) > 1 else None
-        resampled = replicates(cell, name)
-        ci95 = None if resampled is None else interval(resampled)
-        if ci95 is not None and not np.isfinite(ci95).all():
-            ci95 = None
-        found[name] = Value(float(figures.mean()), sd, ci95)
+        each = pooled(seeds, name)
+        if np.isfinite(each).all():
+            drawn = replicates(seeds, name)
+            bounds = (_NAN, _NAN) if drawn is None else interval(drawn)
+            bounds = bounds if np.isfinite(bounds).all() else (_NAN, _NAN)
+            found[name] = Value(float(np.mean(each)), deviation(each), *bounds)
     return found
 
 
-def mean(cell: Cell, name: str) -> float:
-    """A figure's mean over the seeds."""
-    return float(np.mean(pooled(cell, name)))
+def metric_table(scores: Scores, times: Mapping[str, Value]) -> pd.DataFrame:
+    """Put every metric of every method into one table.
+
+    Args:
+        scores: Split → method → seeds.
+        times: Method → milliseconds per image.
+
+    Returns:
+        A row for each metric, with `COLUMNS`.
+    """
+    rows = []
+    for split, methods in scores.items():
+        for method, seeds in methods.items():
+            found = values(seeds)
+            if method in times:
+                found[MILLISECONDS] = times[method]
+            rows += [(split, method, len(seeds), name, *value) for name, value in found.items()]
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def replicates(cell: Cell, name: str) -> np.ndarray | None:
-    """A figure's mean over the seeds for every resample of the drives, (resamples,); None if the
-    figure has no resamples."""
-    if any(name not in scored.resampled for scored in cell):
+def pooled(seeds: Seeds, name: str) -> list[float]:
+    """A metric of every seed, over all drives."""
+    return [scored.results.pooled[name] for scored in seeds]
+
+
+def mean(seeds: Seeds, name: str) -> float:
+    """A metric's mean over seeds."""
+    return float(np.mean(pooled(seeds, name)))
+
+
+def deviation(each: Sequence[float]) -> float:
+    """Sample standard deviation, NaN of a single number."""
+    return float(np.std(each, ddof=1)) if len(each) > 1 else _NAN
+
+
+def replicates(seeds: Seeds, name: str) -> np.ndarray | None:
+    """A metric's mean over seeds for every resample of the drives, (resamples,); None where the
+    metric has no resamples."""
+    if any(name not in scored.resampled for scored in seeds):
         return None
-    return np.stack([scored.resampled[name] for scored in cell]).mean(0)
+    return np.stack([scored.resampled[name] for scored in seeds]).mean(0)
 
 
 class SeedError(NamedTuple):
-    """What a mean over few seeds may be off by: t-distributed."""
+    """The t-distributed error of a mean over few seeds.
+
+    Args:
+        scale: Standard error of the mean.
+        freedom: Degrees of freedom.
+        source: Whose seeds it was estimated from.
+    """
 
     scale: float
-    """Standard error of the mean."""
     freedom: int
-    """Degrees of freedom."""
-    seeds: Seeds
+    source: SeedSource
 
     def draw(self, count: int, stream: int) -> np.ndarray:
-        """So many draws, (count,): the distribution's quantiles in an order of the stream's.
+        """Draw errors: quantiles of the distribution in a random order, (count,).
 
         Args:
-            stream: draws of one stream are the same, those of two are independent of each other
-                and of the drives'.
+            count: Number of draws.
+            stream: Draws of different streams are independent of each other and of the drives'.
         """
         if not self.scale:
             return np.zeros(count)
@@ -128,59 +169,52 @@ class SeedError(NamedTuple):
 
 
 def seed_error(
-    figures: Sequence[float], others: Sequence[float] = (), networks: int = 1
+    each: Sequence[float], others: Sequence[float] = (), networks: int = 1
 ) -> SeedError:
-    """The error of a mean over seeds.
+    """Estimate the error of a mean over seeds.
 
     Args:
-        figures: of the seeds.
-        others: another row's, whose standard deviation serves where there is one seed alone.
-        networks: how many of the other row's networks that one seed averages.
+        each: A metric of the seeds.
+        others: The metric of another method's seeds; their deviation is used where there is only
+            one seed.
+        networks: Number of the other method's networks that this one seed averages.
     """
-    if len(figures) > 1:
-        scale = float(np.std(figures, ddof=1)) / sqrt(len(figures))
-        return SeedError(scale, len(figures) - 1, "own")
+    if len(each) > 1:
+        return SeedError(deviation(each) / sqrt(len(each)), len(each) - 1, "own")
     if len(others) > 1:
-        return SeedError(
-            float(np.std(others, ddof=1)) / sqrt(networks), len(others) - 1, "borrowed"
-        )
+        return SeedError(deviation(others) / sqrt(networks), len(others) - 1, "borrowed")
     return SeedError(0.0, 0, "unknown")
 
 
-def pooled(cell: Cell, name: str) -> list[float]:
-    """A figure of every seed, of all drives."""
-    return [scored.results.pooled[name] for scored in cell]
-
-
 def difference(
-    first: Cell, second: Cell, name: str, errors: Sequence[SeedError] | None = None
+    first: Seeds, second: Seeds, name: str, errors: Sequence[SeedError] | None = None
 ) -> Difference:
-    """Compare two rows of one split, drives drawn in pairs.
+    """Compare two methods on one split, with the drives drawn in pairs.
 
     Args:
-        name: of the figure.
-        errors: independent of each other, that few seeds leave in the difference; default: those
-            of the two rows' own seeds.
+        first, second: The methods' seeds.
+        name: Name of the metric.
+        errors: Independent errors between seeds; default: one from each method's own seeds.
 
     Raises:
-        ValueError: the figure has no resamples, or the rows were scored on other drives.
+        ValueError: The metric has no resamples, or the methods were scored on other drives.
     """
     if len({scored.results.names for scored in (*first, *second)}) > 1:
-        raise ValueError("Expected two rows that were scored on the same drives.")
+        raise ValueError("Expected two methods that were scored on the same drives.")
     a, b = replicates(first, name), replicates(second, name)
     if a is None or b is None:
         raise ValueError(f"{name} has no resamples to draw an interval from.")
     if errors is None:
-        errors = [seed_error(pooled(cell, name)) for cell in (first, second)]
+        errors = [seed_error(pooled(seeds, name)) for seeds in (first, second)]
     drawn = a - b + sum(error.draw(len(a), stream) for stream, error in enumerate(errors))
-    seeds = {error.seeds for error in errors}
-    weakest = next(kind for kind in _WEAKEST_FIRST if kind in seeds)
-    return Difference(mean(first, name) - mean(second, name), interval(drawn), weakest)
+    sources = {error.source for error in errors}
+    weakest = next(source for source in _WEAKEST_FIRST if source in sources)
+    return Difference(mean(first, name) - mean(second, name), *interval(drawn), weakest)
 
 
-def interval(resampled: np.ndarray) -> Interval:
-    """2.5 % and 97.5 % of the resamples for which a figure exists; NaN if there are none."""
-    if not np.isfinite(resampled).any():
-        return float("nan"), float("nan")
-    low, high = np.nanpercentile(resampled, [2.5, 97.5])
+def interval(drawn: np.ndarray) -> tuple[float, float]:
+    """Return the 2.5 % and 97.5 % quantiles of the finite draws, NaN if there are none."""
+    if not np.isfinite(drawn).any():
+        return _NAN, _NAN
+    low, high = np.nanpercentile(drawn, [2.5, 97.5])
     return float(low), float(high)

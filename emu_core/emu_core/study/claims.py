@@ -1,23 +1,24 @@
-"""The paper's claims (paper.md §7) as comparisons with intervals, and the gap a student closes.
+"""The paper's claims as comparisons with intervals, and the gap that a student closes.
 
-Every comparison is of two rows on the same drives of one split; its interval holds what other
-drives and other seeds would change. What the interval does not settle is called open.
+Every comparison is of two methods on the same drives of one split. Its interval covers the effect
+of other drives and of other seeds. What the interval does not decide is called open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
-from emu_core.evaluation.tables import DEPTH, SEGMENTATION
+from emu_core.evaluation.tables import METRICS
 from emu_core.evaluation.values import (
-    Cell,
+    Better,
     Difference,
     SeedError,
+    Seeds,
     Value,
+    deviation,
     difference,
     interval,
     mean,
@@ -25,272 +26,221 @@ from emu_core.evaluation.values import (
     replicates,
     seed_error,
 )
-from emu_core.study.rows import APART, LOSSES, ROWS
+from emu_core.study.config import SINGLE_TASK, study_method
 
-BETTER = {f.name: f.better for f in (*SEGMENTATION, *DEPTH) if f.better is not None}
-"""Where each figure is better."""
+CLAIMS = {
+    1: "Joint training helps the quality of the segmentation uncertainty against separate "
+    "networks.",
+    2: "Deep Ensembles give the best uncertainties, above all out of domain.",
+    3: "The student matches its teacher's uncertainties at a small fraction of the cost.",
+    4: "The student's depth beats its teacher's, and GNLL with distilled variances is why.",
+    5: "How these move with the backbone.",
+}
+"""Claims of the paper (arXiv 2402.10580) by number."""
 
 SEG_UNCERTAINTY = ("seg.nll", "seg.brier", "ece", "seg.error_auroc", "seg.ause")
 DEPTH_UNCERTAINTY = ("depth.nll", "depth.error_auroc", "depth.ause")
 UNCERTAINTY = (*SEG_UNCERTAINTY, *DEPTH_UNCERTAINTY)
-
-GAP = ("seg.nll", "seg.brier", "seg.error_auroc", "seg.ause", *DEPTH_UNCERTAINTY)
-"""Figures by which an ensemble is to be better than a single network."""
-
-LEAST_GAP = 0.03
-"""Share of the single network's figure, of what an AUROC lacks to 1, from which on there is a gap.
-
-An ensemble's NLL and Brier are better than its members' mean by Jensen's inequality alone."""
-
 DEPTH_ACCURACY = ("rmse", "abs_rel", "delta1")
 
+GAP = ("seg.nll", "seg.brier", "seg.error_auroc", "seg.ause", *DEPTH_UNCERTAINTY)
+"""Metrics by which an ensemble should be better than a single network."""
+
+LEAST_GAP = 0.03
+"""Smallest gap, as a share of the single network's metric; of an AUROC, of its distance to 1.
+
+By Jensen's inequality alone, an ensemble's NLL and Brier score are better than its members'
+mean."""
+
 RIVALS = ("single", "mcd20", "mcd50", "dse")
-"""What a Deep Ensemble is compared with."""
+"""Methods that a Deep Ensemble is compared with."""
 
-SEEDS = (
-    "95 % intervals hold what other drives (bootstrap) and other seeds (Student's t) would "
-    "change. A row of one seed borrows the standard deviation between the seeds of the single "
-    "networks, or of the students, an ensemble that of a mean over its members: °. Where there is "
-    "none to borrow, it says “1 seed”, and no tally counts it."
-)
-"""What the tables of comparisons say of their intervals."""
+CLOSING = ("student", "student_unlabelled", "control")
+"""Methods that may close the gap between single network and ensemble; the control is the last."""
 
-Rows = Mapping[str, Cell]
-"""The rows of one regime on one split."""
+Methods = Mapping[str, Seeds]
+"""The methods of one regime on one split."""
+
+Row = dict[str, Any]
+"""A row of the table of results; `results` lists its columns."""
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """One row against another by one figure.
+def compare(methods: Methods) -> Iterator[Row]:
+    """Compare all pairs of methods that the claims are about, as far as they were scored."""
+    seg = ("miou", *SEG_UNCERTAINTY)
+    pairs: list[tuple[int, str, str, tuple[str, ...]]] = []
+    pairs += [(1, name, SINGLE_TASK + name, seg) for name in (*RIVALS, "de")]
+    pairs += [(2, "de", rival, UNCERTAINTY) for rival in RIVALS]
+    for student in ("student", "student_unlabelled"):
+        others = ("de", "single", "control")
+        pairs += [(3, student, other, ("miou", *UNCERTAINTY)) for other in others]
+    pairs += [(4, "student", other, DEPTH_ACCURACY) for other in ("de", "control", "single")]
+    losses = ("l1", "rmsle", "beta")
+    pairs += [(4, f"student_{loss}", f"control_{loss}", DEPTH_ACCURACY) for loss in losses]
+    pairs += [(4, "student", f"student_{loss}", DEPTH_ACCURACY) for loss in losses]
+    depth = (*DEPTH_ACCURACY, *DEPTH_UNCERTAINTY)
+    pairs += [(4, "student", other, depth) for other in ("student_novar", "student_logvar")]
+    for claim, method, other, metrics in pairs:
+        for metric in metrics if method in methods and other in methods else ():
+            if (found := _difference(methods, method, other, metric)) is not None:
+                yield {**_row(f"claim {claim}", metric, method, other), **found._asdict()}
 
-    Args:
-        claim: number in paper.md §7.
-        regime: of both.
-        split: of both.
-        first: the row that is claimed to be better.
-        second: the other.
-        figure: name.
-        difference: first less second.
+
+def gap_closed(methods: Methods) -> Iterator[Row]:
+    """Measure the gaps between single network and ensemble, and how much of them others close.
+
+    Of every metric in `GAP` there are these rows: the gap; its size, as a share of the single
+    network's metric (of an AUROC, of its distance to 1), with the deviation between single
+    networks; the share that each method closes, 0 like the single network and 1 like the ensemble;
+    the share that each student closes beyond its control. A share is NaN where there is no gap to
+    close: the ensemble is not clearly better, or by less than `LEAST_GAP`, or by less than the
+    deviation between the single networks.
     """
-
-    claim: int
-    regime: str
-    split: str
-    first: str
-    second: str
-    figure: str
-    difference: Difference
-
-    @property
-    def verdict(self) -> Literal["better", "worse", "open"]:
-        """What the interval says of the first."""
-        better = BETTER[self.figure]
-        assert better is not None
-        return self.difference.verdict(better)
-
-
-@dataclass(frozen=True)
-class Closed:
-    """How much of the gap between single networks and their ensemble a row closes.
-
-    Args:
-        gap: ensemble less single network.
-        size: of the gap, as a share of the single network's figure; of what an AUROC lacks to 1.
-        spread: standard deviation of the single networks' figures; None of a single one.
-        shares: by row: 0 as the single network, 1 as the ensemble, more if better; None where
-            there is no gap to close: the ensemble is not clearly better, or by less than
-            `LEAST_GAP`, or by less than its members differ.
-        distilled: by student: how much of the gap it closes beyond its control, the student's
-            training without a teacher; None likewise.
-    """
-
-    regime: str
-    split: str
-    figure: str
-    gap: Difference
-    size: float
-    spread: float | None
-    shares: dict[str, Value | None]
-    distilled: dict[str, Value | None]
-
-
-def compare(regime: str, split: str, rows: Rows) -> list[Comparison]:
-    """Every comparison of the claims that these rows suffice for."""
-    pairs: list[tuple[int, str, str, tuple[str, ...]]] = [
-        *((1, row, APART + row, ("miou", *SEG_UNCERTAINTY)) for row in (*RIVALS, "de")),
-        *((2, "de", rival, UNCERTAINTY) for rival in RIVALS),
-        *((3, student, other, ("miou", *UNCERTAINTY))
-          for student in ("student", "student_fresh") for other in ("de", "single", "control")),
-        (4, "student", "de", DEPTH_ACCURACY),
-        (4, "student", "control", DEPTH_ACCURACY),
-        (4, "student", "single", DEPTH_ACCURACY),
-        *((4, f"student_{loss}", f"control_{loss}", DEPTH_ACCURACY) for loss in LOSSES),
-        *((4, "student", f"student_{loss}", DEPTH_ACCURACY) for loss in LOSSES),
-        *((4, "student", other, (*DEPTH_ACCURACY, *DEPTH_UNCERTAINTY))
-          for other in ("student_novar", "student_logvar")),
-    ]  # fmt: skip
-    return [
-        Comparison(claim, regime, split, first, second, figure, found)
-        for claim, first, second, figures in pairs
-        if first in rows and second in rows
-        for figure in figures
-        if (found := _difference(rows, first, second, figure)) is not None
-    ]
-
-
-def gap_closed(
-    regime: str,
-    split: str,
-    rows: Rows,
-    of: tuple[str, ...] = ("student", "student_fresh", "control"),
-) -> list[Closed]:
-    """How much of each figure's gap these rows close."""
-    if "single" not in rows or "de" not in rows:
-        return []
-    found = []
-    for figure in GAP:
-        gap = _difference(rows, "de", "single", figure)
+    if "single" not in methods or "de" not in methods:
+        return
+    for metric in GAP:
+        gap = _difference(methods, "de", "single", metric)
         if gap is None:
             continue
-        better = BETTER[figure]
-        assert better is not None
-        size, spread = _size(gap, rows["single"], figure)
-        there = (
-            gap.verdict(better) == "better"
+        single = mean(methods["single"], metric)
+        largest = 1.0 - single if _better(metric) == "higher" else abs(single)
+        size = abs(gap.mean) / largest if largest > 0 else float("inf")
+        spread = deviation(pooled(methods["single"], metric))
+        is_gap = (
+            gap.verdict(_better(metric)) == "better"
             and size >= LEAST_GAP
-            and abs(gap.mean) > (spread or 0.0)
+            and not abs(gap.mean) <= spread  # which may be NaN
         )
-        shares = {row: _share(rows, row, figure) if there else None for row in of if row in rows}
-        distilled = {
-            row: _distilled(rows, row, figure) if there else None
-            for row in ("student", "student_fresh")
-            if row in rows and "control" in rows
-        }
-        found.append(Closed(regime, split, figure, gap, size, spread, shares, distilled))
-    return found
+        yield {**_row("gap", metric, "de", "single"), **gap._asdict()}
+        yield {**_row("gap size", metric, "de", "single"), "mean": size, "sd": spread}
+        pairs = [("share", name, "single") for name in CLOSING]
+        pairs += [("distilled", name, "control") for name in CLOSING[:-1]]
+        for kind, name, other in pairs:
+            if name in methods and other in methods:
+                share = _share(methods, name, other, metric) if is_gap else Value(float("nan"))
+                yield {**_row(kind, metric, name, other), **share._asdict()}
 
 
-def paired(first: str, second: str) -> bool:
-    """Whether seed k of one row and seed k of the other begin alike.
+def verdict(row: Any) -> Literal["better", "worse", "open"]:
+    """Whether the first method of a comparison is better than the second.
 
-    Students and controls have their starts and seeds in common, as single-task networks have
-    theirs with the joint ones.
+    Args:
+        row: Row of `compare`, with its values as attributes.
     """
-    pupils = all(name in ROWS and ROWS[name].teacher for name in (first, second))
-    return pupils or second == APART + first
+    difference = Difference(row.mean, row.low, row.high, row.source)
+    return difference.verdict(_better(row.metric))
 
 
-def _difference(rows: Rows, first: str, second: str, figure: str) -> Difference | None:
-    cells = rows[first], rows[second]
-    if not all(figure in scored.resampled for cell in cells for scored in cell):
+def _row(kind: str, metric: str, method: str, other: str) -> Row:
+    return {"kind": kind, "metric": metric, "method": method, "other": other}
+
+
+def _better(metric: str) -> Better:
+    better = METRICS[metric].better
+    assert better is not None
+    return better
+
+
+def _paired(method: str, other: str) -> bool:
+    """Whether seed k of one method and seed k of the other start alike.
+
+    Students and controls share their starts and seeds, single-task networks theirs with the joint
+    ones.
+    """
+    if other == SINGLE_TASK + method:
+        return True
+    names = [name for name in (method, other) if not name.startswith(SINGLE_TASK)]
+    return len(names) == 2 and all(study_method(name).from_teacher for name in names)
+
+
+def _difference(methods: Methods, method: str, other: str, metric: str) -> Difference | None:
+    both = methods[method], methods[other]
+    if not all(metric in scored.resampled for seeds in both for scored in seeds):
         return None
-    found = difference(*cells, figure, errors=_errors(rows, first, second, figure))
-    return found if np.isfinite([found.mean, *found.ci95]).all() else None
+    found = difference(*both, metric, errors=_errors(methods, method, other, metric))
+    return found if np.isfinite([found.mean, found.low, found.high]).all() else None
 
 
-def _errors(rows: Rows, first: str, second: str, figure: str) -> list[SeedError]:
-    """What few seeds leave in a difference of two rows: one error of pairs, else one of each."""
-    names = first, second
-    if (of_members := _jackknife(rows, first, second, figure)) is not None:
+def _errors(methods: Methods, method: str, other: str, metric: str) -> list[SeedError]:
+    """Errors of a difference by few seeds: one error of pairs, otherwise one of each method."""
+    names = method, other
+    if (of_members := _jackknife(methods, method, other, metric)) is not None:
         return [of_members]
-    if not paired(first, second) or len(rows[first]) != len(rows[second]):
-        return [_error(rows, row, figure) for row in names]
+    if not _paired(method, other) or len(methods[method]) != len(methods[other]):
+        return [_error(methods, name, metric) for name in names]
     own, lent = (
-        [a - b for a, b in zip(*(pooled(cell, figure) for cell in cells), strict=False)]
-        for cells in ([rows[row] for row in names], [_lender(rows, row, figure) for row in names])
+        [a - b for a, b in zip(*(pooled(seeds, metric) for seeds in pair), strict=False)]
+        for pair in (
+            [methods[name] for name in names],
+            [_lender(methods, name, metric) for name in names],
+        )
     )
-    return [seed_error(own, lent, _networks(first, lent))]
+    return [seed_error(own, lent, _networks(method, lent))]
 
 
-def _jackknife(rows: Rows, first: str, second: str, figure: str) -> SeedError | None:
-    """The error of an ensemble's gain over its own members, from the gains without each of them.
+def _jackknife(methods: Methods, method: str, other: str, metric: str) -> SeedError | None:
+    """Error of an ensemble's gain over its own members, from the gains without each member.
 
-    They have their members in common, so their errors are not independent: a lucky draw of
-    members is lucky for both (Efron & Stein, 1981). None for other rows.
+    Ensemble and single networks share their members, so their errors are not independent: a lucky
+    choice of members is lucky for both (Efron & Stein, 1981). None for other pairs of methods.
     """
-    less = rows.get(f"{first}_less", ())
-    if second not in ("single", f"{APART}single") or first != second.replace("single", "de"):
+    without = methods.get(f"{method}_less", ())
+    pairs = [(f"{prefix}de", f"{prefix}single") for prefix in ("", SINGLE_TASK)]
+    is_own, alone = (method, other) in pairs, methods[other]
+    if not is_own or len(without) != len(alone):
         return None
-    alone = rows[second]
-    if len(less) != len(alone) or any(figure not in s.results.pooled for s in (*less, *alone)):
+    if any(metric not in scored.results.pooled for scored in (*without, *alone)):
         return None
-    members, count = np.array(pooled(alone, figure)), len(alone)
+    members, count = np.array(pooled(alone, metric)), len(alone)
     others = (members.sum() - members) / (count - 1)
-    gains = np.array(pooled(less, figure)) - others
+    gains = np.array(pooled(without, metric)) - others
     scale = float(np.sqrt((count - 1) / count * np.square(gains - gains.mean()).sum()))
     return SeedError(scale, count - 1, "own")
 
 
-def _error(rows: Rows, row: str, figure: str) -> SeedError:
-    lent = pooled(_lender(rows, row, figure), figure)
-    return seed_error(pooled(rows[row], figure), lent, _networks(row, lent))
+def _error(methods: Methods, name: str, metric: str) -> SeedError:
+    lent = pooled(_lender(methods, name, metric), metric)
+    return seed_error(pooled(methods[name], metric), lent, _networks(name, lent))
 
 
-def _lender(rows: Rows, row: str, figure: str) -> Cell:
-    """Whose deviation between seeds a row borrows if it has one seed: students' for a student's
-    variant, else that of single networks, of one task each for a row of such."""
-    apart = APART if row.startswith(APART) else ""
-    for name in (*(["student"] if row.startswith("student") else []), f"{apart}single"):
-        cell = rows.get(name, ())
-        if len(cell) > 1 and all(figure in scored.results.pooled for scored in cell):
-            return cell
+def _lender(methods: Methods, name: str, metric: str) -> Seeds:
+    """The method whose deviation between seeds a method of one seed borrows.
+
+    These are the students for a variant of the student, otherwise the single networks; of one task
+    each for single-task methods.
+    """
+    prefix = SINGLE_TASK if name.startswith(SINGLE_TASK) else ""
+    for lender in (*(["student"] if name.startswith("student") else []), f"{prefix}single"):
+        seeds = methods.get(lender, ())
+        if len(seeds) > 1 and all(metric in scored.results.pooled for scored in seeds):
+            return seeds
     return ()
 
 
-def _networks(row: str, lent: Sequence[float]) -> int:
-    """How many networks a row averages: an ensemble's members are the single networks' seeds."""
-    return max(len(lent), 1) if row.removeprefix(APART) == "de" else 1
+def _networks(name: str, lent: Sequence[float]) -> int:
+    """Number of networks that a method averages: an ensemble's members are the single networks."""
+    return max(len(lent), 1) if name.removeprefix(SINGLE_TASK) == "de" else 1
 
 
-def _share(rows: Rows, row: str, figure: str) -> Value:
-    """(row − single network)/(ensemble − single network), for other drives and other seeds."""
-    names = (row, "single", "de")
-    own, base, best = (_replicates(rows, name, figure) for name in names)
-    count = len(own)
-    own_error, base_error = (
-        _error(rows, name, figure).draw(count, stream) for stream, name in enumerate(names[:2])
-    )
-    gap_error = _jackknife(rows, "de", "single", figure)
-    if gap_error is None:
-        gap = best - base + _error(rows, "de", figure).draw(count, 2) - base_error
-    else:
-        gap = best - base + gap_error.draw(count, 2)
-    at, low, high = (mean(rows[name], figure) for name in names)
+def _share(methods: Methods, name: str, other: str, metric: str) -> Value:
+    """(method − other)/(ensemble − single network), for other drives and seeds."""
+    drawn, means = [], []
+    for pair, stream in (((name, other), 0), (("de", "single"), 2)):
+        first, second = (_replicates(methods, each, metric) for each in pair)
+        errors = _errors(methods, *pair, metric)
+        noise = sum(e.draw(len(first), stream + k) for k, e in enumerate(errors))
+        drawn.append(first - second + noise)
+        means.append(mean(methods[pair[0]], metric) - mean(methods[pair[1]], metric))
     with np.errstate(divide="ignore", invalid="ignore"):
-        shares = (own + own_error - base - base_error) / gap
-    each = [(value - low) / (high - low) for value in pooled(rows[row], figure)]
-    sd = float(np.std(each, ddof=1)) if len(each) > 1 else None
-    return Value((at - low) / (high - low), sd, interval(shares))
+        shares = drawn[0] / drawn[1]
+    each_seed = pooled(methods[name], metric)
+    if _paired(name, other) and len(methods[other]) == len(each_seed):
+        twins = pooled(methods[other], metric)
+        each_seed = [a - b for a, b in zip(each_seed, twins, strict=True)]
+    return Value(means[0] / means[1], deviation(each_seed) / abs(means[1]), *interval(shares))
 
 
-def _size(gap: Difference, single: Cell, figure: str) -> tuple[float, float | None]:
-    """A gap's share of the single network's figure, and the spread of the single networks."""
-    each = [scored.results.pooled[figure] for scored in single]
-    spread = float(np.std(each, ddof=1)) if len(each) > 1 else None
-    own = mean(single, figure)
-    whole = 1.0 - own if BETTER[figure] == "higher" else abs(own)
-    return abs(gap.mean) / whole if whole > 0 else float("inf"), spread
-
-
-def _distilled(rows: Rows, student: str, figure: str) -> Value:
-    """(student − control)/(ensemble − single network), for other drives and other seeds."""
-    sides, means = [], []
-    for pair, streams in (((student, "control"), (0, 1)), (("de", "single"), (2, 3))):
-        a, b = (_replicates(rows, name, figure) for name in pair)
-        errors = _errors(rows, *pair, figure)
-        noise = [e.draw(len(a), stream) for e, stream in zip(errors, streams, strict=False)]
-        sides.append(a - b + sum(noise))
-        means.append(mean(rows[pair[0]], figure) - mean(rows[pair[1]], figure))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shares = sides[0] / sides[1]
-    sd = None
-    if len(rows[student]) == len(rows["control"]) > 1:
-        twins = zip(pooled(rows[student], figure), pooled(rows["control"], figure), strict=True)
-        sd = float(np.std([s - c for s, c in twins], ddof=1)) / abs(means[1])
-    return Value(means[0] / means[1], sd, interval(shares))
-
-
-def _replicates(rows: Rows, row: str, figure: str) -> np.ndarray:
-    found = replicates(rows[row], figure)
-    assert found is not None  # or there would be no gap
+def _replicates(methods: Methods, name: str, metric: str) -> np.ndarray:
+    found = replicates(methods[name], metric)
+    assert found is not None  # otherwise there would be no gap
     return found

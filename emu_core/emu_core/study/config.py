@@ -1,4 +1,10 @@
-"""What a study's configuration says; training/configs/study.yaml is an example."""
+"""Configuration of a study; training/configs/study.yaml is an example.
+
+`STUDY_METHODS` holds the methods that a study compares: each is a kind of `METHODS` with its own
+settings. A file that the environment variable EMU_PLUGINS names can add to them:
+
+    STUDY_METHODS.add("mcd30", StudyMethod("mcd", "MC Dropout 30 %", dropout=0.3))
+"""
 
 from __future__ import annotations
 
@@ -7,43 +13,133 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from emu_core.methods.registry import METHODS
 from emu_core.networks.encoder import VARIANTS
-from emu_core.study.rows import ROWS
+from emu_core.registry import Registry
 from emu_core.training.config import Architecture, Data, Optimisation, Run, Task
 from emu_core.training.objectives import MemberLoss, StudentLoss
 
 
 @dataclass(frozen=True)
-class Copies:
-    """Reduced copies of drives, made once: reading full frames costs as much as training on them.
+class StudyMethod:
+    """A method that a study compares, and how its training differs from the study's settings.
 
     Args:
-        source: the drives.
-        width: of the copies, pixels; enough for the largest random scale.
-        pretraining_drives: how many of train the encoder's pre-training gets, evenly spread; no
-            other training sees them.
-        rendered: the list of drives that the source was rendered from.
+        kind: Name in `METHODS`.
+        heading: Name in the tables.
+        dropout: Rate before the decoders' last layers; None for the architecture's.
+        depth: Kind of depth loss; None for the study's.
+        beta: β of β-NLL, used with `depth`.
+        variance_weight: Weight of a student's RMSLE on the depth variance; None for the study's.
+        log_variance: Compute that RMSLE on log s² instead of log(1 + s²).
+        unlabelled: Distil also on unlabelled frames that no member was trained on.
+        leaves_out: Seed k of an ensemble leaves out member k.
+    """
+
+    kind: str
+    heading: str
+    dropout: float | None = None
+    depth: str | None = None
+    beta: float = 0.0
+    variance_weight: float | None = None
+    log_variance: bool = False
+    unlabelled: bool = False
+    leaves_out: bool = False
+
+    @property
+    def networks(self) -> str:
+        """What is trained for it."""
+        return METHODS[self.kind].networks
+
+    @property
+    def from_teacher(self) -> bool:
+        """Whether it is a student or a student's control."""
+        return self.networks in ("student", "control")
+
+    @property
+    def measures_disagreement(self) -> bool:
+        """Whether its scoring also measures how much its members disagree."""
+        return self.networks == "members" and not self.leaves_out
+
+
+STUDY_METHODS: Registry[StudyMethod] = Registry("method of a study")
+
+for _name, _method in {
+    "single": StudyMethod("single", "single network"),
+    "mcd20": StudyMethod("mcd", "MC Dropout 20 %", dropout=0.2),
+    "mcd50": StudyMethod("mcd", "MC Dropout 50 %", dropout=0.5),
+    "dse": StudyMethod("dse", "Deep Sub-Ensemble"),
+    "de": StudyMethod("de", "Deep Ensemble"),
+    # Shows how much an ensemble's gain depends on the choice of its members (`claims`).
+    "de_less": StudyMethod("de", "Deep Ensemble less one member", leaves_out=True),
+    "student": StudyMethod("student", "student"),
+    "control": StudyMethod("control", "control: student's training, no teacher"),
+    "student_unlabelled": StudyMethod(
+        "student", "student, also on unlabelled frames", unlabelled=True
+    ),
+    # Other depth losses. `single`, `control` and `student` have the Gaussian NLL.
+    "single_l1": StudyMethod("single", "single network, L1", depth="l1"),
+    "single_rmsle": StudyMethod("single", "single network, RMSLE", depth="rmsle"),
+    "single_beta": StudyMethod("single", "single network, β-NLL", depth="gnll", beta=0.5),
+    "control_l1": StudyMethod("control", "control, L1", depth="l1"),
+    "control_rmsle": StudyMethod("control", "control, RMSLE", depth="rmsle"),
+    "control_beta": StudyMethod("control", "control, β-NLL", depth="gnll", beta=0.5),
+    "student_l1": StudyMethod("student", "student, L1", depth="l1"),
+    "student_rmsle": StudyMethod("student", "student, RMSLE", depth="rmsle"),
+    "student_beta": StudyMethod("student", "student, β-NLL", depth="gnll", beta=0.5),
+    # The effect of the distilled variance.
+    "student_novar": StudyMethod("student", "student, no variance distilled", variance_weight=0.0),
+    "student_logvar": StudyMethod("student", "student, RMSLE of log s²", log_variance=True),
+}.items():
+    STUDY_METHODS.add(_name, _method)
+
+
+def study_method(name: str) -> StudyMethod:
+    """Return a method of a study; kinds of `METHODS` can be used as they are.
+
+    Raises:
+        RegistryError: There is no such method.
+    """
+    if name in METHODS and name not in STUDY_METHODS:
+        return StudyMethod(name, METHODS[name].heading)
+    return STUDY_METHODS[name]
+
+
+SINGLE_TASK = "single_task-"
+"""Prefix of the names of single-task networks' results."""
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Reduced copies of rendered drives; reading full frames takes as long as training on them.
+
+    Args:
+        source: Folder of the drives.
+        width: Width of the copies, pixels; must be enough for the largest random scale.
+        pretraining_drives: Number of training drives, evenly spread, that only the encoder's
+            pre-training uses.
     """
 
     source: Path = Path("data/drives")
     width: int = 512
     pretraining_drives: int = 60
-    rendered: Path = Path("training/configs/drives.yaml")
 
 
 @dataclass(frozen=True)
 class Pretraining:
-    """What every encoder of the study starts from.
+    """Training of the network that every encoder starts from.
 
-    Trained on the members' own frames it would make them agree (paper.md §6).
+    On the members' own frames it would make them agree (docs/method.md, Training).
 
     Args:
-        steps: optimiser steps.
+        steps: Optimiser steps.
         task: joint, segmentation or depth.
-        optimisation: of a training from scratch.
-        seed: of weights, order and augmentation.
-        root: data whose train split no other training sees; null for what `copies` sets apart.
-        sequences: at most so many drives of it, evenly spread; the fewer, the less members agree.
+        optimisation: Optimiser for a training from scratch.
+        seed: Seed of weights, order and augmentation.
+        root: Data whose train split no other training uses; null for the drives that `copies`
+            sets aside.
+        sequences: At most this many of its drives, evenly spread. The fewer there are, the less
+            members agree.
     """
 
     steps: int = 2000
@@ -56,12 +152,12 @@ class Pretraining:
 
 @dataclass(frozen=True)
 class Regime:
-    """How much there is to learn from.
+    """Amount of training data, and training length.
 
     Args:
-        steps: of every network.
-        limit: at most so many frames.
-        sequences: of at most so many drives.
+        steps: Optimiser steps of every network.
+        limit: Maximum number of frames.
+        sequences: Maximum number of drives.
     """
 
     steps: int
@@ -71,18 +167,19 @@ class Regime:
 
 @dataclass(frozen=True)
 class Distilling:
-    """How students learn, and the controls with them.
+    """Training of students and of their controls.
 
     Args:
-        loss: the student's.
-        jitter: brightness, contrast, saturation and hue; see `data.augment.color_jitter`.
-        variants: how many augmentations of each frame there are; the teacher's answers to them
-            are kept for later epochs and students. null: new ones every epoch, nothing kept.
-        init: what students and controls start from: the pre-trained encoder, or a whole member.
-        steps: of students and controls; null for the regime's.
-        fresh_limit: at most so many frames without labels, where some are distilled on. Many
-            more than labelled ones leave most batches without a label, which is a second change.
-        fresh_mean_weight: weight of the teacher's mean depth there, unless the loss has its own.
+        loss: Loss of students.
+        jitter: Brightness, contrast, saturation and hue; see `data.augment.color_jitter`.
+        variants: Number of augmentations of each frame; the teacher's predictions of them are
+            kept for later epochs and students. null: new ones in every epoch, nothing is kept.
+        init: Students and controls start from the pre-trained encoder, or from a whole member.
+        steps: Optimiser steps of students and controls; null for the regime's.
+        unlabelled_limit: Maximum number of unlabelled frames. If there are many more than labelled
+            ones, most batches have no label, which is a second change.
+        unlabelled_mean_weight: Weight of the teacher's mean depth on unlabelled frames, unless the
+            loss has its own.
     """
 
     loss: StudentLoss = field(default_factory=StudentLoss)
@@ -90,27 +187,27 @@ class Distilling:
     variants: int | None = None
     init: Literal["encoder", "member"] = "encoder"
     steps: int | None = None
-    fresh_limit: int | None = None
-    fresh_mean_weight: float = 1.0
+    unlabelled_limit: int | None = None
+    unlabelled_mean_weight: float = 1.0
 
 
 @dataclass(frozen=True)
 class Item:
-    """A row of the tables, for every regime.
+    """A method to train and score in every regime.
 
     Args:
-        row: one of `rows.ROWS`.
-        seeds: 0…seeds − 1; those that an earlier item has are not trained again.
-        apart: single-task networks, one for classes and one for depth, instead of joint ones.
-        regimes: only these; None for all.
-        splits: only these; None for all.
-        variant: of all its networks, b0…b5; its results make regimes of their own, e.g. few-b1.
-            None for the study's.
+        method: Name in `STUDY_METHODS`.
+        seeds: Number of seeds; those of an earlier item are not trained again.
+        single_task: Networks of one task each, for classes and for depth, instead of joint ones.
+        regimes: Only these; null for all.
+        splits: Only these; null for all.
+        variant: Backbone, b0 to b5; null for the study's. Another one has regimes of its own,
+            e.g. few-b1.
     """
 
-    row: str
+    method: str
     seeds: int = 1
-    apart: bool = False
+    single_task: bool = False
     regimes: list[str] | None = None
     splits: list[str] | None = None
     variant: str | None = None
@@ -121,24 +218,23 @@ class Study:
     """A study.
 
     Args:
-        name: of its folder below runs/.
-        data: data set, augmentation and batch of all trainings; `limit` and `sequences` are the
-            regimes'.
-        architecture: of all networks; the rows set task, dropout and encoder.
-        loss: of members.
-        optimisation: of all networks but the pre-trained one.
-        run: precision, averaging, first seed; the rows set name and steps. Every process trains
-            on one device: for more devices start more processes.
-        regimes: by name.
-        splits: what is scored, by its name in the tables.
-        order: what is trained and scored first, then next, and so on.
-        members: of ensembles, and heads of sub-ensembles.
-        samples: of MC Dropout.
-        copies: reduced copies to work on instead of data.root; none for null.
-        pretraining: what encoders start from; architecture.encoder for null.
-        distilling: of students.
-        seconds_per_image: what a training pass costs, by kind (`cost.KINDS`); null measures it.
-        resamples: of the bootstrap over drives.
+        name: Name of its folder below runs/.
+        data: Data set, augmentation and batch of all trainings; regimes set `limit` and
+            `sequences`.
+        architecture: Architecture of all networks; methods set task, dropout and encoder.
+        loss: Loss of members.
+        optimisation: Optimiser of all networks except the pre-trained one.
+        run: Precision, averaging, first seed; name and steps are set by the study. Every job runs
+            on one device.
+        regimes: Regimes by name.
+        splits: Splits to score on, by their names in the tables.
+        order: What is trained and scored, the most valuable first.
+        members: Number of members of ensembles, and of heads of sub-ensembles.
+        samples: Number of samples of MC Dropout.
+        copies: Train on reduced copies instead of data.root; null for none.
+        pretraining: What encoders start from; null for architecture.encoder.
+        distilling: Training of students.
+        resamples: Number of bootstrap resamples of the drives.
     """
 
     name: str
@@ -155,50 +251,47 @@ class Study:
     copies: Copies | None = None
     pretraining: Pretraining | None = None
     distilling: Distilling = field(default_factory=Distilling)
-    seconds_per_image: dict[str, float] | None = None
     resamples: int = 1000
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Refuse settings that do not fit together."""
         for item in self.order:
-            _expect_known(item, "row", [item.row], ROWS)
-            _expect_known(item, "regimes", item.regimes or (), self.regimes)
-            _expect_known(item, "splits", item.splits or (), self.splits)
-            _expect_known(item, "variant", [item.variant] if item.variant else (), VARIANTS)
-            if item.apart and ROWS[item.row].teacher:
-                raise ValueError(f"order, row {item.row}: students have no single-task form.")
-            if item.seeds < 1:
-                raise ValueError(f"order, row {item.row}: expected at least one seed.")
-            if ROWS[item.row].leaves_out and not 2 < item.seeds == self.members:
-                raise ValueError(
-                    f"order, row {item.row}: expected as many seeds as there are members, at "
-                    f"least 3, but got {item.seeds} and {self.members}."
-                )
-            if ROWS[item.row].fresh:
-                self._expect_fresh_frames(item)
+            self._check(item)
         if self.pretraining and self.pretraining.root is None and self.copies is None:
             raise ValueError(
                 "pretraining: without copies it would run on the members' own frames, and make "
-                "them agree. Set pretraining.root to other data, or copies to set drives apart."
+                "them agree. Set pretraining.root to other data, or copies to set drives aside."
             )
 
-    def _expect_fresh_frames(self, item: Item) -> None:
-        for name in item.regimes or self.regimes:
+    def _check(self, item: Item) -> None:
+        where = f"order, method {item.method}"
+        method = study_method(item.method)
+        _expect_known(where, "regimes", item.regimes or (), self.regimes)
+        _expect_known(where, "splits", item.splits or (), self.splits)
+        _expect_known(where, "variant", [item.variant] if item.variant else (), VARIANTS)
+        if item.single_task and method.from_teacher:
+            raise ValueError(f"{where}: students have no single-task form.")
+        if item.seeds < 1:
+            raise ValueError(f"{where}: expected at least one seed.")
+        if method.leaves_out and not 2 < item.seeds == self.members:
+            raise ValueError(
+                f"{where}: expected as many seeds as there are members, at least 3, but got "
+                f"{item.seeds} and {self.members}."
+            )
+        for name in (item.regimes or self.regimes) if method.unlabelled else ():
             if (self.regimes[name].limit, self.regimes[name].sequences) == (None, None):
                 raise ValueError(
-                    f"order, row {item.row}: regime {name} trains on all frames, so none is "
-                    "fresh. Give the row regimes that have a limit or sequences."
+                    f"{where}: regime {name} trains on all frames, so there are no unlabelled "
+                    "ones. Give the method regimes that have a limit or sequences."
                 )
 
     @property
     def folder(self) -> Path:
-        """Where all of it lies."""
+        """Folder of everything that belongs to the study."""
         return Path("runs") / self.name
 
 
-def _expect_known(item: Item, name: str, values: Iterable[str], known: Collection[str]) -> None:
+def _expect_known(where: str, name: str, values: Iterable[str], known: Collection[str]) -> None:
     for value in values:
         if value not in known:
-            raise ValueError(
-                f"order, row {item.row}: expected {name} of {', '.join(known)}, but got {value!r}."
-            )
+            raise ValueError(f"{where}: expected {name} of {', '.join(known)}, but got {value!r}.")

@@ -1,14 +1,14 @@
-"""Reduced copies of drives in Cityscapes' layout, the drives of the pre-training apart.
+"""Reduced copies of drives in Cityscapes' layout, with the drives of the pre-training set aside.
 
 Images are averaged, ground truth takes the nearest pixel. The disparity's code stays as it is: the
 copy's camera has a focal length that much shorter and a baseline that much longer. A list beside
-them says how they were made, so that copies of other settings or other drives are never mixed.
+the copies says how they were made, so that copies of other settings or drives are never mixed.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -26,60 +26,71 @@ from emu_core.data.cityscapes import (
 )
 from emu_core.data.datasets import choose
 from emu_core.data.sample import DataError
-from emu_core.evaluation.store import read_json, write_json
+from emu_core.files import read_json, write_json
 from emu_core.study.config import Copies
 
 MANIFEST = "copies.json"
-"""Beside the copies: their settings, and of each split every drive with its number of frames."""
+"""In the folder of the copies: their settings, and each split's drives with numbers of frames."""
+
+FOR_TRAINING = "train.json"
+"""In the same folder: the part of the manifest that trainings depend on."""
 
 
-def copy_drives(copies: Copies, splits: Iterable[str], apart: Path, rest: Path) -> int:
-    """Copy splits; what is there already stays.
+def copy_drives(copies: Copies, splits: Iterable[str], folder: Path) -> int:
+    """Copy splits; frames that are complete are not copied again.
 
     Args:
-        copies: from where, how large, and how many drives of train go into `apart`.
-        splits: names of all splits to copy; train is divided, `apart` also gets val.
-        apart: root of the copies for pre-training.
-        rest: root of all others; `MANIFEST` lies beside it.
+        copies: Source, width, and number of training drives for the pre-training.
+        splits: Names of the splits. The training split is divided between FOLDER/pretraining and
+            FOLDER/drives; val is copied to both, the others only to FOLDER/drives.
+        folder: Folder of the copies.
 
     Returns:
-        How many frames were written.
+        Number of frames that were copied.
 
     Raises:
-        DataError: the drives are missing or damaged, or the copies that are there were made with
-            other settings or of other drives.
+        DataError: The drives are missing or damaged, or the folder holds copies that were made
+            with other settings or of other drives.
     """
     frames = {split: list_frames(copies.source, split) for split in splits}
-    _agree(rest.parent / MANIFEST, copies, frames, (apart, rest))
+    pretraining, drives = folder / "pretraining", folder / "drives"
+    manifest = _manifest(folder, copies, frames)
     jobs: list[tuple[FrameFiles, FrameFiles]] = []
     for split, of_split in frames.items():
         chosen: set[int] = set()
         if split == "train":
             chosen = set(choose([f.sequence for f in of_split], None, copies.pretraining_drives))
         for i, frame in enumerate(of_split):
-            roots = [apart if i in chosen else rest] + [apart] * (split == "val")
+            roots = [pretraining if i in chosen else drives]
+            roots += [pretraining] if split == "val" else []
             jobs += [(frame, FrameFiles(root, split, frame.name)) for root in roots]
     missing = [job for job in jobs if not job[1].path("camera").is_file()]
+    write_json(folder / MANIFEST, manifest)
     with ThreadPoolExecutor(2) as pool:
         for done in [pool.submit(_copy, old, new, copies.width) for old, new in missing]:
             done.result()
+    train = manifest["drives"].get("train")
+    write_json(folder / FOR_TRAINING, {"settings": manifest["settings"], "train": train})
     return len(missing)
 
 
-def _agree(
-    path: Path, copies: Copies, frames: dict[str, list[FrameFiles]], roots: tuple[Path, ...]
-) -> None:
-    """Write the manifest, or refuse copies that another one was written for.
+def _manifest(
+    folder: Path, copies: Copies, frames: Mapping[str, list[FrameFiles]]
+) -> dict[str, Any]:
+    """Describe the copies after this run.
 
-    Another split is added; another drive of a split would move the borders between trainings.
+    A new split may be added; another drive of a known split would move drives between trainings.
     """
     settings = {name: str(value) for name, value in asdict(copies).items()}
-    drives = {split: _drives(of_split) for split, of_split in frames.items()}
-    before: dict[str, Any] | None = read_json(path)
+    drives = {
+        split: dict(sorted(Counter(f.name.rpartition("_")[0] for f in of_split).items()))
+        for split, of_split in frames.items()
+    }
+    before: dict[str, Any] | None = read_json(folder / MANIFEST)
     if before is None:
-        if any(root.exists() for root in roots):
-            raise DataError(_refused(path.parent, f"nobody knows how: there is no {path.name}"))
-        before = {"settings": settings, "drives": {}}
+        if any((folder / name).exists() for name in ("pretraining", "drives")):
+            raise _refusal(folder, f"with unknown settings: there is no {MANIFEST}")
+        return {"settings": settings, "drives": drives}
     changed = [
         f"{name}: {before['settings'].get(name)} → {value}"
         for name, value in settings.items()
@@ -91,26 +102,19 @@ def _agree(
         if before["drives"].get(split, now) != now
     ]
     if changed:
-        raise DataError(
-            _refused(path.parent, f"from other settings or drives ({'; '.join(changed)})")
-        )
-    write_json(path, before | {"drives": before["drives"] | drives})
+        raise _refusal(folder, f"with other settings or of other drives ({'; '.join(changed)})")
+    return {"settings": settings, "drives": before["drives"] | drives}
 
 
-def _drives(frames: Iterable[FrameFiles]) -> dict[str, int]:
-    """Sequences with their numbers of frames."""
-    return dict(sorted(Counter(frame.name.rpartition("_")[0] for frame in frames).items()))
-
-
-def _count(drives: dict[str, int]) -> str:
+def _count(drives: Mapping[str, int]) -> str:
     return f"{len(drives)} drives of {sum(drives.values())} frames"
 
 
-def _refused(folder: Path, how: str) -> str:
-    return (
-        f"The reduced drives in {folder} were made {how}. Mixed with others they would show the "
-        "pre-training's drives to the members. Give the study another name, or delete that "
-        "folder and every network that was trained on it."
+def _refusal(folder: Path, how: str) -> DataError:
+    return DataError(
+        f"The reduced drives in {folder} were made {how}. If they were mixed with others, members "
+        "could be trained on drives of the pre-training. Give the study another name, or delete "
+        "that folder and every network that was trained on it."
     )
 
 
@@ -126,7 +130,7 @@ def _copy(source: FrameFiles, target: FrameFiles, width: int) -> None:
             truth = read_png(path, cv2.IMREAD_UNCHANGED)
             nearest = cv2.resize(truth, size, interpolation=cv2.INTER_NEAREST_EXACT)
             write_png(target.path(folder, suffix), nearest)
-    # Last: it marks a frame as complete.
+    # The camera is written last: it marks a frame as complete.
     write_json(target.path("camera"), _camera(source.path("camera"), ratio))
 
 

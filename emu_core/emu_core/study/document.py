@@ -1,257 +1,248 @@
-"""docs/study.md: tables, plots and claims, written into a text that people write.
+"""Tables and plots of a study, in one folder: tables.md, summary.md, results.csv.gz, PNGs.
 
-What stands between `<!-- study: NAME -->` and `<!-- end -->` is replaced; all else stays.
+All tables are made from results.csv.gz, so they can be written again without the study's folder.
 """
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from math import isnan
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from emu_core.evaluation import plots
-from emu_core.evaluation.report import ranking_bound, write_plots
+from emu_core.evaluation.report import bound_text, write_plots
 from emu_core.evaluation.tables import (
-    DEPTH,
+    DEPTH_LOSS,
     EXPLANATION,
+    HEADLINES,
+    METRICS,
     MISSING,
-    SEGMENTATION,
     TABLES,
-    Row,
     markdown,
+    to_markdown,
 )
-from emu_core.evaluation.values import Difference, Value
-from emu_core.files import replace_text
+from emu_core.evaluation.values import Scores, Value
+from emu_core.files import write_text
 from emu_core.networks.encoder import VARIANTS
-from emu_core.study.claims import LEAST_GAP, SEEDS, Closed, Comparison
-from emu_core.study.findings import Findings
-from emu_core.study.rows import ABLATION, APART, METHODS, ROWS
+from emu_core.study.claims import CLAIMS, LEAST_GAP, verdict
+from emu_core.study.config import SINGLE_TASK, study_method
+from emu_core.study.results import RESULTS, read_results, write_results
 
-CLAIMS = {
-    1: "Joint training helps the quality of the segmentation uncertainty against separate "
-    "networks.",
-    2: "Deep Ensembles give the best uncertainties, above all out of domain.",
-    3: "The student matches its teacher's uncertainties at a small fraction of the cost.",
-    4: "The student's depth beats its teacher's, and GNLL with distilled variances is why.",
-    5: "How these move with the backbone.",
-}
-"""Of the paper, in paper.md's order."""
+MAIN = ["single", "control", "mcd20", "mcd50", "dse", "de", "student", "student_unlabelled"]
+"""Methods of the plots, and first methods of the main tables."""
 
-PLOTTED = (*METHODS, "student_fresh")
-"""Rows of the plots."""
+_BASELINE = "single_rmsle"  # published results have it, so the main tables do, too
 
-JOINT = (*PLOTTED, "single_rmsle")
-"""Rows of the main tables; single-task networks follow. The last is a baseline of the papers."""
+_LOSSES = ("_l1", "_rmsle", "", "_beta")
+
+ABLATION = [kind + loss for kind in ("single", "control", "student") for loss in _LOSSES]
+ABLATION += ["student_novar", "student_logvar"]
+"""Methods of the tables that compare depth losses."""
+
+_NOT_SHOWN = {"de_less", SINGLE_TASK + "de_less"}
 
 AIM = 0.7
-"""Share of a gap that a student is to close."""
+"""Share of a gap that a student should close."""
 
+_SEEDS = (
+    "95 % intervals cover the effect of other drives (bootstrap) and of other seeds (Student's "
+    "t). A method of one seed borrows the standard deviation between the seeds of the single "
+    "networks, or of the students; an ensemble that of a mean over its members: °. Where there is "
+    "none to borrow, it says “1 seed”, and the comparison is not counted."
+)
 _GAP = (
-    "How much of the gap between single network and ensemble each row closes, with 95 % intervals "
-    "over drives and seeds. There is a gap where the ensemble is clearly better, by at least "
-    f"{100 * LEAST_GAP:.0f} % of the single network's figure (of an AUROC: of what it lacks to 1; "
-    "the size below the gap) and by more than the standard deviation between its members. "
-    "*Student − control* is what the teacher alone is good for: (student − control) / "
+    "How much of the gap between single network and ensemble each method closes, with 95 % "
+    "intervals over drives and seeds. There is a gap where the ensemble is clearly better, by at "
+    f"least {100 * LEAST_GAP:.0f} % of the single network's metric (of an AUROC: of its distance "
+    "to 1; the size is below the gap) and by more than the standard deviation between its "
+    "members. *Student − control* is the effect of the teacher alone: (student − control) / "
     "(ensemble − single network)."
 )
+_DISAGREEMENT = {
+    "labels": "two members differ, % of pixels",
+    "information_share": "mutual information, % of the entropy",
+    "epistemic_share": "epistemic, % of the depth variance",
+}
 
 
-def blocks(
-    findings: Findings, comparisons: Sequence[Comparison], closed: Sequence[Closed]
-) -> dict[str, str]:
-    """The written parts of the document by name."""
-    found = {}
-    for regime in findings.rows:
-        found[f"{regime}: tables"] = _tables(findings, regime)
-        found[f"{regime}: gap closed"] = _gap([c for c in closed if c.regime == regime])
-        found[f"{regime}: members"] = _members(findings.disagreement.get(regime, {}))
-        found[f"{regime}: depth loss"] = _ablation(findings, regime)
-    for claim in CLAIMS:
-        of_claim = [c for c in comparisons if c.claim == claim]
-        found[f"claim {claim}"] = claim_text(claim, of_claim)
-    found["claim 5"] = _backbones(findings)
-    return found
+def write_document(folder: Path, results: pd.DataFrame) -> None:
+    """Write results.csv.gz, and from it tables.md and summary.md."""
+    write_results(results, folder / RESULTS)
+    written = read_results(folder / RESULTS)
+    write_text(folder / "tables.md", tables_text(written))
+    write_text(folder / "summary.md", summary_text(written))
 
 
-def write_document(path: Path, title: str, content: Mapping[str, str]) -> None:
-    """Put the blocks into the document; those that it has no place for go to its end."""
-    text = path.read_text(encoding="utf-8") if path.is_file() else f"# {title}\n"
-    for name, block in content.items():
-        opening = f"<!-- study: {name} -->"
-        lines = block.strip("\n")  # an indented line is one of code
-        new = f"{opening}\n{lines}\n<!-- end -->"
-        place = re.compile(re.escape(opening) + r".*?<!-- end -->", re.DOTALL)
-        if place.search(text):
-            before, after = place.split(text, maxsplit=1)
-            text = before + new + after
-        else:
-            text += f"\n## {name[0].upper()}{name[1:]}\n\n{new}\n"
-    replace_text(path, text)
+def heading(name: str) -> str:
+    """Return a method's heading; single-task networks are marked."""
+    text = study_method(name.removeprefix(SINGLE_TASK)).heading
+    return f"single-task: {text}" if name.startswith(SINGLE_TASK) else text
 
 
-def write_study_plots(folder: Path, findings: Findings, closed: Sequence[Closed]) -> list[str]:
-    """Write every regime's plots; returns the files' names."""
-    folder.mkdir(parents=True, exist_ok=True)
-    names: list[str] = []
-    for regime, of_regime in findings.cells.items():
-        cells = {s: {n: c[n] for n in PLOTTED if n in c} for s, c in of_regime.items()}
-        rows = {s: {n: r[n] for n in PLOTTED if n in r} for s, r in findings.rows[regime].items()}
-        names += write_plots(folder, regime, cells, rows, prefix=f"{regime}_")
-        for split in of_regime:
-            shares = {
-                label(c.figure): {m: v for m, v in c.shares.items() if v is not None}
-                for c in closed
-                if (c.regime, c.split) == (regime, split)
-            }
-            shares = {heading: found for heading, found in shares.items() if found}
-            if shares:
-                names.append(f"{regime}_gap_{split}.png")
-                plots.shares(shares, f"{regime}, {split}").savefig(folder / names[-1], dpi=110)
-    return names
+def summary_text(results: pd.DataFrame) -> str:
+    """One small table: the most telling metrics of the main methods."""
+    metrics = results[(results.kind == "metric") & results.method.isin(MAIN)]
+    text = ["# Most telling results", "Means over seeds; [all tables](tables.md)."]
+    if metrics.empty:
+        return "\n\n".join([*text, "Nothing was scored yet."]) + "\n"
+    wide = metrics.pivot(index=["regime", "split", "method"], columns="metric", values="mean")
+    columns = {}
+    for metric in HEADLINES:
+        if metric.name in wide:
+            shown = wide[metric.name].map(f"{{:.{metric.digits}f}}".format)
+            columns[f"{metric.task} {metric.title}".strip()] = shown.where(
+                wide[metric.name].notna(), MISSING
+            )
+    order = metrics[["regime", "split", "method"]].drop_duplicates()
+    table = pd.DataFrame(columns).loc[list(order.itertuples(index=False, name=None))]
+    table = table.reset_index().assign(method=lambda t: t.method.map(heading))
+    return "\n\n".join([*text, to_markdown(table, 3)]) + "\n"
 
 
-def claim_text(claim: int, comparisons: Sequence[Comparison]) -> str:
-    """What was found of a claim: for each pair of rows the verdicts' counts and every interval."""
-    text = [f"**Claim {claim}.** {CLAIMS[claim]}"]
-    if not comparisons:
-        return "\n\n".join([*text, "Nothing was compared: the rows that it needs are missing."])
-    text.append(f"First row less second; ✓ better, ✗ worse, else open. {SEEDS}")
-    pairs: dict[tuple[str, str], list[Comparison]] = {}
-    for c in comparisons:
-        pairs.setdefault((c.first, c.second), []).append(c)
-    for (first, second), group in pairs.items():
-        judged = [c.verdict for c in group if c.difference.seeds != "unknown"]
-        count = Counter(judged)
-        text.append(
-            f"{heading(first)} against {heading(second)}: better in {count['better']} of "
-            f"{len(judged)} comparisons, worse in {count['worse']}, open in {count['open']}."
-        )
-        text.append(_comparison_table(group))
-    return "\n\n".join(text)
-
-
-def _backbones(findings: Findings) -> str:
-    """Of claim 5: other backbones are regimes of their own in the tables of the other claims."""
-    others = [
-        regime
-        for regime, of_splits in findings.rows.items()
-        if regime.rpartition("-")[2] in VARIANTS and any(of_splits.values())
+def tables_text(results: pd.DataFrame) -> str:
+    """All tables of a study."""
+    about = results[results.kind == "about"].set_index("metric").text
+    text = [
+        "# Tables of the study",
+        "Written by `training/study.py --report` from [results.csv.gz](results.csv.gz).",
+        f"Commit `{about.get('commit', '')}`, {about.get('versions', '')}. "
+        f"{about.get('setting', '')}",
+        EXPLANATION,
+        "In brackets after a method: number of seeds.",
     ]
-    text = f"**Claim 5.** {CLAIMS[5]}\n\n"
-    if not others:
-        return f"{text}Not tested: all networks have the same backbone."
-    return f"{text}The claims above tell of it, line by line, as regime {', '.join(others)}."
+    regimes = [regime for regime in results.regime.unique() if regime]
+    for regime in regimes:
+        part = results[results.regime == regime]
+        text += [f"## {regime}: share of the ensemble's gain that others close", *_gap(part)]
+        text += [f"## {regime}: disagreement of the members", _disagreement(part)]
+        text += _metric_tables(regime, part[part.kind == "metric"])
+        text += [bound_text(bound) for bound in part[part.metric == "ranking bound"]["mean"]]
+    text += [] if regimes else ["Nothing was scored yet."]
+    text.append("## The paper's claims, comparison by comparison")
+    for claim in CLAIMS:
+        text += _claim(claim, results[results.kind == f"claim {claim}"])
+    others = [regime for regime in regimes if regime.rpartition("-")[2] in VARIANTS]
+    text.append(
+        f"The comparisons above show it, as regime {', '.join(others)}."
+        if others
+        else "Not tested: all networks have the same backbone."
+    )
+    text += ["## Configuration", f"```yaml\n{about.get('configuration', '')}```"]
+    return "\n\n".join(text) + "\n"
 
 
-def label(figure: str) -> str:
-    """A figure's heading with its task."""
-    for task, figures in (("classes", SEGMENTATION), ("depth", DEPTH)):
-        for known in figures:
-            if known.name == figure:
-                return f"{task}: {known.heading}"
-    return figure
-
-
-def heading(row: str) -> str:
-    """A row's heading; `APART` says that networks have one task each."""
-    if row.startswith(APART):
-        return f"single-task: {ROWS[row.removeprefix(APART)].heading}"
-    return ROWS[row].heading
-
-
-def _tables(findings: Findings, regime: str) -> str:
-    rows = findings.rows[regime]
-    apart = [APART + name for name in METHODS if any(APART + name in r for r in rows.values())]
-    text = [EXPLANATION]
-    for split, of_split in rows.items():
-        seeds = {name: len(cell) for name, cell in findings.cells[regime][split].items()}
-        shown: dict[str, Row | None] = {
-            heading(name) + (f" ({seeds[name]})" if name in seeds else ""): of_split.get(name)
-            for name in (*JOINT, *apart)
-        }
-        for title, figures in TABLES.items():
-            if any(f.name in row for row in of_split.values() for f in figures):
-                text += [f"### {regime}, {split}: {title}", markdown(figures, shown)]
-    text.append("In brackets behind a method: how many seeds.")
-    text.append(ranking_bound(findings.cells[regime]))
-    return "\n\n".join(text)
-
-
-def _gap(closed: Sequence[Closed]) -> str:
-    if not closed:
-        return "Needs the rows `single` and `de`."
-    rows = list(dict.fromkeys(row for c in closed for row in c.shares))
-    pupils = list(dict.fromkeys(row for c in closed for row in c.distilled))
-    headings = ["split", "figure", "ensemble − single network", *rows]
-    headings += [f"{row} − control" for row in pupils]
-    lines = [_GAP, "", f"| {' | '.join(headings)} |", "|---|---|" + "--:|" * (len(headings) - 2)]
-    for c in closed:
-        gap = f"{_differs(c.gap)}<br><sub>{100 * c.size:.1f} %</sub>"
-        cells = [_percent(c.shares[row]) if row in c.shares else MISSING for row in rows]
-        cells += [_percent(c.distilled[row]) if row in c.distilled else MISSING for row in pupils]
-        lines.append(f"| {c.split} | {label(c.figure)} | {gap} | " + " | ".join(cells) + " |")
-    for row in rows:
-        lines += ["", f"{heading(row)}: {_reached([c.shares.get(row) for c in closed])}."]
-    for row in pupils:
-        reached = _reached([c.distilled.get(row) for c in closed])
-        lines += ["", f"{heading(row)}, beyond the control: {reached}."]
-    return "\n".join(lines)
-
-
-def _reached(shares: Sequence[Value | None]) -> str:
-    there = [share for share in shares if share is not None]
-    most = sum(share.mean >= AIM for share in there)
-    return f"at least {100 * AIM:.0f} % closed in {most} of {len(there)} gaps"
-
-
-def _percent(share: Value | None) -> str:
-    if share is None:
-        return "no gap"
-    low, high = share.ci95 or (share.mean, share.mean)
-    return f"{100 * share.mean:.0f} %<br><sub>{100 * low:.0f} … {100 * high:.0f}</sub>"
-
-
-def _differs(difference: Difference) -> str:
-    low, high = difference.ci95
-    return f"{difference.mean:+.3g} [{low:+.3g}, {high:+.3g}]"
-
-
-def _members(of_splits: Mapping[str, Mapping[str, float]]) -> str:
-    if not of_splits:
-        return "Needs the row `de`."
-    columns = {
-        "labels": "two members differ, % of pixels",
-        "information_share": "mutual information, % of the entropy",
-        "epistemic_share": "epistemic, % of the depth variance",
-    }
-    lines = ["| split | " + " | ".join(columns.values()) + " |", "|---|" + "--:|" * len(columns)]
-    for split, found in of_splits.items():
-        cells = [f"{100 * found[name]:.1f}" if name in found else MISSING for name in columns]
-        lines.append(f"| {split} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _comparison_table(comparisons: Sequence[Comparison]) -> str:
-    figures = list(dict.fromkeys(c.figure for c in comparisons))
-    places: dict[tuple[str, str], dict[str, str]] = {}
-    for c in comparisons:
-        mark = {"better": " ✓", "worse": " ✗", "open": ""}[c.verdict]
-        mark += {"own": "", "borrowed": " °", "unknown": " (1 seed)"}[c.difference.seeds]
-        low, high = c.difference.ci95
-        cell = f"{c.difference.mean:+.3g}{mark}<br><sub>{low:+.3g} … {high:+.3g}</sub>"
-        places.setdefault((c.regime, c.split), {})[c.figure] = cell
-    lines = ["| | " + " | ".join(map(label, figures)) + " |", "|---|" + "--:|" * len(figures)]
-    for (regime, split), cells in places.items():
-        row = [cells.get(figure, MISSING) for figure in figures]
-        lines.append(f"| {regime}, {split} | " + " | ".join(row) + " |")
-    return "\n".join(lines)
-
-
-def _ablation(findings: Findings, regime: str) -> str:
+def _metric_tables(regime: str, metrics: pd.DataFrame) -> list[str]:
+    """Main tables and depth losses of every split."""
     text = []
-    for split, of_split in findings.rows[regime].items():
-        rows = {heading(name): of_split.get(name) for name in ABLATION}
-        if any(name in of_split for name in ABLATION if name not in METHODS):
-            text += [f"### {regime}, {split}: depth loss", markdown(DEPTH, rows)]
-    return "\n\n".join(text) or "Nothing was scored yet."
+    present = list(metrics.method.unique())
+    main = [*MAIN, _BASELINE, *(SINGLE_TASK + n for n in MAIN if SINGLE_TASK + n in present)]
+    main += [name for name in present if name not in {*main, *ABLATION, *_NOT_SHOWN}]
+    for split, table in metrics.groupby("split", sort=False):
+        seeds = dict(zip(table.method, table.seeds, strict=True))
+        methods = {n: heading(n) + (f" ({seeds[n]:.0f})" if n in seeds else "") for n in main}
+        for title, columns in TABLES.items():
+            if table.metric.isin([metric.name for metric in columns]).any():
+                text += [f"### {regime}, {split}: {title}", markdown(table, columns, methods)]
+        if not set(ABLATION).difference(MAIN).isdisjoint(seeds):
+            losses = {name: heading(name) for name in ABLATION}
+            text += [f"### {regime}, {split}: depth loss", markdown(table, DEPTH_LOSS, losses)]
+    return text or ["Nothing was scored yet."]
+
+
+def _gap(part: pd.DataFrame) -> list[str]:
+    if not (part.kind == "gap").any():
+        return ["Needs the methods `single` and `de`."]
+    shares = part[part.kind.isin(["share", "distilled"])]
+    titles = shares.method.where(shares.kind == "share", shares.method + " − control")
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for row in part.assign(title=titles).itertuples():
+        cells = rows.setdefault((row.split, row.metric), {})
+        if row.kind == "gap":
+            cells["split"], cells["metric"] = row.split, METRICS[row.metric].label
+            cells["gap"] = f"{row.mean:+.3g} [{row.low:+.3g}, {row.high:+.3g}]"
+        elif row.kind == "gap size":
+            gap = cells.pop("gap")
+            cells["ensemble − single network"] = f"{gap}<br><sub>{100 * row.mean:.1f} %</sub>"
+        elif row.kind in ("share", "distilled"):
+            cells[row.title] = _percent(row)
+    table = pd.DataFrame([cells for cells in rows.values() if "split" in cells]).fillna(MISSING)
+    text = [_GAP, to_markdown(table, 2)]
+    for (kind, name), group in shares.groupby(["kind", "method"], sort=False):
+        closed = group["mean"].dropna()
+        beyond = ", beyond the control" if kind == "distilled" else ""
+        text.append(
+            f"{heading(name)}{beyond}: at least {100 * AIM:.0f} % closed in "
+            f"{(closed >= AIM).sum()} of {len(closed)} gaps."
+        )
+    return text
+
+
+def _percent(share: Any) -> str:
+    if isnan(share.mean):
+        return "no gap"
+    return f"{100 * share.mean:.0f} %<br><sub>{100 * share.low:.0f} … {100 * share.high:.0f}</sub>"
+
+
+def _disagreement(part: pd.DataFrame) -> str:
+    found = part[(part.kind == "disagreement") & (part.method == "de")]
+    if found.empty:
+        return "Needs the method `de`."
+    wide = found.pivot(index="split", columns="metric", values="mean")
+    wide = (100 * wide).reindex(index=found.split.unique(), columns=list(_DISAGREEMENT))
+    shown = wide.map(lambda value: MISSING if isnan(value) else f"{value:.1f}")
+    return to_markdown(shown.rename(columns=_DISAGREEMENT).reset_index())
+
+
+def _claim(claim: int, comparisons: pd.DataFrame) -> list[str]:
+    """What was found about a claim: counted verdicts, and every interval."""
+    text = [f"**Claim {claim}.** {CLAIMS[claim]}"]
+    if comparisons.empty:
+        nothing = "Nothing was compared: the methods that it needs are missing."
+        return [*text, nothing] if claim < max(CLAIMS) else text
+    text.append(f"First method less second; ✓ better, ✗ worse, else open. {_SEEDS}")
+    for (first, second), group in comparisons.groupby(["method", "other"], sort=False):
+        judged = [verdict(row) for row in group[group.source != "unknown"].itertuples()]
+        better, worse, open_ = (judged.count(word) for word in ("better", "worse", "open"))
+        text.append(
+            f"{heading(first)} against {heading(second)}: better in {better} of {len(judged)} "
+            f"comparisons, worse in {worse}, open in {open_}."
+        )
+        rows: dict[str, dict[str, str]] = {}
+        for row in group.itertuples():
+            cells = rows.setdefault(f"{row.regime}, {row.split}", {})
+            cells[METRICS[row.metric].label] = _difference(row)
+        wide = pd.DataFrame.from_dict(rows, "index").fillna(MISSING)
+        text.append(to_markdown(wide.rename_axis("").reset_index()))
+    return text
+
+
+def _difference(row: Any) -> str:
+    mark = {"better": " ✓", "worse": " ✗", "open": ""}[verdict(row)]
+    mark += {"own": "", "borrowed": " °", "unknown": " (1 seed)"}[row.source]
+    return f"{row.mean:+.3g}{mark}<br><sub>{row.low:+.3g} … {row.high:+.3g}</sub>"
+
+
+def write_study_plots(folder: Path, results: pd.DataFrame, scores: Mapping[str, Scores]) -> None:
+    """Draw every regime's plots.
+
+    Args:
+        folder: Where to write.
+        results: The table of results.
+        scores: Regime → split → method → seeds.
+    """
+    for regime, of_regime in scores.items():
+        part = results[results.regime == regime]
+        metrics = part[(part.kind == "metric") & part.method.isin(MAIN)]
+        shown = {s: {n: m[n] for n in MAIN if n in m} for s, m in of_regime.items()}
+        write_plots(folder, regime, shown, metrics, prefix=f"{regime}_")
+        shares = part[(part.kind == "share") & part["mean"].notna()]
+        for split, group in shares.groupby("split", sort=False):
+            closed: dict[str, dict[str, Value]] = {}
+            for row in group.itertuples():
+                value = Value(row.mean, row.sd, row.low, row.high)
+                closed.setdefault(METRICS[row.metric].label, {})[row.method] = value
+            figure = plots.shares(closed, f"{regime}, {split}")
+            figure.savefig(folder / f"{regime}_gap_{split}.png", dpi=110)

@@ -7,6 +7,8 @@ from setuptools import find_packages, setup
 from setuptools.command.develop import develop
 
 NAME = "emu_perception"
+# Real path: `colcon build --symlink-install` runs this file through a link.
+README = Path(__file__).resolve().with_name("README.md")
 PROGRAMS = {
     "emu_node": "node.main",
     "player": "bag_tools.player",
@@ -19,10 +21,10 @@ PROGRAMS = {
 
 
 class Develop(develop):
-    """What `colcon build --symlink-install` runs.
+    """The command that `colcon build --symlink-install` runs.
 
-    It writes the interpreter that ran colcon into the programs, whatever setup.cfg says of
-    build_scripts; a virtual environment's onnxruntime would be missed.
+    It ignores `build_scripts` in setup.cfg and writes the interpreter that runs colcon into the
+    programs. They would then not find the onnxruntime of a virtual environment. So replace it.
     """
 
     def run(self):
@@ -37,11 +39,22 @@ class Develop(develop):
 setup(
     name=NAME,
     version="0.1.0",
-    description="One camera in; classes, metres and trust out: the ROS 2 node of EMU",
+    description="ROS 2 node: semantic segmentation, metric depth and their uncertainties from "
+    "one camera",
+    long_description=README.read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
     license="Apache-2.0",
     author="The EMU developers",
     maintainer="The EMU developers",
     maintainer_email="emu-maintainers@example.com",
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "License :: OSI Approved :: Apache Software License",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3 :: Only",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)),
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
     package_data={NAME: ["config/*"]},
@@ -53,7 +66,7 @@ setup(
         (f"share/{NAME}/rviz", glob("rviz/*.rviz")),
     ],
     install_requires=["emu_core"],
-    # What tells colcon to test with pytest: unittest, its other choice, finds no test here.
+    # This extra makes colcon run the tests with pytest. Its default, unittest, finds none.
     extras_require={"test": ["pytest"]},
     entry_points={
         "console_scripts": [f"{name} = {NAME}.{module}:main" for name, module in PROGRAMS.items()],

@@ -1,1 +1,3 @@
-"""The ROS 2 side of EMU: one camera in; classes, metres and trust out."""
+"""ROS 2 node and tools: classes, metric depth and their uncertainties from one camera."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,217 @@
+"""Runs one job of a study in a process of its own, as the workflow asks for it.
+
+    python -m emu_core.study.jobs runs/study few/joint/member-0
+
+The study's configuration is read from FOLDER/study.yaml.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from emu_core.evaluation.candidate import Store
+from emu_core.evaluation.score import score_missing
+from emu_core.evaluation.splits import Split, open_split
+from emu_core.evaluation.timing import time_missing
+from emu_core.files import digest, locked, read_json, write_atomically, write_json
+from emu_core.methods.base import SampledMethod
+from emu_core.methods.disagreement import disagreement
+from emu_core.methods.registry import LoadOptions, load_method
+from emu_core.study.config import Study, study_method
+from emu_core.study.copies import FOR_TRAINING, copy_drives
+from emu_core.study.plan import COPIES, DATA, Job, Scoring, Training, make_plan
+from emu_core.training.command import parse_config, prepare_cpu, run_command
+from emu_core.training.config import StudentConfig
+from emu_core.training.distillation import train_student
+from emu_core.training.run import WEIGHTS
+from emu_core.training.teacher import train_network, train_sub_ensemble
+
+SETTINGS = "study.yaml"
+"""Complete configuration, in the study's folder."""
+
+RECORD = "training.json"
+"""What a training was started with, in its folder."""
+
+FAILURE = "failed.json"
+"""Why a training diverged, in its folder."""
+
+_COMPARED_IMAGES = 48
+"""Images of a split that the members' disagreement is measured on."""
+
+_NAMED_SETTINGS = 4  # in a message
+
+
+class StudyError(ValueError):
+    """A study's folder does not fit its configuration; the message says what to do."""
+
+
+def open_splits(study: Study) -> dict[str, Split]:
+    """Open the splits that methods are scored on, by their names in the tables.
+
+    Raises:
+        DataError: The data is missing.
+    """
+    root = study.folder / DATA / "drives" if study.copies else study.data.root
+    data = replace(study.data, root=root)
+    return {name: open_split(data, split) for name, split in study.splits.items()}
+
+
+def store_of(study: Study, regime: str) -> Store:
+    """Return the store of a regime's scores."""
+    return Store(study.folder / regime / "evaluation", study.resamples)
+
+
+def run_job(key: str, study: Study, plan: Mapping[str, Job]) -> None:
+    """Run one job.
+
+    Raises:
+        DataError: An image or its ground truth is missing or damaged.
+        WeightsError: A network is missing or damaged.
+        FloatingPointError: A training diverged.
+        StudyError: The folder holds a training with other settings.
+    """
+    job = plan[key]
+    if isinstance(job, Training):
+        _train(job, study)
+    elif isinstance(job, Scoring):
+        _score(job, study)
+    elif key == COPIES:
+        assert study.copies is not None
+        count = copy_drives(study.copies, job.settings["splits"], study.folder / DATA)
+        print(f"{count} frames copied to {study.folder / DATA}")
+    else:
+        _time(job, study, plan)
+
+
+def _score(job: Scoring, study: Study) -> None:
+    splits = {name: split for name, split in open_splits(study).items() if name in job.splits}
+    store, candidate = store_of(study, job.regime), job.candidate
+    score_missing([candidate], splits, store, _device())
+    result: dict[str, Any] = {"weights": candidate.fingerprint()}
+    if study_method(job.method).measures_disagreement and not candidate.depth_paths:
+        method = candidate.load(_device())
+        assert isinstance(method, SampledMethod)
+        result["disagreement"] = {
+            name: disagreement(method, _images(split)) for name, split in splits.items()
+        }
+    write_json(study.folder / job.output, result)
+
+
+def _images(split: Split) -> Iterator[Tensor]:
+    """Some images of a split, uint8 (1, 3, H, W) each."""
+    for view in split.some(_COMPARED_IMAGES):
+        image = torch.from_numpy(view.image).permute(2, 0, 1)[None]
+        yield image.contiguous().to(_device())
+
+
+def _time(job: Job, study: Study, plan: Mapping[str, Job]) -> None:
+    scorings = [plan[key] for key in job.needs if (study.folder / plan[key].output).is_file()]
+    # Other backbones than the study's are not timed.
+    own = [s.candidate for s in scorings if isinstance(s, Scoring) and s.regime in study.regimes]
+    split = next(iter(open_splits(study).values()))
+    time_missing(own, split, study.folder / job.output, _device())
+
+
+def _train(job: Training, study: Study) -> None:
+    target = study.folder / job.key
+    _prepare_folder(job, study)
+    try:
+        if job.trunk is not None:
+            copy = partial(shutil.copyfile, study.folder / job.trunk / WEIGHTS)
+            write_atomically(target / "member-0" / WEIGHTS, copy)
+            train_sub_ensemble(job.config, job.heads, target)
+        elif isinstance(job.config, StudentConfig):
+            members = [study.folder / key / WEIGHTS for key in job.teacher]
+            teacher = load_method("de", members, LoadOptions(in_memory=True))
+            train_student(job.config, target, teacher, digest(members))
+        else:
+            train_network(job.config, target)
+    except FloatingPointError as error:
+        write_json(target / FAILURE, {"reason": str(error)})
+        raise
+
+
+def _prepare_folder(job: Training, study: Study) -> None:
+    """Record what a training starts with; delete what was trained from other weights."""
+    folder = study.folder
+    target = folder / job.key
+    if reason := changed_settings(job, folder):
+        raise StudyError(f"{target} {reason}.")
+    inputs = {key: folder / key / WEIGHTS for key in job.needs if key != COPIES}
+    if COPIES in job.needs:
+        inputs[COPIES] = folder / DATA / FOR_TRAINING
+    record = {
+        "settings": job.settings,
+        "inputs": {key: digest([path]) for key, path in inputs.items()},
+    }
+    before = read_json(target / RECORD)
+    if before not in (None, record):
+        print(f"{target} was trained from other weights or data: deleted")
+        shutil.rmtree(target)
+    (target / FAILURE).unlink(missing_ok=True)
+    write_json(target / RECORD, record)
+
+
+def changed_settings(job: Job, folder: Path) -> str | None:
+    """Say which settings differ from those in a training's folder; None if none do."""
+    before = (read_json(folder / job.key / RECORD) or {}).get("settings")
+    if before is None:
+        return None
+    changed = [
+        f"{name}: {before.get(name)} → {value}"
+        for name, value in job.settings.items()
+        if before.get(name) != value
+    ]
+    named = "; ".join(changed[:_NAMED_SETTINGS])
+    return f"was trained with other settings ({named})" if changed else None
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@contextmanager
+def one_gpu() -> Iterator[None]:
+    """Use a GPU that no other job on this machine uses; share one if there are too few."""
+    count = torch.cuda.device_count()
+    if count < 2:
+        yield
+        return
+    every = ",".join(map(str, range(count)))
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", every).split(",")
+    locks = Path(tempfile.gettempdir()) / f"emu-study-{os.getuid()}"
+    with ExitStack() as held:
+        free = (g for g in gpus if held.enter_context(locked(locks / f"gpu-{g}", wait=False)))
+        os.environ["CUDA_VISIBLE_DEVICES"] = next(free, gpus[os.getpid() % len(gpus)])
+        yield
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the job that the command line names."""
+    folder, key = arguments
+
+    def run() -> None:
+        study = parse_config(Study, ["--config", f"{folder}/{SETTINGS}"], "")
+        plan = {job.key: job for job in make_plan(study)}
+        prepare_cpu(study.run.threads)
+        # A process of a killed workflow may still be at this job: wait for it.
+        with locked(study.folder / "locks" / key.replace("/", "-")), one_gpu():
+            run_job(key, study, plan)
+
+    return run_command("study", run)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,128 @@
+"""Results of a study: read from its folder, and kept as one long table.
+
+    results = results_table(study, plan, splits, load_scores(study, plan, splits))
+    write_results(results, Path("docs/study/results.csv.gz"))
+
+Each row is one number. Its column `kind` says which:
+
+- metric: a metric of `method`, with the number of its seeds.
+- claim 1 … 4: `method` less `other`; `source` is the origin of the error between seeds.
+- gap, gap size, share, distilled: see `claims.gap_closed`.
+- disagreement: of the members of `method`.
+- about: a number or a text about all of this.
+"""
+
+from __future__ import annotations
+
+import gzip
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from emu_core.evaluation import report
+from emu_core.evaluation.splits import Split
+from emu_core.evaluation.timing import load_times
+from emu_core.evaluation.values import Scores, metric_table
+from emu_core.files import read_json, write_atomically
+from emu_core.study.claims import compare, gap_closed
+from emu_core.study.config import Study
+from emu_core.study.jobs import store_of
+from emu_core.study.plan import Job, Scoring
+from emu_core.training.config import plain
+from emu_core.training.export import head_commit
+
+RESULTS = "results.csv.gz"
+
+_TEXTS = ["kind", "regime", "split", "method", "other", "metric", "source", "text"]
+_COLUMNS = [*_TEXTS[:6], "seeds", "mean", "sd", "low", "high", *_TEXTS[6:]]
+_PACKAGES = ("torch", "lightning", "numpy")
+
+
+def load_scores(
+    study: Study, plan: Sequence[Job], splits: Mapping[str, Split]
+) -> dict[str, Scores]:
+    """Read all scores that there are: regime → split → method → seeds."""
+    candidates: dict[str, list] = {regime: [] for regime in study.regimes}
+    for job in plan:
+        if isinstance(job, Scoring):
+            candidates.setdefault(job.regime, []).append(job.candidate)
+    return {
+        regime: report.load_scores(store_of(study, regime), of_regime, splits)
+        for regime, of_regime in candidates.items()
+    }
+
+
+def results_table(
+    study: Study,
+    plan: Sequence[Job],
+    splits: Mapping[str, Split],
+    scores: Mapping[str, Scores],
+) -> pd.DataFrame:
+    """Put everything that was found into one table.
+
+    Args:
+        study: Its configuration.
+        plan: All jobs.
+        splits: What was scored, by name.
+        scores: Return value of `load_scores`.
+    """
+    times = load_times(study.folder / "timing.json")
+    milliseconds = {} if times is None else times.values
+    tables, rows = [], []
+    for regime, of_regime in scores.items():
+        # Other backbones than the study's are not timed.
+        table = metric_table(of_regime, milliseconds if regime in study.regimes else {})
+        tables.append(table.assign(kind="metric", regime=regime))
+        for split, methods in of_regime.items():
+            place = {"regime": regime, "split": split}
+            rows += [place | row for row in (*compare(methods), *gap_closed(methods))]
+        if (bound := report.largest_bound(of_regime)) is not None:
+            place = {"kind": "about", "regime": regime, "metric": "ranking bound"}
+            rows.append({**place, "mean": bound})
+    for job in plan:
+        rows += _disagreement(job, study.folder) if isinstance(job, Scoring) else []
+    about = {
+        "commit": head_commit(),
+        "versions": ", ".join(
+            (f"python {platform.python_version()}", *(f"{p} {version(p)}" for p in _PACKAGES))
+        ),
+        "setting": report.describe(splits, times),
+        "configuration": yaml.safe_dump(plain(study), sort_keys=False, allow_unicode=True),
+    }
+    rows += [{"kind": "about", "metric": name, "text": text} for name, text in about.items()]
+    every = pd.concat([*tables, pd.DataFrame(rows)], ignore_index=True)
+    every = every.reindex(columns=_COLUMNS).astype(dict.fromkeys(_TEXTS, "object"))
+    return every.fillna(dict.fromkeys(_TEXTS, ""))
+
+
+def _disagreement(job: Scoring, folder: Path) -> Iterator[dict[str, Any]]:
+    found = (read_json(folder / job.output) or {}).get("disagreement", {})
+    place = {"kind": "disagreement", "regime": job.regime, "method": job.candidate.name}
+    for split, measured in found.items():
+        for name, mean in measured.items():
+            yield {**place, "split": split, "metric": name, "mean": mean}
+
+
+def write_results(results: pd.DataFrame, path: Path) -> None:
+    """Write a compressed CSV file, the same bytes for the same results."""
+    text = results.to_csv(index=False, float_format="%.6g")
+    content = gzip.compress(text.encode(), mtime=0)
+    write_atomically(path, lambda part: part.write_bytes(content))
+
+
+def read_results(path: Path) -> pd.DataFrame:
+    """Read what `write_results` wrote.
+
+    Raises:
+        ValueError: The file cannot be read, or holds something else.
+    """
+    try:
+        results = pd.read_csv(path, dtype=dict.fromkeys(_TEXTS, "str"))[_COLUMNS]
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} holds no results of a study ({error}).") from error
+    return results.fillna(dict.fromkeys(_TEXTS, ""))

@@ -1,0 +1,234 @@
+"""Runs the plan of a study with Snakemake, and says what is left of it.
+
+`prepare` writes the study's configuration and its jobs into the study's folder, where
+training/Snakefile makes one rule of each job.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from emu_core.files import locked, read_json, write_json, write_text
+from emu_core.study.config import Study
+from emu_core.study.jobs import FAILURE, SETTINGS, StudyError, changed_settings
+from emu_core.study.plan import TIMING, Job
+from emu_core.training.config import plain
+
+PLAN = "plan.json"
+"""All jobs, for training/Snakefile."""
+
+LOCK = "study.lock"
+"""Held while Snakemake runs."""
+
+_NAMED_TRAININGS = 8  # in a message
+_STOPPED = -1  # status of Snakemake after the given hours
+
+
+def prepare(study: Study, plan: Sequence[Job], redo: bool = False, retry: bool = False) -> None:
+    """Check what the study's folder holds, and write configuration and plan into it.
+
+    Args:
+        study: Its configuration.
+        plan: All jobs.
+        redo: Delete trainings with other settings; what depends on them is trained again.
+        retry: Run trainings again that diverged.
+
+    Raises:
+        StudyError: The folder holds trainings with other settings, or another process is at work
+            in it with other settings.
+    """
+    folder = study.folder
+    settings = yaml.safe_dump(plain(study), sort_keys=False, allow_unicode=True)
+    with locked(folder / LOCK, wait=False) as mine:
+        if mine:
+            _check_settings(folder, plan, redo)
+            failed = {} if retry else failures(folder, plan)
+            write_text(folder / SETTINGS, settings)
+            write_json(folder / PLAN, _content(study, plan, failed))
+        elif not (folder / SETTINGS).is_file() or (folder / SETTINGS).read_text() != settings:
+            raise StudyError(
+                f"Another process is at work on {folder} with other settings: wait for it, or "
+                "stop it first."
+            )
+
+
+def _check_settings(folder: Path, plan: Sequence[Job], redo: bool) -> None:
+    """Refuse or delete trainings with other settings."""
+    reasons = {job.key: changed_settings(job, folder) for job in plan}
+    changed = {folder / key: reason for key, reason in reasons.items() if reason}
+    if changed and not redo:
+        named = [f"{path} {reason}" for path, reason in changed.items()][:_NAMED_TRAININGS]
+        more = f"; and {len(changed) - len(named)} more" if len(changed) > len(named) else ""
+        raise StudyError(
+            f"{'; '.join(named)}{more}. Delete these folders to train them again, or let --redo "
+            "delete all of them, or give the study another name."
+        )
+    for path, reason in changed.items():
+        print(f"{path} {reason}: deleted", flush=True)
+        shutil.rmtree(path)
+
+
+def failures(folder: Path, plan: Sequence[Job]) -> dict[str, str]:
+    """Return the trainings that diverged, with the reasons."""
+    records = {job.key: read_json(folder / job.key / FAILURE) for job in plan}
+    return {key: record["reason"] for key, record in records.items() if record}
+
+
+def _content(study: Study, plan: Sequence[Job], failed: Mapping[str, str]) -> dict[str, Any]:
+    """The plan for training/Snakefile; failed trainings and what needs them are no targets."""
+    outputs = {job.key: job.output for job in plan}
+    left_out = set(failed)
+    for job in plan:
+        if job.key != TIMING and not left_out.isdisjoint(job.needs):
+            left_out.add(job.key)
+    jobs = []
+    for job in plan:
+        # Times are taken of all other methods.
+        needs = [key for key in job.needs if job.key != TIMING or key not in left_out]
+        content = {"key": job.key, "input": [outputs[key] for key in needs], "output": job.output}
+        jobs.append({**content, "settings": json.dumps(job.settings, sort_keys=True)})
+    return {
+        "root": os.path.relpath(Path(), study.folder),
+        "folder": str(study.folder),
+        "python": sys.executable,
+        "threads": max(study.run.threads, 1),
+        "jobs": jobs,
+        "targets": [output for key, output in outputs.items() if key not in left_out],
+    }
+
+
+def run(
+    study: Study,
+    plan: Sequence[Job],
+    snakefile: Path,
+    only: Sequence[str] = (),
+    jobs: int = 1,
+    hours: float | None = None,
+    profile: Path | None = None,
+) -> dict[str, str]:
+    """Run all jobs that are left.
+
+    Args:
+        study: Its configuration; `prepare` has written its plan.
+        plan: All jobs.
+        snakefile: Training/Snakefile.
+        only: Keys of jobs; only these and the jobs that they need are run.
+        jobs: Number of jobs that run at once.
+        hours: Start no job after this time.
+        profile: Folder of a Snakemake profile, e.g. for a cluster.
+
+    Returns:
+        Key of every job that failed, now or before → reason.
+
+    Raises:
+        StudyError: There is no such job, or Snakemake is not installed, or it does not accept the
+            plan or the profile.
+    """
+    outputs = {job.key: job.output for job in plan}
+    if unknown := [key for key in only if key not in outputs]:
+        raise StudyError(f"--only names no job of the study: {', '.join(unknown)}.")
+    options = ["--cores", str(jobs * max(study.run.threads, 1))]
+    if profile is not None:
+        options = ["--jobs", str(jobs), "--profile", str(profile.resolve())]
+    begun = time.time()
+    status = _wait(_command(study, snakefile, *options, *(outputs[k] for k in only)), hours)
+    failed = failures(study.folder, plan)
+    for job in plan if status else ():
+        log = study.folder / "logs" / f"{job.key}.log"
+        is_new = log.is_file() and log.stat().st_mtime >= begun
+        if is_new and not (study.folder / job.output).is_file():
+            last = log.read_text(errors="replace").strip().rpartition("\n")[2]
+            failed.setdefault(job.key, f"{last.removeprefix('study: ')} ({log})")
+    if status not in (0, _STOPPED) and not failed:
+        raise StudyError(f"Snakemake ended with status {status}: see its messages above.")
+    return failed
+
+
+def _command(study: Study, snakefile: Path, *options: str) -> list[str]:
+    if find_spec("snakemake") is None:
+        raise StudyError(
+            "A study runs on Snakemake, which is not installed: with Python 3.11 or newer, "
+            "pip install 'emu_core[study]'."
+        )
+    place = ["--snakefile", str(snakefile.resolve()), "--directory", str(study.folder)]
+    return [sys.executable, "-m", "snakemake", *place, *options]
+
+
+def _wait(command: Sequence[str], hours: float | None) -> int:
+    """Run Snakemake; after so many hours let it finish the jobs that are running."""
+    process = subprocess.Popen(command)
+    try:
+        return process.wait(None if hours is None else 3600 * hours)
+    except subprocess.TimeoutExpired:
+        print(f"{hours:g} h are over: no other job is started", flush=True)
+        process.terminate()
+        process.wait()
+        return _STOPPED
+    except KeyboardInterrupt:
+        process.wait()
+        raise
+
+
+def failure_text(failed: Mapping[str, str]) -> str:
+    """Name every job that failed."""
+    reasons = "; ".join(f"{key}: {reason}" for key, reason in failed.items())
+    return (
+        f"{len(failed)} jobs failed: {reasons}. The jobs that need them were not run. Give the "
+        "command again to go on; with --retry it also runs trainings again that diverged."
+    )
+
+
+def jobs_left(study: Study, snakefile: Path) -> set[str]:
+    """Return the outputs of the jobs that Snakemake would run.
+
+    Raises:
+        StudyError: Snakemake is not installed, or cannot read the plan.
+    """
+    command = _command(study, snakefile, "--summary")
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise StudyError(f"Snakemake cannot read the plan: {done.stderr.strip()}")
+    summary = pd.read_csv(io.StringIO(done.stdout), sep="\t")
+    return set(summary.output_file[summary.plan == "update pending"])
+
+
+def plan_text(study: Study, plan: Sequence[Job], left: set[str]) -> str:
+    """Say for each kind of job how many are left, and the hours that they take.
+
+    Args:
+        study: Its configuration.
+        plan: All jobs.
+        left: Outputs of the jobs that are left.
+    """
+    rows = []
+    for job in plan:
+        benchmark = study.folder / "benchmarks" / f"{job.key}.tsv"
+        seconds = pd.read_csv(benchmark, sep="\t").s.max() if benchmark.is_file() else None
+        kind = re.sub(r"[/-](member-|seed-)?\d+$", "", job.key)
+        rows.append({"": kind, "jobs": 1, "left": job.output in left, "hours each": seconds})
+    # Of a training that was resumed only the last part was measured: the longest one counts.
+    sums = {"jobs": "sum", "left": "sum", "hours each": "max"}
+    kinds = pd.DataFrame(rows).groupby("", sort=False).agg(sums)
+    each = kinds["hours each"].astype(float) / 3600
+    total, unknown = each * kinds.left, int(kinds.left[each.isna()].sum())
+    kinds["hours each"] = each.map("{:.2f}".format).where(each.notna(), "not measured yet")
+    kinds["hours left"] = total.map("{:.2f}".format).where(each.notna(), "")
+    more = f", and {unknown} jobs that are not measured yet" if unknown else ""
+    return (
+        f"{kinds.to_string()}\n{study.folder}: {kinds.left.sum()} of {len(plan)} jobs are left: "
+        f"{total.sum():.2f} h for one job at a time{more}"
+    )
