@@ -181,7 +181,6 @@ def stage(name: str) -> Iterator[None]:
 
 
 def main() -> int:
-    """Command line."""
     arguments = sys.argv[1:]
     options = ("--config", "--help", "-h", "--print_config")
     if not any(argument.split("=")[0] in options for argument in arguments):

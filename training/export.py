@@ -160,7 +160,6 @@ def _markdown(values: pd.DataFrame) -> str:
 
 
 def main() -> int:
-    """Command line."""
     parser = jsonargparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

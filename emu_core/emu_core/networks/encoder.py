@@ -246,8 +246,7 @@ class MixFFN(nn.Module):
     def convolve_first(self) -> None:
         """Write the first layer as an equal 1×1 convolution.
 
-        ONNX Runtime computes two convolutions in a row in its own memory layout. It then converts
-        C channels to this layout instead of 4C.
+        ONNX Runtime then converts C channels to its own layout of convolutions instead of 4C.
         """
         if isinstance(self.linear1, nn.Linear):
             self.linear1 = pointwise_convolution(self.linear1.weight, self.linear1.bias)

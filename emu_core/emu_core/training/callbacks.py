@@ -85,11 +85,7 @@ class LastCheckpoint(Checkpoint):
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint of Lightning: `global_step`, `state_dict` (averaged weights) and more.
-
-    Raises:
-        ValueError: The file is damaged.
-    """
+    """Read a checkpoint of Lightning with its averaged weights; ValueError if it is damaged."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:

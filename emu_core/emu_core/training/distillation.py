@@ -27,10 +27,7 @@ _TEACHER = "teacher.txt"
 
 
 def open_frames(config: StudentConfig) -> tuple[DataSet, DataSet | None]:
-    """Open the frames that a student learns from.
-
-    Returns:
-        Frames with ground truth, and frames without; None if there are none.
+    """Open the labelled frames that a student learns from, and the unlabelled ones or None.
 
     Raises:
         DataError: The data is missing.

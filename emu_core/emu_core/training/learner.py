@@ -82,12 +82,10 @@ class Learner(lightning.LightningModule):
             raise self._divergence(f"The loss {what}", each)
         every = self.config.run.shares_every
         if every and self.global_step % every == 0:
-            shares = gradient_shares(terms, raw)
+            shares = gradient_shares(terms, raw).items()
+            named = {f"share_{name.replace('/', '_')}": share for name, share in shares}
             for logger in self.loggers:  # `log_dict` would wait for the logging interval
-                logger.log_metrics(
-                    {f"share_{name.replace('/', '_')}": share for name, share in shares.items()},
-                    step=self.global_step,
-                )
+                logger.log_metrics(named, step=self.global_step)
         self.log_dict({"loss": loss, **terms}, prog_bar=True)
         return loss
 
@@ -173,9 +171,8 @@ class Member(Learner):
     """Trains one network on ground truth alone."""
 
     def terms(self, raw: RawOutputs, batch: Batch) -> Terms:
-        return member_loss(
-            raw, batch["labels"], batch["depth"], self.config.loss, self.class_weights
-        )
+        labels, depth = batch["labels"], batch["depth"]
+        return member_loss(raw, labels, depth, self.config.loss, self.class_weights)
 
 
 class Student(Learner):
@@ -207,10 +204,9 @@ class Student(Learner):
         self.teacher = lambda: teacher
 
     def on_fit_start(self) -> None:
-        """Move the teacher to the device of the images."""
         teacher = self.teacher()
         if isinstance(teacher, NetworkMethod):
-            teacher.to(self.device)
+            teacher.to(self.device)  # where the images are
 
     def terms(self, raw: RawOutputs, batch: Batch) -> Terms:
         teacher, loss = self.teacher(), self.config.loss

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from emu_core.data.augment import Augmentation, prepare
 from emu_core.data.sample import DataError, Sample, Samples
@@ -105,19 +105,6 @@ class TrainingSet(Dataset):
         return {**batch, "key": torch.tensor([variant, index])}
 
 
-class ValidationSet(Dataset):
-    """Samples as network input, only resized."""
-
-    def __init__(self, samples: Samples, augmentation: Augmentation):
-        self.samples, self.augmentation = samples, augmentation
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Batch:
-        return as_tensors(self.samples[index], self.augmentation, None)
-
-
 def as_tensors(
     sample: Sample, augmentation: Augmentation, rng: np.random.Generator | None
 ) -> Batch:
@@ -167,8 +154,12 @@ def training_loader(
 
 
 def validation_loader(samples: Samples, augmentation: Augmentation, batch: int) -> DataLoader:
-    """Load every sample once, in order."""
-    return DataLoader(ValidationSet(samples, augmentation), batch_size=batch)
+    """Load every sample once, in order, only resized."""
+
+    def collate(frames: list[Sample]) -> Batch:
+        return default_collate([as_tensors(frame, augmentation, None) for frame in frames])
+
+    return DataLoader(samples, batch, collate_fn=collate)  # type: ignore[arg-type]
 
 
 def _rank_and_processes() -> tuple[int, int]:

@@ -97,8 +97,7 @@ def l1(mean: Tensor, target: Tensor, scale: Tensor | None = None) -> Tensor:
     """|y − μ|, averaged over valid pixels.
 
     Args:
-        mean: μ, metres, any shape.
-        target: y, metres, NaN where invalid.
+        mean, target: As for `gaussian_nll`.
         scale: Unit of each pixel's error, metres, above 0; None for 1 m.
     """
     valid = torch.isfinite(target)
@@ -151,9 +150,6 @@ def kl_divergence(
     reverse: bool = False,
 ) -> Tensor:
     """KL(teacher ‖ student): summed over classes, averaged over pixels.
-
-    The gradient with respect to a pixel's logits is (student − teacher)/pixels, which has the
-    scale of cross-entropy's.
 
     Args:
         logits: The student's class scores (N,C,H,W).

@@ -131,13 +131,12 @@ def student_loss(
     """Compute the loss terms of a student for the outputs that it has.
 
     Args:
-        raw: The student's outputs at H/4 × W/4.
+        raw, class_weights: As for `member_loss`.
         teacher: Its prediction for the same images, (N,·,H,W); a constant.
         batch: Ground truth. Only the teacher is used for frames that are not `labelled`, and
             nothing for pixels that are not `inside`.
         options: Kinds, weights and masks of the terms.
         sky: Train id of the sky, None if there is no such class.
-        class_weights: Weight of a pixel of each class (C,); None for 1.
 
     Raises:
         ValueError: There are frames without ground truth, but the teacher's mean depth has no
@@ -179,7 +178,6 @@ def student_loss(
 
 
 def total(terms: Terms) -> Tensor:
-    """Sum of the terms."""
     return torch.stack(list(terms.values())).sum()
 
 

@@ -198,11 +198,7 @@ def _expect_same_settings(folder: Path, config: TrainingConfig) -> None:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Read a run's config.yaml as flat settings by the names of the options, e.g. run.seed.
-
-    Raises:
-        ValueError: The file cannot be read.
-    """
+    """Read a run's config.yaml by the names of the options; ValueError if it cannot be read."""
     try:
         settings = yaml.safe_load(path.read_text())
         if not isinstance(settings, dict):

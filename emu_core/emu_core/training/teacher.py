@@ -126,11 +126,6 @@ def train_ensemble(config: TrainingConfig, members: int, folder: Path) -> list[P
 
     Returns:
         folder/member-K/last.safetensors of each; complete members are not trained again.
-
-    Raises:
-        DataError: The data is missing or damaged.
-        FloatingPointError: A loss is not finite.
-        ValueError: The settings contradict each other, or a run in the folder has other settings.
     """
     return [_train_one(config, f"member {k} of {members}", k, folder) for k in range(members)]
 
@@ -170,6 +165,11 @@ def train_network(config: TrainingConfig, folder: Path, trunk: Path | None = Non
 
     Returns:
         folder/last.safetensors; a complete network is not trained again.
+
+    Raises:
+        DataError: The data is missing or damaged.
+        FloatingPointError: The loss is not finite.
+        ValueError: The settings contradict each other, or a run in the folder has other settings.
     """
     if complete(folder, config):
         return folder / WEIGHTS
@@ -190,13 +190,10 @@ def train_network(config: TrainingConfig, folder: Path, trunk: Path | None = Non
 
 
 def find_teacher(folder: Path) -> tuple[str, list[Path]]:
-    """Find the teacher that `TeacherKind.train` left in a folder.
+    """Find the teacher that was trained in a folder; ValueError if there is none.
 
     Returns:
         Kind and files as `load_method` takes them.
-
-    Raises:
-        ValueError: The folder holds no trained network.
     """
     for kind in TEACHERS.values():
         if paths := natural_sort(folder.glob(kind.files)):
@@ -208,18 +205,15 @@ def find_teacher(folder: Path) -> tuple[str, list[Path]]:
 
 
 def single_networks(kind: str, paths: list[Path]) -> list[Path]:
-    """The files of a teacher's networks that were trained on their own.
-
-    Of a sub-ensemble this is the first network: the other heads use its trunk.
-    """
+    """The files of a teacher's networks that were trained on their own."""
     if METHODS[kind].takes_all_files:
         return paths
+    # The other heads of a sub-ensemble use the trunk of the first one.
     first = paths[0].parent / "member-0" / WEIGHTS
     return [first] if first.is_file() else []
 
 
 def _take_finished(folder: Path, members: int, config: StudentConfig) -> tuple[str, list[Path]]:
-    """Take up to `members` networks from a folder."""
     kind, paths = find_teacher(folder)
     folders = [path.parent for path in natural_sort(folder.glob("member-*/config.yaml"))]
     if METHODS[kind].takes_all_files:
