@@ -31,7 +31,7 @@ help:
 	@echo "make clean       delete results and environments (but not data/ and runs/)"
 
 demo:
-	@python=$$(tools/environment.sh demo) && tools/on_ros.sh $$python -m emu_perception.demo.main \
+	@python=$$(tools/environment.sh demo) && tools/on_ros.sh $$python -m emu_perception.demo \
 		--bag demo/drive --output out/demo
 
 test: lint test-all test-robot

@@ -10,7 +10,7 @@ process for each job, the most valuable jobs first. When the command is given ag
 done are skipped, and a training that was killed goes on from its last checkpoint. On several GPUs
 each job uses another one; docs/study_on_slurm.md shows how to use a cluster.
 
-Jobs with changed settings are refused: --redo deletes what they have left. What depends on weights
+Trainings with changed settings are refused; --redo deletes them. What depends on weights
 that were trained again is trained again, too. A training that diverged is left out, with all jobs
 that need it, until --retry.
 
@@ -57,7 +57,9 @@ def carry_out(arguments: Sequence[str]) -> None:
     parser.add_argument("--hours", type=float, help="start no job after this time")
     parser.add_argument("--only", nargs="+", default=[], help="run only these jobs, e.g. copies")
     parser.add_argument("--profile", type=Path, help="Snakemake profile, e.g. of a cluster")
-    parser.add_argument("--redo", action="store_true", help="delete jobs with changed settings")
+    parser.add_argument(
+        "--redo", action="store_true", help="delete trainings with changed settings"
+    )
     parser.add_argument("--retry", action="store_true", help="run again what diverged")
     parser.add_argument("--docs", type=Path, help="folder; its study/ gets the report as well")
     parser.add_argument(

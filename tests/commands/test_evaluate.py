@@ -5,10 +5,7 @@
 3. Wrong arguments and missing files end with one clear message.
 """
 
-import importlib.util
 import os
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,19 +15,9 @@ import yaml
 
 from emu_core.networks import DepthFormer, SegDepthFormer, SegFormer, save_model
 
-SCRIPT = Path(__file__).parents[2] / "training" / "evaluate.py"
-
 
 @pytest.fixture
-def script():
-    spec = importlib.util.spec_from_file_location("evaluate", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def folder(tmp_path, write_drive, monkeypatch):
+def folder(tmp_path, write_drive):
     """A working folder with data/, networks and a training's configuration."""
     for split in ("test", "haze"):
         for drive in (3000, 3001):
@@ -49,7 +36,6 @@ def folder(tmp_path, write_drive, monkeypatch):
     data = {"kind": "drives", "root": "data", "augmentation": augmentation}
     config = {"data": data, "run": {"name": "tiny"}}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
@@ -60,15 +46,8 @@ ARGUMENTS = [
 ]
 
 
-def run(script, monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["evaluate.py", *arguments])
-    return script.main()
-
-
-def test_methods_are_scored_once_and_tables_and_plots_are_written(
-    script, folder, monkeypatch, capsys
-):
-    assert run(script, monkeypatch, *ARGUMENTS) == 0
+def test_methods_are_scored_once_and_tables_and_plots_are_written(run, folder, capsys):
+    assert run("evaluate", *ARGUMENTS) == 0
     note = capsys.readouterr().out
     assert "Images of 64×32 pixels" in note
     assert "test (2 images, 2 drives)" in note
@@ -95,7 +74,7 @@ def test_methods_are_scored_once_and_tables_and_plots_are_written(
     assert len(kept) == 2 * 2 * 4  # results and resamples, of four on two splits
     timing = (out / "timing.json").read_text()
 
-    assert run(script, monkeypatch, *ARGUMENTS) == 0
+    assert run("evaluate", *ARGUMENTS) == 0
     assert {p: p.stat().st_mtime_ns for p in out.glob("*/*.npz")} == kept
     assert (out / "timing.json").read_text() == timing
 
@@ -113,10 +92,8 @@ def test_methods_are_scored_once_and_tables_and_plots_are_written(
         (["--config", "member-0"], "member-0 is no configuration of a training"),
     ],
 )
-def test_wrong_arguments_end_with_one_clear_message(
-    script, folder, monkeypatch, capsys, arguments, message
-):
-    assert run(script, monkeypatch, *ARGUMENTS, *arguments) == 1
+def test_wrong_arguments_end_with_one_clear_message(run, folder, capsys, arguments, message):
+    assert run("evaluate", *ARGUMENTS, *arguments) == 1
     error = capsys.readouterr().err
     assert error.startswith("evaluate: ")
     assert message in error
@@ -124,15 +101,13 @@ def test_wrong_arguments_end_with_one_clear_message(
     assert not (folder / "out").exists()
 
 
-def test_methods_without_trained_variance_have_no_metrics_of_it(
-    script, folder, monkeypatch, capsys
-):
+def test_methods_without_trained_variance_have_no_metrics_of_it(run, folder, capsys):
     arguments = [*ARGUMENTS[: ARGUMENTS.index("--splits")], "--splits", "test", "--threads", "1"]
     methods = ["--methods", "l1:single=member-0/last.safetensors", "de=member-*/last.safetensors"]
     arguments += ["--output", "out", "--lazy", *methods, "--point-depth"]
-    assert run(script, monkeypatch, *arguments, "l2") == 1
+    assert run("evaluate", *arguments, "l2") == 1
     assert "--point-depth names no method: l2" in capsys.readouterr().err
-    assert run(script, monkeypatch, *arguments, "l1") == 0
+    assert run("evaluate", *arguments, "l1") == 0
     assert "an ensemble's members read again" in capsys.readouterr().out
     table = pd.read_json(folder / "out" / "evaluation.json")
     metrics = {method: set(rows.metric) for method, rows in table.groupby("method")}
@@ -141,7 +116,7 @@ def test_methods_without_trained_variance_have_no_metrics_of_it(
     assert lacking == {name for name in metrics["de"] if name.startswith("depth.")}
 
 
-def test_methods_need_the_configuration_of_their_training(script, folder, monkeypatch, capsys):
+def test_methods_need_the_configuration_of_their_training(run, folder, capsys):
     with pytest.raises(SystemExit):
-        run(script, monkeypatch, "--methods", "single=member-0/last.safetensors")
+        run("evaluate", "--methods", "single=member-0/last.safetensors")
     assert "--methods needs --config" in capsys.readouterr().err

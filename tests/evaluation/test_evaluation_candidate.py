@@ -52,20 +52,20 @@ def test_a_comma_stands_between_single_task_networks(files):
     assert len(ensemble.paths) == len(ensemble.depth_paths) == 4
 
 
-@pytest.mark.parametrize("text", ["joint/last.safetensors", "best=x", "=x", "single=a,b,c"])
-def test_other_forms_are_refused(text):
-    with pytest.raises(ValueError, match=r"Expected \[NAME:\]KIND=FILES"):
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("joint/last.safetensors", ValueError, r"Expected \[NAME:\]KIND=FILES"),
+        ("best=x", ValueError, r"Expected \[NAME:\]KIND=FILES"),
+        ("=x", ValueError, r"Expected \[NAME:\]KIND=FILES"),
+        ("single=a,b,c", ValueError, r"Expected \[NAME:\]KIND=FILES"),
+        ("single=nowhere/*.safetensors", WeightsError, "Found no model at nowhere"),
+        ("single=joint/member-0/*,depth/*/*", ValueError, "but there are 4 and 1"),
+    ],
+)
+def test_other_forms_and_missing_files_are_refused(files, text, error, message):
+    with pytest.raises(error, match=message):
         parse_candidates(text)
-
-
-def test_missing_files_are_named(files):
-    with pytest.raises(WeightsError, match="Found no model at nowhere"):
-        parse_candidates("single=nowhere/*.safetensors")
-
-
-def test_as_many_networks_for_depth_as_for_classes_are_needed(files):
-    with pytest.raises(ValueError, match="but there are 4 and 1"):
-        parse_candidates(f"single={files[0]},depth/*/last.safetensors")
 
 
 def test_two_methods_of_one_name_and_seed_are_refused(files):

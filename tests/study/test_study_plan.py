@@ -231,7 +231,8 @@ def test_a_method_that_is_listed_twice_is_scored_on_all_splits_of_both(study):
     order = [Item("single", splits=["haze"]), Item("single", splits=["in_domain"])]
     plan = plan_of(study, order=order).values()
     scorings = [job for job in plan if isinstance(job, Scoring)]
-    assert [job.splits for job in scorings] == [("haze", "in_domain")] * 2  # of two regimes
+    both = [list(job.settings["splits"]) for job in scorings]
+    assert both == [["haze", "in_domain"]] * 2  # of two regimes
 
 
 @pytest.mark.parametrize(

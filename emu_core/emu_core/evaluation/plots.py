@@ -200,7 +200,7 @@ def _arrows(axes: Axes, share: Value, place: float, shade: str) -> None:
 
 def _panels(scores: Scores, title: str, rows: int = 1) -> tuple[Figure, list[list[Axes]]]:
     """Make a figure with a column of panels for each split."""
-    figure = Figure(figsize=(3.4 * len(scores) + 1.4, 0.7 + 3.3 * rows), layout="constrained")
+    figure = Figure(figsize=(3.4 * len(scores) + 2.5, 0.7 + 3.3 * rows), layout="constrained")
     figure.suptitle(title)
     grid = figure.subplots(rows, len(scores), sharex=True, sharey="row", squeeze=False)
     for axes in grid.flat:

@@ -96,7 +96,8 @@ def run_job(key: str, study: Study, plan: Mapping[str, Job]) -> None:
 
 
 def _score(job: Scoring, study: Study) -> None:
-    splits = {name: split for name, split in open_splits(study).items() if name in job.splits}
+    opened = open_splits(study)
+    splits = {name: opened[name] for name in job.settings["splits"]}
     store, candidate = store_of(study, job.regime), job.candidate
     score_missing([candidate], splits, store, _device())
     result: dict[str, Any] = {"weights": candidate.fingerprint()}

@@ -12,24 +12,23 @@ from typing import Any, TypeVar
 
 from emu_core.evaluation.candidate import Candidate
 from emu_core.metrics import METRICS_VERSION
-from emu_core.study.config import SINGLE_TASK, Item, Study, StudyMethod, study_method
+from emu_core.study.config import SINGLE_TASK, Item, Study, study_method
 from emu_core.study.copies import FOR_TRAINING
 from emu_core.training.config import (
     REST,
-    Architecture,
     Distillation,
-    Run,
     StudentConfig,
     Task,
     TrainingConfig,
     deciding_settings,
     plain,
 )
-from emu_core.training.objectives import MemberLoss, StudentLoss
+from emu_core.training.losses import DEPTH_LOSSES
+from emu_core.training.objectives import StudentLoss
 from emu_core.training.run import WEIGHTS
 from emu_core.training.teacher import SUB_ENSEMBLE
 
-Loss = TypeVar("Loss", bound=MemberLoss)
+Config = TypeVar("Config", bound=TrainingConfig)
 
 COPIES, PRETRAINING, TIMING = "copies", "pretraining", "timing"
 """Keys of jobs that there is one of."""
@@ -79,7 +78,7 @@ class Training(Job):
         """Whether a loss trains the variance of its depth."""
         loss = self.config.loss
         distilled = isinstance(loss, StudentLoss) and loss.variance_weight > 0
-        return loss.depth == "gnll" or distilled
+        return DEPTH_LOSSES[loss.depth].trains_variance or distilled
 
 
 @dataclass(frozen=True)
@@ -89,13 +88,11 @@ class Scoring(Job):
     Args:
         regime: Regime of its networks; REGIME-VARIANT for another backbone than the study's.
         method: Name of the method.
-        splits: Names of the splits in the tables.
         candidate: The method as files.
     """
 
     regime: str = ""
     method: str = ""
-    splits: tuple[str, ...] = ()
     candidate: Candidate = field(default_factory=lambda: Candidate("", "", ()))
 
 
@@ -115,18 +112,13 @@ def make_plan(study: Study) -> list[Job]:
                 scoring = made.scoring(item, seed)
                 for key in scoring.needs:
                     made.add_to(jobs, key)
-                if isinstance(earlier := jobs.get(scoring.key), Scoring):
-                    scoring = _merged(earlier, scoring)
+                if isinstance(earlier := jobs.get(scoring.key), Scoring):  # on other splits
+                    splits = earlier.settings["splits"] | scoring.settings["splits"]
+                    scoring = replace(scoring, settings=scoring.settings | {"splits": splits})
                 jobs[scoring.key] = scoring
     scored = tuple(key for key, job in jobs.items() if isinstance(job, Scoring))
     jobs[TIMING] = Job(TIMING, "timing.json", scored, {"threads": study.run.threads})
     return list(jobs.values())
-
-
-def _merged(earlier: Scoring, later: Scoring) -> Scoring:
-    """One scoring on the splits of both."""
-    both = earlier.settings["splits"] | later.settings["splits"]
-    return replace(later, splits=tuple(both), settings={**later.settings, "splits": both})
 
 
 class _Networks:
@@ -180,8 +172,7 @@ class _Networks:
         splits = {name: study.splits[name] for name in item.splits or study.splits}
         settings = {"splits": splits, "samples": study.samples, "metrics": METRICS_VERSION}
         needs = tuple(training.key for trainings in of_tasks for training in trainings)
-        place = (self.regime, item.method, tuple(splits))
-        return Scoring(key, f"{key}.json", needs, settings, *place, candidate)
+        return Scoring(key, f"{key}.json", needs, settings, self.regime, item.method, candidate)
 
     def add_to(self, jobs: dict[str, Job], key: str) -> None:
         """Add a training after those that it depends on."""
@@ -192,13 +183,7 @@ class _Networks:
 
     def _network(self, name: str, seed: int, task: Task) -> Training:
         """A network on ground truth; those of `single` are the members of the ensemble."""
-        method = study_method(name)
-        config = replace(
-            self._base,
-            architecture=self._architecture(task, method),
-            loss=_loss(self._base.loss, method),
-            run=self._run(self.study.run.seed + seed),
-        )
+        config = self._adapted(self._base, name, self.study.run.seed + seed, task)
         folder = task if name == "single" else f"{task}-{name}"
         return self._training(f"{self.regime}/{folder}/member-{seed}", config)
 
@@ -232,20 +217,14 @@ class _Networks:
             loss = replace(loss, variance_weight=method.variance_weight)
         if method.log_variance:
             loss = replace(loss, log_variance=True)
-        architecture = self._architecture("joint", method)
-        if distilling.init == "member":
-            member = self._network("single", 0, "joint")
-            init = self.study.folder / member.output
-            architecture = replace(architecture, encoder=None, init=init)
-        run = self._run(self.study.run.seed + STUDENT_SEEDS + seed)
         frames = "unlabelled" if method.unlabelled else "labelled"
         kept = self.study.folder / self.regime / "predictions" / frames
-        return StudentConfig(
+        base = StudentConfig(
             self._base.data,
-            architecture,
-            _loss(loss, method),
+            self._base.architecture,
+            loss,
             self._base.optimisation,
-            replace(run, steps=distilling.steps or run.steps),
+            replace(self._base.run, steps=distilling.steps or self._base.run.steps),
             Distillation(
                 jitter=distilling.jitter,
                 variants=distilling.variants,
@@ -254,15 +233,25 @@ class _Networks:
                 unlabelled_limit=distilling.unlabelled_limit if method.unlabelled else None,
             ),
         )
+        config = self._adapted(base, name, self.study.run.seed + STUDENT_SEEDS + seed)
+        if distilling.init == "encoder":
+            return config
+        init = self.study.folder / self._network("single", 0, "joint").output
+        return replace(config, architecture=replace(config.architecture, encoder=None, init=init))
 
-    def _architecture(self, task: Task, method: StudyMethod) -> Architecture:
-        architecture = replace(self._base.architecture, task=task)
+    def _adapted(self, config: Config, name: str, seed: int, task: Task = "joint") -> Config:
+        """A configuration with the task, the seed, and what is special about the method."""
+        method, architecture, loss = study_method(name), config.architecture, config.loss
+        architecture = replace(architecture, task=task)
         if self.study.pretraining is not None:
-            encoder = str(self.study.folder / self._pretraining().output)
-            architecture = replace(architecture, encoder=encoder)
-        if method.dropout is None:
-            return architecture
-        return replace(architecture, dropout=method.dropout)
+            encoder = self.study.folder / self._pretraining().output
+            architecture = replace(architecture, encoder=str(encoder))
+        if method.dropout is not None:
+            architecture = replace(architecture, dropout=method.dropout)
+        if method.depth is not None:
+            loss = replace(loss, depth=method.depth, beta=method.beta)
+        run = replace(config.run, seed=seed)
+        return replace(config, architecture=architecture, loss=loss, run=run)
 
     def _pretraining(self) -> Training:
         study, plan = self.study, self.study.pretraining
@@ -275,9 +264,6 @@ class _Networks:
             run=replace(self._base.run, steps=plan.steps, seed=plan.seed),
         )
         return self._training(PRETRAINING + self.suffix, config)
-
-    def _run(self, seed: int) -> Run:
-        return replace(self._base.run, seed=seed)
 
     def _training(
         self, key: str, config: TrainingConfig, needs: tuple[str, ...] = (), **more: Any
@@ -292,8 +278,3 @@ class _Networks:
         settings = deciding_settings(config) | {name: str(value) for name, value in more.items()}
         training = Training(key, output, tuple(dict.fromkeys(needs)), settings, config, **more)
         return self.trainings.setdefault(key, training)
-
-
-def _loss(loss: Loss, method: StudyMethod) -> Loss:
-    changes: dict[str, Any] = {"depth": method.depth, "beta": method.beta}
-    return loss if method.depth is None else replace(loss, **changes)

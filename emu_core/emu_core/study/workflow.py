@@ -93,7 +93,8 @@ def _content(study: Study, plan: Sequence[Job], failed: Mapping[str, str]) -> di
     outputs = {job.key: job.output for job in plan}
     left_out = set(failed)
     for job in plan:
-        if job.key != TIMING and not left_out.isdisjoint(job.needs):
+        lacking = left_out.intersection(job.needs)
+        if lacking and (job.key != TIMING or len(lacking) == len(job.needs)):
             left_out.add(job.key)
     jobs = []
     for job in plan:
@@ -185,7 +186,7 @@ def _wait(command: Sequence[str], hours: float | None) -> int:
 
 def failure_text(failed: Mapping[str, str]) -> str:
     """Name every job that failed."""
-    reasons = "; ".join(f"{key}: {reason}" for key, reason in failed.items())
+    reasons = "; ".join(f"{key}: {reason.rstrip('.')}" for key, reason in failed.items())
     return (
         f"{len(failed)} jobs failed: {reasons}. The jobs that need them were not run. Give the "
         "command again to go on; with --retry it also runs trainings again that diverged."

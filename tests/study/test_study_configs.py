@@ -1,7 +1,5 @@
-"""The shipped configurations of studies, and those of the shipped student and its teacher."""
+"""The shipped configurations of studies."""
 
-import importlib.util
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +10,11 @@ from emu_core.study.plan import Training, make_plan
 from emu_core.training.command import parse_config
 
 TRAINING = Path(__file__).parents[2] / "training"
-FIRST = Path("runs/first_student.onnx")
 
 
-def read(*configs, options=(), kind=Study):
+def read(*configs, options=()):
     files = [part for c in configs for part in ("--config", str(TRAINING / "configs" / c))]
-    return parse_config(kind, [*files, *options], "")
+    return parse_config(Study, [*files, *options], "")
 
 
 def seeds_of(study):
@@ -94,34 +91,3 @@ def test_a_method_can_be_added_to_studies(study, monkeypatch):
     plan = {job.key: job for job in make_plan(replace(study, order=order))}
     assert plan["few/joint-mcd30/member-0"].config.architecture.dropout == 0.3
     assert study_method("mcd").heading == "MC Dropout"  # kinds can be used as they are
-
-
-@pytest.fixture(scope="module")
-def kinds():
-    """Configuration classes of the commands that train."""
-    found = {}
-    for name, kind in (("train_teacher", "TeacherConfig"), ("distill", "DistillConfig")):
-        spec = importlib.util.spec_from_file_location(name, TRAINING / f"{name}.py")
-        sys.modules[name] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        found[name] = getattr(module, kind)
-    yield found
-    for name in found:
-        del sys.modules[name]
-
-
-def test_the_shipped_members_and_student_start_from_the_first_student(kinds):
-    first = read("b0_drives.yaml", kind=kinds["train_teacher"])
-    members = read("b0_drives.yaml", "shipped_members.yaml", kind=kinds["train_teacher"])
-    assert (members.data, members.loss) == (first.data, first.loss)
-    assert members.loss.class_balance == 0.25
-    assert (members.data.augmentation.height, members.data.augmentation.width) == (384, 768)
-    assert members.architecture == replace(first.architecture, init=FIRST)
-    student = read("b0_drives.yaml", "shipped_student.yaml", kind=kinds["distill"])
-    assert (student.data, student.architecture) == (members.data, members.architecture)
-    assert student.teacher.folder == Path("runs") / members.run.name
-    assert student.teacher.members == members.members == 5
-    assert student.loss.class_balance == members.loss.class_balance
-    assert student.distillation.jitter == (0.2, 0.2, 0.2, 0.4)
-    seeds = range(members.run.seed, members.run.seed + members.members)
-    assert student.run.seed not in seeds
