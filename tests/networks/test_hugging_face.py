@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from contextlib import contextmanager
 
 import pytest
 import reference_segformer as reference
@@ -41,8 +42,13 @@ def loaded(source, kind=SegFormer, *arguments):
     return network
 
 
-def copied_state(module):
-    return {name: x.clone() for name, x in module.state_dict().items()}
+@contextmanager
+def unchanged(*modules):
+    """Check that the block does not change the weights of some modules."""
+    before = [{name: x.clone() for name, x in m.state_dict().items()} for m in modules if m]
+    yield
+    after = [dict(m.state_dict()) for m in modules if m]
+    torch.testing.assert_close(after, before, rtol=0, atol=0)
 
 
 @pytest.fixture(scope="module")
@@ -90,12 +96,10 @@ def test_a_saved_segformer_gives_the_same_logits_in_all_forms(variant, tmp_path)
 @torch.no_grad()
 def test_a_segformer_fills_only_its_parts_of_the_joint_network(b0, b0_folder):
     network = SegDepthFormer("b0").eval()
-    before = copied_state(network.depth_decoder)
-    load_hugging_face(network, b0_folder)
+    with unchanged(network.depth_decoder):
+        load_hugging_face(network, b0_folder)
     x = reference.image(75, 101, batch=2)  # sizes that 32 does not divide
     close(network(x).logits, reference.logits(b0, x))
-    after = network.depth_decoder.state_dict()
-    assert all(torch.equal(after[name], before[name]) for name in before)
 
 
 @torch.no_grad()
@@ -126,14 +130,12 @@ def test_every_norm_has_the_epsilon_of_transformers(tensors, tmp_path):
 def test_an_imagenet_encoder_fills_the_encoder_of_every_network(kind, mit):
     model, folder = mit
     network = kind("b0").eval()
-    before = copied_state(network)
-    load_hugging_face(network, folder)
+    with unchanged(network.segmentation_decoder, network.depth_decoder):
+        load_hugging_face(network, folder)
     x = reference.image()
     expected = model.segformer(x, output_hidden_states=True).hidden_states[-4:]
     for ours, theirs in zip(network.encoder(x), expected, strict=True):
         close(ours, theirs)
-    after = network.state_dict()
-    assert all(torch.equal(after[name], before[name]) for name in before if "decoder" in name)
 
 
 @torch.no_grad()
@@ -180,10 +182,8 @@ def test_the_names_of_tensors_are_those_that_nvidia_published(mit, b0_folder):
 def refused(network, tensors, path):
     """Expect an error and an unchanged network; return the message."""
     save_file(tensors, path)
-    before = copied_state(network)
-    with pytest.raises(WeightsError) as error:
+    with unchanged(network), pytest.raises(WeightsError) as error:
         load_hugging_face(network, path)
-    assert all(torch.equal(x, before[name]) for name, x in network.state_dict().items())
     return str(error.value)
 
 
@@ -212,10 +212,8 @@ def test_an_encoder_of_other_classes_is_loaded_alone(tensors, tmp_path):
     message = refused(network, tensors, path)
     assert "decode_head.classifier.weight is (150, 256, 1, 1), not (19, 256, 1, 1)" in message
     assert "another number of classes: pass `encoder_only=True`" in message
-    before = copied_state(network.segmentation_decoder)
-    load_hugging_face(network, path, encoder_only=True)
-    after = network.segmentation_decoder.state_dict()
-    assert all(torch.equal(after[name], before[name]) for name in before)
+    with unchanged(network.segmentation_decoder):
+        load_hugging_face(network, path, encoder_only=True)
     embedding = tensors["segformer.encoder.patch_embeddings.0.proj.weight"]
     assert torch.equal(network.encoder.stages[0].embed.weight, embedding)
 
@@ -280,18 +278,19 @@ def test_an_index_that_disagrees_with_its_files_is_refused(tensors, tmp_path):
         load_hugging_face(SegFormer("b0"), path)
 
 
-def test_a_source_without_weights_is_named(tmp_path):
-    with pytest.raises(WeightsError, match=r"looked for model\.safetensors"):
-        load_hugging_face(SegFormer("b0"), tmp_path)
-    with pytest.raises(WeightsError, match="a folder, a file or a hub id"):
-        load_hugging_face(SegFormer("b0"), tmp_path / "no" / "such" / "folder")
-
-
-def test_without_huggingface_hub_the_message_says_what_to_install(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (".", r"looked for model\.safetensors"),
+        ("no/such/folder", "a folder, a file or a hub id"),
+        ("nvidia/mit-b0", "pip install huggingface_hub"),
+    ],
+)
+def test_a_source_without_weights_is_named(source, message, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(WeightsError, match="pip install huggingface_hub"):
-        load_hugging_face(SegFormer("b0"), "nvidia/mit-b0")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # not installed
+    with pytest.raises(WeightsError, match=message):
+        load_hugging_face(SegFormer("b0"), source)
 
 
 @pytest.fixture

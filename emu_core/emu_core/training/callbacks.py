@@ -143,6 +143,7 @@ class ProgressBar(TQDMProgressBar):
         super().on_train_start(trainer, *args)
         self.train_progress_bar.total = trainer.max_steps
         self.train_progress_bar.initial = trainer.global_step
+        self.train_progress_bar.set_description("steps")  # a resumed epoch does not start again
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, *args: Any) -> None:
         super().on_train_epoch_start(trainer, *args)
