@@ -68,32 +68,37 @@ def test_user_errors_are_reported_without_a_traceback(config, tmp_path, options,
     assert not (tmp_path / "out").exists()
 
 
-def test_without_mujoco_the_message_says_what_to_install(config, tmp_path):
+@pytest.fixture
+def fail(config, tmp_path):
+    """Function that renders with an environment; expects an error and returns the message."""
+
+    def call(output="out", **environment):
+        options = ("--config", config, "--splits", "val", "--output", tmp_path / output)
+        done = run(*options, **environment)
+        assert done.returncode == 1 and "Traceback" not in done.stderr
+        return done.stderr
+
+    return call
+
+
+def test_without_mujoco_the_message_says_what_to_install(fail, tmp_path):
     (tmp_path / "mujoco.py").write_text("raise ModuleNotFoundError('gone', name='mujoco')\n")
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    done = run(
-        "--config", config, "--splits", "val", "--output", tmp_path / "out", PYTHONPATH=path
-    )
-    assert done.returncode == 1
-    assert "render_drives: Rendering drives needs MuJoCo" in done.stderr
-    assert "pip install mujoco" in done.stderr and "Traceback" not in done.stderr
+    message = fail(PYTHONPATH=path)
+    assert "render_drives: Rendering drives needs MuJoCo" in message
+    assert "pip install mujoco" in message
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mujoco") is None, reason="needs mujoco")
 @pytest.mark.skipif(sys.platform != "linux", reason="EGL exists only on Linux")
-def test_without_opengl_the_message_says_what_to_install(config, tmp_path):
-    args = ("--config", config, "--splits", "val", "--output", tmp_path / "out")
-    done = run(*args, MUJOCO_GL="egl", __EGL_VENDOR_LIBRARY_DIRS=str(tmp_path))
-    assert done.returncode == 1
-    assert "apt-get install libegl1 libgl1-mesa-dri" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_without_opengl_the_message_says_what_to_install(fail, tmp_path):
+    message = fail(MUJOCO_GL="egl", __EGL_VENDOR_LIBRARY_DIRS=str(tmp_path))
+    assert "apt-get install libegl1 libgl1-mesa-dri" in message
 
 
-def test_an_output_that_cannot_be_written_is_named(renderer, config, tmp_path):
+def test_an_output_that_cannot_be_written_is_named(renderer, fail, tmp_path):
     (tmp_path / "file").write_text("no folder")
-    done = run("--config", config, "--splits", "val", "--output", tmp_path / "file" / "out")
-    assert done.returncode == 1
-    assert "render_drives: Cannot write" in done.stderr and "Traceback" not in done.stderr
+    assert "render_drives: Cannot write" in fail("file/out")
 
 
 def test_an_interrupted_rendering_continues_with_the_same_frames(renderer, config, tmp_path):
