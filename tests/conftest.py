@@ -7,27 +7,6 @@ import cv2
 import numpy as np
 import pytest
 
-AACHEN = {
-    "extrinsic": {
-        "baseline": 0.209313,
-        "pitch": 0.038,
-        "roll": 0.0,
-        "x": 1.7,
-        "y": 0.1,
-        "yaw": -0.0195,
-        "z": 1.22,
-    },
-    "intrinsic": {"fx": 2262.52, "fy": 2265.3017905988554, "u0": 1096.98, "v0": 513.137},
-}
-"""What Cityscapes' camera files hold, for images of 2048 × 1024."""
-
-
-WIDE = {
-    "extrinsic": {"baseline": 0.22},
-    "intrinsic": {"fx": 150.0, "fy": 150.0, "u0": 79.5, "v0": 39.5},
-}
-"""Of the drives' images that `write_drive` writes, 160 × 80."""
-
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
@@ -39,77 +18,115 @@ def one_thread():
         sys.modules["torch"].set_num_threads(1)
 
 
+def camera_file(fx, fy, u0, v0, baseline):
+    """Content of one of Cityscapes' camera files."""
+    return {
+        "extrinsic": {"baseline": baseline},
+        "intrinsic": {"fx": fx, "fy": fy, "u0": u0, "v0": v0},
+    }
+
+
+AACHEN = camera_file(2262.52, 2265.3017905988554, 1096.98, 513.137, 0.209313)
+"""Content of a real camera file, for images of 2048 × 1024."""
+
+
 @pytest.fixture(scope="session")
 def write_frame():
-    """Function that writes a frame's four files in Cityscapes' layout, without code under test."""
-    return _write_frame
+    """Function that writes a frame's four files in Cityscapes' layout, without code under test.
 
+    The camera is a real one, the content of `camera`, or one of `focal` pixels with the principal
+    point in the centre and a baseline of 0.22 m.
+    """
 
-def _write_frame(root, split, name, rgb=None, ids=None, raw=None, camera=None, size=(24, 48)):
-    city = name.split("_")[0]
-    rgb = np.full((*size, 3), 90, np.uint8) if rgb is None else rgb
-    ids = np.full(size, 7, np.uint8) if ids is None else ids
-    raw = np.full(size, 4000, np.uint16) if raw is None else raw
-    for folder, suffix, image in (
-        ("leftImg8bit", "leftImg8bit.png", rgb[..., ::-1]),
-        ("gtFine", "gtFine_labelIds.png", ids),
-        ("disparity", "disparity.png", raw),
+    def write(
+        root, split, name, rgb=None, ids=None, raw=None, camera=None, size=(24, 48), focal=None
     ):
-        path = root / folder / split / city / f"{name}_{suffix}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        assert cv2.imwrite(str(path), image)
-    path = root / "camera" / split / city / f"{name}_camera.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(camera or AACHEN))
-
-
-@pytest.fixture(scope="session")
-def write_drive():
-    """Function that writes a drive's frame: road below, sky above, 11 m everywhere but the sky."""
-
-    def write(root, split, name, seed=0, ids=None):
-        rng = np.random.default_rng(seed)
-        if ids is None:
-            ids = np.full((80, 160), 7, np.uint8)
-            ids[:30] = 23
-        raw = np.where(ids == 23, 0, 1 + 256 * 3).astype(np.uint16)  # 0.22 · 150 / 3 px = 11 m
-        rgb = rng.integers(0, 256, (80, 160, 3), np.uint8)
-        _write_frame(root, split, name, rgb, ids, raw, WIDE)
+        rgb = np.full((*size, 3), 90, np.uint8) if rgb is None else rgb
+        height, width = size = rgb.shape[:2]
+        ids = np.full(size, 7, np.uint8) if ids is None else ids
+        raw = np.full(size, 4000, np.uint16) if raw is None else raw
+        if focal is not None:
+            camera = camera_file(focal, focal, width / 2 - 0.5, height / 2 - 0.5, 0.22)
+        for folder, suffix, image in (
+            ("leftImg8bit", "leftImg8bit.png", rgb[..., ::-1]),
+            ("gtFine", "gtFine_labelIds.png", ids),
+            ("disparity", "disparity.png", raw),
+            ("camera", "camera.json", None),
+        ):
+            path = root / folder / split / name.split("_")[0] / f"{name}_{suffix}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if image is None:
+                path.write_text(json.dumps(camera or AACHEN))
+            else:
+                assert cv2.imwrite(str(path), image)
 
     return write
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def write_drive(write_frame):
+    """Function that writes a drive's frame: road below, sky above, 11 m everywhere but the sky."""
+
+    def write(root, split, name, seed=0, ids=None):
+        if ids is None:
+            ids = np.full((80, 160), 7, np.uint8)
+            ids[:30] = 23
+        raw = np.where(ids == 23, 0, 1 + 256 * 3).astype(np.uint16)  # 0.22 · 150 / 3 px = 11 m
+        rgb = np.random.default_rng(seed).integers(0, 256, (80, 160, 3), np.uint8)
+        write_frame(root, split, name, rgb, ids, raw, focal=150.0)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def write_noise(write_frame):
+    """Function that writes frames of noise: three classes and any depth, the same every time."""
+
+    def write(root, frames, size=(64, 128), focal=100.0, codes=(400, 4000)):
+        """`frames` are pairs of split and name; `codes` bounds the disparity's code."""
+        rng = np.random.default_rng(0)
+        for split, name in frames:
+            rgb = rng.integers(0, 256, (*size, 3), np.uint8)
+            ids = rng.choice(np.array([7, 11, 23], np.uint8), size)
+            raw = rng.integers(*codes, size).astype(np.uint16)
+            write_frame(root, split, name, rgb, ids, raw, focal=focal)
+
+    return write
+
+
+@pytest.fixture(scope="session")
 def write_nyuv2():
-    """Function that writes NYUv2's three official files; frames that it is not given are zero."""
-    return _write_nyuv2
+    """Function that writes NYUv2's three official files; frames that it is not given are zero.
 
-
-def _write_nyuv2(root, frames):
-    """`frames` maps numbers 1…1449 to image (480,640,3), labels (480,640) of 894 classes, depth.
-
-    Odd numbers up to 1307 and all from 1309 to 1449 are train's: 795 and 654 as they should be.
-    Class c of 894 maps to (c − 1) % 40 + 1.
+    `frames` maps numbers 1…1449 to image (480,640,3), labels (480,640) of 894 classes, depth. Odd
+    numbers up to 1307 and all from 1309 to 1449 are train's: 795 and 654 as they should be. Class
+    c of 894 maps to (c − 1) % 40 + 1.
     """
-    import h5py  # here, so that a robot's tests do without
-    from scipy.io import savemat
 
-    root.mkdir(parents=True, exist_ok=True)
-    arrays = {"images": ((3, 640, 480), np.uint8), "labels": ((640, 480), np.uint16),
-              "depths": ((640, 480), np.float32)}  # fmt: skip
-    # MATLAB 7.3 writes HDF5 after a header of 512 bytes, in chunks, and its axes are reversed.
-    with h5py.File(root / "nyu_depth_v2_labeled.mat", "w", userblock_size=512) as file:
-        for place, (key, (shape, dtype)) in enumerate(arrays.items()):
-            stored = file.create_dataset(
-                key, (1449, *shape), dtype, chunks=(1, *shape), compression="gzip"
-            )
-            for number, frame in frames.items():
-                stored[number - 1] = np.asarray(frame[place], dtype).T
-    numbers = np.arange(1, 1450)
-    test = (numbers % 2 == 0) & (numbers <= 1308)
-    savemat(root / "splits.mat", {"trainNdxs": numbers[~test][:, None].astype(float),
-                                  "testNdxs": numbers[test][:, None].astype(float)})  # fmt: skip
-    savemat(root / "classMapping40.mat", {"mapClass": np.arange(894.0)[None] % 40 + 1})
+    def write(root, frames):
+        import h5py  # here, so that a robot's tests do without
+        from scipy.io import savemat
+
+        root.mkdir(parents=True, exist_ok=True)
+        arrays = {
+            "images": ((3, 640, 480), np.uint8),
+            "labels": ((640, 480), np.uint16),
+            "depths": ((640, 480), np.float32),
+        }
+        # MATLAB 7.3 writes HDF5 after a header of 512 bytes, in chunks, and its axes are reversed.
+        with h5py.File(root / "nyu_depth_v2_labeled.mat", "w", userblock_size=512) as file:
+            for place, (key, (shape, dtype)) in enumerate(arrays.items()):
+                options = {"chunks": (1, *shape), "compression": "gzip"}
+                stored = file.create_dataset(key, (1449, *shape), dtype, **options)
+                for number, frame in frames.items():
+                    stored[number - 1] = np.asarray(frame[place], dtype).T
+        numbers = np.arange(1.0, 1450)[:, None]
+        test = (numbers % 2 == 0) & (numbers <= 1308)
+        splits = {"trainNdxs": numbers[~test][:, None], "testNdxs": numbers[test][:, None]}
+        savemat(root / "splits.mat", splits)
+        savemat(root / "classMapping40.mat", {"mapClass": np.arange(894.0)[None] % 40 + 1})
+
+    return write
 
 
 @pytest.fixture(scope="session")
@@ -126,29 +143,6 @@ def write_nyuv2_unpacked():
             path = root / split / folder / f"{number:04d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             assert cv2.imwrite(str(path), image, [cv2.IMWRITE_PNG_COMPRESSION, 0])
-
-    return write
-
-
-@pytest.fixture(scope="session")
-def write_noise(write_frame):
-    """Function that writes frames of noise: three classes and any depth, the same every time."""
-
-    def write(root, frames, size=(64, 128), focal=100.0, codes=(400, 4000)):
-        """`frames` are pairs of split and name; `codes` bounds the disparity's code."""
-        rng = np.random.default_rng(0)
-        height, width = size
-        camera = {
-            "extrinsic": {"baseline": 0.22},
-            "intrinsic": {"fx": focal, "fy": focal, "u0": width / 2 - 0.5, "v0": height / 2 - 0.5},
-        }
-        for split, name in frames:
-            write_frame(
-                root, split, name,
-                rng.integers(0, 256, (*size, 3), np.uint8),
-                rng.choice(np.array([7, 11, 23], np.uint8), size),
-                rng.integers(*codes, size).astype(np.uint16), camera,
-            )  # fmt: skip
 
     return write
 

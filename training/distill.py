@@ -34,6 +34,7 @@ from emu_core.evaluation.candidate import Candidate
 from emu_core.evaluation.report import compare
 from emu_core.evaluation.splits import Split, open_split
 from emu_core.evaluation.tables import summary
+from emu_core.files import digest
 from emu_core.methods.registry import METHODS, LoadOptions, load_method
 from emu_core.networks import SegDepthFormer, load_model
 from emu_core.training.command import parse_config, run_command
@@ -43,7 +44,6 @@ from emu_core.training.export import export
 from emu_core.training.release import model_facts
 from emu_core.training.run import write_config
 from emu_core.training.teacher import Teacher, obtain_teacher, single_networks
-from emu_core.training.teacher_cache import fingerprint
 
 HERE = Path(__file__).parent
 TINY = HERE / "configs" / "distill_tiny.yaml"
@@ -85,7 +85,7 @@ def distill(config: DistillConfig) -> None:
         kind, members = obtain_teacher(config.teacher, student, folder / "teacher")
     with stage("Student"):
         method = load_method(kind, members, LoadOptions(in_memory=True))
-        weights = train_student(student, folder / "student", method, fingerprint(members))
+        weights = train_student(student, folder / "student", method, digest(members))
         networks = {"student": weights}
         del method
     if config.control:
@@ -181,7 +181,6 @@ def stage(name: str) -> Iterator[None]:
 
 
 def main() -> int:
-    """Command line."""
     arguments = sys.argv[1:]
     options = ("--config", "--help", "-h", "--print_config")
     if not any(argument.split("=")[0] in options for argument in arguments):

@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import jsonargparse
+import pandas as pd
 
 from emu_core.data.datasets import DataSet, open_dataset
 from emu_core.evaluation.model_scores import Scores, print_scores, score_split, scores_of
+from emu_core.evaluation.tables import to_markdown
 from emu_core.files import write_text
 from emu_core.networks import SegDepthFormer, load_model
 from emu_core.runtime.model_file import ModelInfo
@@ -46,13 +48,13 @@ def export_measured(
         weights: .safetensors file of a network for both tasks.
         config: config.yaml of its training.
         output: ONNX file to write.
-        note: about the training, for the card.
-        splits: names of the splits to score on; None for those that the data set reports.
+        note: Text about the training, for the card.
+        splits: Splits to score on; None for those that the data set reports.
 
     Raises:
-        DataError, ModelError, WeightsError: a file is missing or damaged.
+        DataError, ModelError, WeightsError: A file is missing or damaged.
         ExportError: ONNX Runtime and torch disagree.
-        ValueError: no model file can be made of this training.
+        ValueError: No model file can be made of this training.
     """
     data, run = read_config(config)
     facts = model_facts(data, run, note)
@@ -68,10 +70,7 @@ def export_measured(
         draft = Path(folder) / output.name
         export(network, draft, metrics={}, **facts)
         perceiver = Perceiver(draft)
-        scores = {
-            split: scores_of(perceiver, score_split(perceiver, of_split))
-            for split, of_split in frames.items()
-        }
+        scores = {s: scores_of(perceiver, score_split(perceiver, frames[s])) for s in splits}
     print_scores(scores)
     metrics = {
         f"{split}.{name}": value
@@ -79,7 +78,6 @@ def export_measured(
         for name, value in of_split.items()
         if name != "iou" and math.isfinite(value)
     }
-    output.parent.mkdir(parents=True, exist_ok=True)
     info = export(network, output, metrics=metrics, **facts)
     card = output.with_name("MODEL_CARD.md")
     write_text(card, model_card(info, network, scores, data, frames, read_settings(config)))
@@ -97,12 +95,12 @@ def model_card(
     """Return the model card in Markdown.
 
     Args:
-        info: what the model file says of itself.
-        network: in the file.
-        scores: by split.
-        data: of the training.
-        frames: data set of every split in `scores`.
-        settings: of the training, by the names of the options.
+        info: Metadata of the model file.
+        network: The network in the file.
+        scores: Scores by split.
+        data: Data of the training.
+        frames: The frames of every split in `scores`.
+        settings: Settings of the training, by the names of the options.
     """
     extra = " and ".join(f"`{split}`" for split in scores if split in data.split_names.extra)
     first = next(iter(frames.values()))
@@ -134,8 +132,8 @@ def notices(frames: DataSet, encoder: str | None) -> dict[str, str]:
     """Return what the card says about unsafe use and about the licence.
 
     Args:
-        frames: any split of the data set.
-        encoder: weights that the encoder began with.
+        frames: Any split of the data set.
+        encoder: Weights that the encoder began with.
     """
     seen = "never seen a real image"
     licence = "Apache-2.0, like the code: no third-party weights or data."
@@ -151,22 +149,17 @@ def notices(frames: DataSet, encoder: str | None) -> dict[str, str]:
 
 def tables(scores: Mapping[str, Scores]) -> dict[str, str]:
     """Return the metrics and the IoU of every class, with one column for each split."""
-    iou = {split: of_split["iou"] for split, of_split in scores.items()}
-    classes = sorted({name for of_split in iou.values() for name in of_split})
-    metrics = [name for name in next(iter(scores.values())) if name != "iou"]
-    return {"metrics": _markdown(scores, metrics), "iou": _markdown(iou, classes)}
+    metrics = {split: {k: v for k, v in s.items() if k != "iou"} for split, s in scores.items()}
+    iou = pd.DataFrame({split: s["iou"] for split, s in scores.items()}).sort_index()
+    return {"metrics": _markdown(pd.DataFrame(metrics)), "iou": _markdown(iou)}
 
 
-def _markdown(columns: Mapping[str, Mapping[str, float]], rows: Sequence[str]) -> str:
-    lines = [" | ".join(["", *columns]), "|".join(["---"] * (len(columns) + 1))]
-    for name in rows:
-        values = (column.get(name) for column in columns.values())
-        lines.append(" | ".join([name, *("–" if v is None else f"{v:.3f}" for v in values)]))
-    return "".join(f"| {line} |\n" for line in lines)
+def _markdown(values: pd.DataFrame) -> str:
+    cells = values.map(lambda value: "–" if math.isnan(value) else f"{value:.3f}")
+    return to_markdown(cells.rename_axis("").reset_index()) + "\n"
 
 
 def main() -> int:
-    """Command line."""
     parser = jsonargparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -40,19 +40,16 @@ class TeacherConfig(TrainingConfig):
     method: str = "ensemble"
 
     def __post_init__(self) -> None:
-        """Refuse unknown methods."""
         TEACHERS.check(self.method)
 
 
 def train(config: TeacherConfig) -> None:
-    """Train the networks of a teacher."""
     training, folder = TrainingConfig.part_of(config), Path("runs") / config.run.name
     report_impossible_export(training)
     TEACHERS[config.method].train(training, config.members, folder)
 
 
 def main() -> int:
-    """Command line."""
     return run_command(
         "train_teacher", lambda: train(parse_config(TeacherConfig, sys.argv[1:], __doc__))
     )

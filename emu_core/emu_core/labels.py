@@ -41,12 +41,6 @@ class ClassTable:
         table[list(self.dataset_ids)] = np.arange(len(self), dtype=np.uint8)
         return table[dataset_ids]
 
-    def to_dataset_ids(self, train_ids: np.ndarray) -> np.ndarray:
-        """Map train ids (uint8, any shape) to dataset ids; everything else becomes 0."""
-        table = np.zeros(256, np.uint8)
-        table[: len(self)] = self.dataset_ids
-        return table[train_ids]
-
 
 _CITYSCAPES = (
     ("road", 7, (128, 64, 128)),
@@ -70,13 +64,8 @@ _CITYSCAPES = (
     ("bicycle", 33, (119, 11, 32)),
 )
 
-CITYSCAPES = ClassTable(
-    dataset="cityscapes",
-    names=tuple(name for name, _, _ in _CITYSCAPES),
-    dataset_ids=tuple(dataset_id for _, dataset_id, _ in _CITYSCAPES),
-    palette=tuple(color for _, _, color in _CITYSCAPES),
-    sky=10,
-)
+_NAMES, _IDS, _COLORS = zip(*_CITYSCAPES, strict=True)
+CITYSCAPES = ClassTable("cityscapes", _NAMES, _IDS, _COLORS, sky=10)
 
 UNKNOWN_OBJECT_ID = 5
 """Cityscapes' labelId `dynamic`, which has no train id: the unknown objects of rendered pairs."""
@@ -98,13 +87,8 @@ def _pascal_color(index: int) -> tuple[int, int, int]:
     return red, green, blue
 
 
-NYUV2 = ClassTable(
-    dataset="nyuv2",
-    names=_NYUV2,
-    dataset_ids=tuple(range(1, 41)),  # 0 is unlabelled
-    palette=tuple(_pascal_color(i) for i in range(1, 41)),
-    sky=None,
-)
+_NYUV2_IDS = tuple(range(1, 41))  # 0 is unlabelled
+NYUV2 = ClassTable("nyuv2", _NYUV2, _NYUV2_IDS, tuple(map(_pascal_color, _NYUV2_IDS)), sky=None)
 
 TABLES = {table.dataset: table for table in (CITYSCAPES, NYUV2)}
 """Class tables by name."""

@@ -24,6 +24,14 @@ def load_command():
         yield load
 
 
+@pytest.fixture(scope="session")
+def as_arguments():
+    """Function that makes a command line of a dictionary of options."""
+    return lambda options: [
+        str(p) for name, value in options.items() for p in (f"--{name}", value)
+    ]
+
+
 @pytest.fixture
 def run(load_command, monkeypatch, tmp_path):
     """Function that runs a command of training/ in tmp_path, and returns its exit status."""

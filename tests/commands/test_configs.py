@@ -1,13 +1,16 @@
-"""The training commands read the configurations that the README names."""
+"""The training commands read the configurations of training/configs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from emu_core.training.command import parse_config
 
-FOLDER = Path(__file__).parents[2] / "training"
+CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 BASES = ("b0_drives", "cityscapes", "nyuv2")
+FIRST = Path("runs/first_student.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -18,8 +21,8 @@ def chosen(load_command):
         "distill": load_command("distill").DistillConfig,
     }
 
-    def read(command, *configs, arguments=()):
-        files = [p for name in configs for p in ("--config", str(FOLDER / f"configs/{name}.yaml"))]
+    def read(command, *names, arguments=()):
+        files = [part for name in names for part in ("--config", str(CONFIGS / f"{name}.yaml"))]
         return parse_config(kinds[command], [*files, *arguments], "")
 
     return read
@@ -39,6 +42,18 @@ def test_both_commands_read_a_configuration_alike(base, chosen):
     assert scratch.data == student.data
 
 
+def test_every_configuration_has_a_name_and_whole_images_of_full_features(chosen):
+    contents = {path.stem: yaml.safe_load(path.read_text()) for path in CONFIGS.glob("*.yaml")}
+    names = [n for n, content in contents.items() if "data" in content and "run" in content]
+    names = [name for name in names if "study" not in name]
+    assert {*BASES, "distill_tiny"} <= set(names)
+    for name in names:
+        config = chosen("distill", name)
+        assert config.run.name != "distilled"
+        whole = config.data.whole_images
+        assert whole.width % 32 == whole.height % 32 == 0
+
+
 @pytest.mark.parametrize("base", [*BASES, "distill_tiny", None])
 def test_a_student_has_another_seed_than_the_members(base, chosen):
     options = chosen("distill", *([] if base is None else [base]))
@@ -49,5 +64,22 @@ def test_a_student_has_another_seed_than_the_members(base, chosen):
 def test_the_tiny_configuration_trains_its_own_members_on_drives_that_it_renders(chosen):
     options = chosen("distill", "distill_tiny", arguments=("--run.steps", "3"))
     assert options.teacher.folder is None and options.teacher.members == 3
-    assert (FOLDER / "configs" / options.render).is_file()
+    assert (CONFIGS / options.render).is_file()
     assert options.run.steps == 3 and options.run.name == "distill_tiny"
+
+
+def test_the_shipped_members_and_student_start_from_the_first_student(chosen):
+    first = chosen("train_teacher", "b0_drives")
+    members = chosen("train_teacher", "b0_drives", "shipped_members")
+    assert (members.data, members.loss) == (first.data, first.loss)
+    assert members.loss.class_balance == 0.25
+    assert (members.data.augmentation.height, members.data.augmentation.width) == (384, 768)
+    assert members.architecture == replace(first.architecture, init=FIRST)
+    student = chosen("distill", "b0_drives", "shipped_student")
+    assert (student.data, student.architecture) == (members.data, members.architecture)
+    assert student.teacher.folder == Path("runs") / members.run.name
+    assert student.teacher.members == members.members == 5
+    assert student.loss.class_balance == members.loss.class_balance
+    assert student.distillation.jitter == (0.2, 0.2, 0.2, 0.4)
+    seeds = range(members.run.seed, members.run.seed + members.members)
+    assert student.run.seed not in seeds

@@ -42,19 +42,16 @@ OPTIONS = {
 
 
 @pytest.fixture
-def distill(script, tmp_path, monkeypatch):
+def distill(run, as_arguments, tmp_path, monkeypatch):
     """Function that runs the command in a folder of its own, and returns its exit status."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     (tmp_path / "base.yaml").write_text("optimisation: {learning_rate: 1.0e-4}\n")
 
-    def run(**others):
+    def call(**others):
         options = OPTIONS | {name.replace("__", "."): value for name, value in others.items()}
-        arguments = [p for name, value in options.items() for p in (f"--{name}", str(value))]
-        monkeypatch.setattr(sys, "argv", ["distill", "--config", "base.yaml", *arguments])
-        return script.main()
+        return run("distill", "--config", "base.yaml", *as_arguments(options))
 
-    return run
+    return call
 
 
 def test_one_command_leads_from_drives_to_a_model_file(

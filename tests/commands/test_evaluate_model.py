@@ -56,17 +56,3 @@ def test_metrics_without_ground_truth_are_null_in_the_file(evaluate, tmp_path, w
     assert status == 0
     assert scores["test"]["miou"] is None
     assert scores["test"]["label_error_auroc"] is None
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--kind", "kitti"], "Expected a data set of cityscapes, drives, nyuv2, but got 'kitti'"),
-        (["--splits", "dusk"], "No folder data/drives/leftImg8bit/dusk"),
-        (["--max-depth", "0"], "Expected max_depth to be positive"),
-    ],
-)
-def test_wrong_options_end_with_one_message(evaluate, capsys, options, message):
-    assert evaluate(CITYSCAPES, *options)[0] == 1
-    error = capsys.readouterr().err
-    assert error.startswith("evaluate: ") and message in error and error.count("\n") == 1

@@ -42,12 +42,10 @@ def write_camera(write_frame, tmp_path):
     """Function that writes one frame below data/, of a width and a relative focal length."""
 
     def write(split, number, width=64, focal=1.0):
-        lens = {"fx": width * focal, "fy": width * focal, "u0": width / 2, "v0": width / 4}
-        camera = {"intrinsic": lens, "extrinsic": {"baseline": 0.2}}
-        name, size = f"{split}{number}_000000_000000", (width // 2, width)
+        name, size, focal = f"{split}{number}_000000_000000", (width // 2, width), width * focal
         rgb = np.random.default_rng(number).integers(0, 256, (*size, 3), np.uint8)
-        raw = np.full(size, 1 + round(256 * 0.2 * lens["fx"] / 11), np.uint16)  # 11 m
-        write_frame(tmp_path / "data", split, name, rgb, raw=raw, camera=camera, size=size)
+        raw = np.full(size, 1 + round(256 * 0.22 * focal / 11), np.uint16)  # 11 m
+        write_frame(tmp_path / "data", split, name, rgb, raw=raw, focal=focal)
 
     return write
 
@@ -165,10 +163,8 @@ class Generated(DataSet):
         return SplitNames("learn", "watch", "report", extra=("storm",))
 
     def read(self, name):
-        rng = np.random.default_rng([*name.encode()])
-        image = rng.integers(0, 256, (32, 64, 3), np.uint8)
-        labels = np.repeat([1, 0], 16)[:, None].repeat(64, 1).astype(np.uint8)
-        depth = np.linspace(30, 2, 32, dtype=np.float32)[:, None].repeat(64, 1)
+        image = np.random.default_rng([*name.encode()]).integers(0, 256, (32, 64, 3), np.uint8)
+        labels, depth = np.zeros((32, 64), np.uint8), np.full((32, 64), 9, np.float32)
         return Sample(name, image, labels, depth, (64.0, 64.0))
 
     def files(self, name):

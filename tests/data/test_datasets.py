@@ -23,16 +23,11 @@ SEQUENCES = [f"train{seed}_000000" for seed in range(1000, 1020) for _ in range(
 
 @pytest.fixture
 def drives(tmp_path, write_frame):
-    camera = {
-        "extrinsic": {"baseline": 0.22},
-        "intrinsic": {"fx": 50.0, "fy": 50.0, "u0": 23.5, "v0": 11.5},
-    }
     for split, seeds in (("train", (10, 11, 12)), ("val", (20,))):
         for seed in seeds:
             for i in range(4):
                 rgb = np.full((24, 48, 3), 10 * (seed % 10) + i, np.uint8)
-                name = f"{split}{seed}_000000_{i:06d}"
-                write_frame(tmp_path, split, name, rgb, camera=camera)
+                write_frame(tmp_path, split, f"{split}{seed}_000000_{i:06d}", rgb, focal=50.0)
     return tmp_path
 
 
@@ -105,23 +100,20 @@ def test_the_rest_is_what_a_training_has_not_used(drives):
     assert np.isnan(unused[0].depth).all()
 
 
-def test_an_empty_rest_is_refused(drives):
-    with pytest.raises(DataError, match=r"Nothing is left of .*train"):
-        open_dataset("drives", drives, "train", limit=12, rest=True)
-    with pytest.raises(DataError, match="Expected limit or sequences with rest"):
-        open_dataset("drives", "nowhere", "train", rest=True)  # before anything is read
-
-
-@pytest.mark.parametrize("name", ["max_depth", "limit", "sequences"])
-@pytest.mark.parametrize("value", [0, -3])
-def test_a_number_that_is_not_positive_is_refused_by_name(drives, name, value):
-    with pytest.raises(DataError, match=f"Expected {name} to be positive, but got {value}"):
-        open_dataset("drives", drives, "train", **{name: value})
-
-
-def test_an_unknown_kind_is_refused_and_the_known_are_named(drives):
-    with pytest.raises(RegistryError, match="of cityscapes, drives, nyuv2, but got 'kitti'"):
-        open_dataset("kitti", drives, "train")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"limit": 12, "rest": True}, r"Nothing is left of .*train"),
+        ({"root": "nowhere", "rest": True}, "Expected limit or sequences with rest"),
+        ({"limit": 0}, "Expected limit to be positive, but got 0"),
+        ({"max_depth": 0.0}, r"Expected max_depth to be positive, but got 0\.0"),
+        ({"sequences": -3}, "Expected sequences to be positive, but got -3"),
+        ({"kind": "kitti"}, "of cityscapes, drives, nyuv2, but got 'kitti'"),
+    ],
+)
+def test_empty_rests_wrong_numbers_and_unknown_kinds_are_refused(drives, options, message):
+    with pytest.raises((DataError, RegistryError), match=message):
+        open_dataset(**{"kind": "drives", "root": drives, "split": "train"} | options)
 
 
 def test_without_h5py_and_scipy_only_the_official_files_of_nyuv2_are_unreadable(
@@ -155,12 +147,9 @@ def test_without_a_number_everything_is_taken():
     assert choose(SEQUENCES, None, None) == list(range(len(SEQUENCES)))
 
 
-def test_few_frames_come_from_all_sequences_in_turn():
+def test_few_frames_come_from_all_sequences_and_few_sequences_keep_their_frames():
     counts = Counter(SEQUENCES[i] for i in choose(SEQUENCES, 60, None))
     assert counts == dict.fromkeys(SEQUENCES, 3)
-
-
-def test_few_sequences_keep_all_their_frames_up_to_the_limit():
     chosen = choose(SEQUENCES, None, 5)
     counts = Counter(SEQUENCES[i] for i in chosen)
     assert counts == {f"train{seed}_000000": 14 for seed in (1002, 1006, 1010, 1014, 1018)}

@@ -48,11 +48,10 @@ def check(sample, number, expected, limit=MAX_DEPTH):
     assert sample.name == f"{number:04d}"
     np.testing.assert_array_equal(sample.image, image)
     np.testing.assert_array_equal(sample.labels, train_ids(labels))
-    valid = np.isfinite(depth) & (depth > 0) & (depth <= limit)
-    np.testing.assert_array_equal(np.isfinite(sample.depth), valid)
-    np.testing.assert_allclose(sample.depth[valid], depth[valid], rtol=1e-6)
-    assert sample.labels.dtype == sample.image.dtype == np.uint8
-    assert sample.depth.dtype == np.float32
+    valid = (depth > 0) & (depth <= limit)  # False for NaN
+    np.testing.assert_allclose(sample.depth, np.where(valid, depth, np.nan), rtol=1e-6)
+    dtypes = (sample.image.dtype, sample.labels.dtype, sample.depth.dtype)
+    assert dtypes == (np.uint8, np.uint8, np.float32)
     assert sample.focal == pytest.approx((518.8579, 519.4696), abs=1e-4)
 
 
@@ -74,21 +73,24 @@ def test_the_official_files_hold_795_and_654_upright_frames(official, frames):
     check(copied[0], 2, frames[2])
 
 
-def test_images_are_read_without_ground_truth(official, frames):
-    sample = NYUv2(official, "test", labelled=False)[0]
-    np.testing.assert_array_equal(sample.image, frames[2][0])
-    assert (sample.labels == IGNORE).all()
-    assert np.isnan(sample.depth).all()
-    assert sample.focal == FOCAL
+@pytest.fixture
+def refused(official):
+    """Function that expects an error, whose message names a file and its origin."""
+
+    def call(path, message=None):
+        with pytest.raises(DataError, match=message) as error:
+            NYUv2(official, "train")
+        assert str(path) in str(error.value)
+        return str(error.value)
+
+    return call
 
 
 @pytest.mark.parametrize("name", [MAT, SPLITS, MAPPING])
-def test_one_missing_file_of_the_three_is_named_with_its_origin(official, name):
+def test_one_missing_file_of_the_three_is_named_with_its_origin(official, refused, name):
     (official / name).unlink()
-    with pytest.raises(DataError, match="does not hold all three files") as error:
-        NYUv2(official, "train")
-    assert f"missing: {name} (from {ORIGINS[name]})" in str(error.value)
-    assert str(official) in str(error.value)
+    message = refused(official, "does not hold all three files")
+    assert f"missing: {name} (from {ORIGINS[name]})" in message
 
 
 def test_an_empty_folder_names_all_three_files_and_the_unpacked_form(tmp_path):
@@ -106,52 +108,42 @@ def test_another_split_is_refused_and_the_two_are_named(tmp_path):
 
 @pytest.mark.parametrize("name", [MAT, SPLITS, MAPPING])
 @pytest.mark.parametrize("content", [b"", None, b"<html>404</html>"])  # None: the first half
-def test_a_damaged_file_is_named_with_its_origin(official, name, content):
+def test_a_damaged_file_is_named_with_its_origin(official, refused, name, content):
     path = official / name
     code = path.read_bytes()
     path.write_bytes(code[: len(code) // 2] if content is None else content)
-    with pytest.raises(DataError) as error:
-        NYUv2(official, "train")
-    assert str(path) in str(error.value)
-    assert ORIGINS[name] in str(error.value)
+    assert ORIGINS[name] in refused(path)
 
 
-def test_a_mat_file_without_the_expected_variable_is_refused(official):
+def test_a_mat_file_without_the_expected_variable_is_refused(official, refused):
     savemat(official / SPLITS, {"trainIdx": np.arange(3)})
-    with pytest.raises(DataError, match="not the expected MATLAB file with trainNdxs"):
-        NYUv2(official, "train")
+    refused(official / SPLITS, "not the expected MATLAB file with trainNdxs")
 
 
 @pytest.mark.parametrize(
     "mapping", [np.arange(894) % 13 + 41, np.arange(40) + 1, np.arange(894) % 40]
 )
-def test_a_class_map_that_is_not_894_to_40_is_refused(official, mapping):
+def test_a_class_map_that_is_not_894_to_40_is_refused(official, refused, mapping):
     savemat(official / MAPPING, {"mapClass": mapping[None]})
-    with pytest.raises(DataError, match=r"expected mapClass to map 894 classes to 1…40") as error:
-        NYUv2(official, "train")
-    assert str(official / MAPPING) in str(error.value)
+    refused(official / MAPPING, "expected mapClass to map 894 classes to 1…40")
 
 
 @pytest.mark.parametrize("numbers", [[0, 1, 2], [5, 1450], []])
-def test_splits_with_numbers_of_missing_images_are_refused(official, numbers):
+def test_splits_with_numbers_of_missing_images_are_refused(official, refused, numbers):
     column = np.array(numbers, float).reshape(-1, 1)
     savemat(official / SPLITS, {"trainNdxs": column, "testNdxs": column})
-    with pytest.raises(DataError, match="holds 1 to 1449") as error:
-        NYUv2(official, "train")
-    assert str(official / SPLITS) in str(error.value)
+    refused(official / SPLITS, "holds 1 to 1449")
 
 
 @pytest.mark.parametrize("key", ["images", "depths", "labels"])
-def test_missing_arrays_and_arrays_of_another_order_or_type_are_refused(official, key):
+def test_missing_arrays_and_arrays_of_another_order_or_type_are_refused(official, refused, key):
     with h5py.File(official / MAT, "r+") as file:
         shape = file[key].shape
         del file[key]
-    with pytest.raises(DataError, match="no HDF5 file with images, depths and labels"):
-        NYUv2(official, "train")
+    refused(official / MAT, "no HDF5 file with images, depths and labels")
     with h5py.File(official / MAT, "r+") as file:
         file.create_dataset(key, shape[::-1], np.float64, chunks=True)
-    with pytest.raises(DataError, match=f"{MAT}: expected {key} to be"):
-        NYUv2(official, "train")
+    refused(official / MAT, f"expected {key} to be")
 
 
 def test_a_label_outside_the_class_map_is_refused(tmp_path, write_nyuv2, frames):
@@ -159,12 +151,6 @@ def test_a_label_outside_the_class_map_is_refused(tmp_path, write_nyuv2, frames)
     write_nyuv2(tmp_path, {2: (image, np.where(labels == 894, 895, labels), depth)})
     with pytest.raises(DataError, match="image 0002 has the label 895"):
         NYUv2(tmp_path, "test")[0]
-
-
-def in_millimetres(content):
-    """A frame with the depths that whole millimetres can hold."""
-    image, labels, depth = content
-    return image, labels, (np.rint(depth * 1000) / 1000).astype(np.float32)
 
 
 @pytest.fixture
@@ -182,19 +168,24 @@ def test_the_unpacked_form_holds_the_same_samples(unpacked, frames):
     assert train.names == ["0003", "1449"]
     folders = ("rgb", "labels_40", "depth")
     assert train.files("0003") == [unpacked / "train" / f / "0003.png" for f in folders]
-    check(train[0], 3, in_millimetres(frames[3]))
-    check(train[1], 1449, in_millimetres(frames[1449]))
-    check(test[0], 2, in_millimetres(frames[2]))
+    for sample, number in ((train[0], 3), (train[1], 1449), (test[0], 2)):
+        image, labels, depth = frames[number]
+        check(sample, number, (image, labels, np.rint(depth * 1000) / np.float32(1000)))
 
 
-def test_unpacked_images_are_read_without_ground_truth(unpacked, frames):
-    for folder in ("depth", "labels_40"):
-        (unpacked / "test" / folder / "0002.png").unlink()
-    sample = NYUv2(unpacked, "test", labelled=False)[0]
+@pytest.mark.parametrize("form", ["official", "unpacked"])
+def test_images_are_read_without_ground_truth(form, request, frames):
+    root = request.getfixturevalue(form)
+    if form == "unpacked":
+        for folder in ("depth", "labels_40"):
+            (root / "test" / folder / "0002.png").unlink()
+        with pytest.raises(DataError, match=r"No file .*0002\.png"):
+            NYUv2(root, "test")[0]
+    sample = NYUv2(root, "test", labelled=False)[0]
     np.testing.assert_array_equal(sample.image, frames[2][0])
     assert (sample.labels == IGNORE).all()
-    with pytest.raises(DataError, match=r"No file .*0002\.png"):
-        NYUv2(unpacked, "test")[0]
+    assert np.isnan(sample.depth).all()
+    assert sample.focal == FOCAL
 
 
 def test_an_unpacked_split_without_images_is_refused(unpacked):

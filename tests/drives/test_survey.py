@@ -15,10 +15,8 @@ def add_frame(write_frame, tmp_path):
 
     def add(split, index, ids, depth):
         ids, depth = np.asarray(ids, np.uint8), np.asarray(depth, np.float32)
-        intrinsic = {"fx": 500.0, "fy": 500.0, "u0": (ids.shape[1] - 1) / 2, "v0": 0.5}
-        camera = {"extrinsic": {"baseline": 0.22}, "intrinsic": intrinsic}
         raw, rgb = encode_disparity(depth, 500.0, 0.22), np.zeros((*ids.shape, 3), np.uint8)
-        write_frame(tmp_path, split, f"{split}_000000_{index:06d}", rgb, ids, raw, camera)
+        write_frame(tmp_path, split, f"{split}_000000_{index:06d}", rgb, ids, raw, focal=500.0)
 
     return add
 

@@ -90,15 +90,6 @@ def test_the_first_samples_do_not_depend_on_the_number_of_samples():
     assert not torch.equal(many[2].depth_mean, many[3].depth_mean)
 
 
-def test_dropout_is_off_again_after_sampling_even_after_an_error():
-    network, images = make(dropout=0.5, encoder_dropout=0.5), make_images(1)
-    before = SingleNetwork(network)(images)
-    list(MCDropout(network, 2).samples(images))
-    with pytest.raises(ValueError, match="at least 32"):
-        MCDropout(network, 2)(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
-    assert_same(SingleNetwork(network)(images), before)
-
-
 def test_a_network_without_dropout_is_refused():
     for network in (make(dropout=0.0), make(dropout=0.2).fold_for_inference()):
         with pytest.raises(ValueError, match="trained with dropout"):

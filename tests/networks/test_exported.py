@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from reference_segformer import randomize
 
 from emu_core.networks import SegDepthFormer, WeightsError
 from emu_core.networks.exported import load_exported, settle_norms
@@ -14,31 +15,17 @@ IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 3, 64, 6
 
 def random_network(**options):
     """A network whose parameters and statistics are all random."""
-    torch.manual_seed(0)
     network = SegDepthFormer("b0", 19, drop_path=0.0, dropout=0.0, **options).eval()
-    for name, value in network.state_dict().items():
-        if name.endswith("running_var"):
-            value.copy_(0.5 + torch.rand(value.shape))
-        elif value.ndim == 1 and value.is_floating_point():
-            value.add_(0.2 * torch.randn(value.shape))
-    with torch.no_grad():
-        network.depth_decoder.head.bias.copy_(torch.tensor([5.0, 0.0]))
+    randomize(network.state_dict())
+    network.init_depth(5.0)
     return network
 
 
 def export_to(path, network, precision="fp32"):
-    lens = {"depth_range": (0.5, 80.0), "canonical_focal": 50.0, "horizontal_fov": (50.0, 90.0)}
-    origin = {"training_data": "none", "metrics": {"miou": 0.1}, "commit": "0123abc"}
-    image = IMAGES[0].permute(1, 2, 0).numpy()
-    export(
-        network,
-        path,
-        reference_image=image,
-        input_size=(64, 64),
-        precision=precision,
-        **lens,
-        **origin,
-    )
+    facts = {"depth_range": (0.5, 80.0), "canonical_focal": 50.0, "horizontal_fov": (50.0, 90.0)}
+    facts |= {"training_data": "none", "metrics": {"miou": 0.1}, "commit": "0123abc"}
+    facts |= {"reference_image": IMAGES[0].permute(1, 2, 0).numpy(), "input_size": (64, 64)}
+    export(network, path, precision=precision, **facts)
     return path
 
 

@@ -1,7 +1,9 @@
 """Weights that transformers saves give the outputs of transformers in our networks."""
 
 import json
+import shutil
 import sys
+from contextlib import contextmanager
 
 import pytest
 import reference_segformer as reference
@@ -40,8 +42,13 @@ def loaded(source, kind=SegFormer, *arguments):
     return network
 
 
-def copied_state(module):
-    return {name: x.clone() for name, x in module.state_dict().items()}
+@contextmanager
+def unchanged(*modules):
+    """Check that the block does not change the weights of some modules."""
+    before = [{name: x.clone() for name, x in m.state_dict().items()} for m in modules if m]
+    yield
+    after = [dict(m.state_dict()) for m in modules if m]
+    torch.testing.assert_close(after, before, rtol=0, atol=0)
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +96,10 @@ def test_a_saved_segformer_gives_the_same_logits_in_all_forms(variant, tmp_path)
 @torch.no_grad()
 def test_a_segformer_fills_only_its_parts_of_the_joint_network(b0, b0_folder):
     network = SegDepthFormer("b0").eval()
-    before = copied_state(network.depth_decoder)
-    load_hugging_face(network, b0_folder)
+    with unchanged(network.depth_decoder):
+        load_hugging_face(network, b0_folder)
     x = reference.image(75, 101, batch=2)  # sizes that 32 does not divide
     close(network(x).logits, reference.logits(b0, x))
-    after = network.depth_decoder.state_dict()
-    assert all(torch.equal(after[name], before[name]) for name in before)
 
 
 @torch.no_grad()
@@ -125,26 +130,20 @@ def test_every_norm_has_the_epsilon_of_transformers(tensors, tmp_path):
 def test_an_imagenet_encoder_fills_the_encoder_of_every_network(kind, mit):
     model, folder = mit
     network = kind("b0").eval()
-    before = copied_state(network)
-    report = load_hugging_face(network, folder)
+    with unchanged(network.segmentation_decoder, network.depth_decoder):
+        load_hugging_face(network, folder)
     x = reference.image()
     expected = model.segformer(x, output_hidden_states=True).hidden_states[-4:]
     for ours, theirs in zip(network.encoder(x), expected, strict=True):
         close(ours, theirs)
-    assert set(report.dropped) == {"classifier.weight", "classifier.bias"}
-    assert report.kept == tuple(name for name in before if "decoder" in name)
-    after = network.state_dict()
-    assert all(torch.equal(after[name], before[name]) for name in report.kept)
 
 
 @torch.no_grad()
 def test_an_encoder_without_a_decoder_is_loaded(tmp_path):
     model = reference.make("b0", "bare")
     model.save_pretrained(tmp_path)
-    network = empty(SegFormer)
-    assert load_hugging_face(network, tmp_path).dropped == ()
     x = reference.image()
-    close(network.encoder(x)[3], model(x).last_hidden_state)
+    close(loaded(tmp_path).encoder(x)[3], model(x).last_hidden_state)
 
 
 def test_bin_and_sharded_files_give_the_same_weights(b0, b0_folder, tensors, tmp_path):
@@ -180,13 +179,11 @@ def test_the_names_of_tensors_are_those_that_nvidia_published(mit, b0_folder):
     assert published | heads <= set(load_file(b0_folder / FILE))
 
 
-def refused(network, tensors, path, **options):
+def refused(network, tensors, path):
     """Expect an error and an unchanged network; return the message."""
     save_file(tensors, path)
-    before = copied_state(network)
-    with pytest.raises(WeightsError) as error:
-        load_hugging_face(network, path, **options)
-    assert all(torch.equal(x, before[name]) for name, x in network.state_dict().items())
+    with unchanged(network), pytest.raises(WeightsError) as error:
+        load_hugging_face(network, path)
     return str(error.value)
 
 
@@ -208,35 +205,21 @@ def test_a_file_of_another_variant_is_recognised(tmp_path):
         load_hugging_face(SegFormer("b0"), tmp_path)
 
 
-def test_other_classes_are_refused_unless_the_head_is_skipped(tensors, tmp_path):
+def test_an_encoder_of_other_classes_is_loaded_alone(tensors, tmp_path):
     tensors["decode_head.classifier.weight"] = torch.ones(150, 256, 1, 1)
     tensors["decode_head.classifier.bias"] = torch.ones(150)
-    network = SegFormer("b0", 19)
-    path = tmp_path / FILE
+    network, path = SegFormer("b0", 19), tmp_path / FILE
     message = refused(network, tensors, path)
     assert "decode_head.classifier.weight is (150, 256, 1, 1), not (19, 256, 1, 1)" in message
-    assert "skip_head=True" in message
-
-    decoder = network.segmentation_decoder
-    before = decoder.head.weight.clone()
-    report = load_hugging_face(network, path, skip_head=True)
-    assert torch.equal(decoder.head.weight, before)
-    assert torch.equal(decoder.fuse.weight, tensors["decode_head.linear_fuse.weight"])
-    assert report.kept == ("segmentation_decoder.head.weight", "segmentation_decoder.head.bias")
-    assert set(report.dropped) == {"decode_head.classifier.weight", "decode_head.classifier.bias"}
-    del tensors["decode_head.batch_norm.running_var"]
-    message = refused(network, tensors, path, skip_head=True)
-    assert "missing: decode_head.batch_norm.running_var" in message
-
-
-def test_a_depth_network_loads_the_encoder_of_a_segformer_only_on_request(tensors, tmp_path):
-    network = DepthFormer("b0")
-    path = tmp_path / FILE
-    assert "encoder_only=True" in refused(network, tensors, path)
-    report = load_hugging_face(network, path, encoder_only=True)
-    assert all(name.startswith("decode_head.") for name in report.dropped)
+    assert "another number of classes: pass `encoder_only=True`" in message
+    with unchanged(network.segmentation_decoder):
+        load_hugging_face(network, path, encoder_only=True)
     embedding = tensors["segformer.encoder.patch_embeddings.0.proj.weight"]
     assert torch.equal(network.encoder.stages[0].embed.weight, embedding)
+
+
+def test_a_depth_network_refuses_the_decoder_of_a_segformer(tensors, tmp_path):
+    assert "encoder_only=True" in refused(DepthFormer("b0"), tensors, tmp_path / FILE)
 
 
 class Hostile:
@@ -295,64 +278,60 @@ def test_an_index_that_disagrees_with_its_files_is_refused(tensors, tmp_path):
         load_hugging_face(SegFormer("b0"), path)
 
 
-def test_a_source_without_weights_is_named(tmp_path):
-    with pytest.raises(WeightsError, match=r"looked for model\.safetensors"):
-        load_hugging_face(SegFormer("b0"), tmp_path)
-    with pytest.raises(WeightsError, match="a folder, a file or a hub id"):
-        load_hugging_face(SegFormer("b0"), tmp_path / "no" / "such" / "folder")
-
-
-def test_without_huggingface_hub_the_message_says_what_to_install(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (".", r"looked for model\.safetensors"),
+        ("no/such/folder", "a folder, a file or a hub id"),
+        ("nvidia/mit-b0", "pip install huggingface_hub"),
+    ],
+)
+def test_a_source_without_weights_is_named(source, message, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(WeightsError, match="pip install huggingface_hub"):
-        load_hugging_face(SegFormer("b0"), "nvidia/mit-b0")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # not installed
+    with pytest.raises(WeightsError, match=message):
+        load_hugging_face(SegFormer("b0"), source)
 
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    """A hub with the files of the folder `hub`; the list has all requests."""
-    import huggingface_hub
-    from huggingface_hub.errors import EntryNotFoundError
-
-    requests = []
-
-    def download(repo_id, filename, *, revision=None):
-        requests.append((repo_id, filename, revision))
-        if not (tmp_path / "hub" / filename).is_file():
-            raise EntryNotFoundError(f"no {filename}")
-        return str(tmp_path / "hub" / filename)
-
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    monkeypatch.chdir(tmp_path)
+    """A hub with the files of the folder `hub`; returns the folder of downloaded files."""
+    folder = tmp_path / "downloaded"
+    folder.mkdir()
     (tmp_path / "hub").mkdir()
-    return requests
+
+    def download(repo_id, *, allow_patterns):
+        assert repo_id == "nvidia/segformer-b0"
+        for path in (tmp_path / "hub").glob(allow_patterns):
+            shutil.copy(path, folder)
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    monkeypatch.chdir(tmp_path)
+    return folder
 
 
 def test_without_safetensors_the_bin_file_of_a_hub_id_is_loaded(hub, tensors, tmp_path):
     torch.save(tensors, tmp_path / "hub" / "pytorch_model.bin")
-    network = empty(SegFormer)
-    load_hugging_face(network, "nvidia/segformer-b0", revision="main")
-    assert not any(x.isnan().any() for x in network.state_dict().values())
-    names = (FILE, f"{FILE}.index.json", "pytorch_model.bin")
-    assert hub == [("nvidia/segformer-b0", name, "main") for name in names]
+    state = loaded("nvidia/segformer-b0").state_dict()
+    assert not any(x.isnan().any() for x in state.values())
 
 
-def test_all_shards_of_a_hub_id_are_downloaded(hub, b0, tmp_path):
+def test_all_shards_of_a_hub_id_are_downloaded_but_no_second_format(hub, b0, tensors, tmp_path):
     b0.save_pretrained(tmp_path / "hub", max_shard_size="8MB")
+    torch.save(tensors, tmp_path / "hub" / "pytorch_model.bin")
     loaded("nvidia/segformer-b0")
-    shards = {path.name for path in (tmp_path / "hub").glob("model-*.safetensors")}
-    assert len(shards) > 1
-    assert shards <= {name for _, name, _ in hub}
+    assert len(list(hub.glob("model-*.safetensors"))) > 1
+    assert not (hub / "pytorch_model.bin").exists()
 
 
 def test_a_hub_without_weights_or_connection_is_reported(hub, monkeypatch):
-    with pytest.raises(WeightsError, match="Found no weights in nvidia/mit-b0"):
-        load_hugging_face(SegFormer("b0"), "nvidia/mit-b0")
+    with pytest.raises(WeightsError, match="Found no weights in nvidia/segformer-b0"):
+        load_hugging_face(SegFormer("b0"), "nvidia/segformer-b0")
 
     def unplugged(*_, **__):
         raise ConnectionError("network is unreachable")
 
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", unplugged)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", unplugged)
     with pytest.raises(WeightsError, match=r"nvidia/mit-b0.*network is unreachable"):
         load_hugging_face(SegFormer("b0"), "nvidia/mit-b0")

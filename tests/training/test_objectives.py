@@ -28,40 +28,39 @@ from emu_core.training.objectives import (
     total,
 )
 
-CLASSES, SKY, SIZE = 5, 2, (16, 24)
+CLASSES, SKY, SIZE = 5, 2, (32, 48)
 
 
-def make_raw(n=2, seed=0):
-    g = torch.Generator().manual_seed(seed)
-    logits = torch.randn(n, CLASSES, 4, 6, generator=g)
-    depth = torch.randn(n, 2, 4, 6, generator=g) + torch.tensor([20.0, 1.0]).view(2, 1, 1)
+def make_raw():
+    g = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, CLASSES, SIZE[0] // 4, SIZE[1] // 4, generator=g)
+    depth = torch.randn(2, 2, SIZE[0] // 4, SIZE[1] // 4, generator=g)
+    depth = depth + torch.tensor([20.0, 1.0]).view(2, 1, 1)
     return RawOutputs(logits.requires_grad_(), depth.requires_grad_())
 
 
-def make_truth(n=2, seed=1):
-    g = torch.Generator().manual_seed(seed)
-    labels = torch.randint(0, CLASSES, (n, *SIZE), dtype=torch.uint8, generator=g)
-    depth = 10 + 20 * torch.rand(n, 1, *SIZE, generator=g)
+def make_batch(labelled=(True, True)):
+    """Ground truth of two frames without padding; only some may be labelled."""
+    g = torch.Generator().manual_seed(1)
+    labels = torch.randint(0, CLASSES, (2, *SIZE), dtype=torch.uint8, generator=g)
+    depth = 10 + 20 * torch.rand(2, 1, *SIZE, generator=g)
     labels[torch.rand(labels.shape, generator=g) < 0.2] = IGNORE
     depth[torch.rand(depth.shape, generator=g) < 0.3] = math.nan
     depth[(labels == SKY)[:, None]] = math.nan
-    return labels, depth
+    inside = torch.ones(2, *SIZE, dtype=torch.bool)
+    return {"labels": labels, "depth": depth, "labelled": torch.tensor(labelled), "inside": inside}
 
 
-def make_batch(n=2, labelled=None):
-    """Ground truth of frames without padding; only some may be labelled."""
-    labels, depth = make_truth(n)
-    labelled = torch.ones(n, dtype=torch.bool) if labelled is None else torch.tensor(labelled)
-    inside = torch.ones(n, *SIZE, dtype=torch.bool)
-    return {"labels": labels, "depth": depth, "labelled": labelled, "inside": inside}
+def make_truth():
+    return make_batch()["labels"], make_batch()["depth"]
 
 
-def make_teacher(n=2, seed=2):
-    g = torch.Generator().manual_seed(seed)
+def make_teacher():
+    g = torch.Generator().manual_seed(2)
     return Prediction(
-        (2 * torch.randn(n, CLASSES, *SIZE, generator=g)).softmax(1),
-        15 + 10 * torch.rand(n, 1, *SIZE, generator=g),
-        4 * torch.rand(n, 1, *SIZE, generator=g),
+        (2 * torch.randn(2, CLASSES, *SIZE, generator=g)).softmax(1),
+        15 + 10 * torch.rand(2, 1, *SIZE, generator=g),
+        4 * torch.rand(2, 1, *SIZE, generator=g),
     )
 
 
@@ -138,17 +137,9 @@ def test_the_students_loss_has_the_papers_four_terms_and_weights():
 def test_every_option_reaches_its_term():
     raw, teacher, batch = make_raw(), make_teacher(), make_batch()
     (logits, mean, variance), labels = upsampled(raw), batch["labels"]
-    options = StudentLoss(
-        "l1",
-        depth_weight=2,
-        kl_weight=3,
-        variance_weight=4,
-        temperature=2,
-        reverse_kl=True,
-        log_variance=True,
-        kl_pixels="labelled",
-        variance_pixels="not_sky",
-    )
+    weights = {"depth_weight": 2, "kl_weight": 3, "variance_weight": 4, "temperature": 2}
+    pixels = {"kl_pixels": "labelled", "variance_pixels": "not_sky"}
+    options = StudentLoss("l1", reverse_kl=True, log_variance=True, **weights, **pixels)
     terms = student_loss(raw, teacher, batch, options, SKY)
     labelled = labels != IGNORE
     not_sky = torch.where(labelled, labels.long(), teacher.probabilities.argmax(1)) != SKY
@@ -179,7 +170,7 @@ def test_a_student_of_one_task_has_the_terms_of_that_task():
 
 
 def test_frames_without_ground_truth_are_refused_unless_the_teachers_mean_has_weight():
-    raw, teacher, batch = make_raw(), make_teacher(), make_batch(labelled=[True, False])
+    raw, teacher, batch = make_raw(), make_teacher(), make_batch((True, False))
     with pytest.raises(ValueError, match="Set `mean_weight` above 0"):
         student_loss(raw, teacher, batch, StudentLoss())
     assert student_loss(raw, teacher, batch, StudentLoss(mean_weight=1))["mean"] > 0
@@ -191,7 +182,7 @@ def test_frames_without_ground_truth_are_refused_unless_the_teachers_mean_has_we
 
 
 def test_unlabelled_frames_use_the_teachers_mean_where_its_class_is_not_sky():
-    raw, teacher, batch = make_raw(), make_teacher(), make_batch(labelled=[False, False])
+    raw, teacher, batch = make_raw(), make_teacher(), make_batch((False, False))
     terms = student_loss(raw, teacher, batch, StudentLoss(mean_weight=0.5), SKY)
     _, mean, variance = upsampled(raw)
     seen = (teacher.probabilities.argmax(1) != SKY)[:, None]
@@ -204,7 +195,7 @@ def test_unlabelled_frames_use_the_teachers_mean_where_its_class_is_not_sky():
 
 
 def test_in_mixed_batches_each_frame_has_the_terms_of_its_ground_truth():
-    raw, teacher, batch = make_raw(), make_teacher(), make_batch(labelled=[True, False])
+    raw, teacher, batch = make_raw(), make_teacher(), make_batch((True, False))
     options = StudentLoss(mean_weight=1, kl_pixels="labelled")
     terms = student_loss(raw, teacher, batch, options, SKY)
     # The ground truth of the other frame has no effect.
@@ -224,7 +215,7 @@ def test_in_mixed_batches_each_frame_has_the_terms_of_its_ground_truth():
 @pytest.mark.parametrize("variance_pixels", ["measured", "not_sky"])
 def test_padding_has_no_effect(kl_pixels, variance_pixels):
     """Also in frames without ground truth, where otherwise every pixel counts."""
-    raw, teacher, batch = make_raw(), make_teacher(), make_batch(labelled=[True, False])
+    raw, teacher, batch = make_raw(), make_teacher(), make_batch((True, False))
     inside, labels = batch["inside"], batch["labels"]
     inside[0, 12:], inside[1, :, :7] = False, False
     labels[~inside], batch["depth"][~inside[:, None]] = IGNORE, math.nan
@@ -269,7 +260,7 @@ def test_a_certain_teacher_that_is_right_has_ten_elevenths_of_the_logits_gradien
 
 
 def test_shares_are_norms_of_gradients_at_the_raw_outputs_and_sum_to_one():
-    raw, batch = make_raw(), make_batch(labelled=[True, False])
+    raw, batch = make_raw(), make_batch((True, False))
     terms = student_loss(raw, make_teacher(), batch, StudentLoss(mean_weight=1), SKY)
     shares = gradient_shares(terms, raw)
     names = {f"{o}/{t}" for o in ("logits", "depth_mean", "depth_variance") for t in terms}
@@ -298,21 +289,12 @@ def test_without_any_gradient_all_shares_are_zero():
 
 def test_under_autocast_terms_are_float32_and_reach_every_part_of_the_network():
     torch.manual_seed(0)
-    network, teacher = SegDepthFormer("b0", CLASSES), make_teacher()
+    network = SegDepthFormer("b0", CLASSES)
     network.init_depth(20.0)
-    size = (32, 32)
-    g = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8, generator=g)
-    teacher = Prediction(*(F.interpolate(x, size) for x in list(vars(teacher).values())[:3]))
-    batch = {
-        "labels": torch.randint(0, CLASSES, (2, *size), dtype=torch.uint8, generator=g),
-        "depth": 40 * torch.rand(2, 1, *size, generator=g),
-        "labelled": torch.ones(2, dtype=torch.bool),
-        "inside": torch.ones(2, *size, dtype=torch.bool),
-    }
+    images = torch.randint(0, 256, (2, 3, *SIZE), dtype=torch.uint8)
     with torch.autocast("cpu", torch.bfloat16):
         raw = network(normalize(images))
-        terms = student_loss(raw, teacher, batch, StudentLoss(), SKY)
+        terms = student_loss(raw, make_teacher(), make_batch(), StudentLoss(), SKY)
     assert all(x.dtype == torch.float32 and x.isfinite() for x in terms.values())
     total(terms).backward()
     assert all(p.grad.isfinite().all() for p in network.parameters())
@@ -323,7 +305,7 @@ def test_under_autocast_terms_are_float32_and_reach_every_part_of_the_network():
 @pytest.mark.parametrize("variance", [0.0, 1e-8, 1e-4, 1.0, 1e4, 1e8])
 @pytest.mark.parametrize("log", [False, True])
 def test_everything_is_finite_whatever_the_teachers_variance(variance, log):
-    raw, batch = make_raw(), make_batch(labelled=[True, False])
+    raw, batch = make_raw(), make_batch((True, False))
     certain = F.one_hot(torch.zeros(2, *SIZE, dtype=torch.long), CLASSES).movedim(-1, 1).float()
     teacher = Prediction(certain, *torch.full((2, 2, 1, *SIZE), variance))
     options = StudentLoss(mean_weight=1, log_variance=log)

@@ -9,7 +9,7 @@ from emu_core.data.augment import Augmentation
 from emu_core.data.sample import Sample
 from emu_core.methods.prediction import Prediction
 from emu_core.training.loader import training_loader
-from emu_core.training.teacher_cache import TeacherCache, fingerprint
+from emu_core.training.teacher_cache import TeacherCache
 
 SIZE = (32, 64)
 INNER = slice(8, -8)  # columns; at the border, a quarter-size map is extrapolated
@@ -154,13 +154,3 @@ def test_teachers_of_one_task_are_cached(tmp_path):
     assert classes.depth_mean is None and classes.probabilities.shape == (2, 3, *SIZE)
     depth = predict(tmp_path / "b", batches()[0], Teacher(classes=False))
     assert depth.probabilities is None and depth.depth_variance.shape == (2, 1, *SIZE)
-
-
-def test_a_fingerprint_follows_the_contents_of_all_files(tmp_path):
-    paths = [tmp_path / "a", tmp_path / "b"]
-    for path in paths:
-        path.write_bytes(path.name.encode())
-    first = fingerprint(paths)
-    assert first == fingerprint(paths) != fingerprint(paths[:1])
-    paths[1].write_bytes(b"c")
-    assert fingerprint(paths) != first

@@ -21,18 +21,18 @@ class Augmentation:
     """How samples become network input (docs/method.md, Training).
 
     Args:
-        height: rows of the network input.
-        width: columns of the network input.
+        height: Rows of the network input.
+        width: Columns of the network input.
         canonical_focal: f_c in pixels of the resized image, or None to learn plain metres.
-        depth_limit: targets beyond it are invalid, canonical metres; the range of the model.
-        scale: range of the random factor on top of the resizing to `image_width`.
-        flip: mirror half of the samples.
-        jitter: strengths of brightness, contrast, saturation and hue; see `color_jitter`.
-        rescale_depth: whether random scaling also scales the depth target: an object that is
+        depth_limit: Targets beyond it are invalid, canonical metres; the range of the model.
+        scale: Range of the random factor on top of the resizing to `image_width`.
+        flip: Mirror half of the samples.
+        jitter: Strengths of brightness, contrast, saturation and hue; see `color_jitter`.
+        rescale_depth: Whether random scaling also scales the depth target: an object that is
             enlarged twice is learned at half its depth.
-        image_width: columns that the complete image is resized to before the crop, e.g. 2048 for
+        image_width: Columns that the complete image is resized to before the crop, e.g. 2048 for
             crops of 768×768 from Cityscapes; None for `width`.
-        class_crops: share of the crops that are placed on a pixel of a random class of the frame,
+        class_crops: Share of the crops that are placed on a pixel of a random class of the frame,
             so that rare classes are seen more often.
     """
 
@@ -50,14 +50,12 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Network input and targets.
+    """Network input and targets: image and labels as in `Sample`.
 
     Args:
-        image: uint8 (H, W, 3), RGB.
-        labels: uint8 (H, W), train ids, 255 where ignored.
-        depth: float32 (H, W), canonical metres, NaN where invalid.
-        depth_factor: turns canonical metres into metres.
-        inside: bool (H, W), False where a small image was padded.
+        depth: Canonical metres, float32 (H, W), NaN where invalid.
+        depth_factor: Metres per canonical metre.
+        inside: False where a small image was padded, bool (H, W).
     """
 
     image: np.ndarray
@@ -70,13 +68,7 @@ class Prepared:
 def prepare(
     sample: Sample, augmentation: Augmentation, rng: np.random.Generator | None = None
 ) -> Prepared:
-    """Resize and crop a sample to the size of the network input.
-
-    Args:
-        sample: one frame.
-        augmentation: size and strengths.
-        rng: source of random augmentation; None for none.
-    """
+    """Resize and crop a sample to the network's input size; without `rng`, nothing is random."""
     a = augmentation
     zoom = 1.0 if rng is None else float(np.exp(rng.uniform(*np.log(a.scale))))
     fit = (a.image_width or a.width) / sample.image.shape[1]
@@ -103,10 +95,10 @@ def color_jitter(
     """Change brightness, contrast, saturation (factors 1 ± strength) and hue (turns ± strength/2).
 
     Args:
-        image: uint8 (H, W, 3), RGB.
-        strengths: of the four, in that order. torchvision's ColorJitter counts hue in turns: its
-            hue h is the strength 2h here.
-        rng: source of the uniformly distributed factors.
+        image: RGB, uint8 (H, W, 3).
+        strengths: Strengths of the four, in that order. torchvision's ColorJitter counts hue in
+            turns: its hue h is the strength 2h here.
+        rng: Source of the uniformly distributed factors.
     """
     if not any(strengths):
         return image
@@ -171,7 +163,7 @@ def _window(
 
 
 def _pixel_of_a_class(labels: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
-    """Draw a class of those that occur, and a row and column of its pixels."""
+    """Draw one of the classes that occur, then row and column of one of its pixels."""
     occurring = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)[:IGNORE])
     pixels = np.flatnonzero(labels == rng.choice(occurring))
     row, column = divmod(int(rng.choice(pixels)), labels.shape[1])

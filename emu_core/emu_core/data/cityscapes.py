@@ -48,8 +48,8 @@ OFFICIAL_SIZE = (1024, 2048)
 OBJECT_MASK = "gtFine_object.png"
 """Suffix in gtFine, in rendered pairs of frames: 255 on the object put into the scene."""
 
-_UNKNOWN_SEQUENCE = "000000"
-"""Of a rendered pair, the sequence with the unknown object; the other has an ordinary object."""
+_UNKNOWN_SEQUENCE = "000000"  # of a rendered pair; the other one has an ordinary object
+_OFF_CENTRE = 0.1  # limit of the principal point's distance, in widths; in Aachen it is 0.036
 
 _SUFFIXES = {
     "leftImg8bit": "leftImg8bit.png",
@@ -57,9 +57,6 @@ _SUFFIXES = {
     "disparity": "disparity.png",
     "camera": "camera.json",
 }
-
-_OFF_CENTRE = 0.1
-"""Largest distance of a principal point from the centre, in widths; in Aachen it is 0.036."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,6 @@ class FrameFiles:
 
     @property
     def sequence(self) -> str:
-        """CITY_SEQUENCE."""
         return self.name.rpartition("_")[0]
 
     def path(self, folder: str, suffix: str | None = None) -> Path:
@@ -94,11 +90,7 @@ class FrameFiles:
 
 
 def list_frames(root: str | Path, split: str) -> list[FrameFiles]:
-    """List the frames of a split, sorted by name.
-
-    Raises:
-        DataError: there is no such split, or it holds no image.
-    """
+    """List the frames of a split, sorted by name; DataError if there is no split or no image."""
     root = Path(root)
     folder = root / IMAGES / split
     if not folder.is_dir():
@@ -116,19 +108,14 @@ def list_frames(root: str | Path, split: str) -> list[FrameFiles]:
 
 
 def read_camera(path: str | Path) -> CameraFile:
-    """Read a `camera/*.json`.
-
-    Raises:
-        DataError: the file is missing or is no camera file.
-    """
+    """Read a `camera/*.json`; DataError if the file is missing or is no camera file."""
+    code = existing_file(Path(path), _origin(path)).read_bytes()
     try:
-        content = json.loads(existing_file(Path(path), _origin(path)).read_text())
+        content = json.loads(code)
         inner = content["intrinsic"]
         fx, fy, u0, v0 = (float(inner[key]) for key in ("fx", "fy", "u0", "v0"))
         camera = CameraFile(fx, fy, u0, v0, float(content["extrinsic"]["baseline"]))
     except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
         raise DataError(
             f"{path}{_origin(path)} is no Cityscapes camera file ({type(error).__name__}: "
             f"{error}); expected JSON with intrinsic fx, fy, u0, v0 and extrinsic baseline."
@@ -144,10 +131,10 @@ def decode_disparity(
     """Convert 16-bit disparity to depth.
 
     Args:
-        raw: uint16 (H, W).
+        raw: 16-bit values, uint16 (H, W).
         focal: fx of the original resolution, pixels.
-        baseline: metres.
-        max_depth: depth beyond it is invalid, metres.
+        baseline: Baseline, metres.
+        max_depth: Depth beyond it is invalid, metres.
 
     Returns:
         Metres along the optical axis, float32 (H, W), NaN where invalid.
@@ -187,12 +174,12 @@ def is_of_official_size(camera: CameraFile, shape: tuple[int, int], path: str | 
     The principal point shows it: it lies near the centre of this image or of the official one.
 
     Args:
-        camera: content of the file.
+        camera: Content of the file.
         shape: (H, W) of the image.
-        path: of the camera file, for the message.
+        path: Path of the camera file, for the message.
 
     Raises:
-        DataError: the camera file fits neither size.
+        DataError: The camera file fits neither size.
     """
     (height, width), (full_height, full_width) = shape, OFFICIAL_SIZE
     off_centre = abs((camera.u0 + 0.5) / width - 0.5)
@@ -229,8 +216,7 @@ class CityscapesLayout(DataSet):
     def read(self, name: str) -> Sample:
         frame = self._frame(name)
         image = read_png(frame.path(IMAGES), cv2.IMREAD_COLOR)[..., ::-1]
-        camera = read_camera(frame.path("camera"))
-        shape = image.shape[:2]
+        camera, shape = read_camera(frame.path("camera")), image.shape[:2]
         focal = focal_of_image(camera, shape, frame.path("camera"))
         if not self.labelled:
             return unlabelled(name, image, focal)
@@ -244,8 +230,7 @@ class CityscapesLayout(DataSet):
         return [self._frame(name).path(folder) for folder in folders]
 
     def camera(self, name: str) -> PinholeCamera:
-        path = self._frame(name).path("camera")
-        image = self._frame(name).path(IMAGES)
+        path, image = (self._frame(name).path(folder) for folder in ("camera", IMAGES))
         height, width = image_size(image, _origin(image))
         fx, fy = focal_of_image(read_camera(path), (height, width), path)
         return PinholeCamera(fx, fy, width, height)

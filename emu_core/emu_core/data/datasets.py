@@ -47,10 +47,10 @@ class SplitNames:
     """The splits of a data set by their use.
 
     Args:
-        training: trains networks.
-        validation: is watched during a training.
-        test: metrics are reported on it.
-        extra: further splits of a model card, with conditions that no training frame shows.
+        training: Split that trains networks.
+        validation: Split that is watched during a training.
+        test: Split that metrics are reported on.
+        extra: More splits of a model card, with conditions that no training frame shows.
     """
 
     training: str = "train"
@@ -66,13 +66,10 @@ class DataSet(ABC):
     a cache. Methods must therefore depend on the name that they are given, and on no index.
 
     Args:
-        root: folder of the data set.
-        split: name of the split.
-        max_depth: ground truth beyond it is invalid, metres; None for `default_max_depth`.
-        labelled: whether to read ground truth; without it all labels are ignored, all depths NaN.
-
-    Raises:
-        DataError: there is no such split.
+        root: Folder of the data set.
+        split: Name of the split; DataError if there is no such split.
+        max_depth: Ground truth beyond it is invalid, metres; None for `default_max_depth`.
+        labelled: Whether to read ground truth; without it all labels are ignored, all depths NaN.
     """
 
     names: list[str]
@@ -85,11 +82,7 @@ class DataSet(ABC):
     cache: DecodedFrames | None = None
 
     def __init__(
-        self,
-        root: str | Path,
-        split: str,
-        max_depth: float | None = None,
-        labelled: bool = True,
+        self, root: str | Path, split: str, max_depth: float | None = None, labelled: bool = True
     ) -> None:
         self.root, self.split, self.labelled = Path(root), split, labelled
         self.max_depth = self.default_max_depth if max_depth is None else max_depth
@@ -151,7 +144,7 @@ DATASETS: Registry[type[DataSet]] = Registry("data set")
 
 
 def default_root(kind: str) -> Path:
-    """Return the folder that a data set is looked for in, unless another one is given."""
+    """Return the default folder of a data set."""
     return Path("data") / kind
 
 
@@ -169,23 +162,19 @@ def open_dataset(
     """Open a split, or an evenly spread part of it that depends on the arguments alone.
 
     Args:
-        kind: name in `DATASETS`.
-        root: folder of the data set.
-        split: train, val, test, …
-        max_depth: ground truth beyond it is invalid, metres; None for the data set's default.
-        limit: take at most this many frames, spread evenly.
-        sequences: take at most this many sequences, spread evenly; `limit` then applies to their
+        kind: Name in `DATASETS`.
+        root, split, max_depth, labelled: As for `DataSet`.
+        limit: Take at most this many frames, spread evenly.
+        sequences: Take at most this many sequences, spread evenly; `limit` then applies to their
             frames. Fewer sequences have fewer different scenes.
-        rest: take what `sequences` and `limit` leave out instead. With `sequences` no frame is of
+        rest: Take what `sequences` and `limit` leave out instead. With `sequences` no frame is of
             one of their sequences.
-        labelled: read ground truth.
 
     Raises:
-        RegistryError: there is no such kind of data set.
-        DataError: an argument is out of range, the data is missing, or nothing is left of it.
+        RegistryError: There is no such kind of data set.
+        DataError: An argument is out of range, the data is missing, or nothing is left of it.
     """
-    limits = {"max_depth": max_depth, "limit": limit, "sequences": sequences}
-    for name, value in limits.items():
+    for name, value in (("max_depth", max_depth), ("limit", limit), ("sequences", sequences)):
         if value is not None and not value > 0:
             raise DataError(f"Expected {name} to be positive, but got {value}.")
     if rest and limit is None and sequences is None:
@@ -206,20 +195,9 @@ def open_dataset(
 
 
 def choose(
-    sequence_of_frame: Sequence[str],
-    limit: int | None,
-    sequences: int | None,
-    rest: bool = False,
+    sequence_of_frame: Sequence[str], limit: int | None, sequences: int | None, rest: bool = False
 ) -> list[int]:
-    """Choose frames as `open_dataset` does.
-
-    Args:
-        sequence_of_frame: the sequence of every frame.
-        limit, sequences, rest: as for `open_dataset`.
-
-    Returns:
-        Indices of the chosen frames, ascending.
-    """
+    """Choose frames as `open_dataset` does; return their indices, ascending."""
     every = sorted(set(sequence_of_frame))
     chosen = {every[i] for i in evenly(len(every), sequences)}
     candidates = [i for i, name in enumerate(sequence_of_frame) if name in chosen]

@@ -25,12 +25,9 @@ _FORMAT = "image, labels, depth; name, focal"  # other content gets other file n
 
 
 def cached(data: DataSet, folder: str | Path) -> DataSet:
-    """Return the data set with a cache in `folder`.
+    """Return the data set with a cache in `folder`, which is created if it is missing.
 
-    Args:
-        data: what is decoded.
-        folder: made if necessary. A frame with ground truth needs 8 bytes per pixel, 16 MB at
-            1024 × 2048; a frame without needs 3.
+    A frame with ground truth needs 8 bytes per pixel, 16 MB at 1024 × 2048; a frame without 3.
     """
     with_cache = copy.copy(data)
     with_cache.cache = DecodedFrames(folder)
@@ -38,10 +35,7 @@ def cached(data: DataSet, folder: str | Path) -> DataSet:
 
 
 class DecodedFrames:
-    """A folder of decoded frames.
-
-    When the folder cannot be written to, it warns once, and frames are decoded every time.
-    """
+    """A folder of decoded frames; if it cannot be written to, a warning is shown once."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -53,8 +47,7 @@ class DecodedFrames:
         if not files:  # nothing would show that the frame has changed
             return data.read(name)
         path = self._path(data, name, files)
-        sample = _read(path)
-        if sample is None:
+        if (sample := _read(path)) is None:
             sample = data.read(name)
             if self._writable:
                 self._write(path, sample)

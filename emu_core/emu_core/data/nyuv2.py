@@ -18,7 +18,6 @@ All images are 640×480. Depth is the data set's in-painted one (`depths`), as b
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -103,14 +102,14 @@ def _open(root: Path, split: str) -> _Official | _Unpacked:
     missing = [name for name in ORIGINS if not (root / name).is_file()]
     if not missing:
         try:
-            return _official(root, split)
+            return _Official(root, split)
         except ModuleNotFoundError as error:  # a robot has neither
             raise DataError(
                 f"The official files in {root} need h5py and SciPy: install emu_core[train], or "
                 "unpack them."
             ) from error
     if (root / split / "rgb").is_dir():
-        return _unpacked(root / split)
+        return _Unpacked(root / split)
     if len(missing) < len(ORIGINS):
         raise DataError(
             f"{root} does not hold all three files of NYUv2; missing: {_with_origins(missing)}."
@@ -125,14 +124,28 @@ def _with_origins(names: Iterable[str]) -> str:
     return ", ".join(f"{name} (from {ORIGINS[name]})" for name in names)
 
 
-@dataclass(frozen=True)
 class _Official:
     """Frames of the official file, which is opened for each frame: no handle crosses a fork."""
 
-    path: Path
-    names: list[str]
-    train_ids: np.ndarray
-    """Train ids (895,), uint8, of unlabelled pixels and of the 894 classes."""
+    def __init__(self, root: Path, split: str) -> None:
+        self.path, splits = root / _DATA, root / _SPLITS
+        numbers = _load_mat(splits, "trainNdxs", "testNdxs")[f"{split}Ndxs"].astype(int)
+        count = _check_layout(self.path)
+        if numbers.size == 0 or numbers.min() < 1 or numbers.max() > count:
+            raise DataError(
+                f"{splits} counts images from {numbers.min(initial=1)} to "
+                f"{numbers.max(initial=0)}, but {self.path} holds 1 to {count}."
+            )
+        mapping = _load_mat(root / _MAPPING, "mapClass")["mapClass"]
+        if len(mapping) != _FINE_CLASSES or mapping.min() < 1 or mapping.max() > len(NYUV2):
+            raise DataError(
+                f"{root / _MAPPING}: expected mapClass to map {_FINE_CLASSES} classes to "
+                f"1…{len(NYUV2)}, but got {len(mapping)} to {mapping.min()}…{mapping.max()}; "
+                f"take {_with_origins([_MAPPING])}."
+            )
+        # Train ids (895,), uint8, of unlabelled pixels and of the 894 classes.
+        self.train_ids = NYUV2.to_train_ids(np.concatenate([[0], mapping]).astype(np.uint8))
+        self.names = [f"{number:04d}" for number in numbers]
 
     def files(self, name: str) -> list[Path]:
         return [self.path, self.path.with_name(_MAPPING)]
@@ -159,36 +172,14 @@ class _Official:
             raise _damaged(self.path, error) from error
 
 
-def _official(root: Path, split: str) -> _Official:
-    splits = _load_mat(root / _SPLITS, "trainNdxs", "testNdxs")
-    numbers = splits["trainNdxs" if split == "train" else "testNdxs"].astype(int)
-    count = _check_layout(root / _DATA)
-    if numbers.size == 0 or numbers.min() < 1 or numbers.max() > count:
-        raise DataError(
-            f"{root / _SPLITS} counts images from {numbers.min(initial=1)} to "
-            f"{numbers.max(initial=0)}, but {root / _DATA} holds 1 to {count}."
-        )
-    mapping = _load_mat(root / _MAPPING, "mapClass")["mapClass"]
-    if len(mapping) != _FINE_CLASSES or mapping.min() < 1 or mapping.max() > len(NYUV2):
-        raise DataError(
-            f"{root / _MAPPING}: expected mapClass to map {_FINE_CLASSES} classes to "
-            f"1…{len(NYUV2)}, but got {len(mapping)} to {mapping.min()}…{mapping.max()}; "
-            f"take {_with_origins([_MAPPING])}."
-        )
-    train_ids = NYUV2.to_train_ids(np.concatenate([[0], mapping]).astype(np.uint8))
-    return _Official(root / _DATA, [f"{number:04d}" for number in numbers], train_ids)
-
-
 def _load_mat(path: Path, *keys: str) -> dict[str, np.ndarray]:
     """Read variables of one of the small files, each flattened."""
     from scipy.io import loadmat
 
-    origin = f" (from {ORIGINS[path.name]})"
+    existing_file(path, f" (from {ORIGINS[path.name]})")
     try:
-        content = loadmat(existing_file(path, origin), variable_names=keys)
+        content = loadmat(path, variable_names=keys)
         return {key: np.asarray(content[key], float).ravel() for key in keys}
-    except DataError:
-        raise
     except Exception as error:  # SciPy's reader fails on damaged files in many ways
         raise DataError(
             f"{path} is not the expected MATLAB file with {', '.join(keys)} "
@@ -228,12 +219,14 @@ def _damaged(path: Path, error: Exception) -> DataError:
     )
 
 
-@dataclass(frozen=True)
 class _Unpacked:
     """Frames of the folder of one split."""
 
-    folder: Path
-    names: list[str]
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.names = sorted(path.stem for path in (folder / "rgb").glob("*.png"))
+        if not self.names:
+            raise DataError(f"No image in {folder / 'rgb'}: expected NNNN.png.")
 
     def files(self, name: str) -> list[Path]:
         return [self._path(folder, name) for folder in ("rgb", "labels_40", "depth")]
@@ -264,10 +257,3 @@ class _Unpacked:
                 "lengths hold for the original size."
             )
         return image
-
-
-def _unpacked(folder: Path) -> _Unpacked:
-    names = sorted(path.stem for path in (folder / "rgb").glob("*.png"))
-    if not names:
-        raise DataError(f"No image in {folder / 'rgb'}: expected NNNN.png.")
-    return _Unpacked(folder, names)

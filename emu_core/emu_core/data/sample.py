@@ -11,8 +11,7 @@ import numpy as np
 
 from emu_core.labels import IGNORE
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-"""First bytes of every PNG file."""
+_PNG = b"\x89PNG\r\n\x1a\n"  # first bytes of every PNG file
 
 
 class DataError(ValueError):
@@ -24,12 +23,12 @@ class Sample:
     """One frame.
 
     Args:
-        name: unique in its split.
-        image: uint8 (H, W, 3), RGB.
-        labels: uint8 (H, W), train ids, 255 where ignored.
-        depth: float32 (H, W), metres along the optical axis, NaN where there is no ground truth.
+        name: Name, unique in its split.
+        image: RGB, uint8 (H, W, 3).
+        labels: Train ids, uint8 (H, W), 255 where ignored.
+        depth: Metres along the optical axis, float32 (H, W), NaN where there is no ground truth.
         focal: (fx, fy) in pixels of this image.
-        labelled: whether the frame has ground truth.
+        labelled: Whether the frame has ground truth.
     """
 
     name: str
@@ -56,14 +55,11 @@ def unlabelled(name: str, image: np.ndarray, focal: tuple[float, float]) -> Samp
 
 
 def existing_file(path: Path, origin: str = "") -> Path:
-    """Return the path of a file that exists and is not empty.
+    """Return the path of a file; DataError if it does not exist or is empty.
 
     Args:
-        path: of the file.
-        origin: where the file comes from, for the message: " (from …)" or nothing.
-
-    Raises:
-        DataError: there is no such file, or it is empty.
+        path: The path.
+        origin: Where the file comes from, for the message: " (from …)" or nothing.
     """
     if not path.is_file():
         raise DataError(f"No file {path}{origin}.")
@@ -73,15 +69,12 @@ def existing_file(path: Path, origin: str = "") -> Path:
 
 
 def read_image(path: Path, flags: int, origin: str = "") -> np.ndarray:
-    """Read an image as OpenCV decodes it (BGR).
+    """Read an image as OpenCV decodes it (BGR); DataError if the file is missing or damaged.
 
     Args:
-        path: of the file.
-        flags: of `cv2.imread`.
-        origin: as for `existing_file`.
-
-    Raises:
-        DataError: the file is missing or damaged.
+        path: Path of the image.
+        flags: Flags of `cv2.imread`.
+        origin: As for `existing_file`.
     """
     code = np.frombuffer(existing_file(path, origin).read_bytes(), np.uint8)
     image = cv2.imdecode(code, flags)
@@ -93,16 +86,13 @@ def read_image(path: Path, flags: int, origin: str = "") -> np.ndarray:
 
 
 def read_grey(path: Path, dtype: type, hint: str, origin: str = "") -> np.ndarray:
-    """Read an image with one channel, (H, W).
+    """Read an image with one channel, (H, W); DataError if the file has another type.
 
     Args:
-        path: of the file.
+        path: Path of the image.
         dtype: np.uint8 or np.uint16.
-        hint: what a file of another type may be, for the message.
-        origin: as for `existing_file`.
-
-    Raises:
-        DataError: the file is missing, damaged or of another type.
+        hint: What a file of another type may be, for the message.
+        origin: As for `existing_file`.
     """
     image = read_image(path, cv2.IMREAD_UNCHANGED, origin)
     if image.dtype != dtype or image.ndim != 2:

@@ -19,11 +19,7 @@ from emu_core.networks.models import Network, RawOutputs, normalize
 
 
 class NetworkMethod(ABC):
-    """A method that predicts with networks in eval mode.
-
-    Args:
-        networks: Networks that the method keeps in memory.
-    """
+    """A method that keeps `networks` in memory, in eval mode."""
 
     def __init__(self, networks: Sequence[Network]) -> None:
         self.networks = [network.eval() for network in networks]
@@ -86,11 +82,7 @@ def average(samples: Iterable[Prediction]) -> Prediction:
 
 
 def to_input(images: Tensor) -> Tensor:
-    """Check images, uint8 (N, 3, H, W), and normalise them for a network.
-
-    Raises:
-        ValueError: The images have another type or shape.
-    """
+    """Normalise images for a network; ValueError if they are not RGB, uint8 (N, 3, H, W)."""
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(
             "Expected `images` to be RGB, uint8 (N, 3, H, W), but got "

@@ -50,7 +50,6 @@ def _run(member: Network | Path, x: Tensor) -> RawOutputs:
 
 
 def _outputs(member: Network | str | Path) -> tuple[str, int | None]:
-    """Kind of network and number of classes."""
     if isinstance(member, Network):
         return type(member).__name__, member.num_classes
     header, _ = read_header(member)

@@ -1,10 +1,5 @@
 """Deep Sub-Ensembles: one trunk with several heads, and their file.
 
-    first, _ = load_model("runs/member/last.safetensors")     # trunk + head 1, trained together
-    second = with_new_heads(first)                            # then train its decoders alone
-    save_sub_ensemble([first, second], "dse.safetensors")     # the trunk once, every head
-    method = load_method("dse", ["dse.safetensors"])
-
 The trunk is the encoder; a head is a network's decoder, or both of a SegDepthFormer (Valdenegro-
 Toro, arXiv 1910.08168; arXiv 2405.17097).
 """
@@ -35,9 +30,6 @@ TRUNK = "encoder."
 class SubEnsemble(SampledMethod):
     """Deep Sub-Ensemble (arXiv 1910.08168): the trunk runs once for all heads.
 
-    Args:
-        networks: Networks that share one encoder module.
-
     Raises:
         ValueError: There are no networks, or they have different encoder modules.
     """
@@ -57,10 +49,9 @@ class SubEnsemble(SampledMethod):
 
 
 def with_new_heads(network: Network) -> Network:
-    """Copy a network with new decoders and a frozen encoder, to train a head.
+    """Copy a network with random decoders and a frozen encoder, to train a head.
 
-    The decoders' weights are drawn from torch's global generator. `Network.init_depth` is not
-    called.
+    The decoders' weights are drawn from torch's global generator; `init_depth` is not called.
     """
     copy = build(describe(network))
     copy.encoder.load_state_dict(network.encoder.state_dict())

@@ -34,11 +34,7 @@ def predictive_entropy(probabilities: Tensor) -> Tensor:
 
 
 def normalized_entropy(probabilities: Tensor) -> Tensor:
-    """Compute the predictive entropy divided by ln C, (N, 1, H, W) in 0…1.
-
-    Raises:
-        ValueError: There are fewer than 2 classes.
-    """
+    """Compute the entropy divided by ln C, (N, 1, H, W) in 0…1; ValueError if C is below 2."""
     classes = probabilities.shape[1]
     if classes < 2:
         raise ValueError(f"Expected `probabilities` of at least 2 classes, but got {classes}.")
@@ -70,11 +66,7 @@ class RunningMoments:
         self._variance = self._variance + (variance - self._variance) / self.count
 
     def compute(self) -> DepthMoments:
-        """Return the moments of the samples so far.
-
-        Raises:
-            ValueError: There is no sample.
-        """
+        """Return the moments of the samples so far; ValueError if there are none."""
         if self.count == 0:
             raise ValueError("Expected at least one sample before `compute`, but got none.")
         return DepthMoments(self._mean, self._variance, self._squares / self.count)

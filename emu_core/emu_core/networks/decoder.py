@@ -25,12 +25,12 @@ class AllMLPDecoder(nn.Module):
     """Fuse four feature maps into one map of `outputs` channels at H/4.
 
     Args:
-        in_widths: channels of the four feature maps, finest first.
-        width: decoder width D.
-        outputs: output channels.
-        dropout: dropout probability before the last layer.
-        folded: compute the folded form; False computes the original one with the same parameters.
-        float32_head: run the last layer in float32 even under autocast.
+        in_widths: Channels of the four feature maps, finest first.
+        width: Decoder width D.
+        outputs: Output channels.
+        dropout: Dropout probability before the last layer.
+        folded: Compute the folded form; False computes the original one with the same parameters.
+        float32_head: Run the last layer in float32 even under autocast.
     """
 
     def __init__(
@@ -44,8 +44,7 @@ class AllMLPDecoder(nn.Module):
         float32_head: bool = False,
     ) -> None:
         super().__init__()
-        self.folded = folded
-        self.float32_head = float32_head
+        self.folded, self.float32_head = folded, float32_head
         self.projections = nn.ModuleList(nn.Linear(c, width) for c in in_widths)
         # Input channels: the concatenated projections, coarsest first.
         self.fuse = nn.Conv2d(len(in_widths) * width, width, 1, bias=False)
@@ -83,11 +82,10 @@ class AllMLPDecoder(nn.Module):
         return [cast(nn.Linear, layer) for layer in self.projections]
 
     def folded_weights(self) -> tuple[list[Tensor], Tensor]:
-        """Multiply the fusing convolution into the projections.
+        """Multiply the fusing convolution into the projections, with gradients.
 
         Returns:
-            One weight (D, C_i) per feature, finest first, and their common bias (D,). Gradients
-            flow back to the parameters.
+            One weight (D, C_i) per feature, finest first, and their common bias (D,).
         """
         with torch.autocast(self.fuse.weight.device.type, enabled=False):
             blocks = self.fuse.weight.flatten(1).chunk(len(self.projections), dim=1)[::-1]

@@ -50,11 +50,7 @@ MIN_IMAGE_SIZE = 32
 
 
 def find_variant(name: str) -> Variant:
-    """Return a variant by its name, "b0"…"b5".
-
-    Raises:
-        ValueError: there is no variant of this name.
-    """
+    """Return a variant by its name, "b0"…"b5"; ValueError if there is none."""
     if name not in VARIANTS:
         raise ValueError(
             f"Expected `variant` to be one of {', '.join(VARIANTS)}, but got {name!r}."
@@ -63,12 +59,12 @@ def find_variant(name: str) -> Variant:
 
 
 def recognize_variant(names: Iterable[str], pattern: str, width: int) -> str | None:
-    """Find the variant of a checkpoint.
+    """Find the variant of a checkpoint from the names of its tensors.
 
     Args:
-        names: of its tensors.
-        pattern: regular expression with the groups stage and block.
-        width: channels of the first stage.
+        names: Names of tensors.
+        pattern: Regular expression for them, with the groups stage and block.
+        width: Channels of the first stage.
     """
     blocks = {match.groups() for name in names if (match := re.search(pattern, name))}
     depths = tuple(sum(stage == str(i) for stage, _ in blocks) for i in range(4))
@@ -82,11 +78,10 @@ class MixTransformer(nn.Module):
 
     Args:
         variant: "b0"…"b5".
-        drop_path: stochastic depth of the last block; it rises linearly from 0 at the first.
-        layer_norm_eps: epsilon of every LayerNorm. The original blocks and stages have 1e-6;
-            Hugging Face's SegFormer has 1e-5 in every norm, whatever its configuration says.
-            `load_hugging_face` sets the latter.
-        dropout: probability after the last layer of attention and after both layers of Mix-FFN.
+        drop_path: Stochastic depth of the last block; it rises linearly from 0 at the first.
+        layer_norm_eps: Epsilon of every LayerNorm. The original blocks and stages have 1e-6;
+            `load_hugging_face` sets 1e-5.
+        dropout: Probability after the last layer of attention and after both layers of Mix-FFN.
             0 in SegFormer; an option for MC Dropout.
     """
 
@@ -123,7 +118,7 @@ class MixTransformer(nn.Module):
             channels last in memory.
 
         Raises:
-            ValueError: the shape of the image is wrong.
+            ValueError: The shape of the image is wrong.
         """
         if image.ndim != 4 or image.shape[1] != 3 or min(image.shape[2:]) < MIN_IMAGE_SIZE:
             raise ValueError(
@@ -251,8 +246,7 @@ class MixFFN(nn.Module):
     def convolve_first(self) -> None:
         """Write the first layer as an equal 1×1 convolution.
 
-        ONNX Runtime computes two convolutions in a row in its own memory layout. It then converts
-        C channels to this layout instead of 4C.
+        ONNX Runtime then converts C channels to its own layout of convolutions instead of 4C.
         """
         if isinstance(self.linear1, nn.Linear):
             self.linear1 = pointwise_convolution(self.linear1.weight, self.linear1.bias)
@@ -269,13 +263,11 @@ def pointwise_convolution(weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
 
 
 def _channels_first(x: Tensor) -> Tensor:
-    """View (N, H, W, C) as (N, C, H, W)."""
-    return x.permute(0, 3, 1, 2)
+    return x.permute(0, 3, 1, 2)  # (N, H, W, C) → (N, C, H, W)
 
 
 def _channels_last(x: Tensor) -> Tensor:
-    """View (N, C, H, W) as (N, H, W, C)."""
-    return x.permute(0, 2, 3, 1)
+    return x.permute(0, 2, 3, 1)  # (N, C, H, W) → (N, H, W, C)
 
 
 def _init_weights(module: nn.Module) -> None:

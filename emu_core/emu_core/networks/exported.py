@@ -30,7 +30,7 @@ def load_exported(path: str | Path) -> SegDepthFormer:
     """Load a network that `emu_core.training.export` wrote, on the CPU and in eval mode.
 
     Raises:
-        WeightsError: the file is missing or damaged, or was not written by `training.export`.
+        WeightsError: The file is missing or damaged, or was not written by `training.export`.
     """
     path = Path(path)
     if not path.is_file():
@@ -42,13 +42,12 @@ def load_exported(path: str | Path) -> SegDepthFormer:
         pattern = r"encoder\.stages\.(\d)\.blocks\.(\d+)\."
         variant = recognize_variant(tensors, pattern, width) or "unknown"
         classes = len(tensors["segmentation_decoder.head.bias"])
-        network = SegDepthFormer(variant, classes, layer_norm_eps=_layer_norm_eps(graph))
+        norm = next(node for node in graph.node if node.op_type == "LayerNormalization")
+        eps = next(float(a.f) for a in norm.attribute if a.name == "epsilon")
+        network = SegDepthFormer(variant, classes, layer_norm_eps=eps)
         # Some linear layers of the encoder were exported as convolutions.
-        state = {
-            name: tensors[name].reshape(x.shape)
-            for name, x in network.state_dict().items()
-            if name.startswith("encoder.")
-        }
+        encoder = network.encoder.state_dict(prefix="encoder.")
+        state = {name: tensors[name].reshape(x.shape) for name, x in encoder.items()}
         for name in ("segmentation_decoder", "depth_decoder"):
             decoder = getattr(network, name)
             state |= {f"{name}.{k}": x for k, x in _unfolded(decoder, tensors, name).items()}
@@ -66,8 +65,8 @@ def settle_norms(network: Network, images: Iterable[Tensor]) -> None:
     the batch. Here scale and shift are set to undo that.
 
     Args:
-        network: changed in place.
-        images: training images, RGB uint8 (N, 3, H, W).
+        network: Network that is changed in place.
+        images: Training images, RGB uint8 (N, 3, H, W).
     """
     network.eval()
     decoders = [d for d in network.children() if isinstance(d, AllMLPDecoder)]
@@ -88,7 +87,6 @@ def settle_norms(network: Network, images: Iterable[Tensor]) -> None:
 
 
 def _tensors(graph: Any) -> dict[str, Tensor]:
-    """Read the tensors of the network by their names in torch."""
     stored = {
         i.name.removesuffix(".half"): onnx.numpy_helper.to_array(i).astype(np.float32)
         for i in graph.initializer
@@ -105,16 +103,9 @@ def _tensors(graph: Any) -> dict[str, Tensor]:
     return {name: torch.from_numpy(np.array(x)) for name, x in named.items()}
 
 
-def _layer_norm_eps(graph: Any) -> float:
-    node = next(node for node in graph.node if node.op_type == "LayerNormalization")
-    return next(float(a.f) for a in node.attribute if a.name == "epsilon")
-
-
 def _unfolded(decoder: AllMLPDecoder, tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
     """Make the state of a decoder: fusing convolution of identities, norm as the identity."""
-    state = decoder.state_dict()
-    stages = len(decoder.projections)
-    width = len(decoder.norm.weight)
+    state, stages, width = decoder.state_dict(), len(decoder.projections), len(decoder.norm.weight)
     state["fuse.weight"] = torch.eye(width).repeat(1, stages)[:, :, None, None]
     for i in range(stages):
         state[f"projections.{i}.weight"] = tensors[f"{name}.stages.{i}.weight"][:, :, 0, 0]

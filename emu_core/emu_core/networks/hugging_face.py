@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,7 +16,7 @@ from emu_core.networks.encoder import REDUCTIONS, Variant, recognize_variant
 from emu_core.networks.models import Network
 from emu_core.networks.weights import WeightsError, read_tensors
 
-TRANSFORMERS_LAYER_NORM_EPS = 1e-5
+LAYER_NORM_EPS = 1e-5
 """Epsilon of every LayerNorm of SegFormer in transformers, whatever config.json says.
 
 In the original code the norms of patch embeddings and key-value reductions had 1e-5, too; the
@@ -52,23 +51,7 @@ _REDUCTION = {
 }
 
 
-class LoadReport(NamedTuple):
-    """Names of the network's loaded and unchanged tensors, and of the file's unused ones."""
-
-    loaded: tuple[str, ...]
-    kept: tuple[str, ...]
-    dropped: tuple[str, ...]
-
-
-def load_hugging_face(
-    network: Network,
-    source: str | Path,
-    *,
-    skip_head: bool = False,
-    encoder_only: bool = False,
-    layer_norm_eps: float = TRANSFORMERS_LAYER_NORM_EPS,
-    revision: str | None = None,
-) -> LoadReport:
+def load_hugging_face(network: Network, source: str | Path, *, encoder_only: bool = False) -> None:
     """Load weights in Hugging Face's SegFormer format into a network.
 
     A checkpoint of an encoder (`nvidia/mit-b*`) fills the encoder, that of a SegFormer
@@ -76,20 +59,17 @@ def load_hugging_face(
     tensor of the file must match; otherwise nothing is changed.
 
     Args:
-        network: changed in place.
-        source: a folder, a file (.safetensors, .bin or their .index.json), or a hub id.
-        skip_head: do not load the last layer of the segmentation decoder (for other classes).
-        encoder_only: do not load the segmentation decoder.
-        layer_norm_eps: new epsilon of the encoder's norms.
-        revision: branch, tag or commit on the hub.
+        network: Network that is changed in place.
+        source: A folder, a file (.safetensors, .bin or their .index.json), or a hub id.
+        encoder_only: Do not load the segmentation decoder.
 
     Raises:
-        WeightsError: the source is missing or unreadable, holds more than tensors, or has missing,
+        WeightsError: The source is missing or unreadable, holds more than tensors, or has missing,
             unexpected or different tensors; the message names them.
     """
-    path = _find(source, revision)
+    path = _find(source)
     tensors = _read(path)
-    wanted, dropped = _plan(network, tensors, path, skip_head, encoder_only)
+    wanted, dropped = _plan(network, tensors, path, encoder_only)
     own = network.state_dict()
     both = [(name, tensors[name], own[ours]) for name, ours in wanted.items() if name in tensors]
     shapes = [(n, tuple(x.shape), tuple(y.shape)) for n, x, y in both if x.shape != y.shape]
@@ -105,14 +85,11 @@ def load_hugging_face(
     with torch.no_grad():
         for _, theirs, ours in both:
             ours.copy_(theirs)
-    network.encoder.set_layer_norm_eps(layer_norm_eps)
-    loaded = tuple(wanted.values())
-    kept = tuple(name for name in own if name not in set(loaded))
-    return LoadReport(loaded, kept, tuple(dropped))
+    network.encoder.set_layer_norm_eps(LAYER_NORM_EPS)
 
 
 def _plan(
-    network: Network, tensors: dict[str, Tensor], path: Path, skip_head: bool, encoder_only: bool
+    network: Network, tensors: dict[str, Tensor], path: Path, encoder_only: bool
 ) -> tuple[dict[str, str], list[str]]:
     """Map names in the file to names in the network, and list the names to drop."""
     # A SegformerModel without a decoder is saved without the prefix.
@@ -129,19 +106,14 @@ def _plan(
             f"{path} holds a segmentation decoder, which a {type(network).__name__} does not "
             "have. Pass `encoder_only=True` to load only its encoder."
         )
-    for theirs, ours in _decoder_names().items():
-        name = f"decode_head.{theirs}"
-        if skip_head and name.startswith(HEAD):
-            dropped += [name] if name in tensors else []
-        else:
-            wanted[name] = f"segmentation_decoder.{ours}"
+    names = _decoder_names()
+    wanted |= {f"decode_head.{k}": f"segmentation_decoder.{v}" for k, v in names.items()}
     return wanted, dropped
 
 
 def _explain(
     network: Network, tensors: dict[str, Tensor], problems: dict[str, list[str]], path: Path
 ) -> str:
-    """Write the message for a file that does not match the network."""
     found = {problem: names for problem, names in problems.items() if names}
     lines = [f"{path} does not match a {type(network).__name__} {network.variant}:"]
     lines += [f"{problem}: {_listed(names)}" for problem, names in found.items()]
@@ -154,8 +126,8 @@ def _explain(
         name.startswith(HEAD) for name in found["of another shape"]
     ):
         lines.append(
-            "The file was trained on another number of classes: pass `skip_head=True` to keep "
-            f"the network's own last layer for {network.num_classes} classes."
+            "The file was trained on another number of classes: pass `encoder_only=True` to load "
+            "only its encoder."
         )
     return "\n  ".join(lines)
 
@@ -196,48 +168,40 @@ def _tensors(layers: dict[str, str]) -> dict[str, str]:
     return {f"{theirs}.{x}": f"{ours}.{x}" for theirs, ours in layers.items() for x in kinds}
 
 
-def _find(source: str | Path, revision: str | None) -> Path:
+def _find(source: str | Path) -> Path:
     path = Path(source).expanduser()
     if path.is_file():
         return path
-    if path.is_dir():
-        for name in FILE_NAMES:
-            if (path / name).is_file():
-                return path / name
-        raise WeightsError(f"Found no weights in {path}: looked for {', '.join(FILE_NAMES)}.")
-    if len(path.parts) == 2 and not path.is_absolute():
-        return _download(str(source), revision)
-    raise WeightsError(
-        f"Found no weights at {source}: give a folder, a file or a hub id such as nvidia/mit-b0."
-    )
+    if not path.is_dir():
+        if len(path.parts) != 2 or path.is_absolute():
+            raise WeightsError(
+                f"Found no weights at {source}: give a folder, a file or a hub id such as "
+                "nvidia/mit-b0."
+            )
+        path = _download(str(source))
+    for name in FILE_NAMES:
+        if (path / name).is_file():
+            return path / name
+    raise WeightsError(f"Found no weights in {source}: looked for {', '.join(FILE_NAMES)}.")
 
 
-def _download(hub_id: str, revision: str | None) -> Path:
+def _download(hub_id: str) -> Path:
+    """Download the files of the first kind that there is; return their folder."""
     try:
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+        from huggingface_hub import snapshot_download
     except ImportError as error:
         raise WeightsError(
             f"{hub_id} is no folder, and reading it from the hub needs another package: "
             "pip install huggingface_hub."
         ) from error
-    try:
-        for name in FILE_NAMES:
-            try:
-                path = Path(hf_hub_download(hub_id, name, revision=revision))
-            except LocalEntryNotFoundError:
-                raise
-            except EntryNotFoundError:
-                continue
-            if path.suffix == ".json":
-                for shard in sorted(set(_read_index(path).values())):
-                    hf_hub_download(hub_id, shard, revision=revision)
-            return path
-    except WeightsError:
-        raise
-    except Exception as error:  # connection, permission, unknown id: the hub's message explains it
-        raise WeightsError(f"Could not download {hub_id} from the hub: {error}") from error
-    raise WeightsError(f"Found no weights in {hub_id}: looked for {', '.join(FILE_NAMES)}.")
+    for pattern in ("model*.safetensors*", "pytorch_model*.bin*"):
+        try:
+            folder = Path(snapshot_download(hub_id, allow_patterns=pattern))
+        except Exception as error:  # connection, permission, unknown id: the message explains it
+            raise WeightsError(f"Could not download {hub_id} from the hub: {error}") from error
+        if any((folder / name).is_file() for name in FILE_NAMES):
+            break
+    return folder
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -49,13 +49,11 @@ class Network(nn.Module):
 
     Args:
         variant: "b0"…"b5".
-        num_classes: channels of the logits; None for no segmentation decoder.
-        depth: whether there is a depth decoder.
-        dropout: dropout probability before each decoder's last layer.
-        encoder_dropout: dropout probability in every block of the encoder; see `MixTransformer`.
-        drop_path: stochastic depth of the encoder's last block.
-        folded: compute the decoders in their folded form, with the same result (`decoder.py`).
-        layer_norm_eps: see `MixTransformer`.
+        num_classes: Channels of the logits; None for no segmentation decoder.
+        depth: Whether there is a depth decoder.
+        dropout: Dropout probability before each decoder's last layer.
+        folded: Compute the decoders in their folded form, with the same result (`decoder.py`).
+        encoder_dropout, drop_path, layer_norm_eps: See `MixTransformer`.
 
     Raises:
         ValueError: `num_classes` is below 2, or there is no such variant.
@@ -76,12 +74,8 @@ class Network(nn.Module):
         super().__init__()
         if num_classes is not None and num_classes < 2:
             raise ValueError(f"Expected `num_classes` to be at least 2, but got {num_classes}.")
-        self.variant = variant
-        self.num_classes = num_classes
-        self.dropout = dropout
-        self.encoder_dropout = encoder_dropout
-        self.drop_path = drop_path
-        self.encoder_frozen = False
+        self.variant, self.num_classes, self.encoder_frozen = variant, num_classes, False
+        self.dropout, self.encoder_dropout, self.drop_path = dropout, encoder_dropout, drop_path
         self.encoder = MixTransformer(variant, drop_path, layer_norm_eps, encoder_dropout)
         widths, width = self.encoder.sizes.widths, self.encoder.sizes.decoder_width
         decoder = partial(AllMLPDecoder, widths, width, dropout=dropout, folded=folded)
@@ -120,16 +114,12 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def init_depth(self, mean: float, std: float = 5.0) -> None:
-        """Set the last bias of the depth decoder to the statistics of the data.
+        """Set the depth decoder's last bias so that it predicts mean and std, metres, at first.
 
         Without it many depth ReLUs of a network trained from scratch are dead.
 
-        Args:
-            mean: mean depth of the training data, metres.
-            std: initial prediction of the standard deviation, metres.
-
         Raises:
-            ValueError: there is no depth decoder, or a value is not positive.
+            ValueError: There is no depth decoder, or a value is not positive.
         """
         if not isinstance(self.depth_decoder, AllMLPDecoder):
             raise ValueError(f"{type(self).__name__} has no depth decoder to initialise.")

@@ -33,23 +33,19 @@ def save_model(model: Network, path: str | Path, metadata: dict[str, Any] | None
     """Write a SegFormer, DepthFormer or SegDepthFormer into one safetensors file.
 
     Args:
-        model: the model, not folded for inference.
-        path: the file; it is replaced atomically.
-        metadata: anything that JSON can hold; `load_model` returns it.
+        model: The model, not folded for inference.
+        path: The file; it is replaced atomically.
+        metadata: Anything that JSON can hold; `load_model` returns it.
 
     Raises:
-        WeightsError: the model has another type or is folded for inference, or JSON cannot hold
+        WeightsError: The model has another type or is folded for inference, or JSON cannot hold
             the metadata.
     """
     write_tensors(path, model.state_dict(), describe(model), metadata or {})
 
 
 def describe(model: Network) -> dict[str, Any]:
-    """Return the options that `build` needs to build the model again.
-
-    Raises:
-        WeightsError: the model has another type or is folded for inference.
-    """
+    """Return the options that `build` needs; WeightsError as in `save_model`."""
     kind = type(model).__name__
     if KINDS.get(kind) is not type(model):
         raise WeightsError(f"Expected one of {', '.join(KINDS)}, but got {kind}.")
@@ -65,8 +61,8 @@ def build(header: Mapping[str, Any]) -> Network:
     """Build an untrained model from the options of `describe`.
 
     Raises:
-        KeyError: an option is missing.
-        ValueError: an option is invalid.
+        KeyError: An option is missing.
+        ValueError: An option is invalid.
     """
     kind = KINDS[header["kind"]]
     options = {k: header[k] for k in ("dropout", "drop_path", "layer_norm_eps")}
@@ -82,11 +78,7 @@ def write_tensors(
     header: Mapping[str, Any],
     metadata: Mapping[str, Any],
 ) -> None:
-    """Write a safetensors file atomically.
-
-    Raises:
-        WeightsError: JSON cannot hold the metadata.
-    """
+    """Write a safetensors file atomically; WeightsError if JSON cannot hold the metadata."""
     try:
         texts = {"emu_model": json.dumps(header), "emu_metadata": json.dumps(metadata)}
     except (TypeError, ValueError) as error:
@@ -102,7 +94,7 @@ def load_model(path: str | Path) -> tuple[Network, dict[str, Any]]:
         The model and its metadata.
 
     Raises:
-        WeightsError: the file is missing, damaged, no model of this project, or of a newer format.
+        WeightsError: The file is missing, damaged, no model of this project, or of a newer format.
     """
     header, metadata = read_header(path)
     if "heads" in header:
@@ -117,19 +109,14 @@ def load_model(path: str | Path) -> tuple[Network, dict[str, Any]]:
 
 
 def read_header(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read the options and the metadata of a model without its weights.
-
-    Raises:
-        WeightsError: the file is missing, damaged, no model of this project, or of a newer format.
-    """
+    """Read the options and the metadata of a model without its weights; errors as `load_model`."""
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"Found no model at {path}.")
     try:
         with safe_open(path, "pt") as file:
             texts = file.metadata() or {}
-        header = json.loads(texts["emu_model"])
-        metadata = json.loads(texts["emu_metadata"])
+        header, metadata = (json.loads(texts[name]) for name in ("emu_model", "emu_metadata"))
         version = int(header["version"])
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise WeightsError(f"{path} is no model of this project: {error!r}") from error
@@ -142,7 +129,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a .safetensors or .bin file.
 
     Raises:
-        WeightsError: the file is damaged or holds anything but named tensors.
+        WeightsError: The file is damaged or holds anything but named tensors.
     """
     try:
         if path.suffix == ".safetensors":

@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 PLUGINS = "EMU_PLUGINS"
-"""Environment variable: comma-separated Python files or modules that register additions."""
 
 T = TypeVar("T")
 
@@ -39,7 +38,7 @@ class Registry(Mapping[str, T]):
     """Values by name, in the order of registration.
 
     Args:
-        what: what a value is, for messages, e.g. "depth loss".
+        what: What a value is, for messages, e.g. "depth loss".
     """
 
     def __init__(self, what: str) -> None:
@@ -47,11 +46,7 @@ class Registry(Mapping[str, T]):
         self._values: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[Any], Any]:
-        """Return a decorator that adds a value under `name`.
-
-        Raises:
-            RegistryError: the name is taken.
-        """
+        """Return a decorator that adds a value under `name`."""
 
         def add(value: Any) -> Any:
             self.add(name, value)
@@ -60,21 +55,13 @@ class Registry(Mapping[str, T]):
         return add
 
     def add(self, name: str, value: T) -> None:
-        """Add a value.
-
-        Raises:
-            RegistryError: the name is taken.
-        """
+        """Add a value; RegistryError if the name is taken."""
         if name in self._values:
             raise RegistryError(f"There is already a {self.what} named {name!r}.")
         self._values[name] = value
 
     def check(self, name: str) -> str:
-        """Return `name`.
-
-        Raises:
-            RegistryError: there is no such value; the message lists the names that there are.
-        """
+        """Return `name`; RegistryError with the list of names if there is no such value."""
         load_plugins()
         if name not in self._values:
             raise RegistryError(
@@ -102,11 +89,7 @@ _loaded: set[str] = set()
 
 
 def load_plugins() -> None:
-    """Import what EMU_PLUGINS names, each once per process.
-
-    Raises:
-        RegistryError: a file or module cannot be imported.
-    """
+    """Import what EMU_PLUGINS names, once per process; RegistryError if that fails."""
     for name in filter(None, map(str.strip, os.environ.get(PLUGINS, "").split(","))):
         if name not in _loaded:
             _loaded.add(name)  # first: a plugin reads registries while it is imported

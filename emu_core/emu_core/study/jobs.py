@@ -37,7 +37,6 @@ from emu_core.training.config import StudentConfig
 from emu_core.training.distillation import train_student
 from emu_core.training.run import WEIGHTS
 from emu_core.training.teacher import train_network, train_sub_ensemble
-from emu_core.training.teacher_cache import fingerprint
 
 SETTINGS = "study.yaml"
 """Complete configuration, in the study's folder."""
@@ -137,7 +136,7 @@ def _train(job: Training, study: Study) -> None:
         elif isinstance(job.config, StudentConfig):
             members = [study.folder / key / WEIGHTS for key in job.teacher]
             teacher = load_method("de", members, LoadOptions(in_memory=True))
-            train_student(job.config, target, teacher, fingerprint(members))
+            train_student(job.config, target, teacher, digest(members))
         else:
             train_network(job.config, target)
     except FloatingPointError as error:

@@ -22,11 +22,8 @@ from emu_core.networks import (
 from emu_core.networks.exported import SUFFIX, load_exported, settle_norms
 from emu_core.training.config import Architecture
 
-_DEPTH_FRAMES = 64
-"""Number of frames that the first depth is measured on."""
-
-_LABEL_FRAMES = 400
-"""Number of frames that the shares of the classes are measured on."""
+_DEPTH_FRAMES = 64  # on which the first depth is measured
+_LABEL_FRAMES = 400  # on which the shares of the classes are measured
 
 
 def build_network(
@@ -45,11 +42,8 @@ def build_network(
         ValueError: The weights are of another variant or of other classes, or no frame has depth.
     """
     variant, init = architecture.variant, architecture.init
-    rates = {
-        "dropout": architecture.dropout,
-        "encoder_dropout": architecture.encoder_dropout,
-        "drop_path": architecture.drop_path,
-    }
+    names = ("dropout", "encoder_dropout", "drop_path")
+    rates = {name: getattr(architecture, name) for name in names}
     if architecture.task == "depth":
         network: Network = DepthFormer(variant, **rates)
     else:
@@ -57,7 +51,11 @@ def build_network(
         network = kind(variant, num_classes, **rates)
     loaded: tuple[str, ...] = ()
     if architecture.encoder is not None:
-        _load_encoder(network, architecture.encoder.replace("{variant}", variant))
+        weights = architecture.encoder.replace("{variant}", variant)
+        if weights.endswith(".safetensors"):
+            _copy_encoder(network, load_model(weights)[0], weights)
+        else:
+            load_hugging_face(network, weights, encoder_only=True)
     if init is not None:
         loaded = _load_weights(network, init)
         if init.suffix == SUFFIX:  # BatchNorm is folded in model files
@@ -87,13 +85,6 @@ def init_depth_head(
             raise ValueError(f"None of {len(indices)} training frames has a valid depth.")
         mean, std = mean or float(valid.mean()), std or float(valid.std())
     network.init_depth(mean, std)
-
-
-def _load_encoder(network: Network, weights: str) -> None:
-    if weights.endswith(".safetensors"):
-        _copy_encoder(network, load_model(weights)[0], weights)
-    else:
-        load_hugging_face(network, weights, encoder_only=True)
 
 
 def _load_weights(network: Network, weights: Path) -> tuple[str, ...]:
@@ -130,10 +121,7 @@ def class_weights(samples: DataSet, power: float) -> Tensor | None:
 
     Args:
         samples: Training frames; some of them, evenly spread, are read.
-        power: 0 for no weights.
-
-    Returns:
-        The weights; None for no weights.
+        power: 0 for no weights; the result is None then.
 
     Raises:
         ValueError: No measured frame has a labelled pixel.

@@ -24,11 +24,10 @@ from emu_core.files import write_atomically
 from emu_core.labels import ClassTable
 from emu_core.runtime.overlay import panel
 from emu_core.training.export import to_perception
-from emu_core.training.loader import Batch
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint beside its target and renames it: an old one stays until then.
+    """Writes a checkpoint beside its target and renames it.
 
     Lightning's own class writes to the system's folder for temporary files and then copies, which
     is not atomic if that is another file system.
@@ -41,20 +40,12 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps best.ckpt. Unlike Lightning's class, it keeps its score if the folder was moved.
-
-    Args:
-        folder: Folder of the run.
-        monitor: Name of the validation metric.
-        mode: "min" or "max", the metric's best end.
-    """
+    """Keeps best.ckpt. Unlike Lightning's class, it keeps its score if the folder was moved."""
 
     def __init__(self, folder: str | Path, monitor: str, mode: str):
         super().__init__(folder, "best", monitor=monitor, mode=mode, enable_version_counter=False)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the state, with its files in this folder."""
-
         def here(path: str) -> str:
             return os.path.join(str(self.dirpath), os.path.basename(path)) if path else path
 
@@ -66,33 +57,24 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class LastCheckpoint(Checkpoint):
-    """Writes last.ckpt every so many steps, at each validation and at the end.
+    """Writes last.ckpt every `every` steps, at each validation and at the end.
 
     If validation follows a step, the checkpoint is written after the validation and after
     `BestCheckpoint`. A `ModelCheckpoint` writes it before: a run that is killed during the
-    validation would resume without it.
-
-    The loggers are saved first, so that no metrics before the checkpoint are lost with the
-    process.
-
-    Args:
-        path: Path of the file.
-        every: Steps between two checkpoints.
-        validate_every: Steps between two validations.
+    validation would resume without it. The loggers are saved first, so that no metrics before the
+    checkpoint are lost with the process.
     """
 
     def __init__(self, path: str | Path, every: int, validate_every: int):
         self.path, self.every, self.validate_every = Path(path), every, validate_every
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        """Write the checkpoint, unless validation comes first."""
         step = trainer.global_step
         due = step % self.every == 0 or step == trainer.max_steps
         if due and step % self.validate_every:
             self._write(trainer)
 
     def on_validation_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        """Write the checkpoint after a validation during training."""
         if not trainer.sanity_checking and trainer.state.fn == "fit":
             self._write(trainer)
 
@@ -103,11 +85,7 @@ class LastCheckpoint(Checkpoint):
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint of Lightning: `global_step`, `state_dict` (averaged weights) and more.
-
-    Raises:
-        ValueError: The file is damaged.
-    """
+    """Read a checkpoint of Lightning with its averaged weights; ValueError if it is damaged."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
@@ -134,26 +112,14 @@ def average(averaged: Tensor, current: Tensor, count: Tensor | int, decay: float
 
 
 class Pictures(lightning.Callback):
-    """Writes a picture of the first validation frame, STEP.jpg, at every validation.
-
-    Args:
-        folder: Output folder; it is created.
-        classes: Classes of the labels.
-    """
+    """Writes a picture of the first validation frame, STEP.jpg, at every validation."""
 
     def __init__(self, folder: str | Path, classes: ClassTable):
         self.folder, self.classes = Path(folder), classes
 
-    def on_validation_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: Any,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        if batch_idx or trainer.sanity_checking or not trainer.is_global_zero:
+    def on_validation_batch_end(self, trainer: lightning.Trainer, *args: Any) -> None:
+        _, outputs, batch, index, *_ = args
+        if index or trainer.sanity_checking or not trainer.is_global_zero:
             return
         image = batch["image"][0].permute(1, 2, 0).cpu().numpy()
         factor = float(batch["depth_factor"][0])
@@ -165,11 +131,7 @@ class Pictures(lightning.Callback):
 
 
 class ProgressBar(TQDMProgressBar):
-    """Progress bar with images per second, without the time of validation.
-
-    Args:
-        batch: Images per step.
-    """
+    """Progress bar with images per second, from `batch` images per step without validation."""
 
     def __init__(self, batch: int):
         super().__init__(refresh_rate=10)
@@ -181,6 +143,7 @@ class ProgressBar(TQDMProgressBar):
         super().on_train_start(trainer, *args)
         self.train_progress_bar.total = trainer.max_steps
         self.train_progress_bar.initial = trainer.global_step
+        self.train_progress_bar.set_description("steps")  # a resumed epoch does not start again
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, *args: Any) -> None:
         super().on_train_epoch_start(trainer, *args)
@@ -198,10 +161,8 @@ class ProgressBar(TQDMProgressBar):
         super().on_validation_end(trainer, *args)
         self._last_end = None
 
-    def get_metrics(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
-    ) -> dict[str, int | str | float | dict[str, float]]:
-        items = super().get_metrics(trainer, pl_module)
+    def get_metrics(self, *args: Any) -> dict[str, int | str | float | dict[str, float]]:
+        items = super().get_metrics(*args)
         items.pop("v_num", None)
         if self._seconds:
             items["images/s"] = f"{self.batch / self._seconds:.1f}"

@@ -53,15 +53,7 @@ def parse_config(kind: type[Config], arguments: Sequence[str], description: str)
 
 
 def run_command(name: str, call: Callable[[], object]) -> int:
-    """Run a command; print an error that its user can correct in one line on stderr.
-
-    Args:
-        name: Name of the command.
-        call: Function that runs it.
-
-    Returns:
-        The exit status.
-    """
+    """Run a command and return its exit status; print errors of its user in one line on stderr."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     set_global_rank()
     for message in _HIDDEN_WARNINGS:
@@ -88,11 +80,9 @@ def set_global_rank() -> None:
     Lightning reads only RANK, LOCAL_RANK or SLURM_PROCID at first. If nodes are started by hand,
     the first process of every node would take itself for the first of all and write files.
     """
-    names = (
-        ("RANK",)  # of torchrun; the other variables then have no meaning
-        if "RANK" in os.environ
-        else ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
-    )
+    names = ["LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"]
+    if "RANK" in os.environ:  # torchrun sets it; the other variables then have no meaning
+        names = ["RANK"]
     rank = max(int(os.environ.get(name, "0")) for name in names)
     rank_zero_only.rank = rank  # type: ignore[attr-defined]
 

@@ -11,7 +11,7 @@ resumed training may change. `deciding_settings` reads these marks.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -70,7 +70,6 @@ class Data:
     cache: Path | None = field(default=None, metadata=PLACE)
 
     def __post_init__(self) -> None:
-        """Fill in the folder; refuse unknown data sets and images of another scale than crops."""
         DATASETS.check(self.kind)
         if self.root is None:
             object.__setattr__(self, "root", default_root(self.kind))
@@ -89,17 +88,11 @@ class Data:
         return replace(self.augmentation, height=height, width=width)
 
     def open_training(self, *, rest: bool = False, labelled: bool = True) -> DataSet:
-        """Open the training frames.
-
-        Args:
-            rest: Open the frames that `limit` and `sequences` leave out instead.
-            labelled: Read ground truth.
-        """
+        """Open the training frames; `rest` opens those that `limit` and `sequences` leave out."""
         split = self.split_names.training
         return self.open(split, self.limit, sequences=self.sequences, rest=rest, labelled=labelled)
 
     def open_validation(self) -> DataSet:
-        """Open the validation frames."""
         return self.open(self.split_names.validation)
 
     def open(self, split: str, limit: int | None = None, **choice: Any) -> DataSet:
@@ -150,7 +143,6 @@ class Architecture:
     depth_std: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse unknown variants and two sources of weights."""
         find_variant(self.variant)
         if self.encoder is not None and self.init is not None:
             raise ValueError("Give architecture.encoder or architecture.init, not both.")
@@ -238,7 +230,6 @@ class Distillation:
     unlabelled_limit: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a cache that would never be read."""
         if self.cache is not None and self.variants is None:
             raise ValueError(
                 "distillation.cache needs distillation.variants: without it, every epoch has new "
@@ -301,7 +292,7 @@ class StudentConfig(TrainingConfig):
 
 def plain(config: Any) -> Any:
     """Return a configuration as plain values for YAML and JSON, without paths and tuples."""
-    return _as_plain(asdict(config))
+    return json.loads(json.dumps(asdict(config), default=str))
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -324,22 +315,10 @@ def deciding_settings(config: Any, *, resumed: bool = False) -> dict[str, Any]:
         Plain values by the names of the options.
     """
     left_out = (PLACE, SCHEDULE) if resumed else (PLACE,)
-    return _as_plain(dict(_settings(config, left_out)))
 
+    def chosen(part: Any) -> dict[str, Any]:
+        names = [each.name for each in fields(part) if each.metadata not in left_out]
+        values = {name: getattr(part, name) for name in names}
+        return {name: chosen(v) if is_dataclass(v) else v for name, v in values.items()}
 
-def _settings(
-    config: Any, left_out: tuple[Mapping[str, str], ...], prefix: str = ""
-) -> Iterator[tuple[str, Any]]:
-    """Yield the fields whose metadata is not left out, by the names of their options."""
-    for each in fields(config):
-        value = getattr(config, each.name)
-        if any(each.metadata == marked for marked in left_out):
-            continue
-        if is_dataclass(value):
-            yield from _settings(value, left_out, f"{prefix}{each.name}.")
-        else:
-            yield prefix + each.name, value
-
-
-def _as_plain(values: Any) -> Any:
-    return json.loads(json.dumps(values, default=str))
+    return flat(json.loads(json.dumps(chosen(config), default=str)))

@@ -27,42 +27,33 @@ _TEACHER = "teacher.txt"
 
 
 def open_frames(config: StudentConfig) -> tuple[DataSet, DataSet | None]:
-    """Open the frames that a student learns from.
-
-    Returns:
-        Frames with ground truth, and frames without; None if there are none.
+    """Open the labelled frames that a student learns from, and the unlabelled ones or None.
 
     Raises:
         DataError: The data is missing.
         ValueError: There are no unlabelled frames, or no loss term would use them.
     """
-    labelled, unlabelled = config.data.open_training(), _open_unlabelled(config)
-    if (
-        unlabelled is not None
-        and config.architecture.task != "segmentation"
-        and not config.loss.mean_weight
-    ):
+    data, distillation = config.data, config.distillation
+    labelled, choice = data.open_training(), distillation.unlabelled
+    if choice is None:
+        return labelled, None
+    if choice != REST:
+        unlabelled = data.open(choice, distillation.unlabelled_limit, labelled=False)
+    elif (data.limit, data.sequences) == (None, None):
+        raise ValueError(
+            "distillation.unlabelled is rest, but neither data.limit nor data.sequences leaves "
+            "frames out of train."
+        )
+    else:
+        rest = data.open_training(rest=True, labelled=False)
+        unlabelled = rest.select(evenly(len(rest), distillation.unlabelled_limit))
+    if config.architecture.task != "segmentation" and not config.loss.mean_weight:
         raise ValueError(
             f"distillation.unlabelled adds {len(unlabelled)} frames without ground truth, but no "
             "loss term trains the mean depth of such frames: set loss.mean_weight above 0, or "
             "leave these frames out."
         )
     return labelled, unlabelled
-
-
-def _open_unlabelled(config: StudentConfig) -> DataSet | None:
-    data, distillation = config.data, config.distillation
-    if distillation.unlabelled is None:
-        return None
-    if distillation.unlabelled != REST:
-        return data.open(distillation.unlabelled, distillation.unlabelled_limit, labelled=False)
-    if (data.limit, data.sequences) == (None, None):
-        raise ValueError(
-            "distillation.unlabelled is rest, but neither data.limit nor data.sequences leaves "
-            "frames out of train."
-        )
-    rest = data.open_training(rest=True, labelled=False)
-    return rest.select(evenly(len(rest), distillation.unlabelled_limit))
 
 
 def train_student(
@@ -83,7 +74,12 @@ def train_student(
     Raises:
         ValueError: The folder holds a student of another teacher or with other settings.
     """
-    _expect_same_teacher(folder, teacher_id)
+    teacher_file = folder / _TEACHER
+    if teacher_file.is_file() and teacher_id and teacher_file.read_text().strip() != teacher_id:
+        raise ValueError(
+            f"{folder} holds a student of another teacher. Choose another run.name, or delete "
+            "that folder."
+        )
     if complete(folder, config):
         return folder / WEIGHTS
     distillation, cache = config.distillation, None
@@ -103,25 +99,11 @@ def train_student(
         config.architecture, len(labelled.classes), labelled, inputs.data.augmentation
     )
     student = Student(network, config, labelled, teacher, cache)
-    _write_teacher_id(folder, teacher_id)
+    if teacher_id:
+        rank_zero_only(write_text)(teacher_file, teacher_id + "\n")
     return fit(student, training_batches(inputs, samples), folder)
 
 
 def train_control(config: StudentConfig, folder: Path) -> Path:
     """Train the student's control: the same inputs and ground truth, but no teacher."""
     return train_network(config.supervised, folder)
-
-
-def _expect_same_teacher(folder: Path, teacher_id: str) -> None:
-    path = folder / _TEACHER
-    if path.is_file() and teacher_id and path.read_text().strip() != teacher_id:
-        raise ValueError(
-            f"{folder} holds a student of another teacher. Choose another run.name, or delete "
-            "that folder."
-        )
-
-
-@rank_zero_only
-def _write_teacher_id(folder: Path, teacher_id: str) -> None:
-    if teacher_id:
-        write_text(folder / _TEACHER, teacher_id + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from emu_core.data.datasets import DataSet
-from emu_core.methods.base import NetworkMethod
+from emu_core.methods.base import NetworkMethod, image_size
 from emu_core.methods.prediction import Prediction, to_prediction
 from emu_core.methods.registry import Method
 from emu_core.methods.uncertainty import normalized_entropy
@@ -42,7 +43,7 @@ class Learner(lightning.LightningModule):
     values as an uninterrupted one.
 
     Args:
-        model: SegFormer, DepthFormer or SegDepthFormer.
+        model: The network.
         config: Loss, optimisation, seed; the data is not read from it.
         samples: Training data: its classes, depth range and, for class weights, labels.
     """
@@ -62,7 +63,6 @@ class Learner(lightning.LightningModule):
         """Compute the weighted terms of the loss from the network's raw outputs for a batch."""
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Seed the step."""
         words = np.random.SeedSequence([self.config.run.seed, self.global_step, self.global_rank])
         torch.manual_seed(int(words.generate_state(1, np.uint64)[0]))
 
@@ -82,12 +82,10 @@ class Learner(lightning.LightningModule):
             raise self._divergence(f"The loss {what}", each)
         every = self.config.run.shares_every
         if every and self.global_step % every == 0:
-            shares = gradient_shares(terms, raw)
+            shares = gradient_shares(terms, raw).items()
+            named = {f"share_{name.replace('/', '_')}": share for name, share in shares}
             for logger in self.loggers:  # `log_dict` would wait for the logging interval
-                logger.log_metrics(
-                    {f"share_{name.replace('/', '_')}": share for name, share in shares.items()},
-                    step=self.global_step,
-                )
+                logger.log_metrics(named, step=self.global_step)
         self.log_dict({"loss": loss, **terms}, prog_bar=True)
         return loss
 
@@ -103,15 +101,13 @@ class Learner(lightning.LightningModule):
         # In half precision, the scaler skips such a step and halves the scale of the next loss.
         self._skipped_steps = 0 if torch.isfinite(norm) else self._skipped_steps + 1
         if self._skipped_steps > (_MAX_SKIPPED_STEPS if self._scales_loss else 0):
-            details = "the loss is finite"
-            if self._scales_loss:
-                details += f"; {_MAX_SKIPPED_STEPS} steps before it were skipped"
+            skipped = f"; {_MAX_SKIPPED_STEPS} steps before it were skipped"
+            details = "the loss is finite" + (skipped if self._scales_loss else "")
             raise self._divergence(f"The gradient's norm became {norm.item()}", details)
         self.log("gradient_norm", norm)
 
     @property
     def _scales_loss(self) -> bool:
-        """Whether the loss is scaled, as half precision needs it."""
         return getattr(self.trainer.precision_plugin, "scaler", None) is not None
 
     def _divergence(self, what: str, details: str) -> FloatingPointError:
@@ -125,19 +121,18 @@ class Learner(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Prediction]:
         """Add one batch to the metrics, in metres at the network's size."""
-        raw = self.model(normalize(batch["image"]))
-        height, width = batch["image"].shape[-2:]
-        prediction = to_prediction(raw, (height, width))
+        image = batch["image"]
+        prediction = to_prediction(self.model(normalize(image)), image_size(image))
         update_metrics(self._metrics, prediction, batch)
         return {"prediction": prediction}
 
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of the tasks that the network has."""
+        decoders = {True: self.model.depth_decoder, False: self.model.segmentation_decoder}
         scores = {
             name: float(value)
             for name, value in self._metrics.compute().items()
-            if (name.startswith("depth_") and self.model.depth_decoder is not None)
-            or (not name.startswith("depth_") and self.model.segmentation_decoder is not None)
+            if decoders[name.startswith("depth_")] is not None
         }
         self.log_dict({f"val_{name}": value for name, value in scores.items()}, prog_bar=False)
         if not self.trainer.sanity_checking:
@@ -176,9 +171,8 @@ class Member(Learner):
     """Trains one network on ground truth alone."""
 
     def terms(self, raw: RawOutputs, batch: Batch) -> Terms:
-        return member_loss(
-            raw, batch["labels"], batch["depth"], self.config.loss, self.class_weights
-        )
+        labels, depth = batch["labels"], batch["depth"]
+        return member_loss(raw, labels, depth, self.config.loss, self.class_weights)
 
 
 class Student(Learner):
@@ -210,10 +204,9 @@ class Student(Learner):
         self.teacher = lambda: teacher
 
     def on_fit_start(self) -> None:
-        """Move the teacher to the device of the images."""
         teacher = self.teacher()
         if isinstance(teacher, NetworkMethod):
-            teacher.to(self.device)
+            teacher.to(self.device)  # where the images are
 
     def terms(self, raw: RawOutputs, batch: Batch) -> Terms:
         teacher, loss = self.teacher(), self.config.loss
@@ -241,24 +234,22 @@ def update_metrics(metrics: PerceptionMetrics, prediction: Prediction, batch: Ba
 
 
 def parameter_groups(model: nn.Module, o: Optimisation) -> list[dict]:
-    """Parameters with their learning rate and weight decay; norms and biases do not decay.
+    """Parameters that are not frozen, with learning rate and weight decay.
 
-    Frozen parameters are left out.
+    Norms and biases do not decay.
     """
-    groups: dict[tuple[bool, bool], dict[str, Any]] = {
-        (decoder, decay): {
-            "params": [],
-            "lr": o.learning_rate * (o.decoder_factor if decoder else 1.0),
-            "weight_decay": o.weight_decay if decay else 0.0,
-        }
-        for decoder in (False, True)
-        for decay in (False, True)
-    }
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            key = ("decoder" in name.split(".")[0], parameter.ndim > 1)
-            groups[key]["params"].append(parameter)
-    return [group for group in groups.values() if group["params"]]
+            groups["decoder" in name.split(".")[0], parameter.ndim > 1].append(parameter)
+    return [
+        {
+            "params": groups[decoder, decays],
+            "lr": o.learning_rate * (o.decoder_factor if decoder else 1.0),
+            "weight_decay": o.weight_decay if decays else 0.0,
+        }
+        for decoder, decays in sorted(groups)
+    ]
 
 
 def _update_frames(update: Callable[..., None], *maps: Tensor) -> None:

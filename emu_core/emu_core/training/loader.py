@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from emu_core.data.augment import Augmentation, prepare
 from emu_core.data.sample import DataError, Sample, Samples
@@ -22,14 +22,9 @@ int64 (N,2), variant and index."""
 class StepBatches(Sampler):
     """The batches of a complete training, one for each step from `start` on.
 
-    Each is a list of (epoch, index). The order of an epoch is drawn from (seed, epoch); its last,
-    smaller batch is dropped. Each process of a distributed training takes its share of a batch.
-
-    Args:
-        length: Samples in an epoch.
-        batch: Samples in a step, over all processes.
-        steps: Steps of the training.
-        seed: Seed of the order.
+    Each is a list of (epoch, index). The order of `length` samples in an epoch is drawn from
+    (seed, epoch); the last, smaller batch is dropped. Each process of a distributed training takes
+    its share of a batch.
 
     Raises:
         DataError: At iteration, if there are more processes than samples in a batch.
@@ -60,10 +55,7 @@ class StepBatches(Sampler):
 
 
 class TrainingLoader(DataLoader):
-    """The batches of a complete training as one long epoch that can be resumed.
-
-    Lightning stores `state_dict()` in its checkpoints.
-    """
+    """The batches of a complete training as one epoch; Lightning's checkpoints store its state."""
 
     batch_sampler: StepBatches
     _taken = 0
@@ -75,7 +67,6 @@ class TrainingLoader(DataLoader):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """Return the number of batches that were taken."""
         return {"taken": self._taken}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
@@ -107,26 +98,11 @@ class TrainingSet(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         epoch, index = key
         variant = epoch % self.variants if self.variants else epoch
-        if self.variants:
-            # A spawned sequence: no [seed, epoch, index] gives the same numbers.
+        words = np.random.SeedSequence([self.seed, epoch, index])
+        if self.variants:  # a spawned sequence: no [seed, epoch, index] gives the same numbers
             words = np.random.SeedSequence([variant, index], spawn_key=(0,))
-        else:
-            words = np.random.SeedSequence([self.seed, epoch, index])
         batch = as_tensors(self.samples[index], self.augmentation, np.random.default_rng(words))
         return {**batch, "key": torch.tensor([variant, index])}
-
-
-class ValidationSet(Dataset):
-    """Samples as network input, only resized."""
-
-    def __init__(self, samples: Samples, augmentation: Augmentation):
-        self.samples, self.augmentation = samples, augmentation
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Batch:
-        return as_tensors(self.samples[index], self.augmentation, None)
 
 
 def as_tensors(
@@ -157,13 +133,11 @@ def training_loader(
     """Load shuffled, augmented batches, one for each step.
 
     Args:
-        samples: Training samples.
-        augmentation: Size, and strengths of the augmentation.
+        samples, augmentation, variants: As in `TrainingSet`.
         batch: Samples in a batch, over all processes of a distributed training.
         steps: Number of batches.
         seed: Seed of order and augmentation.
         workers: Processes that load samples; 0 loads in this process.
-        variants: As in `TrainingSet`.
 
     Raises:
         DataError: There are fewer samples than in one batch.
@@ -180,8 +154,12 @@ def training_loader(
 
 
 def validation_loader(samples: Samples, augmentation: Augmentation, batch: int) -> DataLoader:
-    """Load every sample once, in order."""
-    return DataLoader(ValidationSet(samples, augmentation), batch_size=batch)
+    """Load every sample once, in order, only resized."""
+
+    def collate(frames: list[Sample]) -> Batch:
+        return default_collate([as_tensors(frame, augmentation, None) for frame in frames])
+
+    return DataLoader(samples, batch, collate_fn=collate)  # type: ignore[arg-type]
 
 
 def _rank_and_processes() -> tuple[int, int]:

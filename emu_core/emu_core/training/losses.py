@@ -49,14 +49,15 @@ class DepthLoss:
 
 
 SegmentationLoss = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
-"""Function of logits (N,C,H,W), labels (N,H,W) and class weights (C,) or None; gives a scalar."""
+"""Function of logits (N,C,H,W), train ids (N,H,W) with `IGNORE` where there is none, and class
+weights (C,) or None for 1; gives a scalar."""
 
 DEPTH_LOSSES: Registry[DepthLoss] = Registry("depth loss")
 SEGMENTATION_LOSSES: Registry[SegmentationLoss] = Registry("segmentation loss")
 
 
 def global_mean_count(count: Tensor) -> Tensor:
-    """Average a count over all processes that train together; one process alone gets its own."""
+    """Average a count over all processes that train together."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return count
     total = count.detach().clone()
@@ -66,13 +67,7 @@ def global_mean_count(count: Tensor) -> Tensor:
 
 @SEGMENTATION_LOSSES.register("cross_entropy")
 def cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
-    """Mean cross-entropy over labelled pixels.
-
-    Args:
-        logits: Class scores (N,C,H,W).
-        labels: Train ids (N,H,W), `IGNORE` where there is none.
-        class_weights: Weight of a pixel of each class (C,); None for 1.
-    """
+    """Mean cross-entropy over labelled pixels; arguments as `SegmentationLoss`."""
     total = F.cross_entropy(
         _rows(logits), labels.long().ravel(), class_weights, ignore_index=IGNORE, reduction="sum"
     )
@@ -102,8 +97,7 @@ def l1(mean: Tensor, target: Tensor, scale: Tensor | None = None) -> Tensor:
     """|y − μ|, averaged over valid pixels.
 
     Args:
-        mean: μ, metres, any shape.
-        target: y, metres, NaN where invalid.
+        mean, target: As for `gaussian_nll`.
         scale: Unit of each pixel's error, metres, above 0; None for 1 m.
     """
     valid = torch.isfinite(target)
@@ -156,9 +150,6 @@ def kl_divergence(
     reverse: bool = False,
 ) -> Tensor:
     """KL(teacher ‖ student): summed over classes, averaged over pixels.
-
-    The gradient with respect to a pixel's logits is (student − teacher)/pixels, which has the
-    scale of cross-entropy's.
 
     Args:
         logits: The student's class scores (N,C,H,W).

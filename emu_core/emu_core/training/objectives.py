@@ -2,7 +2,6 @@
 
     terms = student_loss(raw, teacher(batch["image"]), batch, StudentLoss(), CITYSCAPES.sky)
     total(terms).backward()
-    gradient_shares(terms, raw)      # before `backward`: how strong each term's gradient is
 
 Both take a network's raw outputs at H/4 × W/4 and upsample them before any activation. Which terms
 there are depends only on the options and the network, never on the batch: under DDP, all processes
@@ -58,7 +57,6 @@ class MemberLoss:
     segmentation: str = "cross_entropy"
 
     def __post_init__(self) -> None:
-        """Refuse unknown losses and negative weights."""
         DEPTH_LOSSES.check(self.depth)
         SEGMENTATION_LOSSES.check(self.segmentation)
         for name, value in vars(self).items():
@@ -119,9 +117,7 @@ def member_loss(
         options: Kinds and weights of the terms.
         class_weights: Weight of a pixel of each class (C,); None for 1.
     """
-    full = upsample(raw, (depth.shape[-2], depth.shape[-1]))
-    estimate = activate(RawOutputs(None, full.depth))
-    return _supervised(full.logits, estimate, labels, depth, options, class_weights)
+    return _supervised(*_full_size(raw, depth), labels, depth, options, class_weights)
 
 
 def student_loss(
@@ -135,19 +131,23 @@ def student_loss(
     """Compute the loss terms of a student for the outputs that it has.
 
     Args:
-        raw: The student's outputs at H/4 × W/4.
+        raw, class_weights: As for `member_loss`.
         teacher: Its prediction for the same images, (N,·,H,W); a constant.
         batch: Ground truth. Only the teacher is used for frames that are not `labelled`, and
             nothing for pixels that are not `inside`.
         options: Kinds, weights and masks of the terms.
         sky: Train id of the sky, None if there is no such class.
-        class_weights: Weight of a pixel of each class (C,); None for 1.
 
     Raises:
         ValueError: There are frames without ground truth, but the teacher's mean depth has no
             weight; or the teacher does not predict what the student predicts.
     """
-    _check_teacher(raw, teacher)
+    for name, ours, theirs in (
+        ("class probabilities", raw.logits, teacher.probabilities),
+        ("depth", raw.depth, teacher.depth_variance),
+    ):
+        if ours is not None and theirs is None:
+            raise ValueError(f"The student predicts {name}, but its teacher does not.")
     labelled, inside = batch["labelled"].view(-1, 1, 1), batch["inside"]
     if raw.depth is not None and not options.mean_weight and not bool(labelled.all()):
         raise ValueError(
@@ -156,14 +156,13 @@ def student_loss(
         )
     labels = batch["labels"].where(labelled, IGNORE)  # (N,H,W)
     depth = batch["depth"].where(labelled[:, None], torch.nan)  # (N,1,H,W)
-    full = upsample(raw, (depth.shape[-2], depth.shape[-1]))
-    estimate = activate(RawOutputs(None, full.depth))
-    terms = _supervised(full.logits, estimate, labels, depth, options, class_weights)
-    if full.logits is not None and options.kl_weight:
+    logits, estimate = _full_size(raw, depth)
+    terms = _supervised(logits, estimate, labels, depth, options, class_weights)
+    if logits is not None and options.kl_weight:
         assert teacher.probabilities is not None
         classified = (labels != IGNORE) | ~labelled
         terms["kl"] = options.kl_weight * kl_divergence(
-            full.logits,
+            logits,
             teacher.probabilities,
             inside & classified if options.kl_pixels == "labelled" else inside,
             temperature=options.temperature,
@@ -179,7 +178,6 @@ def student_loss(
 
 
 def total(terms: Terms) -> Tensor:
-    """Sum of the terms."""
     return torch.stack(list(terms.values())).sum()
 
 
@@ -189,10 +187,6 @@ def gradient_shares(terms: Terms, raw: RawOutputs) -> dict[str, float]:
     The share of a term at an output is the norm of its gradient there over the sum of all terms'
     norms: 0…1, with sum 1 unless all gradients are zero. The cost is a backward pass through the
     losses and upsampling, but not through the network. The graph is kept for the training step.
-
-    Args:
-        terms: Result of `member_loss` or `student_loss`.
-        raw: The raw outputs that they were computed from.
 
     Returns:
         Shares by "output/term"; the outputs are logits, depth_mean and depth_variance.
@@ -213,6 +207,12 @@ def gradient_shares(terms: Terms, raw: RawOutputs) -> dict[str, float]:
         for output, of_terms in norms.items()
         for name, norm in of_terms.items()
     }
+
+
+def _full_size(raw: RawOutputs, depth: Tensor) -> tuple[Tensor | None, Prediction]:
+    """Logits and activated depth at the size of the ground truth."""
+    full = upsample(raw, (depth.shape[-2], depth.shape[-1]))
+    return full.logits, activate(RawOutputs(None, full.depth))
 
 
 def _supervised(
@@ -252,11 +252,9 @@ def _distilled_depth(
             estimate.depth_variance, target_variance, variance_pixels, logarithm
         )
     if options.mean_weight:
-        terms["mean"] = options.mean_weight * l1(
-            estimate.depth_mean,
-            target_mean.where(mean_pixels, torch.nan),
-            (target_variance + MIN_VARIANCE).sqrt(),
-        )
+        target = target_mean.where(mean_pixels, torch.nan)
+        scale = (target_variance + MIN_VARIANCE).sqrt()
+        terms["mean"] = options.mean_weight * l1(estimate.depth_mean, target, scale)
     return terms
 
 
@@ -269,12 +267,3 @@ def _not_sky(labels: Tensor, teacher: Prediction, sky: int | None) -> Tensor:
     # As argmax(dim=1) != sky, but ten times as fast on a CPU.
     elsewhere = teacher.probabilities[:, sky] < teacher.probabilities.amax(dim=1)
     return torch.where(labels == IGNORE, elsewhere, labels != sky)
-
-
-def _check_teacher(raw: RawOutputs, teacher: Prediction) -> None:
-    for name, ours, theirs in (
-        ("class probabilities", raw.logits, teacher.probabilities),
-        ("depth", raw.depth, teacher.depth_variance),
-    ):
-        if ours is not None and theirs is None:
-            raise ValueError(f"The student predicts {name}, but its teacher does not.")

@@ -25,7 +25,7 @@ def read_config(path: str | Path) -> tuple[Data, Run]:
     """Read data and run from the config.yaml of a training.
 
     Raises:
-        ValueError: the file is missing, or no configuration of a training.
+        ValueError: The file is missing, or it is not the configuration of a training.
     """
     try:
         content = yaml.safe_load(Path(path).read_text())
@@ -51,13 +51,13 @@ def model_facts(data: Data, run: Run, note: str = "") -> dict[str, Any]:
     This needs no network: call it before a training to learn that no model file can be made.
 
     Args:
-        data: what the network is trained on.
-        run: length and seed of the training.
-        note: anything else about the training, e.g. what the network was distilled from.
+        data: What the network is trained on.
+        run: Length and seed of the training.
+        note: Text about the training, e.g. what the network was distilled from.
 
     Raises:
-        DataError: the data is missing or damaged.
-        ValueError: the depth range is empty or endless, or depth in plain metres is learned
+        DataError: The data is missing or damaged.
+        ValueError: The depth range is empty or endless, or depth in plain metres is learned
             through different lenses.
     """
     train, whole = data.open_training(), data.whole_images
@@ -79,8 +79,8 @@ def model_facts(data: Data, run: Run, note: str = "") -> dict[str, Any]:
                 "Set data.augmentation.canonical_focal."
             )
         focal = float(np.median(relative)) * (whole.image_width or whole.width)
-    source = f"{len(train)} {train.image_source} ({data.root}, split {train.split})"
-    source += f", {run.steps} steps of {data.batch} images, seed {run.seed}"
+    origin = f"{len(train)} {train.image_source} ({data.root}, split {train.split})"
+    steps = f"{run.steps} steps of {data.batch} images, seed {run.seed}"
     return {
         "reference_image": np.ascontiguousarray(data.open_validation()[0].image),
         "classes": train.classes,
@@ -88,18 +88,13 @@ def model_facts(data: Data, run: Run, note: str = "") -> dict[str, Any]:
         "canonical_focal": float(focal),
         "horizontal_fov": (round(min(views), 1), round(max(views), 1)),
         "input_size": (whole.height, whole.width),
-        "training_data": source
-        + (f", {note}" if note else "")
+        "training_data": ", ".join(filter(None, (origin, steps, note)))
         + ("" if train.real_images else "; no real images"),
     }
 
 
 def report_impossible_export(config: TrainingConfig) -> None:
-    """Print why no model file can be made of a training, if so.
-
-    Raises:
-        DataError: the data is missing or damaged.
-    """
+    """Print why no model file can be made of a training; DataError if the data is missing."""
     if config.architecture.task != "joint":
         return
     try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 from pathlib import Path
 from typing import Any
@@ -66,12 +64,7 @@ def fit(learner: Learner, loader: TrainingLoader, folder: Path) -> Path:
 
     Leaves the averaged weights in the learner, and in `folder` config.yaml, last.ckpt, best.ckpt,
     last.safetensors, best.safetensors, metrics.csv (metrics-1.csv and so on of earlier calls) and
-    pictures/.
-
-    Args:
-        learner: What to train, with its configuration.
-        loader: Result of `training_batches`.
-        folder: Folder of this run.
+    pictures/. `loader` is the result of `training_batches`.
 
     Returns:
         Path of last.safetensors.
@@ -162,27 +155,21 @@ def keep_metrics(folder: Path, done: int) -> None:
     path = folder / "metrics.csv"
     if not path.is_file():
         return
-    text = path.read_text()
-    complete_lines = text[: text.rfind("\n") + 1]  # a killed process may leave a partial line
-    reader = csv.DictReader(complete_lines.splitlines())
-    rows = [row for row in reader if _has_step_before(row, done)]
-    if not rows:
+    lines = path.read_bytes().decode().splitlines(keepends=True)
+    lines = [line for line in lines if line.endswith("\n")]  # a kill may leave a partial line
+    columns = lines[0].strip().split(",") if lines else []
+    kept = []
+    for line in lines[1:]:
+        values = line.rstrip("\r\n").split(",")
+        step = dict(zip(columns, values, strict=False)).get("step", "")
+        if len(values) == len(columns) and step.isdigit() and int(step) < done:
+            kept.append(line)
+    if not kept:
         path.unlink()
         return
-    kept = io.StringIO()
-    writer = csv.DictWriter(kept, list(reader.fieldnames or []))
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, kept.getvalue())
+    write_text(path, "".join((lines[0], *kept)))
     names = (folder / f"metrics-{n}.csv" for n in itertools.count(1))
     path.rename(next(name for name in names if not name.exists()))
-
-
-def _has_step_before(row: dict[str, str | None], done: int) -> bool:
-    """Whether a row of metrics.csv is complete and of a step before `done`."""
-    step = row.get("step")
-    columns_match = None not in row and None not in row.values()
-    return columns_match and step is not None and step.isdigit() and int(step) < done
 
 
 @rank_zero_only
@@ -198,11 +185,10 @@ def _expect_same_settings(folder: Path, config: TrainingConfig) -> None:
     if not begun or not path.is_file():
         return
     then, now = read_settings(path), deciding_settings(config, resumed=True)
-    changed = [name for name in now if name in then and then[name] != now[name]]
-    ema, averages = "run.ema", bool(config.run.ema)
-    if ema in then and bool(then[ema]) != averages:  # the decay may change, but not from or to 0
-        changed.append(ema)
+    ema = "run.ema"
+    if bool(then.get(ema)) != bool(config.run.ema):  # the decay may change, but not from or to 0
         now[ema] = config.run.ema
+    changed = [name for name in now if name in then and then[name] != now[name]]
     if changed:
         changes = "; ".join(f"{name} was {then[name]}, now {now[name]}" for name in changed)
         raise ValueError(
@@ -212,11 +198,7 @@ def _expect_same_settings(folder: Path, config: TrainingConfig) -> None:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Read a run's config.yaml as flat settings by the names of the options, e.g. run.seed.
-
-    Raises:
-        ValueError: The file cannot be read.
-    """
+    """Read a run's config.yaml by the names of the options; ValueError if it cannot be read."""
     try:
         settings = yaml.safe_load(path.read_text())
         if not isinstance(settings, dict):

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
+from emu_core.files import natural_sort
 from emu_core.methods.registry import METHODS
 from emu_core.methods.sub_ensemble import save_sub_ensemble, with_new_heads
 from emu_core.networks import load_model
@@ -24,6 +24,8 @@ from emu_core.training.config import (
     Run,
     StudentConfig,
     TrainingConfig,
+    flat,
+    plain,
 )
 from emu_core.training.learner import Member
 from emu_core.training.objectives import MemberLoss
@@ -83,7 +85,6 @@ class Teacher:
     architecture: Architecture | None = None
 
     def __post_init__(self) -> None:
-        """Refuse unknown kinds."""
         TEACHERS.check(self.method)
 
 
@@ -125,11 +126,6 @@ def train_ensemble(config: TrainingConfig, members: int, folder: Path) -> list[P
 
     Returns:
         folder/member-K/last.safetensors of each; complete members are not trained again.
-
-    Raises:
-        DataError: The data is missing or damaged.
-        FloatingPointError: A loss is not finite.
-        ValueError: The settings contradict each other, or a run in the folder has other settings.
     """
     return [_train_one(config, f"member {k} of {members}", k, folder) for k in range(members)]
 
@@ -169,6 +165,11 @@ def train_network(config: TrainingConfig, folder: Path, trunk: Path | None = Non
 
     Returns:
         folder/last.safetensors; a complete network is not trained again.
+
+    Raises:
+        DataError: The data is missing or damaged.
+        FloatingPointError: The loss is not finite.
+        ValueError: The settings contradict each other, or a run in the folder has other settings.
     """
     if complete(folder, config):
         return folder / WEIGHTS
@@ -185,21 +186,17 @@ def train_network(config: TrainingConfig, folder: Path, trunk: Path | None = Non
         network = with_new_heads(load_model(trunk)[0])
         if network.depth_decoder is not None:
             init_depth_head(network, architecture, samples, data.augmentation)
-    member = Member(network, config, samples)
-    return fit(member, training_batches(config, samples), folder)
+    return fit(Member(network, config, samples), training_batches(config, samples), folder)
 
 
 def find_teacher(folder: Path) -> tuple[str, list[Path]]:
-    """Find the teacher that `TeacherKind.train` left in a folder.
+    """Find the teacher that was trained in a folder; ValueError if there is none.
 
     Returns:
         Kind and files as `load_method` takes them.
-
-    Raises:
-        ValueError: The folder holds no trained network.
     """
     for kind in TEACHERS.values():
-        if paths := sorted(folder.glob(kind.files), key=lambda path: _number(path.parent)):
+        if paths := natural_sort(folder.glob(kind.files)):
             return kind.method, paths
     raise ValueError(
         f"Found no member-K/{WEIGHTS} in {folder}: train a teacher with "
@@ -208,24 +205,22 @@ def find_teacher(folder: Path) -> tuple[str, list[Path]]:
 
 
 def single_networks(kind: str, paths: list[Path]) -> list[Path]:
-    """The files of a teacher's networks that were trained on their own.
-
-    Of a sub-ensemble this is the first network: the other heads use its trunk.
-    """
+    """The files of a teacher's networks that were trained on their own."""
     if METHODS[kind].takes_all_files:
         return paths
+    # The other heads of a sub-ensemble use the trunk of the first one.
     first = paths[0].parent / "member-0" / WEIGHTS
     return [first] if first.is_file() else []
 
 
 def _take_finished(folder: Path, members: int, config: StudentConfig) -> tuple[str, list[Path]]:
-    """Take up to `members` networks from a folder."""
     kind, paths = find_teacher(folder)
-    folders = sorted((path.parent for path in folder.glob("member-*/config.yaml")), key=_number)
+    folders = [path.parent for path in natural_sort(folder.glob("member-*/config.yaml"))]
     if METHODS[kind].takes_all_files:
         paths = paths[:members]
+        wanted = {folder / f"member-{k}" for k in range(members)}
         for own in folders:
-            if _number(own)[0] < members and own / WEIGHTS not in paths:
+            if own in wanted and own / WEIGHTS not in paths:
                 raise ValueError(
                     f"{own} is not finished: continue it with training/train_teacher.py, or use "
                     "fewer members with --teacher.members."
@@ -240,26 +235,23 @@ def _take_finished(folder: Path, members: int, config: StudentConfig) -> tuple[s
 
 def _check_member(member: Path, config: StudentConfig) -> None:
     """Refuse a member if its config.yaml shows that this student must not learn from it."""
-    theirs, data = read_settings(member / "config.yaml"), config.data
+    theirs, ours = read_settings(member / "config.yaml"), flat(plain(config))
     _expect_another_seed(config.run, theirs.get("run.seed"), str(member))
-
-    def expect_equal(section: str, ours: Any, names: tuple[str, ...], consequence: str) -> None:
-        for name in names:
-            option, value = f"{section}.{name}", getattr(ours, name)
-            if str(theirs.get(option, value)) != str(value):
-                raise ValueError(
-                    f"The teacher's {member} was trained with {option} {theirs[option]}, but here "
-                    f"it is {value}: {consequence}"
-                )
-
     scale = ("canonical_focal", "width", "image_width", "rescale_depth")
-    consequence = "its depth would have a wrong scale."
-    expect_equal("data.augmentation", data.augmentation, scale, consequence)
+    names = [f"data.augmentation.{name}" for name in scale]
+    consequences = dict.fromkeys(names, "its depth would have a wrong scale.")
     if config.distillation.unlabelled == REST:
-        if "data.root" in theirs and Path(theirs["data.root"]).resolve() == data.root.resolve():
-            theirs["data.root"] = data.root
-        frames = ("kind", "root", "limit", "sequences")
-        expect_equal("data", data, frames, "it may have been trained on the unlabelled frames.")
+        frames = ("data.kind", "data.root", "data.limit", "data.sequences")
+        seen = "it may have been trained on the unlabelled frames."
+        consequences |= dict.fromkeys(frames, seen)
+        if Path(theirs.get("data.root", "")).resolve() == config.data.root.resolve():
+            theirs.pop("data.root", None)
+    for option, consequence in consequences.items():
+        if theirs.get(option, ours[option]) != ours[option]:
+            raise ValueError(
+                f"The teacher's {member} was trained with {option} {theirs[option]}, but here it "
+                f"is {ours[option]}: {consequence}"
+            )
 
 
 def _expect_another_seed(run: Run, seed: int | None, member: str) -> None:
@@ -270,12 +262,6 @@ def _expect_another_seed(run: Run, seed: int | None, member: str) -> None:
             "with the same weights and see the same crops in the same order. Choose another seed, "
             "e.g. --run.seed 100."
         )
-
-
-def _number(path: Path) -> tuple[int, str]:
-    """Sort key of members' folders."""
-    digits = path.name.rpartition("-")[2]
-    return (int(digits) if digits.isdigit() else -1, str(path))
 
 
 # A sub-ensemble's folder also holds its heads as members: `find_teacher` looks for it first.

@@ -10,15 +10,13 @@ Networks upsample their logits from H/4, and log p differs from the logits only 
 pixel, which a softmax removes. So log p of one network can be kept at H/4 and upsampled without
 loss, and that of an ensemble almost: on rendered streets, KL(teacher ‖ cached) is 1e-5. Upsampled
 mean probabilities would lose 8e-3 and a fifth of the certainty.
-
-A file holds a digest of its image and teacher. It is replaced if it belongs to another one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +29,7 @@ from emu_core.methods.prediction import Prediction
 from emu_core.methods.registry import Method
 from emu_core.training.loader import Batch
 
-SHRINK = 4
-"""Maps are kept at H/4 × W/4, the networks' own output size."""
-
+_SHRINK = 4  # maps are kept at H/4 × W/4, the networks' own output size
 _CORRECTIONS = 3  # each leaves at most 0.44 of the error
 _MIN_PROBABILITY = 1e-7
 _MIN_VARIANCE = 1e-8  # m²
@@ -45,7 +41,7 @@ Maps = dict[str, np.ndarray]
 
 
 class TeacherCache:
-    """Keeps one file for each (variant, index) in a folder.
+    """Keeps one file for each (variant, index), and replaces files of other images or teachers.
 
     Args:
         folder: Folder for this data set; it is created.
@@ -79,7 +75,7 @@ class TeacherCache:
             prediction = teacher(images)
             for n in missing:
                 maps = _shrunk(prediction, n) | {_DIGEST: digests[n]}
-                _write(files[n], maps)
+                write_atomically(files[n], partial(np.savez_compressed, **maps))  # type: ignore[arg-type]
                 cached[n] = maps
         height, width = images.shape[-2:]
         return _enlarged([maps for maps in cached if maps], (height, width), images.device)
@@ -90,27 +86,14 @@ class TeacherCache:
         return np.frombuffer(digest.digest(), np.uint8)
 
 
-def fingerprint(paths: Iterable[str | Path]) -> str:
-    """Compute a digest of the contents of a teacher's files."""
-    digest = hashlib.blake2b(digest_size=16)
-    for path in paths:
-        digest.update(Path(path).read_bytes())
-    return digest.hexdigest()
-
-
 def _shrunk(prediction: Prediction, n: int) -> Maps:
     """Maps of image n; the logarithm of a variance has 1 % precision in float16."""
-
-    def of_image(maps: Tensor) -> Tensor:
-        return maps[n : n + 1].float()
-
     kept = {}
-    if prediction.probabilities is not None:
-        probabilities = of_image(prediction.probabilities)
-        kept["log_probabilities"] = probabilities.clamp_min(_MIN_PROBABILITY).log()
-    if prediction.depth_mean is not None and prediction.depth_variance is not None:
-        kept["mean"] = of_image(prediction.depth_mean)
-        kept["log_variance"] = of_image(prediction.depth_variance).clamp_min(_MIN_VARIANCE).log()
+    if (p := prediction.probabilities) is not None:
+        kept["log_probabilities"] = p[n : n + 1].float().clamp_min(_MIN_PROBABILITY).log()
+    if prediction.depth_mean is not None and (s2 := prediction.depth_variance) is not None:
+        kept["mean"] = prediction.depth_mean[n : n + 1].float()
+        kept["log_variance"] = s2[n : n + 1].float().clamp_min(_MIN_VARIANCE).log()
     return {name: _quarter(maps)[0].half().cpu().numpy() for name, maps in kept.items()}
 
 
@@ -121,7 +104,7 @@ def _quarter(full: Tensor) -> Tensor:
     centre of each cell.
     """
     size = (full.shape[-2], full.shape[-1])
-    small = (-(-size[0] // SHRINK), -(-size[1] // SHRINK))
+    small = (-(-size[0] // _SHRINK), -(-size[1] // _SHRINK))
     quarter = _resized(full, small)  # the mean of the 2 × 2 pixels in the centre of each cell
     for _ in range(_CORRECTIONS):
         quarter = quarter + _resized(full - _resized(quarter, size), small)
@@ -130,10 +113,6 @@ def _quarter(full: Tensor) -> Tensor:
 
 def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
-
-
-def _write(file: Path, maps: Maps) -> None:
-    write_atomically(file, lambda part: np.savez_compressed(part, **maps))  # type: ignore[arg-type]
 
 
 def _read(file: Path, digest: np.ndarray) -> Maps | None:
@@ -147,13 +126,10 @@ def _read(file: Path, digest: np.ndarray) -> Maps | None:
 
 
 def _enlarged(frames: list[Maps], size: tuple[int, int], device: torch.device) -> Prediction:
-    full = {
-        name: _resized(
-            torch.from_numpy(np.stack([frame[name] for frame in frames])).to(device).float(), size
-        )
-        for name in frames[0]
-        if name != _DIGEST
-    }
+    full = {}
+    for name in frames[0].keys() - {_DIGEST}:
+        maps = torch.from_numpy(np.stack([frame[name] for frame in frames]))
+        full[name] = _resized(maps.to(device).float(), size)
     logits, mean = full.get("log_probabilities"), full.get("mean")
     return Prediction(
         None if logits is None else logits.softmax(dim=1),

@@ -40,12 +40,12 @@ def train(data, folder):
 
 if __name__ == "__main__":
     data, folder, files = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    write = teacher_cache._write
+    write = teacher_cache.write_atomically
 
-    def write_or_die(file, maps):
-        write(file, maps)
+    def write_or_die(file, *arguments):
+        write(file, *arguments)
         if len(list(file.parent.iterdir())) == files:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    teacher_cache._write = write_or_die
+    teacher_cache.write_atomically = write_or_die
     train(data, folder)
