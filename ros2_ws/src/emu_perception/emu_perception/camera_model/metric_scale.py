@@ -21,7 +21,7 @@ from emu_perception.camera_model.camera_info import (
     image_size,
     scaled,
 )
-from emu_perception.node.log_once import LogOnce
+from emu_perception.ros.log_once import LogOnce
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import CameraInfo

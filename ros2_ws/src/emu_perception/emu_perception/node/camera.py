@@ -14,11 +14,11 @@ from emu_perception.camera_model.metric_scale import Lens
 from emu_perception.messages.images import UnsupportedImage
 from emu_perception.messages.points import PointCloudMaker
 from emu_perception.node.frame_outputs import FrameOutputs
-from emu_perception.node.log_once import LogOnce
 from emu_perception.node.outputs import Publishers
 from emu_perception.node.parameters import Parameters
 from emu_perception.node.statistics import CameraStatistics, FrameTiming, stamp_age
 from emu_perception.node.subscription import AdaptiveSubscription
+from emu_perception.ros.log_once import LogOnce
 
 
 class Camera:

@@ -18,7 +18,6 @@ from emu_core.bags.types import stamp_ns
 from emu_perception.bag_tools.disk_queue import Received
 from emu_perception.bag_tools.recording import Recording
 from emu_perception.errors import UserError
-from emu_perception.node.log_once import LogOnce
 from emu_perception.node.parameters import AT_START, Parameter, declare
 from emu_perception.record_uncertain.moment_bags import WHEN_FULL, MomentBags, Quota
 from emu_perception.record_uncertain.trigger import (
@@ -30,6 +29,7 @@ from emu_perception.record_uncertain.trigger import (
     TriggerRules,
     mean_uncertainty,
 )
+from emu_perception.ros.log_once import LogOnce
 from emu_perception.ros.ros_process import RosProcess
 
 _MB = 10**6

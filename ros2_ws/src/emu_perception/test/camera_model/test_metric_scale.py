@@ -15,8 +15,8 @@ from std_msgs.msg import Header
 from emu_core.runtime.fitting import fit_image
 from emu_perception.camera_model.metric_scale import Lens
 from emu_perception.node.frame_outputs import FrameOutputs
-from emu_perception.node.log_once import LogOnce
 from emu_perception.node.parameters import Settings
+from emu_perception.ros.log_once import LogOnce
 
 
 class Logger:

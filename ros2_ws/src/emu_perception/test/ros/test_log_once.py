@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from emu_perception.node.log_once import REPEAT_AFTER_S, LogOnce
+from emu_perception.ros.log_once import REPEAT_AFTER_S, LogOnce
 
 
 @pytest.fixture
