@@ -4,9 +4,8 @@
     ros2 launch emu_perception emu.launch.py namespace:=front provider:=cuda
     ros2 launch emu_perception emu.launch.py bag:=drive image:=/camera/image_raw rviz:=true
 
-`--show-args` lists the arguments; their table is in `emu_perception.ros.launch`. All processes use
-`config/fastdds.xml`, because images between processes get lost without it, unless the user has
-chosen a Fast DDS profile.
+`--show-args` lists the arguments. All processes use `config/fastdds.xml`, because images between
+processes get lost without it, unless the user has chosen a Fast DDS profile.
 """
 
 from pathlib import Path, PurePosixPath
@@ -54,10 +53,16 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def _start(context):
-    """Return the processes for the given arguments."""
+    """Check the arguments, and then return the processes."""
     given = dict(context.launch_configurations)
-    _check(given)
+    if not Path(given["params_file"]).expanduser().is_file():
+        raise UserError(f"there is no params_file {given['params_file']}")
+    if given["bag"] and not Path(given["bag"]).expanduser().exists():
+        raise UserError(f"there is no bag {given['bag']}")
+    if given["rviz"] == "true":
+        require(["rviz2"], "rviz:=true")
     given["use_sim_time"] = given["use_sim_time"] or ("true" if given["bag"] else "")
+    given["namespace"] = "/" + given["namespace"].strip("/")
     actions = [_node(given)]
     if given["bag"]:
         actions.append(_bag(given))
@@ -66,17 +71,9 @@ def _start(context):
     return actions
 
 
-def _check(given):
-    """Check the arguments before a process starts; raise UserError."""
-    if not Path(given["params_file"]).expanduser().is_file():
-        raise UserError(f"there is no params_file {given['params_file']}")
-    if given["bag"] and not Path(given["bag"]).expanduser().exists():
-        raise UserError(f"there is no bag {given['bag']}")
-    if given["rviz"] == "true":
-        require(["rviz2"], "rviz:=true")
-
-
 def _node(given):
+    camera_info = str(PurePosixPath(given["image"]).with_name("camera_info"))
+    logger = f"{given['namespace']}/{NODE}".strip("/").replace("/", ".")
     parameters = {}
     for name in ("model", "provider", "image_transport"):
         if given[name]:
@@ -84,19 +81,21 @@ def _node(given):
     for name in ("autostart", "use_sim_time"):
         if given[name]:
             parameters[name] = given[name] == "true"
-    logger = ".".join([*given["namespace"].strip("/").split("/"), NODE]).lstrip(".")
     return Node(
         package=PACKAGE,
         executable="emu_node",
         # With both, launch_ros writes the parameters for exactly this node. A parameter file that
         # names the node would override parameters for any node (/**).
         name=NODE,
-        namespace=_namespace(given),
+        namespace=given["namespace"],
         parameters=[
             str(Path(given["params_file"]).expanduser()),
             *([parameters] if parameters else []),
         ],
-        remappings=[("image", given["image"]), ("camera_info", _camera_info(given))],
+        remappings=[
+            ("image", given["image"]),
+            ("camera_info", given["camera_info"] or camera_info),
+        ],
         ros_arguments=["--log-level", f"{logger}:={given['log_level']}"],
         output="screen",
         emulate_tty=True,
@@ -115,24 +114,20 @@ def _bag(given):
             arguments=player_arguments(bag, clock=clock),
             output="screen",
         )
-    return _after_subscription(_namespace(given), play)
+    return _after_subscription(given["namespace"], play)
 
 
 def _after_subscription(namespace, play):
     """Check once per second for the subscription, which the node makes on activation."""
 
     def check(context):
-        ready = _is_subscribed(get_ros_node(context), namespace)
+        ros, ready = get_ros_node(context), False
+        if (NODE, namespace) in ros.get_node_names_and_namespaces():
+            subscribed = ros.get_subscriber_names_and_types_by_node(NODE, namespace)
+            ready = any(kind in IMAGES for _, kinds in subscribed for kind in kinds)
         return [play if ready else _after_subscription(namespace, play)]
 
     return TimerAction(period=1.0, actions=[OpaqueFunction(function=check)])
-
-
-def _is_subscribed(ros, namespace):
-    if (NODE, namespace) not in ros.get_node_names_and_namespaces():
-        return False
-    subscribed = ros.get_subscriber_names_and_types_by_node(NODE, namespace)
-    return any(kind in IMAGES for _, kinds in subscribed for kind in kinds)
 
 
 def _rviz(given):
@@ -141,7 +136,7 @@ def _rviz(given):
         package="rviz2",
         executable="rviz2",
         name="rviz",
-        namespace=_namespace(given),  # the topics in the RViz file are relative
+        namespace=given["namespace"],  # the topics in the RViz file are relative
         arguments=["-d", str(RVIZ), *frame],
         parameters=[{"use_sim_time": given["use_sim_time"] == "true"}],
         remappings=[
@@ -149,11 +144,3 @@ def _rviz(given):
             for transport in ("", "/compressed")
         ],
     )
-
-
-def _namespace(given):
-    return "/" + given["namespace"].strip("/")
-
-
-def _camera_info(given):
-    return given["camera_info"] or str(PurePosixPath(given["image"]).with_name("camera_info"))

@@ -28,11 +28,8 @@ class Camera:
     the worker's thread; an error in one image does not affect the next.
 
     Args:
-        node: the node.
         name: prefix of the camera's topics; empty for a node's only camera.
-        perceiver: the model.
         statistics: they outlive this object.
-        parameters: of the node.
 
     Raises:
         UserError: a wrong `qos_overrides` parameter.
@@ -61,40 +58,36 @@ class Camera:
         self.lens = Lens(perceiver, lambda: node.count_publishers(info_topic) > 0, self._log_once)
         self.cloud = PointCloudMaker(self.rectify)
         self._publishers = Publishers(node, f"~/{prefix}", perceiver.info.classes)
-        self.infos: AdaptiveSubscription | None = None
-        self.images: AdaptiveSubscription | None = None
+        self.subscriptions: list[AdaptiveSubscription] = []
+        """To camera_info and to the images; empty while the camera is closed."""
 
     def open(self, callback: Callable[[Image | CompressedImage], None]) -> None:
-        """Subscribe; the callback gets the images. Wrong `qos_overrides` raise UserError."""
+        """Publish LabelInfo and subscribe; the callback gets the images.
+
+        Raises:
+            UserError: a wrong `qos_overrides` parameter.
+        """
         self.statistics.restart()
+        # LabelInfo has to come before every topic that needs it.
+        self._publishers.publish_labels(self.settings().marks_unknown, force=True)
         # First camera_info: others discover it first, and the executor serves it first.
-        self.infos = AdaptiveSubscription(
-            self._node, CameraInfo, self._info_name, self.lens.update
-        )
-        self.images = AdaptiveSubscription(
+        infos = AdaptiveSubscription(self._node, CameraInfo, self._info_name, self.lens.update)
+        self.subscriptions.append(infos)
+        images = AdaptiveSubscription(
             self._node, self._kind, self._image_name, callback, self.statistics.count_lost
         )
-        self._logger.info(f"waiting for {self.images.topic} and {self.infos.topic}")
-
-    def adapt(self) -> None:
-        """Follow the QoS of the publishers; call it once a second."""
-        for subscription in filter(None, (self.infos, self.images)):
-            subscription.adapt()
+        self.subscriptions.append(images)
+        self._logger.info(f"waiting for {images.topic} and {infos.topic}")
 
     def close(self) -> None:
         """Unsubscribe."""
-        for subscription in filter(None, (self.images, self.infos)):
-            subscription.close()
-        self.images = self.infos = None
+        while self.subscriptions:
+            self.subscriptions.pop().close()
 
     def destroy(self) -> None:
         """Unsubscribe and remove the output topics."""
         self.close()
         self._publishers.close()
-
-    def publish_labels(self) -> None:
-        """Publish LabelInfo, which has to come before every topic that needs it."""
-        self._publishers.publish_labels(self.settings().marks_unknown, force=True)
 
     def process(self, message: Image | CompressedImage, received: float) -> None:
         """Publish the outputs for an image, `received` at a monotonic time; count its outcome."""
@@ -119,10 +112,10 @@ class Camera:
         if not subscribed:
             return None
         if not message.header.frame_id:
-            self._log_once.warning(
-                "frame_id",
-                "the images have no frame_id, which the outputs need: set it in the camera driver",
+            text = (
+                "the images have no frame_id, which the outputs need: set it in the camera driver"
             )
+            self._log_once.warning("frame_id", text)
         frame = FrameOutputs(message, self)
         self._publishers.publish_labels(frame.unknown is not None)
         for output, publisher in subscribed:

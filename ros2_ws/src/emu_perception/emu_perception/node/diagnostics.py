@@ -16,7 +16,6 @@ from emu_perception.node.checks import Status
 from emu_perception.node.parameters import WRONG_QOS
 
 PERIOD_S = 1.0
-DEPTH = 10
 
 
 class Diagnostics:
@@ -28,13 +27,11 @@ class Diagnostics:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._name = node.get_fully_qualified_name().lstrip("/")
-        self._hardware = socket.gethostname() or "unknown host"
         try:
             self._publisher = node.create_publisher(
                 DiagnosticArray,
                 "/diagnostics",
-                QoSProfile(depth=DEPTH),
+                QoSProfile(depth=10),
                 callback_group=MutuallyExclusiveCallbackGroup(),
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
@@ -43,14 +40,15 @@ class Diagnostics:
 
     def publish(self, statuses: Iterable[tuple[str, Status]]) -> None:
         """Publish one status for each task, given by the task's name."""
+        name = self._node.get_fully_qualified_name().lstrip("/")
         message = DiagnosticArray()
         message.header.stamp = self._node.get_clock().now().to_msg()
         message.status = [
             DiagnosticStatus(
                 level=bytes([status.level]),  # an integer would be published as garbage
-                name=f"{self._name}: {task}",
+                name=f"{name}: {task}",
                 message=status.message,
-                hardware_id=self._hardware,
+                hardware_id=socket.gethostname() or "unknown host",
                 values=[KeyValue(key=key, value=value) for key, value in status.values.items()],
             )
             for task, status in statuses

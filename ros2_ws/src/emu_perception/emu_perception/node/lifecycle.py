@@ -56,6 +56,7 @@ class PerceptionNode(LifecycleNode):
         self.parameters = Parameters(self, lambda: self._state == "unconfigured")
         self._diagnostics = Diagnostics(self)
         self._perceiver: Perceiver | None = None
+        self._model_status = Status("")
         self._cameras: dict[str, Camera] = {}
         self._statistics: dict[str, CameraStatistics] = {}
         self._worker: Worker | None = None
@@ -73,12 +74,10 @@ class PerceptionNode(LifecycleNode):
     def bring_up(self) -> None:
         """Configure and activate the node, or raise UserError with the reason why it failed."""
         self._starting = True
-        try:
-            for trigger in (self.trigger_configure, self.trigger_activate):
-                if trigger() != SUCCESS:
-                    raise UserError(self._problem)
-        finally:
-            self._starting = False
+        for trigger in (self.trigger_configure, self.trigger_activate):
+            if trigger() != SUCCESS:
+                raise UserError(self._problem)
+        self._starting = False
 
     def close(self) -> str:
         """Finish the image in progress, shut down, and return the counts of all images."""
@@ -110,11 +109,11 @@ class PerceptionNode(LifecycleNode):
         return self._attempt("clean up", self._release, "unconfigured")
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._attempt("shut down", self._end, "finalized")
+        return self._attempt("shut down", self._release, "finalized")
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         problem = self._problem
-        result = self._attempt("recover", self._end, "unconfigured")
+        result = self._attempt("recover", self._release, "unconfigured")
         self._problem = self._problem or problem
         if result != SUCCESS:  # rcl finalizes such a node
             self._state = "finalized"
@@ -159,18 +158,12 @@ class PerceptionNode(LifecycleNode):
     def _activate(self, state: LifecycleState) -> None:
         super().on_activate(state)  # publishers publish nothing before
         self._worker = worker = Worker(dict(self._cameras))
-        for camera in self._cameras.values():
-            camera.publish_labels()
         for name, camera in self._cameras.items():
             camera.open(partial(worker.put, name))
 
     def _deactivate(self, state: LifecycleState) -> None:
         self._stop()
         super().on_deactivate(state)
-
-    def _end(self) -> None:
-        self._stop()
-        self._release()
 
     def _stop(self) -> None:
         for camera in self._cameras.values():
@@ -180,63 +173,64 @@ class PerceptionNode(LifecycleNode):
             raise RuntimeError("an inference does not end")
 
     def _release(self) -> None:
+        self._stop()
         while self._cameras:  # without a variable that would keep the last one
             self._cameras.popitem()[1].destroy()
         self._perceiver = None
         gc.collect()  # the session is large, and cameras are part of reference cycles
 
     def _load(self) -> Perceiver:
-        start, values = time.perf_counter(), self.parameters
-        model, requested = values["model"], values["provider"]
+        start, given = time.perf_counter(), self.parameters
+        requested = given["provider"]
         try:
             perceiver = Perceiver(
-                os.path.expanduser(model) or None,
+                os.path.expanduser(given["model"]) or None,
                 provider=requested,
-                threads=values["threads"] or None,
-                fit=values["fit"],
-                allow_cpu_fallback=values["allow_cpu_fallback"],
+                threads=given["threads"] or None,
+                fit=given["fit"],
+                allow_cpu_fallback=given["allow_cpu_fallback"],
             )
             perceiver.verify()  # this is the warm-up, too
         except (ModelError, ProviderError) as error:
             raise UserError(str(error)) from error
         except ModuleNotFoundError as error:
             raise UserError(missing_package(error)) from error
-        info = perceiver.info
+        info, provider = perceiver.info, perceiver.provider
         self.get_logger().info(
             f"model {info.name} ({info.path}, sha256 {info.sha256[:12]}), "
-            f"{info.input_size[1]}x{info.input_size[0]} {info.precision}, provider "
-            f"{perceiver.provider}, loaded and checked in {time.perf_counter() - start:.2f} s"
+            f"{info.input_size[1]}x{info.input_size[0]} {info.precision}, provider {provider}, "
+            f"loaded and checked in {time.perf_counter() - start:.2f} s"
         )
-        if perceiver.provider != requested:
-            self.get_logger().error(
-                f"the provider {requested} is not available: running on {perceiver.provider}"
-            )
+        values = {"model": info.name, "file": str(info.path), "sha256": info.sha256}
+        self._model_status = checks.model_status(requested, provider, values)
+        if self._model_status.problems:
+            self.get_logger().error(self._model_status.message)
         return perceiver
 
     # --- diagnostics
 
     def _beat(self) -> None:
         for camera in self._cameras.values():
-            camera.adapt()
+            for subscription in camera.subscriptions:
+                subscription.adapt()
         self._diagnostics.publish(self._statuses())
 
     def _statuses(self) -> Iterator[tuple[str, Status]]:
         yield "state", checks.state_status(self._state, self._problem, resident_bytes())
         if self._perceiver is None:
             return
-        info, provider = self._perceiver.info, self._perceiver.provider
-        values = {"model": info.name, "file": str(info.path), "sha256": info.sha256}
-        yield "model", checks.model_status(self.parameters["provider"], provider, values)
+        yield "model", self._model_status
         yield "labels", checks.labels_status()
-        output_bytes = math.prod(info.output_size) * _MAX_BYTES_PER_PIXEL
+        output_bytes = math.prod(self._perceiver.info.output_size) * _MAX_BYTES_PER_PIXEL
         for name, camera in self._cameras.items():
-            if camera.images is None or camera.infos is None:
+            if not camera.subscriptions:
                 continue
+            infos, images = camera.subscriptions
             now, fast_dds = camera.statistics.snapshot(), self._segment is not None
             for task, status in (
-                ("input", checks.input_status(now, camera.images, fast_dds)),
+                ("input", checks.input_status(now, images, fast_dds)),
                 ("output", checks.output_status(now, output_bytes, self._segment)),
-                ("scale", checks.scale_status(camera.lens, camera.infos)),
+                ("scale", checks.scale_status(camera.lens, infos)),
             ):
                 yield f"{name} {task}".strip(), status
 

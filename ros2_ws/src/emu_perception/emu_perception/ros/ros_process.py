@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import rclpy
 from rclpy.exceptions import ParameterException
@@ -86,9 +86,7 @@ def running(
             process = RosProcess(create(), stop)
         except ParameterException as error:  # a parameter of rclpy itself, as use_sim_time is
             raise UserError(str(error)) from error
-        try:
+        with closing(process):
             yield process
-        finally:
-            process.close()
     finally:
         rclpy.try_shutdown()

@@ -94,7 +94,7 @@ def test_the_scale_of_a_fisheye_lens_is_that_of_the_image_for_the_network(rectif
     image = Image(height=480, width=640, encoding="mono8", step=640)
     image.data.frombytes(bytes(640 * 480))
     camera_of_node = SimpleNamespace(lens=lens, rectify=rectify, settings=Settings)
-    assert FrameOutputs(image, camera_of_node).camera_info.k[0] == focal
+    assert FrameOutputs(image, camera_of_node).image[1].k[0] == focal
     assert lens.scale.state == state
     # Stretched to 512x256: by √(0.8·256/480) = 0.653.
     assert f"scale: camera {focal * math.sqrt(0.8 * 256 / 480):.0f} px" in lines[0][1]

@@ -239,13 +239,3 @@ def test_an_unknown_lens_is_refused(given, kind, text):
 def test_without_coefficients_the_camera_is_a_pinhole(model, d):
     seen = perception(np.ones((HEIGHT, WIDTH)))
     assert np.array_equal(positions(cloud(seen, camera_info(model, d))), positions(cloud(seen)))
-
-
-def test_different_sizes_are_an_error():
-    seen = perception(np.ones((HEIGHT, WIDTH)))
-    with pytest.raises(
-        ValueError, match="`rgb` to have the size of the maps, 64x48, but got 48x64"
-    ):
-        cloud(seen, rgb=np.zeros((WIDTH, HEIGHT, 3), np.uint8))
-    with pytest.raises(ValueError, match="`camera_info`"):
-        cloud(perception(np.ones((24, 32))))
