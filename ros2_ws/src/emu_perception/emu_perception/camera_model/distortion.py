@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -63,8 +63,7 @@ def camera_model(camera_info: CameraInfo) -> CameraModel:
     """Return the camera model of a CameraInfo, whose ROI and binning are ignored.
 
     Raises:
-        CameraInfoError: of kind `distortion` (unknown model, or wrong coefficients) or
-            `uncalibrated` (no focal length).
+        CameraInfoError: of kind `distortion`: unknown model, or wrong coefficients.
     """
     model = camera_info.distortion_model
     k, d, r, p = (tuple(map(float, getattr(camera_info, name))) for name in "kdrp")
@@ -83,17 +82,13 @@ def camera_model(camera_info: CameraInfo) -> CameraModel:
         )
     if not any(d) and model != EQUIDISTANT:
         d = (0.0,) * 5  # OpenCV does not accept every number of zeros
-    if not all(map(math.isfinite, (*k, *p))) or not (k[0] > 0 and k[4] > 0):
-        raise CameraInfoError("uncalibrated", "camera_info has no focal length (K is zero)")
     return CameraModel(camera_info.width, camera_info.height, model, k, d, r, p)
 
 
-@dataclass(frozen=True, eq=False)
-class Rays:
-    """The ray of each pixel: it passes through (x, y, 1).
+class Rays(NamedTuple):
+    """The ray of each pixel through (x, y, 1), float32 (H, W).
 
-    `x` and `y` are float32 (H, W). `known` is False for pixels that have no ray in front of the
-    lens, according to the coefficients; None if there are no such pixels.
+    `known` is False for pixels without a ray in front of the lens; None if there are none.
     """
 
     x: np.ndarray
@@ -103,11 +98,7 @@ class Rays:
 
 @lru_cache(maxsize=_CACHED_CAMERAS)
 def rays(camera: CameraModel, rectified: bool = False) -> Rays:
-    """Return the rays of an image, or of its rectified image.
-
-    They are in the frame of the image itself: R, which rotates it to the rectified frame, is not
-    applied.
-    """
+    """Return the rays of an image, or of its rectified image, each in its own frame."""
     k = camera.matrix(rectified)
     columns, rows = np.meshgrid(np.arange(float(camera.width)), np.arange(float(camera.height)))
     if rectified or not camera.distorted:
@@ -161,11 +152,6 @@ def rectified(rgb: np.ndarray, camera_info: CameraInfo) -> tuple[np.ndarray, Cam
         CameraInfoError: see `camera_model`.
     """
     camera = camera_model(camera_info)
-    if rgb.shape[:2] != (camera.height, camera.width):
-        raise ValueError(
-            "Expected argument `rgb` to have the size of camera_info, "
-            f"{camera.width}x{camera.height}, but got {rgb.shape[1]}x{rgb.shape[0]}"
-        )
     image = cv2.remap(rgb, *rectification_maps(camera), cv2.INTER_LINEAR)
     k = camera.matrix(rectified=True)
     return image, changed(

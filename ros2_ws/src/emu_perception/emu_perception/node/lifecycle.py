@@ -5,15 +5,19 @@ from __future__ import annotations
 import gc
 import math
 import os
+import socket
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.utilities import get_rmw_implementation_identifier
 
 from emu_core.runtime.model_file import ModelError
@@ -22,8 +26,7 @@ from emu_perception.errors import UserError
 from emu_perception.node import checks
 from emu_perception.node.camera import Camera
 from emu_perception.node.checks import Status
-from emu_perception.node.diagnostics import PERIOD_S, Diagnostics
-from emu_perception.node.parameters import Parameters
+from emu_perception.node.parameters import WRONG_QOS, Parameters
 from emu_perception.node.statistics import CameraStatistics, resident_bytes
 from emu_perception.node.worker import Worker
 from emu_perception.ros import dds
@@ -54,7 +57,16 @@ class PerceptionNode(LifecycleNode):
         self._problem = ""
         self._starting = False
         self.parameters = Parameters(self, lambda: self._state == "unconfigured")
-        self._diagnostics = Diagnostics(self)
+        try:
+            self._diagnostics = self.create_publisher(
+                DiagnosticArray,
+                "/diagnostics",
+                10,
+                callback_group=MutuallyExclusiveCallbackGroup(),
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
+        except WRONG_QOS as error:
+            raise UserError(f"cannot publish /diagnostics: {error}") from error
         self._perceiver: Perceiver | None = None
         self._model_status = Status("")
         self._cameras: dict[str, Camera] = {}
@@ -64,7 +76,7 @@ class PerceptionNode(LifecycleNode):
         self._segment = dds.segment_size() if fast_dds else None
         # Steady time, because simulated time may stand still.
         self._heartbeat = self.create_timer(
-            PERIOD_S, self._beat, clock=Clock(clock_type=ClockType.STEADY_TIME)
+            1.0, self._beat, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
         self._jumps = self.get_clock().create_jump_callback(
             JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1)),
@@ -94,8 +106,7 @@ class PerceptionNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         # There is no heartbeat during this transition, which takes minutes with TensorRT.
-        status = checks.state_status("configuring", "", resident_bytes())
-        self._diagnostics.publish([("state", status)])
+        self._publish([("state", checks.state_status("configuring", "", resident_bytes()))])
         return self._attempt("configure", self._configure, "inactive", undo=self._release)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -213,7 +224,24 @@ class PerceptionNode(LifecycleNode):
         for camera in self._cameras.values():
             for subscription in camera.subscriptions:
                 subscription.adapt()
-        self._diagnostics.publish(self._statuses())
+        self._publish(self._statuses())
+
+    def _publish(self, statuses: Iterable[tuple[str, Status]]) -> None:
+        """Publish one status for each task, given by the task's name."""
+        name = self.get_fully_qualified_name().lstrip("/")
+        message = DiagnosticArray()
+        message.header.stamp = self.get_clock().now().to_msg()
+        message.status = [
+            DiagnosticStatus(
+                level=bytes([status.level]),  # an integer would be published as garbage
+                name=f"{name}: {task}",
+                message=status.message,
+                hardware_id=socket.gethostname() or "unknown host",
+                values=[KeyValue(key=key, value=value) for key, value in status.values.items()],
+            )
+            for task, status in statuses
+        ]
+        self._diagnostics.publish(message)
 
     def _statuses(self) -> Iterator[tuple[str, Status]]:
         yield "state", checks.state_status(self._state, self._problem, resident_bytes())

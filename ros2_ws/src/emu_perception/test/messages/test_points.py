@@ -219,20 +219,19 @@ def test_pixels_without_a_ray_are_left_out():
 
 
 @pytest.mark.parametrize(
-    ("given", "kind", "text"),
+    ("model", "d", "text"),
     [
-        (("fisheye", EQUIDISTANT), "distortion", "'fisheye': calibrate with plumb_bob, rational"),
-        (("plumb_bob", (0.1, 0.2, 0.3)), "distortion", r"takes \(4, 5\) .*\[0.1, 0.2, 0.3\]"),
-        (("", (0.1,)), "distortion", "distortion model '' takes no coeff"),
-        (("equidistant", ()), "distortion", r"takes \(4,\)"),
-        (("plumb_bob", (np.nan,) * 5), "distortion", "nan"),
-        (("plumb_bob", (0.0,) * 5, 0.0), "uncalibrated", "no focal length"),
+        ("fisheye", EQUIDISTANT, "'fisheye': calibrate with plumb_bob, rational"),
+        ("plumb_bob", (0.1, 0.2, 0.3), r"takes \(4, 5\) .*\[0.1, 0.2, 0.3\]"),
+        ("", (0.1,), "distortion model '' takes no coeff"),
+        ("equidistant", (), r"takes \(4,\)"),
+        ("plumb_bob", (np.nan,) * 5, "nan"),
     ],
 )
-def test_an_unknown_lens_is_refused(given, kind, text):
+def test_an_unknown_lens_is_refused(model, d, text):
     with pytest.raises(CameraInfoError, match=text) as caught:
-        cloud(perception(np.ones((HEIGHT, WIDTH))), camera_info(*given))
-    assert caught.value.kind == kind
+        cloud(perception(np.ones((HEIGHT, WIDTH))), camera_info(model, d))
+    assert caught.value.kind == "distortion"
 
 
 @pytest.mark.parametrize(("model", "d"), [("", ()), ("", (0.0,) * 5), ("plumb_bob", ())])
