@@ -24,16 +24,13 @@ from launch_ros.ros_adapters import get_ros_node
 
 from emu_perception.errors import UserError
 from emu_perception.ros import dds
-from emu_perception.ros.launch import (
-    LAUNCH_ARGUMENTS,
-    player_arguments,
-    require,
-    rosbag2_command,
-    rosbag2_plays,
-)
+from emu_perception.ros.launch import LAUNCH_ARGUMENTS, require, rosbag2_plays
 
 PACKAGE = NODE = "emu_perception"
 RVIZ = Path(__file__).parents[1] / "rviz" / "emu.rviz"
+TEXTS, SWITCHES = ("model", "provider", "image_transport"), ("autostart", "use_sim_time")
+"""Arguments that set the node's parameters of the same names."""
+
 IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 
@@ -41,12 +38,9 @@ def generate_launch_description() -> LaunchDescription:
     """Return the arguments and actions for `ros2 launch`."""
     arguments = [
         DeclareLaunchArgument(
-            argument.name,
-            default_value=argument.default,
-            description=argument.description,
-            choices=argument.choices or None,
+            a.name, default_value=a.default, description=a.description, choices=a.choices or None
         )
-        for argument in LAUNCH_ARGUMENTS
+        for a in LAUNCH_ARGUMENTS
     ]
     profile = [SetEnvironmentVariable(*variable) for variable in dds.environment().items()]
     return LaunchDescription([*arguments, *profile, OpaqueFunction(function=_start)])
@@ -74,13 +68,10 @@ def _start(context):
 def _node(given):
     camera_info = str(PurePosixPath(given["image"]).with_name("camera_info"))
     logger = f"{given['namespace']}/{NODE}".strip("/").replace("/", ".")
-    parameters = {}
-    for name in ("model", "provider", "image_transport"):
-        if given[name]:
-            parameters[name] = ParameterValue(given[name], value_type=str)
-    for name in ("autostart", "use_sim_time"):
-        if given[name]:
-            parameters[name] = given[name] == "true"
+    parameters = {
+        **{name: ParameterValue(given[name], value_type=str) for name in TEXTS if given[name]},
+        **{name: given[name] == "true" for name in SWITCHES if given[name]},
+    }
     return Node(
         package=PACKAGE,
         executable="emu_node",
@@ -104,16 +95,15 @@ def _node(given):
 
 def _bag(given):
     """Return the player, which starts when the node has subscribed: earlier images are lost."""
-    bag, clock = Path(given["bag"]).expanduser(), given["use_sim_time"] == "true"
+    bag = Path(given["bag"]).expanduser()
+    clock = ["--clock"] if given["use_sim_time"] == "true" else []
     if rosbag2_plays(bag):
-        play = ExecuteProcess(cmd=rosbag2_command(bag, clock=clock), output="screen")
+        # With a delay, because messages before the DDS match are lost.
+        command = ["ros2", "bag", "play", str(bag), "--delay", "3", *clock]
+        play = ExecuteProcess(cmd=command, output="screen")
     else:
-        play = Node(
-            package=PACKAGE,
-            executable="player",
-            arguments=player_arguments(bag, clock=clock),
-            output="screen",
-        )
+        arguments = [str(bag), "--wait-for-subscribers", "1", *clock]
+        play = Node(package=PACKAGE, executable="player", arguments=arguments, output="screen")
     return _after_subscription(given["namespace"], play)
 
 

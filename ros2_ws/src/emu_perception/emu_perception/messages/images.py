@@ -115,11 +115,8 @@ def fill_jpeg(
 
 
 def fill_data(message: Image | CompressedImage | PointCloud2, array: np.ndarray) -> None:
-    """Copy the bytes of a contiguous array into `message.data` in place.
-
-    An assignment to `data` would copy once more (Jazzy) or check every byte (Humble, and with
-    ROS_PYTHON_CHECK_FIELDS).
-    """
+    """Copy the bytes of a contiguous array into `message.data` in place."""
+    # An assignment would copy once more (Jazzy), or check every byte (Humble, or if told to).
     del message.data[:]
     message.data.frombytes(array.data.cast("B"))
 

@@ -25,8 +25,6 @@ FIELDS = (
 )
 """Names and types of the fields of a point, of four bytes each and without gaps."""
 
-_BYTES = 4
-
 
 class PointCloudMaker:
     """Make organised point clouds with the size of the maps. Use it from one thread only.
@@ -83,17 +81,12 @@ class PointCloudMaker:
             perception.depth_std,
         ]
         cv2.merge(channels, self._points)  # (H, W, 7)
-        return _to_message(self._points, header)
-
-
-def _to_message(points: np.ndarray, header: Header) -> PointCloud2:
-    height, width = points.shape[:2]
-    message = PointCloud2(header=header, height=height, width=width, is_dense=False)
-    message.fields = [
-        PointField(name=name, offset=_BYTES * index, datatype=kind, count=1)
-        for index, (name, kind) in enumerate(FIELDS)
-    ]
-    message.point_step = _BYTES * len(FIELDS)
-    message.row_step = message.point_step * width
-    fill_data(message, points)
-    return message
+        message = PointCloud2(header=header, height=shape[0], width=shape[1], is_dense=False)
+        message.fields = [
+            PointField(name=name, offset=4 * index, datatype=kind, count=1)
+            for index, (name, kind) in enumerate(FIELDS)
+        ]
+        message.point_step = 4 * len(FIELDS)
+        message.row_step = message.point_step * message.width
+        fill_data(message, self._points)
+        return message

@@ -140,15 +140,12 @@ class PerceptionNode(LifecycleNode):
         """Do the work of a transition and report exceptions, which rclpy would discard."""
         self._problem = ""
         try:
-            try:
-                work()
-            except UserError:
-                undo()
-                raise
+            work()
         except UserError as error:
             self._problem = f"cannot {name}: {error}"
             if not self._starting:  # else the process prints the problem when it ends
                 self.get_logger().error(self._problem)
+            undo()
             return TransitionCallbackReturn.FAILURE
         except Exception as error:
             self._problem = (

@@ -126,11 +126,7 @@ PARAMETERS = (
 
 
 class Settings(SimpleNamespace):
-    """Values for one frame of the parameters that may change at any time, or their defaults."""
-
-    def __init__(self, **values: Any) -> None:
-        defaults = {p.name: p.default for p in PARAMETERS if p.changes == ANY_TIME}
-        super().__init__(**{**defaults, **values})
+    """Values for one frame of the parameters that may change at any time."""
 
     @property
     def marks_unknown(self) -> bool:
@@ -186,13 +182,12 @@ def declare(node: Node, parameter: Parameter) -> Any:
         UserError: the value has the wrong type, is out of range, or is none of the choices.
     """
     try:
-        value = node.declare_parameter(
-            parameter.name, parameter.default, parameter.descriptor()
-        ).value
+        node.declare_parameter(parameter.name, parameter.default, parameter.descriptor())
     except ParameterException as error:
         reason = str(error).removesuffix(f": {parameter.name}")
         advice = " (write 10.0, not 10)" if "expecting type 'DOUBLE'" in reason else ""
         raise UserError(f"parameter {parameter.name}: {reason}{advice}") from None
+    value = node.get_parameter(parameter.name).value
     if problem := parameter.problem(value):
         raise UserError(f"parameter {parameter.name}: {problem}")
     return value

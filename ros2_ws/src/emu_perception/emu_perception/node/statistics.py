@@ -9,7 +9,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,9 +25,6 @@ Dropped: a newer image replaced it. Limited: it exceeded `max_rate`. Refused: it
 Failed: an exception. No subscriber: no output has one, so nothing was computed.
 """
 
-FINISHED = ("processed", "refused", "failed", "no_subscriber")
-"""Outcomes of the images that reached the inference thread."""
-
 DURATIONS = ("age", "latency", "inference")
 
 MAX_AGE_S = 60.0
@@ -37,20 +34,15 @@ MAX_LEAD_S = 0.5
 """A stamp may be that far in the future, because `/clock` advances in steps."""
 
 
-class Age(NamedTuple):
-    """Seconds since a stamp, or None and the reason why the age is unknown."""
-
-    seconds: float | None
-    problem: str = ""
-
-
 @dataclass(frozen=True)
 class FrameTiming:
     """Of one processed image: time from receipt to the last output, inference time, and age."""
 
     latency_s: float
     inference_s: float | None
-    age: Age
+    age_s: float | None
+    age_problem: str = ""
+    """Why the age is unknown."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +112,8 @@ class CameraStatistics:
             now = self._count(outcome)
             if timing is None:
                 return
-            self._age_problem = timing.age.problem
-            durations = (timing.age.seconds, timing.latency_s, timing.inference_s)
+            self._age_problem = timing.age_problem
+            durations = (timing.age_s, timing.latency_s, timing.inference_s)
             for name, seconds in zip(DURATIONS, durations, strict=True):
                 if seconds is not None:
                     self._windows[name].append((now, 1e3 * seconds))
@@ -187,26 +179,24 @@ def resident_bytes(pid: int | str = "self") -> int:
     return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def stamp_age(now_ns: int, stamp: Time) -> Age:
-    """Return the age of a stamp at `now_ns` nanoseconds of the node's ROS clock."""
+def stamp_age(now_ns: int, stamp: Time) -> tuple[float | None, str]:
+    """Return a stamp's age in seconds, or None and why it is unknown; `now_ns` is the ROS time."""
     stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
     if stamp_ns == 0:
-        return Age(None, "the images have no stamp")
+        return None, "the images have no stamp"
     if now_ns == 0:
-        return Age(None, "use_sim_time is set, but nothing was received on /clock")
+        return None, "use_sim_time is set, but nothing was received on /clock"
     age_s = (now_ns - stamp_ns) / 1e9
     days = abs(age_s) / 86400
     distance = f"{abs(age_s):.1f} s" if days < 2 else f"{days:.0f} days"
     if age_s > MAX_AGE_S:
-        reason = (
+        return None, (
             f"stamps are {distance} behind this node's clock: play bags with --clock and set "
             "use_sim_time; otherwise synchronise the clocks"
         )
-        return Age(None, reason)
     if age_s < -MAX_LEAD_S:
-        reason = (
+        return None, (
             f"stamps are {distance} ahead of this node's clock: synchronise the clocks, or set "
             "use_sim_time to the same value in all nodes"
         )
-        return Age(None, reason)
-    return Age(max(0.0, age_s))
+    return max(0.0, age_s), ""

@@ -9,7 +9,6 @@ after a check once per second.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rcl_interfaces.msg import ParameterDescriptor
@@ -41,18 +40,6 @@ _RELIABILITY = {
     "best_effort": ReliabilityPolicy.BEST_EFFORT,
 }
 _NAMES = {policy: name.replace("_", " ") for name, policy in _RELIABILITY.items()}
-
-
-@dataclass(frozen=True)
-class RemotePublisher:
-    """A publisher of a topic, and the reason why its messages are not received, if any."""
-
-    node: str
-    reliability: str
-    problem: str
-
-    def __str__(self) -> str:
-        return f"{self.node} ({self.reliability}{self.problem and f'; {self.problem}'})"
 
 
 class AdaptiveSubscription:
@@ -98,16 +85,16 @@ class AdaptiveSubscription:
         self._node.destroy_guard_condition(self._adapt_soon)
         self._node.destroy_subscription(self._subscription)
 
-    def publishers(self) -> list[RemotePublisher]:
-        """Return the present publishers of the topic."""
-        return [
-            RemotePublisher(
-                f"{info.node_namespace.rstrip('/')}/{info.node_name}",
-                _NAMES.get(info.qos_profile.reliability, "unknown reliability"),
-                self._problem(info),
-            )
-            for info in self._endpoints()
-        ]
+    def publishers(self) -> list[tuple[str, str]]:
+        """Return the present publishers, and why the messages of each are not received, if so."""
+        result = []
+        for info in self._endpoints():
+            reliability = _NAMES.get(info.qos_profile.reliability, "unknown reliability")
+            problem = self._problem(info)
+            details = f"{reliability}; {problem}" if problem else reliability
+            name = f"{info.node_namespace.rstrip('/')}/{info.node_name}"
+            result.append((f"{name} ({details})", problem))
+        return result
 
     def adapt(self) -> None:
         """Subscribe again if the publishers changed their reliability; call it once a second."""

@@ -75,19 +75,6 @@ def rosbag2_plays(bag: Path) -> bool:
     return not is_mcap or is_installed("rosbag2_storage_mcap")  # optional on Humble
 
 
-def rosbag2_command(bag: Path, *, clock: bool) -> list[str]:
-    """Return the rosbag2 command that plays a bag, with its time on /clock if wanted.
-
-    It starts with a delay, because messages before the DDS match are lost.
-    """
-    return ["ros2", "bag", "play", str(bag), "--delay", "3", *(["--clock"] if clock else [])]
-
-
-def player_arguments(bag: Path, *, clock: bool) -> list[str]:
-    """Return the arguments of our `player` that do the same, without losing the first images."""
-    return [str(bag), "--wait-for-subscribers", "1", *(["--clock"] if clock else [])]
-
-
 def is_installed(package: str) -> bool:
     """Return whether the sourced ROS environment has a package."""
     from ament_index_python import has_resource

@@ -54,11 +54,7 @@ class RosProcess:
 def ros_process(
     name: str, arguments: Sequence[str], *, visible: bool = False
 ) -> Iterator[RosProcess]:
-    """Run a plain node. A `visible` one logs to /rosout and offers parameter services.
-
-    Raises:
-        UserError: the `--ros-args` among the arguments are wrong.
-    """
+    """Run a plain node, see `running`; a `visible` one logs to /rosout and offers parameters."""
 
     def create() -> Node:
         return rclpy.create_node(name, enable_rosout=visible, start_parameter_services=visible)

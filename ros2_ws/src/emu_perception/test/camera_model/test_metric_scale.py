@@ -15,7 +15,6 @@ from std_msgs.msg import Header
 from emu_core.runtime.fitting import fit_image
 from emu_perception.camera_model.metric_scale import Lens
 from emu_perception.node.frame_outputs import FrameOutputs
-from emu_perception.node.parameters import Settings
 from emu_perception.ros.log_once import LogOnce
 
 
@@ -93,7 +92,7 @@ def test_the_scale_of_a_fisheye_lens_is_that_of_the_image_for_the_network(rectif
     lens.update(fisheye)
     image = Image(height=480, width=640, encoding="mono8", step=640)
     image.data.frombytes(bytes(640 * 480))
-    camera_of_node = SimpleNamespace(lens=lens, rectify=rectify, settings=Settings)
+    camera_of_node = SimpleNamespace(lens=lens, rectify=rectify, settings=dict)
     assert FrameOutputs(image, camera_of_node).image[1].k[0] == focal
     assert lens.scale.state == state
     # Stretched to 512x256: by √(0.8·256/480) = 0.653.

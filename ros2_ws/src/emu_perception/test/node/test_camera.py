@@ -9,7 +9,6 @@ from emu_core.labels import CITYSCAPES
 from emu_core.registry import Registry
 from emu_core.runtime.perceiver import Perceiver
 from emu_perception.messages.images import UnsupportedImage
-from emu_perception.node import outputs
 from emu_perception.node.outputs import Output
 
 
@@ -27,7 +26,7 @@ def camera(node, model, monkeypatch):
 
     registry = Registry("output topic")
     registry.add("test", Output(object, "", "", "", make))
-    monkeypatch.setattr(outputs, "OUTPUTS", registry)
+    monkeypatch.setattr("emu_perception.node.camera.OUTPUTS", registry)
     camera = make_camera(node, Perceiver(model, threads=1))
     camera.make = lambda frame: "message"
     return camera

@@ -16,12 +16,8 @@ PROFILE = f"FASTRTPS_DEFAULT_PROFILES_FILE={dds.profile()}"
 LARGE = 2_764_800  # bytes
 
 
-class Publisher(SimpleNamespace):
-    def __str__(self):
-        return f"/driver (reliable{self.problem and '; ' + self.problem})"
-
-
-GOOD, BAD = Publisher(problem=""), Publisher(problem="incompatible QoS: best effort")
+GOOD = ("/driver (reliable)", "")
+BAD = ("/driver (reliable; incompatible QoS: best effort)", "incompatible QoS: best effort")
 
 
 def recent(**given):

@@ -144,7 +144,7 @@ def swap_red_and_green(source, target):
 
     model = onnx.load(source)
     spread = next(node for node in model.graph.node if "spread" in node.output)
-    spread.input[0] = "float1"
+    spread.input[1] = "G"
     onnx.save(model, target)
 
 

@@ -11,7 +11,7 @@ from helpers.ros_processes import ChildProcess, module
 from emu_core.labels import CITYSCAPES
 from emu_core.runtime.dummy_model import dummy_outputs
 from emu_core.runtime.overlay import blend
-from emu_perception.node.parameters import ANY_TIME, AT_START, ON_CONFIGURE, PARAMETERS, Settings
+from emu_perception.node.parameters import AT_START, ON_CONFIGURE, PARAMETERS
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +79,6 @@ def test_a_parameter_is_described_with_its_range_and_when_it_changes(rig, parame
     elif parameter.allowed:
         (limits,) = [*described.integer_range, *described.floating_point_range]
         assert (limits.from_value, limits.to_value) == parameter.allowed
-
-
-def test_settings_have_the_defaults_of_the_parameters_that_change_at_any_time():
-    assert vars(Settings()) == {p.name: p.default for p in PARAMETERS if p.changes == ANY_TIME}
-    assert Settings(unknown_above=0.5).marks_unknown and not Settings().marks_unknown
 
 
 @pytest.mark.parametrize(

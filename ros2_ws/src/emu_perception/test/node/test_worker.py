@@ -135,9 +135,9 @@ def test_a_higher_limit_applies_at_once():
 class FakeCamera:
     """A camera whose images are functions that `process` calls."""
 
-    def __init__(self, **settings):
+    def __init__(self, max_rate):
         self.statistics, self.started = CameraStatistics(), threading.Semaphore(0)
-        self.settings = lambda: Settings(**settings)
+        self.settings = lambda: Settings(max_rate=max_rate)
 
     def process(self, message, received):
         self.started.release()
@@ -151,8 +151,8 @@ class FakeCamera:
 class Stage:
     """A worker with fake cameras; `done` has what its images returned."""
 
-    def __init__(self, *names, **settings):
-        self.cameras = {name: FakeCamera(**settings) for name in names or ("",)}
+    def __init__(self, *names, max_rate=0.0):
+        self.cameras = {name: FakeCamera(max_rate) for name in names or ("",)}
         self.worker, self.done = Worker(self.cameras), []
 
     def put(self, item, name=""):
