@@ -32,6 +32,7 @@ def domain():
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     """A folder for model files."""
+    pytest.importorskip("onnx", reason="needs onnx, to make a model file")
     return tmp_path_factory.mktemp("models")
 
 
@@ -41,14 +42,6 @@ def model(models):
     from emu_core.runtime.dummy_model import make_dummy_model
 
     return make_dummy_model(models / "dummy.onnx", (48, 64), canonical_focal=100.0)
-
-
-@pytest.fixture(scope="module")
-def slow_model(models):
-    """A model file whose inference takes about 0.1 s on one thread."""
-    from emu_core.runtime.dummy_model import make_dummy_model
-
-    return make_dummy_model(models / "slow.onnx", (1024, 2048))
 
 
 class Clock:

@@ -5,7 +5,7 @@ import weakref
 from pathlib import Path
 
 import pytest
-from helpers.camera_rig import CameraRig, counts, gray
+from helpers.camera_rig import CameraRig, gray
 from helpers.remote import ERROR, OK
 from helpers.ros_processes import TIMEOUT_S, wait_until
 from rclpy.executors import SingleThreadedExecutor
@@ -13,9 +13,9 @@ from rclpy.lifecycle import TransitionCallbackReturn
 
 from emu_perception.errors import UserError
 from emu_perception.node import lifecycle
+from emu_perception.node.checks import Level
 
-rclpy = pytest.importorskip("rclpy")
-SUCCESS = TransitionCallbackReturn.SUCCESS
+SUCCESS, ERRONEOUS = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.ERROR
 
 
 @pytest.fixture(scope="module")
@@ -165,30 +165,30 @@ def test_a_damaged_model_fails_the_configuration(managed, models, model, damage,
     assert managed.remote.set("model", str(model)) == ""
 
 
+# --- the node inside this process
+
+
 @pytest.fixture
-def local_node(domain, model):
-    """The node inside this process, where its parts can be made to fail."""
-    rclpy.init(domain_id=domain, args=["--ros-args", "-p", f"model:={model}"])
-    node = lifecycle.PerceptionNode()
-    yield node
-    node.close()
-    node.destroy_node()
-    rclpy.try_shutdown()
+def local_node(make_node):
+    return make_node()
 
 
 def fail(*arguments, **options):
     raise RuntimeError("device lost")
 
 
+def state_of(node):
+    status = dict(node._statuses())["state"]
+    return status.values["state"], status.message
+
+
 def test_a_node_can_be_configured_again_after_an_unexpected_error(local_node, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(lifecycle, "Perceiver", fail)
-        assert local_node.trigger_configure() == TransitionCallbackReturn.ERROR
-    status = dict(local_node._statuses())["state"]
-    assert "device lost" in status.message and status.level == 2
-    assert status.values["state"] == "unconfigured"
-    assert local_node.trigger_configure() == SUCCESS
-    assert local_node.trigger_activate() == SUCCESS
+        assert local_node.trigger_configure() == ERRONEOUS
+    state, message = state_of(local_node)
+    assert state == "unconfigured" and "device lost" in message
+    local_node.bring_up()
 
 
 def test_an_error_during_activation_releases_everything(local_node, monkeypatch):
@@ -196,7 +196,7 @@ def test_an_error_during_activation_releases_everything(local_node, monkeypatch)
     before = len(list(local_node.publishers))
     with monkeypatch.context() as patch:
         patch.setattr(lifecycle.Camera, "open", fail)
-        assert local_node.trigger_activate() == TransitionCallbackReturn.ERROR
+        assert local_node.trigger_activate() == ERRONEOUS
     assert len(list(local_node.publishers)) < before
     assert local_node.trigger_configure() == SUCCESS
     assert len(list(local_node.publishers)) == before
@@ -213,8 +213,26 @@ def test_an_inference_that_does_not_end_is_an_error_of_the_deactivation(local_no
     local_node.bring_up()
     with monkeypatch.context() as patch:
         patch.setattr(lifecycle.Worker, "close", lambda worker: False)
-        assert local_node.trigger_deactivate() == TransitionCallbackReturn.ERROR
-    assert "does not end" in dict(local_node._statuses())["state"].message
+        assert local_node.trigger_deactivate() == ERRONEOUS
+    assert "does not end" in state_of(local_node)[1]
+
+
+def test_an_inactive_and_a_finalized_node_report_their_state_but_no_camera(local_node):
+    local_node.bring_up()
+    assert "input" in dict(local_node._statuses())
+    assert local_node.trigger_deactivate() == SUCCESS
+    assert state_of(local_node) == ("inactive", "inactive")
+    assert "input" not in dict(local_node._statuses())
+    assert local_node.trigger_shutdown() == SUCCESS
+    assert state_of(local_node) == ("finalized", "finalized")
+    assert local_node.close().startswith("frames: 0 in, ")
+
+
+def test_the_cpu_instead_of_the_requested_provider_is_an_error_in_the_diagnostics(make_node):
+    node = make_node("-p", "provider:=tensorrt", "-p", "allow_cpu_fallback:=true")
+    node.bring_up()
+    status = dict(node._statuses())["model"]
+    assert status.level == Level.ERROR and "running on cpu" in status.message
 
 
 def test_cleaning_up_frees_the_model_although_an_executor_keeps_a_subscription(local_node):
@@ -253,26 +271,3 @@ def test_services_respond_during_an_inference(local_node, monkeypatch, domain):
     executor.shutdown()
     spinning.join(TIMEOUT_S)
     assert not spinning.is_alive()
-
-
-def test_a_shutdown_from_outside_finalizes_the_node_but_does_not_end_its_process(domain, model):
-    rig = CameraRig(domain, "/finalized", topics=["semantic/image"])
-    with rig.node("-p", f"model:={model}") as process:
-        rig.wait_for_outputs()
-        assert rig.remote.change("deactivate") and rig.remote.change("shutdown")
-        assert rig.remote.state() == "finalized"
-        assert process.stop() == 0
-    assert "frames: " in process.output
-
-
-def test_an_image_in_progress_is_finished_before_the_node_is_inactive(domain, slow_model):
-    rig = CameraRig(domain, "/finishing", topics=["semantic/image"])
-    with rig.node("-p", f"model:={slow_model}", "-p", "threads:=1") as process:
-        rig.wait_for_outputs()
-        for _ in range(3):
-            rig.send(gray())
-        assert rig.remote.change("deactivate")
-        assert process.stop() == 0
-    totals = counts(process)
-    assert totals["processed"] >= 1 and totals["failed"] == 0
-    assert totals["in"] == sum(count for kind, count in totals.items() if kind != "in")
