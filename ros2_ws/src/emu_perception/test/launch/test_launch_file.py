@@ -121,11 +121,6 @@ def test_ctrl_c_before_the_node_subscribes_ends_the_node_and_starts_no_bag(
     assert "player" not in process.output
 
 
-def test_messages_of_the_node_are_printed(prefix, domain):
-    with launched(prefix, domain, "emu.launch.py", model="/no/such.onnx") as process:
-        process.wait_for_line(r"\[emu_node-1\].*/no/such\.onnx")
-
-
 @pytest.mark.parametrize(
     ("file", "arguments", "text"),
     [

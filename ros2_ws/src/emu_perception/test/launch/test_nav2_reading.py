@@ -130,10 +130,3 @@ def test_points_before_label_info_crash_the_planner():
     layer = SemanticLayer(CAMERA_TO_MAP, set(CITYSCAPES.names))
     with pytest.raises(NullPointerError):
         layer.take(*messages(street()))
-
-
-def test_points_and_confidence_have_the_size_of_the_mask():
-    mask, confidence, cloud = messages(street())
-    assert (cloud.width, cloud.height) == (mask.width, mask.height)
-    assert (confidence.width, confidence.height) == (mask.width, mask.height)
-    assert mask.step == mask.width and confidence.step == confidence.width

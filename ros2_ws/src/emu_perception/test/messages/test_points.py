@@ -232,9 +232,3 @@ def test_an_unknown_lens_is_refused(model, d, text):
     with pytest.raises(CameraInfoError, match=text) as caught:
         cloud(perception(np.ones((HEIGHT, WIDTH))), camera_info(model, d))
     assert caught.value.kind == "distortion"
-
-
-@pytest.mark.parametrize(("model", "d"), [("", ()), ("", (0.0,) * 5), ("plumb_bob", ())])
-def test_without_coefficients_the_camera_is_a_pinhole(model, d):
-    seen = perception(np.ones((HEIGHT, WIDTH)))
-    assert np.array_equal(positions(cloud(seen, camera_info(model, d))), positions(cloud(seen)))

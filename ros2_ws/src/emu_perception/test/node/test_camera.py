@@ -180,18 +180,13 @@ def test_every_usable_pixel_has_the_position_of_its_depth_and_ray(node, model):
     assert made["points"].header == made["semantic/image"].header
 
 
-@pytest.mark.parametrize("limit", [0.0, 0.1, 10.0])
-def test_the_gate_follows_its_parameter_and_uncertain_classes_keep_their_positions(
-    node, model, limit
-):
-    settings = {"unknown_above": 0.5, "max_depth_std_ratio": limit}
+def test_the_gate_follows_its_parameter_and_uncertain_classes_keep_their_positions(node, model):
+    settings = {"unknown_above": 0.5, "max_depth_std_ratio": 0.1}
     made = outputs(make_camera(node, Perceiver(model), **settings), RGB, lens())
-    with np.errstate(invalid="ignore"):
-        usable = np.isfinite(MAPS["depth"]) & (MAPS["depth_std"] <= limit * MAPS["depth"])
+    usable = np.isfinite(MAPS["depth"]) & (MAPS["depth_std"] <= 0.1 * MAPS["depth"])
     found = np.isfinite(positions(made["points"])).all(axis=-1)
     assert np.mean(found != usable) < 0.005  # rounding may move a pixel across the limit
-    uncertain = pixels(made["semantic/image"]) == 19
-    assert (found & uncertain).any() or limit == 0.0
+    assert (found & (pixels(made["semantic/image"]) == 19)).any()
 
 
 def test_an_unknown_distortion_model_gives_no_points_but_the_other_outputs(node, model):
@@ -200,18 +195,6 @@ def test_an_unknown_distortion_model_gives_no_points_but_the_other_outputs(node,
     assert "points" not in made and "depth/camera_info" in made
     assert "no points: unsupported distortion model 'fov'" in camera.lens.no_points
     assert "points" in outputs(camera, RGB, lens()) and camera.lens.no_points == ""
-
-
-def test_rectified_points_are_those_of_a_pinhole(node, model):
-    distorted = lens(d=(-0.2, 0.05, 0.0, 0.0, 0.0))
-    made = outputs(make_camera(node, Perceiver(model), rectify=True), RGB, distorted)
-    described = made["depth/camera_info"]
-    assert not any(described.d) and described.k.tolist() == distorted.k.tolist()
-    found = positions(made["points"])
-    known = np.isfinite(found).all(axis=-1)
-    assert known.mean() > 0.1
-    expected = (RAYS * found[..., 2:])[known]
-    np.testing.assert_allclose(found[known], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_maps_of_an_image_have_one_size_and_change_it_together(node, model):
