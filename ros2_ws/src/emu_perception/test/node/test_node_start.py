@@ -42,19 +42,12 @@ def test_a_wrong_parameter_ends_the_start(domain, parameter):
 
 @pytest.mark.parametrize(
     ("package", "text"),
-    [
-        (
-            "onnxruntime",
-            "cannot configure: the Python package onnxruntime is not installed: "
-            "pip install onnxruntime",
-        ),
-        ("rclpy", "the Python package rclpy is not installed: source the ROS 2 setup file"),
-    ],
+    [("onnxruntime", "pip install onnxruntime"), ("rclpy", "source the ROS 2 setup file")],
 )
 def test_a_missing_package_ends_the_start_with_advice(domain, tmp_path, package, text):
     (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError(name='{package}')")
-    path = os.pathsep.join([str(tmp_path), *sys.path])
-    assert failed_start(domain, PYTHONPATH=path) == f"emu_node: {text}"
+    line = failed_start(domain, PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]))
+    assert line.endswith(f"the Python package {package} is not installed: {text}")
 
 
 def test_a_broken_plugin_ends_the_start(domain, tmp_path):
