@@ -44,15 +44,12 @@ def model(models):
     return make_dummy_model(models / "dummy.onnx", (48, 64), canonical_focal=100.0)
 
 
-class Clock:
-    """A clock that the test sets."""
-
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    """A clock whose time the test sets."""
+
+    def clock():
+        return clock.now
+
+    clock.now = 0.0
+    return clock

@@ -27,7 +27,7 @@ def prefix(tmp_path_factory):
     return installed(tmp_path_factory.mktemp("prefix"))
 
 
-def description(file="emu.launch.py"):
+def description(file):
     return get_launch_description_from_python_launch_file(str(LAUNCH / file))
 
 
@@ -40,19 +40,15 @@ def test_the_example_for_nav2_takes_all_arguments_but_lets_the_manager_start_the
     assert list(included.launch_arguments) == [("autostart", "false")]
 
 
-@pytest.mark.parametrize("chosen", ["", *dds.PROFILE_VARIABLES])
-def test_every_process_gets_our_dds_profile_unless_the_user_has_one(monkeypatch, chosen):
+def test_every_process_gets_our_dds_profile(monkeypatch):
     for name in dds.PROFILE_VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    if chosen:
-        monkeypatch.setenv(chosen, "/my/profile.xml")
     context = LaunchContext()
-    for entity in description().entities:
+    for entity in description("emu.launch.py").entities:
         if isinstance(entity, SetEnvironmentVariable):
             entity.visit(context)
-    expected = "" if chosen else str(dds.profile())
-    for name in set(dds.PROFILE_VARIABLES) - {chosen}:
-        assert context.environment.get(name, "") == expected
+    for name in dds.PROFILE_VARIABLES:
+        assert context.environment[name] == str(dds.profile())
 
 
 def test_arguments_override_the_parameter_file_which_overrides_defaults(

@@ -10,7 +10,7 @@ from helpers.clouds import cloud_array, positions
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from emu_core.runtime.perceiver import Perceiver, Perception
+from emu_core.runtime.perceiver import Perception
 from emu_perception.camera_model.camera_info import CameraInfoError
 from emu_perception.messages.points import PointCloudMaker
 
@@ -114,23 +114,6 @@ def test_points_projected_back_through_the_lens_land_on_their_pixels(model, d, d
     assert np.allclose(FX * x + CX, u, atol=1e-3) and np.allclose(FY * y + CY, v, atol=1e-3)
     undistorted = (u - CX) / FX * depth
     assert np.abs(points[..., 0] - undistorted).max() > 0.1, "the distortion matters"
-
-
-def test_twice_the_focal_length_keeps_the_width_and_doubles_the_depth(model):
-    """The same image shows an object of the same width at twice the distance."""
-    perceiver = Perceiver(model)  # 64x48, trained at 100 px
-    rgb = np.full((HEIGHT, WIDTH, 3), (16, 0, 80), np.uint8)  # 80/4 m, deviation 16/8 m
-    points = {}
-    for focal in (50.0, 100.0, 200.0):
-        seen = perceiver.perceive(rgb, focal=focal)
-        info = camera_info(fx=focal, fy=focal)
-        points[focal] = positions(cloud(seen, info, rgb))
-        # The relative deviation, and so the gate, does not depend on the lens.
-        assert np.isnan(positions(cloud(seen, info, rgb, ratio=0.099))).all()
-    assert np.allclose(points[100.0][..., 2], 20)
-    for focal, times in ((50.0, 0.5), (200.0, 2)):
-        assert np.allclose(points[focal][..., :2], points[100.0][..., :2], rtol=1e-5)
-        assert np.allclose(points[focal][..., 2], times * points[100.0][..., 2], rtol=1e-5)
 
 
 def test_only_unusable_positions_are_left_out_and_keep_their_class():

@@ -1,6 +1,7 @@
 """One camera without DDS: what it publishes, logs and counts for each image."""
 
 import sys
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -46,13 +47,6 @@ def process(camera, frame_id="front"):
     return {kind: count for kind, count in camera.statistics.counts().items() if count}
 
 
-def raising(error):
-    def make(frame):
-        raise error
-
-    return make
-
-
 @pytest.mark.parametrize(
     ("error", "outcome", "text", "logged"),
     [
@@ -63,7 +57,7 @@ def raising(error):
 def test_an_error_is_logged_and_counted_and_does_not_affect_the_next_image(
     camera, node, error, outcome, text, logged
 ):
-    camera.make = raising(error)
+    camera.make = Mock(side_effect=error)
     for _ in range(2):
         process(camera)
     camera.make = lambda frame: "good"
@@ -81,7 +75,7 @@ def test_an_output_without_a_message_is_not_published(camera, node):
 
 def test_without_a_subscriber_nothing_is_computed(camera, node):
     node.subscribers = 0
-    camera.make = raising(AssertionError("no subscriber"))
+    camera.make = Mock(side_effect=AssertionError)
     assert process(camera) == {"no_subscriber": 1}
 
 

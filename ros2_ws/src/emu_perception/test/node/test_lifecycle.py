@@ -15,7 +15,7 @@ from emu_perception.errors import UserError
 from emu_perception.node import lifecycle
 from emu_perception.node.checks import Level
 
-SUCCESS, ERRONEOUS = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.ERROR
+SUCCESS = TransitionCallbackReturn.SUCCESS
 
 
 @pytest.fixture(scope="module")
@@ -159,51 +159,40 @@ def state_of(node):
     return status.values["state"], status.message
 
 
-def test_a_node_can_be_configured_again_after_an_unexpected_error(local_node, monkeypatch):
+def topics_of(node):
+    return sorted(e.topic_name for e in (*node.publishers, *node.subscriptions))
+
+
+@pytest.mark.parametrize("part", ["Perceiver", "Camera.open"])
+def test_an_unexpected_error_releases_everything_and_the_node_can_be_started_again(
+    local_node, monkeypatch, part
+):
+    before = topics_of(local_node)
     with monkeypatch.context() as patch:
-        patch.setattr(lifecycle, "Perceiver", fail)
-        assert local_node.trigger_configure() == ERRONEOUS
+        patch.setattr(f"emu_perception.node.lifecycle.{part}", fail)
+        with pytest.raises(UserError, match="cannot .*, model .*: RuntimeError: device lost"):
+            local_node.bring_up()
     state, message = state_of(local_node)
     assert state == "unconfigured" and "device lost" in message
+    assert topics_of(local_node) == before
     local_node.bring_up()
-
-
-def test_an_error_during_activation_releases_everything(local_node, monkeypatch):
-    assert local_node.trigger_configure() == SUCCESS
-    before = len(list(local_node.publishers))
-    with monkeypatch.context() as patch:
-        patch.setattr(lifecycle.Camera, "open", fail)
-        assert local_node.trigger_activate() == ERRONEOUS
-    assert len(list(local_node.publishers)) < before
-    assert local_node.trigger_configure() == SUCCESS
-    assert len(list(local_node.publishers)) == before
-    assert local_node.trigger_activate() == SUCCESS
-
-
-def test_an_unexpected_error_ends_an_automatic_start_with_its_reason(local_node, monkeypatch):
-    monkeypatch.setattr(lifecycle.Camera, "open", fail)
-    with pytest.raises(UserError, match=r"cannot activate.*RuntimeError: device lost"):
-        local_node.bring_up()
 
 
 def test_an_inference_that_does_not_end_is_an_error_of_the_deactivation(local_node, monkeypatch):
     local_node.bring_up()
     with monkeypatch.context() as patch:
         patch.setattr(lifecycle.Worker, "close", lambda worker: False)
-        assert local_node.trigger_deactivate() == ERRONEOUS
+        assert local_node.trigger_deactivate() == TransitionCallbackReturn.ERROR
     assert "does not end" in state_of(local_node)[1]
 
 
 def test_many_activations_leave_the_publishers_and_subscriptions_of_one(local_node):
     local_node.bring_up()
-
-    def topics():
-        return sorted(e.topic_name for e in (*local_node.publishers, *local_node.subscriptions))
-
-    before = topics()
+    before = topics_of(local_node)
     for _ in range(20):
         assert local_node.trigger_deactivate() == local_node.trigger_activate() == SUCCESS
-    assert topics() == before and before.count("/image") == before.count("/camera_info") == 1
+    assert topics_of(local_node) == before
+    assert before.count("/image") == before.count("/camera_info") == 1
 
 
 def test_an_inactive_and_a_finalized_node_report_their_state_but_no_camera(local_node):

@@ -55,13 +55,6 @@ def test_rosbag2_plays_mcap_only_with_the_storage_plugin(
     assert not launch.rosbag2_plays(drive / name)
 
 
-def test_installed_packages_are_those_of_the_sourced_environment(index, monkeypatch):
-    (index / "rviz2").touch()
-    assert launch.is_installed("rviz2") and not launch.is_installed("nav2_costmap_2d")
-    monkeypatch.delenv("AMENT_PREFIX_PATH")
-    assert not launch.is_installed("rviz2")
-
-
 def test_missing_packages_are_reported_with_their_purpose_and_how_to_install_them(index):
     (index / "rviz2").touch()
     launch.require(["rviz2"], "rviz:=true")
