@@ -12,7 +12,6 @@ Exit codes: 0 built and checked, 1 failed (the reason is printed in one line), 2
 
 from __future__ import annotations
 
-import argparse
 import sys
 import threading
 import time
@@ -22,13 +21,14 @@ from contextlib import contextmanager
 from emu_perception.errors import UserError
 from emu_perception.ros.command_line import argument_parser, run, split_ros_arguments
 
-_PROGRESS_PERIOD_S = 10.0
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     own, _ = split_ros_arguments(sys.argv[1:] if arguments is None else arguments)
-    given = _parser().parse_args(own)
+    parser = argument_parser("build_engine", __doc__)
+    parser.add_argument("--model", help="ONNX file (default: the shipped model)")
+    parser.add_argument("--provider", default="tensorrt", help="default: %(default)s")
+    given = parser.parse_args(own)
     return run("build_engine", lambda: _build(given.model, given.provider))
 
 
@@ -44,11 +44,11 @@ def _build(model: str | None, provider: str) -> int:
             errors = perceiver.verify()
     except (ModelError, ProviderError, ValueError) as error:
         raise UserError(str(error)) from error
-    info = perceiver.info
+    info, elapsed = perceiver.info, time.monotonic() - start
+    checked = ", ".join(f"{name} {value:.3g}" for name, value in errors.items())
     print(
         f"{info.name} (sha256 {info.sha256[:12]}) on {provider}: ready and checked in "
-        f"{time.monotonic() - start:.1f} s; "
-        + ", ".join(f"{name} {value:.3g}" for name, value in errors.items())
+        f"{elapsed:.1f} s; {checked}"
     )
     if provider.startswith("tensorrt"):
         print(f"kept in {cache_root()}")
@@ -61,24 +61,15 @@ def _progress(provider: str) -> Iterator[None]:
     done, start = threading.Event(), time.monotonic()
 
     def report() -> None:
-        while not done.wait(_PROGRESS_PERIOD_S):
+        while not done.wait(10.0):
             elapsed = time.monotonic() - start
             print(f"{provider}: running for {elapsed:.0f} s", file=sys.stderr, flush=True)
 
-    thread = threading.Thread(target=report, daemon=True)
-    thread.start()
+    threading.Thread(target=report, daemon=True).start()
     try:
         yield
     finally:
         done.set()
-        thread.join()
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argument_parser("build_engine", __doc__)
-    parser.add_argument("--model", help="ONNX file (default: the shipped model)")
-    parser.add_argument("--provider", default="tensorrt", help="default: %(default)s")
-    return parser
 
 
 if __name__ == "__main__":

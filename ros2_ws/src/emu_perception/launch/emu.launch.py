@@ -4,9 +4,8 @@
     ros2 launch emu_perception emu.launch.py namespace:=front provider:=cuda
     ros2 launch emu_perception emu.launch.py bag:=drive image:=/camera/image_raw rviz:=true
 
-`--show-args` lists the arguments; their table is in `emu_perception.ros.launch`. All processes use
-`config/fastdds.xml`, because images between processes get lost without it, unless the user has
-chosen a Fast DDS profile.
+`--show-args` lists the arguments. All processes use `config/fastdds.xml`, because images between
+processes get lost without it, unless the user has chosen a Fast DDS profile.
 """
 
 from pathlib import Path, PurePosixPath
@@ -25,16 +24,13 @@ from launch_ros.ros_adapters import get_ros_node
 
 from emu_perception.errors import UserError
 from emu_perception.ros import dds
-from emu_perception.ros.launch import (
-    LAUNCH_ARGUMENTS,
-    player_arguments,
-    require,
-    rosbag2_command,
-    rosbag2_plays,
-)
+from emu_perception.ros.launch import LAUNCH_ARGUMENTS, require, rosbag2_plays
 
 PACKAGE = NODE = "emu_perception"
 RVIZ = Path(__file__).parents[1] / "rviz" / "emu.rviz"
+TEXTS, SWITCHES = ("model", "provider", "image_transport"), ("autostart", "use_sim_time")
+"""Arguments that set the node's parameters of the same names."""
+
 IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 
@@ -42,22 +38,25 @@ def generate_launch_description() -> LaunchDescription:
     """Return the arguments and actions for `ros2 launch`."""
     arguments = [
         DeclareLaunchArgument(
-            argument.name,
-            default_value=argument.default,
-            description=argument.description,
-            choices=argument.choices or None,
+            a.name, default_value=a.default, description=a.description, choices=a.choices or None
         )
-        for argument in LAUNCH_ARGUMENTS
+        for a in LAUNCH_ARGUMENTS
     ]
     profile = [SetEnvironmentVariable(*variable) for variable in dds.environment().items()]
     return LaunchDescription([*arguments, *profile, OpaqueFunction(function=_start)])
 
 
 def _start(context):
-    """Return the processes for the given arguments."""
+    """Check the arguments, and then return the processes."""
     given = dict(context.launch_configurations)
-    _check(given)
+    if not Path(given["params_file"]).expanduser().is_file():
+        raise UserError(f"there is no params_file {given['params_file']}")
+    if given["bag"] and not Path(given["bag"]).expanduser().exists():
+        raise UserError(f"there is no bag {given['bag']}")
+    if given["rviz"] == "true":
+        require(["rviz2"], "rviz:=true")
     given["use_sim_time"] = given["use_sim_time"] or ("true" if given["bag"] else "")
+    given["namespace"] = "/" + given["namespace"].strip("/")
     actions = [_node(given)]
     if given["bag"]:
         actions.append(_bag(given))
@@ -66,37 +65,28 @@ def _start(context):
     return actions
 
 
-def _check(given):
-    """Check the arguments before a process starts; raise UserError."""
-    if not Path(given["params_file"]).expanduser().is_file():
-        raise UserError(f"there is no params_file {given['params_file']}")
-    if given["bag"] and not Path(given["bag"]).expanduser().exists():
-        raise UserError(f"there is no bag {given['bag']}")
-    if given["rviz"] == "true":
-        require(["rviz2"], "rviz:=true")
-
-
 def _node(given):
-    parameters = {}
-    for name in ("model", "provider", "image_transport"):
-        if given[name]:
-            parameters[name] = ParameterValue(given[name], value_type=str)
-    for name in ("autostart", "use_sim_time"):
-        if given[name]:
-            parameters[name] = given[name] == "true"
-    logger = ".".join([*given["namespace"].strip("/").split("/"), NODE]).lstrip(".")
+    camera_info = str(PurePosixPath(given["image"]).with_name("camera_info"))
+    logger = f"{given['namespace']}/{NODE}".strip("/").replace("/", ".")
+    parameters = {
+        **{name: ParameterValue(given[name], value_type=str) for name in TEXTS if given[name]},
+        **{name: given[name] == "true" for name in SWITCHES if given[name]},
+    }
     return Node(
         package=PACKAGE,
         executable="emu_node",
         # With both, launch_ros writes the parameters for exactly this node. A parameter file that
         # names the node would override parameters for any node (/**).
         name=NODE,
-        namespace=_namespace(given),
+        namespace=given["namespace"],
         parameters=[
             str(Path(given["params_file"]).expanduser()),
             *([parameters] if parameters else []),
         ],
-        remappings=[("image", given["image"]), ("camera_info", _camera_info(given))],
+        remappings=[
+            ("image", given["image"]),
+            ("camera_info", given["camera_info"] or camera_info),
+        ],
         ros_arguments=["--log-level", f"{logger}:={given['log_level']}"],
         output="screen",
         emulate_tty=True,
@@ -105,34 +95,29 @@ def _node(given):
 
 def _bag(given):
     """Return the player, which starts when the node has subscribed: earlier images are lost."""
-    bag, clock = Path(given["bag"]).expanduser(), given["use_sim_time"] == "true"
+    bag = Path(given["bag"]).expanduser()
+    clock = ["--clock"] if given["use_sim_time"] == "true" else []
     if rosbag2_plays(bag):
-        play = ExecuteProcess(cmd=rosbag2_command(bag, clock=clock), output="screen")
+        # With a delay, because messages before the DDS match are lost.
+        command = ["ros2", "bag", "play", str(bag), "--delay", "3", *clock]
+        play = ExecuteProcess(cmd=command, output="screen")
     else:
-        play = Node(
-            package=PACKAGE,
-            executable="player",
-            arguments=player_arguments(bag, clock=clock),
-            output="screen",
-        )
-    return _after_subscription(_namespace(given), play)
+        arguments = [str(bag), "--wait-for-subscribers", "1", *clock]
+        play = Node(package=PACKAGE, executable="player", arguments=arguments, output="screen")
+    return _after_subscription(given["namespace"], play)
 
 
 def _after_subscription(namespace, play):
     """Check once per second for the subscription, which the node makes on activation."""
 
     def check(context):
-        ready = _is_subscribed(get_ros_node(context), namespace)
+        ros, ready = get_ros_node(context), False
+        if (NODE, namespace) in ros.get_node_names_and_namespaces():
+            subscribed = ros.get_subscriber_names_and_types_by_node(NODE, namespace)
+            ready = any(kind in IMAGES for _, kinds in subscribed for kind in kinds)
         return [play if ready else _after_subscription(namespace, play)]
 
     return TimerAction(period=1.0, actions=[OpaqueFunction(function=check)])
-
-
-def _is_subscribed(ros, namespace):
-    if (NODE, namespace) not in ros.get_node_names_and_namespaces():
-        return False
-    subscribed = ros.get_subscriber_names_and_types_by_node(NODE, namespace)
-    return any(kind in IMAGES for _, kinds in subscribed for kind in kinds)
 
 
 def _rviz(given):
@@ -141,7 +126,7 @@ def _rviz(given):
         package="rviz2",
         executable="rviz2",
         name="rviz",
-        namespace=_namespace(given),  # the topics in the RViz file are relative
+        namespace=given["namespace"],  # the topics in the RViz file are relative
         arguments=["-d", str(RVIZ), *frame],
         parameters=[{"use_sim_time": given["use_sim_time"] == "true"}],
         remappings=[
@@ -149,11 +134,3 @@ def _rviz(given):
             for transport in ("", "/compressed")
         ],
     )
-
-
-def _namespace(given):
-    return "/" + given["namespace"].strip("/")
-
-
-def _camera_info(given):
-    return given["camera_info"] or str(PurePosixPath(given["image"]).with_name("camera_info"))

@@ -20,35 +20,28 @@ from emu_perception.ros import dds
 from emu_perception.ros.launch import require
 
 NEEDED = ("nav2_costmap_2d", "nav2_lifecycle_manager", "semantic_segmentation_layer")
-COSTMAP_PARAMS = dds.profile().with_name("nav2_semantic_costmap.yaml")
 
 
 def generate_launch_description() -> LaunchDescription:
     """Return the arguments and actions for `ros2 launch`."""
-    params = LaunchConfiguration("costmap_params")
+    shared = {"parameters": [LaunchConfiguration("costmap_params")], "output": "screen"}
     perception = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(Path(__file__).with_name("emu.launch.py"))),
         # The manager configures the node; a second configure would be refused.
         launch_arguments={"autostart": "false"}.items(),
     )
-    costmap = Node(
-        package="nav2_costmap_2d",
-        executable="nav2_costmap_2d",
-        parameters=[params],
-        output="screen",
-    )
+    costmap = Node(package="nav2_costmap_2d", executable="nav2_costmap_2d", **shared)
     manager = Node(
         package="nav2_lifecycle_manager",
         executable="lifecycle_manager",
         name="lifecycle_manager_semantic",
-        parameters=[params],
-        output="screen",
+        **shared,
     )
     return LaunchDescription(
         [
             DeclareLaunchArgument(
                 "costmap_params",
-                default_value=str(COSTMAP_PARAMS),
+                default_value=str(dds.profile().with_name("nav2_semantic_costmap.yaml")),
                 description="parameter file of the costmap and of the lifecycle manager",
             ),
             OpaqueFunction(function=lambda _: require(NEEDED, "the costmap")),

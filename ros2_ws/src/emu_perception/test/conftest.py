@@ -32,6 +32,7 @@ def domain():
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     """A folder for model files."""
+    pytest.importorskip("onnx", reason="needs onnx, to make a model file")
     return tmp_path_factory.mktemp("models")
 
 
@@ -43,23 +44,12 @@ def model(models):
     return make_dummy_model(models / "dummy.onnx", (48, 64), canonical_focal=100.0)
 
 
-@pytest.fixture(scope="module")
-def slow_model(models):
-    """A model file whose inference takes about 0.1 s on one thread."""
-    from emu_core.runtime.dummy_model import make_dummy_model
-
-    return make_dummy_model(models / "slow.onnx", (1024, 2048))
-
-
-class Clock:
-    """A clock that the test sets."""
-
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    """A clock whose time the test sets."""
+
+    def clock():
+        return clock.now
+
+    clock.now = 0.0
+    return clock

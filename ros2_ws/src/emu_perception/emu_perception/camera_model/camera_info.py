@@ -21,7 +21,7 @@ import numpy as np
 if TYPE_CHECKING:
     from sensor_msgs.msg import CameraInfo
 
-SAME_SHAPE = 0.01
+_SAME_SHAPE = 0.01
 """Largest relative difference between the scales of both axes of a resized image."""
 
 
@@ -47,8 +47,7 @@ def scaled(
         offset: columns cropped at the left and rows cropped at the top, after resizing.
         size: width and height of the result.
     """
-    sensor_to_image = _transform(*_sensor_to_image(camera_info))
-    transform = _transform(scale, offset) @ sensor_to_image
+    transform = _transform(scale, offset) @ _transform(*_sensor_to_image(camera_info))
     return changed(
         camera_info,
         width=size[0],
@@ -81,17 +80,14 @@ def for_image(camera_info: CameraInfo, width: int, height: int) -> CameraInfo:
         raise CameraInfoError("uncalibrated", "K or P of camera_info has infinite or NaN elements")
     described = image_size(camera_info)
     # A driver may leave the size at zero; then K belongs to the image.
-    scale_x, scale_y = (
-        actual / size if size else 1.0
-        for actual, size in zip((width, height), described, strict=True)
-    )
-    if not math.isclose(scale_x, scale_y, rel_tol=SAME_SHAPE):
+    scale = (width / (described[0] or width), height / (described[1] or height))
+    if not math.isclose(*scale, rel_tol=_SAME_SHAPE):
         raise CameraInfoError(
             "size",
             f"camera_info is for a {described[0]}x{described[1]} image, but the image is "
             f"{width}x{height} (cropped or stretched): remap camera_info to the image's own topic",
         )
-    return scaled(camera_info, (scale_x, scale_y), (0.0, 0.0), (width, height))
+    return scaled(camera_info, scale, (0.0, 0.0), (width, height))
 
 
 def image_size(camera_info: CameraInfo) -> tuple[int, int]:
@@ -112,10 +108,7 @@ def focal_lengths(camera_info: CameraInfo) -> tuple[float, float] | None:
 
 
 def _sensor_to_image(camera_info: CameraInfo) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Scale and offset from the full sensor, which K and P describe, to the image.
-
-    The ROI is in pixels of the full sensor; binning is applied after it.
-    """
+    """Scale and offset from the full sensor, which K, P and the ROI describe, to the image."""
     x, y = 1 / max(1, camera_info.binning_x), 1 / max(1, camera_info.binning_y)
     return (x, y), (camera_info.roi.x_offset * x, camera_info.roi.y_offset * y)
 

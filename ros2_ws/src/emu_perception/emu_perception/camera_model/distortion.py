@@ -2,8 +2,6 @@
 
 The distortion models are those of sensor_msgs/distortion_models.hpp, computed by OpenCV. Results
 are slow to compute and needed once per camera, so they are cached by the numbers of camera_info.
-The functions accept any object with the fields of sensor_msgs/CameraInfo; the module imports no
-ROS.
 """
 
 from __future__ import annotations
@@ -11,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -21,17 +19,16 @@ from emu_perception.camera_model.camera_info import CameraInfoError, changed
 if TYPE_CHECKING:
     from sensor_msgs.msg import CameraInfo
 
-PINHOLE, EQUIDISTANT = "", "equidistant"
+EQUIDISTANT = "equidistant"
 COEFFICIENTS = {
     "plumb_bob": (4, 5),
     "rational_polynomial": (8, 12, 14),  # with thin prisms and a tilted sensor, as in OpenCV
     EQUIDISTANT: (4,),
-    PINHOLE: (),  # simulated cameras leave the model empty
+    "": (),  # a pinhole: simulated cameras leave the model empty
 }
 """Distortion model -> allowed numbers of coefficients."""
 
-CACHED_CAMERAS = 8
-
+_CACHED_CAMERAS = 8
 _MAX_ERROR_PX = 0.05
 _ITERATIONS = 100  # most pixels need ten, the corners of strong lenses more
 # OpenCV 4 has the function with these criteria under a separate name.
@@ -66,14 +63,10 @@ def camera_model(camera_info: CameraInfo) -> CameraModel:
     """Return the camera model of a CameraInfo, whose ROI and binning are ignored.
 
     Raises:
-        CameraInfoError: of kind `distortion` (unknown model, or wrong coefficients) or
-            `uncalibrated` (no focal length).
+        CameraInfoError: of kind `distortion`: unknown model, or wrong coefficients.
     """
     model = camera_info.distortion_model
-    k, d, r, p = (
-        tuple(map(float, field))
-        for field in (camera_info.k, camera_info.d, camera_info.r, camera_info.p)
-    )
+    k, d, r, p = (tuple(map(float, getattr(camera_info, name))) for name in "kdrp")
     if model not in COEFFICIENTS:
         known = ", ".join(filter(None, COEFFICIENTS))
         raise CameraInfoError(
@@ -89,17 +82,13 @@ def camera_model(camera_info: CameraInfo) -> CameraModel:
         )
     if not any(d) and model != EQUIDISTANT:
         d = (0.0,) * 5  # OpenCV does not accept every number of zeros
-    if not all(map(math.isfinite, (*k, *p))) or not (k[0] > 0 and k[4] > 0):
-        raise CameraInfoError("uncalibrated", "camera_info has no focal length (K is zero)")
     return CameraModel(camera_info.width, camera_info.height, model, k, d, r, p)
 
 
-@dataclass(frozen=True, eq=False)
-class Rays:
-    """The ray of each pixel: it passes through (x, y, 1).
+class Rays(NamedTuple):
+    """The ray of each pixel through (x, y, 1), float32 (H, W).
 
-    `x` and `y` are float32 (H, W). `known` is False for pixels that have no ray in front of the
-    lens, according to the coefficients; None if there are no such pixels.
+    `known` is False for pixels without a ray in front of the lens; None if there are none.
     """
 
     x: np.ndarray
@@ -107,13 +96,9 @@ class Rays:
     known: np.ndarray | None
 
 
-@lru_cache(maxsize=CACHED_CAMERAS)
+@lru_cache(maxsize=_CACHED_CAMERAS)
 def rays(camera: CameraModel, rectified: bool = False) -> Rays:
-    """Return the rays of an image, or of its rectified image.
-
-    They are in the frame of the image itself: R, which rotates it to the rectified frame, is not
-    applied.
-    """
+    """Return the rays of an image, or of its rectified image, each in its own frame."""
     k = camera.matrix(rectified)
     columns, rows = np.meshgrid(np.arange(float(camera.width)), np.arange(float(camera.height)))
     if rectified or not camera.distorted:
@@ -124,9 +109,8 @@ def rays(camera: CameraModel, rectified: bool = False) -> Rays:
     with np.errstate(all="ignore"):
         error_px = np.abs(_projected(camera, points) - pixels).max(axis=(1, 2))
         known = np.isfinite(points).all(axis=(1, 2)) & (error_px < _MAX_ERROR_PX)
-    shape = camera.height, camera.width
-    x, y = (points[:, 0, axis].reshape(shape).astype(np.float32) for axis in (0, 1))
-    return Rays(x, y, None if known.all() else known.reshape(shape))
+    x, y = points[:, 0].T.reshape(2, *columns.shape).astype(np.float32)
+    return Rays(x, y, None if known.all() else known.reshape(columns.shape))
 
 
 def _undistorted(camera: CameraModel, pixels: np.ndarray) -> np.ndarray:
@@ -141,29 +125,24 @@ def _undistorted(camera: CameraModel, pixels: np.ndarray) -> np.ndarray:
 def _projected(camera: CameraModel, points: np.ndarray) -> np.ndarray:
     """Pixels, (N, 1, 2), at which points at distance 1 are seen."""
     zeros = np.zeros(3)
-    points = np.concatenate([points, np.ones_like(points[..., :1])], axis=-1)  # (N, 1, 3)
+    points = cv2.convertPointsToHomogeneous(points)  # (N, 1, 3)
     project = cv2.fisheye.projectPoints if camera.model == EQUIDISTANT else cv2.projectPoints
     return project(points, zeros, zeros, camera.matrix(), np.array(camera.d))[0].reshape(-1, 1, 2)
 
 
-@lru_cache(maxsize=CACHED_CAMERAS)
+@lru_cache(maxsize=_CACHED_CAMERAS)
 def rectification_maps(camera: CameraModel) -> tuple[np.ndarray, np.ndarray]:
     """Return the maps for cv2.remap from an image to its rectified image of the same size."""
-    k, r = np.reshape(camera.k, (3, 3)), np.reshape(camera.r, (3, 3))
-    rotation = r if r.any() else np.eye(3)  # an unset R is zero
-    size = (camera.width, camera.height)
-    fisheye = camera.model == EQUIDISTANT
-    init = cv2.fisheye.initUndistortRectifyMap if fisheye else cv2.initUndistortRectifyMap
-    target = camera.matrix(rectified=True)
-    return init(k, np.array(camera.d), rotation, target, size, cv2.CV_16SC2)
+    rotation = np.reshape(camera.r, (3, 3)) if any(camera.r) else np.eye(3)  # an unset R is zero
+    module = cv2.fisheye if camera.model == EQUIDISTANT else cv2
+    k, target, size = camera.matrix(), camera.matrix(True), (camera.width, camera.height)
+    return module.initUndistortRectifyMap(
+        k, np.array(camera.d), rotation, target, size, cv2.CV_16SC2
+    )
 
 
 def rectified(rgb: np.ndarray, camera_info: CameraInfo) -> tuple[np.ndarray, CameraInfo]:
-    """Rectify an image with P, as a pinhole camera would have taken it.
-
-    Args:
-        rgb: uint8 (h, w, 3).
-        camera_info: of this image, without ROI and binning (see `camera_info.for_image`).
+    """Rectify an image, uint8 (h, w, 3), with P of its CameraInfo (see `camera_info.for_image`).
 
     Returns:
         The image, of the same size, black where the lens saw nothing; and a new CameraInfo with
@@ -173,11 +152,6 @@ def rectified(rgb: np.ndarray, camera_info: CameraInfo) -> tuple[np.ndarray, Cam
         CameraInfoError: see `camera_model`.
     """
     camera = camera_model(camera_info)
-    if rgb.shape[:2] != (camera.height, camera.width):
-        raise ValueError(
-            "Expected argument `rgb` to have the size of camera_info, "
-            f"{camera.width}x{camera.height}, but got {rgb.shape[1]}x{rgb.shape[0]}"
-        )
     image = cv2.remap(rgb, *rectification_maps(camera), cv2.INTER_LINEAR)
     k = camera.matrix(rectified=True)
     return image, changed(

@@ -21,7 +21,7 @@ from emu_perception.camera_model.camera_info import (
     image_size,
     scaled,
 )
-from emu_perception.node.log_once import LogOnce
+from emu_perception.ros.log_once import LogOnce
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import CameraInfo
@@ -62,10 +62,8 @@ class Lens:
     def update(self, message: CameraInfo) -> None:
         """Take a new CameraInfo."""
         last, self._latest = self._latest, message
-        if last is not None and (last.distortion_model, *last.d) != (
-            message.distortion_model,
-            *message.d,
-        ):
+        model = (message.distortion_model, message.d)
+        if last is None or (last.distortion_model, last.d) != model:
             self.no_points = ""
         self._received.set()
 
@@ -108,18 +106,17 @@ class Lens:
     def check_scale(self, image_info: CameraInfo) -> None:
         """Update `scale` for the image that the network gets, and log it if it changed."""
         fx, fy = focal_lengths(image_info) or (math.nan, math.nan)
-        model = self._perceiver.info
+        canonical = self._perceiver.info.canonical_focal
         fitting = self._perceiver.fitting(image_info.height, image_info.width)
         focal = fitting.network_focal(fx, fy)
-        scale = focal / model.canonical_focal
+        scale = focal / canonical
         if self._logged_scale and math.isclose(scale, self._logged_scale, rel_tol=SCALE_CHANGE):
             return
         self._logged_scale = scale
-        canonical = model.canonical_focal
         text = f"scale: camera {focal:.0f} px vs canonical {canonical:.0f} px -> x{scale:.3f}"
         self._log_once.logger.info(text)
         view = _field_of_view(image_info, fx)
-        narrowest, widest = model.horizontal_fov
+        narrowest, widest = self._perceiver.info.horizontal_fov
         views = f"field of view {view:.0f}°, but trained on {narrowest:.0f}° to {widest:.0f}°"
         if not _tan(widest) * VIEW_LIMIT >= _tan(view) >= _tan(narrowest) / VIEW_LIMIT:
             text = f"{views}: depth is wrong. Crop or rectify the images, or train for this lens"

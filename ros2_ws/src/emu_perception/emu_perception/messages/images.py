@@ -1,9 +1,8 @@
 """Convert ROS image messages to NumPy arrays and back. Imports no ROS.
 
-`to_rgb` reads a message's buffer in place if possible; `fill_image` makes a single copy. Encodings
-are those of sensor_msgs/image_encodings.hpp, and conversions are bit for bit those of cv_bridge,
-if it has them. For the others: `8UC3` is bgr8, the order of OpenCV; nv12 and nv21 have `height`
-rows of luma, then `height / 2` rows of chroma, of `step` bytes each.
+Encodings are those of sensor_msgs/image_encodings.hpp, and conversions are bit for bit those of
+cv_bridge, if it has them. For the others: `8UC3` is bgr8, the order of OpenCV; nv12 and nv21 have
+`height` rows of luma, then `height / 2` rows of chroma, of `step` bytes each.
 """
 
 from __future__ import annotations
@@ -98,11 +97,9 @@ def fill_image(message: Image, array: np.ndarray, encoding: str, header: Header)
             f"Expected argument `array` to hold a {encoding} image and `encoding` to be one of "
             f"{', '.join(_OUTGOING)}, but got {array.dtype} {array.shape}"
         )
-    message.header = header
+    message.header, message.encoding = header, encoding
     message.height, message.width = array.shape[:2]
-    message.encoding = encoding
-    message.is_bigendian = int(sys.byteorder == "big")
-    message.step = array[0].nbytes
+    message.is_bigendian, message.step = int(sys.byteorder == "big"), array[0].nbytes
     fill_data(message, np.ascontiguousarray(array))
     return message
 
@@ -112,25 +109,20 @@ def fill_jpeg(
 ) -> CompressedImage:
     """Write an image, BGR uint8 (h, w, 3), into a CompressedImage and return the message."""
     encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    message.header = header
-    message.format = "bgr8; jpeg compressed bgr8"
+    message.header, message.format = header, "bgr8; jpeg compressed bgr8"
     fill_data(message, encoded)
     return message
 
 
 def fill_data(message: Image | CompressedImage | PointCloud2, array: np.ndarray) -> None:
-    """Copy the bytes of a contiguous array into `message.data` in place.
-
-    An assignment to `data` would copy once more (Jazzy) or check every byte (Humble, and with
-    ROS_PYTHON_CHECK_FIELDS).
-    """
+    """Copy the bytes of a contiguous array into `message.data` in place."""
+    # An assignment would copy once more (Jazzy), or check every byte (Humble, or if told to).
     del message.data[:]
     message.data.frombytes(array.data.cast("B"))
 
 
 def _raw_to_rgb(message: Image) -> np.ndarray:
-    height, width, encoding = message.height, message.width, message.encoding
-    pixels = _pixels(message)
+    pixels, encoding = _pixels(message), message.encoding
     if encoding in _YUV_420:
         return cv2.cvtColor(pixels, _YUV_420[encoding])
     if encoding == "mono16":
@@ -139,7 +131,8 @@ def _raw_to_rgb(message: Image) -> np.ndarray:
         return cv2.cvtColor(_to_8_bits(deep), cv2.COLOR_GRAY2RGB)
     channels, code = _INTERLEAVED[encoding]
     if channels > 1:
-        pixels = pixels.reshape(height, width, channels)  # a view, even of padded rows
+        # A view, even of padded rows.
+        pixels = pixels.reshape(message.height, message.width, channels)
     return pixels if code is None else cv2.cvtColor(pixels, code)
 
 
@@ -163,7 +156,7 @@ def _pixels(message: Image) -> np.ndarray:
         raise refusal("odd size", "two pixels share one colour: the width must be even")
     if encoding in _YUV_420 and (width % 2 or height % 2):
         raise refusal("odd size", "2x2 pixels share one colour: width and height must be even")
-    used = width * (1 if encoding in _YUV_420 else _INTERLEAVED[encoding][0])
+    used = width * _INTERLEAVED.get(encoding, (1, None))[0]
     if step < used:
         raise refusal("step", f"a row needs at least {used} bytes")
     rows = height * 3 // 2 if encoding in _YUV_420 else height

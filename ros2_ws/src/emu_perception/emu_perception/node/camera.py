@@ -6,19 +6,24 @@ import time
 import traceback
 from collections.abc import Callable
 
-from rclpy.lifecycle import LifecycleNode
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from emu_core.runtime.perceiver import Perceiver
 from emu_perception.camera_model.metric_scale import Lens
+from emu_perception.errors import UserError
 from emu_perception.messages.images import UnsupportedImage
 from emu_perception.messages.points import PointCloudMaker
+from emu_perception.node import label_info
 from emu_perception.node.frame_outputs import FrameOutputs
-from emu_perception.node.log_once import LogOnce
-from emu_perception.node.outputs import Publishers
-from emu_perception.node.parameters import Parameters
+from emu_perception.node.outputs import DEPTH, OUTPUTS
+from emu_perception.node.parameters import WRONG_QOS, Parameters
 from emu_perception.node.statistics import CameraStatistics, FrameTiming, stamp_age
 from emu_perception.node.subscription import AdaptiveSubscription
+from emu_perception.ros.log_once import LogOnce
 
 
 class Camera:
@@ -28,11 +33,8 @@ class Camera:
     the worker's thread; an error in one image does not affect the next.
 
     Args:
-        node: the node.
         name: prefix of the camera's topics; empty for a node's only camera.
-        perceiver: the model.
         statistics: they outlive this object.
-        parameters: of the node.
 
     Raises:
         UserError: a wrong `qos_overrides` parameter.
@@ -56,45 +58,43 @@ class Camera:
             self._image_name = f"{node.resolve_topic_name(self._image_name)}/compressed"
             self._kind = CompressedImage
         info_topic = node.resolve_topic_name(self._info_name)
-        self._logger = node.get_logger().get_child(name) if name else node.get_logger()
-        self._log_once = LogOnce(self._logger)
+        logger = node.get_logger()
+        self._log_once = LogOnce(logger.get_child(name) if name else logger)
         self.lens = Lens(perceiver, lambda: node.count_publishers(info_topic) > 0, self._log_once)
         self.cloud = PointCloudMaker(self.rectify)
-        self._publishers = Publishers(node, f"~/{prefix}", perceiver.info.classes)
-        self.infos: AdaptiveSubscription | None = None
-        self.images: AdaptiveSubscription | None = None
+        self._publishers: dict[str, LifecyclePublisher] = {}
+        self._with_unknown: bool | None = None
+        self._create_publishers(f"~/{prefix}")
+        self.subscriptions: list[AdaptiveSubscription] = []
+        """To camera_info and to the images; empty while the camera is closed."""
 
     def open(self, callback: Callable[[Image | CompressedImage], None]) -> None:
-        """Subscribe; the callback gets the images. Wrong `qos_overrides` raise UserError."""
+        """Publish LabelInfo and subscribe; the callback gets the images.
+
+        Raises:
+            UserError: a wrong `qos_overrides` parameter.
+        """
         self.statistics.restart()
+        # LabelInfo has to come before every topic that needs it.
+        self._publish_labels(self.settings().marks_unknown)
         # First camera_info: others discover it first, and the executor serves it first.
-        self.infos = AdaptiveSubscription(
-            self._node, CameraInfo, self._info_name, self.lens.update
-        )
-        self.images = AdaptiveSubscription(
+        infos = AdaptiveSubscription(self._node, CameraInfo, self._info_name, self.lens.update)
+        self.subscriptions.append(infos)
+        images = AdaptiveSubscription(
             self._node, self._kind, self._image_name, callback, self.statistics.count_lost
         )
-        self._logger.info(f"waiting for {self.images.topic} and {self.infos.topic}")
-
-    def adapt(self) -> None:
-        """Follow the QoS of the publishers; call it once a second."""
-        for subscription in filter(None, (self.infos, self.images)):
-            subscription.adapt()
+        self.subscriptions.append(images)
+        self._log_once.logger.info(f"waiting for {images.topic} and {infos.topic}")
 
     def close(self) -> None:
         """Unsubscribe."""
-        for subscription in filter(None, (self.images, self.infos)):
-            subscription.close()
-        self.images = self.infos = None
+        while self.subscriptions:
+            self.subscriptions.pop().close()
 
     def destroy(self) -> None:
-        """Unsubscribe and remove the output topics."""
-        self.close()
-        self._publishers.close()
-
-    def publish_labels(self) -> None:
-        """Publish LabelInfo, which has to come before every topic that needs it."""
-        self._publishers.publish_labels(self.settings().marks_unknown, force=True)
+        """Remove the output topics of the closed camera."""
+        while self._publishers:
+            self._node.destroy_lifecycle_publisher(self._publishers.popitem()[1])
 
     def process(self, message: Image | CompressedImage, received: float) -> None:
         """Publish the outputs for an image, `received` at a monotonic time; count its outcome."""
@@ -115,23 +115,56 @@ class Camera:
 
     def _publish(self, message: Image | CompressedImage, received: float) -> FrameTiming | None:
         """Publish all outputs that have a subscriber; None if there are none."""
-        subscribed = self._publishers.subscribed()
+        pairs = ((output, self._publishers.get(topic)) for topic, output in OUTPUTS.items())
+        subscribed = [(output, p) for output, p in pairs if p and p.get_subscription_count()]
         if not subscribed:
             return None
         if not message.header.frame_id:
-            self._log_once.warning(
-                "frame_id",
-                "the images have no frame_id, which the outputs need: set it in the camera driver",
+            text = (
+                "the images have no frame_id, which the outputs need: set it in the camera driver"
             )
+            self._log_once.warning("frame_id", text)
         frame = FrameOutputs(message, self)
-        self._publishers.publish_labels(frame.unknown is not None)
+        with_unknown = frame.unknown is not None
+        if with_unknown != self._with_unknown:
+            self._publish_labels(with_unknown)
         for output, publisher in subscribed:
             made = output.make(frame)
             if made is not None:
                 publisher.publish(made)
         now_ns = self._node.get_clock().now().nanoseconds
-        return FrameTiming(
-            latency_s=time.monotonic() - received,
-            inference_s=frame.inference_s,
-            age=stamp_age(now_ns, message.header.stamp),
-        )
+        age = stamp_age(now_ns, message.header.stamp)
+        return FrameTiming(time.monotonic() - received, frame.inference_s, *age)
+
+    def _create_publishers(self, prefix: str) -> None:
+        """Create the publishers of LabelInfo and of all outputs; they are silent at first."""
+        vision_msgs = label_info.messages()
+        kinds = {
+            topic: (output.kind, QoSProfile(depth=DEPTH))
+            for topic, output in OUTPUTS.items()
+            if vision_msgs is not None or not output.needs_labels
+        }
+        if vision_msgs is not None:
+            latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+            kinds[label_info.TOPIC] = (vision_msgs.LabelInfo, latched)
+        # The node's default group keeps references to everything that was ever in it.
+        group = MutuallyExclusiveCallbackGroup()
+        try:
+            for topic, (kind, qos) in kinds.items():
+                self._publishers[topic] = self._node.create_lifecycle_publisher(
+                    kind,
+                    f"{prefix}{topic}",
+                    qos,
+                    callback_group=group,
+                    qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+                )
+        except WRONG_QOS as error:
+            self.destroy()
+            raise UserError(f"cannot create the publishers: {error}") from error
+
+    def _publish_labels(self, with_unknown: bool) -> None:
+        """Publish LabelInfo, with or without the class `unknown`."""
+        self._with_unknown = with_unknown
+        if label_info.TOPIC in self._publishers:
+            message = label_info.message(self.perceiver.info.classes, with_unknown)
+            self._publishers[label_info.TOPIC].publish(message)

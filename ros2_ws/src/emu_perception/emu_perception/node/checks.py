@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from emu_perception.camera_model.metric_scale import Lens
 from emu_perception.node import label_info
-from emu_perception.node.statistics import FINISHED, WINDOW_S, StatisticsSnapshot
+from emu_perception.node.statistics import DURATIONS, WINDOW_S, StatisticsSnapshot
 from emu_perception.ros import dds
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ OLD_MS = 1000.0
 STALL_MS = 500.0
 """Large images probably stall in DDS if some take that much longer than most."""
 
-WINDOW = f"{WINDOW_S:.0f} s"
+_WINDOW = f"{WINDOW_S:.0f} s"
 
 
 class Level(IntEnum):
@@ -59,8 +59,7 @@ class Status:
 
 def input_status(now: StatisticsSnapshot, images: AdaptiveSubscription, fast_dds: bool) -> Status:
     """Check whether images arrive; `fast_dds` tells whether Fast DDS is the middleware."""
-    publishers = images.publishers()
-    names = ", ".join(map(str, publishers)) or "none"
+    publishers, names = images.publishers(), _names(images)
     status = Status(
         f"{now.input_rate:.1f} Hz" if now.counts["in"] else "waiting for the first image",
         {
@@ -69,10 +68,10 @@ def input_status(now: StatisticsSnapshot, images: AdaptiveSubscription, fast_dds
             "input rate": f"{now.input_rate:.2f} Hz",
             "seconds since the last image": f"{now.silence_s:.1f}",
             "bytes per image": str(now.image_bytes),
-            f"images lost in {WINDOW}": str(now.lost),
+            f"images lost in {_WINDOW}": str(now.lost),
         },
     )
-    unusable = [publisher for publisher in publishers if publisher.problem]
+    unusable = [name for name, problem in publishers if problem]
     images_of = f"images of {now.image_bytes / 1e6:.1f} MB"
     large = fast_dds and now.image_bytes > dds.STOCK_SEGMENT
     profile = f"FASTRTPS_DEFAULT_PROFILES_FILE={dds.profile()}"
@@ -84,7 +83,7 @@ def input_status(now: StatisticsSnapshot, images: AdaptiveSubscription, fast_dds
             text += f"; {advice}"
         status.add(Level.ERROR, text)
     elif unusable:
-        status.add(Level.WARN, f"no messages from {', '.join(map(str, unusable))}")
+        status.add(Level.WARN, f"no messages from {', '.join(unusable)}")
     if now.lost:
         received = round(now.input_rate * min(now.active_s, WINDOW_S))
         reason = advice if large else "the network or this machine is overloaded"
@@ -94,6 +93,10 @@ def input_status(now: StatisticsSnapshot, images: AdaptiveSubscription, fast_dds
     if large and delay_ms > STALL_MS:
         status.add(Level.WARN, f"{images_of} arrive up to {delay_ms / 1e3:.1f} s late: {advice}")
     return status
+
+
+def _names(subscription: AdaptiveSubscription) -> str:
+    return ", ".join(name for name, _ in subscription.publishers()) or "none"
 
 
 def _largest_delay_ms(now: StatisticsSnapshot) -> float:
@@ -108,9 +111,8 @@ def output_status(now: StatisticsSnapshot, output_bytes: int, segment: int | Non
     """Check whether outputs are published, and in time.
 
     Args:
-        now: the camera's statistics.
         output_bytes: size of the largest output.
-        segment: size of this process's shared-memory segment; None without Fast DDS.
+        segment: bytes of this process's shared-memory segment; None without Fast DDS.
     """
     p50 = {name: pair[0] for name, pair in now.durations_ms.items()}
     fine = [f"{now.output_rate:.1f} Hz"]
@@ -118,7 +120,7 @@ def output_status(now: StatisticsSnapshot, output_bytes: int, segment: int | Non
     if now.recent["no_subscriber"] and not now.recent["processed"]:
         fine = ["no output has a subscriber: nothing is computed"]
     status = Status(", ".join(fine), {"output rate": f"{now.output_rate:.2f} Hz"})
-    for name in ("age", "latency", "inference"):
+    for name in DURATIONS:
         pair = now.durations_ms.get(name)
         for position, label in enumerate(("p50", "p99")):
             text = f"{pair[position]:.1f} ms" if pair else "unknown"
@@ -128,15 +130,14 @@ def output_status(now: StatisticsSnapshot, output_bytes: int, segment: int | Non
     if now.last_error_age_s is not None:
         status.values["seconds since the last error"] = f"{now.last_error_age_s:.0f}"
     dropped = now.recent["dropped"] if now.active_s > WINDOW_S else 0
-    if dropped and not any(now.recent[outcome] for outcome in FINISHED):
-        text = (
-            f"no image was finished in {WINDOW}, and {dropped} were dropped: the inference hangs"
-        )
-        status.add(Level.ERROR, text)
+    finished = ("processed", "refused", "failed", "no_subscriber")
+    if dropped and not any(now.recent[outcome] for outcome in finished):
+        text = f"no image was finished in {_WINDOW}, and {dropped} were dropped"
+        status.add(Level.ERROR, f"{text}: the inference hangs")
     for outcome in ("failed", "refused"):
         if count := now.recent[outcome]:
             level = Level.WARN if now.recent["processed"] else Level.ERROR
-            status.add(level, f"{count} images {outcome} in {WINDOW}: {now.last_error}")
+            status.add(level, f"{count} images {outcome} in {_WINDOW}: {now.last_error}")
     if now.age_problem:
         status.add(Level.WARN, f"age unknown: {now.age_problem}")
     if p50.get("age", 0.0) > OLD_MS:
@@ -150,7 +151,7 @@ def output_status(now: StatisticsSnapshot, output_bytes: int, segment: int | Non
 
 def scale_status(lens: Lens, infos: AdaptiveSubscription) -> Status:
     """Check whether depth is in metres; `infos` is the subscription to camera_info."""
-    scale, names = lens.scale, ", ".join(map(str, infos.publishers())) or "none"
+    scale, names = lens.scale, _names(infos)
     status = Status(scale.text, {"state": scale.state, "topic": infos.topic, "publishers": names})
     if lens.no_points:
         status.add(Level.WARN, lens.no_points)

@@ -26,10 +26,9 @@ if TYPE_CHECKING:
 
 
 class FrameOutputs:
-    """Outputs for one image of a camera, computed lazily.
+    """Outputs for one image of a camera, whose maps have the output size of the model, (H, W).
 
-    Each attribute is computed at its first use and may raise UnsupportedImage. All maps have the
-    output size of the model, (H, W).
+    Each attribute is computed at its first use and may raise UnsupportedImage.
     """
 
     def __init__(self, message: Image | CompressedImage, camera: Camera) -> None:
@@ -40,8 +39,8 @@ class FrameOutputs:
         self._camera = camera
 
     @cached_property
-    def _image(self) -> tuple[np.ndarray, CameraInfo | None]:
-        """The image, rectified if requested and possible, and its CameraInfo."""
+    def image(self) -> tuple[np.ndarray, CameraInfo | None]:
+        """The image, uint8 (h, w, 3), rectified if requested and possible; and its CameraInfo."""
         rgb, lens = to_rgb(self.message), self._camera.lens
         info = lens.image_info(rgb.shape[1], rgb.shape[0])
         if info is None:
@@ -55,16 +54,6 @@ class FrameOutputs:
         return rgb, info
 
     @property
-    def rgb(self) -> np.ndarray:
-        """The camera's image, uint8 (h, w, 3)."""
-        return self._image[0]
-
-    @property
-    def camera_info(self) -> CameraInfo | None:
-        """The CameraInfo of `rgb`; None if unknown."""
-        return self._image[1]
-
-    @property
     def unknown(self) -> int | None:
         """The id of uncertain pixels; None if they keep their class."""
         classes = self._camera.perceiver.info.classes
@@ -73,7 +62,7 @@ class FrameOutputs:
     @cached_property
     def perception(self) -> Perception:
         """The model's outputs, in metres for this lens if it is known."""
-        rgb, info = self._image
+        rgb, info = self.image
         focal = focal_lengths(info) if info is not None else None
         start = time.monotonic()
         perception = self._camera.perceiver.perceive(rgb, focal=focal)
@@ -96,10 +85,9 @@ class FrameOutputs:
 
     @cached_property
     def depth_camera_info(self) -> CameraInfo | None:
-        """The CameraInfo of the maps; None if the camera's is unknown."""
-        if self.camera_info is None:
-            return None
-        return self._camera.lens.map_info(self.camera_info, self.header)
+        """The CameraInfo of the maps; None if that of the image is unknown."""
+        info = self.image[1]
+        return None if info is None else self._camera.lens.map_info(info, self.header)
 
     @cached_property
     def points(self) -> PointCloud2 | None:
@@ -107,7 +95,7 @@ class FrameOutputs:
         info = self.depth_camera_info
         if info is None:
             return None
-        rgb = resize(self.rgb, self.perception.depth.shape)
+        rgb = resize(self.image[0], self.perception.depth.shape)
         limit = self.settings.max_depth_std_ratio
         try:
             return self._camera.cloud.message(self.perception, info, rgb, limit, self.header)
@@ -118,11 +106,7 @@ class FrameOutputs:
     @cached_property
     def overlay(self) -> np.ndarray:
         """The image under the class colours, paler where uncertain; uint8 (H, W, 3) BGR."""
-        rgb = blend(
-            self.rgb,
-            self.perception.labels,
-            self.perception.label_uncertainty,
-            self._camera.perceiver.info.classes,
-            self.settings.overlay_alpha,
-        )
+        seen, classes = self.perception, self._camera.perceiver.info.classes
+        alpha = self.settings.overlay_alpha
+        rgb = blend(self.image[0], seen.labels, seen.label_uncertainty, classes, alpha)
         return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)

@@ -1,7 +1,6 @@
-"""vision_msgs/LabelInfo: the name of each class id, published before the first mask.
+"""vision_msgs/LabelInfo: the name of each class id.
 
-Without the package vision_msgs there is no label_info, and no topic that planners misread
-without it.
+Without the package vision_msgs, topics that planners misread without LabelInfo are not published.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from vision_msgs.msg import LabelInfo
 
 TOPIC = "semantic/label_info"
-UNKNOWN = "unknown"
 MISSING = (
     "vision_msgs is not installed, so label_info and points are not published: install "
     "ros-$ROS_DISTRO-vision-msgs"
@@ -39,10 +37,8 @@ def unknown_id(classes: ClassTable) -> int | None:
 def message(classes: ClassTable, with_unknown: bool) -> LabelInfo:
     """Return the names of all classes; unlabelled pixels (255) have no entry."""
     vision_msgs = import_module("vision_msgs.msg")
-    with_unknown = with_unknown and unknown_id(classes) is not None
-    names = [*classes.names, *([UNKNOWN] if with_unknown else [])]
-    entries = [
-        vision_msgs.VisionClass(class_id=number, class_name=name)
-        for number, name in enumerate(names)
-    ]
+    names = list(classes.names)
+    if with_unknown and unknown_id(classes) is not None:
+        names.append("unknown")
+    entries = [vision_msgs.VisionClass(class_id=i, class_name=n) for i, n in enumerate(names)]
     return vision_msgs.LabelInfo(class_map=entries)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import gc
 import math
 import os
+import socket
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.utilities import get_rmw_implementation_identifier
 
 from emu_core.runtime.model_file import ModelError
@@ -22,8 +26,7 @@ from emu_perception.errors import UserError
 from emu_perception.node import checks
 from emu_perception.node.camera import Camera
 from emu_perception.node.checks import Status
-from emu_perception.node.diagnostics import PERIOD_S, Diagnostics
-from emu_perception.node.parameters import Parameters
+from emu_perception.node.parameters import WRONG_QOS, Parameters
 from emu_perception.node.statistics import CameraStatistics, resident_bytes
 from emu_perception.node.worker import Worker
 from emu_perception.ros import dds
@@ -54,8 +57,18 @@ class PerceptionNode(LifecycleNode):
         self._problem = ""
         self._starting = False
         self.parameters = Parameters(self, lambda: self._state == "unconfigured")
-        self._diagnostics = Diagnostics(self)
+        try:
+            self._diagnostics = self.create_publisher(
+                DiagnosticArray,
+                "/diagnostics",
+                10,
+                callback_group=MutuallyExclusiveCallbackGroup(),
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
+        except WRONG_QOS as error:
+            raise UserError(f"cannot publish /diagnostics: {error}") from error
         self._perceiver: Perceiver | None = None
+        self._model_status = Status("")
         self._cameras: dict[str, Camera] = {}
         self._statistics: dict[str, CameraStatistics] = {}
         self._worker: Worker | None = None
@@ -63,7 +76,7 @@ class PerceptionNode(LifecycleNode):
         self._segment = dds.segment_size() if fast_dds else None
         # Steady time, because simulated time may stand still.
         self._heartbeat = self.create_timer(
-            PERIOD_S, self._beat, clock=Clock(clock_type=ClockType.STEADY_TIME)
+            1.0, self._beat, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
         self._jumps = self.get_clock().create_jump_callback(
             JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1)),
@@ -73,12 +86,10 @@ class PerceptionNode(LifecycleNode):
     def bring_up(self) -> None:
         """Configure and activate the node, or raise UserError with the reason why it failed."""
         self._starting = True
-        try:
-            for trigger in (self.trigger_configure, self.trigger_activate):
-                if trigger() != SUCCESS:
-                    raise UserError(self._problem)
-        finally:
-            self._starting = False
+        for trigger in (self.trigger_configure, self.trigger_activate):
+            if trigger() != SUCCESS:
+                raise UserError(self._problem)
+        self._starting = False
 
     def close(self) -> str:
         """Finish the image in progress, shut down, and return the counts of all images."""
@@ -95,8 +106,7 @@ class PerceptionNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         # There is no heartbeat during this transition, which takes minutes with TensorRT.
-        status = checks.state_status("configuring", "", resident_bytes())
-        self._diagnostics.publish([("state", status)])
+        self._publish([("state", checks.state_status("configuring", "", resident_bytes()))])
         return self._attempt("configure", self._configure, "inactive", undo=self._release)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -110,11 +120,11 @@ class PerceptionNode(LifecycleNode):
         return self._attempt("clean up", self._release, "unconfigured")
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._attempt("shut down", self._end, "finalized")
+        return self._attempt("shut down", self._release, "finalized")
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         problem = self._problem
-        result = self._attempt("recover", self._end, "unconfigured")
+        result = self._attempt("recover", self._release, "unconfigured")
         self._problem = self._problem or problem
         if result != SUCCESS:  # rcl finalizes such a node
             self._state = "finalized"
@@ -130,15 +140,12 @@ class PerceptionNode(LifecycleNode):
         """Do the work of a transition and report exceptions, which rclpy would discard."""
         self._problem = ""
         try:
-            try:
-                work()
-            except UserError:
-                undo()
-                raise
+            work()
         except UserError as error:
             self._problem = f"cannot {name}: {error}"
             if not self._starting:  # else the process prints the problem when it ends
                 self.get_logger().error(self._problem)
+            undo()
             return TransitionCallbackReturn.FAILURE
         except Exception as error:
             self._problem = (
@@ -159,18 +166,12 @@ class PerceptionNode(LifecycleNode):
     def _activate(self, state: LifecycleState) -> None:
         super().on_activate(state)  # publishers publish nothing before
         self._worker = worker = Worker(dict(self._cameras))
-        for camera in self._cameras.values():
-            camera.publish_labels()
         for name, camera in self._cameras.items():
             camera.open(partial(worker.put, name))
 
     def _deactivate(self, state: LifecycleState) -> None:
         self._stop()
         super().on_deactivate(state)
-
-    def _end(self) -> None:
-        self._stop()
-        self._release()
 
     def _stop(self) -> None:
         for camera in self._cameras.values():
@@ -180,63 +181,81 @@ class PerceptionNode(LifecycleNode):
             raise RuntimeError("an inference does not end")
 
     def _release(self) -> None:
+        self._stop()
         while self._cameras:  # without a variable that would keep the last one
             self._cameras.popitem()[1].destroy()
         self._perceiver = None
         gc.collect()  # the session is large, and cameras are part of reference cycles
 
     def _load(self) -> Perceiver:
-        start, values = time.perf_counter(), self.parameters
-        model, requested = values["model"], values["provider"]
+        start, given = time.perf_counter(), self.parameters
+        requested = given["provider"]
         try:
             perceiver = Perceiver(
-                os.path.expanduser(model) or None,
+                os.path.expanduser(given["model"]) or None,
                 provider=requested,
-                threads=values["threads"] or None,
-                fit=values["fit"],
-                allow_cpu_fallback=values["allow_cpu_fallback"],
+                threads=given["threads"] or None,
+                fit=given["fit"],
+                allow_cpu_fallback=given["allow_cpu_fallback"],
             )
             perceiver.verify()  # this is the warm-up, too
         except (ModelError, ProviderError) as error:
             raise UserError(str(error)) from error
         except ModuleNotFoundError as error:
             raise UserError(missing_package(error)) from error
-        info = perceiver.info
+        info, provider = perceiver.info, perceiver.provider
         self.get_logger().info(
             f"model {info.name} ({info.path}, sha256 {info.sha256[:12]}), "
-            f"{info.input_size[1]}x{info.input_size[0]} {info.precision}, provider "
-            f"{perceiver.provider}, loaded and checked in {time.perf_counter() - start:.2f} s"
+            f"{info.input_size[1]}x{info.input_size[0]} {info.precision}, provider {provider}, "
+            f"loaded and checked in {time.perf_counter() - start:.2f} s"
         )
-        if perceiver.provider != requested:
-            self.get_logger().error(
-                f"the provider {requested} is not available: running on {perceiver.provider}"
-            )
+        values = {"model": info.name, "file": str(info.path), "sha256": info.sha256}
+        self._model_status = checks.model_status(requested, provider, values)
+        if self._model_status.problems:
+            self.get_logger().error(self._model_status.message)
         return perceiver
 
     # --- diagnostics
 
     def _beat(self) -> None:
         for camera in self._cameras.values():
-            camera.adapt()
-        self._diagnostics.publish(self._statuses())
+            for subscription in camera.subscriptions:
+                subscription.adapt()
+        self._publish(self._statuses())
+
+    def _publish(self, statuses: Iterable[tuple[str, Status]]) -> None:
+        """Publish one status for each task, given by the task's name."""
+        name = self.get_fully_qualified_name().lstrip("/")
+        message = DiagnosticArray()
+        message.header.stamp = self.get_clock().now().to_msg()
+        message.status = [
+            DiagnosticStatus(
+                level=bytes([status.level]),  # an integer would be published as garbage
+                name=f"{name}: {task}",
+                message=status.message,
+                hardware_id=socket.gethostname() or "unknown host",
+                values=[KeyValue(key=key, value=value) for key, value in status.values.items()],
+            )
+            for task, status in statuses
+        ]
+        self._diagnostics.publish(message)
 
     def _statuses(self) -> Iterator[tuple[str, Status]]:
         yield "state", checks.state_status(self._state, self._problem, resident_bytes())
         if self._perceiver is None:
             return
-        info, provider = self._perceiver.info, self._perceiver.provider
-        values = {"model": info.name, "file": str(info.path), "sha256": info.sha256}
-        yield "model", checks.model_status(self.parameters["provider"], provider, values)
+        yield "model", self._model_status
         yield "labels", checks.labels_status()
-        output_bytes = math.prod(info.output_size) * _MAX_BYTES_PER_PIXEL
+        output_bytes = math.prod(self._perceiver.info.output_size) * _MAX_BYTES_PER_PIXEL
         for name, camera in self._cameras.items():
-            if camera.images is None or camera.infos is None:
+            if not camera.subscriptions:
                 continue
+            infos, images = camera.subscriptions
             now, fast_dds = camera.statistics.snapshot(), self._segment is not None
             for task, status in (
-                ("input", checks.input_status(now, camera.images, fast_dds)),
+                ("input", checks.input_status(now, images, fast_dds)),
                 ("output", checks.output_status(now, output_bytes, self._segment)),
-                ("scale", checks.scale_status(camera.lens, camera.infos)),
+                ("scale", checks.scale_status(camera.lens, infos)),
             ):
                 yield f"{name} {task}".strip(), status
 

@@ -14,19 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
-from rclpy.qos import DurabilityPolicy, QoSProfile
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
-from emu_core.labels import ClassTable
 from emu_core.registry import Registry
-from emu_perception.errors import UserError
 from emu_perception.messages.images import fill_image, fill_jpeg
 from emu_perception.node import label_info
 from emu_perception.node.frame_outputs import FrameOutputs
-from emu_perception.node.parameters import WRONG_QOS
 
 DEPTH = 5
 
@@ -147,90 +140,12 @@ OUTPUTS.add(
 
 def describe_topics() -> list[tuple[str, ...]]:
     """Return topic, type and encoding, unit, range, rate and QoS of each topic of a camera."""
-    qos = f"reliable, volatile, {DEPTH}"
-    rows = [
-        (
-            f"~/{topic}",
-            f"{o.kind.__name__} {o.encoding}".strip(),
-            o.unit,
-            o.range,
-            "each image",
-            qos,
-        )
-        for topic, o in OUTPUTS.items()
-    ]
-    labels = (
-        f"~/{label_info.TOPIC}",
-        "vision_msgs/LabelInfo",
-        "id and name",
-        "all classes; also `unknown` if `unknown_above` is set",
-        "on activation and on change",
-        "reliable, transient local, 1",
-    )
-    diagnostics = (
-        "/diagnostics",
-        "DiagnosticArray",
-        "OK, WARN or ERROR, with the reason",
-        "",
-        "1 Hz",
-        "reliable, volatile, 10",
-    )
-    return [labels, *rows, diagnostics]
-
-
-class Publishers:
-    """The publishers of one camera: one for each output, and one for LabelInfo.
-
-    They publish nothing until the node is active.
-
-    Raises:
-        UserError: a wrong `qos_overrides` parameter.
-    """
-
-    def __init__(self, node: LifecycleNode, prefix: str, classes: ClassTable) -> None:
-        self._node, self._prefix, self._classes = node, prefix, classes
-        # The node's default group keeps references to everything that was ever in it.
-        self._group = MutuallyExclusiveCallbackGroup()
-        self._all: list[LifecyclePublisher] = []
-        self._outputs: list[tuple[Output, LifecyclePublisher]] = []
-        self._labels: LifecyclePublisher | None = None
-        self._with_unknown: bool | None = None
-        vision_msgs = label_info.messages()
-        try:
-            if vision_msgs is not None:
-                latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-                self._labels = self._create(vision_msgs.LabelInfo, label_info.TOPIC, latched)
-            for topic, output in OUTPUTS.items():
-                if vision_msgs is not None or not output.needs_labels:
-                    publisher = self._create(output.kind, topic, QoSProfile(depth=DEPTH))
-                    self._outputs.append((output, publisher))
-        except WRONG_QOS as error:
-            self.close()
-            raise UserError(f"cannot create the publishers: {error}") from error
-
-    def publish_labels(self, with_unknown: bool, force: bool = False) -> None:
-        """Publish LabelInfo, with or without `unknown`, if that differs from the last time."""
-        if self._labels is not None and (force or with_unknown != self._with_unknown):
-            self._labels.publish(label_info.message(self._classes, with_unknown))
-            self._with_unknown = with_unknown
-
-    def subscribed(self) -> list[tuple[Output, LifecyclePublisher]]:
-        """Return the outputs that have a subscriber now, with their publishers."""
-        return [pair for pair in self._outputs if pair[1].get_subscription_count()]
-
-    def close(self) -> None:
-        """Destroy the publishers."""
-        for publisher in self._all:
-            self._node.destroy_lifecycle_publisher(publisher)
-        self._all.clear()
-
-    def _create(self, kind: type, topic: str, qos: QoSProfile) -> LifecyclePublisher:
-        publisher = self._node.create_lifecycle_publisher(
-            kind,
-            f"{self._prefix}{topic}",
-            qos,
-            callback_group=self._group,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
-        self._all.append(publisher)
-        return publisher
+    names = "all classes; also `unknown` if `unknown_above` is set"
+    when, qos = "on activation and on change", "reliable, transient local, 1"
+    rows = [(f"~/{label_info.TOPIC}", "vision_msgs/LabelInfo", "id and name", names, when, qos)]
+    when, qos = "each image", f"reliable, volatile, {DEPTH}"
+    for topic, output in OUTPUTS.items():
+        kind = f"{output.kind.__name__} {output.encoding}".strip()
+        rows.append((f"~/{topic}", kind, output.unit, output.range, when, qos))
+    levels, qos = "OK, WARN or ERROR, with the reason", "reliable, volatile, 10"
+    return [*rows, ("/diagnostics", "DiagnosticArray", levels, "", "1 Hz", qos)]

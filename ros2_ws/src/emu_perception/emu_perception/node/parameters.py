@@ -28,8 +28,6 @@ AT_START, ON_CONFIGURE, ANY_TIME = "at start", "on configure", "any time"
 WRONG_QOS = (RuntimeError, ParameterException)
 """What rclpy raises for a wrong value or type among the `qos_overrides`."""
 
-_CAMERA_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-
 
 @dataclass(frozen=True)
 class Parameter:
@@ -52,9 +50,8 @@ class Parameter:
 
     def descriptor(self) -> ParameterDescriptor:
         """Return what `ros2 param describe` prints and rclpy checks."""
-        result = ParameterDescriptor(
-            description=self.description, read_only=self.changes == AT_START
-        )
+        result = ParameterDescriptor(description=self.description)
+        result.read_only = self.changes == AT_START
         if self.changes == ON_CONFIGURE:
             result.additional_constraints = "changes only while the node is unconfigured"
         if self.is_choice:
@@ -129,11 +126,7 @@ PARAMETERS = (
 
 
 class Settings(SimpleNamespace):
-    """Values for one frame of the parameters that may change at any time, or their defaults."""
-
-    def __init__(self, **values: Any) -> None:
-        defaults = {p.name: p.default for p in PARAMETERS if p.changes == ANY_TIME}
-        super().__init__(**{**defaults, **values})
+    """Values for one frame of the parameters that may change at any time."""
 
     @property
     def marks_unknown(self) -> bool:
@@ -167,19 +160,18 @@ class Parameters:
 
     def _check(self, given: Sequence[rclpy.parameter.Parameter]) -> SetParametersResult:
         """Check new values; rclpy itself checks ranges, types and read-only flags."""
-        known = {parameter.name: parameter for parameter in PARAMETERS}
-        for each in given:
-            parameter = known.get(each.name)
-            if parameter is None:
+        values = {parameter.name: parameter.value for parameter in given}
+        for parameter in PARAMETERS:
+            if parameter.name not in values:
                 continue
-            problem = parameter.problem(each.value)
+            problem = parameter.problem(values[parameter.name])
             if not problem and parameter.changes == ON_CONFIGURE and not self._is_unconfigured():
                 problem = (
                     "is read when the node configures: deactivate and clean up the node, set the "
                     "parameter, then configure and activate again"
                 )
             if problem:
-                return SetParametersResult(successful=False, reason=f"{each.name}: {problem}")
+                return SetParametersResult(successful=False, reason=f"{parameter.name}: {problem}")
         return SetParametersResult(successful=True)
 
 
@@ -189,13 +181,13 @@ def declare(node: Node, parameter: Parameter) -> Any:
     Raises:
         UserError: the value has the wrong type, is out of range, or is none of the choices.
     """
-    default = list(parameter.default) if parameter.is_list else parameter.default  # type: ignore[arg-type]
     try:
-        value = node.declare_parameter(parameter.name, default, parameter.descriptor()).value
+        node.declare_parameter(parameter.name, parameter.default, parameter.descriptor())
     except ParameterException as error:
         reason = str(error).removesuffix(f": {parameter.name}")
         advice = " (write 10.0, not 10)" if "expecting type 'DOUBLE'" in reason else ""
         raise UserError(f"parameter {parameter.name}: {reason}{advice}") from None
+    value = node.get_parameter(parameter.name).value
     if problem := parameter.problem(value):
         raise UserError(f"parameter {parameter.name}: {problem}")
     return value
@@ -207,8 +199,8 @@ def _camera_problem(names: object) -> str:
     if list(names) == [""]:  # a launch file cannot write an empty list
         return ""
     for name in names:
-        if not _CAMERA_NAME.fullmatch(name):
+        if not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name):
             return f"{name!r} cannot be part of a topic: use letters, digits and underscores"
-        if list(names).count(name) > 1:
+        if names.count(name) > 1:
             return f"{name} is named twice"
     return ""

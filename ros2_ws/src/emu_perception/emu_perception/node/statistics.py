@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,8 +25,7 @@ Dropped: a newer image replaced it. Limited: it exceeded `max_rate`. Refused: it
 Failed: an exception. No subscriber: no output has one, so nothing was computed.
 """
 
-FINISHED = ("processed", "refused", "failed", "no_subscriber")
-"""Outcomes of the images that reached the inference thread."""
+DURATIONS = ("age", "latency", "inference")
 
 MAX_AGE_S = 60.0
 """No image waits longer in this node. An older stamp comes from another clock."""
@@ -35,20 +34,15 @@ MAX_LEAD_S = 0.5
 """A stamp may be that far in the future, because `/clock` advances in steps."""
 
 
-class Age(NamedTuple):
-    """Seconds since a stamp, or None and the reason why the age is unknown."""
-
-    seconds: float | None
-    problem: str = ""
-
-
 @dataclass(frozen=True)
 class FrameTiming:
     """Of one processed image: time from receipt to the last output, inference time, and age."""
 
     latency_s: float
     inference_s: float | None
-    age: Age
+    age_s: float | None
+    age_problem: str = ""
+    """Why the age is unknown."""
 
 
 @dataclass(frozen=True)
@@ -62,39 +56,19 @@ class StatisticsSnapshot:
     input_rate: float
     output_rate: float
     durations_ms: dict[str, tuple[float, float]]
-    """p50 and p99 of "age", "latency" and "inference", if known."""
+    """p50 and p99 of each of DURATIONS that is known."""
     age_problem: str
     """Why the age is unknown."""
     counts: dict[str, int]
     """Images since the start of the node: "in" and each of OUTCOMES."""
     recent: dict[str, int]
-    """Images within the window, for each of OUTCOMES."""
+    """The same within the window."""
     lost: int
     """Images that the middleware lost within the window."""
     image_bytes: int
     """Size of the last image; 0 before the first."""
     last_error: str = ""
     last_error_age_s: float | None = None
-
-
-class Window:
-    """Values of the last `WINDOW_S` seconds."""
-
-    def __init__(self) -> None:
-        self._entries: deque[tuple[float, float]] = deque()
-
-    def add(self, now: float, value: float = 1.0) -> None:
-        self._entries.append((now, value))
-
-    def values(self, now: float) -> list[float]:
-        """Return the values within the window, oldest first."""
-        while self._entries and self._entries[0][0] <= now - WINDOW_S:
-            self._entries.popleft()
-        return [value for _, value in self._entries]
-
-    def rate(self, now: float, since: float) -> float:
-        """Return values per second; `since` is the time at which counting began."""
-        return len(self.values(now)) / max(now - max(since, now - WINDOW_S), 1e-3)
 
 
 class CameraStatistics:
@@ -110,47 +84,39 @@ class CameraStatistics:
     def restart(self) -> None:
         """Clear all windows, on activation; totals are kept."""
         with self._lock:
-            self._inputs, self._lost = Window(), Window()
-            self._durations = {name: Window() for name in ("age", "latency", "inference")}
-            self._outcomes = {outcome: Window() for outcome in OUTCOMES}
+            # Per name: time and value of each entry of the last seconds.
+            self._windows: defaultdict[str, deque[tuple[float, float]]] = defaultdict(deque)
             self._age_problem = ""
             self._since = self._last_image = self._clock()
 
     def reset_ages(self) -> None:
         """Reset age statistics, after a jump of the ROS clock."""
         with self._lock:
-            self._durations["age"] = Window()
+            self._windows["age"].clear()
             self._age_problem = ""
 
     def count_image(self, size_bytes: int) -> None:
         """Count one image that arrived."""
         with self._lock:
-            self._totals["in"] += 1
-            self._last_image = self._clock()
-            self._inputs.add(self._last_image)
+            self._last_image = self._count("in")
             self._image_bytes = size_bytes
 
     def count_lost(self, count: int) -> None:
         """Count images that the middleware lost."""
         with self._lock:
-            self._lost.add(self._clock(), count)
+            self._windows["lost"].append((self._clock(), count))
 
     def count_outcome(self, outcome: str, timing: FrameTiming | None = None) -> None:
         """Count one frame's outcome, one of OUTCOMES; `timing` belongs to a processed frame."""
         with self._lock:
-            now = self._clock()
-            self._totals[outcome] += 1
-            self._outcomes[outcome].add(now)
+            now = self._count(outcome)
             if timing is None:
                 return
-            self._age_problem = timing.age.problem
-            for name, seconds in (
-                ("age", timing.age.seconds),
-                ("latency", timing.latency_s),
-                ("inference", timing.inference_s),
-            ):
+            self._age_problem = timing.age_problem
+            durations = (timing.age_s, timing.latency_s, timing.inference_s)
+            for name, seconds in zip(DURATIONS, durations, strict=True):
                 if seconds is not None:
-                    self._durations[name].add(now, 1e3 * seconds)
+                    self._windows[name].append((now, 1e3 * seconds))
 
     def set_last_error(self, text: str) -> None:
         """Keep the text and the time of the last error."""
@@ -167,14 +133,15 @@ class CameraStatistics:
         counts = self.counts()
         with self._lock:
             now = self._clock()
-            recent = {kind: len(window.values(now)) for kind, window in self._outcomes.items()}
+            recent = {kind: len(self._values(kind, now)) for kind in ("in", *OUTCOMES)}
+            counted_s = max(min(now - self._since, WINDOW_S), 1e-3)
             age_problem = self._age_problem if recent["processed"] else ""
-            durations = {name: window.values(now) for name, window in self._durations.items()}
+            durations = {name: self._values(name, now) for name in DURATIONS}
             return StatisticsSnapshot(
                 active_s=now - self._since,
                 silence_s=now - self._last_image,
-                input_rate=self._inputs.rate(now, self._since),
-                output_rate=self._outcomes["processed"].rate(now, self._since),
+                input_rate=recent["in"] / counted_s,
+                output_rate=recent["processed"] / counted_s,
                 durations_ms={
                     name: tuple(np.percentile(values, (50, 99)).tolist())
                     for name, values in durations.items()
@@ -183,11 +150,25 @@ class CameraStatistics:
                 age_problem=age_problem,
                 counts=counts,
                 recent=recent,
-                lost=round(sum(self._lost.values(now))),
+                lost=round(sum(self._values("lost", now))),
                 image_bytes=self._image_bytes,
                 last_error=self._error[1] if self._error else "",
                 last_error_age_s=now - self._error[0] if self._error else None,
             )
+
+    def _count(self, kind: str) -> float:
+        """Count an image, "in" or an outcome, and return the time."""
+        now = self._clock()
+        self._totals[kind] += 1
+        self._windows[kind].append((now, 1.0))
+        return now
+
+    def _values(self, name: str, now: float) -> list[float]:
+        """Drop the entries before the window, and return the values of the others."""
+        entries = self._windows[name]
+        while entries and entries[0][0] <= now - WINDOW_S:
+            entries.popleft()
+        return [value for _, value in entries]
 
 
 def resident_bytes(pid: int | str = "self") -> int:
@@ -198,28 +179,24 @@ def resident_bytes(pid: int | str = "self") -> int:
     return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def stamp_age(now_ns: int, stamp: Time) -> Age:
-    """Return the age of a stamp at `now_ns` nanoseconds of the node's ROS clock."""
+def stamp_age(now_ns: int, stamp: Time) -> tuple[float | None, str]:
+    """Return a stamp's age in seconds, or None and why it is unknown; `now_ns` is the ROS time."""
     stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
     if stamp_ns == 0:
-        return Age(None, "the images have no stamp")
+        return None, "the images have no stamp"
     if now_ns == 0:
-        return Age(None, "use_sim_time is set, but nothing was received on /clock")
+        return None, "use_sim_time is set, but nothing was received on /clock"
     age_s = (now_ns - stamp_ns) / 1e9
+    days = abs(age_s) / 86400
+    distance = f"{abs(age_s):.1f} s" if days < 2 else f"{days:.0f} days"
     if age_s > MAX_AGE_S:
-        reason = (
-            f"stamps are {_duration(age_s)} behind this node's clock: play bags with --clock and "
-            "set use_sim_time; otherwise synchronise the clocks"
+        return None, (
+            f"stamps are {distance} behind this node's clock: play bags with --clock and set "
+            "use_sim_time; otherwise synchronise the clocks"
         )
-        return Age(None, reason)
     if age_s < -MAX_LEAD_S:
-        reason = (
-            f"stamps are {_duration(-age_s)} ahead of this node's clock: synchronise the clocks, "
-            "or set use_sim_time to the same value in all nodes"
+        return None, (
+            f"stamps are {distance} ahead of this node's clock: synchronise the clocks, or set "
+            "use_sim_time to the same value in all nodes"
         )
-        return Age(None, reason)
-    return Age(max(0.0, age_s))
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 2 * 86400 else f"{seconds / 86400:.0f} days"
+    return max(0.0, age_s), ""

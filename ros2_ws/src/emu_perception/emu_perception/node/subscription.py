@@ -9,7 +9,6 @@ after a check once per second.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rcl_interfaces.msg import ParameterDescriptor
@@ -35,24 +34,12 @@ if TYPE_CHECKING:
     from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo
 
 DEPTH = 5  # messages that may arrive while the executor is busy
-_AUTOMATIC = "automatic"
 _RELIABILITY = {
+    "automatic": None,
     "reliable": ReliabilityPolicy.RELIABLE,
     "best_effort": ReliabilityPolicy.BEST_EFFORT,
 }
 _NAMES = {policy: name.replace("_", " ") for name, policy in _RELIABILITY.items()}
-
-
-@dataclass(frozen=True)
-class RemotePublisher:
-    """A publisher of a topic, and the reason why its messages are not received, if any."""
-
-    node: str
-    reliability: str
-    problem: str
-
-    def __str__(self) -> str:
-        return f"{self.node} ({self.reliability}{self.problem and f'; {self.problem}'})"
 
 
 class AdaptiveSubscription:
@@ -61,10 +48,7 @@ class AdaptiveSubscription:
     The parameter `qos_overrides.TOPIC.subscription.reliability` fixes the reliability.
 
     Args:
-        node: the node.
-        kind: message class.
         name: topic before remapping; the attribute `topic` is the full name after it.
-        callback: gets every message.
         lost_callback: gets the number of messages that the middleware lost.
 
     Raises:
@@ -77,7 +61,7 @@ class AdaptiveSubscription:
         kind: type,
         name: str,
         callback: Callable[[Any], None],
-        lost_callback: Callable[[int], None] = lambda count: None,
+        lost_callback: Callable[[int], None] = lambda _: None,
     ) -> None:
         # rclpy remaps the name; remapping it here as well would undo a swap of two names.
         self._name, self.topic = name, node.resolve_topic_name(name)
@@ -97,29 +81,27 @@ class AdaptiveSubscription:
     def close(self) -> None:
         """Unsubscribe."""
         # An executor keeps a reference to its last subscription: do not keep the camera with it.
-        self._callback = self._lost_callback = _ignore
+        self._callback = self._lost_callback = lambda _: None
         self._node.destroy_guard_condition(self._adapt_soon)
         self._node.destroy_subscription(self._subscription)
 
-    def publishers(self) -> list[RemotePublisher]:
-        """Return the present publishers of the topic."""
-        return [
-            RemotePublisher(
-                f"{info.node_namespace.rstrip('/')}/{info.node_name}",
-                _NAMES.get(info.qos_profile.reliability, "unknown reliability"),
-                self._problem(info),
-            )
-            for info in self._endpoints()
-        ]
+    def publishers(self) -> list[tuple[str, str]]:
+        """Return the present publishers, and why the messages of each are not received, if so."""
+        result = []
+        for info in self._endpoints():
+            reliability = _NAMES.get(info.qos_profile.reliability, "unknown reliability")
+            problem = self._problem(info)
+            details = f"{reliability}; {problem}" if problem else reliability
+            name = f"{info.node_namespace.rstrip('/')}/{info.node_name}"
+            result.append((f"{name} ({details})", problem))
+        return result
 
     def adapt(self) -> None:
         """Subscribe again if the publishers changed their reliability; call it once a second."""
         offered = {info.qos_profile.reliability for info in self._endpoints()}
-        if self._fixed is not None or not offered:
-            return
         best_effort = ReliabilityPolicy.BEST_EFFORT in offered
         wanted = ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
-        if wanted == self._reliability:
+        if self._fixed is not None or not offered or wanted == self._reliability:
             return
         self._reliability = wanted
         self._node.destroy_subscription(self._subscription)
@@ -135,14 +117,14 @@ class AdaptiveSubscription:
 
     def _fixed_reliability(self) -> ReliabilityPolicy | None:
         name = f"qos_overrides.{self.topic}.subscription.reliability"
-        choices = ", ".join([_AUTOMATIC, *_RELIABILITY])
+        choices = ", ".join(_RELIABILITY)
         if not self._node.has_parameter(name):  # it stays declared after the first activation
             descriptor = ParameterDescriptor(description=f"one of {choices}", read_only=True)
-            self._node.declare_parameter(name, _AUTOMATIC, descriptor)
+            self._node.declare_parameter(name, "automatic", descriptor)
         value = self._node.get_parameter(name).value
-        if value != _AUTOMATIC and value not in _RELIABILITY:
+        if value not in _RELIABILITY:
             raise UserError(f"parameter {name}: expected one of {choices}, but got {value!r}")
-        return _RELIABILITY.get(value)
+        return _RELIABILITY[value]
 
     def _subscribe(self) -> Subscription:
         return with_events(
@@ -169,10 +151,8 @@ class AdaptiveSubscription:
             self._adapt_soon.trigger()
             return
         policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
-        self._node.get_logger().error(
-            f"{self.topic}: incompatible QoS ({policy}): no messages will be received. "
-            f"{self._advice()}"
-        )
+        problem = f"incompatible QoS ({policy}): no messages will be received"
+        self._node.get_logger().error(f"{self.topic}: {problem}. {self._advice()}")
 
     def _problem(self, info: TopicEndpointInfo) -> str:
         """Return why messages of a publisher are not received; empty if they should be."""
@@ -191,7 +171,3 @@ class AdaptiveSubscription:
             "Change the publisher's QoS, or this node's parameters "
             f"qos_overrides.{self.topic}.subscription.*"
         )
-
-
-def _ignore(_: object) -> None:
-    """Discard what arrives after `close`."""

@@ -10,8 +10,7 @@ import math
 import threading
 import time
 import traceback
-from collections.abc import Mapping, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Iterable, Mapping
 
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -20,19 +19,20 @@ from emu_perception.node.camera import Camera
 EARLY = 0.1
 """Fraction of a period by which a frame may come early, so that jitter costs no frame."""
 
-T = TypeVar("T")
+Item = tuple[Image | CompressedImage, float]
+"""An image and the monotonic time in seconds at which it was received."""
 
 
-class Mailboxes(Generic[T]):
+class Mailboxes:
     """Pass the newest item of each key from other threads to one worker; keys take turns."""
 
-    def __init__(self, keys: Sequence[str]) -> None:
+    def __init__(self, keys: Iterable[str]) -> None:
         self._changed = threading.Condition()
         self._turns = list(keys)  # the key that was served longest ago comes first
-        self._items: dict[str, T] = {}
+        self._items: dict[str, Item] = {}
         self._closed = False
 
-    def put(self, key: str, item: T) -> bool:
+    def put(self, key: str, item: Item) -> bool:
         """Store an item; return whether one is lost: the previous, or this one after `close`."""
         with self._changed:
             if self._closed:
@@ -42,13 +42,13 @@ class Mailboxes(Generic[T]):
             self._changed.notify()
             return loses
 
-    def get(self) -> tuple[str, T] | None:
+    def get(self) -> tuple[str, Item] | None:
         """Wait for an item and take it; None after `close`."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._items)
             if self._closed:
                 return None
-            key = next(key for key in self._turns if key in self._items)
+            key = min(self._items, key=self._turns.index)
             self._turns.remove(key)
             self._turns.append(key)
             return key, self._items.pop(key)
@@ -88,9 +88,7 @@ class Worker:
     def __init__(self, cameras: Mapping[str, Camera]) -> None:
         self._cameras = cameras
         self._limits = {name: RateLimit() for name in cameras}
-        self._mailboxes: Mailboxes[tuple[Image | CompressedImage, float]] = Mailboxes(
-            list(cameras)
-        )
+        self._mailboxes = Mailboxes(cameras)
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
         self._thread.start()
 

@@ -18,11 +18,11 @@ from emu_core.bags.types import stamp_ns
 from emu_perception.bag_tools.disk_queue import Received
 from emu_perception.bag_tools.recording import Recording
 from emu_perception.errors import UserError
-from emu_perception.node.log_once import LogOnce
 from emu_perception.node.parameters import AT_START, Parameter, declare
 from emu_perception.record_uncertain import trigger
 from emu_perception.record_uncertain.moment_bags import WHEN_FULL, MomentBags, Quota
 from emu_perception.record_uncertain.trigger import DEPTH, LABEL, FrameUncertainty
+from emu_perception.ros.log_once import LogOnce
 from emu_perception.ros.ros_process import RosProcess
 
 _MB = 10**6

@@ -1,4 +1,4 @@
-"""The command lines of the ROS commands: ROS arguments, user mistakes, signals and reports.
+"""Command lines: ROS arguments, user mistakes, signals and reports.
 
 It imports neither ROS nor rosbags, so that `--help` works and a missing package can be reported.
 """
@@ -20,9 +20,6 @@ from emu_core.bags.errors import BagError
 from emu_core.files import write_text
 from emu_core.registry import RegistryError
 from emu_perception.errors import UserError
-
-_PIP_PACKAGES = ("rosbags", "av", "onnxruntime")
-"""Packages that come from PyPI; all others come with ROS."""
 
 
 def split_ros_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -54,9 +51,8 @@ def run(program: str, work: Callable[[], int]) -> int:
 def missing_package(error: ModuleNotFoundError) -> str:
     """Return which package is missing, and how to install it."""
     package = (error.name or "").partition(".")[0]
-    advice = (
-        f"pip install {package}" if package in _PIP_PACKAGES else "source the ROS 2 setup file"
-    )
+    on_pypi = package in ("rosbags", "av", "onnxruntime")  # all others come with ROS
+    advice = f"pip install {package}" if on_pypi else "source the ROS 2 setup file"
     return f"the Python package {package} is not installed: {advice}"
 
 

@@ -6,14 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 try:
-    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+    from rclpy import event_handler
 
     HUMBLE = False
 except ImportError:
-    from rclpy.qos_event import (  # type: ignore[no-redef]
-        SubscriptionEventCallbacks,
-        UnsupportedEventTypeError,
-    )
+    from rclpy import qos_event as event_handler  # type: ignore[no-redef]
 
     HUMBLE = True
 
@@ -37,19 +34,18 @@ def matched(subscription: Subscription) -> bool:
 
 
 def with_events(
-    subscribe: Callable[[SubscriptionEventCallbacks], Subscription],
+    subscribe: Callable[[event_handler.SubscriptionEventCallbacks], Subscription],
     incompatible_qos: Callable[[QoSRequestedIncompatibleQoSInfo], None],
     message_lost: Callable[[QoSMessageLostInfo], None],
 ) -> Subscription:
     """Subscribe with callbacks for those of the two events that the middleware supports."""
+    events = event_handler.SubscriptionEventCallbacks(incompatible_qos=incompatible_qos)
+    events.message_lost = message_lost
     try:
-        return subscribe(
-            SubscriptionEventCallbacks(
-                incompatible_qos=incompatible_qos, message_lost=message_lost
-            )
-        )
-    except UnsupportedEventTypeError:  # some middlewares do not count lost messages
-        return subscribe(SubscriptionEventCallbacks(incompatible_qos=incompatible_qos))
+        return subscribe(events)
+    except event_handler.UnsupportedEventTypeError:
+        events.message_lost = None  # some middlewares do not count lost messages
+        return subscribe(events)
 
 
 def guard_transitions(node: LifecycleNode) -> None:

@@ -1,8 +1,7 @@
 """What the launch files need before they start: arguments, bag player, installed packages.
 
 The arguments of `launch/emu.launch.py` are one table, from which they are declared, checked and
-documented. An argument with the name of a node parameter sets this parameter. The module imports
-neither ROS nor launch.
+documented. An argument with the name of a node parameter sets it. Imports neither ROS nor launch.
 """
 
 from __future__ import annotations
@@ -67,29 +66,13 @@ LAUNCH_ARGUMENTS = (
     ),
 )
 
-_ROSBAG2 = ("ros2bag", "rosbag2_py")
-_ROSBAG2_MCAP = "rosbag2_storage_mcap"  # not a Python module, and optional on Humble
-
 
 def rosbag2_plays(bag: Path) -> bool:
     """Return whether `ros2 bag play` is installed, with the storage plugin of the bag."""
-    if not all(find_spec(name) for name in _ROSBAG2):
+    if not (find_spec("ros2bag") and find_spec("rosbag2_py")):
         return False
     is_mcap = bag.suffix == ".mcap" or (bag.is_dir() and any(bag.glob("*.mcap")))
-    return not is_mcap or is_installed(_ROSBAG2_MCAP)
-
-
-def rosbag2_command(bag: Path, *, clock: bool) -> list[str]:
-    """Return the rosbag2 command that plays a bag, with its time on /clock if wanted.
-
-    It starts with a delay, because messages before the DDS match are lost.
-    """
-    return ["ros2", "bag", "play", str(bag), "--delay", "3", *(["--clock"] if clock else [])]
-
-
-def player_arguments(bag: Path, *, clock: bool) -> list[str]:
-    """Return the arguments of our `player` that do the same, without losing the first images."""
-    return [str(bag), "--wait-for-subscribers", "1", *(["--clock"] if clock else [])]
+    return not is_mcap or is_installed("rosbag2_storage_mcap")  # optional on Humble
 
 
 def is_installed(package: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import rclpy
 from rclpy.exceptions import ParameterException
@@ -54,11 +54,7 @@ class RosProcess:
 def ros_process(
     name: str, arguments: Sequence[str], *, visible: bool = False
 ) -> Iterator[RosProcess]:
-    """Run a plain node. A `visible` one logs to /rosout and offers parameter services.
-
-    Raises:
-        UserError: the `--ros-args` among the arguments are wrong.
-    """
+    """Run a plain node, see `running`; a `visible` one logs to /rosout and offers parameters."""
 
     def create() -> Node:
         return rclpy.create_node(name, enable_rosout=visible, start_parameter_services=visible)
@@ -86,9 +82,7 @@ def running(
             process = RosProcess(create(), stop)
         except ParameterException as error:  # a parameter of rclpy itself, as use_sim_time is
             raise UserError(str(error)) from error
-        try:
+        with closing(process):
             yield process
-        finally:
-            process.close()
     finally:
         rclpy.try_shutdown()

@@ -15,18 +15,7 @@ from std_msgs.msg import Header
 from emu_core.runtime.fitting import fit_image
 from emu_perception.camera_model.metric_scale import Lens
 from emu_perception.node.frame_outputs import FrameOutputs
-from emu_perception.node.log_once import LogOnce
-from emu_perception.node.parameters import Settings
-
-
-class Logger:
-    """Stores (severity, text) of each line."""
-
-    def __init__(self):
-        self.lines = []
-
-    def __getattr__(self, severity):
-        return lambda text: self.lines.append((severity, text))
+from emu_perception.ros.log_once import LogOnce
 
 
 def make_lens(is_published=bool, fit="stretch"):
@@ -35,8 +24,10 @@ def make_lens(is_published=bool, fit="stretch"):
         info=SimpleNamespace(canonical_focal=400.0, horizontal_fov=(50.0, 90.0)),
         fitting=lambda height, width: fit_image((height, width), (256, 512), (256, 512), fit),
     )
-    logger = Logger()
-    return Lens(perceiver, is_published, LogOnce(logger)), logger.lines
+    lines, logger = [], SimpleNamespace()
+    for severity in ("info", "warning", "error"):
+        setattr(logger, severity, lambda text, severity=severity: lines.append((severity, text)))
+    return Lens(perceiver, is_published, LogOnce(logger)), lines
 
 
 def intrinsics(fx, fy=None):
@@ -93,19 +84,22 @@ def test_the_scale_of_a_fisheye_lens_is_that_of_the_image_for_the_network(rectif
     lens.update(fisheye)
     image = Image(height=480, width=640, encoding="mono8", step=640)
     image.data.frombytes(bytes(640 * 480))
-    camera_of_node = SimpleNamespace(lens=lens, rectify=rectify, settings=Settings)
-    assert FrameOutputs(image, camera_of_node).camera_info.k[0] == focal
+    camera_of_node = SimpleNamespace(lens=lens, rectify=rectify, settings=dict)
+    assert FrameOutputs(image, camera_of_node).image[1].k[0] == focal
     assert lens.scale.state == state
     # Stretched to 512x256: by √(0.8·256/480) = 0.653.
     assert f"scale: camera {focal * math.sqrt(0.8 * 256 / 480):.0f} px" in lines[0][1]
 
 
-def test_a_missing_camera_info_is_logged_once_as_an_unverified_scale():
+@pytest.mark.parametrize(("known", "text"), [(False, "no camera_info"), (True, "640x360")])
+def test_a_missing_or_unusable_camera_info_is_logged_once_as_an_unverified_scale(known, text):
     lens, lines = make_lens()
     assert lens.scale.state == "unknown"
-    assert lens.image_info(640, 480) is None and lens.image_info(640, 480) is None
-    assert lines == [("warning", lens.scale.text)] and "scale unverified" in lens.scale.text
-    assert lens.scale.state == "unverified"
+    if known:
+        lens.update(camera())  # of another aspect ratio
+    assert lens.image_info(640, 360) is None and lens.image_info(640, 360) is None
+    assert lines == [("warning", lens.scale.text)] and lens.scale.state == "unverified"
+    assert "scale unverified" in lens.scale.text and text in lens.scale.text
 
 
 def test_the_first_image_waits_for_a_camera_info_that_has_a_publisher():
@@ -113,14 +107,6 @@ def test_the_first_image_waits_for_a_camera_info_that_has_a_publisher():
     lens, lines = make_lens(is_published=lambda: late.start() or True)
     assert lens.image_info(640, 480) is not None
     assert not lines
-
-
-def test_a_camera_info_of_another_aspect_ratio_is_not_used_and_logged_once():
-    lens, lines = make_lens()
-    lens.update(camera())
-    for _ in range(3):
-        assert lens.image_info(640, 360) is None
-    assert len(lines) == 1 and "scale unverified" in lines[0][1] and "640x360" in lines[0][1]
 
 
 @pytest.mark.parametrize(

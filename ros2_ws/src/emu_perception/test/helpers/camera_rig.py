@@ -20,7 +20,6 @@ import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy), from a robot or from the wheels")
-pytest.importorskip("onnx", reason="needs onnx, to make a model file")
 
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -121,7 +120,8 @@ class CameraRig:
                 self._subscribe(topic, reliability)
         self.image_topic = f"{namespace}/{self._prefix}{image_topic}"
         self.image_type = image
-        self.camera = self.make_camera(offers)
+        self.camera: Publisher | None = None
+        self.replace_camera(offers)
         if calibrated:  # otherwise the node would wait a moment for it
             self.info = self.ros.node.create_publisher(
                 CameraInfo, f"{namespace}/{self._prefix}camera_info", QoSProfile(depth=5)
@@ -146,10 +146,12 @@ class CameraRig:
             QoSProfile(depth=20, reliability=reliability),
         )
 
-    def make_camera(self, offers: ReliabilityPolicy) -> Publisher:
-        """A publisher of images with this reliability."""
-        qos = QoSProfile(depth=20, reliability=offers)
-        return self.ros.node.create_publisher(self.image_type, self.image_topic, qos)
+    def replace_camera(self, offers: ReliabilityPolicy, **qos: Any) -> None:
+        """Publish images with another QoS."""
+        if self.camera is not None:
+            self.ros.node.destroy_publisher(self.camera)
+        profile = QoSProfile(depth=20, reliability=offers, **qos)
+        self.camera = self.ros.node.create_publisher(self.image_type, self.image_topic, profile)
 
     @contextmanager
     def node(self, *arguments: str, **environment: str) -> Iterator[ChildProcess]:

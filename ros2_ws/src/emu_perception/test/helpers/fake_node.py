@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from emu_perception.node.camera import Camera
-from emu_perception.node.parameters import Settings
+from emu_perception.node.parameters import ANY_TIME, PARAMETERS, Settings
 from emu_perception.node.statistics import CameraStatistics
 
 
@@ -40,7 +40,13 @@ class FakeParameters(dict):
 
     def __init__(self, rectify=False, **settings):
         super().__init__(rectify=rectify, image_transport="raw")
-        self.settings = lambda: Settings(**settings)
+        self.settings = lambda: default_settings(**settings)
+
+
+def default_settings(**given):
+    """Settings with the defaults of the parameters, where no value is given."""
+    defaults = {p.name: p.default for p in PARAMETERS if p.changes == ANY_TIME}
+    return Settings(**{**defaults, **given})
 
 
 def make_camera(node, perceiver, rectify=False, **settings):

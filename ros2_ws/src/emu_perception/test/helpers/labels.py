@@ -21,14 +21,6 @@ def with_vision_msgs() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(filter(None, (*sys.path, str(STAND_INS))))}
 
 
-def without_vision_msgs(folder: Path) -> dict[str, str]:
-    """Environment variables of a node that does not find vision_msgs, even if it is installed."""
-    package = folder / "vision_msgs"
-    package.mkdir()
-    (package / "__init__.py").write_text("raise ModuleNotFoundError(name='vision_msgs')")
-    return {"PYTHONPATH": os.pathsep.join(filter(None, (str(folder), *sys.path)))}
-
-
 def label_info_type() -> type:
     """The message class to subscribe to."""
     from vision_msgs.msg import LabelInfo

@@ -16,35 +16,28 @@ from sensor_msgs.msg import Image, PointCloud2
 FLOAT32 = 7  # of sensor_msgs/PointField
 
 
-class NullPointerError(Exception):
-    """In C++, this ends the process of the planner."""
-
-
 class SemanticLayer:
     """Tiles of the costmap for one camera: (column, row) → (class name, confidence 0 to 255).
 
-    `camera_to_map` is a 4 × 4 transform; `configured` are the class names with costs in the
-    costmap's parameters.
+    `camera_to_map` is a 4 × 4 transform; `info` is the LabelInfo (a mask before it ends the
+    planner's process); `configured` are the class names with costs in the costmap's parameters.
     """
 
     def __init__(
         self,
         camera_to_map: np.ndarray,
+        info: Any,
         configured: set[str],
         resolution: float = 0.25,
         max_distance: float = 20.0,
     ) -> None:
         self.tiles: dict[tuple[int, int], tuple[str, int]] = {}
-        self._transform, self._configured = camera_to_map, configured
+        self._transform = camera_to_map
         self._resolution, self._max_distance = resolution, max_distance
-        self._names: dict[int, str] | None = None
-
-    def take_label_info(self, info: Any) -> None:
-        """Read the names of the classes; those that are not configured are ignored."""
-        self._names = {
+        self._names: dict[int, str] = {
             entry.class_id: entry.class_name
             for entry in info.class_map
-            if entry.class_name in self._configured
+            if entry.class_name in configured
         }
 
     def take(self, mask: Image, confidence: Image, cloud: PointCloud2) -> None:
@@ -62,8 +55,6 @@ class SemanticLayer:
             # The first point takes a tile; a more confident one of any id replaces it.
             if tile not in best or confidence.data[index] > confidence.data[best[tile]]:
                 best[tile] = index
-        if self._names is None:
-            raise NullPointerError("a mask and a cloud came before any LabelInfo")
         for tile, index in best.items():
             name = self._names.get(mask.data[index])
             if name is not None:  # only here an id without a name is dropped, and its tile with it

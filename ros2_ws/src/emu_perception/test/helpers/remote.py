@@ -1,10 +1,4 @@
-"""The node from outside: its lifecycle services, its parameters and its diagnostics.
-
-remote = Remote(rig.ros, "/front/emu_perception")
-assert remote.change("configure")
-assert remote.set("jpeg_quality", 50) == ""
-remote.wait_for_status("input", ERROR, "no image on")
-"""
+"""The node from outside: its lifecycle services, its parameters and its diagnostics."""
 
 from __future__ import annotations
 

@@ -1,10 +1,5 @@
 """Processes of ROS tests: start them, wait for their output, and stop them in any case.
 
-    with domain_coordinator.domain_id() as domain:
-        player = ChildProcess(sys.executable, "-m", "emu_perception.player", "BAG", domain=domain)
-        player.wait_for_line("usage")
-        assert player.stop() == 0
-
 All waits are for conditions, with a timeout. Without ROS, a test file that imports this module is
 skipped.
 """

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy), from a robot or from the wheels")
-pytest.importorskip("onnx", reason="needs onnx, to make a model file")
 
 from helpers import labels
 from helpers.fake_node import FakeNode, make_camera

@@ -22,6 +22,7 @@ BYTES_PER_PIXEL = {"rgb8": 3, "bgr8": 3, "8UC3": 3, "rgba8": 4, "bgra8": 4, "mon
     f"bayer_{mosaic}8": 1 for mosaic in ("rggb", "bggr", "gbrg", "grbg")
 }
 BY_CV_BRIDGE = set(BYTES_PER_PIXEL) - {"8UC3", "bayer_grbg8"}  # those of its release on PyPI
+YUV = {"yuv422": 2, "uyvy": 2, "yuv422_yuy2": 2, "yuyv": 2, "nv12": 1, "nv21": 1}
 
 
 def raw(encoding, width, height, data, step=None, is_bigendian=0):
@@ -120,25 +121,6 @@ def test_red_in_yuv_is_red_within_rounding(encoding, width, height, data):
     assert np.abs(rgb - (255, 0, 0)).max() <= 2
 
 
-# --- OpenCV and cv_bridge
-
-
-@pytest.mark.parametrize(
-    ("encoding", "code", "shape"),
-    [
-        ("yuv422", cv2.COLOR_YUV2RGB_UYVY, (24, 32, 2)),
-        ("yuv422_yuy2", cv2.COLOR_YUV2RGB_YUY2, (24, 32, 2)),
-        ("nv12", cv2.COLOR_YUV2RGB_NV12, (36, 32)),
-        ("nv21", cv2.COLOR_YUV2RGB_NV21, (36, 32)),
-    ],
-)
-def test_yuv_is_converted_as_by_opencv(encoding, code, shape):
-    planes = noise(*shape)
-    rows = padded(planes.reshape(shape[0], -1), 8)
-    message = raw(encoding, 32, 24, rows, step=rows.shape[1])
-    assert np.array_equal(to_rgb(message), cv2.cvtColor(planes, code))
-
-
 @pytest.mark.parametrize("encoding", sorted(BY_CV_BRIDGE))
 def test_cv_bridge_returns_the_same_bytes(encoding):
     cv_bridge = pytest.importorskip("cv_bridge", reason="cv_bridge is not installed here")
@@ -153,12 +135,13 @@ def test_cv_bridge_returns_the_same_bytes(encoding):
     assert np.array_equal(to_rgb(message), expected)
 
 
-@pytest.mark.parametrize("encoding", BYTES_PER_PIXEL)
+@pytest.mark.parametrize(("encoding", "size"), (BYTES_PER_PIXEL | YUV).items())
 @pytest.mark.parametrize(("padding", "is_bigendian"), [(1, 0), (2, 0), (13, 0), (0, 1)])
-def test_padding_and_the_byte_order_of_bytes_change_nothing(encoding, padding, is_bigendian):
-    rows = noise(10, 12 * BYTES_PER_PIXEL[encoding])
-    message = raw(encoding, 12, 10, padded(rows, padding), is_bigendian=is_bigendian)
-    assert np.array_equal(to_rgb(message), to_rgb(raw(encoding, 12, 10, rows)))
+def test_padding_and_the_byte_order_of_bytes_change_nothing(encoding, size, padding, is_bigendian):
+    rows = noise(15 if encoding.startswith("nv") else 10, 12 * size)
+    step = 12 * size + padding
+    message = raw(encoding, 12, 10, padded(rows, padding), step, is_bigendian)
+    assert np.array_equal(to_rgb(message), to_rgb(raw(encoding, 12, 10, rows, 12 * size)))
 
 
 @pytest.mark.parametrize("padding", [0, 5])
@@ -172,10 +155,9 @@ def test_rgb8_is_a_view_of_the_message(padding):
 # --- compressed
 
 
-@pytest.mark.parametrize("extension", [".jpg", ".png"])
 @pytest.mark.parametrize("shape", [(40, 60), (40, 60, 3)])
-def test_a_compressed_image_is_decoded_as_by_opencv(extension, shape):
-    data = encoded(extension, cv2.GaussianBlur(noise(*shape), (0, 0), 3))
+def test_a_jpeg_is_decoded_as_by_opencv(shape):
+    data = encoded(".jpg", cv2.GaussianBlur(noise(*shape), (0, 0), 3))
     expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
     assert np.array_equal(to_rgb(compressed(data)), expected)
 
@@ -214,16 +196,13 @@ def test_exif_orientation_is_ignored():
 
 
 @pytest.mark.parametrize("extension", [".jpg", ".png"])
-@pytest.mark.parametrize("kept", [0.1, 0.5, 0.9, 0.999])
-def test_a_truncated_picture_is_refused(extension, kept):
-    data = encoded(extension, noise(64, 64, 3))
-    assert refusal(compressed(data[: int(len(data) * kept)])).kind == "damaged"
-
-
-def test_a_png_with_a_flipped_bit_is_refused():
-    data = bytearray(encoded(".png", noise(64, 64, 3)))
+def test_a_truncated_picture_and_a_flipped_bit_are_refused(extension):
+    data = bytearray(encoded(extension, noise(64, 64, 3)))
+    for kept in (0.1, 0.5, 0.9, 0.999):
+        assert refusal(compressed(data[: int(len(data) * kept)])).kind == "damaged"
     data[len(data) // 2] ^= 1
-    assert refusal(compressed(data)).kind == "damaged"
+    if extension == ".png":  # a JPEG has no checksum
+        assert refusal(compressed(data)).kind == "damaged"
 
 
 def test_a_png_with_a_wrong_chunk_length_is_refused_before_it_is_decoded(monkeypatch):
@@ -298,6 +277,7 @@ def test_a_refusal_describes_the_image_and_the_supported_encodings():
         ("mono8", noise(5, 7)),
         ("bgr8", noise(5, 7, 3)),
         ("32FC1", noise(5, 7).astype(np.float32) / 3),
+        ("mono8", noise(10, 21)[::2, ::3]),
     ],
 )
 def test_an_outgoing_image_contains_the_array_without_padding(encoding, picture):
@@ -307,12 +287,6 @@ def test_an_outgoing_image_contains_the_array_without_padding(encoding, picture)
     assert message.step == 7 * {"mono8": 1, "bgr8": 3, "32FC1": 4}[encoding]
     assert message.header == "front" and message.is_bigendian == 0
     assert bytes(message.data) == picture.tobytes()
-
-
-def test_an_outgoing_image_may_be_a_slice():
-    picture = noise(6, 8)[::2, 1:7:3]
-    message = fill_image(raw("", 1, 1, b""), picture, "mono8", "")
-    assert message.step == 2 and bytes(message.data) == picture.tobytes()
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from helpers import labels
 from helpers.camera_rig import CameraRig, noise, pixels, rgb8
-from helpers.remote import ERROR, OK
+from helpers.remote import OK
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from sensor_msgs.msg import Image
 
 from emu_core.labels import CITYSCAPES, IGNORE, ClassTable
 from emu_core.runtime.dummy_model import dummy_outputs
@@ -36,49 +35,35 @@ class Planner:
 
 @pytest.fixture(scope="module")
 def rig(domain, model):
+    """A rig with `first`, a planner that subscribed before the node was active."""
     rig = CameraRig(domain, "/labelled", topics=["semantic/image", "semantic/confidence"])
-    with rig.node("-p", f"model:={model}", **labels.with_vision_msgs()):
+    rig.first = Planner(rig)
+    parameters = ("-p", f"model:={model}", "-p", "autostart:=false")
+    with rig.node(*parameters, **labels.with_vision_msgs()):
+        assert rig.remote.change("configure")
+        for topic in ("semantic/label_info", "semantic/image"):
+            name = f"/labelled/emu_perception/{topic}"
+            rig.ros.wait_until(lambda name=name: rig.ros.node.count_publishers(name) == 1, topic)
+        assert not rig.first.received, "nothing is published before the node is active"
+        assert rig.remote.change("activate")
+        rig.first.wait_for_classes(NAMES)  # although there is no image yet
         rig.wait_for_outputs()
         yield rig
 
 
-def test_a_late_subscriber_gets_every_class(rig):
+def test_a_waiting_planner_gets_every_class_once_and_before_the_first_mask(rig):
+    assert rig.first.received == [NAMES] and IGNORE not in NAMES
+
+
+def test_a_late_subscriber_gets_the_classes_and_again_on_every_activation(rig):
     planner = Planner(rig)
     planner.wait_for_classes(NAMES)
-    assert IGNORE not in planner.received[-1]
     rig.remote.wait_for_status("labels", OK)
-
-
-def test_the_classes_are_published_again_on_every_activation(rig):
-    planner = Planner(rig)
-    planner.wait_for_classes(NAMES)
     for count in (2, 3):
         assert rig.remote.change("deactivate") and rig.remote.change("activate")
         rig.ros.wait_until(lambda count=count: len(planner.received) >= count, "the classes again")
     rig.wait_for_outputs()
     assert planner.received == [NAMES] * 3
-
-
-def test_a_waiting_planner_gets_the_classes_before_the_first_mask(domain, model):
-    rig = CameraRig(domain, "/planned", topics=[])
-    order, prefix = [], "/planned/emu_perception"
-    kinds = {"semantic/label_info": labels.label_info_type(), "semantic/image": Image}
-    for topic, kind in kinds.items():
-        rig.ros.node.create_subscription(
-            kind, f"{prefix}/{topic}", lambda _, topic=topic: order.append(topic), 10
-        )
-    parameters = ("-p", f"model:={model}", "-p", "autostart:=false")
-    with rig.node(*parameters, **labels.with_vision_msgs()):
-        assert rig.remote.change("configure")
-        for topic in kinds:
-            rig.ros.wait_until(
-                lambda topic=topic: rig.ros.node.count_publishers(f"{prefix}/{topic}") == 1, topic
-            )
-        assert order == [], "nothing is published before the node is active"
-        assert rig.remote.change("activate")
-        rig.wait_for_node()
-        rig.ros.wait_until(lambda: rig.send(rgb8(noise())) and "semantic/image" in order, "a mask")
-    assert order[0] == "semantic/label_info" and order.count("semantic/label_info") == 1
 
 
 def test_uncertain_pixels_become_unknown_after_that_class_was_published(rig):
@@ -100,17 +85,6 @@ def test_uncertain_pixels_become_unknown_after_that_class_was_published(rig):
         assert np.array_equal(pixels(rig.process_image(rgb8(rgb))["semantic/image"]), expected)
         planner.wait_for_classes(NAMES)
     assert len(planner.received) == 3, "published on changes, not with every image"
-
-
-def test_without_vision_msgs_an_error_explains_the_missing_topics(domain, model, tmp_path):
-    rig = CameraRig(domain, "/no_names", topics=["semantic/image"])
-    with rig.node("-p", f"model:={model}", **labels.without_vision_msgs(tmp_path)):
-        rig.wait_for_outputs()
-        rig.remote.wait_for_status("labels", ERROR, "vision_msgs is not installed")
-        topics = dict(rig.ros.node.get_topic_names_and_types())
-        ours = {topic for topic in topics if topic.startswith("/no_names/emu_perception/")}
-        assert "/no_names/emu_perception/semantic/image" in ours
-        assert not any(topic.endswith(("label_info", "points")) for topic in ours)
 
 
 @pytest.mark.skipif(not labels.INSTALLED, reason="needs vision_msgs, which has no wheel")

@@ -5,23 +5,23 @@ import weakref
 from pathlib import Path
 
 import pytest
-from helpers.camera_rig import CameraRig, counts, gray
-from helpers.remote import ERROR, OK
+from helpers.camera_rig import CameraRig, gray
+from helpers.remote import ERROR
 from helpers.ros_processes import TIMEOUT_S, wait_until
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 
 from emu_perception.errors import UserError
 from emu_perception.node import lifecycle
+from emu_perception.node.checks import Level
 
-rclpy = pytest.importorskip("rclpy")
 SUCCESS = TransitionCallbackReturn.SUCCESS
 
 
 @pytest.fixture(scope="module")
 def managed(domain, model):
     """A node that waits for a manager; every test leaves it unconfigured."""
-    rig = CameraRig(domain, "/managed", topics=["semantic/image", "depth/image"])
+    rig = CameraRig(domain, "/managed", topics=["semantic/image"])
     with rig.node("-p", f"model:={model}", "-p", "autostart:=false"):
         yield rig
 
@@ -97,48 +97,18 @@ def test_sixty_rounds_leave_threads_files_and_memory_as_they_were(managed):
     assert after["megabytes"] - before["megabytes"] < 3, "60 leaked sessions would take more"
 
 
-def test_many_activations_leave_one_publisher_and_one_subscription(managed):
-    remote, node = managed.remote, managed.ros.node
-    assert remote.change("configure")
-    for _ in range(20):
-        assert remote.change("activate") and remote.change("deactivate")
-    assert remote.change("activate")
-    managed.wait_for_outputs()
-    for count, topic in (
-        (node.count_publishers, "/managed/emu_perception/depth/image"),
-        (node.count_subscribers, "/managed/image"),
-        (node.count_subscribers, "/managed/camera_info"),
-    ):
-        managed.ros.wait_until(lambda count=count, topic=topic: count(topic) == 1, topic)
-    bring_down(remote)
-
-
 # --- failures
 
 
-@pytest.mark.parametrize(
-    ("name", "wrong", "text"),
-    [
-        ("model", "/nowhere/at_all.onnx", "no model file at /nowhere/at_all.onnx"),
-        ("provider", "tensorrt", "the provider 'tensorrt'.* cannot be used for .*dummy.onnx"),
-    ],
-)
-def test_a_mistake_fails_the_configuration_and_can_be_corrected(managed, name, wrong, text):
-    remote = managed.remote
-    right = remote.get(name)
-    assert remote.set(name, wrong) == ""
-    assert not remote.change("configure")
-    assert remote.state() == "unconfigured"
-    managed.process.wait_for_line(f"cannot configure: .*{text}")
-    remote.wait_for_status("state", ERROR, text)
-    assert remote.set(name, right) == ""
-    assert remote.change("configure") and remote.change("activate")
-    managed.wait_for_outputs()
-    remote.wait_for_status("state", OK, "active")
-    bring_down(remote)
+def missing(source, target):
+    target.unlink(missing_ok=True)
 
 
-def swap_red_and_green(source, target):
+def truncated(source, target):
+    target.write_bytes(source.read_bytes()[:3000])
+
+
+def wrong_outputs(source, target):
     """Copy a dummy model so that its deviation follows green, unlike its reference."""
     import onnx
 
@@ -151,62 +121,61 @@ def swap_red_and_green(source, target):
 @pytest.mark.parametrize(
     ("damage", "text"),
     [
-        (lambda source, target: target.write_bytes(source.read_bytes()[:3000]), "truncated"),
-        (swap_red_and_green, "does not reproduce its reference outputs.*depth_std"),
+        (missing, "no model file at {}"),
+        (truncated, "{} .*truncated"),
+        (wrong_outputs, "{} does not reproduce its reference outputs.*depth_std"),
     ],
-    ids=["truncated", "wrong outputs"],
 )
-def test_a_damaged_model_fails_the_configuration(managed, models, model, damage, text):
-    path = models / "damaged.onnx"
+def test_an_unusable_model_fails_the_configuration_and_can_be_replaced(
+    managed, models, model, damage, text
+):
+    remote, path = managed.remote, models / "unusable.onnx"
     damage(model, path)
-    assert managed.remote.set("model", str(path)) == ""
-    assert not managed.remote.change("configure")
-    managed.process.wait_for_line(rf"{path} .*{text}")
-    assert managed.remote.set("model", str(model)) == ""
+    assert remote.set("model", str(path)) == ""
+    assert not remote.change("configure")
+    assert remote.state() == "unconfigured"
+    managed.process.wait_for_line(f"cannot configure: .*{text.format(path)}")
+    remote.wait_for_status("state", ERROR, text.format(path))
+    assert remote.set("model", str(model)) == ""
+    assert remote.change("configure") and remote.change("activate")
+    managed.wait_for_outputs()
+    bring_down(remote)
+
+
+# --- the node inside this process
 
 
 @pytest.fixture
-def local_node(domain, model):
-    """The node inside this process, where its parts can be made to fail."""
-    rclpy.init(domain_id=domain, args=["--ros-args", "-p", f"model:={model}"])
-    node = lifecycle.PerceptionNode()
-    yield node
-    node.close()
-    node.destroy_node()
-    rclpy.try_shutdown()
+def local_node(make_node):
+    return make_node()
 
 
 def fail(*arguments, **options):
     raise RuntimeError("device lost")
 
 
-def test_a_node_can_be_configured_again_after_an_unexpected_error(local_node, monkeypatch):
+def state_of(node):
+    status = dict(node._statuses())["state"]
+    return status.values["state"], status.message
+
+
+def topics_of(node):
+    return sorted(e.topic_name for e in (*node.publishers, *node.subscriptions))
+
+
+@pytest.mark.parametrize("part", ["Perceiver", "Camera.open"])
+def test_an_unexpected_error_releases_everything_and_the_node_can_be_started_again(
+    local_node, monkeypatch, part
+):
+    before = topics_of(local_node)
     with monkeypatch.context() as patch:
-        patch.setattr(lifecycle, "Perceiver", fail)
-        assert local_node.trigger_configure() == TransitionCallbackReturn.ERROR
-    status = dict(local_node._statuses())["state"]
-    assert "device lost" in status.message and status.level == 2
-    assert status.values["state"] == "unconfigured"
-    assert local_node.trigger_configure() == SUCCESS
-    assert local_node.trigger_activate() == SUCCESS
-
-
-def test_an_error_during_activation_releases_everything(local_node, monkeypatch):
-    assert local_node.trigger_configure() == SUCCESS
-    before = len(list(local_node.publishers))
-    with monkeypatch.context() as patch:
-        patch.setattr(lifecycle.Camera, "open", fail)
-        assert local_node.trigger_activate() == TransitionCallbackReturn.ERROR
-    assert len(list(local_node.publishers)) < before
-    assert local_node.trigger_configure() == SUCCESS
-    assert len(list(local_node.publishers)) == before
-    assert local_node.trigger_activate() == SUCCESS
-
-
-def test_an_unexpected_error_ends_an_automatic_start_with_its_reason(local_node, monkeypatch):
-    monkeypatch.setattr(lifecycle.Camera, "open", fail)
-    with pytest.raises(UserError, match=r"cannot activate.*RuntimeError: device lost"):
-        local_node.bring_up()
+        patch.setattr(f"emu_perception.node.lifecycle.{part}", fail)
+        with pytest.raises(UserError, match="cannot .*, model .*: RuntimeError: device lost"):
+            local_node.bring_up()
+    state, message = state_of(local_node)
+    assert state == "unconfigured" and "device lost" in message
+    assert topics_of(local_node) == before
+    local_node.bring_up()
 
 
 def test_an_inference_that_does_not_end_is_an_error_of_the_deactivation(local_node, monkeypatch):
@@ -214,7 +183,34 @@ def test_an_inference_that_does_not_end_is_an_error_of_the_deactivation(local_no
     with monkeypatch.context() as patch:
         patch.setattr(lifecycle.Worker, "close", lambda worker: False)
         assert local_node.trigger_deactivate() == TransitionCallbackReturn.ERROR
-    assert "does not end" in dict(local_node._statuses())["state"].message
+    assert "does not end" in state_of(local_node)[1]
+
+
+def test_many_activations_leave_the_publishers_and_subscriptions_of_one(local_node):
+    local_node.bring_up()
+    before = topics_of(local_node)
+    for _ in range(20):
+        assert local_node.trigger_deactivate() == local_node.trigger_activate() == SUCCESS
+    assert topics_of(local_node) == before
+    assert before.count("/image") == before.count("/camera_info") == 1
+
+
+def test_an_inactive_and_a_finalized_node_report_their_state_but_no_camera(local_node):
+    local_node.bring_up()
+    assert "input" in dict(local_node._statuses())
+    assert local_node.trigger_deactivate() == SUCCESS
+    assert state_of(local_node) == ("inactive", "inactive")
+    assert "input" not in dict(local_node._statuses())
+    assert local_node.trigger_shutdown() == SUCCESS
+    assert state_of(local_node) == ("finalized", "finalized")
+    assert local_node.close().startswith("frames: 0 in, ")
+
+
+def test_the_cpu_instead_of_the_requested_provider_is_an_error_in_the_diagnostics(make_node):
+    node = make_node("-p", "provider:=tensorrt", "-p", "allow_cpu_fallback:=true")
+    node.bring_up()
+    status = dict(node._statuses())["model"]
+    assert status.level == Level.ERROR and "running on cpu" in status.message
 
 
 def test_cleaning_up_frees_the_model_although_an_executor_keeps_a_subscription(local_node):
@@ -253,26 +249,3 @@ def test_services_respond_during_an_inference(local_node, monkeypatch, domain):
     executor.shutdown()
     spinning.join(TIMEOUT_S)
     assert not spinning.is_alive()
-
-
-def test_a_shutdown_from_outside_finalizes_the_node_but_does_not_end_its_process(domain, model):
-    rig = CameraRig(domain, "/finalized", topics=["semantic/image"])
-    with rig.node("-p", f"model:={model}") as process:
-        rig.wait_for_outputs()
-        assert rig.remote.change("deactivate") and rig.remote.change("shutdown")
-        assert rig.remote.state() == "finalized"
-        assert process.stop() == 0
-    assert "frames: " in process.output
-
-
-def test_an_image_in_progress_is_finished_before_the_node_is_inactive(domain, slow_model):
-    rig = CameraRig(domain, "/finishing", topics=["semantic/image"])
-    with rig.node("-p", f"model:={slow_model}", "-p", "threads:=1") as process:
-        rig.wait_for_outputs()
-        for _ in range(3):
-            rig.send(gray())
-        assert rig.remote.change("deactivate")
-        assert process.stop() == 0
-    totals = counts(process)
-    assert totals["processed"] >= 1 and totals["failed"] == 0
-    assert totals["in"] == sum(count for kind, count in totals.items() if kind != "in")

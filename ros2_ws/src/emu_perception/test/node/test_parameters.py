@@ -1,17 +1,18 @@
-"""Parameters of the running node: some change at any time, the others are refused."""
+"""The node's parameters: some change at any time, the others only while it is unconfigured."""
 
 import re
 
 import cv2
 import numpy as np
 import pytest
-from helpers.camera_rig import CameraRig, counts, gray, noise, pixels, rgb8
-from helpers.ros_processes import ChildProcess, module
+from helpers.camera_rig import CameraRig, gray, noise, pixels, rgb8
+from rclpy.parameter import Parameter
 
 from emu_core.labels import CITYSCAPES
 from emu_core.runtime.dummy_model import dummy_outputs
 from emu_core.runtime.overlay import blend
-from emu_perception.node.parameters import ANY_TIME, AT_START, ON_CONFIGURE, PARAMETERS, Settings
+from emu_perception.errors import UserError
+from emu_perception.node.parameters import AT_START, ON_CONFIGURE, PARAMETERS
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,18 @@ def test_the_jpeg_quality_changes_with_the_next_image(rig, quality):
     assert outputs["overlay/compressed"].data.tobytes() == expected.tobytes()
 
 
+def test_max_rate_leaves_out_images_that_come_too_soon(rig):
+    assert rig.remote.set("max_rate", 0.001) == ""
+    rig.process_image(gray())
+    for _ in range(5):
+        rig.send(gray())
+    rig.ros.wait_until(
+        lambda: rig.remote.values("output").get("images limited") == "5", "five limited images"
+    )
+    assert rig.remote.set("max_rate", 0.0) == ""
+    rig.process_image(gray())
+
+
 @pytest.mark.parametrize(
     ("name", "value", "text"),
     [
@@ -64,7 +77,6 @@ def test_a_wrong_value_is_refused_with_the_reason(rig, name, value, text):
     reason = rig.remote.set(name, value)
     assert re.search(text, reason), reason
     assert rig.remote.get(name) == before
-    rig.process_image(gray())
 
 
 @pytest.mark.parametrize("parameter", PARAMETERS, ids=lambda parameter: parameter.name)
@@ -81,11 +93,6 @@ def test_a_parameter_is_described_with_its_range_and_when_it_changes(rig, parame
         assert (limits.from_value, limits.to_value) == parameter.allowed
 
 
-def test_settings_have_the_defaults_of_the_parameters_that_change_at_any_time():
-    assert vars(Settings()) == {p.name: p.default for p in PARAMETERS if p.changes == ANY_TIME}
-    assert Settings(unknown_above=0.5).marks_unknown and not Settings().marks_unknown
-
-
 @pytest.mark.parametrize(
     ("names", "valid"),
     [([], True), ([""], True), (["front", "rear"], True), (["front", ""], False)],
@@ -95,71 +102,52 @@ def test_a_launch_file_can_write_no_names_as_one_empty_name(names, valid):
     assert (cameras.problem(names) == "") == valid
 
 
-def test_max_rate_leaves_out_images_that_come_too_soon(domain, model):
-    rig = CameraRig(domain, "/limited", topics=["semantic/image"])
-    with rig.node("-p", f"model:={model}") as process:
-        rig.wait_for_outputs()
-        assert rig.remote.set("max_rate", 0.001) == ""
-        rig.process_image(gray())
-        for _ in range(5):
-            rig.send(gray())
-        rig.ros.wait_until(
-            lambda: rig.remote.values("output").get("images limited") == "5", "five limited images"
-        )
-        assert rig.remote.set("max_rate", 0.0) == ""
-        rig.process_image(gray())
-        assert process.stop() == 0
-    assert counts(process)["limited"] == 5
-
-
-def test_every_publisher_and_subscription_has_its_qos_overrides(domain, model):
-    rig = CameraRig(domain, "/qos", topics=[])
-    overrides = {
-        "/qos/emu_perception/depth/image.publisher.depth": 17,
-        "/qos/emu_perception/semantic/image.publisher.reliability": "best_effort",
-        "/qos/image.subscription.depth": 3,
-        "/qos/camera_info.subscription.reliability": "best_effort",
-        "/diagnostics.publisher.depth": 4,
-    }
-    parameters = [a for k, v in overrides.items() for a in ("-p", f"qos_overrides.{k}:={v}")]
-    with rig.node("-p", f"model:={model}", *parameters):
-        for name, value in overrides.items():
-            assert rig.remote.get(f"qos_overrides.{name}") == value
-        mask = "/qos/emu_perception/semantic/image"
-        rig.ros.wait_until(lambda: rig.ros.node.get_publishers_info_by_topic(mask), "the mask")
-        (info,) = rig.ros.node.get_publishers_info_by_topic(mask)
-        assert info.qos_profile.reliability.name == "BEST_EFFORT"
-
-
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("parameter", "text"),
     [
-        ("/wrong/emu_perception/depth/image.publisher.reliability", "perfect"),
-        ("/wrong/emu_perception/depth/image.publisher.depth", "perfect"),
-        ("/wrong/image.subscription.durability", "perfect"),
-        ("/wrong/image.subscription.reliability", "perfect"),
-        ("/wrong/image.subscription.reliability", "1"),
-        ("/diagnostics.publisher.reliability", "perfect"),
-        ("/diagnostics.publisher.depth", "perfect"),
+        ("provider:=quantum", "expected one of cpu"),
+        ("provider:=tensorrt", "cannot be used"),
+        ("threads:=many", "INTEGER"),
+        ("overlay_alpha:=7.0", "overlay_alpha"),
+        ("max_rate:=10", "parameter max_rate: .*write 10.0, not 10"),
+        ("model:=~no_such_user/m.onnx", "no model file at ~no_such_user/m.onnx"),
+        ("qos_overrides./emu_perception/depth/image.publisher.reliability:=perfect", "perfect"),
+        ("qos_overrides./emu_perception/depth/image.publisher.depth:=perfect", "depth.*perfect"),
+        ("qos_overrides./image.subscription.durability:=perfect", "durability.*perfect"),
+        ("qos_overrides./image.subscription.reliability:=perfect", "expected one of automatic"),
+        ("qos_overrides./image.subscription.reliability:=1", "reliability.*1"),
+        ("qos_overrides./diagnostics.publisher.reliability:=perfect", "reliability.*perfect"),
+        ("qos_overrides./diagnostics.publisher.depth:=perfect", "depth.*perfect"),
     ],
 )
-def test_a_wrong_qos_override_ends_the_start_with_one_line(domain, model, name, value):
-    process = ChildProcess(
-        *module("node", "--ros-args", "-r", "__ns:=/wrong", "-p", f"model:={model}"),
-        *("-p", f"qos_overrides.{name}:={value}"),
-        domain=domain,
-    )
-    assert process.wait() == 1
-    (line,) = [x for x in process.output.splitlines() if x.startswith("emu_node: ")]
-    assert value in line and name.rpartition(".")[2] in line
-    assert "Traceback" not in process.output
+def test_a_wrong_parameter_is_a_mistake_that_names_it(make_node, parameter, text):
+    with pytest.raises(UserError, match=text):
+        make_node("-p", parameter).bring_up()
 
 
-def test_cameras_change_only_while_the_node_is_unconfigured(domain, model):
-    rig = CameraRig(domain, "/renamed", topics=["semantic/image"], camera="front")
-    with rig.node("-p", f"model:={model}", "-p", "autostart:=false"):
-        assert rig.remote.set("cameras", ["front"]) == ""
-        assert rig.remote.change("configure")
-        assert "deactivate" in rig.remote.set("cameras", ["rear"])
-        assert rig.remote.change("activate")
-        rig.wait_for_outputs()
+def test_every_publisher_and_subscription_has_its_qos_overrides(make_node):
+    overrides = {
+        "/emu_perception/depth/image.publisher.depth": 17,
+        "/emu_perception/semantic/image.publisher.reliability": "best_effort",
+        "/image.subscription.depth": 3,
+        "/camera_info.subscription.reliability": "best_effort",
+        "/diagnostics.publisher.depth": 4,
+    }
+    node = make_node(*(a for k, v in overrides.items() for a in ("-p", f"qos_overrides.{k}:={v}")))
+    node.bring_up()
+    for name, value in overrides.items():
+        assert node.get_parameter(f"qos_overrides.{name}").value == value
+    qos = {p.topic_name: p.qos_profile for p in (*node.publishers, *node.subscriptions)}
+    assert qos["/emu_perception/depth/image"].depth == 17
+    assert qos["/emu_perception/semantic/image"].reliability.name == "BEST_EFFORT"
+    assert qos["/image"].depth == 3
+    assert qos["/camera_info"].reliability.name == "BEST_EFFORT"
+
+
+def test_cameras_change_only_while_the_node_is_unconfigured(make_node):
+    node = make_node()
+    front, rear = (Parameter("cameras", value=[name]) for name in ("front", "rear"))
+    assert node.set_parameters([front])[0].successful
+    node.bring_up()
+    assert "deactivate" in node.set_parameters([rear])[0].reason
+    assert "/front/image" in {s.topic_name for s in node.subscriptions}

@@ -9,7 +9,6 @@ import pytest
 from emu_perception.node.statistics import (
     OUTCOMES,
     WINDOW_S,
-    Age,
     CameraStatistics,
     FrameTiming,
     resident_bytes,
@@ -22,8 +21,8 @@ def statistics(clock):
     return CameraStatistics(clock)
 
 
-def timing(milliseconds, age=Age(0.5)):  # noqa: B008
-    return FrameTiming(milliseconds / 1e3, milliseconds / 2e3, age)
+def timing(milliseconds, age_s=0.5, age_problem=""):
+    return FrameTiming(milliseconds / 1e3, milliseconds / 2e3, age_s, age_problem)
 
 
 def test_rates_are_those_of_the_window(statistics, clock):
@@ -51,7 +50,7 @@ def test_percentiles_are_those_of_numpy(statistics, clock):
     values = np.random.default_rng(0).uniform(1, 100, 500)
     for value in values:
         clock.now += 0.001
-        statistics.count_outcome("processed", timing(value, Age(value / 500)))
+        statistics.count_outcome("processed", timing(value, value / 500))
     durations = statistics.snapshot().durations_ms
     assert durations["latency"] == pytest.approx(np.percentile(values, (50, 99)))
     assert durations["inference"] == pytest.approx(np.percentile(values / 2, (50, 99)))
@@ -81,7 +80,7 @@ def test_the_last_error_is_kept_with_its_age(statistics, clock):
 
 
 def test_an_unknown_age_has_a_reason_until_an_age_is_known(statistics, clock):
-    statistics.count_outcome("processed", timing(10, Age(None, "no stamp")))
+    statistics.count_outcome("processed", timing(10, None, "no stamp"))
     now = statistics.snapshot()
     assert "age" not in now.durations_ms and now.age_problem == "no stamp"
     clock.now += 1
@@ -91,10 +90,10 @@ def test_an_unknown_age_has_a_reason_until_an_age_is_known(statistics, clock):
 
 
 def test_resetting_ages_keeps_the_other_durations(statistics):
-    statistics.count_outcome("processed", timing(10, Age(20.0)))
+    statistics.count_outcome("processed", timing(10, 20.0))
     statistics.reset_ages()
     assert "age" not in statistics.snapshot().durations_ms
-    statistics.count_outcome("processed", timing(10, Age(0.25)))
+    statistics.count_outcome("processed", timing(10, 0.25))
     assert statistics.snapshot().durations_ms["age"] == (250, 250)
     assert statistics.snapshot().durations_ms["latency"] == (10, 10)
 

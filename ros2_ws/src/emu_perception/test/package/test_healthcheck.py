@@ -3,42 +3,36 @@
 import sys
 from pathlib import Path
 
-import pytest
-from helpers.ros_processes import ChildProcess, stopping
+from helpers.remote import Remote
+from helpers.ros_processes import ChildProcess, TestNode, stopping
 
 HEALTHCHECK = Path(__file__).parents[5] / "docker" / "healthcheck.py"
+NODE = "/robot/emu_perception"
 LIFECYCLE_NODE = """
-import sys
 import rclpy
 from rclpy.lifecycle import LifecycleNode
 
 rclpy.init()
-node = LifecycleNode("emu_perception", namespace="robot")
-for transition in sys.argv[1:]:
-    getattr(node, f"trigger_{transition}")()
-print("ready")
-rclpy.spin(node)
+rclpy.spin(LifecycleNode("emu_perception", namespace="robot"))
 """
 
 
-def check(domain, name="/robot/emu_perception"):
+def check(domain, name):
+    """The exit code and the last line of the health check."""
     process = ChildProcess(sys.executable, HEALTHCHECK, name, domain=domain)
     return process.wait(), process.output.strip().splitlines()[-1]
 
 
-@pytest.mark.parametrize(
-    ("transitions", "code", "label"),
-    [
-        ([], 1, "unconfigured"),
-        (["configure"], 1, "inactive"),
-        (["configure", "activate"], 0, "active"),
-    ],
-)
-def test_only_an_active_node_is_healthy(domain, transitions, code, label):
-    node = ChildProcess(sys.executable, "-c", LIFECYCLE_NODE, *transitions, domain=domain)
-    with stopping(node):
-        node.wait_for_line("ready")
-        assert check(domain) == (code, f"/robot/emu_perception: {label}")
+def test_only_an_active_node_is_healthy(domain):
+    ros = TestNode(domain)
+    remote = Remote(ros, NODE)
+    with stopping(ChildProcess(sys.executable, "-c", LIFECYCLE_NODE, domain=domain)):
+        assert check(domain, NODE) == (1, f"{NODE}: unconfigured")
+        assert remote.change("configure")
+        assert check(domain, NODE) == (1, f"{NODE}: inactive")
+        assert remote.change("activate")
+        assert check(domain, NODE) == (0, f"{NODE}: active")
+    ros.close()
 
 
 def test_a_missing_node_is_unhealthy(domain):

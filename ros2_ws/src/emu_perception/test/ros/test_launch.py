@@ -1,12 +1,9 @@
 """What the launch files need: the program that plays a bag, and the installed packages."""
 
-from pathlib import Path
-
 import pytest
 
 pytest.importorskip("ament_index_python", reason="needs ROS 2 (ament_index_python)")
 
-from emu_perception.bag_tools import player
 from emu_perception.errors import UserError
 from emu_perception.ros import launch
 
@@ -56,23 +53,6 @@ def test_rosbag2_plays_mcap_only_with_the_storage_plugin(
     assert launch.rosbag2_plays(drive / name)
     monkeypatch.delenv("AMENT_PREFIX_PATH")
     assert not launch.rosbag2_plays(drive / name)
-
-
-@pytest.mark.parametrize("clock", [False, True])
-def test_bag_time_is_published_only_if_it_is_wanted(clock):
-    drive = Path("drive")
-    assert ("--clock" in launch.rosbag2_command(drive, clock=clock)) is clock
-    given = player._parser().parse_args(launch.player_arguments(drive, clock=clock))
-    assert given.clock is clock
-    assert given.bag == drive
-    assert given.wait_for_subscribers == 1
-
-
-def test_installed_packages_are_those_of_the_sourced_environment(index, monkeypatch):
-    (index / "rviz2").touch()
-    assert launch.is_installed("rviz2") and not launch.is_installed("nav2_costmap_2d")
-    monkeypatch.delenv("AMENT_PREFIX_PATH")
-    assert not launch.is_installed("rviz2")
 
 
 def test_missing_packages_are_reported_with_their_purpose_and_how_to_install_them(index):
