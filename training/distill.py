@@ -32,7 +32,7 @@ from emu_core.data.sample import DataError
 from emu_core.drives.splits import load_splits
 from emu_core.evaluation.candidate import Candidate
 from emu_core.evaluation.report import compare
-from emu_core.evaluation.splits import Split, open_split
+from emu_core.evaluation.splits import Split
 from emu_core.evaluation.tables import summary
 from emu_core.files import digest
 from emu_core.methods.registry import METHODS, LoadOptions, load_method
@@ -76,7 +76,7 @@ def distill(config: DistillConfig) -> None:
     if config.render is not None:
         render_drives(config.render, data.root)
     # Missing data, and what makes a model file impossible, is reported before hours of training.
-    open_frames(config), open_split(data, data.test_split)
+    open_frames(config), Split(data, data.test_split)
     if config.architecture.task == "joint":
         model_facts(config.distillation.inputs(data), config.run)
     write_config(folder, config)
@@ -94,7 +94,7 @@ def distill(config: DistillConfig) -> None:
     if rank_zero_only.rank:
         return
     with stage("Evaluation"):
-        split = open_split(data, data.test_split)
+        split = Split(data, data.test_split)
         table = evaluate(kind, members, networks, split, folder / "evaluation")
         print(f"{split.name}, {len(split)} images; more in {folder}/evaluation/evaluation.md")
         print(summary(table))

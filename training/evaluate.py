@@ -25,13 +25,19 @@ evaluation.md, .csv, .json, plots, and SPLIT/NAME-SEED.npz; scores that are ther
 from __future__ import annotations
 
 import argparse
+import math
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jsonargparse
 
-from emu_core.data.datasets import DATASETS
-from emu_core.evaluation.model_scores import evaluate_model
+from emu_core.data.datasets import DATASETS, default_root, open_dataset
+from emu_core.evaluation.model_scores import print_scores, score_split, scores_of
+from emu_core.files import write_json
+from emu_core.runtime.perceiver import Perceiver
 
 
 def make_parser() -> jsonargparse.ArgumentParser:
@@ -87,26 +93,60 @@ def make_parser() -> jsonargparse.ArgumentParser:
     return parser
 
 
-def evaluate(given: jsonargparse.Namespace) -> None:
-    """Score what the options name."""
-    common = {"root": given.root, "max_depth": given.max_depth, "stride": given.stride}
-    if not given.methods:
-        evaluate_model(given.model, given.kind, splits=given.splits, output=given.output, **common)
-        return
-    from emu_core.evaluation.method_scores import evaluate_methods  # needs torch
+def evaluate_model(given: jsonargparse.Namespace) -> None:
+    """Score a model file, and print the scores."""
+    perceiver, root = Perceiver(given.model), given.root or default_root(given.kind)
+    splits = given.splits or [DATASETS[given.kind].split_names(root).test]
+    data = {split: open_dataset(given.kind, root, split, given.max_depth) for split in splits}
+    farthest = next(iter(data.values())).max_depth
+    print(f"{perceiver.info.name} on {root}, depth valid up to {farthest:g} m")
+    metrics = {split: score_split(perceiver, data[split], given.stride) for split in splits}
+    scores = {split: scores_of(perceiver, metrics[split]) for split in splits}
+    print_scores(scores)
+    bound = max(bound for of_split in metrics.values() for bound in of_split.bounds().values())
+    print(f"error AUROCs rank binned scores, which changes them by at most {bound:.1g}")
+    if given.output is not None:
+        write_json(given.output, without_nan(scores))
 
-    evaluate_methods(
-        given.methods,
-        given.config,
-        given.splits,
-        given.output or Path("runs/evaluation"),
-        size=tuple(given.size) if given.size else None,
-        threads=given.threads,
-        lazy=given.lazy,
-        point_depth=given.point_depth,
-        device=given.device,
-        **common,
-    )
+
+def without_nan(scores: Any) -> Any:
+    """Replace NaN by None: JSON has no NaN."""
+    if isinstance(scores, Mapping):
+        return {name: without_nan(value) for name, value in scores.items()}
+    return scores if math.isfinite(scores) else None
+
+
+def evaluate_methods(given: jsonargparse.Namespace) -> None:
+    """Score methods side by side, write tables and plots, and print a summary."""
+    # These need torch, which a robot does not have.
+    from emu_core.evaluation.candidate import parse_candidates
+    from emu_core.evaluation.report import compare
+    from emu_core.evaluation.splits import Split
+    from emu_core.evaluation.tables import summary
+    from emu_core.training.command import prepare_cpu
+    from emu_core.training.release import read_config
+
+    prepare_cpu(given.threads)
+    candidates = [
+        replace(c, lazy=given.lazy, depth_uncertainty=c.name not in given.point_depth)
+        for text in given.methods
+        for c in parse_candidates(text)
+    ]
+    if unknown := set(given.point_depth) - {c.name for c in candidates}:
+        raise ValueError(f"--point-depth names no method: {', '.join(sorted(unknown))}.")
+    data, _ = read_config(given.config)
+    max_depth = given.max_depth or data.max_depth
+    data = replace(data, root=given.root or data.root, max_depth=max_depth)
+    size = tuple(given.size) if given.size else None
+    names = given.splits or [data.test_split]
+    splits = {name: Split(data, name, size, given.stride) for name in names}
+    folder = given.output or Path("runs/evaluation")
+    evaluation = compare(candidates, splits, folder, given.device)
+    print(evaluation.note)
+    for name in splits:
+        print(f"\n{name}\n{summary(evaluation.of(name))}\n")
+    print(evaluation.bound)
+    print(f"{folder}: evaluation.md, .csv, .json and plots written")
 
 
 def main() -> int:
@@ -116,7 +156,7 @@ def main() -> int:
         given = parser.parse_args()
         if given.methods and not given.config:
             parser.error("--methods needs --config, the config.yaml of one of their trainings")
-        evaluate(given)
+        evaluate_methods(given) if given.methods else evaluate_model(given)
     except (ValueError, OSError) as error:  # DataError, ModelError and WeightsError among them
         print(f"evaluate: {error}", file=sys.stderr)
         return 1

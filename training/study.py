@@ -4,6 +4,7 @@
     python training/study.py --config training/configs/study.yaml --jobs 2
     python training/study.py --config training/configs/study.yaml --hours 2.4
     python training/study.py --config training/configs/study.yaml --report --docs docs
+    python training/study.py --config training/configs/study.yaml --results results.csv.xz
 
 The study is a Snakemake workflow (pip install 'emu_core[study]', Python 3.11 or newer) of one
 process for each job, the most valuable jobs first. When the command is given again, jobs that are
@@ -19,22 +20,24 @@ Leaves in runs/NAME:
     REGIME/joint/member-K, REGIME/student/seed-K, …    every network, as train_teacher.py leaves it
     REGIME/evaluation/SPLIT/METHOD-SEED.npz            its scores, drive by drive
     logs/, benchmarks/                                 output and time of every job
-    report/                                            tables.md, summary.md, results.csv.gz, plots
+    report/                                            tables.md, summary.md, results.csv.xz, plots
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
 import jsonargparse
+import pandas as pd
 
+from emu_core.evaluation.values import Scores
 from emu_core.study.config import Study
-from emu_core.study.document import write_document, write_study_plots
+from emu_core.study.document import write_document
 from emu_core.study.jobs import StudyError, open_splits
-from emu_core.study.plan import Job, make_plan
+from emu_core.study.plan import make_plan
 from emu_core.study.results import load_scores, read_results, results_table
 from emu_core.study.workflow import failure_text, jobs_left, plan_text, prepare, run
 from emu_core.training.command import HelpFormatter, run_command
@@ -61,14 +64,12 @@ def carry_out(arguments: Sequence[str]) -> None:
         "--redo", action="store_true", help="delete trainings with changed settings"
     )
     parser.add_argument("--retry", action="store_true", help="run again what diverged")
-    parser.add_argument("--docs", type=Path, help="folder; its study/ gets the report as well")
-    parser.add_argument(
-        "--results", type=Path, help="write the tables of --docs from this results.csv.gz"
-    )
+    parser.add_argument("--docs", type=Path, help="folder; its study/ gets all but tables.md, too")
+    parser.add_argument("--results", type=Path, help="only write the tables of a results.csv.xz")
     options = parser.instantiate(parser.parse_args(list(arguments)))
     study = Study(**{field.name: options[field.name] for field in fields(Study)})
     if options.results is not None:
-        write_document((options.docs or study.folder) / "study", read_results(options.results))
+        report(study, read_results(options.results), {}, options.docs)
         return
     plan, failed = make_plan(study), {}
     if not options.report:
@@ -80,20 +81,20 @@ def carry_out(arguments: Sequence[str]) -> None:
             study, plan, SNAKEFILE, options.only, options.jobs, options.hours, options.profile
         )
     if not options.only:
-        report(study, plan, options.docs)
+        splits = open_splits(study)
+        scores = load_scores(study, plan, splits)
+        report(study, results_table(study, plan, splits, scores), scores, options.docs)
     if failed:
         raise StudyError(failure_text(failed))
 
 
-def report(study: Study, plan: Sequence[Job], docs: Path | None) -> None:
-    """Write the tables and plots of everything that was scored so far."""
-    splits = open_splits(study)
-    scores = load_scores(study, plan, splits)
-    results = results_table(study, plan, splits, scores)
-    for folder in [study.folder / "report"] + ([] if docs is None else [docs / "study"]):
-        write_document(folder, results)
-        write_study_plots(folder, results, scores)
-        print(f"{folder}: tables.md, summary.md, results.csv.gz and plots written")
+def report(
+    study: Study, results: pd.DataFrame, scores: Mapping[str, Scores], docs: Path | None
+) -> None:
+    """Write tables and plots."""
+    write_document(study.folder / "report", results, scores)
+    if docs is not None:
+        write_document(docs / "study", results, scores, all_tables=False)
 
 
 def main() -> int:

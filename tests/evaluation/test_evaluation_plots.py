@@ -1,5 +1,7 @@
 """Plots: curves, legends, axes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -49,23 +51,12 @@ def test_every_method_has_a_line_in_every_panel_and_is_named_once_in_a_row(score
 
 def test_a_method_without_depth_is_left_out_of_depths_plots(scored):
     classes = scored(0)
-    sums = dict(classes.results.sums)
-    for name in sums:
-        if name.startswith("depth."):
-            sums[name] = np.zeros_like(sums[name])
-    results = DriveResults(classes.results.names, 5, 80.0, sums, classes.results.pairs, {})
-    alone = {"test": {"single": [type(classes)(results, {})]}}
+    sums = {k: v * (not k.startswith("depth.")) for k, v in classes.results.sums.items()}
+    alone = {"test": {"single": [replace(classes, results=replace(classes.results, sums=sums))]}}
     assert not plots.depth_coverage(alone, "x").axes[0].get_legend().get_texts()
 
 
-def test_shares_of_the_gap_are_drawn_in_percent():
-    canvas = plots.shares({"classes: NLL": {"student": Value(0.8, low=0.7, high=0.9)}}, "few")
-    line, mark = canvas.axes[0].lines[2:]
-    assert list(line.get_xdata()) == pytest.approx([70, 90])
-    assert list(mark.get_xdata()) == pytest.approx([80])
-
-
-def test_an_interval_that_leaves_the_axis_ends_in_an_arrow_and_a_mean_there_is_a_number():
+def test_shares_are_in_percent_and_what_leaves_the_axis_is_an_arrow_or_a_number():
     canvas = plots.shares(
         {
             "within": {"student": Value(0.8, low=-1.4, high=2.4)},
@@ -75,12 +66,12 @@ def test_an_interval_that_leaves_the_axis_ends_in_an_arrow_and_a_mean_there_is_a
         "few",
     )
     (axes,) = canvas.axes
+    line, mark = axes.lines[2:4]
+    assert list(line.get_xdata()) == pytest.approx([-140, 240])
+    assert list(mark.get_xdata()) == pytest.approx([80])
     arrows = [(line.get_marker(), *line.get_xydata()[0]) for line in axes.lines]
-    assert [arrow for arrow in arrows if arrow[0] in "<>"] == [
-        ("<", -150, 1),
-        (">", 250, 1),
-        (">", 250, 2),
-    ]
+    found = [arrow for arrow in arrows if arrow[0] in "<>"]
+    assert found == [("<", -150, 1), (">", 250, 1), (">", 250, 2)]
     texts = {text.get_text(): text.xy for text in axes.texts}
     assert texts["student"] == (80, 0)
     assert texts["1200 %"] == (250, 2)

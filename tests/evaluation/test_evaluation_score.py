@@ -11,7 +11,7 @@ import torch
 
 from emu_core.evaluation import score as module
 from emu_core.evaluation.score import DriveMetrics, score
-from emu_core.evaluation.splits import View, open_split
+from emu_core.evaluation.splits import Split, View
 from emu_core.labels import CITYSCAPES
 from emu_core.methods.prediction import Prediction
 from emu_core.metrics import StudyMetrics
@@ -24,7 +24,7 @@ def test_metrics_are_those_of_all_images_in_metres_of_their_lenses(
         for frame in range(3):
             name = f"test{drive}_000000_{frame:06d}"
             write_drive(tiny_data.root, "test", name, seed=10 * drive + frame)
-    split = open_split(tiny_data, "test")
+    split = Split(tiny_data, "test")
     results = score(noise_method, split, batch=4)
     expected = StudyMetrics(19, 80.0)
     for view in split:
@@ -45,7 +45,7 @@ def test_a_method_of_one_task_has_only_metrics_of_that_task(tiny_data, write_dri
     def depth_alone(images):
         return SimpleNamespace(**{**vars(noise_method(images)), "probabilities": None})
 
-    metrics = score(depth_alone, open_split(tiny_data, "test")).pooled
+    metrics = score(depth_alone, Split(tiny_data, "test")).pooled
     assert "rmse" in metrics
     assert "miou" not in metrics
 

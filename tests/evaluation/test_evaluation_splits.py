@@ -7,19 +7,20 @@ import numpy as np
 import pytest
 
 from emu_core.data.cityscapes import OBJECT_MASK
-from emu_core.data.sample import DataError
-from emu_core.evaluation.splits import open_split
+from emu_core.evaluation.splits import Split
 
 
-def test_ground_truth_is_in_metres(tiny_data, write_drive):
+@pytest.mark.parametrize(("size", "factor"), [(None, 0.6), ((16, 32), 0.3)])
+def test_ground_truth_of_every_size_is_in_metres(tiny_data, write_drive, size, factor):
     write_drive(tiny_data.root, "test", "test3000_000000_000000")
-    (view,) = open_split(tiny_data, "test")
-    assert view.image.shape == (32, 64, 3)
-    assert view.labels.shape == view.depth.shape == (32, 64)
+    (view,) = Split(tiny_data, "test", size)
+    height, width = size or (32, 64)
+    assert view.image.shape == (height, width, 3)
+    assert view.labels.shape == view.depth.shape == (height, width)
     # fx is 150 of 160 columns, hence 60 of 64, learned as if it were 100.
-    assert view.depth_factor == pytest.approx(0.6)
-    np.testing.assert_allclose(view.depth[16:], 11.0, rtol=1e-3)
-    assert np.isnan(view.depth[:10]).all()
+    assert view.depth_factor == pytest.approx(factor)
+    np.testing.assert_allclose(view.depth[height // 2 :], 11.0, rtol=1e-3)
+    assert np.isnan(view.depth[: height // 3]).all()
     assert set(np.unique(view.labels)) == {0, 10}
     assert view.objects is None
 
@@ -32,27 +33,19 @@ def test_views_depend_neither_on_the_depth_limit_nor_on_random_augmentation(
 ):
     write_drive(tiny_data.root, "test", "test3000_000000_000000")
     changed = replace(tiny_data, augmentation=replace(tiny_data.augmentation, **changes))
-    (plain,), (view,) = (open_split(data, "test") for data in (tiny_data, changed))
+    (plain,), (view,) = (Split(data, "test") for data in (tiny_data, changed))
     np.testing.assert_array_equal(plain.image, view.image)
     np.testing.assert_array_equal(plain.depth, view.depth)
-
-
-def test_another_size_changes_the_factor_with_the_focal_length(tiny_data, write_drive):
-    write_drive(tiny_data.root, "test", "test3000_000000_000000")
-    (view,) = open_split(tiny_data, "test", size=(16, 32))
-    assert view.image.shape == (16, 32, 3)
-    assert view.depth_factor == pytest.approx(0.3)
-    np.testing.assert_allclose(view.depth[8:], 11.0, rtol=1e-3)
 
 
 def test_views_are_sorted_by_drive_and_taken_with_a_stride(tiny_data, write_drive):
     for drive in (3001, 3000):
         for frame in range(3):
             write_drive(tiny_data.root, "test", f"test{drive}_000000_{frame:06d}", frame)
-    split = open_split(tiny_data, "test")
+    split = Split(tiny_data, "test")
     assert [view.drive for view in split] == ["test3000"] * 3 + ["test3001"] * 3
     assert split.drives == ["test3000", "test3001"]
-    assert len(open_split(tiny_data, "test", stride=2)) == 3
+    assert len(Split(tiny_data, "test", stride=2)) == 3
     assert [view.drive for view in split.some(2)] == ["test3000", "test3001"]
 
 
@@ -67,7 +60,7 @@ def test_a_pair_is_one_drive_with_an_unknown_and_a_known_object(tiny_data, write
         mask[50:60, 60:80] = 255
         folder = tiny_data.root / "gtFine" / "unknown" / "unknown7000"
         assert cv2.imwrite(str(folder / f"{name}_{OBJECT_MASK}"), mask)
-    unknown, twin = open_split(tiny_data, "unknown")
+    unknown, twin = Split(tiny_data, "unknown")
     assert unknown.drive == twin.drive == "unknown7000"
     expected = np.zeros((32, 64), bool)
     expected[20:24, 24:32] = True
@@ -80,17 +73,11 @@ def test_a_pair_is_one_drive_with_an_unknown_and_a_known_object(tiny_data, write
         assert not view.objects.region[:16].any()
 
 
-def test_a_missing_split_is_named(tiny_data, write_drive):
-    write_drive(tiny_data.root, "test", "test3000_000000_000000")
-    with pytest.raises(DataError, match=r"No folder .*leftImg8bit/haze"):
-        open_split(tiny_data, "haze")
-
-
 def test_networks_that_trained_on_crops_are_scored_on_whole_images(tiny_data, write_drive):
     write_drive(tiny_data.root, "test", "test3000_000000_000000")
     crops = replace(tiny_data.augmentation, height=24, width=24, image_width=64)
     data = replace(tiny_data, augmentation=crops, validation_size=(32, 64))
-    (view,), (plain,) = open_split(data, "test"), open_split(tiny_data, "test")
+    (view,), (plain,) = Split(data, "test"), Split(tiny_data, "test")
     np.testing.assert_array_equal(view.image, plain.image)
     assert view.depth_factor == pytest.approx(plain.depth_factor)
 
@@ -105,12 +92,12 @@ def test_the_digest_depends_only_on_the_images(tiny_data, tmp_path, write_nyuv2)
             path = tiny_data.root / folder / "test" / "test3000" / f"{name}_{end}"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"{}" if folder == "camera" else b"12345")
-    split = open_split(tiny_data, "test")
+    split = Split(tiny_data, "test")
     assert split.digest == "5d71d99800b20490"  # results are stored with it: it must stay the same
-    digests = {split.digest, open_split(tiny_data, "test", stride=2).digest}
+    digests = {split.digest, Split(tiny_data, "test", stride=2).digest}
     path.write_text("{ }")
-    digests.add(open_split(tiny_data, "test").digest)
+    digests.add(Split(tiny_data, "test").digest)
     write_nyuv2(tmp_path / "nyu", {})  # here all frames are in the same files
     nyuv2 = replace(tiny_data, kind="nyuv2", root=tmp_path / "nyu")
-    digests |= {open_split(nyuv2, "test", stride=stride).digest for stride in (300, 301)}
+    digests |= {Split(nyuv2, "test", stride=stride).digest for stride in (300, 301)}
     assert len(digests) == 5

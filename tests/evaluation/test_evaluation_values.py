@@ -117,8 +117,6 @@ def test_methods_that_were_scored_on_other_drives_are_not_compared():
     one, other = made({}, {}), made({}, {}, drives=("a", "c"))
     with pytest.raises(ValueError, match="on the same drives"):  # in a later seed
         difference([one, other], [one, one], "rmse")
-    with pytest.raises(ValueError, match="ap has no resamples"):
-        difference([made({"ap": 1.0}, {})], [made({"ap": 1.0}, {})], "ap")
 
 
 def test_a_verdict_needs_an_interval_without_zero_and_a_direction():

@@ -23,23 +23,17 @@ def configs_of(study, **changes):
     return {job.key: job.config for job in jobs if isinstance(job, Training)}
 
 
+def scorings_of(study, **changes):
+    return [job for job in plan_of(study, **changes).values() if isinstance(job, Scoring)]
+
+
 def test_methods_come_in_the_configured_order_each_after_its_networks(study):
     keys = list(plan_of(study))
-    assert keys[:13] == [
-        "pretraining",
-        "few/joint/member-0",
-        "few/evaluation/single-0",
-        "few/joint/member-1",
-        "few/evaluation/single-1",
-        "ample/joint/member-0",
-        "ample/evaluation/single-0",
-        "ample/joint/member-1",
-        "ample/evaluation/single-1",
-        "few/evaluation/de-0",
-        "ample/evaluation/de-0",
-        "few/student/seed-0",
-        "few/evaluation/student-0",
-    ]
+    scored = [(r, k) for r in ("few", "ample") for k in range(2)]
+    singles = [(f"{r}/joint/member-{k}", f"{r}/evaluation/single-{k}") for r, k in scored]
+    ensembles = ["few/evaluation/de-0", "ample/evaluation/de-0"]
+    student = ["few/student/seed-0", "few/evaluation/student-0"]
+    assert keys[:13] == ["pretraining", *sum(singles, ()), *ensembles, *student]
     assert keys[-1] == "timing"
 
 
@@ -66,15 +60,13 @@ def test_the_ensembles_members_are_the_single_networks(study):
     assert ensemble.needs == ("few/joint/member-0", "few/joint/member-1")
     assert single.needs == ("few/joint/member-1",)
     assert ensemble.candidate.paths == tuple(
-        FOLDER / f"few/joint/member-{k}/last.safetensors" for k in range(2)
+        FOLDER / key / "last.safetensors" for key in ensemble.needs
     )
 
 
 def test_an_ensemble_less_one_member_is_scored_with_the_others_networks(study):
     order = [Item("de_less", seeds=3, regimes=["few"])]
-    plan = plan_of(study, members=3, order=order)
-    needs = [job.needs for job in plan.values() if isinstance(job, Scoring)]
-    assert needs == [
+    assert [scoring.needs for scoring in scorings_of(study, members=3, order=order)] == [
         tuple(f"few/joint/member-{k}" for k in others) for others in ((1, 2), (0, 2), (0, 1))
     ]
     with pytest.raises(ValueError, match="as many seeds as there are members, at least 3"):
@@ -117,24 +109,19 @@ def test_student_and_control_differ_only_in_the_teacher(study):
     assert second.run.seed == student.config.run.seed + 1 == 101
 
 
-def test_unlabelled_frames_need_a_weight_on_the_teachers_mean(study):
-    order = [Item("student"), Item("student_unlabelled", regimes=["few"])]
-    configs = configs_of(study, order=order)
-    plain, more = (configs[f"few/{n}/seed-0"] for n in ("student", "student_unlabelled"))
+def test_unlabelled_frames_need_a_weight_on_the_teachers_mean_and_change_no_other_student(study):
+    order = [Item("student"), Item("control"), Item("student_unlabelled", regimes=["few"])]
+    before, after = (
+        plan_of(study, order=order, distilling=Distilling(variants=4, unlabelled_limit=limit))
+        for limit in (None, 7)
+    )
+    plain, more = (before[f"few/{n}/seed-0"].config for n in ("student", "student_unlabelled"))
     assert plain.loss == StudentLoss()
     assert plain.distillation.unlabelled is None
     assert more.loss == StudentLoss(mean_weight=1.0)
     assert more.distillation.unlabelled == "rest"
     assert more.distillation.cache == FOLDER / "few/predictions/unlabelled"
-
-
-def test_options_of_unlabelled_frames_change_no_other_students_settings(study):
-    order = [Item("student"), Item("control"), Item("student_unlabelled", regimes=["few"])]
-    plans = [
-        plan_of(study, order=order, distilling=Distilling(unlabelled_limit=limit))
-        for limit in (None, 7)
-    ]
-    changed = {key for key in plans[0] if plans[0][key].settings != plans[1][key].settings}
+    changed = {key for key in before if before[key].settings != after[key].settings}
     assert changed == {"few/student_unlabelled/seed-0"}
 
 
@@ -156,12 +143,14 @@ def test_settings_hold_what_decides_the_weights_and_nothing_else(study):
 def test_depth_losses_are_compared_with_and_without_a_teacher(study):
     configs = configs_of(study, order=[Item(name) for name in ABLATION])
     losses = {key: (c.loss.depth, c.loss.beta) for key, c in configs.items()}
-    assert losses["few/joint-single_l1/member-0"] == ("l1", 0.0)
-    assert losses["few/joint-single_rmsle/member-0"] == ("rmsle", 0.0)
-    assert losses["few/joint-single_beta/member-0"] == ("gnll", 0.5)
-    for kind in ("student", "control"):
-        assert losses[f"few/{kind}_l1/seed-0"] == ("l1", 0.0)
-        assert losses[f"few/{kind}_beta/seed-0"] == ("gnll", 0.5)
+    for ending, loss in {
+        "l1": ("l1", 0.0),
+        "rmsle": ("rmsle", 0.0),
+        "beta": ("gnll", 0.5),
+    }.items():
+        assert losses[f"few/joint-single_{ending}/member-0"] == loss
+        assert losses[f"few/student_{ending}/seed-0"] == loss
+        assert losses[f"few/control_{ending}/seed-0"] == loss
     assert losses["few/joint/member-0"] == losses["few/student/seed-0"] == ("gnll", 0.0)
     control, student = (configs[f"few/{n}_rmsle/seed-0"] for n in ("control", "student"))
     assert control == student.supervised
@@ -170,35 +159,28 @@ def test_depth_losses_are_compared_with_and_without_a_teacher(study):
 
 
 def test_a_method_without_trained_variance_has_no_depth_uncertainty(study):
-    plan = plan_of(study, order=[Item(name) for name in ABLATION]).values()
-    scorings = [job for job in plan if isinstance(job, Scoring)]
+    scorings = scorings_of(study, order=[Item(name) for name in ABLATION])
     without = {job.method for job in scorings if not job.candidate.depth_uncertainty}
     assert without == {"single_l1", "single_rmsle", "control_l1", "control_rmsle"}
     order = [Item("de", single_task=True), Item("de")]
-    plan = plan_of(study, loss=MemberLoss(depth="l1"), order=order).values()
-    scorings = [job for job in plan if isinstance(job, Scoring)]
+    scorings = scorings_of(study, loss=MemberLoss(depth="l1"), order=order)
     assert not any(job.candidate.depth_uncertainty for job in scorings)
 
 
-def test_mc_dropout_is_trained_with_its_dropout(study):
-    configs = configs_of(study, order=[Item("mcd20"), Item("mcd50", single_task=True)])
-    assert configs["few/joint-mcd20/member-0"].architecture.dropout == 0.2
-    assert configs["few/depth-mcd50/member-0"].architecture.dropout == 0.5
-    assert configs["few/depth-mcd50/member-0"].architecture.task == "depth"
-
-
-def test_heads_grow_on_the_first_members_trunk(study):
-    heads = plan_of(study)["few/joint-dse"]
+def test_methods_have_their_own_dropout_heads_and_start(study):
+    order = [Item("mcd20"), Item("mcd50", single_task=True), Item("student"), Item("dse")]
+    plan = plan_of(study, order=order, distilling=Distilling(init="member"))
+    assert plan["few/joint-mcd20/member-0"].config.architecture.dropout == 0.2
+    single_task = plan["few/depth-mcd50/member-0"].config.architecture
+    assert (single_task.dropout, single_task.task) == (0.5, "depth")
+    heads = plan["few/joint-dse"]
     assert heads.trunk == "few/joint/member-0"
     assert heads.trunk in heads.needs
     assert heads.heads == 2
     assert heads.output == "few/joint-dse/sub_ensemble.safetensors"
-
-
-def test_students_may_start_from_a_member(study):
-    student = plan_of(study, distilling=Distilling(init="member"))["few/student/seed-0"]
-    assert student.config.architecture.init == FOLDER / "few/joint/member-0/last.safetensors"
-    assert student.config.architecture.encoder is None
+    student = plan["few/student/seed-0"].config.architecture
+    assert student.init == FOLDER / "few/joint/member-0/last.safetensors"
+    assert student.encoder is None
 
 
 def test_another_backbone_is_a_regime_of_its_own(study):
@@ -229,9 +211,7 @@ def test_copies_set_the_pretrainings_drives_aside(study):
 
 def test_a_method_that_is_listed_twice_is_scored_on_all_splits_of_both(study):
     order = [Item("single", splits=["haze"]), Item("single", splits=["in_domain"])]
-    plan = plan_of(study, order=order).values()
-    scorings = [job for job in plan if isinstance(job, Scoring)]
-    both = [list(job.settings["splits"]) for job in scorings]
+    both = [list(scoring.settings["splits"]) for scoring in scorings_of(study, order=order)]
     assert both == [["haze", "in_domain"]] * 2  # of two regimes
 
 

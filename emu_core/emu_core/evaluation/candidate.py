@@ -14,7 +14,7 @@ images, sizes or metric definitions count as missing.
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from glob import glob
@@ -23,21 +23,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from emu_core.files import file_digest, natural_sort, read_json, write_atomically, write_json
-from emu_core.methods.prediction import Prediction
 from emu_core.methods.registry import METHODS, LoadOptions, Method, load_method
 from emu_core.metrics import METRICS_VERSION, DriveResults, drive_weights
 from emu_core.networks.weights import WeightsError
 
 MAX_MEMORY = 2 << 30
 """Methods whose files are larger in total, in bytes, read their networks again for every batch."""
-
-RESAMPLES = 1000
-"""Bootstrap resamples of the drives."""
-
-_BOOTSTRAP_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -81,45 +74,24 @@ class Candidate:
         return self.lazy or self.size > MAX_MEMORY
 
     def load(self, device: str | torch.device = "cpu") -> Method:
-        """Load the method.
-
-        Raises:
-            WeightsError: A file is missing, damaged or of another kind.
-            ValueError: An unknown kind, or a wrong number of files.
-        """
+        """Load the method; errors as of `load_method`."""
         options = LoadOptions(self.samples, self.seed, not self.reads_lazily, device)
         method = load_method(self.kind, self.paths, options)
         if not self.depth_paths:
             return method
-        return SingleTaskPair(method, load_method(self.kind, self.depth_paths, options))
+        depth = load_method(self.kind, self.depth_paths, options)
+        return lambda images: replace(depth(images), probabilities=method(images).probabilities)
 
     def fingerprint(self) -> str:
         """Digest of the weights and of how they are used, but not of their place.
 
         Raises:
-            WeightsError: A file is missing.
+            OSError: A file cannot be read.
         """
         draws = METHODS[self.kind].draws_samples
         use = self.kind + (f" {self.samples} {self.seed}" if draws else "")
-        files = [[_digest(path) for path in paths] for paths in (self.paths, self.depth_paths)]
+        files = [list(map(file_digest, paths)) for paths in (self.paths, self.depth_paths)]
         return hashlib.sha256(f"{use} {files}".encode()).hexdigest()[:16]
-
-
-class SingleTaskPair:
-    """Two methods of one task each as one method.
-
-    Args:
-        segmentation: Predicts class probabilities.
-        depth: Predicts depth.
-    """
-
-    def __init__(self, segmentation: Method, depth: Method) -> None:
-        self.segmentation, self.depth = segmentation, depth
-
-    def __call__(self, images: Tensor) -> Prediction:
-        """Predict for images, uint8 (N, 3, H, W)."""
-        classes, depth = self.segmentation(images), self.depth(images)
-        return replace(depth, probabilities=classes.probabilities)
 
 
 def parse_candidates(text: str) -> list[Candidate]:
@@ -167,15 +139,10 @@ def refuse_duplicates(candidates: Iterable[Candidate]) -> None:
         other = known.setdefault((candidate.name, candidate.seed), candidate)
         if other is not candidate:
             raise ValueError(
-                f"Two methods are named {candidate.name!r}, seed {candidate.seed}: "
-                f"{_describe(other)} and {_describe(candidate)}. Give them names, "
+                f"Two methods are named {candidate.name!r}, seed {candidate.seed}: from "
+                f"{other.paths[0]} and from {candidate.paths[0]}. Give them names, "
                 "[NAME:]KIND=FILES, or give the seeds of one method as one pattern."
             )
-
-
-def _describe(candidate: Candidate) -> str:
-    others = len(candidate.files) - 1
-    return str(candidate.paths[0]) + (f" (and {others} more)" if others else "")
 
 
 def _files(pattern: str) -> tuple[Path, ...]:
@@ -183,12 +150,6 @@ def _files(pattern: str) -> tuple[Path, ...]:
     if not found:
         raise WeightsError(f"Found no model at {pattern}.")
     return tuple(map(Path, natural_sort(found)))
-
-
-def _digest(path: Path) -> str:
-    if not path.is_file():
-        raise WeightsError(f"Found no model at {path}.")
-    return file_digest(path)
 
 
 @dataclass(frozen=True)
@@ -206,14 +167,12 @@ class Scored:
 
     def without_depth_uncertainty(self) -> Scored:
         """Leave out the metrics and the sums of curves that depend on the depth variance."""
-        pooled = {n: v for n, v in self.results.pooled.items() if not n.startswith("depth.")}
-        sums = {
-            name: array
-            for name, array in self.results.sums.items()
-            if name.startswith("depth.distances.") or not name.startswith("depth.")
-        }
-        kept = {n: drawn for n, drawn in self.resampled.items() if not n.startswith("depth.")}
-        return Scored(replace(self.results, pooled=pooled, sums=sums), kept)
+
+        def kept(values: dict[str, Any]) -> dict[str, Any]:
+            return {k: v for k, v in values.items() if not re.match(r"depth\.(?!distances\.)", k)}
+
+        pooled, sums = kept(self.results.pooled), kept(self.results.sums)
+        return Scored(replace(self.results, pooled=pooled, sums=sums), kept(self.resampled))
 
 
 class Store:
@@ -224,15 +183,11 @@ class Store:
         resamples: Number of bootstrap resamples of the drives.
     """
 
-    def __init__(self, folder: str | Path, resamples: int = RESAMPLES) -> None:
+    def __init__(self, folder: str | Path, resamples: int = 1000) -> None:
         self.folder, self.resamples = Path(folder), resamples
 
     def has(self, candidate: Candidate, split: str, setting: Mapping[str, Any]) -> bool:
-        """Whether there are scores of exactly this candidate in this setting.
-
-        Raises:
-            WeightsError: A file of the candidate is missing.
-        """
+        """Whether there are scores of exactly this candidate in this setting."""
         return read_json(self._about(candidate, split)) == self._describe(candidate, setting)
 
     def keep(
@@ -243,13 +198,12 @@ class Store:
         Args:
             candidate: Method that was scored.
             split: Name of the split.
-            setting: Everything else that the scores depend on, as JSON can hold it.
+            setting: Everything else that the scores depend on, as JSON returns it.
             results: Scores of all drives.
         """
         about = self._about(candidate, split)
         about.unlink(missing_ok=True)
-        weights = drive_weights(len(results.names), self.resamples, _BOOTSTRAP_SEED)
-        resampled = results.bootstrap(weights)
+        resampled = results.bootstrap(drive_weights(len(results.names), self.resamples, seed=0))
         write_atomically(about.with_suffix(".npz"), results.save)
         write_atomically(
             about.with_suffix(".resampled.npz"),
@@ -258,11 +212,7 @@ class Store:
         write_json(about, self._describe(candidate, setting))
 
     def load(self, candidate: Candidate, split: str, setting: Mapping[str, Any]) -> Scored | None:
-        """Read the scores of exactly this candidate in this setting; None if there are none.
-
-        Raises:
-            WeightsError: A file of the candidate is missing.
-        """
+        """Read the scores of exactly this candidate in this setting; None if there are none."""
         if not self.has(candidate, split, setting):
             return None
         about = self._about(candidate, split)
@@ -275,10 +225,5 @@ class Store:
         return self.folder / split / f"{candidate.name}-{candidate.seed}.json"
 
     def _describe(self, candidate: Candidate, setting: Mapping[str, Any]) -> dict[str, Any]:
-        about = {
-            "weights": candidate.fingerprint(),
-            "resamples": self.resamples,
-            "metrics": METRICS_VERSION,
-            **setting,
-        }
-        return json.loads(json.dumps(about))  # as `read_json` returns it
+        use = {"weights": candidate.fingerprint(), "resamples": self.resamples}
+        return {**use, "metrics": METRICS_VERSION, **setting}

@@ -41,10 +41,8 @@ def curves(results: DriveResults) -> dict[str, np.ndarray]:
     """
     study = StudyMetrics(results.num_classes, results.max_depth)
     held = {name.rpartition(".")[0] for name in results.sums}
-    restore(
-        {name: part for name, part in study.parts().items() if name in held},
-        {name: array.sum(0) for name, array in results.sums.items()},
-    )
+    parts = {name: part for name, part in study.parts().items() if name in held}
+    restore(parts, {name: array.sum(0) for name, array in results.sums.items()})
     trained = "depth.scores" in held
     return {n: c for n, c in study.arrays().items() if trained or not n.startswith("depth.")}
 
@@ -109,13 +107,7 @@ def sparsification(scores: Scores, title: str) -> Figure:
 
 
 def overview(table: pd.DataFrame, metrics: Sequence[Metric], title: str) -> Figure:
-    """Draw a panel for each metric: every method's mean and interval on every split.
-
-    Args:
-        table: Table of metrics, see `values.COLUMNS`.
-        metrics: Metrics of the panels.
-        title: Title of the plot.
-    """
+    """Draw a panel for each metric of a table: every method's mean and interval on every split."""
     methods, splits = list(table.method.unique()), list(table.split.unique())
     step = len(methods) + 1.5
     figure = Figure(
@@ -144,7 +136,7 @@ def shares(closed: Mapping[str, Mapping[str, Value]], title: str) -> Figure:
     An interval that leaves the axis ends in an arrow; a mean beyond the axis is a number.
 
     Args:
-        closed: Heading of a metric → method → share, 1 for the whole gap.
+        closed: Heading of a metric → method → share, 1 for the complete gap.
         title: Title of the plot.
     """
     figure = Figure(figsize=(7, 1.2 + 0.5 * len(closed)), layout="constrained")
@@ -154,20 +146,16 @@ def shares(closed: Mapping[str, Mapping[str, Value]], title: str) -> Figure:
     axes.axvline(100, color=_GREY, linewidth=0.8, linestyle="--")
     for place, methods in enumerate(closed.values()):
         for k, (method, value) in enumerate(methods.items()):
-            y = place + 0.26 * (k - (len(methods) - 1) / 2)
-            _mark(axes, value, y, color(method), 100)
-            _arrows(axes, value, y, color(method))
+            y, shade = place + 0.26 * (k - (len(methods) - 1) / 2), color(method)
+            _mark(axes, value, y, shade, 100)
+            _arrows(axes, value, y, shade)
             mean = float(np.clip(100 * value.mean, *_SHARES))
             words = [method] if place == 0 else []
             words += [f"{100 * value.mean:.0f} %"] if mean in _SHARES else []
             if words:
+                label, side = " ".join(words), _SIDES.get(mean, "center")
                 axes.annotate(
-                    " ".join(words),
-                    (mean, y),
-                    (0, 5),
-                    textcoords="offset points",
-                    color=color(method),
-                    ha=_SIDES.get(mean, "center"),
+                    label, (mean, y), (0, 5), textcoords="offset points", color=shade, ha=side
                 )
     axes.set_yticks(range(len(closed)), list(closed))
     axes.invert_yaxis()
@@ -227,14 +215,9 @@ def _lines(
                 axes.plot(*line(c), label=method, **options)
     if legend:
         lines = {str(line.get_label()): line for axes in row for line in axes.lines}
-        named = {name: line for name, line in lines.items() if not name.startswith("_")}
-        row[-1].legend(
-            list(named.values()),
-            list(named),
-            loc="center left",
-            bbox_to_anchor=(1.02, 0.5),
-            frameon=False,
-        )
+        names, place = [name for name in lines if not name.startswith("_")], (1.02, 0.5)
+        handles = [lines[name] for name in names]
+        row[-1].legend(handles, names, loc="center left", bbox_to_anchor=place, frameon=False)
 
 
 def _diagonals(row: Sequence[Axes], limits: tuple[float, float], x: str, y: str) -> None:

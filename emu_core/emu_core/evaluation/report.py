@@ -1,6 +1,6 @@
 """Compare methods: score and time what is missing, then write tables and plots.
 
-    evaluation = compare(candidates, {"test": open_split(data, "test")}, Path("runs/x/evaluation"))
+    evaluation = compare(candidates, {"test": Split(data, "test")}, Path("runs/x/evaluation"))
     print(summary(evaluation.of("test")))
 
 The folder gets evaluation.md, evaluation.csv, evaluation.json and plots.
@@ -27,12 +27,10 @@ TIMING = "timing.json"
 """Milliseconds per image of every method, in the folder of the scores."""
 
 OVERVIEWS = {
-    "overview_classes": ("miou", "ece", "seg.nll", "seg.brier", "seg.error_auroc", "seg.ause"),
-    "overview_depth": ("rmse", "delta1", "depth.nll", "depth.error_auroc", "depth.ause"),
+    "classes": ("miou", "ece", "seg.nll", "seg.brier", "seg.error_auroc", "seg.ause"),
+    "depth": ("rmse", "delta1", "depth.nll", "depth.error_auroc", "depth.ause"),
 }
-"""Metrics of the plots that show a mark for each method."""
-
-_DPI = 90
+"""Metrics of the plots that show a mark for each method, by task."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def compare(
 
     Raises:
         ValueError: Two candidates have the same name and seed.
-        DataError, WeightsError, ValueError: See `score_missing`.
+        DataError, WeightsError, OSError, ValueError: See `score_missing`.
     """
     refuse_duplicates(candidates)
     store = Store(folder)
@@ -74,7 +72,7 @@ def compare(
     scores = load_scores(store, candidates, splits)
     table = metric_table(scores, times.values)
     evaluation = Evaluation(table, describe(splits, times), bound_text(largest_bound(scores)))
-    write_report(folder, "Evaluation", evaluation, scores, first.classes.names)
+    _write_report(folder, evaluation, scores, first.classes.names)
     return evaluation
 
 
@@ -87,25 +85,19 @@ def load_scores(
     whose files are missing.
     """
     scores: dict[str, dict[str, list[Scored]]] = {name: {} for name in splits}
-    present = [c for c in candidates if all(path.is_file() for path in c.files)]
     for name, split in splits.items():
-        for candidate in present:
-            scored = store.load(candidate, name, setting(split))
-            if scored is not None:
+        for candidate in candidates:
+            present = all(path.is_file() for path in candidate.files)
+            if present and (scored := store.load(candidate, name, setting(split))) is not None:
                 scores[name].setdefault(candidate.name, []).append(scored)
     return scores
 
 
 def largest_bound(scores: Scores) -> float | None:
     """Largest change of a ranking metric by its binned scores; None if nothing was ranked."""
-    bounds = [
-        value
-        for methods in scores.values()
-        for seeds in methods.values()
-        for scored in seeds
-        for name, value in scored.results.pooled.items()
-        if name.endswith("_bound") and value >= 0
-    ]
+    scored = [s for methods in scores.values() for seeds in methods.values() for s in seeds]
+    metrics = [item for s in scored for item in s.results.pooled.items()]
+    bounds = [value for name, value in metrics if name.endswith("_bound") and value >= 0]
     return max(bounds, default=None)
 
 
@@ -116,21 +108,12 @@ def bound_text(bound: float | None) -> str:
     return f"AUROC, AP and FPR95 rank binned scores, which changes them by at most {bound:.1g}."
 
 
-def write_report(
-    folder: Path, title: str, evaluation: Evaluation, scores: Scores, classes: Sequence[str] = ()
+def _write_report(
+    folder: Path, evaluation: Evaluation, scores: Scores, classes: Sequence[str]
 ) -> None:
-    """Write evaluation.md, evaluation.csv, evaluation.json and the plots.
-
-    Args:
-        folder: Output folder.
-        title: Heading of the Markdown.
-        evaluation: Table and notes.
-        scores: Scores for the curves of the plots.
-        classes: Class names, for a table of the IoU of every class.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write evaluation.md, evaluation.csv, evaluation.json and the plots."""
     table = tables.name_classes(evaluation.table, classes)
-    text = [f"# {title}", evaluation.note, tables.EXPLANATION]
+    text = ["# Evaluation", evaluation.note, tables.EXPLANATION]
     contents = {**tables.TABLES, "IoU of every class": tables.class_metrics(classes)}
     for split in scores:
         rows = table[table.split == split]
@@ -142,7 +125,7 @@ def write_report(
         f"{evaluation.bound} evaluation.csv has more metrics: δ2, δ3, AUSE by the Brier score and "
         "by AbsRel, all values of random uncertainties."
     )
-    names = write_plots(folder, title, scores, table)
+    names = write_plots(folder, "Evaluation", scores, table)
     text.append("\n".join(f"![{Path(name).stem}]({name})" for name in names))
     write_text(folder / "evaluation.md", "\n\n".join(text) + "\n")
     table.to_csv(folder / "evaluation.csv", index=False, float_format="%.6g")
@@ -167,19 +150,16 @@ def write_plots(
     present = {split: methods for split, methods in scores.items() if methods}
     if not present:
         return []
-    canvases = {
-        "reliability": plots.reliability(present, title),
-        "depth_coverage": plots.depth_coverage(present, title),
-        "sparsification": plots.sparsification(present, title),
-    }
-    for plot, names in OVERVIEWS.items():
+    curves = (plots.reliability, plots.depth_coverage, plots.sparsification)
+    figures = {plot.__name__: plot(present, title) for plot in curves}
+    for task, names in OVERVIEWS.items():
         metrics = [tables.METRICS[name] for name in names if (table.metric == name).any()]
         if metrics:
-            task = plot.removeprefix("overview_")
-            canvases[plot] = plots.overview(table, metrics, f"{title}: {task}, mean and interval")
-    for name, canvas in canvases.items():
-        canvas.savefig(folder / f"{prefix}{name}.png", dpi=_DPI)
-    return [f"{prefix}{name}.png" for name in canvases]
+            heading = f"{title}: {task}, mean and interval"
+            figures[f"overview_{task}"] = plots.overview(table, metrics, heading)
+    for name, figure in figures.items():
+        figure.savefig(folder / f"{prefix}{name}.png", dpi=90)
+    return [f"{prefix}{name}.png" for name in figures]
 
 
 def describe(splits: Mapping[str, Split], times: Times | None) -> str:
@@ -194,11 +174,9 @@ def describe(splits: Mapping[str, Split], times: Times | None) -> str:
     )
     if times is None:
         return text
-    order = (
-        "all methods in turn"
-        if times.in_turn
-        else "one method after the other, an ensemble's members read again for every image"
-    )
+    order = "one method after the other, an ensemble's members read again for every image"
+    if times.in_turn:
+        order = "all methods in turn"
     return (
         f"{text} Time: median of {times.images} images, one at a time, {order}, eager PyTorch in "
         f"fp32, {times.threads} threads, {times.device}."

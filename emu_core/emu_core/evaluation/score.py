@@ -23,8 +23,7 @@ from emu_core.metrics.ranking import BINS
 from emu_core.metrics.study import restore
 
 _FEWEST_BINS = 256
-_BATCH_PIXELS = 1 << 19
-_LARGEST_BATCH = 8
+_BATCH_PIXELS, _LARGEST_BATCH = 1 << 19, 8  # one image of 1024 × 2048 pixels, 8 small ones
 
 _TRAINING_FIELDS = {"scale", "flip", "jitter", "rescale_depth", "class_crops", "depth_limit"}
 """Fields of an `Augmentation` that have no effect on views: random ones, and the depth limit."""
@@ -36,12 +35,6 @@ class DriveMetrics:
     The current drive and the total rank pixels in histograms with all of the bins. Finished
     drives, which only a bootstrap needs, share one such number of bins. So memory grows neither
     with the images nor, up to thousands, with the drives.
-
-    Args:
-        num_classes: C.
-        max_depth: End of the depth range, metres.
-        drives: Number of drives that will come.
-        bins: Number of bins of each ranking.
     """
 
     def __init__(self, num_classes: int, max_depth: float, drives: int, bins: int = BINS) -> None:
@@ -53,12 +46,7 @@ class DriveMetrics:
         self._current = self._new(bins)
 
     def update(self, view: View, prediction: Prediction, place: int) -> None:
-        """Add an image.
-
-        Args:
-            view: Image and ground truth.
-            prediction: Prediction of a batch of images.
-            place: Index of the image in the batch.
+        """Add the image at a place of the batch that was predicted.
 
         Raises:
             ValueError: Another drive came after the image's drive.
@@ -74,20 +62,13 @@ class DriveMetrics:
             probabilities = _numpy(prediction.probabilities[place])
             self._current.update_classes(probabilities, view.labels, view.objects)
         if prediction.depth_mean is not None and prediction.depth_variance is not None:
-            mean, variance = (
-                _numpy(x[place, 0]) for x in (prediction.depth_mean, prediction.depth_variance)
-            )
             factor = np.float32(view.depth_factor)
-            self._current.update_depth(
-                mean * factor, variance * factor**2, view.depth, view.objects
-            )
+            mean = _numpy(prediction.depth_mean[place, 0]) * factor
+            variance = _numpy(prediction.depth_variance[place, 0]) * factor**2
+            self._current.update_depth(mean, variance, view.depth, view.objects)
 
     def results(self) -> DriveResults:
-        """Return the scores.
-
-        Raises:
-            ValueError: No image was added.
-        """
+        """Return the scores of all images; there must be some."""
         self._finish()
         return replace(DriveResults.of(self._finished), pooled=self._total.compute())
 
@@ -137,7 +118,7 @@ def score_missing(
     splits: Mapping[str, Split],
     store: Store,
     device: str | torch.device = "cpu",
-) -> int:
+) -> None:
     """Compute the scores that `store` does not hold; one candidate at a time is in memory.
 
     Args:
@@ -146,48 +127,30 @@ def score_missing(
         store: Where scores are kept.
         device: Where the networks run.
 
-    Returns:
-        Number of pairs of candidate and split that were scored.
-
     Raises:
         DataError: An image or its ground truth is missing or damaged.
-        WeightsError: A file of a candidate is missing or damaged.
+        WeightsError: A file of a candidate is damaged.
+        OSError: A file of a candidate cannot be read.
         ValueError: A candidate has the wrong number of files.
     """
-    count = 0
     for candidate in candidates:
-        missing = {
-            name: split
-            for name, split in splits.items()
-            if not store.has(candidate, name, setting(split))
-        }
+        missing = [n for n, s in splits.items() if not store.has(candidate, n, setting(s))]
         if not missing:
             continue
         method = candidate.load(device)
-        for name, split in missing.items():
-            label = f"{candidate.name} {candidate.seed}, {name}"
-            results = score(method, split, batch_of(split), device, label)
+        for name in missing:
+            split, label = splits[name], f"{candidate.name} {candidate.seed}, {name}"
+            height, width = split.size
+            batch = min(max(_BATCH_PIXELS // (height * width), 1), _LARGEST_BATCH)
+            results = score(method, split, batch, device, label)
             store.keep(candidate, name, setting(split), results)
-            count += 1
-    return count
-
-
-def batch_of(split: Split) -> int:
-    """Number of images that are predicted together: one of 1024 × 2048 pixels, 8 small ones."""
-    height, width = split.size
-    return min(max(_BATCH_PIXELS // (height * width), 1), _LARGEST_BATCH)
 
 
 def setting(split: Split) -> dict[str, Any]:
     """Everything that scores on a split depend on, except for the method, for JSON."""
     view = {k: v for k, v in asdict(split.augmentation).items() if k not in _TRAINING_FIELDS}
-    return {
-        "split": split.name,
-        "images": len(split),
-        "digest": split.digest,
-        "max_depth": split.max_depth,
-        **view,
-    }
+    images = {"split": split.name, "images": len(split), "digest": split.digest}
+    return {**images, "max_depth": split.max_depth, **view}
 
 
 def _numpy(x: Tensor) -> np.ndarray:

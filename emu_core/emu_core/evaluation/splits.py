@@ -10,9 +10,11 @@ from functools import cached_property
 from math import inf
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from emu_core.data.augment import Augmentation, prepare
-from emu_core.data.datasets import DataSet, evenly, open_dataset
+from emu_core.data.augment import prepare
+from emu_core.data.datasets import evenly, open_dataset
 from emu_core.data.sample import Sample, read_grey
 from emu_core.metrics import RoadObjects, road_objects
 from emu_core.training.config import Data
@@ -23,12 +25,12 @@ class View:
     """One image and its ground truth.
 
     Args:
-        drive: the group that a bootstrap draws, `DataSet.group_of`.
+        drive: The group that a bootstrap draws, `DataSet.group_of`.
         image: uint8 (H, W, 3), RGB.
         labels: uint8 (H, W), train ids.
         depth: float32 (H, W), metres, NaN where invalid.
-        depth_factor: turns canonical metres of the network into metres.
-        objects: in rendered pairs, where the object is; else None.
+        depth_factor: Factor from the network's canonical metres to metres.
+        objects: Place of the object in rendered pairs; else None.
     """
 
     drive: str
@@ -39,34 +41,45 @@ class View:
     objects: RoadObjects | None
 
 
+def as_batch(view: View, device: str | torch.device) -> Tensor:
+    """Return the image of a view as a batch, uint8 (1, 3, H, W)."""
+    return torch.from_numpy(view.image).permute(2, 0, 1)[None].contiguous().to(device)
+
+
 class Split:
     """The views of a split, sorted by drive.
 
     Args:
-        samples: all frames of the split.
-        whole: how images become network input; its random part is not used.
-        stride: take only every so many images.
+        data: Data set and network input; which training frames it takes does not matter here.
+        split: test, haze, …
+        size: (height, width) of network input and ground truth; None for the size of validation.
+        stride: Take only every so many images.
+
+    Raises:
+        DataError: There is no such data.
     """
 
-    def __init__(self, samples: DataSet, whole: Augmentation, stride: int = 1) -> None:
+    def __init__(
+        self, data: Data, split: str, size: tuple[int, int] | None = None, stride: int = 1
+    ) -> None:
+        samples, whole = (
+            open_dataset(data.kind, data.root, split, data.max_depth),
+            data.whole_images,
+        )
+        if size is not None:
+            whole = replace(whole, height=size[0], width=size[1], image_width=None)
         self.samples, self.name = samples, samples.split
         self.classes, self.max_depth = samples.classes, samples.max_depth
         # No limit: what is beyond the range of the network counts as an error.
         self.augmentation = replace(whole, depth_limit=inf)
-        names = samples.names
-        self._places = sorted(
-            (samples.group_of(names[i]), i) for i in range(0, len(names), stride)
-        )
+        names = list(enumerate(samples.names))[::stride]
+        self._places = sorted((samples.group_of(name), index) for index, name in names)
+        self.drives = sorted({drive for drive, _ in self._places})
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of images and ground truth."""
         return self.augmentation.height, self.augmentation.width
-
-    @property
-    def drives(self) -> list[str]:
-        """The drives, sorted."""
-        return sorted({drive for drive, _ in self._places})
 
     @cached_property
     def digest(self) -> str:
@@ -92,13 +105,11 @@ class Split:
         """Yield at most so many views, spread evenly."""
         for place in evenly(len(self), most):
             drive, index = self._places[place]
-            yield self._view(drive, self.samples[index])
-
-    def _view(self, drive: str, sample: Sample) -> View:
-        ready = prepare(sample, self.augmentation)
-        factor, objects = ready.depth_factor, self._objects(sample, ready.labels)
-        depth = ready.depth * np.float32(factor)
-        return View(drive, ready.image, ready.labels, depth, factor, objects)
+            sample = self.samples[index]
+            ready = prepare(sample, self.augmentation)
+            factor, objects = ready.depth_factor, self._objects(sample, ready.labels)
+            depth = ready.depth * np.float32(factor)
+            yield View(drive, ready.image, ready.labels, depth, factor, objects)
 
     def _objects(self, sample: Sample, labels: np.ndarray) -> RoadObjects | None:
         path = self.samples.object_mask(sample.name)
@@ -108,23 +119,3 @@ class Split:
         resized = prepare(replace(sample, labels=mask.astype(np.uint8)), self.augmentation).labels
         unknown = self.samples.has_unknown_object(sample.name)
         return road_objects(labels, resized == 1, unknown)
-
-
-def open_split(
-    data: Data, split: str, size: tuple[int, int] | None = None, stride: int = 1
-) -> Split:
-    """Open a split of the data that a training's configuration names.
-
-    Args:
-        data: data set and network input; which training frames it takes does not matter here.
-        split: test, haze, …
-        size: (height, width) of network input and ground truth; None for the size of validation.
-        stride: take only every so many images.
-
-    Raises:
-        DataError: there is no such data.
-    """
-    whole = data.whole_images
-    if size is not None:
-        whole = replace(whole, height=size[0], width=size[1], image_width=None)
-    return Split(open_dataset(data.kind, data.root, split, data.max_depth), whole, stride)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from emu_core.evaluation.candidate import MAX_MEMORY, Candidate
-from emu_core.evaluation.splits import Split
+from emu_core.evaluation.splits import Split, as_batch
 from emu_core.evaluation.values import Value
 from emu_core.files import locked, read_json, write_json
 from emu_core.methods.registry import Method
@@ -31,7 +31,7 @@ class Times:
         values: Method → median milliseconds per image, standard deviation between images, and the
             order statistics between which the true median lies with 95 %.
         methods: Method → `Candidate.fingerprint`.
-        images: Number of images.
+        images: Number of images, without the one that warms up.
         threads: PyTorch's CPU threads.
         device: Device of the images.
         size: Height and width of the images.
@@ -57,14 +57,9 @@ def time_methods(
 
     Args:
         methods: Methods in memory by name.
-        images: Uint8 (1, 3, H, W) each; the first one warms up and is not counted.
+        images: Three or more, uint8 (1, 3, H, W); the first one warms up and is not counted.
         clock: Returns seconds.
-
-    Raises:
-        ValueError: Fewer than two images.
     """
-    if len(images) < 2:
-        raise ValueError("Expected at least two images to time methods on: the first warms up.")
     taken: dict[str, list[float]] = {name: [] for name in methods}
     for image in images:
         for name, method in methods.items():
@@ -73,7 +68,10 @@ def time_methods(
             method(image)
             _synchronize(image)
             taken[name].append(1000 * (clock() - start))
-    return {name: _value(times[1:]) for name, times in taken.items()}
+    return {
+        name: Value(float(np.median(times)), float(np.std(times, ddof=1)), *median_interval(times))
+        for name, (_, *times) in taken.items()
+    }
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float]:
@@ -101,26 +99,27 @@ def time_missing(
         path: JSON file of times.
         device: Device that the networks run on.
     """
-    first = {candidate.name: candidate for candidate in reversed(candidates)}
-    methods = {name: first[name] for name in dict.fromkeys(c.name for c in candidates)}
+    methods: dict[str, Candidate] = {}
+    for candidate in candidates:
+        methods.setdefault(candidate.name, candidate)
     prints = {name: candidate.fingerprint() for name, candidate in methods.items()}
     with locked(path.with_name(f".{path.name}.lock")):
-        known = load_times(path)
-        now = (torch.get_num_threads(), torch.device(device).type, split.size)
+        threads, known = torch.get_num_threads(), load_times(path)
+        now = (threads, torch.device(device).type, split.size)
         if (
             known is not None
             and (known.threads, torch.device(known.device).type, known.size) == now
             and prints.items() <= known.methods.items()
         ):
             return known
-        images = _images(split, device)
-        in_turn = sum(c.size for c in methods.values()) <= MAX_MEMORY and not any(
-            c.reads_lazily for c in methods.values()
-        )
+        found = [as_batch(view, device) for view in islice(split, TIMED_IMAGES)]
+        images = list(islice(cycle(found), TIMED_IMAGES))
+        lazy = any(candidate.reads_lazily for candidate in methods.values())
+        in_turn = not lazy and sum(c.size for c in methods.values()) <= MAX_MEMORY
         values: dict[str, Value] = {}
         for group in [methods] if in_turn else [{name: c} for name, c in methods.items()]:
             values |= time_methods({name: c.load(device) for name, c in group.items()}, images)
-        place = (torch.get_num_threads(), str(images[0].device), split.size)
+        place = (threads, str(images[0].device), split.size)
         times = Times(values, prints, len(images) - 1, *place, in_turn)
         write_json(path, asdict(times))
     return times
@@ -133,20 +132,6 @@ def load_times(path: Path) -> Times | None:
         return None
     values = {name: Value(*value) for name, value in content["values"].items()}
     return Times(**{**content, "values": values, "size": tuple(content["size"])})
-
-
-def _images(split: Split, device: str | torch.device) -> list[Tensor]:
-    """`TIMED_IMAGES` images, uint8 (1, 3, H, W); repeated where a split has fewer."""
-    found = [
-        torch.from_numpy(view.image).permute(2, 0, 1)[None].contiguous().to(device)
-        for view in islice(split, TIMED_IMAGES)
-    ]
-    return list(islice(cycle(found), TIMED_IMAGES))
-
-
-def _value(times: list[float]) -> Value:
-    sd = float(np.std(times, ddof=1)) if len(times) > 1 else 0.0
-    return Value(float(np.median(times)), sd, *median_interval(times))
 
 
 def _synchronize(image: Tensor) -> None:

@@ -1,7 +1,6 @@
 """Metrics over seeds and drives: means, spreads, 95 % intervals, and differences of two methods.
 
-    seeds = [store.load("student", seed, "test") for seed in range(3)]
-    values(seeds)["seg.nll"]                   # Value(mean, sd, low, high)
+    values(student)["seg.nll"]                 # Value(mean, sd, low, high); student: its seeds
     difference(student, single, "seg.nll")     # Difference(mean, low, high, source)
 
 An interval combines two parts. Drives are resampled by a bootstrap. Three to five seeds are too
@@ -14,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import sqrt
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -55,11 +54,9 @@ class Value(NamedTuple):
     high: float = _NAN
 
 
-SeedSource = Literal["own", "borrowed", "unknown"]
-"""Origin of the standard deviation between seeds in an interval: the methods' own seeds, those of
-another method, or none."""
-
-_WEAKEST_FIRST: tuple[SeedSource, ...] = ("unknown", "borrowed", "own")
+SeedSource = Literal["unknown", "borrowed", "own"]
+"""Origin of the standard deviation between seeds in an interval, the weakest first: none, the
+seeds of another method, the methods' own seeds."""
 
 
 class Difference(NamedTuple):
@@ -88,26 +85,22 @@ def values(seeds: Seeds) -> dict[str, Value]:
     """Every metric that all seeds of a method have and that is finite."""
     found = {}
     for name in seeds[0].results.pooled:
-        if any(name not in scored.results.pooled for scored in seeds):
-            continue
-        each = pooled(seeds, name)
+        each = [scored.results.pooled.get(name, _NAN) for scored in seeds]
         if np.isfinite(each).all():
-            drawn = replicates(seeds, name)
-            bounds = (_NAN, _NAN) if drawn is None else interval(drawn)
+            bounds = _NAN, _NAN
+            if all(name in scored.resampled for scored in seeds):
+                bounds = interval(replicates(seeds, name))
             bounds = bounds if np.isfinite(bounds).all() else (_NAN, _NAN)
             found[name] = Value(float(np.mean(each)), deviation(each), *bounds)
     return found
 
 
 def metric_table(scores: Scores, times: Mapping[str, Value]) -> pd.DataFrame:
-    """Put every metric of every method into one table.
+    """Put every metric of every method into one table with `COLUMNS`.
 
     Args:
         scores: Split → method → seeds.
         times: Method → milliseconds per image.
-
-    Returns:
-        A row for each metric, with `COLUMNS`.
     """
     rows = []
     for split, methods in scores.items():
@@ -134,11 +127,8 @@ def deviation(each: Sequence[float]) -> float:
     return float(np.std(each, ddof=1)) if len(each) > 1 else _NAN
 
 
-def replicates(seeds: Seeds, name: str) -> np.ndarray | None:
-    """A metric's mean over seeds for every resample of the drives, (resamples,); None where the
-    metric has no resamples."""
-    if any(name not in scored.resampled for scored in seeds):
-        return None
+def replicates(seeds: Seeds, name: str) -> np.ndarray:
+    """A metric's mean over seeds for every resample of the drives, (resamples,)."""
     return np.stack([scored.resampled[name] for scored in seeds]).mean(0)
 
 
@@ -158,9 +148,7 @@ class SeedError(NamedTuple):
     def draw(self, count: int, stream: int) -> np.ndarray:
         """Draw errors: quantiles of the distribution in a random order, (count,).
 
-        Args:
-            count: Number of draws.
-            stream: Draws of different streams are independent of each other and of the drives'.
+        Draws of different streams are independent of each other and of the drives'.
         """
         if not self.scale:
             return np.zeros(count)
@@ -193,23 +181,28 @@ def difference(
 
     Args:
         first, second: The methods' seeds.
-        name: Name of the metric.
+        name: Name of a metric that has resamples.
         errors: Independent errors between seeds; default: one from each method's own seeds.
 
     Raises:
-        ValueError: The metric has no resamples, or the methods were scored on other drives.
+        ValueError: The methods were scored on other drives.
     """
     if len({scored.results.names for scored in (*first, *second)}) > 1:
         raise ValueError("Expected two methods that were scored on the same drives.")
-    a, b = replicates(first, name), replicates(second, name)
-    if a is None or b is None:
-        raise ValueError(f"{name} has no resamples to draw an interval from.")
     if errors is None:
         errors = [seed_error(pooled(seeds, name)) for seeds in (first, second)]
-    drawn = a - b + sum(error.draw(len(a), stream) for stream, error in enumerate(errors))
-    sources = {error.source for error in errors}
-    weakest = next(source for source in _WEAKEST_FIRST if source in sources)
+    drawn = draws(first, second, name, errors)
+    weakest = min((error.source for error in errors), key=get_args(SeedSource).index)
     return Difference(mean(first, name) - mean(second, name), *interval(drawn), weakest)
+
+
+def draws(
+    first: Seeds, second: Seeds, name: str, errors: Sequence[SeedError], stream: int = 0
+) -> np.ndarray:
+    """Draw differences of two methods, (resamples,), for other drives and for other seeds; the
+    errors between seeds have the streams from `stream` on."""
+    drawn = replicates(first, name) - replicates(second, name)
+    return drawn + sum(error.draw(len(drawn), stream + k) for k, error in enumerate(errors))
 
 
 def interval(drawn: np.ndarray) -> tuple[float, float]:

@@ -20,10 +20,10 @@ from emu_core.evaluation.values import (
     Value,
     deviation,
     difference,
+    draws,
     interval,
     mean,
     pooled,
-    replicates,
     seed_error,
 )
 from emu_core.study.config import SINGLE_TASK, study_method
@@ -67,19 +67,18 @@ Row = dict[str, Any]
 
 def compare(methods: Methods) -> Iterator[Row]:
     """Compare all pairs of methods that the claims are about, as far as they were scored."""
-    seg = ("miou", *SEG_UNCERTAINTY)
-    pairs: list[tuple[int, str, str, tuple[str, ...]]] = []
-    pairs += [(1, name, SINGLE_TASK + name, seg) for name in (*RIVALS, "de")]
-    pairs += [(2, "de", rival, UNCERTAINTY) for rival in RIVALS]
-    for student in ("student", "student_unlabelled"):
-        others = ("de", "single", "control")
-        pairs += [(3, student, other, ("miou", *UNCERTAINTY)) for other in others]
-    pairs += [(4, "student", other, DEPTH_ACCURACY) for other in ("de", "control", "single")]
-    losses = ("l1", "rmsle", "beta")
-    pairs += [(4, f"student_{loss}", f"control_{loss}", DEPTH_ACCURACY) for loss in losses]
-    pairs += [(4, "student", f"student_{loss}", DEPTH_ACCURACY) for loss in losses]
-    depth = (*DEPTH_ACCURACY, *DEPTH_UNCERTAINTY)
-    pairs += [(4, "student", other, depth) for other in ("student_novar", "student_logvar")]
+    students, losses = ("student", "student_unlabelled"), ("l1", "rmsle", "beta")
+    seg, accuracy = ("miou", *SEG_UNCERTAINTY), DEPTH_ACCURACY
+    both, depth = ("miou", *UNCERTAINTY), (*DEPTH_ACCURACY, *DEPTH_UNCERTAINTY)
+    pairs: list[tuple[int, str, str, tuple[str, ...]]] = [
+        *((1, name, SINGLE_TASK + name, seg) for name in (*RIVALS, "de")),
+        *((2, "de", rival, UNCERTAINTY) for rival in RIVALS),
+        *((3, name, other, both) for name in students for other in ("de", "single", "control")),
+        *((4, "student", other, accuracy) for other in ("de", "control", "single")),
+        *((4, f"student_{loss}", f"control_{loss}", accuracy) for loss in losses),
+        *((4, "student", f"student_{loss}", accuracy) for loss in losses),
+        *((4, "student", other, depth) for other in ("student_novar", "student_logvar")),
+    ]
     for claim, method, other, metrics in pairs:
         for metric in metrics if method in methods and other in methods else ():
             if (found := _difference(methods, method, other, metric)) is not None:
@@ -113,9 +112,8 @@ def gap_closed(methods: Methods) -> Iterator[Row]:
         )
         yield {**_row("gap", metric, "de", "single"), **gap._asdict()}
         yield {**_row("gap size", metric, "de", "single"), "mean": size, "sd": spread}
-        pairs = [("share", name, "single") for name in CLOSING]
-        pairs += [("distilled", name, "control") for name in CLOSING[:-1]]
-        for kind, name, other in pairs:
+        shares = [("share", name, "single") for name in CLOSING]
+        for kind, name, other in [*shares, *(("distilled", n, "control") for n in CLOSING[:-1])]:
             if name in methods and other in methods:
                 share = _share(methods, name, other, metric) if is_gap else Value(float("nan"))
                 yield {**_row(kind, metric, name, other), **share._asdict()}
@@ -136,21 +134,14 @@ def _row(kind: str, metric: str, method: str, other: str) -> Row:
 
 
 def _better(metric: str) -> Better:
-    better = METRICS[metric].better
-    assert better is not None
-    return better
+    return METRICS[metric].better or "higher"  # metrics without a direction are not compared
 
 
 def _paired(method: str, other: str) -> bool:
-    """Whether seed k of one method and seed k of the other start alike.
-
-    Students and controls share their starts and seeds, single-task networks theirs with the joint
-    ones.
-    """
-    if other == SINGLE_TASK + method:
-        return True
-    names = [name for name in (method, other) if not name.startswith(SINGLE_TASK)]
-    return len(names) == 2 and all(study_method(name).from_teacher for name in names)
+    """Whether seeds k of both start alike: of students and controls, of joint and single-task."""
+    if other.startswith(SINGLE_TASK):
+        return other == SINGLE_TASK + method
+    return all(study_method(name).from_teacher for name in (method, other))
 
 
 def _difference(methods: Methods, method: str, other: str, metric: str) -> Difference | None:
@@ -163,19 +154,19 @@ def _difference(methods: Methods, method: str, other: str, metric: str) -> Diffe
 
 def _errors(methods: Methods, method: str, other: str, metric: str) -> list[SeedError]:
     """Errors of a difference by few seeds: one error of pairs, otherwise one of each method."""
-    names = method, other
     if (of_members := _jackknife(methods, method, other, metric)) is not None:
         return [of_members]
-    if not _paired(method, other) or len(methods[method]) != len(methods[other]):
-        return [_error(methods, name, metric) for name in names]
-    own, lent = (
-        [a - b for a, b in zip(*(pooled(seeds, metric) for seeds in pair), strict=False)]
-        for pair in (
-            [methods[name] for name in names],
-            [_lender(methods, name, metric) for name in names],
-        )
-    )
-    return [seed_error(own, lent, _networks(method, lent))]
+    names = method, other
+    own = [pooled(methods[name], metric) for name in names]
+    lent = [pooled(_lender(methods, name, metric), metric) for name in names]
+    if _paired(method, other) and len(own[0]) == len(own[1]):
+        own, lent = [_less(*own)], [_less(*lent)]
+    each = zip(names, own, lent, strict=False)
+    return [seed_error(seeds, others, _networks(name, others)) for name, seeds, others in each]
+
+
+def _less(first: Sequence[float], second: Sequence[float]) -> list[float]:
+    return [a - b for a, b in zip(first, second, strict=False)]
 
 
 def _jackknife(methods: Methods, method: str, other: str, metric: str) -> SeedError | None:
@@ -184,23 +175,14 @@ def _jackknife(methods: Methods, method: str, other: str, metric: str) -> SeedEr
     Ensemble and single networks share their members, so their errors are not independent: a lucky
     choice of members is lucky for both (Efron & Stein, 1981). None for other pairs of methods.
     """
-    without = methods.get(f"{method}_less", ())
-    pairs = [(f"{prefix}de", f"{prefix}single") for prefix in ("", SINGLE_TASK)]
-    is_own, alone = (method, other) in pairs, methods[other]
-    if not is_own or len(without) != len(alone):
-        return None
-    if any(metric not in scored.results.pooled for scored in (*without, *alone)):
+    without, alone = methods.get("de_less", ()), methods[other]
+    if (method, other) != ("de", "single") or len(without) != len(alone):
         return None
     members, count = np.array(pooled(alone, metric)), len(alone)
     others = (members.sum() - members) / (count - 1)
     gains = np.array(pooled(without, metric)) - others
     scale = float(np.sqrt((count - 1) / count * np.square(gains - gains.mean()).sum()))
     return SeedError(scale, count - 1, "own")
-
-
-def _error(methods: Methods, name: str, metric: str) -> SeedError:
-    lent = pooled(_lender(methods, name, metric), metric)
-    return seed_error(pooled(methods[name], metric), lent, _networks(name, lent))
 
 
 def _lender(methods: Methods, name: str, metric: str) -> Seeds:
@@ -225,22 +207,13 @@ def _networks(name: str, lent: Sequence[float]) -> int:
 def _share(methods: Methods, name: str, other: str, metric: str) -> Value:
     """(method − other)/(ensemble − single network), for other drives and seeds."""
     drawn, means = [], []
-    for pair, stream in (((name, other), 0), (("de", "single"), 2)):
-        first, second = (_replicates(methods, each, metric) for each in pair)
-        errors = _errors(methods, *pair, metric)
-        noise = sum(e.draw(len(first), stream + k) for k, e in enumerate(errors))
-        drawn.append(first - second + noise)
-        means.append(mean(methods[pair[0]], metric) - mean(methods[pair[1]], metric))
+    for first, second, stream in ((name, other, 0), ("de", "single", 2)):
+        errors = _errors(methods, first, second, metric)
+        drawn.append(draws(methods[first], methods[second], metric, errors, stream))
+        means.append(mean(methods[first], metric) - mean(methods[second], metric))
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = drawn[0] / drawn[1]
     each_seed = pooled(methods[name], metric)
     if _paired(name, other) and len(methods[other]) == len(each_seed):
-        twins = pooled(methods[other], metric)
-        each_seed = [a - b for a, b in zip(each_seed, twins, strict=True)]
+        each_seed = _less(each_seed, pooled(methods[other], metric))
     return Value(means[0] / means[1], deviation(each_seed) / abs(means[1]), *interval(shares))
-
-
-def _replicates(methods: Methods, name: str, metric: str) -> np.ndarray:
-    found = replicates(methods[name], metric)
-    assert found is not None  # otherwise there would be no gap
-    return found

@@ -56,11 +56,6 @@ class StudyMethod:
         """Whether it is a student or a student's control."""
         return self.networks in ("student", "control")
 
-    @property
-    def measures_disagreement(self) -> bool:
-        """Whether its scoring also measures how much its members disagree."""
-        return self.networks == "members" and not self.leaves_out
-
 
 STUDY_METHODS: Registry[StudyMethod] = Registry("method of a study")
 

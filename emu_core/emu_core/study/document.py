@@ -1,6 +1,6 @@
-"""Tables and plots of a study, in one folder: tables.md, summary.md, results.csv.gz, PNGs.
+"""Tables and plots of a study, in one folder: tables.md, summary.md, results.csv.xz, PNGs.
 
-All tables are made from results.csv.gz, so they can be written again without the study's folder.
+All tables are made from results.csv.xz, so they can be written again without the study's folder.
 """
 
 from __future__ import annotations
@@ -68,12 +68,25 @@ _DISAGREEMENT = {
 }
 
 
-def write_document(folder: Path, results: pd.DataFrame) -> None:
-    """Write results.csv.gz, and from it tables.md and summary.md."""
+def write_document(
+    folder: Path, results: pd.DataFrame, scores: Mapping[str, Scores], all_tables: bool = True
+) -> None:
+    """Write results.csv.xz, and from it summary.md and tables.md; draw the plots.
+
+    Args:
+        folder: Where to write.
+        results: The table of results.
+        scores: Regime → split → method → seeds; without scores there are no plots.
+        all_tables: Whether to write tables.md, which is large.
+    """
     write_results(results, folder / RESULTS)
     written = read_results(folder / RESULTS)
-    write_text(folder / "tables.md", tables_text(written))
     write_text(folder / "summary.md", summary_text(written))
+    if all_tables:
+        write_text(folder / "tables.md", tables_text(written))
+    for regime, of_regime in scores.items():
+        _write_plots(folder, regime, results[results.regime == regime], of_regime)
+    print(f"{folder}: report written")
 
 
 def heading(name: str) -> str:
@@ -85,7 +98,10 @@ def heading(name: str) -> str:
 def summary_text(results: pd.DataFrame) -> str:
     """One small table: the most telling metrics of the main methods."""
     metrics = results[(results.kind == "metric") & results.method.isin(MAIN)]
-    text = ["# Most telling results", "Means over seeds; [all tables](tables.md)."]
+    text = [
+        "# Most telling results",
+        "Means over seeds. `training/study.py --report` writes more tables.",
+    ]
     if metrics.empty:
         return "\n\n".join([*text, "Nothing was scored yet."]) + "\n"
     wide = metrics.pivot(index=["regime", "split", "method"], columns="metric", values="mean")
@@ -107,7 +123,7 @@ def tables_text(results: pd.DataFrame) -> str:
     about = results[results.kind == "about"].set_index("metric").text
     text = [
         "# Tables of the study",
-        "Written by `training/study.py --report` from [results.csv.gz](results.csv.gz).",
+        f"Written by `training/study.py --report` from [{RESULTS}]({RESULTS}).",
         f"Commit `{about.get('commit', '')}`, {about.get('versions', '')}. "
         f"{about.get('setting', '')}",
         EXPLANATION,
@@ -225,24 +241,15 @@ def _difference(row: Any) -> str:
     return f"{row.mean:+.3g}{mark}<br><sub>{row.low:+.3g} … {row.high:+.3g}</sub>"
 
 
-def write_study_plots(folder: Path, results: pd.DataFrame, scores: Mapping[str, Scores]) -> None:
-    """Draw every regime's plots.
-
-    Args:
-        folder: Where to write.
-        results: The table of results.
-        scores: Regime → split → method → seeds.
-    """
-    for regime, of_regime in scores.items():
-        part = results[results.regime == regime]
-        metrics = part[(part.kind == "metric") & part.method.isin(MAIN)]
-        shown = {s: {n: m[n] for n in MAIN if n in m} for s, m in of_regime.items()}
-        write_plots(folder, regime, shown, metrics, prefix=f"{regime}_")
-        shares = part[(part.kind == "share") & part["mean"].notna()]
-        for split, group in shares.groupby("split", sort=False):
-            closed: dict[str, dict[str, Value]] = {}
-            for row in group.itertuples():
-                value = Value(row.mean, row.sd, row.low, row.high)
-                closed.setdefault(METRICS[row.metric].label, {})[row.method] = value
-            figure = plots.shares(closed, f"{regime}, {split}")
-            figure.savefig(folder / f"{regime}_gap_{split}.png", dpi=110)
+def _write_plots(folder: Path, regime: str, part: pd.DataFrame, scores: Scores) -> None:
+    metrics = part[(part.kind == "metric") & part.method.isin(MAIN)]
+    shown = {s: {n: m[n] for n in MAIN if n in m} for s, m in scores.items()}
+    write_plots(folder, regime, shown, metrics, prefix=f"{regime}_")
+    shares = part[(part.kind == "share") & part["mean"].notna()]
+    for split, group in shares.groupby("split", sort=False):
+        closed: dict[str, dict[str, Value]] = {}
+        for row in group.itertuples():
+            value = Value(row.mean, row.sd, row.low, row.high)
+            closed.setdefault(METRICS[row.metric].label, {})[row.method] = value
+        figure = plots.shares(closed, f"{regime}, {split}")
+        figure.savefig(folder / f"{regime}_gap_{split}.png", dpi=110)

@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from emu_core.evaluation.candidate import Store
 from emu_core.evaluation.score import score_missing
-from emu_core.evaluation.splits import Split, open_split
+from emu_core.evaluation.splits import Split, as_batch
 from emu_core.evaluation.timing import time_missing
 from emu_core.files import digest, locked, read_json, write_atomically, write_json
 from emu_core.methods.base import SampledMethod
@@ -41,16 +40,11 @@ from emu_core.training.teacher import train_network, train_sub_ensemble
 SETTINGS = "study.yaml"
 """Complete configuration, in the study's folder."""
 
-RECORD = "training.json"
-"""What a training was started with, in its folder."""
-
-FAILURE = "failed.json"
-"""Why a training diverged, in its folder."""
+RECORD, FAILURE = "training.json", "failed.json"
+"""What a training was started with, and why it diverged; in its folder."""
 
 _COMPARED_IMAGES = 48
 """Images of a split that the members' disagreement is measured on."""
-
-_NAMED_SETTINGS = 4  # in a message
 
 
 class StudyError(ValueError):
@@ -65,7 +59,7 @@ def open_splits(study: Study) -> dict[str, Split]:
     """
     root = study.folder / DATA / "drives" if study.copies else study.data.root
     data = replace(study.data, root=root)
-    return {name: open_split(data, split) for name, split in study.splits.items()}
+    return {name: Split(data, split) for name, split in study.splits.items()}
 
 
 def store_of(study: Study, regime: str) -> Store:
@@ -82,47 +76,39 @@ def run_job(key: str, study: Study, plan: Mapping[str, Job]) -> None:
         FloatingPointError: A training diverged.
         StudyError: The folder holds a training with other settings.
     """
-    job = plan[key]
+    job, device = plan[key], "cuda" if torch.cuda.is_available() else "cpu"
     if isinstance(job, Training):
         _train(job, study)
     elif isinstance(job, Scoring):
-        _score(job, study)
+        _score(job, study, device)
     elif key == COPIES:
         assert study.copies is not None
         count = copy_drives(study.copies, job.settings["splits"], study.folder / DATA)
         print(f"{count} frames copied to {study.folder / DATA}")
     else:
-        _time(job, study, plan)
+        scorings = [plan[k] for k in job.needs if (study.folder / plan[k].output).is_file()]
+        # Other backbones than the study's are not timed.
+        own = [
+            s.candidate for s in scorings if isinstance(s, Scoring) and s.regime in study.regimes
+        ]
+        first = next(iter(open_splits(study).values()))
+        time_missing(own, first, study.folder / job.output, device)
 
 
-def _score(job: Scoring, study: Study) -> None:
+def _score(job: Scoring, study: Study, device: str) -> None:
     opened = open_splits(study)
     splits = {name: opened[name] for name in job.settings["splits"]}
-    store, candidate = store_of(study, job.regime), job.candidate
-    score_missing([candidate], splits, store, _device())
+    candidate, method = job.candidate, study_method(job.method)
+    score_missing([candidate], splits, store_of(study, job.regime), device)
     result: dict[str, Any] = {"weights": candidate.fingerprint()}
-    if study_method(job.method).measures_disagreement and not candidate.depth_paths:
-        method = candidate.load(_device())
-        assert isinstance(method, SampledMethod)
+    if method.networks == "members" and not method.leaves_out and not candidate.depth_paths:
+        ensemble = candidate.load(device)
+        assert isinstance(ensemble, SampledMethod)
         result["disagreement"] = {
-            name: disagreement(method, _images(split)) for name, split in splits.items()
+            name: disagreement(ensemble, (as_batch(v, device) for v in s.some(_COMPARED_IMAGES)))
+            for name, s in splits.items()
         }
     write_json(study.folder / job.output, result)
-
-
-def _images(split: Split) -> Iterator[Tensor]:
-    """Some images of a split, uint8 (1, 3, H, W) each."""
-    for view in split.some(_COMPARED_IMAGES):
-        image = torch.from_numpy(view.image).permute(2, 0, 1)[None]
-        yield image.contiguous().to(_device())
-
-
-def _time(job: Job, study: Study, plan: Mapping[str, Job]) -> None:
-    scorings = [plan[key] for key in job.needs if (study.folder / plan[key].output).is_file()]
-    # Other backbones than the study's are not timed.
-    own = [s.candidate for s in scorings if isinstance(s, Scoring) and s.regime in study.regimes]
-    split = next(iter(open_splits(study).values()))
-    time_missing(own, split, study.folder / job.output, _device())
 
 
 def _train(job: Training, study: Study) -> None:
@@ -150,13 +136,10 @@ def _prepare_folder(job: Training, study: Study) -> None:
     target = folder / job.key
     if reason := changed_settings(job, folder):
         raise StudyError(f"{target} {reason}.")
-    inputs = {key: folder / key / WEIGHTS for key in job.needs if key != COPIES}
-    if COPIES in job.needs:
-        inputs[COPIES] = folder / DATA / FOR_TRAINING
-    record = {
-        "settings": job.settings,
-        "inputs": {key: digest([path]) for key, path in inputs.items()},
-    }
+    copies = folder / DATA / FOR_TRAINING
+    inputs = {key: copies if key == COPIES else folder / key / WEIGHTS for key in job.needs}
+    digests = {key: digest([path]) for key, path in inputs.items()}
+    record = {"settings": job.settings, "inputs": digests}
     before = read_json(target / RECORD)
     if before not in (None, record):
         print(f"{target} was trained from other weights or data: deleted")
@@ -175,12 +158,8 @@ def changed_settings(job: Job, folder: Path) -> str | None:
         for name, value in job.settings.items()
         if before.get(name) != value
     ]
-    named = "; ".join(changed[:_NAMED_SETTINGS])
+    named = "; ".join(changed[:4])
     return f"was trained with other settings ({named})" if changed else None
-
-
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @contextmanager
@@ -199,20 +178,15 @@ def one_gpu() -> Iterator[None]:
         yield
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(folder: str, key: str) -> None:
     """Run the job that the command line names."""
-    folder, key = arguments
-
-    def run() -> None:
-        study = parse_config(Study, ["--config", f"{folder}/{SETTINGS}"], "")
-        plan = {job.key: job for job in make_plan(study)}
-        prepare_cpu(study.run.threads)
-        # A process of a killed workflow may still be at this job: wait for it.
-        with locked(study.folder / "locks" / key.replace("/", "-")), one_gpu():
-            run_job(key, study, plan)
-
-    return run_command("study", run)
+    study = parse_config(Study, ["--config", f"{folder}/{SETTINGS}"], "")
+    plan = {job.key: job for job in make_plan(study)}
+    prepare_cpu(study.run.threads)
+    # A process of a killed workflow may still be at this job: wait for it.
+    with locked(study.folder / "locks" / key.replace("/", "-")), one_gpu():
+        run_job(key, study, plan)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_command("study", partial(main, *sys.argv[1:])))

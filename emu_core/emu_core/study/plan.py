@@ -5,7 +5,6 @@ The order follows the configuration, so a study that ends early has its most val
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -73,13 +72,6 @@ class Training(Job):
     heads: int = 0
     teacher: tuple[str, ...] = ()
 
-    @property
-    def learns_variance(self) -> bool:
-        """Whether a loss trains the variance of its depth."""
-        loss = self.config.loss
-        distilled = isinstance(loss, StudentLoss) and loss.variance_weight > 0
-        return DEPTH_LOSSES[loss.depth].trains_variance or distilled
-
 
 @dataclass(frozen=True)
 class Scoring(Job):
@@ -110,8 +102,7 @@ def make_plan(study: Study) -> list[Job]:
             made = networks.setdefault((regime, variant), _Networks(study, regime, variant))
             for seed in range(item.seeds):
                 scoring = made.scoring(item, seed)
-                for key in scoring.needs:
-                    made.add_to(jobs, key)
+                made.add_to(jobs, scoring.needs)
                 if isinstance(earlier := jobs.get(scoring.key), Scoring):  # on other splits
                     splits = earlier.settings["splits"] | scoring.settings["splits"]
                     scoring = replace(scoring, settings=scoring.settings | {"splits": splits})
@@ -122,13 +113,7 @@ def make_plan(study: Study) -> list[Job]:
 
 
 class _Networks:
-    """The trainings of one regime with one backbone.
-
-    Args:
-        study: Its configuration.
-        regime: Name of the regime.
-        variant: Backbone, b0 to b5.
-    """
+    """The trainings of one regime with one backbone, b0 to b5."""
 
     def __init__(self, study: Study, regime: str, variant: str) -> None:
         self.study = study
@@ -145,19 +130,12 @@ class _Networks:
             # Each job is one process, so none of them may start others for more devices.
             replace(study.run, name=study.name, steps=limits.steps, devices=1, nodes=1),
         )
-        self._make: dict[str, Callable[[str, int, Task], list[Training]]] = {
-            "network": lambda name, seed, task: [self._network(name, seed, task)],
-            "members": self._members,
-            "heads": lambda name, seed, task: [self._heads(name, task)],
-            "student": lambda name, seed, task: [self._student(name, seed)],
-            "control": lambda name, seed, task: [self._control(name, seed)],
-        }
 
     def scoring(self, item: Item, seed: int) -> Scoring:
         """Return the scoring of a method under one seed."""
         study, method = self.study, study_method(item.method)
         tasks: tuple[Task, ...] = ("segmentation", "depth") if item.single_task else ("joint",)
-        of_tasks = [self._make[method.networks](item.method, seed, task) for task in tasks]
+        of_tasks = [self._trained(item.method, seed, task) for task in tasks]
         files = [tuple(study.folder / t.output for t in trainings) for trainings in of_tasks]
         candidate = Candidate(
             (SINGLE_TASK if item.single_task else "") + item.method,
@@ -166,7 +144,7 @@ class _Networks:
             files[1] if item.single_task else (),
             seed,
             study.samples,
-            all(training.learns_variance for training in of_tasks[-1]),
+            all(_trains_variance(training.config) for training in of_tasks[-1]),
         )
         key = f"{self.regime}/evaluation/{candidate.name}-{seed}"
         splits = {name: study.splits[name] for name in item.splits or study.splits}
@@ -174,12 +152,32 @@ class _Networks:
         needs = tuple(training.key for trainings in of_tasks for training in trainings)
         return Scoring(key, f"{key}.json", needs, settings, self.regime, item.method, candidate)
 
-    def add_to(self, jobs: dict[str, Job], key: str) -> None:
-        """Add a training after those that it depends on."""
-        for needed in self.trainings[key].needs:
-            if needed not in jobs:
-                self.add_to(jobs, needed)
-        jobs.setdefault(key, self.trainings[key])
+    def add_to(self, jobs: dict[str, Job], keys: tuple[str, ...]) -> None:
+        """Add trainings, each after those that it depends on."""
+        for key in keys:
+            if key not in jobs:
+                self.add_to(jobs, self.trainings[key].needs)
+                jobs[key] = self.trainings[key]
+
+    def _trained(self, name: str, seed: int, task: Task) -> list[Training]:
+        """The trainings of a method's networks."""
+        method = study_method(name)
+        if method.networks == "members":
+            left_out = seed if method.leaves_out else None
+            members = [k for k in range(self.study.members) if k != left_out]
+            return [self._network("single", k, task) for k in members]
+        if method.networks == "heads":
+            trunk, heads = self._network("single", 0, task), self.study.members
+            key = f"{self.regime}/{task}-{name}"
+            more: dict[str, Any] = {"trunk": trunk.key, "heads": heads}
+            return [self._training(key, trunk.config, (trunk.key,), **more)]
+        if not method.from_teacher:
+            return [self._network(name, seed, task)]
+        key, config = f"{self.regime}/{name}/seed-{seed}", self._distilled(name, seed)
+        if method.networks == "control":
+            return [self._training(key, config.supervised)]
+        teacher = tuple(member.key for member in self._trained("de", 0, "joint"))
+        return [self._training(key, config, teacher, teacher=teacher)]
 
     def _network(self, name: str, seed: int, task: Task) -> Training:
         """A network on ground truth; those of `single` are the members of the ensemble."""
@@ -187,53 +185,30 @@ class _Networks:
         folder = task if name == "single" else f"{task}-{name}"
         return self._training(f"{self.regime}/{folder}/member-{seed}", config)
 
-    def _members(self, name: str, seed: int, task: Task) -> list[Training]:
-        left_out = seed if study_method(name).leaves_out else None
-        members = [k for k in range(self.study.members) if k != left_out]
-        return [self._network("single", k, task) for k in members]
-
-    def _heads(self, name: str, task: Task) -> Training:
-        trunk = self._network("single", 0, task)
-        key, heads = f"{self.regime}/{task}-{name}", self.study.members
-        return self._training(key, trunk.config, (trunk.key,), trunk=trunk.key, heads=heads)
-
-    def _student(self, name: str, seed: int) -> Training:
-        members = tuple(member.key for member in self._members("de", 0, "joint"))
-        key = f"{self.regime}/{name}/seed-{seed}"
-        return self._training(key, self._distilled(name, seed), members, teacher=members)
-
-    def _control(self, name: str, seed: int) -> Training:
-        key = f"{self.regime}/{name}/seed-{seed}"
-        return self._training(key, self._distilled(name, seed).supervised)
-
     def _distilled(self, name: str, seed: int) -> StudentConfig:
         """What a student and its control have in common."""
-        method, distilling = study_method(name), self.study.distilling
-        loss = distilling.loss
+        method, distilling, base = study_method(name), self.study.distilling, self._base
+        loss, frames = distilling.loss, "labelled"
+        more: dict[str, Any] = {}
         if method.unlabelled:
             weight = loss.mean_weight or distilling.unlabelled_mean_weight
-            loss = replace(loss, mean_weight=weight)
+            loss, frames = replace(loss, mean_weight=weight), "unlabelled"
+            more = {"unlabelled": REST, "unlabelled_limit": distilling.unlabelled_limit}
         if method.variance_weight is not None:
             loss = replace(loss, variance_weight=method.variance_weight)
         if method.log_variance:
             loss = replace(loss, log_variance=True)
-        frames = "unlabelled" if method.unlabelled else "labelled"
         kept = self.study.folder / self.regime / "predictions" / frames
-        base = StudentConfig(
-            self._base.data,
-            self._base.architecture,
+        cache = None if distilling.variants is None else kept
+        config = StudentConfig(
+            base.data,
+            base.architecture,
             loss,
-            self._base.optimisation,
-            replace(self._base.run, steps=distilling.steps or self._base.run.steps),
-            Distillation(
-                jitter=distilling.jitter,
-                variants=distilling.variants,
-                cache=None if distilling.variants is None else kept,
-                unlabelled=REST if method.unlabelled else None,
-                unlabelled_limit=distilling.unlabelled_limit if method.unlabelled else None,
-            ),
+            base.optimisation,
+            replace(base.run, steps=distilling.steps or base.run.steps),
+            Distillation(distilling.jitter, distilling.variants, cache, **more),
         )
-        config = self._adapted(base, name, self.study.run.seed + STUDENT_SEEDS + seed)
+        config = self._adapted(config, name, self.study.run.seed + STUDENT_SEEDS + seed)
         if distilling.init == "encoder":
             return config
         init = self.study.folder / self._network("single", 0, "joint").output
@@ -274,7 +249,13 @@ class _Networks:
         needs += tuple(k for k, t in self.trainings.items() if str(folder / t.output) in starts)
         if folder / DATA in config.data.root.parents:
             needs += (COPIES,)
-        output = f"{key}/{SUB_ENSEMBLE if more.get('heads') else WEIGHTS}"
+        output = f"{key}/{SUB_ENSEMBLE if 'heads' in more else WEIGHTS}"
         settings = deciding_settings(config) | {name: str(value) for name, value in more.items()}
         training = Training(key, output, tuple(dict.fromkeys(needs)), settings, config, **more)
         return self.trainings.setdefault(key, training)
+
+
+def _trains_variance(config: TrainingConfig) -> bool:
+    """Whether a loss trains the variance of the depth."""
+    distilled = isinstance(config.loss, StudentLoss) and config.loss.variance_weight > 0
+    return DEPTH_LOSSES[config.loss.depth].trains_variance or distilled

@@ -1,7 +1,7 @@
 """Results of a study: read from its folder, and kept as one long table.
 
     results = results_table(study, plan, splits, load_scores(study, plan, splits))
-    write_results(results, Path("docs/study/results.csv.gz"))
+    write_results(results, Path("docs/study/results.csv.xz"))
 
 Each row is one number. Its column `kind` says which:
 
@@ -14,9 +14,9 @@ Each row is one number. Its column `kind` says which:
 
 from __future__ import annotations
 
-import gzip
 import platform
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -36,25 +36,22 @@ from emu_core.study.plan import Job, Scoring
 from emu_core.training.config import plain
 from emu_core.training.export import head_commit
 
-RESULTS = "results.csv.gz"
+RESULTS = "results.csv.xz"
 
 _TEXTS = ["kind", "regime", "split", "method", "other", "metric", "source", "text"]
 _COLUMNS = [*_TEXTS[:6], "seeds", "mean", "sd", "low", "high", *_TEXTS[6:]]
-_PACKAGES = ("torch", "lightning", "numpy")
 
 
 def load_scores(
     study: Study, plan: Sequence[Job], splits: Mapping[str, Split]
 ) -> dict[str, Scores]:
     """Read all scores that there are: regime → split → method → seeds."""
-    candidates: dict[str, list] = {regime: [] for regime in study.regimes}
-    for job in plan:
-        if isinstance(job, Scoring):
-            candidates.setdefault(job.regime, []).append(job.candidate)
-    return {
-        regime: report.load_scores(store_of(study, regime), of_regime, splits)
-        for regime, of_regime in candidates.items()
-    }
+    jobs = [job for job in plan if isinstance(job, Scoring)]
+    scores: dict[str, Scores] = {}
+    for regime in dict.fromkeys((*study.regimes, *(job.regime for job in jobs))):
+        candidates = [job.candidate for job in jobs if job.regime == regime]
+        scores[regime] = report.load_scores(store_of(study, regime), candidates, splits)
+    return scores
 
 
 def results_table(
@@ -63,14 +60,7 @@ def results_table(
     splits: Mapping[str, Split],
     scores: Mapping[str, Scores],
 ) -> pd.DataFrame:
-    """Put everything that was found into one table.
-
-    Args:
-        study: Its configuration.
-        plan: All jobs.
-        splits: What was scored, by name.
-        scores: Return value of `load_scores`.
-    """
+    """Put everything that was found into one table; `scores` are those of `load_scores`."""
     times = load_times(study.folder / "timing.json")
     milliseconds = {} if times is None else times.values
     tables, rows = [], []
@@ -86,11 +76,10 @@ def results_table(
             rows.append({**place, "mean": bound})
     for job in plan:
         rows += _disagreement(job, study.folder) if isinstance(job, Scoring) else []
+    packages = (f"{name} {version(name)}" for name in ("torch", "lightning", "numpy"))
     about = {
         "commit": head_commit(),
-        "versions": ", ".join(
-            (f"python {platform.python_version()}", *(f"{p} {version(p)}" for p in _PACKAGES))
-        ),
+        "versions": ", ".join((f"python {platform.python_version()}", *packages)),
         "setting": report.describe(splits, times),
         "configuration": yaml.safe_dump(plain(study), sort_keys=False, allow_unicode=True),
     }
@@ -110,9 +99,7 @@ def _disagreement(job: Scoring, folder: Path) -> Iterator[dict[str, Any]]:
 
 def write_results(results: pd.DataFrame, path: Path) -> None:
     """Write a compressed CSV file, the same bytes for the same results."""
-    text = results.to_csv(index=False, float_format="%.6g")
-    content = gzip.compress(text.encode(), mtime=0)
-    write_atomically(path, lambda part: part.write_bytes(content))
+    write_atomically(path, partial(results.to_csv, index=False, float_format="%.6g"))
 
 
 def read_results(path: Path) -> pd.DataFrame:

@@ -34,7 +34,6 @@ PLAN = "plan.json"
 LOCK = "study.lock"
 """Held while Snakemake runs."""
 
-_NAMED_TRAININGS = 8  # in a message
 _STOPPED = -1  # status of Snakemake after the given hours
 
 
@@ -71,7 +70,7 @@ def _check_settings(folder: Path, plan: Sequence[Job], redo: bool) -> None:
     reasons = {job.key: changed_settings(job, folder) for job in plan}
     changed = {folder / key: reason for key, reason in reasons.items() if reason}
     if changed and not redo:
-        named = [f"{path} {reason}" for path, reason in changed.items()][:_NAMED_TRAININGS]
+        named = [f"{path} {reason}" for path, reason in changed.items()][:8]
         more = f"; and {len(changed) - len(named)} more" if len(changed) > len(named) else ""
         raise StudyError(
             f"{'; '.join(named)}{more}. Delete these folders to train them again, or let --redo "
@@ -90,16 +89,13 @@ def failures(folder: Path, plan: Sequence[Job]) -> dict[str, str]:
 
 def _content(study: Study, plan: Sequence[Job], failed: Mapping[str, str]) -> dict[str, Any]:
     """The plan for training/Snakefile; failed trainings and what needs them are no targets."""
-    outputs = {job.key: job.output for job in plan}
-    left_out = set(failed)
+    outputs, left_out, jobs = {job.key: job.output for job in plan}, set(failed), []
     for job in plan:
-        lacking = left_out.intersection(job.needs)
-        if lacking and (job.key != TIMING or len(lacking) == len(job.needs)):
+        needs: Sequence[str] = job.needs
+        if job.key == TIMING:  # times are taken of all other methods
+            needs = [key for key in needs if key not in left_out]
+        if left_out.intersection(needs) or (job.needs and not needs):
             left_out.add(job.key)
-    jobs = []
-    for job in plan:
-        # Times are taken of all other methods.
-        needs = [key for key in job.needs if job.key != TIMING or key not in left_out]
         content = {"key": job.key, "input": [outputs[key] for key in needs], "output": job.output}
         jobs.append({**content, "settings": json.dumps(job.settings, sort_keys=True)})
     return {
@@ -126,7 +122,7 @@ def run(
     Args:
         study: Its configuration; `prepare` has written its plan.
         plan: All jobs.
-        snakefile: Training/Snakefile.
+        snakefile: training/Snakefile.
         only: Keys of jobs; only these and the jobs that they need are run.
         jobs: Number of jobs that run at once.
         hours: Start no job after this time.
@@ -210,10 +206,7 @@ def jobs_left(study: Study, snakefile: Path) -> set[str]:
 def plan_text(study: Study, plan: Sequence[Job], left: set[str]) -> str:
     """Say for each kind of job how many are left, and the hours that they take.
 
-    Args:
-        study: Its configuration.
-        plan: All jobs.
-        left: Outputs of the jobs that are left.
+    `left` are the outputs of the jobs that are left.
     """
     rows = []
     for job in plan:
