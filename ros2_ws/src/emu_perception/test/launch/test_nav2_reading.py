@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-
 from helpers.camera_rig import pinhole
 from helpers.nav2_reader import SemanticLayer
 from sensor_msgs.msg import Image

@@ -170,7 +170,7 @@ def test_an_unexpected_error_releases_everything_and_the_node_can_be_started_aga
     before = topics_of(local_node)
     with monkeypatch.context() as patch:
         patch.setattr(f"emu_perception.node.lifecycle.{part}", fail)
-        with pytest.raises(UserError, match="cannot .*, model .*: RuntimeError: device lost"):
+        with pytest.raises(UserError, match=r"cannot .*, model .*: RuntimeError: device lost"):
             local_node.bring_up()
     state, message = state_of(local_node)
     assert state == "unconfigured" and "device lost" in message
