@@ -72,26 +72,27 @@ def input_status(now: StatisticsSnapshot, images: AdaptiveSubscription, fast_dds
         },
     )
     unusable = [name for name, problem in publishers if problem]
-    images_of = f"images of {now.image_bytes / 1e6:.1f} MB"
-    large = fast_dds and now.image_bytes > dds.STOCK_SEGMENT
+    size = f"{now.image_bytes / 1e6:.1f} MB" if now.image_bytes else "unknown size"
+    may_be_large = fast_dds and not 0 < now.image_bytes <= dds.STOCK_SEGMENT
     profile = f"FASTRTPS_DEFAULT_PROFILES_FILE={dds.profile()}"
     advice = f"raw images above 512 KB need {profile} in the camera driver"
     if now.silence_s > SILENCE_S:
         text = f"no image on {images.topic} for {now.silence_s:.0f} s; publishers: {names}"
         usable = len(publishers) > len(unusable)
-        if fast_dds and usable and (large or not now.counts["in"]):
+        if usable and may_be_large:
             text += f"; {advice}"
         status.add(Level.ERROR, text)
     elif unusable:
         status.add(Level.WARN, f"no messages from {', '.join(unusable)}")
     if now.lost:
         received = round(now.input_rate * min(now.active_s, WINDOW_S))
-        reason = advice if large else "the network or this machine is overloaded"
-        text = f"{now.lost} of {now.lost + received} {images_of} were lost in transport: {reason}"
-        status.add(Level.WARN, text)
+        reason = advice if may_be_large else "the network or this machine is overloaded"
+        images_of = f"{now.lost + received} images of {size}"
+        status.add(Level.WARN, f"{now.lost} of {images_of} were lost in transport: {reason}")
     delay_ms = _largest_delay_ms(now)
-    if large and delay_ms > STALL_MS:
-        status.add(Level.WARN, f"{images_of} arrive up to {delay_ms / 1e3:.1f} s late: {advice}")
+    if may_be_large and delay_ms > STALL_MS:
+        delay = f"images of {size} arrive up to {delay_ms / 1e3:.1f} s late"
+        status.add(Level.WARN, f"{delay}: {advice}")
     return status
 
 

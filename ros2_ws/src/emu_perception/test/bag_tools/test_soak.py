@@ -12,8 +12,8 @@ pytest.importorskip("onnx", reason="needs onnx, to make a model file")
 pytest.importorskip("rosbags", reason="needs rosbags")
 
 from helpers.camera_rig import CameraRig, counts
+from helpers.contract import LONG
 from helpers.drive_bags import IMAGE, PERIOD_NS, write_bag
-from helpers.long_tests import LONG
 from helpers.ros_processes import TIMEOUT_S, ChildProcess, module, stopping, wait_until
 
 from emu_perception.node.statistics import resident_bytes

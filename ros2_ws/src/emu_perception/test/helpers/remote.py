@@ -84,12 +84,12 @@ class Remote:
     def wait_for_status(
         self, task: str, level: bytes, pattern: str = "", spin: Callable[[], object] | None = None
     ) -> DiagnosticStatus:
-        """Wait until a task has this level and a message that contains the pattern."""
+        """Wait until a task has one of these levels and a message that contains the pattern."""
 
         def found() -> bool:
             status = self.statuses.get(task)
             return status is not None and (
-                status.level == level and re.search(pattern, status.message) is not None
+                status.level in level and re.search(pattern, status.message) is not None
             )
 
         try:

@@ -15,8 +15,8 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy), from a robot or from the wheels")
 
 from helpers import labels
+from helpers.contract import ASKED
 from helpers.fake_node import FakeNode, make_camera
-from helpers.long_tests import ASKED
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from emu_core.runtime.perceiver import Perceiver

@@ -97,6 +97,8 @@ def test_lost_large_images_name_the_dds_profile():
     assert status.level == WARN
     assert status.message.startswith("63 of 100 images of 2.8 MB were lost in transport: raw")
     assert "512 KB" in status.message and PROFILE in status.message
+    unknown = input_status(statistics=SILENT, lost=100, input_rate=0.0).message
+    assert "100 of 100 images of unknown size were lost in transport: raw" in unknown
     small = input_status(lost=63, input_rate=3.7)
     assert small.message.endswith("lost in transport: the network or this machine is overloaded")
 

@@ -116,6 +116,6 @@ def test_lost_large_images_of_a_publisher_without_profile_are_reported(domain, m
             **dict.fromkeys(PROFILE_VARIABLES, ""),
         )
         with stopping(camera):
-            rig.remote.wait_for_status(
-                "input", WARN, r"images of 2\.8 MB were lost in transport: .*PROFILES_FILE=/"
-            )
+            # It depends on the machine whether some images arrive (a warning) or none (an error).
+            lost = r"images of (2\.8 MB|unknown size) were lost in transport: .*PROFILES_FILE=/"
+            rig.remote.wait_for_status("input", WARN + ERROR, lost)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from helpers import labels
 from helpers.camera_rig import BEST_EFFORT, RELIABLE, CameraRig, counts, gray, pinhole
+from helpers.contract import LONG
 from helpers.drive_bags import IMAGE, write_bag
-from helpers.long_tests import LONG
 from helpers.remote import OK, WARN
 from helpers.ros_processes import ChildProcess, module, stopping, wait_until
 from rclpy.qos import QoSProfile
