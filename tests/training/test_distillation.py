@@ -80,7 +80,7 @@ def test_the_student_learns_from_the_teachers_prediction_of_its_own_inputs():
         Sample("", image, np.full((32, 64), k, np.uint8), np.float32(10 + k) * one, (60.0, 60.0))
         for k, (image, one) in enumerate(zip(images[:2], np.ones((2, 32, 64)), strict=True))
     ]
-    smaller = unlabelled("smaller", images[2, :24].copy(), (60.0, 60.0))
+    smaller = partial_sample("smaller", images[2, :24].copy(), (60.0, 60.0))
     (batch,) = validation_loader([*frames, smaller], Augmentation(32, 64), 3)
     ensemble, seen = DeepEnsemble([network(1), network(2)]), []
 

@@ -223,7 +223,9 @@ class CityscapesLayout(DataSet):
             camera = read_camera(frame.path("camera"))
             focal = focal_of_image(camera, shape, frame.path("camera"))
         if self.has_labels(name):
-            labels = self.classes.to_train_ids(_ground_truth(frame.path("gtFine"), np.uint8, shape))
+            labels = self.classes.to_train_ids(
+                _ground_truth(frame.path("gtFine"), np.uint8, shape)
+            )
         if self.has_depth(name):
             raw = _ground_truth(frame.path("disparity"), np.uint16, shape)
             depth = decode_disparity(raw, camera.fx, camera.baseline, self.max_depth)

@@ -257,7 +257,7 @@ def with_one_model(parts: list[DataSet]) -> list[DataSet]:
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """Read a mapping of classes from YAML; DataError if the file is missing or has another form."""
+    """Read a mapping of classes from YAML; DataError if the file has another form."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:

@@ -59,7 +59,8 @@ class LabelSpace:
                 f"The mapping names {', '.join(unknown)}, but the data set's classes are "
                 f"{', '.join(names)}."
             )
-        sets, missing = [], []
+        sets: list[tuple[int, ...]] = []
+        missing = []
         for name in names:
             targets = mapping.get(name, name)
             targets = (targets,) if isinstance(targets, str) else tuple(targets)
@@ -124,7 +125,7 @@ class LabelSpace:
 
     @cached_property
     def group_names(self) -> tuple[str, ...]:
-        """A name for each group: of the data set's class if it is one, otherwise of its classes."""
+        """A name for each group: of the data set's class that it is, or else of its classes."""
         own = {members: name for name, members in zip(self.names, self.sets, strict=True)}
         return tuple(
             own[group]

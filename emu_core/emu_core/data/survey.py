@@ -45,11 +45,9 @@ def survey(data: DataSet) -> Survey:
     for i in evenly(len(labels), _FRAMES):
         shares.append(float((data[labels[i]].labels != IGNORE).mean()))
         ids.update(data.unknown_ids(data.names[labels[i]]))
-    valid = [
-        float(np.isfinite(data[depth[i]].depth).mean()) for i in evenly(len(depth), _FRAMES)
-    ]
-    mean = (sum(values) / len(values) if values else 0.0 for values in (shares, valid))
-    return Survey(len(data), len(labels), len(depth), *mean, ids)
+    valid = [float(np.isfinite(data[depth[i]].depth).mean()) for i in evenly(len(depth), _FRAMES)]
+    labelled, measured = (sum(x) / len(x) if x else 0.0 for x in (shares, valid))
+    return Survey(len(data), len(labels), len(depth), labelled, measured, ids)
 
 
 def survey_training(samples: Mixture, task: str) -> list[str]:
@@ -69,11 +67,14 @@ def survey_training(samples: Mixture, task: str) -> list[str]:
         if part.labelled:
             _check_part(part, found, classes, depth)
     if classes and not any(found.labels for found in surveys):
-        raise DataError(f"No training frame has labels: {_roots(samples)}. Set task depth?")
+        raise DataError(
+            f"No training frame has labels: {_roots(samples)}. Train a network without "
+            "classes with architecture.task depth."
+        )
     if depth and not any(found.depth for found in surveys):
         raise DataError(
-            f"No training frame has depth and a camera: {_roots(samples)}. A network without depth "
-            "is trained with architecture.task segmentation."
+            f"No training frame has depth and a camera: {_roots(samples)}. Without depth, train "
+            "with architecture.task segmentation."
         )
     if classes:
         _check_classes(samples, surveys)
@@ -100,9 +101,9 @@ def _check_part(part: DataSet, found: Survey, classes: bool, depth: bool) -> Non
     if not (classes and found.labels) and not (depth and found.depth):
         what = " and ".join(filter(None, ("labels" * classes, "depth with a camera" * depth)))
         raise DataError(
-            f"{part.root}, split {part.split}: none of {found.frames} frames has {what}. Check the "
-            "names of folders and files. In a mixture, set `unlabelled: true` if a student shall "
-            "learn these frames from its teacher."
+            f"{part.root}, split {part.split}: none of {found.frames} frames has {what}. Check "
+            "the names of folders and files. In a mixture, set `unlabelled: true` if a student "
+            "shall learn these frames from its teacher."
         )
     if classes and found.labels and not found.labelled:
         ids = f": the files hold the ids {_list_ids(found.ids)}" if found.ids else ""

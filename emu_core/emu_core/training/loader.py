@@ -82,7 +82,9 @@ class MixedStepBatches(StepBatches):
     def batches(self) -> Iterator[list[tuple[int, int]]]:
         ends = np.cumsum(self.shares) / self.shares.sum()
         offsets = np.random.default_rng([self.seed, len(ends)]).random(self.steps)
-        points = (offsets[:, None] + np.arange(self.batch)) / self.batch  # (steps, batch), in [0, 1)
+        points = (
+            offsets[:, None] + np.arange(self.batch)
+        ) / self.batch  # (steps, batch), in [0, 1)
         sets = np.minimum(np.searchsorted(ends, points, side="right"), len(ends) - 1)
         counts = (sets[..., None] == np.arange(len(ends))).sum(axis=1)  # (steps, sets)
         taken = np.cumsum(counts, axis=0) - counts
@@ -92,13 +94,15 @@ class MixedStepBatches(StepBatches):
             for part, (first, count) in enumerate(zip(taken[step], counts[step], strict=True)):
                 for place in range(first, first + count):
                     epoch, rest = divmod(place, self.lengths[part])
-                    index = self._order(part, epoch)[rest]
+                    index = order(self.seed, part, epoch, self.lengths[part])[rest]
                     chosen.append((int(epoch), int(starts[part] + index)))
             yield chosen
 
-    @lru_cache(maxsize=64)  # noqa: B019: one sampler lives as long as its training
-    def _order(self, part: int, epoch: int) -> np.ndarray:
-        return np.random.default_rng([self.seed, part, epoch]).permutation(self.lengths[part])
+
+@lru_cache(maxsize=64)
+def order(seed: int, part: int, epoch: int, length: int) -> np.ndarray:
+    """Return the order of the samples of a data set in one of its epochs, int64 (length,)."""
+    return np.random.default_rng([seed, part, epoch]).permutation(length)
 
 
 class TrainingLoader(DataLoader):

@@ -195,8 +195,8 @@ def kl_divergence(
     if temperature != 1:
         teacher = teacher ** (1 / temperature)
     teacher = teacher / teacher.sum(dim=1, keepdim=True)  # stored in fp16, it is not quite so
-    if groups is None or len(set(groups)) == 1:
-        each = _divergence(student, teacher, groups and groups[0], reverse)
+    if groups is None:
+        each = _divergence(student, teacher, None, reverse)
     else:
         shape = (len(groups), -1, student.shape[1])
         frames = zip(student.view(shape), teacher.view(shape), groups, strict=True)
@@ -208,9 +208,7 @@ def kl_divergence(
     return temperature**2 * _mean(total, pixels)
 
 
-def _divergence(
-    student: Tensor, teacher: Tensor, groups: Groups | None, reverse: bool
-) -> Tensor:
+def _divergence(student: Tensor, teacher: Tensor, groups: Groups | None, reverse: bool) -> Tensor:
     """KL of each row (P,) from log p of the student and p of the teacher, (P, C)."""
     if groups is not None:
         student = torch.stack([student[:, list(g)].logsumexp(dim=1) for g in groups], dim=1)

@@ -252,9 +252,7 @@ def _supervised(
     return terms
 
 
-def _groups_of_frames(
-    batch: Batch, groups: Sequence[Groups | None]
-) -> list[Groups | None] | None:
+def _groups_of_frames(batch: Batch, groups: Sequence[Groups | None]) -> list[Groups | None] | None:
     """The groups of each frame's data set; None for unlabelled frames, and if all are single."""
     if not any(groups):
         return None

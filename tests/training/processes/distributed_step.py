@@ -39,7 +39,7 @@ def samples():
         depth = rng.uniform(2, 60, (32, 64)).astype(np.float32)
         depth[rng.random((32, 64)) >= measured] = np.nan
         found.append(Sample(str(index), image, labels, depth, (100.0, 100.0)))
-    return [*found, unlabelled("unlabelled", found[0].image[::-1].copy(), (100.0, 100.0))]
+    return [*found, partial_sample("unlabelled", found[0].image[::-1].copy(), (100.0, 100.0))]
 
 
 def network(seed):
