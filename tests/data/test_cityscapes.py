@@ -254,7 +254,7 @@ OTHER_SIZE = r"is \(12, 24\), its image \(24, 48\)"
 @pytest.mark.parametrize(
     ("folder", "wrong", "message"),
     [
-        ("gtFine", np.full((24, 48, 3), 7, np.uint8), "8-bit grey, but got .*coloured"),
+        ("gtFine", np.full((24, 48, 3), 7, np.uint8), "8-bit grey, but got .*colour"),
         ("gtFine", np.zeros((12, 24), np.uint8), OTHER_SIZE),
         ("disparity", np.full((24, 48), 90, np.uint8), "16-bit grey, but got uint8.*preview"),
         ("disparity", np.zeros((12, 24), np.uint16), OTHER_SIZE),

@@ -71,7 +71,7 @@ class Scenery:
         span = np.hypot(d1 - d0, z1 - z0)
         uv = np.stack(np.broadcast_arrays(part * span / tile[0], s / tile[1]), -1)
         mesh = grid(points, uv, two_sided=d0 == d1)
-        self.add(mesh if d0 == d1 else mesh.facing((0, 0, 1)), texture, label)
+        self.add(mesh if d0 == d1 else mesh.oriented_along((0, 0, 1)), texture, label)
 
     def gaps(self) -> list[Pair]:
         """Return the sections (s0, s1) between the junctions."""
