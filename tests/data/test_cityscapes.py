@@ -248,7 +248,7 @@ def test_a_damaged_png_is_reported_with_its_archive(
     capfd.readouterr()  # messages of libpng
 
 
-OTHER_SIZE = r"is \(12, 24\), its image \(24, 48\)"
+OTHER_SIZE = r"size \(12, 24\), but its image \(24, 48\)"
 
 
 @pytest.mark.parametrize(

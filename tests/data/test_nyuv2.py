@@ -197,8 +197,8 @@ def test_an_unpacked_split_without_images_is_refused(unpacked):
 @pytest.mark.parametrize(
     ("folder", "array", "message"),
     [
-        ("rgb", np.zeros((240, 320, 3), np.uint8), r"is \(240, 320\) \(H,W\)"),
-        ("depth", np.zeros((240, 320), np.uint16), r"is \(240, 320\) \(H,W\)"),
+        ("rgb", np.zeros((240, 320, 3), np.uint8), r"has the size \(240, 320\) \(H,W\)"),
+        ("depth", np.zeros((240, 320), np.uint16), r"has the size \(240, 320\) \(H,W\)"),
         ("depth", np.zeros((480, 640), np.uint8), "expected 16-bit grey, but got uint8"),
         ("labels_40", np.zeros((480, 640, 3), np.uint8), "expected 8-bit grey, but got uint8"),
         ("labels_40", np.full((480, 640), 41, np.uint8), "holds the id 41"),

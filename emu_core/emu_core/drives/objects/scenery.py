@@ -123,7 +123,7 @@ def _sign(street: Scenery, s: float, d: float, towards_ego: bool) -> None:
 
 
 def traffic_light(street: Scenery, s: float, d: float, face: int) -> None:
-    """Add a traffic light whose lamps face along the road (`face` 1) or against it (−1)."""
+    """Add a traffic light with lamps that face along the road (`face` 1) or against it (−1)."""
     rng = street.rng
     height = rng.uniform(2.6, 3.4)
     post = tube([[0, 0, -0.2], [0, 0, height + 1.0]], [0.07, 0.06], 8)
