@@ -194,14 +194,3 @@ def test_a_restored_histogram_continues_like_the_original():
         histogram.update(sort_scores(second[0]), second[1])
     for ours, theirs in zip(restored.bins(), saved.bins(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-
-
-def test_memory_is_bounded_by_the_number_of_bins():
-    rng = np.random.default_rng(5)
-    histogram, most = ScoreHistogram(2000), 0
-    for _ in range(20):
-        scores, positive = drawn(rng, 1500)
-        histogram.update(sort_scores(scores), positive)
-        held = [histogram._bins, *histogram._pending]
-        most = max(most, sum(array.nbytes for bins in held for array in bins))
-    assert most <= 2 * 2000 * 21
