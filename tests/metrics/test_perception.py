@@ -3,19 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from random_pixels import CLASSES, classes, depths
 from sklearn.metrics import roc_auc_score
 from torchmetrics.classification import BinaryCalibrationError, MulticlassJaccardIndex
 
 from emu_core.labels import IGNORE
 from emu_core.metrics import Confusion, DepthErrors, PerceptionMetrics
 from emu_core.metrics.classes import CalibrationError
-
-
-def labels(rng, shape, classes, ignored=0.2):
-    truth = rng.integers(0, classes, shape).astype(np.uint8)
-    truth[rng.random(shape) < ignored] = IGNORE
-    guess = np.where(rng.random(shape) < 0.6, truth, rng.integers(0, classes, shape))
-    return np.where(guess == IGNORE, 0, guess).astype(np.uint8), truth
 
 
 def confused(classes, guess, truth):
@@ -95,19 +89,15 @@ def test_confidences_0_and_1_are_in_the_outer_bins_and_empty_bins_are_nan():
     assert calibrated(([], []))["ece"] == 0.0
 
 
-def frame(rng, shape=(24, 32)):
-    guess, truth = labels(rng, shape, 19)
-    metres = rng.uniform(2, 80, shape).astype(np.float32)
-    metres[rng.random(shape) < 0.2] = np.nan
-    std = rng.gamma(2.0, size=shape).astype(np.float32)
-    depth = np.abs(np.nan_to_num(metres, nan=9) + std * rng.normal(size=shape)).astype(np.float32)
-    return (guess, rng.random(shape).astype(np.float32), truth), (depth, std, metres)
+def frame(rng):
+    (p, truth), (depth, variance, metres) = classes(rng), depths(rng)
+    return (p.argmax(0).astype(np.uint8), 1 - p.max(0), truth), (depth, variance**0.5, metres)
 
 
 def counted(frames, **options):
-    metrics = PerceptionMetrics(19, 80.0, **options)
-    for classes, depth in frames:
-        metrics.update_labels(*classes)
+    metrics = PerceptionMetrics(CLASSES, 80.0, **options)
+    for labels, depth in frames:
+        metrics.update_labels(*labels)
         metrics.update_depth(*depth)
     return metrics
 
@@ -118,7 +108,7 @@ def test_all_metrics_agree_with_single_metrics_and_references():
     (guess, uncertainty, truth), (depth, std, metres) = (
         map(np.stack, zip(*maps, strict=True)) for maps in zip(*frames, strict=True)
     )
-    confusion, depth_errors = Confusion(19), DepthErrors(80)
+    confusion, depth_errors = Confusion(CLASSES), DepthErrors(80)
     confusion.update(guess, truth)
     bad, s = depth_errors.update(depth, metres), std[np.isfinite(metres)]
     u, wrong = uncertainty[truth != IGNORE], (guess != truth)[truth != IGNORE]
