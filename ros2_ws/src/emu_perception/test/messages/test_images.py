@@ -283,7 +283,6 @@ def test_an_outgoing_image_contains_the_array_without_padding(encoding, picture)
         ("32FC1", np.zeros((2, 2))),
         ("bgr8", noise(2, 2, 4)),
         ("mono8", np.zeros((0, 3), np.uint8)),
-        ("mono8", noise(4)),
         ("rgb16", noise(2, 2, 3)),
     ],
 )
