@@ -165,21 +165,13 @@ def test_the_gaussian_loss_is_finite_for_every_variance_and_at_equality(variance
 # L1
 
 
-def test_l1_is_the_mean_absolute_error_of_valid_pixels_with_gradient_sign_over_count():
-    mean, _, target = depths()
-    valid = torch.isfinite(target)
-    value, gradient = gradients(lambda m: l1(m, target), mean)
-    expected = np.abs((mean - target)[valid].numpy()).mean()
-    assert value.item() == pytest.approx(expected, rel=1e-6)
-    sign = torch.where(valid, (mean - target).sign(), 0) / valid.sum()
-    torch.testing.assert_close(gradient, sign)
-
-
-def test_l1_in_units_of_a_scale_divides_error_and_gradient_by_it():
+@pytest.mark.parametrize("scale", [None, torch.tensor([0.5, 3.0, 0.0])])
+def test_l1_is_the_mean_absolute_error_of_valid_pixels_in_units_of_a_scale(scale):
     mean, target = torch.tensor([10.0, 20.0, 5.0]), torch.tensor([12.0, 17.0, math.nan])
-    value, gradient = gradients(lambda m: l1(m, target, torch.tensor([0.5, 3.0, 0.0])), mean)
-    assert value.item() == pytest.approx((2 / 0.5 + 3 / 3) / 2)
-    torch.testing.assert_close(gradient, torch.tensor([-1.0, 1 / 6, 0.0]))
+    value, gradient = gradients(lambda m: l1(m, target, scale), mean)
+    first, second = (1.0, 1.0) if scale is None else (0.5, 3.0)
+    assert value.item() == pytest.approx((2 / first + 3 / second) / 2)
+    torch.testing.assert_close(gradient, torch.tensor([-0.5 / first, 0.5 / second, 0.0]))
 
 
 # RMSLE
