@@ -108,23 +108,6 @@ def test_unlabelled_frames_without_a_loss_term_are_refused_before_a_member_is_tr
     assert not (tmp_path / "runs").exists()
 
 
-def test_the_single_network_of_a_sub_ensemble_is_its_first_one(script, tmp_path, monkeypatch):
-    seen = []
-
-    def compare(candidates, *_):
-        seen.extend((c.name, c.paths) for c in candidates)
-        return SimpleNamespace(of=lambda split: None)
-
-    monkeypatch.setattr(script, "compare", compare)
-    heads = [tmp_path / f"member-{k}" / "last.safetensors" for k in range(2)]
-    for path in heads:
-        path.parent.mkdir()
-        path.touch()
-    together = tmp_path / "sub_ensemble.safetensors"
-    script.evaluate("dse", [together], {}, SimpleNamespace(name="test"), tmp_path)
-    assert seen == [("single", (heads[0],)), ("dse", (together,))]
-
-
 def test_without_a_configuration_the_tiny_one_is_used(script, monkeypatch):
     seen = []
     monkeypatch.setattr(script, "parse_config", lambda _, given, *__: seen.append(given))
