@@ -153,14 +153,9 @@ def test_a_loader_resumes_after_the_batches_that_were_taken(workers):
 
 
 def test_nyuv2s_official_file_is_read_in_worker_processes(tmp_path, write_nyuv2):
-    rng = np.random.default_rng(0)
-    size = (480, 640)
+    size, image = (480, 640), np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
     content = {
-        number: (
-            rng.integers(0, 256, (*size, 3), np.uint8),
-            np.full(size, number),
-            np.full(size, number / 100, np.float32),
-        )
+        number: (image, np.full(size, number), np.full(size, number / 100))
         for number in (2, 100, 328, 500, 654)
     }
     write_nyuv2(tmp_path, content)
