@@ -37,6 +37,9 @@ def test_results_come_back_with_six_digits_and_the_same_bytes(results, tmp_path)
     assert "learning_rate" in about.text["configuration"]
     assert "1 threads, cpu" in about.text["setting"]
     (tmp_path / "other.csv").write_bytes(b"split,method\n")
+    (tmp_path / "damaged.csv.xz").write_bytes(first[:9])
+    with pytest.raises(ValueError, match=r"damaged.csv.xz holds no results"):
+        read_results(tmp_path / "damaged.csv.xz")
     with pytest.raises(ValueError, match=r"other.csv holds no results"):
         read_results(tmp_path / "other.csv")
 
