@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from emu_core.data.augment import Augmentation
-from emu_core.data.sample import Sample, unlabelled
+from emu_core.data.sample import Sample, partial_sample
 from emu_core.labels import CITYSCAPES
 from emu_core.methods.single import SingleNetwork
 from emu_core.networks import SegDepthFormer
