@@ -76,7 +76,7 @@ def distill(config: DistillConfig) -> None:
     if config.render is not None:
         render_drives(config.render, data.root)
     # Missing data, and what makes a model file impossible, is reported before hours of training.
-    open_frames(config), Split(data, data.test_split)
+    open_frames(config), data.open_scored()
     if config.architecture.task == "joint":
         model_facts(config.distillation.inputs(data), config.run)
     write_config(folder, config)
@@ -94,10 +94,11 @@ def distill(config: DistillConfig) -> None:
     if rank_zero_only.rank:
         return
     with stage("Evaluation"):
-        split = Split(data, data.test_split)
-        table = evaluate(kind, members, networks, split, folder / "evaluation")
-        print(f"{split.name}, {len(split)} images; more in {folder}/evaluation/evaluation.md")
-        print(summary(table))
+        splits = {name: Split(data, part) for name, part in data.open_scored().items()}
+        table = evaluate(kind, members, networks, splits, folder / "evaluation")
+        for name, split in splits.items():
+            print(f"{name}, {len(split)} images; more in {folder}/evaluation/evaluation.md")
+            print(summary(table[table.split == name]))
     with stage("Model file"):
         method_kind = METHODS[kind]
         several = method_kind.takes_all_files
@@ -128,7 +129,11 @@ def render_drives(drives: Path, root: Path) -> None:
 
 
 def evaluate(
-    kind: str, members: list[Path], networks: dict[str, Path], split: Split, folder: Path
+    kind: str,
+    members: list[Path],
+    networks: dict[str, Path],
+    splits: dict[str, Split],
+    folder: Path,
 ) -> pd.DataFrame:
     """Score the single network, the teacher, the student and its control.
 
@@ -137,7 +142,7 @@ def evaluate(
         members: Files of the teacher. Each network that was trained on its own is also a seed of
             the single network.
         networks: Weights of the others by kind.
-        split: Frames to score on.
+        splits: Frames to score on, by name.
         folder: Output folder of tables and plots.
 
     Returns:
@@ -148,7 +153,7 @@ def evaluate(
     candidates += [Candidate(kind, kind, tuple(members))]
     candidates += [Candidate(name, name, (path,)) for name, path in networks.items()]
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return compare(candidates, {split.name: split}, folder, device).of(split.name)
+    return compare(candidates, splits, folder, device).table
 
 
 def write_model(
@@ -161,8 +166,8 @@ def write_model(
         return
     data = config.distillation.inputs(config.data)
     metrics = {
-        f"{data.test_split}.{name}": value
-        for name, value in zip(table.metric, table["mean"], strict=True)
+        f"{split}.{name}": value
+        for split, name, value in zip(table.split, table.metric, table["mean"], strict=True)
         if name != "ms_per_image"
     }
     export(network, path, metrics=metrics, **model_facts(data, config.run, note))

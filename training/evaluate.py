@@ -101,7 +101,7 @@ def evaluate_model(given: jsonargparse.Namespace) -> None:
     farthest = next(iter(data.values())).max_depth
     print(f"{perceiver.info.name} on {root}, depth valid up to {farthest:g} m")
     metrics = {split: score_split(perceiver, data[split], given.stride) for split in splits}
-    scores = {split: scores_of(perceiver, metrics[split]) for split in splits}
+    scores = {split: scores_of(data[split], metrics[split]) for split in splits}
     print_scores(scores)
     bound = max(bound for of_split in metrics.values() for bound in of_split.bounds().values())
     print(f"error AUROCs rank binned scores, which changes them by at most {bound:.1g}")
@@ -135,11 +135,12 @@ def evaluate_methods(given: jsonargparse.Namespace) -> None:
     if unknown := set(given.point_depth) - {c.name for c in candidates}:
         raise ValueError(f"--point-depth names no method: {', '.join(sorted(unknown))}.")
     data, _ = read_config(given.config)
-    max_depth = given.max_depth or data.max_depth
-    data = replace(data, root=given.root or data.root, max_depth=max_depth)
+    if given.root or given.max_depth:
+        max_depth = given.max_depth or data.max_depth
+        data = replace(data, root=given.root or data.root, max_depth=max_depth)
     size = tuple(given.size) if given.size else None
-    names = given.splits or [data.test_split]
-    splits = {name: Split(data, name, size, given.stride) for name in names}
+    frames = data.open_scored(given.splits)
+    splits = {name: Split(data, part, size, given.stride) for name, part in frames.items()}
     folder = given.output or Path("runs/evaluation")
     evaluation = compare(candidates, splits, folder, given.device)
     print(evaluation.note)

@@ -23,7 +23,7 @@ from typing import Any
 import jsonargparse
 import pandas as pd
 
-from emu_core.data.datasets import DataSet, open_dataset
+from emu_core.data.datasets import DataSet
 from emu_core.evaluation.model_scores import Scores, print_scores, score_split, scores_of
 from emu_core.evaluation.tables import to_markdown
 from emu_core.files import write_text
@@ -58,8 +58,9 @@ def export_measured(
     """
     data, run = read_config(config)
     facts = model_facts(data, run, note)
-    splits = splits or [data.test_split, *data.split_names.extra]
-    frames = {s: open_dataset(data.kind, data.root, s, data.max_depth) for s in splits}
+    if splits is None and not data.mixture:
+        splits = [*filter(None, [data.test_split]), *data.split_names.extra]
+    frames = data.open_scored(splits)
     network, _ = load_model(weights)
     if not isinstance(network, SegDepthFormer):
         raise ValueError(
@@ -70,7 +71,7 @@ def export_measured(
         draft = Path(folder) / output.name
         export(network, draft, metrics={}, **facts)
         perceiver = Perceiver(draft)
-        scores = {s: scores_of(perceiver, score_split(perceiver, frames[s])) for s in splits}
+        scores = {s: scores_of(part, score_split(perceiver, part)) for s, part in frames.items()}
     print_scores(scores)
     metrics = {
         f"{split}.{name}": value
@@ -112,20 +113,24 @@ def model_card(
         classes=len(info.classes),
         loss=", ".join(f"{k[5:]} {v}" for k, v in settings.items() if k.startswith("loss.")),
         max_depth=first.max_depth,
-        command=evaluate_command(info.path, data, list(scores)),
+        command=evaluate_commands(info.path, data, frames),
         conditions=f"No training frame shows the conditions of {extra}." if extra else "",
         **notices(first, settings.get("architecture.encoder")),
         **tables(scores),
     )
 
 
-def evaluate_command(model: Path, data: Data, splits: Sequence[str]) -> str:
-    """Return the command that scores the model file again."""
-    command = ["python", "training/evaluate.py", "--model", str(model), "--kind", data.kind]
-    command += ["--root", str(data.root), "--splits", *splits]
-    if data.max_depth is not None:
-        command += ["--max-depth", f"{data.max_depth:g}"]
-    return shlex.join(command)
+def evaluate_commands(model: Path, data: Data, frames: Mapping[str, DataSet]) -> str:
+    """Return the commands that score the model file again, one line for each data set."""
+    commands = []
+    for source in data.sources:
+        splits = [part.split for part in frames.values() if part.root == source.root]
+        command = ["python", "training/evaluate.py", "--model", str(model), "--kind", source.kind]
+        command += ["--root", str(source.root), "--splits", *splits]
+        if source.max_depth is not None:
+            command += ["--max-depth", f"{source.max_depth:g}"]
+        commands += [shlex.join(command)] if splits else []
+    return "\n".join(commands)
 
 
 def notices(frames: DataSet, encoder: str | None) -> dict[str, str]:

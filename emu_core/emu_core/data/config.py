@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -224,6 +224,38 @@ class Data:
             )
         return with_one_model(found)
 
+    def open_scored(self, splits: Sequence[str] | None = None) -> dict[str, DataSet]:
+        """Open the frames to report metrics on, without the cache.
+
+        Args:
+            splits: Names of splits, of which a mixture's data set may lack some; None for the test
+                split of each data set.
+
+        Returns:
+            Data sets by the name of the split; in a mixture by the names of data set and split.
+
+        Raises:
+            DataError: There is no such split.
+        """
+        found: list[DataSet] = []
+        for source in self.sources:
+            names = [source.split_names.test] if splits is None else splits
+            for name in filter(None, names):
+                try:
+                    found.append(source.open(name, self.class_table))
+                except DataError:
+                    if not self.mixture:
+                        raise
+        missing = [s for s in splits or () if s not in {data.split for data in found}]
+        if missing or not found:
+            raise DataError(
+                f"No data set of {self.roots} has the split {', '.join(missing) or 'test or val'}."
+            )
+        names = [data.split for data in found]
+        if self.mixture:
+            names = unique([f"{data.title} {data.split}" for data in found])
+        return dict(zip(names, with_one_model(found), strict=True))
+
     def open(self, split: str, limit: int | None = None, **choice: Any) -> DataSet:
         """Open a split of the only data set; arguments as `open_dataset`."""
         if self.mixture:
@@ -245,6 +277,14 @@ class Data:
     def test_split(self) -> str | None:
         """The split that metrics are reported on."""
         return self.split_names.test
+
+
+def unique(names: Sequence[str]) -> list[str]:
+    """Add numbers to names that occur several times."""
+    return [
+        name if names.count(name) == 1 else f"{name}-{names[: i + 1].count(name)}"
+        for i, name in enumerate(names)
+    ]
 
 
 def with_one_model(parts: list[DataSet]) -> list[DataSet]:

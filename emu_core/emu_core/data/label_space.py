@@ -152,12 +152,6 @@ class LabelSpace:
             table[list(group)] = index
         return table
 
-    def group(self, probabilities: np.ndarray) -> np.ndarray:
-        """Sum class probabilities (C, …) within the groups: (G, …)."""
-        if self.is_single:
-            return probabilities
-        return np.stack([probabilities[list(group)].sum(axis=0) for group in self.groups])
-
 
 def wide_sets(spaces: Iterable[LabelSpace]) -> tuple[tuple[int, ...], ...]:
     """Return the sets of more than one class in the order of their first occurrence."""

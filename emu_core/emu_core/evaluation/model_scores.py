@@ -25,20 +25,21 @@ def score_split(perceiver: Perceiver, data: DataSet, stride: int = 1) -> Percept
     Raises:
         ValueError: Model and data have different classes.
     """
-    of_model, of_data = perceiver.info.classes, data.classes
+    of_model, of_data = perceiver.info.classes, data.space.model
     if of_model.names != of_data.names:
         raise ValueError(
             f"{perceiver.info.name} names the classes of {of_model.dataset}, but the data those "
             f"of {of_data.dataset}: is --kind right?"
         )
     indices = track(range(0, len(data), stride), data.split, disable=not sys.stderr.isatty())
-    return score(perceiver, (data[index] for index in indices), data.max_depth)
+    frames = (data[index] for index in indices)
+    return score(perceiver, frames, data.space, data.max_depth)
 
 
-def scores_of(perceiver: Perceiver, metrics: PerceptionMetrics) -> Scores:
+def scores_of(data: DataSet, metrics: PerceptionMetrics) -> Scores:
     """Compute the metrics, and the IoU of every class that is in the ground truth or predicted."""
     iou = np.asarray(metrics.confusion.compute()["iou"])  # (C,), NaN for absent classes
-    named = zip(perceiver.info.classes.names, iou.tolist(), strict=True)
+    named = zip(data.space.group_names, iou.tolist(), strict=True)
     occurring = {name: value for name, value in named if not math.isnan(value)}
     return {**metrics.compute(), "iou": occurring}
 

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from emu_core.data.config import unique
 from emu_core.data.datasets import DataSet
 from emu_core.data.label_space import LabelSpace
 from emu_core.data.mixture import Mixture
 from emu_core.methods.base import NetworkMethod, image_size
-from emu_core.methods.prediction import Prediction, to_prediction
+from emu_core.methods.prediction import Prediction, grouped, to_prediction
 from emu_core.methods.registry import Method
 from emu_core.methods.uncertainty import normalized_entropy
 from emu_core.metrics import PerceptionMetrics
@@ -140,7 +141,7 @@ class Learner(lightning.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the metrics of the network's tasks for each data set, and their means."""
         decoders = {True: self.model.depth_decoder, False: self.model.segmentation_decoder}
-        names = unique_titles(self.held_out)
+        names = unique([data.title for data in self.held_out])
         scores = [
             {
                 name: float(value)
@@ -245,15 +246,6 @@ def monitored(model: Network) -> tuple[str, str]:
     return "val_miou", "max"
 
 
-def unique_titles(parts: Sequence[DataSet]) -> list[str]:
-    """Names of data sets; equal ones get numbers."""
-    titles = [part.title for part in parts]
-    return [
-        title if titles.count(title) == 1 else f"{title}-{titles[: i + 1].count(title)}"
-        for i, title in enumerate(titles)
-    ]
-
-
 def mean_of_known(values: Sequence[float]) -> float:
     """Mean of the values that are not NaN; NaN if there are none."""
     known = [value for value in values if not math.isnan(value)]
@@ -271,10 +263,7 @@ def update_metrics(
         batch: Ground truth; its labels are those of the data set.
         space: Classes of the data set: probabilities are summed within its groups.
     """
-    if (probabilities := prediction.probabilities) is not None:
-        if not space.is_single:
-            groups = [probabilities[:, list(g)].sum(dim=1, keepdim=True) for g in space.groups]
-            probabilities = torch.cat(groups, dim=1)
+    if (probabilities := grouped(prediction, space).probabilities) is not None:
         labels = probabilities.argmax(1).to(torch.uint8)  # (N,H,W)
         uncertainty = normalized_entropy(probabilities)  # (N,1,H,W)
         truth = torch.from_numpy(space.group_of_label[batch["labels"].cpu().numpy()])
