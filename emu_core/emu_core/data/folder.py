@@ -15,6 +15,7 @@ name of a frame is its path below images without the suffix, e.g. front_camera/0
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -225,10 +226,11 @@ def find_files(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
         DataError: Two files have the same name but different suffixes.
     """
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
+    every = [Path(parent, file) for parent, _, files in os.walk(folder, followlinks=True) for file in files]
+    for path in sorted(every):
         below = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in below.parts)
-        if hidden or path.suffix.lower() not in suffixes or not path.is_file():
+        if hidden or path.suffix.lower() not in suffixes:
             continue
         name = below.with_suffix("").as_posix()
         if name in found:

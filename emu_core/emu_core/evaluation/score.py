@@ -107,8 +107,8 @@ def score(
     count, hidden = -(-len(split) // batch), not (label and sys.stderr.isatty())
     for views in track(batches, label, count, transient=True, disable=hidden):
         images = np.stack([view.image for view in views])  # (N,H,W,3)
-        batch = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().to(device)
-        prediction = grouped(method(batch), split.space)
+        inputs = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().to(device)
+        prediction = grouped(method(inputs), split.space)
         for place, view in enumerate(views):
             metrics.update(view, prediction, place)
     return metrics.results()
