@@ -48,7 +48,7 @@ def layout(tmp_path_factory):
         image = cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST)
         labels = image[..., 0] // 16 % len(CITYSCAPES)
         labels[:, : WIDTH // 4] = rng.integers(0, len(CITYSCAPES))
-        ids = CITYSCAPES.to_dataset_ids(labels)
+        ids = np.array(CITYSCAPES.dataset_ids, np.uint8)[labels]
         ids[:3] = 0  # unlabelled
         depth = np.full((HEIGHT, WIDTH), 5.0 + 10 * i)
         depth[-9:] = np.inf
