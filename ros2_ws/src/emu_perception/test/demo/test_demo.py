@@ -1,11 +1,4 @@
-"""The demo from end to end: bag → player → node → recorder → metrics, with a known model.
-
-1. A drive of six tiny frames in Cityscapes' layout becomes a bag (training/make_demo_bag.py).
-2. The demo replays it through the real node with the dummy model.
-3. The tests compute every metric of summary.json again, from the bag's own JPEGs.
-"""
-
-from __future__ import annotations
+"""The demo from end to end: bag → player → node → recorder → metrics, with a known model."""
 
 import json
 import os
