@@ -84,7 +84,7 @@ def test_methods_are_scored_once_and_tables_and_plots_are_written(run, folder, c
             "Two methods are named 'single'",
         ),
         (["--splits", "night"], "No folder data/leftImg8bit/night"),
-        (["--config", "member-0"], "member-0 is no configuration of a training"),
+        (["--config", "member-0"], "member-0 is not a configuration of a training"),
     ],
 )
 def test_wrong_arguments_end_with_one_clear_message(run, folder, capsys, arguments, message):

@@ -117,7 +117,7 @@ def test_nyuv2_is_reported_on_test_with_its_own_classes_and_range(
         ([], {"network": SegFormer}, "last.safetensors is a SegFormer, but a model file needs"),
         ([], {"classes": 5}, "to have the network's 5 classes, but got 19"),
         (["--splits", "val", "dusk"], {}, "No folder data/leftImg8bit/dusk"),
-        (["--config", "none.yaml"], {}, "none.yaml is no configuration of a training"),
+        (["--config", "none.yaml"], {}, "none.yaml is not a configuration of a training"),
     ],
 )
 def test_an_impossible_export_ends_with_one_message(

@@ -247,13 +247,13 @@ def test_a_damaged_png_is_reported_with_its_archive(
     capfd.readouterr()  # messages of libpng
 
 
-OTHER_SIZE = r"is \(12, 24\), its image \(24, 48\)"
+OTHER_SIZE = r"size \(12, 24\), but its image \(24, 48\)"
 
 
 @pytest.mark.parametrize(
     ("folder", "wrong", "message"),
     [
-        ("gtFine", np.full((24, 48, 3), 7, np.uint8), "8-bit grey, but got .*coloured"),
+        ("gtFine", np.full((24, 48, 3), 7, np.uint8), "8-bit grey, but got .*colour"),
         ("gtFine", np.zeros((12, 24), np.uint8), OTHER_SIZE),
         ("disparity", np.full((24, 48), 90, np.uint8), "16-bit grey, but got uint8.*preview"),
         ("disparity", np.zeros((12, 24), np.uint16), OTHER_SIZE),

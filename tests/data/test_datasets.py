@@ -102,8 +102,8 @@ def test_the_rest_is_what_a_training_has_not_used(drives):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"limit": 12, "rest": True}, r"Nothing is left of .*train"),
-        ({"root": "nowhere", "rest": True}, "Expected limit or sequences with rest"),
+        ({"limit": 12, "rest": True}, r"No frame of .*train is left"),
+        ({"root": "nowhere", "rest": True}, "Expected limit or sequences together with rest"),
         ({"limit": 0}, "Expected limit to be positive, but got 0"),
         ({"max_depth": 0.0}, r"Expected max_depth to be positive, but got 0\.0"),
         ({"sequences": -3}, "Expected sequences to be positive, but got -3"),

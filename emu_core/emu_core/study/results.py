@@ -60,7 +60,7 @@ def results_table(
     splits: Mapping[str, Split],
     scores: Mapping[str, Scores],
 ) -> pd.DataFrame:
-    """Put everything that was found into one table; `scores` are those of `load_scores`."""
+    """Put all results into one table; `scores` comes from `load_scores`."""
     times = load_times(study.folder / "timing.json")
     milliseconds = {} if times is None else times.values
     tables, rows = [], []

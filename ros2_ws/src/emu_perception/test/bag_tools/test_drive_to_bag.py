@@ -177,6 +177,9 @@ def test_one_of_several_cities_is_chosen_and_a_sequence_may_lack_its_camera(tmp_
     assert "has more than one city; choose with --city: lindau, munster" in capsys.readouterr().err
     assert convert(root, tmp_path / "bag", "--split", "test") == 1
     assert "has no split 'test'; choose with --split: val" in capsys.readouterr().err
+    (tmp_path / "empty" / "leftImg8bit").mkdir(parents=True)
+    assert convert(tmp_path / "empty", tmp_path / "bag") == 1
+    assert "leftImg8bit has no split folder" in capsys.readouterr().err
     assert convert(root, tmp_path / "bag", "--city", "munster") == 0
     found = contents(tmp_path / "bag")
     assert (len(found[COMPRESSED]), len(found[INFO])) == (5, 4)
