@@ -31,6 +31,9 @@ IGNORE = 255
 """Train id of pixels that losses and metrics leave out; in messages, unlabelled pixels."""
 
 
+UNKNOWN = "unknown"
+"""Name of uncertain pixels in messages."""
+
 Color = tuple[int, int, int]
 """Red, green and blue, 0 to 255."""
 
@@ -263,7 +266,11 @@ def _checked_color(value: Any, where: str) -> Color:
 def _refuse_duplicates(names: list[str], colors: list[Color | None], source: str) -> None:
     for name, times in Counter(map(_normalized, names)).items():
         if times > 1:
-            raise ClassTableError(f"{source}: {name!r} is the name or alias of two classes")
+            raise ClassTableError(f"{source}: {name!r} occurs twice as a name or alias")
+        if name == UNKNOWN:
+            raise ClassTableError(
+                f"{source}: {name!r} cannot be a class: messages use it for uncertain pixels"
+            )
     for color, times in Counter(color for color in colors if color is not None).items():
         if times > 1:
             raise ClassTableError(f"{source}: two classes have the color {list(color)}")

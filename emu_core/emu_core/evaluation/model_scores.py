@@ -27,9 +27,10 @@ def score_split(perceiver: Perceiver, data: DataSet, stride: int = 1) -> Percept
     """
     of_model, of_data = perceiver.info.classes, data.space.model
     if of_model.names != of_data.names:
+        ours, theirs = (f"{', '.join(t.names)} ({t.dataset})" for t in (of_model, of_data))
         raise ValueError(
-            f"{perceiver.info.name} names the classes of {of_model.dataset}, but the data those "
-            f"of {of_data.dataset}: is --kind right?"
+            f"{perceiver.info.name} has the classes {ours}, but the data has {theirs}: is --kind "
+            "right?"
         )
     indices = track(range(0, len(data), stride), data.split, disable=not sys.stderr.isatty())
     frames = (data[index] for index in indices)
