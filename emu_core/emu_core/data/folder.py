@@ -226,7 +226,8 @@ def find_files(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
         DataError: Two files have the same name but different suffixes.
     """
     found: dict[str, Path] = {}
-    every = [Path(parent, file) for parent, _, files in os.walk(folder, followlinks=True) for file in files]
+    walk = os.walk(folder, followlinks=True)
+    every = [Path(parent, file) for parent, _, files in walk for file in files]
     for path in sorted(every):
         below = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in below.parts)

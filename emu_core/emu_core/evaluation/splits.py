@@ -122,4 +122,4 @@ class Split:
         mask = read_grey(path, np.uint8, "is it 0 and 255?") > 0
         resized = prepare(replace(sample, labels=mask.astype(np.uint8)), self.augmentation).labels
         unknown = self.samples.has_unknown_object(sample.name)
-        return road_objects(labels, resized == 1, unknown, self.classes.index("road"))
+        return road_objects(labels, resized == 1, unknown, self.space.model.index("road"))
