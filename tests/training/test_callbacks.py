@@ -56,7 +56,7 @@ def test_a_damaged_checkpoint_is_reported_by_name(tmp_path):
 
 def test_a_run_uses_these_classes(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    samples = SimpleNamespace(classes=CITYSCAPES, max_depth=80.0)
+    samples = SimpleNamespace(classes=CITYSCAPES, sets=(), parts=[])
     member = Member(SegDepthFormer("b0"), TrainingConfig(run=Run(devices=1)), samples)
     trainer = make_trainer(member, tmp_path)
     assert isinstance(trainer.strategy.checkpoint_io, AtomicCheckpoints)
