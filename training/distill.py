@@ -16,6 +16,7 @@ robot. The same command resumes where it stopped and skips all complete steps.
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import time
@@ -29,6 +30,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from emu_core.data.sample import DataError
+from emu_core.data.survey import survey_training
 from emu_core.drives.splits import load_splits
 from emu_core.evaluation.candidate import Candidate
 from emu_core.evaluation.report import compare
@@ -76,7 +78,8 @@ def distill(config: DistillConfig) -> None:
     if config.render is not None:
         render_drives(config.render, data.root)
     # Missing data, and what makes a model file impossible, is reported before hours of training.
-    open_frames(config), data.open_scored()
+    survey_training(open_frames(config), config.architecture.task)
+    data.open_validation(), data.open_scored()
     if config.architecture.task == "joint":
         model_facts(config.distillation.inputs(data), config.run)
     write_config(folder, config)
@@ -168,7 +171,7 @@ def write_model(
     metrics = {
         f"{split}.{name}": value
         for split, name, value in zip(table.split, table.metric, table["mean"], strict=True)
-        if name != "ms_per_image"
+        if name != "ms_per_image" and math.isfinite(value)
     }
     export(network, path, metrics=metrics, **model_facts(data, config.run, note))
 
