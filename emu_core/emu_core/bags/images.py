@@ -75,7 +75,7 @@ def to_rgb(message: Image | CompressedImage) -> np.ndarray:
     try:
         if hasattr(message, "encoding"):
             return _raw_to_rgb(cast("Image", message))
-        return _decode(cast("CompressedImage", message))
+        return _decode(message)
     except cv2.error as error:
         raise UnsupportedImage("damaged", f"OpenCV cannot convert it: {error.err}") from None
 
