@@ -104,7 +104,7 @@ def remove_hidden(depth: np.ndarray, focal: float) -> np.ndarray:
     kernel = np.ones((3, 3), np.uint8)
     for distance in range(1, _window_radius(seen) + 1):
         nearest = cv2.erode(nearest, kernel)  # minimum within `distance`
-        hidden |= depth > nearest * np.float32(_MARGIN + distance * slope)
+        hidden |= depth / np.float32(_MARGIN + distance * slope) > nearest
     return np.where(hidden, np.float32(0), depth)
 
 

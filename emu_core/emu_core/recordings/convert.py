@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import cv2
 import numpy as np
 
 from emu_core.bags.errors import BagError
@@ -118,7 +117,7 @@ def _write_frames(
             rectify = lens is not None and lens.rectify
             if lens is not None:
                 entry, seen = lens.entry(), lens.seen()
-                rgb = lens.rectified(rgb, cv2.INTER_LINEAR) if rectify else rgb
+                rgb = lens.rectified(rgb) if rectify else rgb
                 code = _depth_code(depth, frame_id(message, info), lens, transforms, plan, options)
             labels = prefill.labels(rgb, seen) if prefill else None
             file = image_file(message, rgb, rectify, options.image_format)

@@ -43,9 +43,21 @@ class Lens:
         numbers = {"fx": (0, 0), "fy": (1, 1), "cx": (0, 2), "cy": (1, 2)}
         return {**size, **{name: float(self.matrix[at]) for name, at in numbers.items()}}
 
-    def rectified(self, array: np.ndarray, interpolation: int) -> np.ndarray:
-        """Rectify an image or a map; 0 where the lens saw nothing."""
-        return cv2.remap(array, *rectification_maps(self.model), interpolation)
+    def rectified(self, rgb: np.ndarray) -> np.ndarray:
+        """Rectify an image; black where the lens saw nothing."""
+        return cv2.remap(rgb, *rectification_maps(self.model), cv2.INTER_LINEAR)
+
+    def rectified_depth(self, metres: np.ndarray) -> np.ndarray:
+        """Rectify the depth of an image, float32 (H, W), without interpolation."""
+        metres = cv2.remap(metres, *_nearest_maps(self.model), cv2.INTER_NEAREST)
+        if np.allclose(self.rotation, np.eye(3)):
+            return metres
+        # A turned camera measures depth along another axis.
+        u, v = np.meshgrid(np.arange(float(self.model.width)), np.arange(float(self.model.height)))
+        rays = np.stack([u, v, np.ones_like(u)], axis=-1) @ np.linalg.inv(self.matrix).T
+        along = rays @ self.rotation[:, 2]  # Z of the ray in the camera's frame, Rᵀ·ray
+        turned = np.where(along > 0, metres / np.where(along > 0, along, 1), 0)
+        return turned.astype(np.float32)
 
     def seen(self) -> np.ndarray | None:
         """Where the lens saw something, bool (H, W); None for everywhere."""
@@ -53,9 +65,15 @@ class Lens:
 
 
 @lru_cache(maxsize=8)
+def _nearest_maps(model: CameraModel) -> tuple[np.ndarray, np.ndarray]:
+    """Maps for nearest neighbours: OpenCV rounds those in fixed point to the wrong pixels."""
+    return cv2.convertMaps(*rectification_maps(model), cv2.CV_32FC1)
+
+
+@lru_cache(maxsize=8)
 def _seen(model: CameraModel) -> np.ndarray:
     ones = np.ones((model.height, model.width), np.uint8)
-    return cv2.remap(ones, *rectification_maps(model), cv2.INTER_NEAREST) > 0
+    return cv2.remap(ones, *_nearest_maps(model), cv2.INTER_NEAREST) > 0
 
 
 def open_lens(info: CameraInfo, shape: tuple[int, ...], already_rectified: bool) -> Lens:
@@ -109,16 +127,7 @@ def depth_of_image(message: Image | CompressedImage, lens: Lens) -> np.ndarray:
                 "driver aligns to the image (often aligned_depth_to_color)"
             )
         metres = cv2.resize(metres, (width, height), interpolation=cv2.INTER_NEAREST)
-    if not lens.rectify:
-        return metres
-    metres = lens.rectified(metres, cv2.INTER_NEAREST)
-    if not np.allclose(lens.rotation, np.eye(3)):
-        # A turned camera measures depth along another axis.
-        u, v = np.meshgrid(np.arange(float(width)), np.arange(float(height)))
-        rays = np.stack([u, v, np.ones_like(u)], axis=-1) @ np.linalg.inv(lens.matrix).T
-        along = rays @ lens.rotation[:, 2]  # Z of Rᵀ·ray
-        metres = np.where(along > 0, metres / np.where(along > 0, along, 1), 0)
-    return metres.astype(np.float32)
+    return lens.rectified_depth(metres) if lens.rectify else metres
 
 
 def depth_of_cloud(message: PointCloud2, lens: Lens, to_camera: np.ndarray) -> np.ndarray:

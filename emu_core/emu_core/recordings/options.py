@@ -13,6 +13,7 @@ from emu_core.files import read_json
 SHIPPED = "shipped"
 NO_CAMERA = "none"
 _WHY = "why.json"
+_MAY_CHANGE = ("bags", "output", "resume", "salvage", "name", "license", "attribution")
 _PNG16_METRES = 65535 / 256
 """Largest depth in the files of the data set, metres."""
 
@@ -91,7 +92,7 @@ class ConversionOptions:
 
     def stored(self) -> dict:
         """The options that all frames of a data set share, for its JSON file."""
-        kept = {k: v for k, v in asdict(self).items() if k not in ("bags", "output", "resume")}
+        kept = {k: v for k, v in asdict(self).items() if k not in _MAY_CHANGE}
         return json.loads(json.dumps(kept))
 
 

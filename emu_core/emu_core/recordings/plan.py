@@ -86,9 +86,11 @@ def plan_bag(
     every = [time for of_topic in images.values() for time in of_topic]
     plan.images = {topic: len(of_topic) for topic, of_topic in images.items()}
     plan.span_ns = start, end = min(every), max(every)
-    boundary = end - options.val * (end - start) if options.val else end + 1
+    boundary = end - options.val * (end - start)
     last_train = boundary - options.gap * _NS
-    if options.val < 1 and start >= last_train:
+    if options.val == 0:
+        boundary = last_train = end + 1
+    elif options.val < 1 and start >= last_train:
         plan.notes.append(
             f"{bag.path} is too short for a validation part and a gap of {options.gap:g} s: all "
             f"its frames are in {TRAIN}"
