@@ -109,9 +109,10 @@ def remove_hidden(depth: np.ndarray, focal: float) -> np.ndarray:
 
 
 def _window_radius(seen: np.ndarray) -> int:
-    """Twice the median distance, in the area that the points cover, to the nearest of them."""
-    hull = cv2.convexHull(cv2.findNonZero(seen.astype(np.uint8)))
-    covered = cv2.fillConvexPoly(np.zeros(seen.shape, np.uint8), hull, 1) > 0
+    """Twice the median distance of pixels to the nearest point: half the gap between rings.
+
+    Pixels far from all points, as in the sky, do not count.
+    """
     distances = cv2.distanceTransform((~seen).astype(np.uint8), cv2.DIST_C, 3)
-    radius = math.ceil(2 * float(np.median(distances[covered])))
-    return min(max(radius, 1), max(1, int(seen.shape[1] * _WIDEST_WINDOW)))
+    limit = max(1.0, seen.shape[1] * _WIDEST_WINDOW / 2)
+    return max(1, math.ceil(2 * float(np.median(distances[distances <= limit]))))
