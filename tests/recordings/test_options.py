@@ -58,6 +58,10 @@ def bag(tmp_path):
         ),
         ({"camera_info": ["none", "none"]}, "--camera-info must have one entry for each of the 1"),
         ({"depth": ["/points"]}, "has no topic /points"),
+        (
+            {"depth": [IMAGE]},
+            "/front/image_raw holds no depth: .* supported: 32FC1, 16UC1, mono16",
+        ),
         ({"depth": [INFO]}, "is a sensor_msgs/msg/CameraInfo, not a"),
         ({"depth": [IMAGE], "camera_info": ["none"]}, "needs its camera: give --camera-info"),
         ({"image": [IMAGE, IMAGE]}, "are one camera: give one of them"),

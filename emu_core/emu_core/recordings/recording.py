@@ -14,7 +14,8 @@ from emu_core.bags.errors import BagError
 from emu_core.bags.images import UnsupportedImage, to_rgb
 from emu_core.bags.reader import Bag, open_bag
 from emu_core.bags.types import CameraInfo, CompressedImage, Image
-from emu_core.recordings.frames import Lens, open_lens
+from emu_core.recordings.clouds import cloud_points
+from emu_core.recordings.frames import Lens, depth_of_image, open_lens
 from emu_core.recordings.options import ConversionOptions
 from emu_core.recordings.plan import BagPlan, plan_bag
 from emu_core.recordings.topics import CLOUD_TYPE, CameraTopics, depth_topics, find_cameras
@@ -49,16 +50,17 @@ def open_recording(path: Path, name: str, options: ConversionOptions) -> Recordi
         for camera in cameras:
             message, rgb = _first_image(bag, camera.image)
             info = plan.info(camera, plan.span_ns[0])
-            text = f"{rgb.shape[1]}x{rgb.shape[0]}, camera unknown: teaches no metres"
+            lens, text = None, f"{rgb.shape[1]}x{rgb.shape[0]}, camera unknown: teaches no metres"
             if info is not None:
                 lens = lens_of(bag, camera, info, rgb)
                 folders = {frame.folder for frame in plan.frames if frame.camera is camera}
                 recording.entries.update({each: lens.entry() for each in folders})
                 text = _describe(lens, camera)
             recording.descriptions[camera.folder] = text
-            if camera.depth:
+            if camera.depth and lens is not None:
                 depth = bag.decode(next(bag.messages([camera.depth])))
                 _check_frames(bag, camera, frame_id(message, info), depth, plan)
+                _check_depth(bag, camera.depth, depth, lens)
         if not options.depth and (found := depth_topics(bag)):
             plan.notes.append(f"no depth was asked for; {path} has {', '.join(found)} (--depth)")
     return recording
@@ -102,6 +104,18 @@ def _describe(lens: Lens, camera: CameraTopics) -> str:
 def frame_id(image: Image | CompressedImage, info: CameraInfo | None) -> str:
     """Name of the camera's frame, from the image, or else from its camera_info."""
     return image.header.frame_id or (info.header.frame_id if info is not None else "")
+
+
+def _check_depth(bag: Bag, topic: str, depth: Any, lens: Lens) -> None:
+    """Check that a message is of a kind that holds depth, and of the shape of the images."""
+    try:
+        if bag.topics[topic].type == CLOUD_TYPE:
+            cloud_points(depth)
+        else:
+            depth_of_image(depth, lens)
+    except UnsupportedImage as error:
+        if error.kind in ("encoding", "codec"):  # of all messages; others may be damaged
+            raise BagError(f"{bag.path}: {topic} holds no depth: {error}") from error
 
 
 def _check_frames(bag: Bag, camera: CameraTopics, frame: str, depth: Any, plan: BagPlan) -> None:
