@@ -6,4 +6,5 @@ project is one module here and one import line; outside it, a file named in EMU_
 
 import emu_core.data.cityscapes
 import emu_core.data.drives
+import emu_core.data.folder
 import emu_core.data.nyuv2  # noqa: F401

@@ -29,12 +29,12 @@ from emu_core.data.sample import (
     Sample,
     existing_file,
     image_size,
+    partial_sample,
     read_grey,
     read_image,
-    unlabelled,
 )
 from emu_core.files import write_atomically
-from emu_core.labels import CITYSCAPES
+from emu_core.labels import CITYSCAPES, IGNORE
 
 MAX_DEPTH = 80.0
 """Default limit of valid ground truth, metres."""
@@ -47,6 +47,8 @@ OFFICIAL_SIZE = (1024, 2048)
 
 OBJECT_MASK = "gtFine_object.png"
 """Suffix in gtFine, in rendered pairs of frames: 255 on the object put into the scene."""
+
+_VOID_IDS = 34  # ids below it that have no train id are void: 0 unlabelled … 30 trailer
 
 _UNKNOWN_SEQUENCE = "000000"  # of a rendered pair; the other one has an ordinary object
 _OFF_CENTRE = 0.1  # limit of the principal point's distance, in widths; in Aachen it is 0.036
@@ -216,20 +218,43 @@ class CityscapesLayout(DataSet):
     def read(self, name: str) -> Sample:
         frame = self._frame(name)
         image = read_png(frame.path(IMAGES), cv2.IMREAD_COLOR)[..., ::-1]
-        camera, shape = read_camera(frame.path("camera")), image.shape[:2]
-        focal = focal_of_image(camera, shape, frame.path("camera"))
-        if not self.labelled:
-            return unlabelled(name, image, focal)
-        ids = _ground_truth(frame.path("gtFine"), np.uint8, shape)
-        raw = _ground_truth(frame.path("disparity"), np.uint16, shape)
-        depth = decode_disparity(raw, camera.fx, camera.baseline, self.max_depth)
-        return Sample(name, image, self.classes.to_train_ids(ids), depth, focal)
+        shape, focal, labels, depth = image.shape[:2], None, None, None
+        if self._has("camera"):
+            camera = read_camera(frame.path("camera"))
+            focal = focal_of_image(camera, shape, frame.path("camera"))
+        if self.has_labels(name):
+            labels = self.classes.to_train_ids(_ground_truth(frame.path("gtFine"), np.uint8, shape))
+        if self.has_depth(name):
+            raw = _ground_truth(frame.path("disparity"), np.uint16, shape)
+            depth = decode_disparity(raw, camera.fx, camera.baseline, self.max_depth)
+        return partial_sample(name, image, focal, labels, depth)
+
+    def has_labels(self, name: str) -> bool:
+        return self.labelled and self._has("gtFine")
+
+    def has_depth(self, name: str) -> bool:
+        return self.labelled and self._has("disparity") and self._has("camera")
+
+    def _has(self, folder: str) -> bool:
+        """Whether the split has a kind of file. If it has, no frame may lack one."""
+        return (self.root / folder / self.split).is_dir()
+
+    def unknown_ids(self, name: str) -> dict[int, int]:
+        ids = read_grey(self._frame(name).path("gtFine"), np.uint8, "is it the coloured picture?")
+        counts = np.bincount(ids.ravel(), minlength=256)
+        return {k: int(counts[k]) for k in range(_VOID_IDS, IGNORE) if counts[k]}
 
     def files(self, name: str) -> list[Path]:
-        folders = _SUFFIXES if self.labelled else (IMAGES, "camera")
-        return [self._frame(name).path(folder) for folder in folders]
+        present = {
+            "gtFine": self.has_labels(name),
+            "disparity": self.has_depth(name),
+            "camera": self._has("camera"),
+        }
+        return [self._frame(name).path(f) for f in _SUFFIXES if present.get(f, True)]
 
-    def camera(self, name: str) -> PinholeCamera:
+    def camera(self, name: str) -> PinholeCamera | None:
+        if not self._has("camera"):
+            return None
         path, image = (self._frame(name).path(folder) for folder in ("camera", IMAGES))
         height, width = image_size(image, _origin(image))
         fx, fy = focal_of_image(read_camera(path), (height, width), path)

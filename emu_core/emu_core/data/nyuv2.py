@@ -29,9 +29,9 @@ from emu_core.data.sample import (
     DataError,
     Sample,
     existing_file,
+    partial_sample,
     read_grey,
     read_image,
-    unlabelled,
 )
 from emu_core.labels import NYUV2
 
@@ -85,7 +85,7 @@ class NYUv2(DataSet):
     def read(self, name: str) -> Sample:
         image = self._source.image(name)
         if not self.labelled:
-            return unlabelled(name, image, FOCAL)
+            return partial_sample(name, image, FOCAL)
         labels, depth = self._source.ground_truth(name)
         valid = (depth > 0) & (depth <= self.max_depth)
         return Sample(name, image, labels, np.where(valid, depth, np.float32(np.nan)), FOCAL)

@@ -27,16 +27,20 @@ class Sample:
         image: RGB, uint8 (H, W, 3).
         labels: Train ids, uint8 (H, W), 255 where ignored.
         depth: Metres along the optical axis, float32 (H, W), NaN where there is no ground truth.
-        focal: (fx, fy) in pixels of this image.
-        labelled: Whether the frame has ground truth.
+        focal: (fx, fy) in pixels of this image; None if the camera is unknown.
+        labelled: Whether the frame has ground truth of the classes.
+        measured: Whether the frame has ground truth of the depth.
+        part: Index of its data set in a mixture.
     """
 
     name: str
     image: np.ndarray
     labels: np.ndarray
     depth: np.ndarray
-    focal: tuple[float, float]
+    focal: tuple[float, float] | None
     labelled: bool = True
+    measured: bool = True
+    part: int = 0
 
 
 class Samples(Protocol):
@@ -47,11 +51,25 @@ class Samples(Protocol):
     def __getitem__(self, index: int, /) -> Sample: ...
 
 
-def unlabelled(name: str, image: np.ndarray, focal: tuple[float, float]) -> Sample:
-    """Return a sample whose labels are all ignored and depths all NaN; arguments as `Sample`."""
+def partial_sample(
+    name: str,
+    image: np.ndarray,
+    focal: tuple[float, float] | None,
+    labels: np.ndarray | None = None,
+    depth: np.ndarray | None = None,
+) -> Sample:
+    """Return a sample that may lack ground truth: labels are then all ignored, depths all NaN.
+
+    Depth of an unknown camera is no ground truth: the network could not learn its scale. Arguments
+    are those of `Sample`.
+    """
     shape = image.shape[:2]
-    labels, depth = np.full(shape, IGNORE, np.uint8), np.full(shape, np.nan, np.float32)
-    return Sample(name, image, labels, depth, focal, labelled=False)
+    labelled, measured = labels is not None, depth is not None and focal is not None
+    if labels is None:
+        labels = np.full(shape, IGNORE, np.uint8)
+    if depth is None or not measured:
+        depth = np.full(shape, np.nan, np.float32)
+    return Sample(name, image, labels, depth, focal, labelled, measured)
 
 
 def existing_file(path: Path, origin: str = "") -> Path:

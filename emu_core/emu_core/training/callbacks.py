@@ -118,8 +118,8 @@ class Pictures(lightning.Callback):
         self.folder, self.classes = Path(folder), classes
 
     def on_validation_batch_end(self, trainer: lightning.Trainer, *args: Any) -> None:
-        _, outputs, batch, index, *_ = args
-        if index or trainer.sanity_checking or not trainer.is_global_zero:
+        _, outputs, batch, index, loader = (*args, 0)[:5]
+        if index or loader or trainer.sanity_checking or not trainer.is_global_zero:
             return
         image = batch["image"][0].permute(1, 2, 0).cpu().numpy()
         factor = float(batch["depth_factor"][0])

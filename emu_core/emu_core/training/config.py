@@ -16,9 +16,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from emu_core.data.augment import Augmentation
-from emu_core.data.datasets import DATASETS, DataSet, SplitNames, default_root, open_dataset
-from emu_core.data.decoded import cached
+from emu_core.data.config import PLACE, Data
 from emu_core.networks.encoder import find_variant
 from emu_core.training.objectives import MemberLoss, StudentLoss
 
@@ -27,88 +25,11 @@ if TYPE_CHECKING:
 
 Task = Literal["joint", "segmentation", "depth"]
 
-PLACE: Mapping[str, str] = {"role": "place"}
-"""Metadata of a field that the trained weights do not depend on."""
-
 SCHEDULE: Mapping[str, str] = {"role": "schedule"}
 """Metadata of a field that the weights depend on, but that a resumed training may change."""
 
 REST = "rest"
 """Value of `Distillation.unlabelled`: training frames that `limit` and `sequences` leave out."""
-
-
-@dataclass(frozen=True)
-class Data:
-    """The data set, and how its frames become network input.
-
-    Args:
-        kind: Data set: cityscapes, nyuv2, drives, or one of a plugin.
-        root: Folder of the data set; null: data/KIND.
-        max_depth: Ground truth beyond this depth is invalid, metres; null: the data set's default.
-        limit: Maximum number of training frames.
-        sequences: Maximum number of training sequences.
-        augmentation: Input size, canonical focal length and random augmentation
-        variants: Number of augmentations of each frame; null: new ones in every epoch.
-        validation_size: (height, width) of whole images in validation, if the network is
-            trained on crops of images resized to `augmentation.image_width`.
-        batch: Images per step, over all processes.
-        workers: Processes that load images.
-        cache: Folder for decoded frames, shared by epochs and members; null decodes every frame in
-            every epoch.
-    """
-
-    kind: str = "drives"
-    root: Path = field(default=None, metadata=PLACE)  # type: ignore[assignment]
-    max_depth: float | None = None
-    limit: int | None = None
-    sequences: int | None = None
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    variants: int | None = None
-    validation_size: tuple[int, int] | None = None
-    batch: int = 8
-    workers: int = field(default=1, metadata=PLACE)
-    cache: Path | None = field(default=None, metadata=PLACE)
-
-    def __post_init__(self) -> None:
-        DATASETS.check(self.kind)
-        if self.root is None:
-            object.__setattr__(self, "root", default_root(self.kind))
-        if self.validation_size is not None and self.augmentation.image_width is None:
-            raise ValueError(
-                "data.validation_size needs data.augmentation.image_width: without it, images are "
-                "resized to the width of the input, and objects would have another size."
-            )
-
-    @property
-    def whole_images(self) -> Augmentation:
-        """How whole images become network input in validation and test."""
-        if self.validation_size is None:
-            return self.augmentation
-        height, width = self.validation_size
-        return replace(self.augmentation, height=height, width=width)
-
-    def open_training(self, *, rest: bool = False, labelled: bool = True) -> DataSet:
-        """Open the training frames; `rest` opens those that `limit` and `sequences` leave out."""
-        split = self.split_names.training
-        return self.open(split, self.limit, sequences=self.sequences, rest=rest, labelled=labelled)
-
-    def open_validation(self) -> DataSet:
-        return self.open(self.split_names.validation)
-
-    def open(self, split: str, limit: int | None = None, **choice: Any) -> DataSet:
-        """Open a split, through the cache if there is one; arguments as `open_dataset`."""
-        frames = open_dataset(self.kind, self.root, split, self.max_depth, limit, **choice)
-        return frames if self.cache is None else cached(frames, self.cache)
-
-    @property
-    def split_names(self) -> SplitNames:
-        """The splits of the data set by their use."""
-        return DATASETS[self.kind].split_names(self.root)
-
-    @property
-    def test_split(self) -> str:
-        """The split that metrics are reported on."""
-        return self.split_names.test
 
 
 @dataclass(frozen=True)
@@ -316,9 +237,12 @@ def deciding_settings(config: Any, *, resumed: bool = False) -> dict[str, Any]:
     """
     left_out = (PLACE, SCHEDULE) if resumed else (PLACE,)
 
-    def chosen(part: Any) -> dict[str, Any]:
+    def chosen(part: Any) -> Any:
+        if isinstance(part, tuple):
+            return [chosen(each) for each in part]
+        if not is_dataclass(part):
+            return part
         names = [each.name for each in fields(part) if each.metadata not in left_out]
-        values = {name: getattr(part, name) for name in names}
-        return {name: chosen(v) if is_dataclass(v) else v for name, v in values.items()}
+        return {name: chosen(getattr(part, name)) for name in names}
 
     return flat(json.loads(json.dumps(chosen(config), default=str)))

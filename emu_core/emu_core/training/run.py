@@ -75,10 +75,10 @@ def fit(learner: Learner, loader: TrainingLoader, folder: Path) -> Path:
         ValueError: last.ckpt is damaged.
     """
     data, run = learner.config.data, learner.config.run
-    held_out, whole = data.open_validation(), data.whole_images
+    learner.held_out, whole = data.open_validation(), data.whole_images
     pixels = data.augmentation.height * data.augmentation.width
     batch = max(data.batch * pixels // (whole.height * whole.width), 1)
-    validation = validation_loader(held_out, whole, batch)
+    validation = [validation_loader(held_out, whole, batch) for held_out in learner.held_out]
     write_config(folder, learner.config)
     last, done = folder / "last.ckpt", 0
     if last.is_file():

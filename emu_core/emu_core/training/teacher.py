@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
+from emu_core.data.survey import survey_training
 from emu_core.files import natural_sort
 from emu_core.methods.registry import METHODS
 from emu_core.methods.sub_ensemble import save_sub_ensemble, with_new_heads
@@ -176,10 +177,7 @@ def train_network(config: TrainingConfig, folder: Path, trunk: Path | None = Non
     start(config.run)
     data, architecture = config.data, config.architecture
     samples = data.open_training()
-    print_once(
-        f"{len(samples)} training images from {data.root}, depth valid up to "
-        f"{samples.max_depth:g} m"
-    )
+    print_once("\n".join(survey_training(samples, architecture.task)))
     if trunk is None:
         network = build_network(architecture, len(samples.classes), samples, data.augmentation)
     else:
