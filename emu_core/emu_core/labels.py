@@ -128,7 +128,7 @@ _NYUV2 = (
 )  # the spelling of the official classMapping40.mat
 
 
-def _pascal_color(index: int) -> Color:
+def pascal_color(index: int) -> Color:
     """PASCAL VOC's colours: bits 3i, 3i+1, 3i+2 of the index are bit 7−i of red, green, blue."""
     red, green, blue = (
         sum((index >> (3 * i + channel) & 1) << (7 - i) for i in range(3)) for channel in range(3)
@@ -137,7 +137,7 @@ def _pascal_color(index: int) -> Color:
 
 
 _NYUV2_IDS = tuple(range(1, 41))  # 0 is unlabelled
-NYUV2 = ClassTable("nyuv2", _NYUV2, _NYUV2_IDS, tuple(map(_pascal_color, _NYUV2_IDS)), sky=None)
+NYUV2 = ClassTable("nyuv2", _NYUV2, _NYUV2_IDS, tuple(map(pascal_color, _NYUV2_IDS)), sky=None)
 
 TABLES: Registry[ClassTable] = Registry("class table")
 """Class tables by name."""
@@ -274,7 +274,7 @@ def _palette(colors: list[Color | None]) -> tuple[Color, ...]:
     taken = {color for color in colors if color is not None}
     palette = []
     for i, given in enumerate(colors):
-        candidates = map(_pascal_color, chain([i + 1], count(len(colors) + 1)))
+        candidates = map(pascal_color, chain([i + 1], count(len(colors) + 1)))
         color = given or next(c for c in candidates if c not in taken)
         taken.add(color)
         palette.append(color)
