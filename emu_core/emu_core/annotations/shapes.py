@@ -17,15 +17,17 @@ AREA_ERROR = 0.02
 """Largest part of a region's area that its polygon may lose or gain, where EXACT allows it."""
 
 
-def fill_polygon(points: Sequence[float], shape: tuple[int, int]) -> np.ndarray:
-    """Return the mask of a polygon [x0, y0, x1, y1, …], bool (H, W), by COCO's own rule."""
+def fill_polygons(polygons: Sequence[Sequence[float]], shape: tuple[int, int]) -> np.ndarray:
+    """Return the mask of polygons [x0, y0, x1, y1, …], bool (H, W), by COCO's own rule."""
     from pycocotools import mask  # comes with datumaro
 
-    rles = mask.frPyObjects([[float(value) for value in points]], *shape)
+    rles = mask.frPyObjects([list(map(float, points)) for points in polygons], *shape)
     return mask.decode(mask.merge(rles)).astype(bool)
 
 
-def trace_polygons(indices: np.ndarray) -> list[tuple[int, list[float]]]:
+def trace_polygons(
+    indices: np.ndarray, smallest: float = 0.0
+) -> list[tuple[int, list[float]]]:
     """Return the polygons of a label map in the order in which they must be painted.
 
     A polygon has no holes: what lies in a hole of a region is painted after it. Regions of index 0
@@ -33,6 +35,7 @@ def trace_polygons(indices: np.ndarray) -> list[tuple[int, list[float]]]:
 
     Args:
         indices: Label map, uint8 (H, W).
+        smallest: Regions with a smaller area get no polygon, pixels.
 
     Returns:
         Pairs of index and polygon [x0, y0, x1, y1, …], largest first.
@@ -48,7 +51,8 @@ def trace_polygons(indices: np.ndarray) -> list[tuple[int, list[float]]]:
                 continue
             mask = regions[y : y + h, x : x + w] == region
             area, polygon = _outline(mask.astype(np.uint8))
-            found.append((area, int(index), (polygon + (x, y)).ravel().tolist()))
+            if area >= smallest:
+                found.append((area, int(index), (polygon + (x, y)).ravel().tolist()))
     found.sort(key=lambda each: -each[0])
     return [(index, polygon) for _, index, polygon in found]
 
