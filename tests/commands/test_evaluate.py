@@ -1,9 +1,4 @@
-"""`training/evaluate.py --methods` as a user types it, on a few tiny frames.
-
-1. Two networks, their ensemble and a pair of single-task networks are scored on two splits.
-2. The same command again scores nothing.
-3. Wrong arguments and missing files end with one clear message.
-"""
+"""`training/evaluate.py --methods` as a user types it, on a few tiny frames."""
 
 import os
 

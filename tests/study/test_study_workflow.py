@@ -1,11 +1,4 @@
-"""`training/study.py` with the real Snakemake, on trainings of a few steps.
-
-1. Two jobs run at once; one is killed, and then the whole study. The next start goes on from the
-   checkpoint, runs no finished job again, and leaves every result.
-2. The plan of a finished study: options that change no weights start nothing, a changed learning
-   rate is refused.
-3. What is wrong ends with one clear message.
-"""
+"""`training/study.py` with the real Snakemake, on trainings of a few steps."""
 
 import json
 import shutil
