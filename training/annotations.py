@@ -1,17 +1,17 @@
 r"""Import labels from an annotation tool, or export frames for one, with the library datumaro.
 
-    python training/annotations.py import task.xml_folder --output data/orchard
-    python training/annotations.py import result.json --format label_studio --output data/orchard
-    python training/annotations.py export data/orchard --format cvat --output out/cvat
     python training/annotations.py export data/orchard --format cvat --output out/cvat --prefill
+    python training/annotations.py import out/task --output data/orchard      # detects the format
+    python training/annotations.py import result.json --format label_studio --output data/new
+    python training/annotations.py export data/orchard --format coco --split val --output out/coco
 
 A data set is a folder with images, labels and dataset.yaml (docs/own_data.md). The loop of
 labelling is: export with --prefill, correct the labels in the tool, import into the same data set.
-Import replaces labels and keeps all else: it finds frames by name or equal images, and classes by
-name. A new data set gets the tool's ids. Pixels that no object covers, or only an object of a class
-named background or unlabelled, have no class. Later objects cover earlier ones.
+Import replaces labels and keeps everything else: it finds frames by name or by equal images, and
+classes by name. A new data set gets the tool's ids. Later objects cover earlier ones. Pixels that
+no object covers have no class, nor have those of the classes background and unlabelled.
 
-Both need datumaro: pip install "emu_core[annotation]"
+Both commands need datumaro: pip install "emu_core[annotation]"
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ def make_parser() -> jsonargparse.ArgumentParser:
 def with_progress(frames: Iterable[Any]) -> Iterable[Any]:
     """Show a progress bar on a terminal."""
     console = Console(stderr=True)
-    return track(frames, "frames", console=console, transient=True, disable=not console.is_terminal)
+    return track(
+        frames, "frames", console=console, transient=True, disable=not console.is_terminal
+    )
 
 
 def run_import(options: Any) -> None:
@@ -90,7 +92,7 @@ def run_import(options: Any) -> None:
     done = import_annotations(options.source, options.output, options.format, with_progress)
     print(
         f"{options.output}: {done.labelled} frames with labels from {done.format}, "
-        f"{done.unlabelled_frames} without; {done.copied} images copied"
+        f"{done.without} without; {done.copied} images copied"
     )
     for kind, count in done.skipped.items():
         print(f"not used: {count} × {kind} (only masks and polygons of a class become labels)")

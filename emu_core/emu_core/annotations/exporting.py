@@ -115,9 +115,7 @@ def export_annotations(
             cv2.imwrite(str(stored), indices)
             media = datumaro.Image.from_file(path=str(path), size=indices.shape)
             smallest = 0.0 if frame in labels else _SPECK
-            objects = (
-                _masks(indices, stored) if shapes == MASKS else _polygons(indices, smallest)
-            )
+            objects = _masks(indices, stored) if shapes == MASKS else _polygons(indices, smallest)
             items.append(datumaro.DatasetItem(frame, media=media, annotations=list(objects)))
         names = [kind.empty, *_names(classes, kind)]
         data = datumaro.Dataset.from_iterable(items, categories=names)
@@ -209,7 +207,7 @@ def _predicted(
 
 @lru_cache(maxsize=2)
 def _read(path: Path) -> np.ndarray:
-    return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    return read_image(path, cv2.IMREAD_UNCHANGED)
 
 
 def _masks(indices: np.ndarray, stored: Path) -> Iterable[Any]:

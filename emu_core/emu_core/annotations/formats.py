@@ -172,7 +172,9 @@ def coco_files(source: Path) -> list[tuple[Path, dict[str, Any]]]:
         except (OSError, ValueError) as error:
             raise DataError(f"{path} cannot be read as JSON: {error}.") from error
         keys = ("images", "categories", "annotations")
-        if not isinstance(content, dict) or not all(isinstance(content.get(k), list) for k in keys):
+        if not isinstance(content, dict) or not all(
+            isinstance(content.get(k), list) for k in keys
+        ):
             continue
         objects = content["annotations"]
         if not objects or any("segmentation" in each for each in objects):

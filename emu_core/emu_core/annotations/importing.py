@@ -6,6 +6,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ class Imported:
         classes: Names of the label ids.
         unlabelled: Id of the pixels without a class.
         pixels: Number of pixels of each id.
-        frames: Number of frames with labels, without labels, and of copied images.
+        labelled, without, copied: Number of frames with labels, of those without, and of images
+            that were copied.
         skipped: Number of objects that have no pixels or no class, by kind.
     """
 
@@ -42,7 +44,7 @@ class Imported:
     unlabelled: int
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
     labelled: int = 0
-    unlabelled_frames: int = 0
+    without: int = 0
     copied: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
 
@@ -76,15 +78,18 @@ def import_annotations(
         classes = _new_classes(data)
     done = Imported(name, classes, _free_id(classes), skipped=data.skipped)
     to_id = _target_ids(data, done, output)
+    # In label maps, the class at index 0 is where no object is: a data set may have it as a class.
+    has_empty = normalized(data.classes.get(0, "")) in EMPTY_NAMES
+    fill = to_id[0] if has_empty else done.unlabelled
     places = _places(data, output)
     for frame, place in track(list(zip(data.frames, places, strict=True))):
         image = output / "images" / place
         if not image.is_file():
-            write_atomically(image, lambda part, frame=frame: shutil.copyfile(frame.image, part))
+            write_atomically(image, partial(shutil.copyfile, frame.image))
             done.copied += 1
-        ids = _paint(frame, image, to_id, done)
+        ids = _paint(frame, image, to_id, fill, done)
         if ids is None:
-            done.unlabelled_frames += 1
+            done.without += 1
             continue
         _write_ids(output / "labels" / Path(place).with_suffix(".png"), ids)
         done.labelled += 1
@@ -127,7 +132,7 @@ def _target_ids(data: ToolData, done: Imported, output: Path) -> dict[int | None
         k: ids.get(normalized(label)) for k, label in data.classes.items()
     }
     used = {shape.label for frame in data.frames for shape in frame.shapes}
-    if undeclared := used - {*to_id, None}:
+    if undeclared := [k for k in used if k is not None and k not in to_id]:
         raise DataError(f"Objects have the class id {min(undeclared)}, which has no name.")
     missing = sorted(data.classes[k] for k in used if k is not None and to_id[k] is None)
     if missing:
@@ -184,7 +189,11 @@ def _places(data: ToolData, output: Path) -> list[str]:
 
 
 def _paint(
-    frame: ToolFrame, image: Path, to_id: dict[int | None, int | None], done: Imported
+    frame: ToolFrame,
+    image: Path,
+    to_id: dict[int | None, int | None],
+    fill: int | None,
+    done: Imported,
 ) -> np.ndarray | None:
     """Return the label ids of a frame, uint8 (H, W); None if it has no object."""
     size = image_size(image)
@@ -193,7 +202,7 @@ def _paint(
             f"The annotations of {frame.name} are for {frame.size[1]}×{frame.size[0]} pixels, but "
             f"{image} has {size[1]}×{size[0]}. Was it resized or rotated?"
         )
-    ids = np.full(size, done.unlabelled, np.uint8)
+    ids = np.full(size, fill, np.uint8)
     painted = False
     for shape in sorted(frame.shapes, key=lambda each: each.z_order):
         index = to_id[shape.label]
@@ -207,7 +216,7 @@ def _paint(
                 f"has {size[1]}×{size[0]}. Was it resized or rotated?"
             )
         ids[mask] = index
-        painted |= index != done.unlabelled
+        painted |= index != fill
     return ids if painted else None
 
 

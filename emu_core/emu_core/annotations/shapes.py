@@ -10,11 +10,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-EXACT, COARSE = 0.5, 2.0
-"""Smallest and largest distance between a region's outline and its polygon, pixels."""
-
-AREA_ERROR = 0.02
-"""Largest part of a region's area that its polygon may lose or gain, where EXACT allows it."""
+# A polygon's largest distance from the outline is _COARSENESS · area / perimeter of its region,
+# within bounds, in pixels: the first keeps every pixel, the second leaves few corners to correct.
+_COARSENESS, _EXACT, _COARSE = 0.05, 0.5, 2.0
 
 
 def fill_polygons(polygons: Sequence[Sequence[float]], shape: tuple[int, int]) -> np.ndarray:
@@ -25,9 +23,7 @@ def fill_polygons(polygons: Sequence[Sequence[float]], shape: tuple[int, int]) -
     return mask.decode(mask.merge(rles)).astype(bool)
 
 
-def trace_polygons(
-    indices: np.ndarray, smallest: float = 0.0
-) -> list[tuple[int, list[float]]]:
+def trace_polygons(indices: np.ndarray, smallest: float = 0.0) -> list[tuple[int, list[float]]]:
     """Return the polygons of a label map in the order in which they must be painted.
 
     A polygon has no holes: what lies in a hole of a region is painted after it. Regions of index 0
@@ -65,5 +61,5 @@ def _outline(mask: np.ndarray) -> tuple[float, np.ndarray]:
     (contour,), _ = cv2.findContours(double, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     edges = (contour + 1) // 2
     area = cv2.contourArea(edges)
-    tolerance = np.clip(AREA_ERROR * area / cv2.arcLength(edges, True), EXACT, COARSE)
+    tolerance = np.clip(_COARSENESS * area / cv2.arcLength(edges, True), _EXACT, _COARSE)
     return area, cv2.approxPolyDP(edges, float(tolerance), True).reshape(-1, 2)

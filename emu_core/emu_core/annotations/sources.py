@@ -120,7 +120,7 @@ def _cached_ids(path: Path) -> np.ndarray:
 
 def _shapes_of_ids(path: Path) -> Iterator[Shape]:
     for index in np.flatnonzero(np.bincount(_cached_ids(path).ravel())):
-        yield Shape(int(index), 0, partial(_mask_of_id, path, index))
+        yield Shape(int(index), 0, partial(_mask_of_id, path, int(index)))
 
 
 def _mask_of_id(path: Path, index: int, _shape: tuple[int, int]) -> np.ndarray:
@@ -136,7 +136,8 @@ def read_coco(source: Path, name: str) -> ToolData:
     files = coco_files(source)
     if not files:
         raise DataError(f"{source} has no JSON file with `images`, `categories`, `annotations`.")
-    data, frames = ToolData({}, []), {}
+    data = ToolData({}, [])
+    frames: dict[tuple[str, str], ToolFrame] = {}
     for path, content in files:
         subset = _COCO_TASK.sub("", path.stem) if _COCO_TASK.match(path.stem) else ""
         for category in content["categories"]:
