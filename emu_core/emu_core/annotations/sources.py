@@ -41,6 +41,8 @@ def read_source(source: Path, name: str | None) -> tuple[str, ToolData]:
     """
     if not source.exists():
         raise DataError(f"No file or folder {source}.")
+    if source.suffix.lower() == ".zip":
+        raise DataError(f"{source} is a ZIP file: unpack it, and give the folder.")
     name = detect_format(source) if name is None else name
     importers = check_format(name).importers
     load_datumaro()
@@ -64,13 +66,14 @@ def _read_datumaro(source: Path, name: str, importers: tuple[str, ...]) -> ToolD
         found = detected_importers(source)
         importers = tuple(each for each in importers if each in found) or importers
     dataset = datumaro.Dataset.import_from(str(source.resolve()), importers[0])
+    id_files = _cityscapes_ids(source) if name == "cityscapes" else {}
     data = ToolData({}, [])
     for item in dataset:
         path, sized = getattr(item.media, "path", ""), getattr(item.media, "has_size", False)
         size = item.media.size if sized else None
         frame = ToolFrame(item.id, item.subset, Path(path), size)
-        if name == "cityscapes" and (ids := _label_ids(source, item)).is_file():
-            frame.shapes.extend(_shapes_of_ids(ids))
+        if (key := f"{item.subset}/{item.id}") in id_files:
+            frame.shapes.extend(_shapes_of_ids(id_files[key]))
         else:
             frame.shapes.extend(_shapes(item.annotations, data.skipped))
         data.frames.append(frame)
@@ -99,18 +102,20 @@ def _datumaro_mask(mask: Any, _shape: tuple[int, int]) -> np.ndarray:
     return np.asarray(mask.image, bool)
 
 
-def _label_ids(source: Path, item: Any) -> Path:
-    """File of class ids in Cityscapes' layout.
+def _cityscapes_ids(source: Path) -> dict[str, Path]:
+    """Files of class ids in Cityscapes' layout, by subset/frame.
 
-    Datumaro reads the file of instances instead and loses those with ids from 1000, which the
+    Datumaro reads the files of instances instead and loses those with ids from 1000, which the
     original data and some tools have.
     """
-    if any(source.glob("gtFine/**/*_labelTrainIds.png")):
+    folder, end = source / "gtFine", "_gtFine_labelIds.png"
+    if any(folder.rglob("*_labelTrainIds.png")):
         raise DataError(
-            f"{source} has files *_labelTrainIds.png, whose classes depend on the tool that made "
-            "them. Remove them: the files *_labelIds.png or *_instanceIds.png are then read."
+            f"{folder} has files *_labelTrainIds.png, whose classes depend on the tool that made "
+            f"them. Remove them: the files *{end} are then read."
         )
-    return source / "gtFine" / item.subset / f"{item.id}_gtFine_labelIds.png"
+    paths = folder.rglob(f"*{end}")
+    return {path.relative_to(folder).as_posix().removesuffix(end): path for path in paths}
 
 
 @lru_cache(maxsize=2)
@@ -150,7 +155,8 @@ def read_coco(source: Path, name: str) -> ToolData:
         by_id = {}
         for image in content["images"]:
             frame = _coco_frame(image, subset, path, name == "label_studio")
-            by_id[image["id"]] = frames.setdefault((subset, frame.name), frame)
+            key = (subset, str(image["file_name"]))
+            by_id[image["id"]] = frames.setdefault(key, frame)
         for each in content["annotations"]:
             if not each.get("segmentation"):
                 data.skipped["bbox"] += 1
