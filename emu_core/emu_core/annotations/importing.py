@@ -210,13 +210,10 @@ def _paint(
         if index is None:
             done.skipped["object without a class"] += 1
             continue
-        mask = shape.mask(size)
-        if mask.shape != size:
-            raise DataError(
-                f"A mask of {frame.name} has {mask.shape[1]}×{mask.shape[0]} pixels, but {image} "
-                f"has {size[1]}×{size[0]}. Was it resized or rotated?"
-            )
-        ids[mask] = index
+        try:
+            shape.paint(ids, index)
+        except (ValueError, TypeError, KeyError) as error:  # also of pycocotools
+            raise DataError(f"An object of {frame.name} cannot be painted: {error}.") from error
         painted |= index != fill
     return ids if painted else None
 

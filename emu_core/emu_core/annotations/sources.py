@@ -21,7 +21,7 @@ from emu_core.annotations.formats import (
     detected_importers,
     load_datumaro,
 )
-from emu_core.annotations.shapes import fill_polygons
+from emu_core.annotations.shapes import paint_mask, paint_polygons
 from emu_core.data.folder import read_ids
 from emu_core.data.sample import DataError
 
@@ -90,16 +90,16 @@ def _shapes(annotations: Any, skipped: Counter[str]) -> Iterator[Shape]:
         if each.attributes.get("outside"):  # CVAT: the object of a track has left the image
             continue
         if kind == "mask":
-            yield Shape(each.label, each.z_order, partial(_datumaro_mask, each))
+            yield Shape(each.label, each.z_order, partial(_paint_datumaro, each))
         elif kind in ("polygon", "ellipse"):
             points = each.points if kind == "polygon" else each.as_polygon()
-            yield Shape(each.label, each.z_order, partial(fill_polygons, [points]))
+            yield Shape(each.label, each.z_order, partial(paint_polygons, [points]))
         else:
             skipped[kind] += 1
 
 
-def _datumaro_mask(mask: Any, _shape: tuple[int, int]) -> np.ndarray:
-    return np.asarray(mask.image, bool)
+def _paint_datumaro(mask: Any, ids: np.ndarray, index: int) -> None:
+    paint_mask(np.asarray(mask.image), ids, index)
 
 
 def _cityscapes_ids(source: Path) -> dict[str, Path]:
@@ -125,11 +125,11 @@ def _cached_ids(path: Path) -> np.ndarray:
 
 def _shapes_of_ids(path: Path) -> Iterator[Shape]:
     for index in np.flatnonzero(np.bincount(_cached_ids(path).ravel())):
-        yield Shape(int(index), 0, partial(_mask_of_id, path, int(index)))
+        yield Shape(int(index), 0, partial(_paint_id, path, int(index)))
 
 
-def _mask_of_id(path: Path, index: int, _shape: tuple[int, int]) -> np.ndarray:
-    return _cached_ids(path) == index
+def _paint_id(path: Path, old: int, ids: np.ndarray, index: int) -> None:
+    paint_mask(_cached_ids(path) == old, ids, index)
 
 
 def read_coco(source: Path, name: str) -> ToolData:
@@ -161,8 +161,8 @@ def read_coco(source: Path, name: str) -> ToolData:
             if not each.get("segmentation"):
                 data.skipped["bbox"] += 1
                 continue
-            mask = partial(_coco_mask, each["segmentation"])
-            by_id[each["image_id"]].shapes.append(Shape(int(each["category_id"]), 0, mask))
+            paint = partial(_paint_coco, each["segmentation"])
+            by_id[each["image_id"]].shapes.append(Shape(int(each["category_id"]), 0, paint))
     data.frames.extend(frames.values())
     return data
 
@@ -182,12 +182,13 @@ def _coco_frame(image: dict[str, Any], subset: str, file: Path, uploaded: bool) 
     return ToolFrame(name.with_suffix("").as_posix(), subset, found, size)
 
 
-def _coco_mask(segmentation: Any, shape: tuple[int, int]) -> np.ndarray:
-    """Decode a list of polygons, or a mask with run lengths as numbers or text."""
+def _paint_coco(segmentation: Any, ids: np.ndarray, index: int) -> None:
+    """Paint a list of polygons, or a mask with run lengths as numbers or text."""
     from pycocotools import mask
 
     if isinstance(segmentation, list):
-        return fill_polygons(segmentation, shape)
+        paint_polygons(segmentation, ids, index)
+        return
     if isinstance(segmentation["counts"], list):
         segmentation = mask.frPyObjects(segmentation, *segmentation["size"])
-    return mask.decode(segmentation).astype(bool)
+    paint_mask(mask.decode(segmentation), ids, index)
