@@ -124,7 +124,9 @@ def evaluate_methods(given: jsonargparse.Namespace) -> None:
     from emu_core.evaluation.splits import Split
     from emu_core.evaluation.tables import summary
     from emu_core.training.command import prepare_cpu
+    from emu_core.training.config import TrainingConfig
     from emu_core.training.release import read_config
+    from emu_core.training.run import describe_training
 
     prepare_cpu(given.threads)
     candidates = [
@@ -140,6 +142,10 @@ def evaluate_methods(given: jsonargparse.Namespace) -> None:
     size = tuple(given.size) if given.size else None
     names = given.splits or [data.test_split]
     splits = {name: Split(data, name, size, given.stride) for name in names}
+    learned = describe_training(TrainingConfig(data))
+    for candidate in candidates:
+        names_of_classes = list(next(iter(splits.values())).classes.names)
+        candidate.check({**learned, "classes": names_of_classes}, str(given.config))
     folder = given.output or Path("runs/evaluation")
     evaluation = compare(candidates, splits, folder, given.device)
     print(evaluation.note)

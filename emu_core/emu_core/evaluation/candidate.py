@@ -27,7 +27,8 @@ import torch
 from emu_core.files import file_digest, natural_sort, read_json, write_atomically, write_json
 from emu_core.methods.registry import METHODS, LoadOptions, Method, load_method
 from emu_core.metrics import METRICS_VERSION, DriveResults, drive_weights
-from emu_core.networks.weights import WeightsError
+from emu_core.networks.learned import check_independent, check_weights
+from emu_core.networks.weights import WeightsError, read_header
 
 MAX_MEMORY = 2 << 30
 """Methods whose files are larger in total, in bytes, read their networks again for every batch."""
@@ -82,6 +83,32 @@ class Candidate:
         depth = load_method(self.kind, self.depth_paths, options)
         return lambda images: replace(depth(images), probabilities=method(images).probabilities)
 
+    def check(self, expected: Mapping[str, Any], source: str) -> None:
+        """Check that the files learned what they are used for.
+
+        Args:
+            expected: Classes and scale of depth, in the form of `networks.learned`.
+            source: Where these come from, for the message.
+
+        Raises:
+            WeightsError: They learned something else, or a file is missing or damaged.
+        """
+        method = METHODS[self.kind]
+        for path in self.files:
+            advice = "Give --config the config.yaml beside the weights."
+            check_weights(path, expected, source, advice)
+            trained_as = read_header(path)[1].get("learned", {}).get("method", method.networks)
+            if (trained_as == "student") != (method.networks == "student") and (
+                method.networks in ("student", "control")
+            ):
+                raise WeightsError(
+                    f"{path} was trained as a {trained_as}, but is given as {self.kind}: choose "
+                    "another kind, e.g. [NAME:]single=FILES."
+                )
+        if method.takes_all_files:
+            check_independent(self.paths)
+            check_independent(self.depth_paths)
+
     def fingerprint(self) -> str:
         """Digest of the weights and of how they are used, but not of their place.
 
@@ -108,7 +135,7 @@ def parse_candidates(text: str) -> list[Candidate]:
     method, equals, files = text.partition("=")
     name, colon, kind = method.partition(":")
     kind = kind if colon else name
-    patterns = files.split(",")
+    patterns = [files] if Path(files).is_file() else files.split(",")
     if not equals or not name or kind not in METHODS or len(patterns) > 2:
         raise ValueError(
             f"Expected [NAME:]KIND=FILES or KIND=FILES,FILES, KIND one of {', '.join(METHODS)}, "
@@ -146,6 +173,8 @@ def refuse_duplicates(candidates: Iterable[Candidate]) -> None:
 
 
 def _files(pattern: str) -> tuple[Path, ...]:
+    if Path(pattern).is_file():  # its name may have characters of a pattern
+        return (Path(pattern),)
     found = glob(pattern, recursive=True)
     if not found:
         raise WeightsError(f"Found no model at {pattern}.")
