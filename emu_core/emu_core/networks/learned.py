@@ -34,6 +34,12 @@ _LABELS = {
     "depth_limit": "depth limit",
     "max_depth": "largest valid depth",
 }
+_METHODS = {
+    "network": "an independent network",
+    "head": "a head on a shared trunk",
+    "sub_ensemble": "a sub-ensemble",
+    "student": "a student",
+}
 _UNITS = {"canonical_focal": " px", "image_width": " px", "depth_limit": " m", "max_depth": " m"}
 _DEPTH = ("canonical_focal", "image_width", "depth_limit", "max_depth")
 
@@ -109,8 +115,8 @@ def _differ(key: str, found: Mapping[str, Any], expected: Mapping[str, Any]) -> 
 
 
 def _text(key: str, value: Any) -> str:
-    if key == "trunk":
-        return str(value)[:8]
+    if key in ("method", "trunk"):
+        return _METHODS.get(value, str(value)[:8])
     if isinstance(value, (list, tuple)):
         shown = ", ".join(map(str, value[:6])) + (", …" if len(value) > 6 else "")
         return f"{len(value)} ({shown})" if key == "classes" else shown

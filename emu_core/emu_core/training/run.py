@@ -38,6 +38,9 @@ from emu_core.training.loader import TrainingLoader, training_loader, validation
 WEIGHTS = "last.safetensors"
 """The weights that a complete run leaves in its folder."""
 
+LAST = "last.ckpt"
+"""The checkpoint that a run resumes from."""
+
 _LOG_EVERY = 20  # steps
 
 
@@ -68,11 +71,17 @@ def complete(
         ValueError: The run in the folder has other settings.
     """
     _expect_same_settings(folder, config)
-    path = folder / WEIGHTS
+    expected, path, last = (
+        describe_training(config, method, trunk),
+        folder / WEIGHTS,
+        folder / LAST,
+    )
     if not path.is_file():
+        if last.is_file():
+            _expect_same_run(last, read_checkpoint(last), expected)
         return False
     metadata = read_header(path)[1]
-    _expect_same_run(path, metadata, describe_training(config, method, trunk))
+    _expect_same_run(path, metadata, expected)
     return metadata.get("steps", 0) >= config.run.steps
 
 
@@ -154,7 +163,7 @@ def fit(learner: Learner, loader: TrainingLoader, folder: Path) -> Path:
     batch = max(data.batch * pixels // (whole.height * whole.width), 1)
     validation = validation_loader(held_out, whole, batch)
     write_config(folder, learner.config)
-    last, done = folder / "last.ckpt", 0
+    last, done = folder / LAST, 0
     if last.is_file():
         checkpoint = read_checkpoint(last)
         _expect_same_run(last, checkpoint, learned_by(learner))
@@ -179,7 +188,7 @@ def make_trainer(learner: Learner, folder: Path) -> lightning.Trainer:
     validate_every = min(run.validate_every, run.steps)
     callbacks = [
         BestCheckpoint(folder, *monitored(learner.model)),
-        LastCheckpoint(folder / "last.ckpt", run.checkpoint_every, validate_every),
+        LastCheckpoint(folder / LAST, run.checkpoint_every, validate_every),
         Pictures(folder / "pictures", learner.classes),
         ProgressBar(data.batch),
     ]
@@ -258,7 +267,7 @@ def print_once(text: str) -> None:
 def _expect_same_settings(folder: Path, config: TrainingConfig) -> None:
     """Refuse to resume a run with settings that a resumed run must not change."""
     path = folder / "config.yaml"
-    begun = any((folder / name).is_file() for name in ("last.ckpt", WEIGHTS))
+    begun = any((folder / name).is_file() for name in (LAST, WEIGHTS))
     if not begun or not path.is_file():
         return
     then, now = read_settings(path), deciding_settings(config, resumed=True)

@@ -132,6 +132,8 @@ def train_ensemble(config: TrainingConfig, members: int, folder: Path) -> list[P
     Returns:
         folder/member-K/last.safetensors of each; complete members are not trained again.
     """
+    for k in range(members):  # before hours of training
+        complete(folder / f"member-{k}", _seeded(config, k))
     return [_train_one(config, f"member {k} of {members}", k, folder) for k in range(members)]
 
 
@@ -142,6 +144,8 @@ def train_sub_ensemble(config: TrainingConfig, heads: int, folder: Path) -> Path
         folder/sub_ensemble.safetensors; complete heads in folder/member-K are not trained again.
     """
     paths: list[Path] = []
+    for k in range(heads):  # before hours of training
+        complete(folder / f"member-{k}", _seeded(config, k), "head" if k else "network")
     for k in range(heads):
         trunk = paths[0] if paths else None
         paths.append(_train_one(config, f"head {k} of {heads}", k, folder, trunk))
@@ -156,10 +160,14 @@ def train_sub_ensemble(config: TrainingConfig, heads: int, folder: Path) -> Path
     return together
 
 
+def _seeded(config: TrainingConfig, k: int) -> TrainingConfig:
+    return replace(config, run=replace(config.run, seed=config.run.seed + k))
+
+
 def _train_one(
     config: TrainingConfig, name: str, k: int, folder: Path, trunk: Path | None = None
 ) -> Path:
-    own = replace(config, run=replace(config.run, seed=config.run.seed + k))
+    own = _seeded(config, k)
     print_once(f"{name}, seed {own.run.seed}: {folder / f'member-{k}'}")
     return train_network(own, folder / f"member-{k}", trunk)
 
