@@ -129,16 +129,10 @@ def list_frames(root: str | Path, split: str) -> list[FrameFiles]:
         raise DataError(f"No image in {folder}: expected CITY/*_{_SUFFIXES[IMAGES]}.")
     names = {key: _short_name(key) for key in images}
     counts = Counter(names.values())
-    frames = [
-        FrameFiles(
-            root,
-            split,
-            names[key] if counts[names[key]] == 1 else key,
-            image,
-            key.rpartition("/")[0],
-        )
-        for key, image in images.items()
-    ]
+    frames = []
+    for key, image in images.items():
+        name = names[key] if counts[names[key]] == 1 else key
+        frames.append(FrameFiles(root, split, name, image, key.rpartition("/")[0]))
     return sorted(frames, key=lambda frame: frame.name)
 
 

@@ -31,27 +31,23 @@ def find_images(folder: str | Path, end: str = "") -> dict[str, Path]:
     Returns:
         Path below the folder, with "/" and without `end` and suffix → file, sorted.
     """
-    found: dict[str, Path] = {}
-    twice: list[tuple[Path, Path]] = []
+    found: dict[str, list[Path]] = {}
     others: list[Path] = []
     for path in _visible_files(Path(folder)):
-        stem, suffix = path.stem, path.suffix.lower()
-        if suffix not in SUFFIXES:
+        if path.suffix.lower() not in SUFFIXES:
             continue
-        name = stem[: len(stem) - len(end)]
-        if not name or not stem.lower().endswith(end.lower()):
+        name = path.stem[: len(path.stem) - len(end)]
+        if name and path.stem.lower().endswith(end.lower()):
+            key = path.relative_to(folder).with_name(name).as_posix()
+            found.setdefault(key, []).append(path)
+        else:
             others.append(path)
-            continue
-        key = path.relative_to(folder).with_name(name).as_posix()
-        first = found.setdefault(key, path)
-        if first != path:
-            found[key], unused = sorted((first, path), key=_preference)
-            twice.append((found[key], unused))
-    if twice:
-        taken, unused = twice[0]
+    images = {key: sorted(found[key], key=_preference) for key in sorted(found)}
+    if several := [paths for paths in images.values() if len(paths) > 1]:
+        first, second, *_ = several[0]
         warnings.warn(
-            f"{len(twice)} frames in {folder} have several images, e.g. {unused} beside {taken}: "
-            f"the {taken.suffix} files are read. Delete the others.",
+            f"{len(several)} frames in {folder} have several images, e.g. {second} beside "
+            f"{first}: the {first.suffix} files are read. Delete the others.",
             stacklevel=2,
         )
     if others:
@@ -60,7 +56,7 @@ def find_images(folder: str | Path, end: str = "") -> dict[str, Path]:
             f"end with {end} before the suffix.",
             stacklevel=2,
         )
-    return dict(sorted(found.items()))
+    return {key: paths[0] for key, paths in images.items()}
 
 
 def existing_variant(path: Path) -> Path:
@@ -113,17 +109,18 @@ def _orientation_of(tiff: bytes) -> int:
     return 1
 
 
-def _visible_files(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent) + os.sep
-        folders[:] = [
-            name
-            for name in sorted(folders)
-            if not name.startswith(".")
-            # a link to a folder above would never end
-            and not real.startswith(os.path.realpath(os.path.join(parent, name)) + os.sep)
-        ]
-        yield from (Path(parent, name) for name in sorted(files) if not name.startswith("."))
+def _visible_files(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """Yield the files below a folder; a link to a folder that it lies in is not followed."""
+    place = os.path.realpath(folder)
+    if place in above:
+        return
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from _visible_files(path, above | {place})
+        else:
+            yield path
 
 
 def _preference(path: Path) -> tuple[int, bool, str]:
