@@ -142,10 +142,11 @@ def evaluate_methods(given: jsonargparse.Namespace) -> None:
     size = tuple(given.size) if given.size else None
     names = given.splits or [data.test_split]
     splits = {name: Split(data, name, size, given.stride) for name in names}
-    learned = describe_training(TrainingConfig(data))
+    classes = list(next(iter(splits.values())).classes.names)
     for candidate in candidates:
-        names_of_classes = list(next(iter(splits.values())).classes.names)
-        candidate.check({**learned, "classes": names_of_classes}, str(given.config))
+        candidate.check(
+            {**describe_training(TrainingConfig(data)), "classes": classes}, given.config
+        )
     folder = given.output or Path("runs/evaluation")
     evaluation = compare(candidates, splits, folder, given.device)
     print(evaluation.note)

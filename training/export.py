@@ -69,7 +69,7 @@ def export_measured(
         )
     expected = {**describe_training(TrainingConfig(data)), "classes": list(facts["classes"].names)}
     advice = "Give --config the config.yaml beside the weights."
-    check_weights(weights, expected, str(config), advice, (*MEANING, "depth_limit"))
+    check_weights(weights, expected, config, advice, (*MEANING, "depth_limit"))
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / output.name
         export(network, draft, metrics={}, **facts)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from glob import glob
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import numpy as np
 import torch
@@ -29,6 +30,9 @@ from emu_core.methods.registry import METHODS, LoadOptions, Method, load_method
 from emu_core.metrics import METRICS_VERSION, DriveResults, drive_weights
 from emu_core.networks.learned import check_independent, check_weights
 from emu_core.networks.weights import WeightsError, read_header
+
+SCORES, RESAMPLED = ".npz", ".resampled.npz"
+"""Ends of the files of a candidate's scores."""
 
 MAX_MEMORY = 2 << 30
 """Methods whose files are larger in total, in bytes, read their networks again for every batch."""
@@ -83,12 +87,12 @@ class Candidate:
         depth = load_method(self.kind, self.depth_paths, options)
         return lambda images: replace(depth(images), probabilities=method(images).probabilities)
 
-    def check(self, expected: Mapping[str, Any], source: str) -> None:
+    def check(self, expected: Mapping[str, Any], source: str | Path) -> None:
         """Check that the files learned what they are used for.
 
         Args:
             expected: Classes and scale of depth, in the form of `networks.learned`.
-            source: Where these come from, for the message.
+            source: The configuration that they come from, for the message.
 
         Raises:
             WeightsError: They learned something else, or a file is missing or damaged.
@@ -216,8 +220,10 @@ class Store:
         self.folder, self.resamples = Path(folder), resamples
 
     def has(self, candidate: Candidate, split: str, setting: Mapping[str, Any]) -> bool:
-        """Whether there are scores of exactly this candidate in this setting."""
-        return read_json(self._about(candidate, split)) == self._describe(candidate, setting)
+        """Whether there are scores of exactly this candidate in this setting, and not damaged."""
+        about = self._about(candidate, split)
+        complete = all(is_zipfile(about.with_suffix(end)) for end in (SCORES, RESAMPLED))
+        return complete and read_json(about) == self._describe(candidate, setting)
 
     def keep(
         self, candidate: Candidate, split: str, setting: Mapping[str, Any], results: DriveResults
@@ -233,9 +239,9 @@ class Store:
         about = self._about(candidate, split)
         about.unlink(missing_ok=True)
         resampled = results.bootstrap(drive_weights(len(results.names), self.resamples, seed=0))
-        write_atomically(about.with_suffix(".npz"), results.save)
+        write_atomically(about.with_suffix(SCORES), results.save)
         write_atomically(
-            about.with_suffix(".resampled.npz"),
+            about.with_suffix(RESAMPLED),
             lambda path: np.savez_compressed(path, **resampled),  # type: ignore[arg-type]
         )
         write_json(about, self._describe(candidate, setting))
@@ -245,9 +251,9 @@ class Store:
         if not self.has(candidate, split, setting):
             return None
         about = self._about(candidate, split)
-        with np.load(about.with_suffix(".resampled.npz")) as file:
+        with np.load(about.with_suffix(RESAMPLED)) as file:
             resampled = dict(file)
-        scored = Scored(DriveResults.load(about.with_suffix(".npz")), resampled)
+        scored = Scored(DriveResults.load(about.with_suffix(SCORES)), resampled)
         return scored if candidate.depth_uncertainty else scored.without_depth_uncertainty()
 
     def _about(self, candidate: Candidate, split: str) -> Path:

@@ -102,7 +102,7 @@ def load_sub_ensemble(path: str | Path) -> list[Network]:
     """
     header, _ = read_header(path)
     if "heads" not in header:
-        raise WeightsError(f"{path} holds one network, not a sub-ensemble: use `load_model`.")
+        raise WeightsError(f"{path} holds one network, not a sub-ensemble: use it as single.")
     tensors = read_tensors(Path(path))
     trunk = {name: x for name, x in tensors.items() if name.startswith(TRUNK)}
     networks: list[Network] = []

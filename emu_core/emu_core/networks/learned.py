@@ -47,7 +47,7 @@ _DEPTH = ("canonical_focal", "image_width", "depth_limit", "max_depth")
 def check_weights(
     path: str | Path,
     expected: Mapping[str, Any],
-    source: str,
+    source: str | Path,
     advice: str,
     keys: Sequence[str] = MEANING,
 ) -> None:
@@ -74,7 +74,7 @@ def expect_same(
     path: str | Path,
     found: Mapping[str, Any],
     expected: Mapping[str, Any],
-    source: str,
+    source: str | Path,
     advice: str,
     keys: Sequence[str] = tuple(_LABELS),
 ) -> None:

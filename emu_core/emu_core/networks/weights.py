@@ -110,7 +110,10 @@ def load_model(path: str | Path) -> tuple[Network, dict[str, Any]]:
     """
     header, metadata = read_header(path)
     if "heads" in header:
-        raise WeightsError(f"{path} holds {header['heads']} heads: read it as a sub-ensemble.")
+        raise WeightsError(
+            f"{path} holds {header['heads']} heads of a sub-ensemble, not one network: use it as "
+            "the method dse, or use member-0/last.safetensors beside it."
+        )
     try:
         with torch.device("meta"):  # all tensors come from the file
             model = build(header)
@@ -135,7 +138,7 @@ def read_header(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
         header, metadata = (dict(json.loads(texts[k])) for k in ("emu_model", "emu_metadata"))
         version = int(header["version"])
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-        reason = foreign_format(path) or f"it is damaged: {first_line(error)}."
+        reason = foreign_format(path) or f"it is damaged ({first_line(error)}); get it again."
         raise WeightsError(f"{path} is no model of this project: {reason}") from error
     if version > FORMAT_VERSION:
         raise WeightsError(f"{path} has format {version}; this version reads {FORMAT_VERSION}.")
