@@ -135,8 +135,8 @@ def check_start(config: TrainingConfig, classes: ClassTable) -> None:
     if init.suffix != SUFFIX:
         check_weights(init, expected, source, advice, keys)
         return
-    info, found = read_info(init), {}
-    found["classes"] = list(info.classes.names)
+    info = read_info(init)
+    found: dict[str, Any] = {"classes": list(info.classes.names)}
     if expected["canonical_focal"] is not None:  # the file has one also for plain metres
         found["canonical_focal"] = info.canonical_focal
     expect_same(init, found, expected, source, "Train with the values of that file.", keys)
