@@ -129,9 +129,3 @@ def test_a_verdict_needs_an_interval_without_zero_and_a_direction():
 
 def test_intervals_ignore_resamples_without_the_metric():
     assert interval(np.array([1.0, np.nan, 1.0])) == (1.0, 1.0)
-
-
-def test_intervals_of_random_pixels_hold_their_own_mean(scored):
-    for name, value in values([scored(seed) for seed in range(3)]).items():
-        if not np.isnan(value.low) and not name.endswith("_random"):
-            assert value.low <= value.mean <= value.high, name

@@ -147,7 +147,7 @@ def test_a_damaged_file_of_this_project_is_not_called_foreign(tmp_path):
     assert foreign_format(tmp_path) == ""
     path.write_bytes(path.read_bytes()[:100_000])
     assert foreign_format(path) == ""
-    with pytest.raises(WeightsError, match=r"last\.safetensors is no model.*it is damaged"):
+    with pytest.raises(WeightsError, match=r"last\.safetensors is not a model.*it is damaged"):
         load_model(path)
 
 

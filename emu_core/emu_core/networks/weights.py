@@ -120,7 +120,7 @@ def load_model(path: str | Path) -> tuple[Network, dict[str, Any]]:
         model.load_state_dict(read_tensors(Path(path)), assign=True)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise WeightsError(f"{path} is no model of this project: {reason}") from error
+        raise WeightsError(f"{path} is not a model of this project: {reason}") from error
     return model.eval(), metadata
 
 
@@ -139,7 +139,7 @@ def read_header(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
         version = int(header["version"])
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         reason = foreign_format(path) or f"it is damaged ({first_line(error)}); get it again."
-        raise WeightsError(f"{path} is no model of this project: {reason}") from error
+        raise WeightsError(f"{path} is not a model of this project: {reason}") from error
     if version > FORMAT_VERSION:
         raise WeightsError(f"{path} has format {version}; this version reads {FORMAT_VERSION}.")
     return header, metadata
@@ -178,7 +178,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         isinstance(name, str) and isinstance(x, Tensor) for name, x in tensors.items()
     ):
         reason = other_layout(path) or "expected a file that holds nothing else."
-        raise WeightsError(f"{path} is no table of named tensors: {reason}")
+        raise WeightsError(f"{path} is not a table of named tensors: {reason}")
     return tensors
 
 
