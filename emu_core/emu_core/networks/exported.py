@@ -55,8 +55,8 @@ def load_exported(path: str | Path) -> SegDepthFormer:
         network.load_state_dict(state)
     except Exception as error:  # protobuf, onnx and torch raise different types
         raise WeightsError(
-            f"{path} is not a model file of this project: it is damaged, or an ONNX model of another "
-            f"project ({type(error).__name__}: {first_line(error)})."
+            f"{path} is not a model file of this project: it is damaged, or an ONNX model of "
+            f"another project ({type(error).__name__}: {first_line(error)})."
         ) from error
     return network.eval()
 
