@@ -14,6 +14,8 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from emu_core.data.augment import Augmentation
+from emu_core.data.label_space import LabelSpace
+from emu_core.data.mixture import Mixture
 from emu_core.data.sample import Sample, partial_sample
 from emu_core.labels import CITYSCAPES
 from emu_core.methods.single import SingleNetwork
@@ -50,7 +52,9 @@ def network(seed):
 
 
 class Frames(list):
-    classes, max_depth = CITYSCAPES, 80.0
+    """Samples of one data set in memory."""
+
+    space, title, max_depth = LabelSpace.identity(CITYSCAPES), "frames", 80.0
 
 
 class WithGradients:
@@ -84,18 +88,18 @@ class HalfBroken(Member):
 
 def gradients(name, folder, processes, frames):
     """The gradients of one step on all frames as one batch."""
-    frames = Frames(frames)
+    mixture = Mixture([Frames(frames)])
     data = Data(augmentation=AUGMENTATION, batch=len(frames))
     run = Run(steps=1, precision="32-true", ema=0, threads=1, devices=processes)
     loss = StudentLoss(mean_weight=0.5, kl_pixels="labelled")
     config = StudentConfig(data, loss=loss, run=run)
     if name == "student":
-        trained = StudentWithGradients(network(0), config, frames, SingleNetwork(network(1)))
+        trained = StudentWithGradients(network(0), config, mixture, SingleNetwork(network(1)))
     else:
         kind = {"member": MemberWithGradients, "broken": HalfBroken}[name]
-        trained = kind(network(0), config.supervised, frames)
+        trained = kind(network(0), config.supervised, mixture)
     trained.class_weights = torch.linspace(0.2, 3.0, 19)
-    with patch.object(Data, "open_validation", lambda _: Frames(frames[:1])):
+    with patch.object(Data, "open_validation", lambda _: [Frames(frames[:1])]):
         fit(trained, training_loader(frames, AUGMENTATION, len(frames), 1, seed=0), folder / name)
     return getattr(trained, "gradients", None)
 
