@@ -128,5 +128,6 @@ def image_size(path: Path, origin: str = "") -> tuple[int, int]:
         head = file.read(24)  # signature; length and type of the first chunk; width, height
     width, height = (int.from_bytes(head[i : i + 4], "big") for i in (16, 20))
     if not (head.startswith(_PNG) and width and height):
-        height, width = read_image(path, cv2.IMREAD_COLOR, origin).shape[:2]
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        height, width = read_image(path, flags, origin).shape[:2]
     return height, width
