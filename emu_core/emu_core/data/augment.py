@@ -171,7 +171,7 @@ def is_sparse(valid: np.ndarray) -> bool:
     """Return whether most valid pixels (H, W) are points, without valid neighbours."""
     count = int(np.count_nonzero(valid))
     blocks = valid[:-1, :-1] & valid[1:, :-1] & valid[:-1, 1:]
-    return count > 0 and int(np.count_nonzero(blocks)) < count // 2
+    return 2 * int(np.count_nonzero(blocks)) < count
 
 
 def _padded(
