@@ -14,7 +14,7 @@ from emu_core.data.datasets import DATASETS, DataSet, SplitNames, default_root, 
 from emu_core.data.decoded import cached
 from emu_core.data.label_space import LabelSpace
 from emu_core.data.mixture import Mixture
-from emu_core.data.sample import DataError
+from emu_core.data.sample import DataError, MissingSplitError
 from emu_core.labels import CITYSCAPES, ClassTable, load_classes
 
 PLACE: Mapping[str, str] = {"role": "place"}
@@ -235,7 +235,7 @@ class Data:
             Data sets by the name of the split; in a mixture by the names of data set and split.
 
         Raises:
-            DataError: There is no such split.
+            DataError: There is no such split, or the data is missing.
         """
         found: list[DataSet] = []
         for source in self.sources:
@@ -243,7 +243,7 @@ class Data:
             for name in filter(None, names):
                 try:
                     found.append(source.open(name, self.class_table))
-                except DataError:
+                except MissingSplitError:
                     if not self.mixture:
                         raise
         missing = [s for s in splits or () if s not in {data.split for data in found}]

@@ -36,6 +36,7 @@ from emu_core.data.description import (
 from emu_core.data.label_space import LabelSpace
 from emu_core.data.sample import (
     DataError,
+    MissingSplitError,
     Sample,
     existing_file,
     image_size,
@@ -94,7 +95,7 @@ class FolderDataSet(DataSet):
             )
         splits = self.about.splits or {"train": ["*"]}
         if self.split not in splits:
-            raise DataError(
+            raise MissingSplitError(
                 f"{self.root / DESCRIPTION} has no split {self.split}; it has "
                 f"{', '.join(splits)}. Add patterns of frame names to `splits`."
             )
