@@ -11,7 +11,6 @@ import yaml
 
 from emu_core.data.augment import Augmentation
 from emu_core.data.datasets import DATASETS, DataSet, SplitNames, default_root, open_dataset
-from emu_core.data.decoded import cached
 from emu_core.data.label_space import LabelSpace
 from emu_core.data.mixture import Mixture
 from emu_core.data.sample import DataError, MissingSplitError
@@ -266,7 +265,11 @@ class Data:
         self, source: Source, split: str, limit: int | None = None, **choice: Any
     ) -> DataSet:
         frames = source.open(split, self.class_table, limit, **choice)
-        return frames if self.cache is None else cached(frames, self.cache)
+        if self.cache is None:
+            return frames
+        from emu_core.data.decoded import cached  # needs safetensors, which a robot lacks
+
+        return cached(frames, self.cache)
 
     @property
     def split_names(self) -> SplitNames:
