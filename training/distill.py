@@ -42,8 +42,13 @@ from emu_core.training.config import Run, StudentConfig
 from emu_core.training.distillation import open_frames, train_control, train_student
 from emu_core.training.export import export
 from emu_core.training.release import model_facts
-from emu_core.training.run import write_config
-from emu_core.training.teacher import Teacher, obtain_teacher, single_networks
+from emu_core.training.run import check_start, write_config
+from emu_core.training.teacher import (
+    Teacher,
+    check_teacher,
+    obtain_teacher,
+    single_networks,
+)
 
 HERE = Path(__file__).parent
 TINY = HERE / "configs" / "distill_tiny.yaml"
@@ -76,13 +81,15 @@ def distill(config: DistillConfig) -> None:
     if config.render is not None:
         render_drives(config.render, data.root)
     # Missing data, and what makes a model file impossible, is reported before hours of training.
-    open_frames(config), data.open_scored()
+    frames, _ = open_frames(config), data.open_scored()
+    check_start(config, frames.classes)
     if config.architecture.task == "joint":
         model_facts(config.distillation.inputs(data), config.run)
     write_config(folder, config)
     student = StudentConfig.part_of(config)
     with stage("Teacher"):
         kind, members = obtain_teacher(config.teacher, student, folder / "teacher")
+        check_teacher(members, student, frames.classes)
     with stage("Student"):
         method = load_method(kind, members, LoadOptions(in_memory=True))
         weights = train_student(student, folder / "student", method, digest(members))

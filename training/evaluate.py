@@ -124,7 +124,9 @@ def evaluate_methods(given: jsonargparse.Namespace) -> None:
     from emu_core.evaluation.splits import Split
     from emu_core.evaluation.tables import summary
     from emu_core.training.command import prepare_cpu
+    from emu_core.training.config import TrainingConfig
     from emu_core.training.release import read_config
+    from emu_core.training.run import describe_training
 
     prepare_cpu(given.threads)
     candidates = [
@@ -141,6 +143,10 @@ def evaluate_methods(given: jsonargparse.Namespace) -> None:
     size = tuple(given.size) if given.size else None
     frames = data.open_scored(given.splits)
     splits = {name: Split(data, part, size, given.stride) for name, part in frames.items()}
+    classes = list(next(iter(splits.values())).space.model.names)
+    for candidate in candidates:
+        learned = describe_training(TrainingConfig(data)) | {"classes": classes}
+        candidate.check(learned, given.config)
     folder = given.output or Path("runs/evaluation")
     evaluation = compare(candidates, splits, folder, given.device)
     print(evaluation.note)

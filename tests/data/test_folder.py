@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from emu_core.data import image_files
 from emu_core.data.datasets import PinholeCamera, SplitNames, open_dataset
 from emu_core.data.decoded import cached
 from emu_core.data.folder import FolderDataSet
@@ -176,7 +177,7 @@ def test_linked_folders_are_followed_but_not_in_a_circle(root, tmp_path, write_f
 
 @pytest.mark.parametrize("end", ["jpg", "png"])
 def test_images_are_read_as_stored_whatever_their_orientation_flag(
-    end, write_folder, photo, camera
+    end, write_folder, photo, camera, monkeypatch
 ):
     exif, buffer = Image.Exif(), io.BytesIO()
     exif[0x0112] = 6  # to be shown rotated
@@ -187,6 +188,7 @@ def test_images_are_read_as_stored_whatever_their_orientation_flag(
         "cameras.json": {"": camera},
     }
     data = FolderDataSet(write_folder(files, classes=CLASSES), "train")
+    monkeypatch.setattr(image_files, "_known_flags", {6})  # no warning
     assert data[0].image.shape == (8, 16, 3) and data[0].focal == (20, 22)
     assert data.camera("0") == PinholeCamera(20, 22, 16, 8)
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emu_core.data.augment import Augmentation
-from emu_core.data.config import Data, Source, read_mapping, unique
+from emu_core.data.config import Data, Source, unique
 from emu_core.data.folder import FolderDataSet
 from emu_core.data.mixture import Mixture
 from emu_core.data.sample import DataError
@@ -222,13 +222,22 @@ def test_shares_are_above_0(share):
         Source(root=Path("x"), share=share)
 
 
-@pytest.mark.parametrize("content", [None, "[a]", "a: [", "3"])
-def test_a_file_that_is_no_mapping_is_refused(content, tmp_path):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"No file .*map\.yaml"),
+        ("[a]", r"map\.yaml: expected a mapping of keys to values, but got \['a'\]"),
+        ("a: [", r"map\.yaml cannot be read as YAML"),
+        ("raod: road", "own: The mapping names raod"),
+    ],
+)
+def test_a_file_that_is_no_mapping_is_refused(content, message, streets, tmp_path):
     path = tmp_path / "map.yaml"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(DataError, match=r"map\.yaml(: expected CLASS| cannot be read as YAML)"):
-        read_mapping(path)
+    data = Data("folder", streets("own"), mapping=path)
+    with pytest.raises(DataError, match=message):
+        data.open_training()
 
 
 def test_missing_splits_are_refused(streets):

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from emu_core.data.augment import Augmentation
 from emu_core.data.datasets import DATASETS, DataSet, SplitNames, default_root, open_dataset
+from emu_core.data.description import read_yaml
 from emu_core.data.label_space import LabelSpace
 from emu_core.data.mixture import Mixture
 from emu_core.data.sample import DataError, MissingSplitError
@@ -75,7 +74,7 @@ class Source:
             return data
         model, mapping = classes or data.space.model, None
         if self.mapping is not None:
-            mapping = read_mapping(self.mapping)
+            mapping = read_yaml(self.mapping)
         elif data.space.model.names == model.names:
             return data
         names = data.classes.names if data.labelled and not self.unlabelled else ()
@@ -297,14 +296,3 @@ def with_one_model(parts: list[DataSet]) -> list[DataSet]:
         if not len(part.space.model):
             part.space = LabelSpace((), models[0] if models else CITYSCAPES, ())
     return parts
-
-
-def read_mapping(path: Path) -> dict[str, Any]:
-    """Read a mapping of classes from YAML; DataError if the file has another form."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise DataError(f"{path} cannot be read as YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: expected CLASS: class, [classes] or ignore, but got {content}.")
-    return content

@@ -15,7 +15,6 @@ name of a frame is its path below images without the suffix, e.g. front_camera/0
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -33,6 +32,7 @@ from emu_core.data.description import (
     read_description,
     read_json,
 )
+from emu_core.data.image_files import visible_files
 from emu_core.data.label_space import LabelSpace
 from emu_core.data.sample import (
     DataError,
@@ -46,11 +46,10 @@ from emu_core.data.sample import (
 )
 from emu_core.labels import TABLES, load_classes
 
-_IMAGES = (".jpg", ".jpeg", ".png")
-_VOID_IDS = (0, 255)  # unlabelled, unless a class has them
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+VOID_IDS = (0, 255)  # unlabelled, unless a class has them
 _ASPECT_TOLERANCE = 0.01
 _LISTED = 8  # folders in a message
-_COLOUR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
 
 @DATASETS.register("folder")
@@ -85,7 +84,7 @@ class FolderDataSet(DataSet):
 
     @cached_property
     def _images(self) -> dict[str, Path]:
-        return find_files(self.root / "images", _IMAGES)
+        return find_files(self.root / "images", IMAGE_SUFFIXES)
 
     def list_names(self) -> list[str]:
         if not self._images:
@@ -123,7 +122,7 @@ class FolderDataSet(DataSet):
 
     def read(self, name: str) -> Sample:
         path = self._images[name]
-        image = read_image(path, _COLOUR)[..., ::-1]
+        image = read_image(path, cv2.IMREAD_COLOR)[..., ::-1]
         shape, labels, depth = image.shape[:2], None, None
         camera = self._camera(name, shape)
         if self.has_labels(name):
@@ -143,7 +142,7 @@ class FolderDataSet(DataSet):
 
     def unknown_ids(self, name: str) -> dict[int, int]:
         counts = np.bincount(read_ids(self._labels[name]).ravel(), minlength=256)
-        known = {*self.classes.dataset_ids, *_VOID_IDS}
+        known = {*self.classes.dataset_ids, *VOID_IDS}
         return {int(k): int(counts[k]) for k in np.flatnonzero(counts) if k not in known}
 
     def files(self, name: str) -> list[Path]:
@@ -239,16 +238,8 @@ def find_files(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
         DataError: Two files have the same name but different suffixes.
     """
     found: dict[str, Path] = {}
-    every: list[Path] = []
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        every += (Path(parent, file) for file in files if not file.startswith("."))
-        real = Path(parent).resolve()  # a link to a folder that it lies in is not followed
-        folders[:] = [
-            each
-            for each in folders
-            if not (each.startswith(".") or real.is_relative_to(Path(parent, each).resolve()))
-        ]
-    for path in sorted(every):
+    every = sorted(visible_files(folder)) if folder.is_dir() else []
+    for path in every:
         if path.suffix.lower() not in suffixes:
             continue
         name = path.relative_to(folder).with_suffix("").as_posix()
