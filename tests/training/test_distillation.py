@@ -31,7 +31,7 @@ AUGMENTATION = Augmentation(32, 64, flip=True, jitter=(0.1, 0.1, 0.1, 0.1))
 class Frames(list):
     """A data set without frames."""
 
-    space = LabelSpace.identity(CITYSCAPES)
+    space, max_depth = LabelSpace.identity(CITYSCAPES), 80.0
 
 
 MIXTURE = Mixture([Frames()])
