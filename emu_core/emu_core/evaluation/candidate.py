@@ -17,14 +17,13 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from glob import glob
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from emu_core.files import file_digest, natural_sort, read_json, write_atomically, write_json
+from emu_core.files import expand, file_digest, read_json, write_atomically, write_json
 from emu_core.methods.registry import METHODS, LoadOptions, Method, load_method
 from emu_core.metrics import METRICS_VERSION, DriveResults, drive_weights
 from emu_core.networks.weights import WeightsError
@@ -146,10 +145,10 @@ def refuse_duplicates(candidates: Iterable[Candidate]) -> None:
 
 
 def _files(pattern: str) -> tuple[Path, ...]:
-    found = glob(pattern, recursive=True)
+    found = tuple(expand(pattern))
     if not found:
         raise WeightsError(f"Found no model at {pattern}.")
-    return tuple(map(Path, natural_sort(found)))
+    return found
 
 
 @dataclass(frozen=True)

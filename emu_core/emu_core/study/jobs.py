@@ -24,7 +24,7 @@ from emu_core.evaluation.candidate import Store
 from emu_core.evaluation.score import score_missing
 from emu_core.evaluation.splits import Split, as_batch
 from emu_core.evaluation.timing import time_missing
-from emu_core.files import digest, locked, read_json, write_atomically, write_json
+from emu_core.files import digest, locked, read_json, without_nan, write_atomically, write_json
 from emu_core.methods.base import SampledMethod
 from emu_core.methods.disagreement import disagreement
 from emu_core.methods.registry import LoadOptions, load_method
@@ -108,7 +108,7 @@ def _score(job: Scoring, study: Study, device: str) -> None:
             name: disagreement(ensemble, (as_batch(v, device) for v in s.some(_COMPARED_IMAGES)))
             for name, s in splits.items()
         }
-    write_json(study.folder / job.output, result)
+    write_json(study.folder / job.output, without_nan(result))
 
 
 def _train(job: Training, study: Study) -> None:
