@@ -6,7 +6,7 @@ ROS_TESTS := ros2_ws/src/emu_perception/test
 # These tests depend on the versions of NumPy, OpenCV, ONNX Runtime or cv_bridge. They run a second
 # time, with the older versions that robots have.
 ROBOT_TESTS := tests/bags tests/runtime tests/test_house.py $(addprefix $(ROS_TESTS)/, \
-	messages camera_model demo node/test_node.py node/test_points_topic.py \
+	messages camera_model demo node/test_node.py node/test_camera.py \
 	bag_tools/test_drive_to_bag.py bag_tools/test_recorded_outputs.py \
 	record_uncertain/test_trigger.py package/test_build_engine.py)
 

@@ -13,7 +13,12 @@ import pytest
 import emu_core
 import emu_perception
 
-ROBOT_FLOORS = (("runtime",), ("bags",), ("data", "metrics"), ("registry", "labels", "files"))
+ROBOT_FLOORS = (
+    ("runtime",),
+    ("bags",),
+    ("data", "metrics"),
+    ("registry", "labels", "files", "options"),
+)
 FLOORS = (
     *(("study",), ("evaluation", "bench"), ("training", "drives"), ("methods",), ("networks",)),
     *ROBOT_FLOORS,

@@ -11,7 +11,7 @@ Without --config, the command uses training/configs/distill_tiny.yaml and render
 Output in runs/NAME: teacher/member-K and student (and control: the same training without a
 teacher), each as train_teacher.py describes; evaluation: tables and plots of single network,
 ensemble and student on frames that none of them was trained on; student.onnx, the model file for a
-robot. The same command resumes where it stopped and skips what is complete.
+robot. The same command resumes where it stopped and skips all complete steps.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def evaluate(
     """Score the single network, the teacher, the student and its control.
 
     Args:
-        kind: Kind of the teacher, as `load_method` takes it.
+        kind: Kind of the teacher, a name for `load_method`.
         members: Files of the teacher. Each network that was trained on its own is also a seed of
             the single network.
         networks: Weights of the others by kind.

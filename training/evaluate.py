@@ -84,7 +84,7 @@ def make_parser() -> jsonargparse.ArgumentParser:
         nargs="+",
         metavar="NAME",
         default=[],
-        help="methods whose loss trained no depth variance (L1, RMSLE); they get no metrics of "
+        help="methods trained without depth variance (L1 or RMSLE loss); they get no metrics of "
         "depth uncertainty",
     )
     add("--device", default="cpu", help="cpu or cuda")

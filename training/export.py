@@ -1,12 +1,12 @@
-r"""Turn trained weights into the one file that a robot runs, measured and with its model card.
+r"""Turn trained weights into the one file that a robot runs, with its metrics and its model card.
 
     python training/export.py --weights runs/distilled/student/last.safetensors \
         --config runs/distilled/student/config.yaml --output runs/distilled/student.onnx
     python training/export.py … --output emu_core/emu_core/models/emu_b0_drives.onnx
 
-The graph is checked against torch. The model is scored as a robot receives its outputs, on the
+The graph is checked against torch. The outputs that a robot would receive are scored on the
 test split of the data set and on its extra splits. The metrics become part of the file and of
-the model card beside it, which has the name of the file: student.onnx and student.md.
+the model card next to it, which has the name of the file: student.onnx and student.md.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def evaluate_command(model: Path, data: Data, splits: Sequence[str]) -> str:
 
 
 def notices(frames: DataSet, encoder: str | None) -> dict[str, str]:
-    """Return what the card says about unsafe use and about the licence.
+    """Return the warning and the licence for the model card.
 
     Args:
         frames: Any split of the data set.
@@ -165,10 +165,14 @@ def main() -> int:
     )
     add = parser.add_argument
     add("--weights", type=Path, required=True, help="…/last.safetensors")
-    add("--config", type=Path, required=True, help="config.yaml beside it")
+    add("--config", type=Path, required=True, help="config.yaml in the same folder")
     add("--output", type=Path, required=True, help="ONNX file to write")
     add("--note", default="", help="e.g. 'distilled from 5 networks', for the card")
-    add("--splits", nargs="+", help="what to score on (default: what the data set reports)")
+    add(
+        "--splits",
+        nargs="+",
+        help="splits to score on (default: test and extra splits of the data set)",
+    )
     given = parser.parse_args()
     return run_command("export", lambda: export_measured(**vars(given)))
 

@@ -47,7 +47,7 @@ SNAKEFILE = Path(__file__).with_name("Snakefile")
 
 
 def carry_out(arguments: Sequence[str]) -> None:
-    """Do what the command line says."""
+    """Run the command line."""
     parser = jsonargparse.ArgumentParser(
         description=__doc__,
         usage="study.py --config FILE [--plan | --report] [--jobs N] [--hours H] [--KEY X]",

@@ -3,7 +3,14 @@
 import pytest
 
 from emu_core.bench.inference import ratios_of
-from emu_core.bench.measurement import FIGURES, completed, missing, ratio, run_rounds, summarize
+from emu_core.bench.measurement import (
+    ABSOLUTE_VALUES,
+    missing,
+    ratio,
+    run_rounds,
+    summarize,
+    with_all_keys,
+)
 from emu_core.bench.settings import PARTS, parse
 
 
@@ -34,13 +41,13 @@ def test_a_series_is_summarised_and_a_ratio_is_computed_round_by_round():
 
 
 def test_a_missing_measurement_is_null_with_a_reason():
-    figures = completed({"ros_path_ms": summarize([1.0])}, FIGURES)
-    assert list(figures) == list(FIGURES)
+    figures = with_all_keys({"ros_path_ms": summarize([1.0])}, ABSOLUTE_VALUES)
+    assert list(figures) == list(ABSOLUTE_VALUES)
     assert figures["ros_path_ms"]["runs"] == 1
     assert figures["node_rss_mb"]["median"] is None
     assert "--parts" in figures["node_rss_mb"]["reason"]
     with pytest.raises(ValueError, match="but got ros_path_seconds"):
-        completed({"ros_path_seconds": missing("")}, FIGURES)
+        with_all_keys({"ros_path_seconds": missing("")}, ABSOLUTE_VALUES)
 
 
 def test_the_best_student_is_the_fastest_one_on_a_cpu():
@@ -64,10 +71,10 @@ def test_options_are_read():
     settings = parse(["--sizes", "64x128", "512x1024", "--threads", "3", "--parts", "ros"])
     assert (settings.sizes, settings.threads) == (((64, 128), (512, 1024)), 3)
     assert settings.parts == ("ros",)
-    assert settings.compared == (512, 1024)
+    assert settings.ratio_size == (512, 1024)
     assert (parse([]).parts, parse([]).repetitions) == (PARTS, 10)
     assert (parse(["--quick"]).members, parse(["--quick"]).repetitions) == (2, 2)
-    assert parse(["--sizes", "64x128", "32x64"]).compared == (64, 128)
+    assert parse(["--sizes", "64x128", "32x64"]).ratio_size == (64, 128)
 
 
 @pytest.mark.parametrize("wrong", ["--sizes 64", "--sizes 16x512", "--threads 0", "--parts all"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from emu_core.bench.measurement import FIGURES, RATIOS, completed, missing, summarize
+from emu_core.bench.measurement import ABSOLUTE_VALUES, RATIOS, missing, summarize, with_all_keys
 from emu_core.bench.report import TABLES, draw, fill, main, render
 
 RESULTS = {
@@ -17,8 +17,8 @@ RESULTS = {
     },
     "settings": {"threads": 2, "clock": "wall", "repetitions": 2, "quick": False},
     "model": {"name": "a_model", "sha256": 64 * "a"},
-    "ratios": completed({"student_ort_over_hf_ort": summarize([0.5, 0.7])}, RATIOS),
-    "figures": completed({}, FIGURES),
+    "ratios": with_all_keys({"student_ort_over_hf_ort": summarize([0.5, 0.7])}, RATIOS),
+    "figures": with_all_keys({}, ABSOLUTE_VALUES),
     "details": {
         "milliseconds": {"8x16": {"a": summarize([1.0, 3.0]), "b": missing("not | installed")}},
         "profile": {
@@ -48,8 +48,8 @@ def test_tables_have_a_row_per_model_or_part(name, rows):
 
 def test_ratios_are_listed_by_key_and_missing_ones_have_a_reason():
     table = TABLES["ratios"](RESULTS)
-    assert "| `student_ort_over_hf_ort` | 0.6 | 0.5 | 0.7 | 2 |" in table
-    assert "| `ros_path_ms` | – | – | – | its part was not run: see --parts |" in table
+    assert "| `student_ort_over_hf_ort` | time ratio | 0.6 | 0.5 | 0.7 | 2 |" in table
+    assert "| `ros_path_ms` | ms | – | – | – | its part was not run: see --parts |" in table
 
 
 def test_parts_that_were_not_run_have_no_table_and_no_plot(tmp_path):
@@ -75,7 +75,7 @@ def test_the_page_on_performance_has_a_mark_for_every_table_and_a_row_for_every_
     filled = fill(page, RESULTS)
     assert all(table(RESULTS) in filled for table in TABLES.values())
     # Other programs read these keys.
-    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [*RATIOS, *FIGURES]
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [*RATIOS, *ABSOLUTE_VALUES]
 
 
 def test_a_mark_without_a_table_is_refused():

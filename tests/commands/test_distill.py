@@ -90,39 +90,13 @@ def test_one_command_leads_from_drives_to_a_model_file(
     assert list(table.method.unique()) == ["single", "de", "student"]
 
 
-def test_missing_data_ends_with_one_message_and_leaves_nothing(distill, tmp_path, capsys):
-    assert distill() == 1
-    error = capsys.readouterr().err
-    assert error.startswith("distill: No folder data/leftImg8bit/train.")
-    assert not (tmp_path / "runs").exists()
-
-
 def test_unlabelled_frames_without_a_loss_term_are_refused_before_a_member_is_trained(
     distill, tmp_path, write_noise, capsys
 ):
     write_noise(tmp_path / "data", FRAMES)
-    assert distill(distillation__unlabelled="rest") == 1
-    assert "neither data.limit nor data.sequences" in capsys.readouterr().err
     assert distill(distillation__unlabelled="rest", data__limit=2) == 1
     assert "set loss.mean_weight above 0" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
-
-
-def test_the_single_network_of_a_sub_ensemble_is_its_first_one(script, tmp_path, monkeypatch):
-    seen = []
-
-    def compare(candidates, *_):
-        seen.extend((c.name, c.paths) for c in candidates)
-        return SimpleNamespace(of=lambda split: None)
-
-    monkeypatch.setattr(script, "compare", compare)
-    heads = [tmp_path / f"member-{k}" / "last.safetensors" for k in range(2)]
-    for path in heads:
-        path.parent.mkdir()
-        path.touch()
-    together = tmp_path / "sub_ensemble.safetensors"
-    script.evaluate("dse", [together], {}, SimpleNamespace(name="test"), tmp_path)
-    assert seen == [("single", (heads[0],)), ("dse", (together,))]
 
 
 def test_without_a_configuration_the_tiny_one_is_used(script, monkeypatch):

@@ -1,9 +1,4 @@
-"""`training/evaluate.py --methods` as a user types it, on a few tiny frames.
-
-1. Two networks, their ensemble and a pair of single-task networks are scored on two splits.
-2. The same command again scores nothing.
-3. Wrong arguments and missing files end with one clear message.
-"""
+"""`training/evaluate.py --methods` as a user types it, on a few tiny frames."""
 
 import os
 
@@ -89,7 +84,7 @@ def test_methods_are_scored_once_and_tables_and_plots_are_written(run, folder, c
             "Two methods are named 'single'",
         ),
         (["--splits", "night"], "No folder data/leftImg8bit/night"),
-        (["--config", "member-0"], "member-0 is no configuration of a training"),
+        (["--config", "member-0"], "member-0 is not a configuration of a training"),
     ],
 )
 def test_wrong_arguments_end_with_one_clear_message(run, folder, capsys, arguments, message):

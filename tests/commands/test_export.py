@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-import emu_core.registry
 from emu_core.data.augment import Augmentation
-from emu_core.data.datasets import DATASETS
+from emu_core.data.datasets import DATASETS, DataSet, PinholeCamera, SplitNames
+from emu_core.data.sample import Sample
+from emu_core.labels import ClassTable
 from emu_core.networks import SegDepthFormer, SegFormer, save_model
 from emu_core.runtime.model_file import read_info
 from emu_core.training.config import Architecture, Data, Run, TrainingConfig
@@ -116,7 +117,7 @@ def test_nyuv2_is_reported_on_test_with_its_own_classes_and_range(
         ([], {"network": SegFormer}, "last.safetensors is a SegFormer, but a model file needs"),
         ([], {"classes": 5}, "to have the network's 5 classes, but got 19"),
         (["--splits", "val", "dusk"], {}, "No folder data/leftImg8bit/dusk"),
-        (["--config", "none.yaml"], {}, "none.yaml is no configuration of a training"),
+        (["--config", "none.yaml"], {}, "none.yaml is not a configuration of a training"),
     ],
 )
 def test_an_impossible_export_ends_with_one_message(
@@ -141,15 +142,6 @@ def test_distill_reports_an_impossible_export_before_training(run, write_camera,
     assert not (tmp_path / "runs").exists()
 
 
-PLUGIN = """
-import numpy as np
-
-from emu_core.data.datasets import DATASETS, DataSet, PinholeCamera, SplitNames
-from emu_core.data.sample import Sample
-from emu_core.labels import ClassTable
-
-
-@DATASETS.register("generated")
 class Generated(DataSet):
     classes = ClassTable("weather", ("ground", "sky"), (1, 2), ((90, 60, 0), (0, 0, 255)), 1)
     default_max_depth = 30.0
@@ -164,25 +156,20 @@ class Generated(DataSet):
 
     def read(self, name):
         image = np.random.default_rng([*name.encode()]).integers(0, 256, (32, 64, 3), np.uint8)
-        labels, depth = np.zeros((32, 64), np.uint8), np.full((32, 64), 9, np.float32)
-        return Sample(name, image, labels, depth, (64.0, 64.0))
+        depth = np.linspace(6, 12, 64, dtype=np.float32)[None].repeat(32, 0)
+        return Sample(name, image, np.zeros((32, 64), np.uint8), depth, (64.0, 64.0))
 
     def files(self, name):
         return []
 
     def camera(self, name):
         return PinholeCamera(64.0, 64.0, 64, 32)
-"""
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_data_set_of_a_plugin_is_trained_on_exported_and_scored(
-    run, tmp_path, monkeypatch, capsys
-):
-    (tmp_path / "my_data.py").write_text(PLUGIN)
-    monkeypatch.setattr(emu_core.registry, "_loaded", set())
+def test_another_data_set_is_trained_on_exported_and_scored(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(DATASETS, "_values", dict(DATASETS))
-    monkeypatch.setenv("EMU_PLUGINS", str(tmp_path / "my_data.py"))
+    DATASETS.register("generated")(Generated)
     data = Data("generated", augmentation=SIZE, batch=2, workers=0, cache=tmp_path / "cache")
     assert data.root == Path("data/generated")
     settings = Run(steps=2, precision="32-true", validate_every=2, devices=1)

@@ -1,10 +1,4 @@
-"""`training/train_teacher.py` as a researcher starts it, on a few tiny frames.
-
-1. Four steps write checkpoints, weights, metrics, pictures and the configuration.
-2. The same command with two more steps resumes; with other settings it is refused.
-3. A stopped run ends bit-identical to an uninterrupted one (`test_killed_student` kills one).
-4. A diverging loss ends with one message.
-"""
+"""`training/train_teacher.py` as a researcher starts it, on a few tiny frames."""
 
 import csv
 import re

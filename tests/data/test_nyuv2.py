@@ -132,7 +132,7 @@ def test_a_class_map_that_is_not_894_to_40_is_refused(official, refused, mapping
 def test_splits_with_numbers_of_missing_images_are_refused(official, refused, numbers):
     column = np.array(numbers, float).reshape(-1, 1)
     savemat(official / SPLITS, {"trainNdxs": column, "testNdxs": column})
-    refused(official / SPLITS, "holds 1 to 1449")
+    refused(official / SPLITS, "has images 1 to 1449")
 
 
 @pytest.mark.parametrize("key", ["images", "depths", "labels"])
@@ -140,7 +140,7 @@ def test_missing_arrays_and_arrays_of_another_order_or_type_are_refused(official
     with h5py.File(official / MAT, "r+") as file:
         shape = file[key].shape
         del file[key]
-    refused(official / MAT, "no HDF5 file with images, depths and labels")
+    refused(official / MAT, "not an HDF5 file with images, depths and labels")
     with h5py.File(official / MAT, "r+") as file:
         file.create_dataset(key, shape[::-1], np.float64, chunks=True)
     refused(official / MAT, f"expected {key} to be")
@@ -197,8 +197,8 @@ def test_an_unpacked_split_without_images_is_refused(unpacked):
 @pytest.mark.parametrize(
     ("folder", "array", "message"),
     [
-        ("rgb", np.zeros((240, 320, 3), np.uint8), r"is \(240, 320\) \(H,W\)"),
-        ("depth", np.zeros((240, 320), np.uint16), r"is \(240, 320\) \(H,W\)"),
+        ("rgb", np.zeros((240, 320, 3), np.uint8), r"has the size \(240, 320\) \(H,W\)"),
+        ("depth", np.zeros((240, 320), np.uint16), r"has the size \(240, 320\) \(H,W\)"),
         ("depth", np.zeros((480, 640), np.uint8), "expected 16-bit grey, but got uint8"),
         ("labels_40", np.zeros((480, 640, 3), np.uint8), "expected 8-bit grey, but got uint8"),
         ("labels_40", np.full((480, 640), 41, np.uint8), "holds the id 41"),

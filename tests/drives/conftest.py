@@ -27,8 +27,8 @@ def clear_day() -> Conditions:
     """A day without haze, noise, blur, vignette or colour cast."""
     day = draw_conditions(np.random.default_rng(0))
     day = replace(day, haze=0.0, shot_noise=0.0, read_noise=0.0, blur=0.01, vignette=0.0)
-    day = replace(day, exposure=1.0, balance=(1.0, 1.0, 1.0))
-    return replace(day, clouds=0.0, warmth=0.0, sun=0.6, ambient=0.4)
+    day = replace(day, exposure=1.0, white_balance=(1.0, 1.0, 1.0))
+    return replace(day, clouds=0.0, sun_warmth=0.0, sun=0.6, ambient=0.4)
 
 
 @pytest.fixture

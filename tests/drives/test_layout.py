@@ -8,12 +8,6 @@ from emu_core.drives.objects.scenery import Scenery
 SEEDS = range(12)
 
 
-def test_a_straight_street_lies_along_the_world_axes(straight_path):
-    s, d, z = np.array([0.0, 12.25, 100.0]), np.array([1.0, -2.0, 3.5]), np.array([0.0, 1.0, 2.0])
-    np.testing.assert_allclose(straight_path.world(s, d, z), np.stack([s, d, z], -1), atol=1e-12)
-    assert straight_path.yaw(50.0) == straight_path.pitch(50.0) == 0
-
-
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_centre_line_begins_at_the_origin_and_follows_its_yaw_with_d_to_the_left(seed):
     path = draw_path(np.random.default_rng(seed), -80, 300)

@@ -110,15 +110,6 @@ def test_no_sky_is_visible_through_the_ground(render, small_drive):
     assert not np.any(frame.label_ids[70:] == SKY)
 
 
-def test_the_same_seed_renders_the_same_frame_again(frames, renderer, small_drive):
-    first = frames(11)
-    with renderer(small_drive(11)) as scene:
-        scene.frame(0.0, np.random.default_rng(0))
-        again = scene.frame(0.5, np.random.default_rng(0))
-    for name in ("image", "label_ids", "depth"):
-        np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
-
-
 def test_the_two_drives_of_a_pair_differ_in_the_intruder_only(frames):
     unknown, known = frames(11, "day", "unknown"), frames(11, "day", "known")
     inside = unknown.intruder > 0

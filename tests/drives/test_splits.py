@@ -46,13 +46,10 @@ PLAIN = "frames: 1, interval: 1"
             f"{HEAD}  val: {{seeds: [1, 2]}}",
             "split val: expected the keys frames, interval, seeds",
         ),
-        (f"{HEAD}  val: {{seeds: 3, {PLAIN}}}", "seeds as [first, last]"),
         (f"{HEAD}  val: {{seeds: [3, 1], {PLAIN}}}", "seeds as [first, last]"),
         (f"{HEAD}  val: {{seeds: [a, b], {PLAIN}}}", "split val"),
-        (f"{HEAD}  val: {{seeds: [1, 2], frames: x, interval: 1}}", "split val"),
         (f"{HEAD}  val: {{seeds: [1, 2], frames: 0, interval: 1}}", "a positive frames"),
         (f"{HEAD}  val: {{seeds: [1, 2], {PLAIN}, fog: 2}}", "optionally condition, paired"),
-        (f"{HEAD}  val: {{seeds: [1, 2], {PLAIN}, condition: snow}}", "night, but got 'snow'"),
         (
             f"{HEAD}  val: {{seeds: [1, 2], {PLAIN}}}\n  test: {{seeds: [2, 5], {PLAIN}}}",
             "seed 2 is in two splits, val and test",

@@ -64,16 +64,6 @@ def test_a_terminal_gets_a_column_for_each_method_and_a_dash_for_what_is_missing
     ]
 
 
-def test_the_table_has_a_row_for_each_metric_and_the_time(scored):
-    scores = {"haze": {"single": [scored(0), scored(1)], "de": [scored(2)]}}
-    found = metric_table(scores, {"de": Value(20.0, 1.0, 19.0, 21.0)})
-    assert list(found.columns) == COLUMNS
-    by_place = found.set_index(["split", "method", "metric"])
-    assert by_place.seeds["haze", "single", "rmse"] == 2
-    assert by_place.loc[("haze", "de", "ms_per_image"), "mean"] == 20.0
-    assert ("haze", "single", "ms_per_image") not in by_place.index
-
-
 def test_every_threshold_and_every_class_has_its_columns(scored):
     found = metric_table({"test": {"a": [scored(0)], "b": [scored(1)]}}, {})
     methods = {"a": "a", "b": "b"}

@@ -17,7 +17,6 @@ from emu_core.methods.registry import LoadOptions, load_method
 from emu_core.methods.single import SingleNetwork
 from emu_core.methods.sub_ensemble import SubEnsemble, save_sub_ensemble, with_new_heads
 from emu_core.networks import SegFormer, WeightsError, load_model, normalize, save_model
-from emu_core.training.losses import kl_divergence
 
 
 def by_hand(raws):
@@ -170,14 +169,6 @@ def test_samples_have_no_gradients_and_leave_them_on_for_the_caller():
         seen.append(sample)
     assert_same(average(seen), method(images))
     assert not torch.equal(seen[0].depth_mean, seen[1].depth_mean)
-
-
-def test_a_teachers_prediction_can_be_used_in_a_loss():
-    images, student = make_images(1), make(seed=7)
-    teacher = DeepEnsemble([make(seed=0), make(seed=1)])(images)
-    logits = F.interpolate(student(normalize(images)).logits, SIZE, mode="bilinear")
-    kl_divergence(logits, teacher.probabilities).backward()
-    assert student.segmentation_decoder.head.weight.grad.abs().max() > 0
 
 
 # Deep Sub-Ensemble

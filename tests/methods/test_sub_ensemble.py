@@ -87,5 +87,5 @@ def test_each_kind_of_file_is_read_only_by_its_own_function(tmp_path):
     with pytest.raises(WeightsError, match=r"one\.safetensors holds one network, not a sub-ens"):
         load_sub_ensemble(one)
     many.write_bytes(many.read_bytes()[:100_000])
-    with pytest.raises(WeightsError, match=r"many\.safetensors is no model"):
+    with pytest.raises(WeightsError, match=r"many\.safetensors is not a model"):
         load_sub_ensemble(many)

@@ -68,11 +68,3 @@ def test_a_ratio_of_exactly_1_25_is_an_error():
 def test_no_valid_pixel_gives_nan():
     wrong, scores = scored(np.ones((2, 2)), np.full((2, 2), np.nan))
     assert not wrong and all(np.isnan(value) for value in scores.values())
-
-
-def test_an_estimate_beyond_the_range_counts_as_its_end():
-    _, scores = scored([1e6], [70.0])
-    assert scores["rmse"] == pytest.approx(10.0)
-    assert scores["abs_rel"] == pytest.approx(1 / 7)
-    assert scores["delta3"] == 0.0  # by its own ratio, not by that of the end
-    assert scores["coverage"] == 1.0

@@ -206,14 +206,3 @@ def test_a_missing_prediction_never_improves_certainty_at_a_given_threshold(
     for name in ("p_acc_cer", "p_unc_inacc", "p_inacc_unc", "pavpu"):
         assert not after[f"{name}_median"] > before[f"{name}_median"] + 1e-12
     assert not after["accuracy"] > before["accuracy"]
-
-
-def test_a_missing_prediction_may_change_the_threshold():
-    """The exception: without the large last score, ten errors are above the mean."""
-    score = np.array([1.0] * 10 + [2.0] * 10 + [100.0], np.float32)
-    accurate = score == 1
-    full, partial = Certainty(), Certainty()
-    full.update(score, accurate, 2.0)
-    partial.update(score[:-1], accurate[:-1], 1.5, missing=1)
-    assert full.compute()["p_unc_inacc"] == pytest.approx(1 / 11)
-    assert partial.compute()["p_unc_inacc"] == pytest.approx(10 / 11)

@@ -182,26 +182,3 @@ def test_histograms_of_drives_add_up_and_pairs_won_give_the_auroc_with_weights(b
         value = np.array(weights) @ won @ weights / (positive.sum() * (~positive).sum())
         tolerance = 1e-12 if bins > 10000 else 0.01
         assert value == pytest.approx(roc_auc_score(positive, scores), abs=tolerance)
-
-
-def test_a_restored_histogram_continues_like_the_original():
-    rng = np.random.default_rng(4)
-    first, second = drawn(rng, 1000), drawn(rng, 1000)
-    saved = counted(*first)
-    restored = ScoreHistogram()
-    restored.restore(saved.state())
-    for histogram in (saved, restored):
-        histogram.update(sort_scores(second[0]), second[1])
-    for ours, theirs in zip(restored.bins(), saved.bins(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-
-
-def test_memory_is_bounded_by_the_number_of_bins():
-    rng = np.random.default_rng(5)
-    histogram, most = ScoreHistogram(2000), 0
-    for _ in range(20):
-        scores, positive = drawn(rng, 1500)
-        histogram.update(sort_scores(scores), positive)
-        held = [histogram._bins, *histogram._pending]
-        most = max(most, sum(array.nbytes for bins in held for array in bins))
-    assert most <= 2 * 2000 * 21

@@ -61,5 +61,5 @@ def test_other_files_are_refused_by_name(tmp_path):
     with pytest.raises(WeightsError, match=r"no model at .*missing\.onnx"):
         load_exported(tmp_path / "missing.onnx")
     (tmp_path / "damaged.onnx").write_bytes(b"no protobuf")
-    with pytest.raises(WeightsError, match=r"damaged\.onnx is no model file"):
+    with pytest.raises(WeightsError, match=r"damaged\.onnx is not a model file"):
         load_exported(tmp_path / "damaged.onnx")

@@ -73,10 +73,10 @@ def test_other_files_are_refused_with_their_path(tmp_path):
     complete = path.read_bytes()
     for content in (b"", b"garbage", complete[:50_000]):
         path.write_bytes(content)
-        with pytest.raises(WeightsError, match=r"model\.safetensors is no model"):
+        with pytest.raises(WeightsError, match=r"model\.safetensors is not a model"):
             load_model(path)
     save_file({"weight": torch.zeros(2)}, path)
-    with pytest.raises(WeightsError, match=r"model\.safetensors is no model"):
+    with pytest.raises(WeightsError, match=r"model\.safetensors is not a model"):
         load_model(path)
 
 
@@ -84,10 +84,10 @@ def test_other_files_are_refused_with_their_path(tmp_path):
     ("change", "message"),
     [
         ({"version": 99}, "has format 99"),
-        ({"kind": "Linear"}, "is no model"),
-        ({"variant": "b9"}, "is no model"),
-        ({"num_classes": 5}, "is no model"),
-        ({"variant": None}, "is no model"),
+        ({"kind": "Linear"}, "is not a model"),
+        ({"variant": "b9"}, "is not a model"),
+        ({"num_classes": 5}, "is not a model"),
+        ({"variant": None}, "is not a model"),
     ],
 )
 def test_an_invalid_header_is_refused(change, message, tmp_path):

@@ -1,7 +1,5 @@
 """`colcon build` at the repository's root, as on a robot, and what it installs."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

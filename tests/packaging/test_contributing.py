@@ -1,24 +1,15 @@
-"""The additions that CONTRIBUTING.md shows apply to the repository, and work as plugins.
-
-1. `git apply` accepts each diff.
-2. The new files, outside the repository and named in EMU_PLUGINS, add a data set, a depth loss and
-   a method: commands train with the first two and evaluate the third.
-3. The new topic is among the outputs of the node, and its message has the values it should have.
-"""
-
-from __future__ import annotations
+"""The additions that CONTRIBUTING.md shows apply to the repository, and work as plugins."""
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from run_command import ROOT, run_command
 
-ROOT = Path(__file__).parents[2]
 DIFFS = re.findall(r"^```diff\n(.+?)^```", (ROOT / "CONTRIBUTING.md").read_text(), re.M | re.S)
 IMPORTS = {
     "losses": "import torch\nimport torch.nn.functional as F\nfrom torch import Tensor\n"
@@ -63,27 +54,13 @@ def plugins(tmp_path_factory):
 
 def run(folder, plugins, *arguments):
     environment = {**os.environ, "EMU_PLUGINS": ",".join(map(str, plugins))}
-    done = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        check=False,
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return run_command(sys.executable, *arguments, cwd=folder, env=environment)
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this is no git repository")
 @pytest.mark.parametrize("diff", DIFFS, ids=lambda diff: added_lines(diff)[0].stem)
 def test_a_diff_applies(diff):
-    command = ["git", "apply", "--check", "-"]
-    done = subprocess.run(
-        command, check=False, cwd=ROOT, input=diff, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    run_command("git", "apply", "--check", "-", input=diff)
 
 
 def test_commands_use_the_added_data_set_loss_and_method(tmp_path, plugins):
@@ -120,9 +97,5 @@ def test_commands_use_the_added_data_set_loss_and_method(tmp_path, plugins):
 
 def test_the_added_topic_is_an_output_of_the_node(tmp_path, plugins):
     pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
-    assert run(tmp_path, [plugins["outputs"]], "-c", TOPIC).split() == [
-        "camera",
-        "32FC1",
-        "2.0",
-        "0.0",
-    ]
+    printed = run(tmp_path, [plugins["outputs"]], "-c", TOPIC)
+    assert printed.split() == ["camera", "32FC1", "2.0", "0.0"]

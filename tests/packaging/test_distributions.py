@@ -1,21 +1,17 @@
 """Both packages have one version and build as wheels that a package index would accept."""
 
-from __future__ import annotations
-
 import re
 import shutil
-import subprocess
 import sys
 import zipfile
 from email.parser import Parser
-from pathlib import Path
 
 import pytest
 import yaml
+from run_command import ROOT, run_command
 
 import emu_core
 
-ROOT = Path(__file__).parents[2]
 PACKAGES = {"emu_core": ROOT / "emu_core", "emu_perception": ROOT / "ros2_ws/src/emu_perception"}
 INSTALLED_FILES = {
     "emu_core": ("emu_core/models/emu_b0_drives.onnx", "share/emu_core/package.xml"),
@@ -46,12 +42,6 @@ def test_the_changelog_begins_with_unreleased_changes_and_the_present_version():
     assert all(re.fullmatch(r" - \d{4}-\d{2}-\d{2}", date) for _, date in headings[1:])
 
 
-def run(*command):
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.fixture(scope="module", params=PACKAGES)
 def wheel(request, tmp_path_factory):
     """A package's name and its wheel, built from its source distribution in a copied folder."""
@@ -60,7 +50,7 @@ def wheel(request, tmp_path_factory):
     source, output = folder / "source", folder / "dist"
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", "test")
     shutil.copytree(PACKAGES[request.param], source, ignore=ignored)
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", output, source)
+    run_command(sys.executable, "-m", "build", "--no-isolation", "--outdir", output, source)
     (file,) = output.glob("*.whl")
     return request.param, file
 
@@ -69,7 +59,7 @@ def test_a_package_index_would_accept_both_distributions(wheel):
     pytest.importorskip("twine", reason="needs twine: pip install twine")
     files = sorted(wheel[1].parent.iterdir())
     assert [file.suffix for file in files] == [".whl", ".gz"]
-    run(sys.executable, "-m", "twine", "check", "--strict", *files)
+    run_command(sys.executable, "-m", "twine", "check", "--strict", *files)
 
 
 def test_the_wheel_holds_description_licence_and_data_files(wheel):

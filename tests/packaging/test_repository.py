@@ -1,34 +1,19 @@
 """The documentation builds without warnings; files for GitHub and citations match their schema."""
 
-from __future__ import annotations
-
 import re
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
+from run_command import ROOT, run_command
 
-ROOT = Path(__file__).parents[2]
 TEMPLATES = ".github/ISSUE_TEMPLATE"
-
-
-def run(*command):
-    done = subprocess.run(
-        [sys.executable, "-m", *command],
-        check=False,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_documentation_builds_and_every_link_has_a_target(tmp_path):
     pytest.importorskip("mkdocs", reason="needs mkdocs: pip install mkdocs")
-    run("mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path))
+    mkdocs = (sys.executable, "-m", "mkdocs")
+    run_command(*mkdocs, "build", "--strict", "--quiet", "--site-dir", tmp_path)
     for page in ("index.html", "node/index.html", "contributing/index.html"):
         assert (tmp_path / page).is_file(), page
 
@@ -44,13 +29,10 @@ def test_the_documentation_builds_and_every_link_has_a_target(tmp_path):
 )
 def test_a_file_for_github_follows_its_schema(schema, files):
     pytest.importorskip("check_jsonschema", reason="needs check-jsonschema")
-    paths = [str(path) for path in sorted(ROOT.glob(files))]
+    paths = sorted(ROOT.glob(files))
     assert paths
-    run(
-        "check_jsonschema",
-        *("--builtin-schema", f"vendor.{schema}", "--force-filetype", "yaml"),
-        *paths,
-    )
+    options = ("--builtin-schema", f"vendor.{schema}", "--force-filetype", "yaml")
+    run_command(sys.executable, "-m", "check_jsonschema", *options, *paths)
 
 
 def test_commands_in_workflows_exist():
@@ -65,14 +47,8 @@ def test_commands_in_workflows_exist():
 
 
 def test_tests_that_the_makefile_names_exist():
-    done = subprocess.run(
-        ["make", "--dry-run", "test-all", "test-robot", "test-long"],
-        check=True,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    named = re.findall(r"(?<= )(?:tests|ros2_ws)[^ \n]*", done.stdout)
+    commands = run_command("make", "--dry-run", "test-all", "test-robot", "test-long")
+    named = re.findall(r"(?<= )(?:tests|ros2_ws)[^ \n]*", commands)
     assert len(named) > 10
     assert [path for path in named if not (ROOT / path).exists()] == []
 

@@ -42,12 +42,6 @@ def test_metadata_is_standard_json_and_is_written_again_unchanged(half):
     assert to_metadata(read_info(half)) == written
 
 
-def test_old_runtimes_read_the_ir_and_opset_versions(half):
-    model = onnx.load(str(half))
-    assert model.ir_version == 8  # ONNX 1.13, like opset 18; onnxruntime reads it since 1.14
-    assert [(o.domain, o.version) for o in model.opset_import] == [("", 18)]
-
-
 def test_a_table_without_sky_is_kept(tmp_path):
     table = ClassTable("rooms", ("wall", "floor"), (1, 2), ((1, 2, 3), (4, 5, 6)), None)
     assert read_info(make_dummy_model(tmp_path / "m.onnx", classes=table)).classes == table

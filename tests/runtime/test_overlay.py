@@ -1,8 +1,5 @@
 """Colour images of the maps: the meaning of each colour, and its position in a panel."""
 
-import colorsys
-import itertools
-
 import cv2
 import numpy as np
 import pytest
@@ -30,17 +27,10 @@ def luminance(colors):
     return colors.astype(float) @ (0.2126, 0.7152, 0.0722)
 
 
-def test_depth_runs_from_red_to_blue_in_one_direction():
+def test_the_depth_scale_runs_from_red_to_blue_is_logarithmic_and_ends_at_its_span():
     near, far = depth_color(3.0).astype(int), depth_color(60.0).astype(int)
     assert near[0] > near[2] + 100
     assert far[2] > far[0] + 100
-    ramp = np.geomspace(3, 60, 40).astype(np.float32)[None]
-    hues = [colorsys.rgb_to_hsv(*(color / 255))[0] for color in colorize_depth(ramp)[0]]
-    assert all(b >= a - 0.01 for a, b in itertools.pairwise(hues))
-    assert hues[0] < 0.05 and 0.6 < hues[-1] < 0.75  # red is 0, blue 2/3
-
-
-def test_the_depth_scale_is_logarithmic_and_ends_at_its_span():
     middle = depth_color(np.sqrt(DEPTH_SPAN[0] * DEPTH_SPAN[1]))
     table = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_TURBO)
     distance = np.abs(table[:, 0, ::-1].astype(int) - middle).sum(1)

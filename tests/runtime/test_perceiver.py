@@ -40,15 +40,6 @@ def test_outputs_have_the_types_and_shapes_of_the_graph(tmp_path, image, output_
         np.testing.assert_array_equal(values, expected)
 
 
-def test_depth_std_is_infinite_or_nan_exactly_where_depth_is(perceiver, image):
-    image[0, 0, 2], image[0, 1, 2] = 255, 0
-    seen = perceiver.perceive(image, focal=100.0)
-    assert seen.depth[0, 0] == seen.depth_std[0, 0] == np.inf
-    assert np.isnan(seen.depth[0, 1])
-    np.testing.assert_array_equal(np.isinf(seen.depth), np.isinf(seen.depth_std))
-    np.testing.assert_array_equal(np.isnan(seen.depth), np.isnan(seen.depth_std))
-
-
 def test_read_only_reversed_and_padded_arrays_are_read(perceiver, image):
     frozen = np.frombuffer(image.tobytes(), np.uint8).reshape(image.shape)
     reversed_channels = np.ascontiguousarray(image[..., ::-1])[..., ::-1]

@@ -54,14 +54,6 @@ def test_a_lower_nll_and_a_higher_auroc_are_better(methods):
     assert verdict(found["claim 2", "de", "single", "depth.error_auroc"]) == "worse"
 
 
-def test_a_difference_with_another_sign_on_other_drives_is_open(scored):
-    single = 2 * [scored({"seg.nll": [1.0, 2.0, 3.0, 4.0]})]
-    ensemble = 2 * [scored({"seg.nll": [2.0, 1.0, 2.0, 3.0]})]
-    (row,) = compared({"single": single, "de": ensemble}).values()
-    assert row.mean == pytest.approx(-0.5)
-    assert verdict(row) == "open"
-
-
 def test_depth_losses_and_the_distilled_variance_are_compared_by_depth(methods):
     values = {"student": (1.0,), "student_l1": (1.5,), "control_l1": (1.8,), "single_l1": (2.0,)}
     found = compared(methods(**values, student_novar=(1.5,), student_logvar=(0.9,)))
@@ -136,12 +128,7 @@ def test_where_the_ensemble_is_not_clearly_better_there_is_no_gap_to_close(score
         ("seg.nll", {"single": (0.9, 1.1), "de": (0.88,), "student": (0.9,)}, 0.12, None),
         ("seg.nll", {"single": 5 * (0.95, 1.05), "de": (0.88,), "student": (0.94,)}, 0.12, 0.5),
         # Of an AUROC: a share of its distance to 1.
-        (
-            "seg.error_auroc",
-            {"single": (0.9, 0.9), "de": (0.92,), "student": (0.91,)},
-            0.2,
-            0.5,
-        ),
+        ("seg.error_auroc", {"single": (0.9, 0.9), "de": (0.92,), "student": (0.91,)}, 0.2, 0.5),
     ],
 )
 def test_a_gap_must_be_large_enough(methods, metric, values, size, share):
@@ -179,10 +166,3 @@ def test_a_method_of_one_seed_borrows_the_deviation_between_the_single_networks(
     # Two like errors with two degrees of freedom: between one and twice one.
     one = 2 * 4.303 * 0.1 / 3**0.5
     assert 0.8 * one < narrow < 2 * one
-
-
-def test_a_method_of_one_seed_that_cannot_borrow_decides_nothing(methods):
-    cells = methods("seg.nll", single=(1.0,), de=(0.5,), student=(1.0,))
-    rows = compared({name: cells[name] for name in ("single", "de")}).values()
-    assert [(row.source, verdict(row)) for row in rows] == [("unknown", "open")]
-    assert pd.isna(gap_rows(cells)["share", "student"]["mean"])

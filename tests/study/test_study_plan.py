@@ -143,14 +143,9 @@ def test_settings_hold_what_decides_the_weights_and_nothing_else(study):
 def test_depth_losses_are_compared_with_and_without_a_teacher(study):
     configs = configs_of(study, order=[Item(name) for name in ABLATION])
     losses = {key: (c.loss.depth, c.loss.beta) for key, c in configs.items()}
-    for ending, loss in {
-        "l1": ("l1", 0.0),
-        "rmsle": ("rmsle", 0.0),
-        "beta": ("gnll", 0.5),
-    }.items():
-        assert losses[f"few/joint-single_{ending}/member-0"] == loss
-        assert losses[f"few/student_{ending}/seed-0"] == loss
-        assert losses[f"few/control_{ending}/seed-0"] == loss
+    for ending, *loss in (("l1", "l1", 0.0), ("rmsle", "rmsle", 0.0), ("beta", "gnll", 0.5)):
+        for key in ("joint-single_{}/member-0", "student_{}/seed-0", "control_{}/seed-0"):
+            assert losses["few/" + key.format(ending)] == tuple(loss)
     assert losses["few/joint/member-0"] == losses["few/student/seed-0"] == ("gnll", 0.0)
     control, student = (configs[f"few/{n}_rmsle/seed-0"] for n in ("control", "student"))
     assert control == student.supervised
@@ -222,7 +217,7 @@ def test_a_method_that_is_listed_twice_is_scored_on_all_splits_of_both(study):
         (Item("single", regimes=["many"]), "expected regimes of few, ample, but got 'many'"),
         (Item("single", splits=["fog"]), "expected splits of in_domain, haze, but got 'fog'"),
         (Item("student", single_task=True), "students have no single-task form"),
-        (Item("de", seeds=0), "at least one seed"),
+        (Item("de", seeds=0), r"order\.0\.seeds must be at least 1, but it is 0"),
         (Item("de", variant="b9"), "expected variant of b0, b1, .* but got 'b9'"),
         (Item("student_unlabelled"), "regime ample trains on all frames, so there are no unlabel"),
     ],

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emu_core.study.document import summary_text, tables_text, write_document, write_study_plots
+from emu_core.study.document import summary_text, tables_text, write_document
 from emu_core.study.jobs import open_splits
 from emu_core.study.results import RESULTS, load_scores, read_results, results_table, write_results
 
@@ -27,23 +27,26 @@ def results(small, drives, trained, run_all):
 
 def test_results_come_back_with_six_digits_and_the_same_bytes(results, tmp_path):
     table, _ = results
-    write_results(table, tmp_path / "first.csv.gz")
-    found = read_results(tmp_path / "first.csv.gz")
-    write_results(found, tmp_path / "second.csv.gz")
-    first, second = ((tmp_path / f"{n}.csv.gz").read_bytes() for n in ("first", "second"))
+    write_results(table, tmp_path / "first.csv.xz")
+    found = read_results(tmp_path / "first.csv.xz")
+    write_results(found, tmp_path / "second.csv.xz")
+    first, second = ((tmp_path / f"{n}.csv.xz").read_bytes() for n in ("first", "second"))
     assert first == second
     np.testing.assert_allclose(found["mean"], table["mean"].astype(float), rtol=1e-5)
     about = found[found.kind == "about"].set_index("metric")
     assert "learning_rate" in about.text["configuration"]
     assert "1 threads, cpu" in about.text["setting"]
-    (tmp_path / "other.csv.gz").write_bytes(b"split,method\n")
-    with pytest.raises(ValueError, match=r"other.csv.gz holds no results"):
-        read_results(tmp_path / "other.csv.gz")
+    (tmp_path / "other.csv").write_bytes(b"split,method\n")
+    (tmp_path / "damaged.csv.xz").write_bytes(first[:9])
+    with pytest.raises(ValueError, match=r"damaged.csv.xz holds no results"):
+        read_results(tmp_path / "damaged.csv.xz")
+    with pytest.raises(ValueError, match=r"other.csv holds no results"):
+        read_results(tmp_path / "other.csv")
 
 
 def test_every_method_is_in_the_tables_and_plots(results, tmp_path):
     table, scores = results
-    write_document(tmp_path, table)
+    write_document(tmp_path, table, scores)
     text = (tmp_path / "tables.md").read_text()
     for heading in ("few, in_domain: segmentation", "few, haze: depth, certain or not"):
         assert f"### {heading}\n" in text
@@ -54,17 +57,8 @@ def test_every_method_is_in_the_tables_and_plots(results, tmp_path):
     assert "Not tested: all networks have the same backbone." in text
     assert "| few | haze | student |" in (tmp_path / "summary.md").read_text()
     assert "ms per image" in (tmp_path / "summary.md").read_text()
-    write_study_plots(tmp_path, table, scores)
     assert (tmp_path / "few_overview_depth.png").is_file()
     assert (tmp_path / RESULTS).is_file()
-
-
-def test_tables_of_an_unfinished_study_say_what_is_missing(small, drives, results):
-    _, scores = results
-    nothing = results_table(small, [], open_splits(small), {"few": {"haze": {}}})
-    assert "Nothing was scored yet." in tables_text(nothing)
-    assert "Nothing was scored yet." in summary_text(nothing)
-    assert set(scores) == {"few"}
 
 
 def make_claims(source):
@@ -83,24 +77,27 @@ def make_claims(source):
     ],
 )
 def test_claims_count_verdicts_and_give_every_interval(source, cell, counts):
-    text = tables_text(make_claims(source).assign(text="", seeds=None))
+    claims = make_claims(source).assign(text="", seeds=None)
+    text = tables_text(claims)
+    assert "Nothing was scored yet." in text
+    assert "Nothing was scored yet." in summary_text(claims)
     assert "**Claim 2.** Deep Ensembles give the best uncertainties" in text
     assert f"Deep Ensemble against single network: {counts}" in text
     assert f"| few, haze | {cell} |" in text
     assert "Nothing was compared: the methods that it needs are missing." in text
 
 
-def test_the_committed_tables_are_those_of_the_committed_results(tmp_path, monkeypatch):
-    """As `training/study.py --report --results docs/study/results.csv.gz --docs docs` does."""
+def test_the_committed_summary_is_that_of_the_committed_results(tmp_path, monkeypatch):
+    """As `training/study.py --results docs/study/results.csv.xz --docs docs` does."""
+    monkeypatch.chdir(tmp_path)
     spec = importlib.util.spec_from_file_location("study", REPOSITORY / "training" / "study.py")
     command = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(command)
     config = str(REPOSITORY / "training/configs/study.yaml")
-    arguments = ["--config", config, "--report", "--docs", str(tmp_path)]
-    arguments += ["--results", str(COMMITTED / RESULTS)]
+    arguments = ["--config", config, "--docs", "docs", "--results", str(COMMITTED / RESULTS)]
     monkeypatch.setattr(sys, "argv", ["study.py", *arguments])
     assert command.main() == 0
-    for name in ("tables.md", "summary.md"):
-        assert (tmp_path / "study" / name).read_bytes() == (COMMITTED / name).read_bytes(), name
-    again, committed = (read_results(f / RESULTS) for f in (tmp_path / "study", COMMITTED))
+    found = tmp_path / "docs" / "study"
+    assert (found / "summary.md").read_bytes() == (COMMITTED / "summary.md").read_bytes()
+    again, committed = (read_results(folder / RESULTS) for folder in (found, COMMITTED))
     pd.testing.assert_frame_equal(again, committed)

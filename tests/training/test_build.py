@@ -3,6 +3,7 @@
 from dataclasses import replace
 from importlib.resources import files
 from types import SimpleNamespace
+from unittest.mock import ANY, Mock
 
 import numpy as np
 import pytest
@@ -106,14 +107,9 @@ def test_an_encoder_is_loaded_alone(trained):
 
 @pytest.mark.parametrize("variant", ["b0", "b2"])
 def test_the_name_of_the_encoder_follows_the_variant(variant, monkeypatch):
-    loaded = []
-    monkeypatch.setattr(
-        build,
-        "load_hugging_face",
-        lambda network, *name, **options: loaded.append((name, options)),
-    )
+    monkeypatch.setattr(build, "load_hugging_face", load := Mock())
     make(Architecture(variant, encoder="nvidia/mit-{variant}"))
-    assert loaded == [((f"nvidia/mit-{variant}",), {"encoder_only": True})]
+    load.assert_called_once_with(ANY, f"nvidia/mit-{variant}", encoder_only=True)
 
 
 def test_weights_of_another_variant_or_other_classes_are_refused(trained):

@@ -22,7 +22,7 @@ from emu_core.training.learner import Student
 from emu_core.training.loader import validation_loader
 from emu_core.training.objectives import MemberLoss, StudentLoss, student_loss
 from emu_core.training.run import write_config
-from emu_core.training.teacher import Teacher, find_teacher, obtain_teacher
+from emu_core.training.teacher import Teacher, find_teacher, obtain_teacher, single_networks
 
 AUGMENTATION = Augmentation(32, 64, flip=True, jitter=(0.1, 0.1, 0.1, 0.1))
 DATA_SET = SimpleNamespace(classes=CITYSCAPES, max_depth=80.0)
@@ -207,6 +207,14 @@ def test_members_are_found_in_their_order(tmp_path):
     assert find_teacher(tmp_path) == ("dse", [tmp_path / "sub_ensemble.safetensors"])
     with pytest.raises(ValueError, match=r"train a teacher with training/train_teacher\.py"):
         find_teacher(tmp_path / "member-3")
+
+
+def test_the_single_network_of_a_sub_ensemble_is_its_first_one(tmp_path):
+    heads = [tmp_path / f"member-{k}" / "last.safetensors" for k in range(2)]
+    for path in heads:
+        path.parent.mkdir()
+        path.touch()
+    assert single_networks("dse", [tmp_path / "sub_ensemble.safetensors"]) == heads[:1]
 
 
 def test_a_teacher_has_its_own_seed_steps_backbone_and_loss(config, fitted, tmp_path):

@@ -229,15 +229,6 @@ def test_ir_and_opset_are_what_onnxruntime_1_23_reads(exported):
     assert {node.domain for node in proto.graph.node} == {""}
 
 
-def test_the_graph_keeps_batch_norm_dropout_and_softmax_of_classes_out(exported):
-    operations = [node.op_type for node in onnx.load(str(exported.path)).graph.node]
-    assert "BatchNormalization" not in operations
-    assert "Dropout" not in operations
-    assert operations.count("Softmax") == 8  # one per attention of MiT-B0
-    assert "ArgMax" not in operations
-    assert operations.count("Resize") == 8  # three per decoder, two of the outputs
-
-
 def test_the_network_is_not_changed_and_exported_in_eval_mode(network, exported, write):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     network.train()

@@ -13,7 +13,7 @@ from torch.utils.data import default_collate
 from emu_core.data.augment import Augmentation
 from emu_core.data.sample import Sample
 from emu_core.labels import CITYSCAPES
-from emu_core.methods.prediction import Prediction
+from emu_core.methods.prediction import Prediction, to_prediction
 from emu_core.metrics import PerceptionMetrics
 from emu_core.networks import SegDepthFormer, normalize
 from emu_core.training.config import Optimisation, TrainingConfig
@@ -98,14 +98,11 @@ def test_the_loss_is_cross_entropy_plus_weighted_gaussian_nll_at_full_size(model
     logged = {}
     member.log_dict = lambda values, **_: logged.update(values)
     loss = member.training_step(batch, 0)
-    raw = member.model(normalize(batch["image"]))
-    logits, depth = (
-        F.interpolate(x, size=(64, 128), mode="bilinear", align_corners=False) for x in raw
-    )
-    seg = F.cross_entropy(logits, batch["labels"].long(), ignore_index=255)
+    prediction = to_prediction(member.model(normalize(batch["image"])), (64, 128))
     valid = torch.isfinite(batch["depth"])
-    mean, variance = F.relu(depth[:, :1]), 100 * F.softplus(depth[:, 1:])
-    nll = F.gaussian_nll_loss(mean[valid], batch["depth"][valid], variance[valid], eps=1e-9)
+    seg = F.nll_loss(prediction.probabilities.log(), batch["labels"].long(), ignore_index=255)
+    of_depth = (prediction.depth_mean, batch["depth"], prediction.depth_variance)
+    nll = F.gaussian_nll_loss(*(x[valid] for x in of_depth), eps=1e-9)
     expected = {"loss": seg + 0.5 * nll, "ce": seg, "depth": 0.5 * nll}
     torch.testing.assert_close(logged, expected, rtol=1e-4, atol=1e-4)
     assert loss is logged["loss"]
@@ -171,15 +168,9 @@ def test_norms_and_biases_do_not_decay_and_decoders_have_their_own_rate():
         id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]
     }
     assert sum(len(group["params"]) for group in groups) == len(found)
-    norms = {
-        id(p)
-        for module in model.modules()
-        if isinstance(module, (torch.nn.LayerNorm, torch.nn.BatchNorm2d))
-        for p in module.parameters()
-    }
     kinds = set()
     for name, parameter in model.named_parameters():
-        no_decay = id(parameter) in norms or name.endswith("bias")
+        no_decay = parameter.ndim == 1  # norms and biases
         decoder = name.startswith(("segmentation_decoder.", "depth_decoder."))
         rate = 1e-3 if decoder else 1e-4
         assert found.pop(id(parameter)) == (pytest.approx(rate), 0.0 if no_decay else 0.02), name
@@ -234,11 +225,7 @@ def test_validation_logs_every_score_of_the_complete_set(member, capsys):
     member.eval()
     with torch.no_grad():
         for batch in loader:
-            raw = member.model(normalize(batch["image"]))
-            logits, depth = (F.interpolate(x, size=(64, 128), mode="bilinear") for x in raw)
-            prediction = Prediction(
-                logits.softmax(1), F.relu(depth[:, :1]), 100 * F.softplus(depth[:, 1:])
-            )
+            prediction = to_prediction(member.model(normalize(batch["image"])), (64, 128))
             update_metrics(metrics, prediction, batch)
     expected = {f"val_{name}": value for name, value in metrics.compute().items()}
     assert scores == pytest.approx(expected, rel=1e-4, nan_ok=True)

@@ -165,24 +165,18 @@ def test_the_gaussian_loss_is_finite_for_every_variance_and_at_equality(variance
 # L1
 
 
-def test_l1_is_the_mean_absolute_error_of_valid_pixels_with_gradient_sign_over_count():
-    mean, _, target = depths()
-    valid = torch.isfinite(target)
-    value, gradient = gradients(lambda m: l1(m, target), mean)
-    expected = np.abs((mean - target)[valid].numpy()).mean()
-    assert value.item() == pytest.approx(expected, rel=1e-6)
-    sign = torch.where(valid, (mean - target).sign(), 0) / valid.sum()
-    torch.testing.assert_close(gradient, sign)
-
-
-def test_l1_in_units_of_a_scale_divides_error_and_gradient_by_it():
+@pytest.mark.parametrize("scale", [None, torch.tensor([0.5, 3.0, 0.0])])
+def test_l1_is_the_mean_absolute_error_of_valid_pixels_in_units_of_a_scale(scale):
     mean, target = torch.tensor([10.0, 20.0, 5.0]), torch.tensor([12.0, 17.0, math.nan])
-    value, gradient = gradients(lambda m: l1(m, target, torch.tensor([0.5, 3.0, 0.0])), mean)
-    assert value.item() == pytest.approx((2 / 0.5 + 3 / 3) / 2)
-    torch.testing.assert_close(gradient, torch.tensor([-1.0, 1 / 6, 0.0]))
+    value, gradient = gradients(lambda m: l1(m, target, scale), mean)
+    first, second = (1.0, 1.0) if scale is None else (0.5, 3.0)
+    assert value.item() == pytest.approx((2 / first + 3 / second) / 2)
+    torch.testing.assert_close(gradient, torch.tensor([-0.5 / first, 0.5 / second, 0.0]))
 
 
 # RMSLE
+
+LOGARITHMS = [(torch.log1p, np.log1p), (log_variance, lambda x: np.log(x + MIN_VARIANCE))]
 
 
 def rmsle_by_hand(a, b, valid, log=np.log1p):
@@ -199,11 +193,10 @@ def rmsle_by_hand(a, b, valid, log=np.log1p):
     return np.mean(values), gradient.astype(np.float32)
 
 
-@pytest.mark.parametrize("logarithm", [torch.log1p, log_variance])
-def test_rmsle_is_a_root_per_image_and_a_mean_over_images_with_a_valid_pixel(logarithm):
+@pytest.mark.parametrize(("logarithm", "log"), LOGARITHMS)
+def test_rmsle_is_a_root_per_image_and_a_mean_over_images_with_a_valid_pixel(logarithm, log):
     mean, variance, target = depths()
     teacher = (mean / 20).exp()
-    log = np.log1p if logarithm is torch.log1p else lambda x: np.log(x + MIN_VARIANCE)
     mask = torch.isfinite(target)
     mask[1, :, 2:] = False  # far fewer pixels than the other image: it still counts a half
     for _ in range(2):
@@ -221,9 +214,9 @@ def test_log1p_is_insensitive_to_small_variances_and_the_logarithm_is_not():
     assert rmsle(near, far, logarithm=log_variance).item() == pytest.approx(math.log(9), abs=0.01)
 
 
-@pytest.mark.parametrize("logarithm", [torch.log1p, log_variance])
+@pytest.mark.parametrize(("logarithm", "log"), LOGARITHMS)
 @pytest.mark.parametrize("half", [False, True])
-def test_rmsle_is_finite_for_every_pair_of_variances_and_zero_at_equality(logarithm, half):
+def test_rmsle_is_finite_for_every_pair_of_variances_and_zero_at_equality(logarithm, log, half):
     grid = torch.tensor([0.0, 1e-8, 1e-6, 1e-4, 1e-2, 1.0, 1e2, 1e4, 1e6, 1e8])
     grid = grid.bfloat16() if half else grid
     a, b = (x.reshape(-1, 1) for x in torch.meshgrid(grid, grid, indexing="ij"))  # an image each
@@ -234,7 +227,6 @@ def test_rmsle_is_finite_for_every_pair_of_variances_and_zero_at_equality(logari
             )
             assert value.isfinite()
             assert gradient.isfinite().all()
-    log = np.log1p if logarithm is torch.log1p else lambda x: np.log(x + MIN_VARIANCE)
     expected = np.abs(log(a.double().numpy()) - log(b.double().numpy())).mean()
     assert rmsle(a, b, logarithm=logarithm).item() == pytest.approx(expected, rel=1e-5)
     value, gradient = gradients(lambda v: rmsle(v, a, logarithm=logarithm), a)

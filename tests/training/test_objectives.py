@@ -9,7 +9,6 @@ import torch.nn.functional as F
 
 from emu_core.labels import IGNORE
 from emu_core.methods.prediction import Prediction
-from emu_core.networks import SegDepthFormer, normalize
 from emu_core.networks.models import RawOutputs
 from emu_core.training.losses import (
     cross_entropy,
@@ -68,10 +67,6 @@ def upsampled(raw):
     """Logits, mean and variance at full size, in the papers' order."""
     logits, depth = (F.interpolate(x, SIZE, mode="bilinear") for x in raw)
     return logits, F.relu(depth[:, :1]), 100 * F.softplus(depth[:, 1:])
-
-
-def gradients(terms, raw):
-    return torch.autograd.grad(total(terms), raw, retain_graph=True, allow_unused=True)
 
 
 def same(terms, expected):
@@ -284,24 +279,6 @@ def test_without_any_gradient_all_shares_are_zero():
     assert set(gradient_shares(member_loss(raw, labels, depth, MemberLoss()), raw).values()) == {0}
 
 
-# Precision
-
-
-def test_under_autocast_terms_are_float32_and_reach_every_part_of_the_network():
-    torch.manual_seed(0)
-    network = SegDepthFormer("b0", CLASSES)
-    network.init_depth(20.0)
-    images = torch.randint(0, 256, (2, 3, *SIZE), dtype=torch.uint8)
-    with torch.autocast("cpu", torch.bfloat16):
-        raw = network(normalize(images))
-        terms = student_loss(raw, make_teacher(), make_batch(), StudentLoss(), SKY)
-    assert all(x.dtype == torch.float32 and x.isfinite() for x in terms.values())
-    total(terms).backward()
-    assert all(p.grad.isfinite().all() for p in network.parameters())
-    heads = network.segmentation_decoder.head, network.depth_decoder.head
-    assert all(part.weight.grad.any() for part in (network.encoder.stages[0].embed, *heads))
-
-
 @pytest.mark.parametrize("variance", [0.0, 1e-8, 1e-4, 1.0, 1e4, 1e8])
 @pytest.mark.parametrize("log", [False, True])
 def test_everything_is_finite_whatever_the_teachers_variance(variance, log):
@@ -311,7 +288,7 @@ def test_everything_is_finite_whatever_the_teachers_variance(variance, log):
     options = StudentLoss(mean_weight=1, log_variance=log)
     terms = student_loss(raw, teacher, batch, options, SKY)
     assert total(terms).isfinite()
-    assert all(x.isfinite().all() for x in gradients(terms, raw))
+    assert all(x.isfinite().all() for x in torch.autograd.grad(total(terms), raw))
 
 
 @pytest.mark.parametrize(
@@ -319,9 +296,8 @@ def test_everything_is_finite_whatever_the_teachers_variance(variance, log):
     [
         ({"depth": "huber"}, "a depth loss of gnll, rmsle, l1, but got 'huber'"),
         ({"segmentation": "dice"}, "a segmentation loss of cross_entropy, but got 'dice'"),
-        ({"kl_weight": -1.0}, "`kl_weight` of at least 0, but got -1"),
     ],
 )
-def test_unknown_losses_and_negative_weights_are_refused(options, message):
+def test_unknown_losses_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         StudentLoss(**options)

@@ -1,4 +1,4 @@
-"""Camera calibrations as ROS's CameraInfo, whose header is filled in by the writer.
+"""Camera calibrations as ROS's CameraInfo, without a header: the writer adds it.
 
 They come from the YAML file of ROS's camera_calibration, from a field of view, or from a
 Cityscapes camera file. Pixel centres lie at integer coordinates.

@@ -136,13 +136,13 @@ def _temporary_folder(stack: ExitStack) -> Path:
 
 
 def _journals(file: Path) -> list[Path]:
-    """Files that sqlite3 leaves beside a database whose last transaction was interrupted."""
+    """Files that sqlite3 leaves next to a database after an interrupted transaction."""
     journals = [file.with_name(file.name + suffix) for suffix in ("-journal", "-wal")]
     return [journal for journal in journals if journal.exists() and journal.stat().st_size]
 
 
 def _repaired_copy(file: Path, folder: Path) -> Path:
-    """Copy all complete messages of a data file whose recorder did not finish it."""
+    """Copy all complete messages of a data file that its recorder did not finish."""
     copy = Path(shutil.copy(file, folder))
     if file.suffix == ".mcap":
         mcap.repair(copy)

@@ -1,4 +1,4 @@
-"""Ground truth in a bag, on two topics beside the camera's images.
+"""Ground truth in a bag, on two topics next to the topic of the images.
 
 The functions raise BagError for a damaged message.
 """

@@ -53,8 +53,8 @@ def _record_ends(stream: BinaryIO) -> list[int]:
         stream.seek(ends[-1])
         opcode, length = _HEAD.unpack(stream.read(_HEAD.size))
         end = ends[-1] + _HEAD.size + length
-        # A crashed file system leaves zeros after the data. Readers rebuild what follows the data
-        # (summary, footer).
+        # A crashed file system leaves zeros after the data. Readers rebuild the summary and
+        # the footer, which follow the data.
         if end > size or opcode in (0, _DATA_END, _FOOTER):
             break
         ends.append(end)

@@ -4,7 +4,7 @@
         for message in bag.messages(["/camera/image_raw"]):
             print(message.time_ns, bag.decode(message).encoding)
 
-Supported are sqlite3 and mcap, and zstd compression of files or messages. `rosbags` decodes the
+It supports sqlite3 and mcap, and zstd compression of files or messages. `rosbags` decodes the
 container formats. Its reader of folders is not used: it silently drops every message of a topic
 whose QoS differs between metadata.yaml and the data file, as some tools write it.
 """

@@ -32,16 +32,16 @@ IMAGE_SUFFIXES = (*_JPEG_SUFFIXES, ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tif
 CITYSCAPES_FOLDERS = ("leftImg8bit", "leftImg8bit_sequence")
 _NS = 10**9
 
-Lens = Callable[[Path, int, int], "CameraInfo | None"]
-"""Function of a file and its image's width and height; None if the calibration is unknown."""
+CalibrationLookup = Callable[[Path, int, int], "CameraInfo | None"]
+"""Returns the calibration of an image (file, width, height), or None if it is unknown."""
 
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """Facts that a source does not contain.
+    """Settings that the files of a source do not give.
 
-    `rate` is in frames per second, for sources without stamps; `split` and `city` select one of
-    Cityscapes' folders; `calibration` is a file, `fov` the horizontal field of view in degrees.
+    `rate` is the frame rate in 1/s of sources without time stamps. `split` and `city` select a
+    folder of Cityscapes. `calibration` is a file, `fov` the horizontal field of view in degrees.
     """
 
     rate: float = 10.0
@@ -53,7 +53,7 @@ class SourceOptions:
 
 @dataclass(frozen=True, eq=False)
 class DriveFrame:
-    """One image, uint8 (H, W, 3) BGR; `jpeg` is its file if that is a colour JPEG."""
+    """One image, uint8 (H, W, 3) BGR; `jpeg` has the bytes of its file if it is a colour JPEG."""
 
     time_ns: int
     bgr: np.ndarray
@@ -71,21 +71,26 @@ class DriveSource:
 
 
 def open_source(path: Path, options: SourceOptions) -> DriveSource:
-    """Find out what kind of source a path is.
+    """Open a data set, a folder of images or a video file as a drive.
+
+    Reading the frames raises BagError or DataError if a file is damaged.
 
     Raises:
-        BagError: The path does not exist or holds no drive, or the calibration is unusable; while
-            frames are read, as DataError, also for damaged files.
+        BagError: The path does not exist, contains no drive, or the calibration cannot be used.
     """
-    lens = _given_lens(options)
+    look_up = _calibration_from_options(options)
     if path.is_file():
-        return DriveSource("video", None, _video(path, options.rate, lens))
+        return DriveSource("video", None, _video(path, options.rate, look_up))
     if not path.is_dir():
         raise BagError(f"no folder or file at {path}")
     kind = "images"
     layout = next((path / name for name in CITYSCAPES_FOLDERS if (path / name).is_dir()), None)
     if layout is not None:
-        kind, files, lens = "Cityscapes", _cityscapes_files(layout, options), _own_lens(path, lens)
+        kind, files, look_up = (
+            "Cityscapes",
+            _cityscapes_files(layout, options),
+            _calibration_from_files(path, look_up),
+        )
     else:
         files = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
         if not files:
@@ -94,36 +99,36 @@ def open_source(path: Path, options: SourceOptions) -> DriveSource:
                 f"folders ({', '.join(CITYSCAPES_FOLDERS)})"
             )
     files = natural_sort(files)
-    return DriveSource(kind, len(files), _images(files, options.rate, lens))
+    return DriveSource(kind, len(files), _images(files, options.rate, look_up))
 
 
-def _given_lens(options: SourceOptions) -> Lens:
+def _calibration_from_options(options: SourceOptions) -> CalibrationLookup:
     if options.calibration is not None:
         known = calibration.read_calibration(options.calibration)
 
-        def lens(file: Path, width: int, height: int) -> CameraInfo:
+        def look_up(file: Path, width: int, height: int) -> CameraInfo:
             try:
                 return calibration.resized(known, width, height)
             except ValueError as error:
                 raise BagError(f"{options.calibration} does not fit {file}: {error}") from None
 
-        return lens
+        return look_up
     if options.fov is not None:
         fov = options.fov
         return lambda file, width, height: calibration.from_field_of_view(width, height, fov)
     return lambda file, width, height: None
 
 
-def _images(files: list[Path], rate: float, lens: Lens) -> Iterator[DriveFrame]:
+def _images(files: list[Path], rate: float, look_up: CalibrationLookup) -> Iterator[DriveFrame]:
     for index, file in enumerate(files):
-        # 8 bits, grey or colour, and not rotated by EXIF: the node decodes images likewise.
+        # Decode as the node does: 8 bits, grey or colour, without the rotation in EXIF.
         bgr = read_image(file, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         color = bgr.ndim == 3
         jpeg = file.read_bytes() if color and file.suffix.lower() in _JPEG_SUFFIXES else None
         if not color:
             bgr = cv2.cvtColor(bgr, cv2.COLOR_GRAY2BGR)
         height, width = bgr.shape[:2]
-        yield DriveFrame(round(index * _NS / rate), bgr, jpeg, lens(file, width, height))
+        yield DriveFrame(round(index * _NS / rate), bgr, jpeg, look_up(file, width, height))
 
 
 def _cityscapes_files(layout: Path, options: SourceOptions) -> list[Path]:
@@ -141,27 +146,28 @@ def _subfolder(folder: Path, what: str, name: str | None) -> Path:
     if name is None and len(existing) == 1:
         name = existing[0]
     if name not in existing:
+        if not existing:
+            raise BagError(f"{folder} has no {what} folder")
         problem = f"has no {what} {name!r}" if name else f"has more than one {what}"
-        names = ", ".join(existing) or "none"
-        raise BagError(f"{folder} {problem}; choose with --{what}: {names}")
+        raise BagError(f"{folder} {problem}; choose with --{what}: {', '.join(existing)}")
     return folder / name
 
 
-def _own_lens(root: Path, given: Lens) -> Lens:
-    """Calibration from the options, else from the image's camera file."""
+def _calibration_from_files(root: Path, given: CalibrationLookup) -> CalibrationLookup:
+    """Use the calibration from the options, else the one from the nearest camera file."""
 
-    def lens(image: Path, width: int, height: int) -> CameraInfo | None:
+    def look_up(image: Path, width: int, height: int) -> CameraInfo | None:
         if camera := given(image, width, height):
             return camera
         if file := _nearest_camera_file(root, image):
             return calibration.from_cityscapes(read_camera(file), (height, width), file)
         return None
 
-    return lens
+    return look_up
 
 
 def _nearest_camera_file(root: Path, image: Path) -> Path | None:
-    """Camera file of the image or, as one frame in 30 has one, of the nearest in its sequence."""
+    """Camera file nearest to the image in its sequence: only one frame in 30 has its own."""
     split, city = image.parent.parent.name, image.parent.name
     sequence, _, number = image.name.removesuffix("_leftImg8bit.png").rpartition("_")
     files = _camera_files(root / "camera" / split / city).get(sequence, {})
@@ -181,8 +187,8 @@ def _camera_files(folder: Path) -> dict[str, dict[int, Path]]:
     return result
 
 
-def _video(path: Path, rate: float, lens: Lens) -> Iterator[DriveFrame]:
-    """Frames with the video's own stamps, from 0 on; without stamps, at the video's rate."""
+def _video(path: Path, rate: float, look_up: CalibrationLookup) -> Iterator[DriveFrame]:
+    """Frames with the video's time stamps, starting at 0; without stamps, at its frame rate."""
     import av
 
     try:
@@ -204,8 +210,8 @@ def _video(path: Path, rate: float, lens: Lens) -> Iterator[DriveFrame]:
                     first_ns = stamp_ns if first_ns is None else first_ns
                     time_ns = stamp_ns - first_ns
                 last_ns = max(time_ns, last_ns + 1)  # stamps of an edited video may decrease
-                bgr = _upright(picture)
-                yield DriveFrame(last_ns, bgr, None, lens(path, bgr.shape[1], bgr.shape[0]))
+                bgr = _decode_rotated(picture)
+                yield DriveFrame(last_ns, bgr, None, look_up(path, bgr.shape[1], bgr.shape[0]))
                 count += 1
         except av.FFmpegError as error:
             raise BagError(f"{path} is damaged after {count} readable frames: {error}") from error
@@ -213,8 +219,8 @@ def _video(path: Path, rate: float, lens: Lens) -> Iterator[DriveFrame]:
             raise BagError(f"{path} has no frames")
 
 
-def _upright(picture: av.VideoFrame) -> np.ndarray:
-    """Decode a frame to uint8 (H, W, 3) BGR and apply its rotation, as phones store it."""
+def _decode_rotated(picture: av.VideoFrame) -> np.ndarray:
+    """Decode a frame to uint8 (H, W, 3) BGR, and apply the rotation stored in its metadata."""
     bgr = picture.to_ndarray(format="bgr24")
-    turns = round(getattr(picture, "rotation", 0) / 90)  # counterclockwise
-    return np.ascontiguousarray(np.rot90(bgr, turns)) if turns % 4 else bgr
+    quarter_turns = round(getattr(picture, "rotation", 0) / 90)  # counterclockwise
+    return np.ascontiguousarray(np.rot90(bgr, quarter_turns)) if quarter_turns % 4 else bgr

@@ -1,7 +1,7 @@
 """ROS 2 message types without ROS: definitions, CDR encoding, header stamps.
 
-The package `rosbags` brings the definitions. `vision_msgs`, which it lacks, is added here, and so
-are the definitions that a bag contains.
+The definitions come from the package `rosbags`. This module adds `vision_msgs`, which is missing
+there, and the definitions that a bag contains.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from emu_core.bench import report
-from emu_core.bench.measurement import FIGURES, RATIOS, completed
+from emu_core.bench.measurement import ABSOLUTE_VALUES, RATIOS, with_all_keys
 from emu_core.bench.settings import BenchSettings, describe_machine, parse, size_name
 from emu_core.runtime.model_file import default_model, read_info
 
@@ -39,7 +39,7 @@ def run(settings: BenchSettings, arguments: Sequence[str] = ()) -> dict[str, Any
             "repetitions": settings.repetitions,
             "clock": settings.clock,
             "sizes": [size_name(size) for size in settings.sizes],
-            "compared": size_name(settings.compared),
+            "compared": size_name(settings.ratio_size),
             "members": settings.members,
             "parts": list(settings.parts),
             "quick": settings.quick,
@@ -55,8 +55,8 @@ def run(settings: BenchSettings, arguments: Sequence[str] = ()) -> dict[str, Any
         measured = getattr(module, f"measure_{part}")(settings)
         for kind in ("ratios", "figures", "details"):
             results[kind] |= measured.get(kind, {})
-    results["ratios"] = completed(results["ratios"], RATIOS)
-    results["figures"] = completed(results["figures"], FIGURES)
+    results["ratios"] = with_all_keys(results["ratios"], RATIOS)
+    results["figures"] = with_all_keys(results["figures"], ABSOLUTE_VALUES)
     return results
 
 

@@ -1,6 +1,6 @@
-"""Time and memory of the student over image size, cameras, ensemble members and backbone.
+"""Time and memory of the student by image size, cameras, ensemble members and backbone.
 
-Every case runs in its own process, so that the peak of the resident memory is its own.
+Every case runs in its own process, to measure its own peak memory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from emu_core.networks.encoder import VARIANTS
 
 def measure_growth(settings: BenchSettings) -> dict[str, Any]:
     """Measure milliseconds (for one frame of each camera) and megabytes of all cases."""
-    files, size = settings.models, settings.compared
+    files, size = settings.models, settings.ratio_size
     small = min(settings.sizes)
     members = (1, 2) if settings.quick else (1, 2, 5, 10)
     variants = list(VARIANTS)[: 1 if settings.quick else None]

@@ -52,7 +52,7 @@ _RATIOS = {
 
 
 def measure_inference(settings: BenchSettings) -> dict[str, Any]:
-    """Measure milliseconds by size and model, and the ratios at the compared size."""
+    """Measure milliseconds by size and model, and the ratios."""
     torch.set_num_threads(settings.threads)
     times: dict[str, Any] = {}
     ratios: dict[str, Any] = {}
@@ -63,7 +63,7 @@ def measure_inference(settings: BenchSettings) -> dict[str, Any]:
             **{name: summarize(values) for name, values in series.items()},
             **{name: missing(reason) for name, reason in models.missing.items()},
         }
-        if size == settings.compared:
+        if size == settings.ratio_size:
             ratios = ratios_of(series, models.missing)
     return {"ratios": ratios, "details": {"milliseconds": times}}
 
@@ -71,7 +71,7 @@ def measure_inference(settings: BenchSettings) -> dict[str, Any]:
 def ratios_of(series: Series, reasons: Mapping[str, str]) -> dict[str, Any]:
     """Compute the ratios of one size; null if one of the two models is missing.
 
-    The best student has the lowest median of those that run on the CPU, as the others do.
+    The best student is the fastest one (by median) that runs on the CPU, like the alternatives.
     """
     students = [STUDENT.format(p) for p in _CPU_PROVIDERS if STUDENT.format(p) in series]
     best = min(students, key=lambda name: summarize(series[name])["median"])
@@ -87,7 +87,7 @@ def ratios_of(series: Series, reasons: Mapping[str, str]) -> dict[str, Any]:
 
 
 def collect_models(size: tuple[int, int], settings: BenchSettings) -> Contest:
-    """Prepare the student and a plain SegFormer; at the compared size also all other models.
+    """Prepare the student and a plain SegFormer; at the size of the ratios, also all other models.
 
     Each function processes one image.
     """
@@ -99,7 +99,7 @@ def collect_models(size: tuple[int, int], settings: BenchSettings) -> Contest:
     graph = partial(_graph, settings, image)
     contest.add(HF_ORT, partial(graph, "hf-segformer", PlainSegmentation))
     contest.add(HF_EAGER, partial(_eager, torch.from_numpy(image)[None]))
-    if size == settings.compared:
+    if size == settings.ratio_size:
         number = settings.members
         members = [disturbed_member(k) for k in range(number)]
         literal = [disturbed_member(k, folded=False) for k in range(number)]
@@ -125,7 +125,7 @@ def _graph(
     settings: BenchSettings, image: np.ndarray, name: str, build: Callable[[], nn.Module]
 ) -> Callable[[], object]:
     path = onnx_file(build(), name, image.shape[:2], settings.models)
-    # With the same options as the student.
+    # The student has the same options.
     session = open_session(path, session_options(settings.threads), ["CPUExecutionProvider"])
     return lambda: session.run(None, {INPUT: image[np.newaxis]})
 

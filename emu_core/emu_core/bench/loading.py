@@ -1,4 +1,4 @@
-"""Measure the CPU time of loading a training frame, decoded every time or decoded once.
+"""Measure the CPU time of loading a training frame, with and without a cache.
 
     python -m emu_core.bench.loading --root data/drives
 
@@ -37,8 +37,8 @@ def time_loading(
 
     Args:
         kind: data set.
-        root: its folder; default: data/KIND.
-        frames: number of frames of its split train.
+        root: folder of the data set (default: data/KIND).
+        frames: number of frames of the split train.
         repetitions: number of rounds.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -48,7 +48,7 @@ def time_loading(
         rng = np.random.default_rng(0)
         functions = {
             "decode": _all_of(data),
-            "read what was decoded": _all_of(decoded),
+            "read the cache": _all_of(decoded),
             "augment": lambda: [prepare(s, AUGMENTATION, rng) for s in samples],
         }
         series = run_rounds(functions, repetitions, clock=CLOCKS["cpu"])

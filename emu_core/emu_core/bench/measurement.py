@@ -1,4 +1,4 @@
-"""Time functions in turn, and summarise the times."""
+"""Measure the run times of functions in rounds, and summarise them."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ RATIOS = (
     *("mcd10_over_student_same_engine", "ros_path_over_usual"),
     *("train_bf16_over_hf_fp32", "train_fp32_over_hf_fp32"),
 )
-FIGURES = ("ros_path_ms", "node_rss_mb", "start_to_first_result_s")
-"""Keys of `ratios` and of `figures` in bench.json."""
+ABSOLUTE_VALUES = ("ros_path_ms", "node_rss_mb", "start_to_first_result_s")
+"""RATIOS are the keys of `ratios` in bench.json, ABSOLUTE_VALUES those of `figures`."""
 
 _TIMEOUT_S = 600
 
@@ -41,10 +41,10 @@ class ProgramError(RuntimeError):
 def run_program(module: str, *options: object, **environment: str) -> Any:
     """Run `python -m module options` and return the JSON in the last line of its output.
 
-    `environment` are variables that are added to those of this process.
+    `environment` are additional environment variables.
 
     Raises:
-        ProgramError: it failed or did not end within 10 minutes.
+        ProgramError: the program failed or did not end within 10 minutes.
     """
     command = [sys.executable, "-m", module, *map(str, options)]
     run = partial(subprocess.run, check=False, capture_output=True, text=True)
@@ -60,13 +60,13 @@ def run_program(module: str, *options: object, **environment: str) -> Any:
 
 @dataclass
 class Contest:
-    """Functions that are timed in turn, by name, and why other functions are missing."""
+    """Functions to compare, by name, and the reasons why other functions are missing."""
 
     functions: dict[str, Callable[[], object]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
     def add(self, name: str, prepare: Callable[[], Callable[[], object]]) -> None:
-        """Add the function that `prepare` returns, or the reason why it raises an exception."""
+        """Add the function that `prepare` returns; if it raises an exception, store the reason."""
         try:
             self.functions[name] = prepare()
         except Exception as error:  # the other functions run without it
@@ -84,14 +84,14 @@ def run_rounds(
     clock: Callable[[], float] = time.perf_counter,
     seed: int = 0,
 ) -> Series:
-    """Time functions in turn, in a random order in each round.
+    """Measure run times. In each round every function runs once, in random order.
 
     Args:
-        functions: by name; a call is one run and returns when its result is ready.
+        functions: functions by name; a call returns when its result is ready.
         repetitions: number of timed rounds.
-        warm_up: number of earlier rounds that are not counted.
+        warm_up: number of rounds before them that are not measured.
         clock: returns seconds.
-        seed: of the orders.
+        seed: seed of the random orders.
 
     Returns:
         Milliseconds of each round, by name.
@@ -112,7 +112,7 @@ def run_rounds(
 
 
 def summarize(values: Sequence[float]) -> Measurement:
-    """Compute median and extremes of at least one value."""
+    """Compute median, minimum and maximum of at least one value."""
     extremes = {"min": min(values), "max": max(values)}
     return {"median": statistics.median(values), **extremes, "runs": len(values)}
 
@@ -127,10 +127,10 @@ def missing(reason: str) -> Measurement:
     return {"median": None, "min": None, "max": None, "runs": 0, "reason": reason}
 
 
-def completed(
+def with_all_keys(
     measurements: Mapping[str, Measurement], keys: Sequence[str]
 ) -> dict[str, Measurement]:
-    """Fill up the measurements to exactly these keys.
+    """Return measurements with exactly these keys; missing ones are null with a reason.
 
     Raises:
         ValueError: there is a measurement with another key.

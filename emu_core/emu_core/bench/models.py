@@ -1,4 +1,4 @@
-"""Models of the benchmark: the student at other sizes, its disturbed copies, and others' networks.
+"""Models of the benchmark: the student, copies with changed weights, and other networks.
 
 ONNX files are exported once and reused until the code or the shipped weights change.
 """

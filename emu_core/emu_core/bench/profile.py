@@ -41,14 +41,14 @@ _RUNS = 8
 
 def measure_profile(settings: BenchSettings) -> dict[str, Any]:
     """Measure milliseconds and multiply-adds by part, and the machine's peak rate."""
-    path = student_file(settings.compared, settings.models)
+    path = student_file(settings.ratio_size, settings.models)
     peak = peak_multiply_adds(settings.threads, settings.repetitions)
     profile = {
         "file": path.name,
-        "size": size_name(settings.compared),
+        "size": size_name(settings.ratio_size),
         "peak_giga_multiply_adds_per_s": peak,
         "giga_multiply_adds": {k: v / 1e9 for k, v in multiply_adds(path).items()},
-        **profile_model(path, fixed_image(settings.compared), settings.threads),
+        **profile_model(path, fixed_image(settings.ratio_size), settings.threads),
     }
     return {"details": {"profile": profile}}
 

@@ -21,6 +21,8 @@ import jsonargparse
 import numpy as np
 from matplotlib.figure import Figure
 
+from emu_core.bench.measurement import ABSOLUTE_VALUES
+
 Results = Mapping[str, Any]  # content of bench.json
 _MARK = re.compile(r"(<!-- bench:(\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 _COLUMNS = ("median", "min", "max", "runs")
@@ -36,7 +38,7 @@ def fill(document: str, results: Results) -> str:
     """Replace the marked tables of a document.
 
     Raises:
-        ValueError: a mark has the name of no table.
+        ValueError: a mark names an unknown table.
     """
 
     def replace(found: re.Match[str]) -> str:
@@ -59,7 +61,7 @@ def machine_table(results: Results) -> str:
         "threads; clock; rounds": "{threads}; {clock}; {repetitions}".format(**settings),
         "Python; packages": f"{about['python']}; {versions}",
         "model": f"{model['name']}, sha256 {model['sha256'][:12]}",
-        "load when it began": f"{about['load_at_start']:.1f}",
+        "load at the start": f"{about['load_at_start']:.1f}",
     }
     if settings["quick"]:
         rows["quick"] = "a test run: do not quote these numbers"
@@ -69,8 +71,14 @@ def machine_table(results: Results) -> str:
 def ratios_table(results: Results) -> str:
     """List ratios and other measurements by their keys."""
     both = {**results["ratios"], **results["figures"]}
-    rows = [[f"`{key}`", *_cells(measurement)] for key, measurement in both.items()]
-    return _table(("", *_COLUMNS), rows)
+    rows = [[f"`{key}`", _kind(key), *_cells(values)] for key, values in both.items()]
+    return _table(("", "kind", *_COLUMNS), rows)
+
+
+def _kind(key: str) -> str:
+    """Name the kind of ratio, or the unit of an absolute value."""
+    units = dict(zip(ABSOLUTE_VALUES, ("ms", "MB", "s"), strict=True))
+    return units.get(key, "throughput ratio" if key.startswith("train_") else "time ratio")
 
 
 def models_table(key: str, unit: str, results: Results) -> str:
@@ -83,7 +91,8 @@ def models_table(key: str, unit: str, results: Results) -> str:
 def ros_table(results: Results) -> str:
     """List the times of the ROS node in one process and of its round trips."""
     path = results["details"].get("ros_path_milliseconds", {})
-    rows = [[f"in one process: {name}", *_cells(x), ""] for name, x in path.items()]
+    names = {"usual": "baseline"}  # the key in bench.json → its name in the table
+    rows = [[f"in one process: {names.get(k, k)}", *_cells(x), ""] for k, x in path.items()]
     for name, trip in results["details"].get("ros_round_trip", {}).items():
         lost = f"{trip['lost']} of {trip['sent']}"
         rows.append([f"between processes, {name}", *_cells(trip["milliseconds"]), lost])
@@ -91,7 +100,7 @@ def ros_table(results: Results) -> str:
 
 
 def growth_table(results: Results) -> str:
-    """List time and memory over image size, cameras, members and backbone."""
+    """List time and memory by image size, cameras, members and backbone."""
     rows = [
         [quantity, value, *_cells(case["milliseconds"]), _number(case.get("peak_rss_mb"))]
         for quantity, cases in results["details"].get("growth", {}).items()
@@ -101,7 +110,7 @@ def growth_table(results: Results) -> str:
 
 
 def profile_table(results: Results) -> str:
-    """List milliseconds and multiply-adds by part, and the time of the latter at the peak rate."""
+    """List milliseconds and multiply-adds by part, and the time at the peak rate."""
     profile = results["details"].get("profile")
     if not profile:
         return ""

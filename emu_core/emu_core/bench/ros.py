@@ -1,4 +1,4 @@
-"""Measure the ROS node by programs of `emu_perception`, in separate processes.
+"""Measure the ROS node with programs of `emu_perception`, in separate processes.
 
 emu_core does not depend on ROS: it runs `emu_perception.bench.path` and
 `emu_perception.bench.round_trip` as commands and reads the JSON that they print.
@@ -19,7 +19,7 @@ _ROUND_TRIP_KEYS = ("node_rss_mb", "start_to_first_result_s")
 
 def measure_ros(settings: BenchSettings) -> dict[str, Any]:
     """Measure the path inside one process, and round trips with both Fast DDS profiles."""
-    model = student_file(settings.compared, settings.models)
+    model = student_file(settings.ratio_size, settings.models)
     frames = settings.repetitions if settings.quick else 5 * settings.repetitions
     options = ("--model", model, "--threads", settings.threads, "--frames", frames)
     # A domain that is probably not used by a robot or by another run.
@@ -32,21 +32,21 @@ def measure_ros(settings: BenchSettings) -> dict[str, Any]:
     try:
         times = run("path", "--clock", settings.clock)
         path = {name: summarize(values) for name, values in times.items()}
-        over_usual = ratio(times["ours"], times["usual"])
+        over_baseline = ratio(times["ours"], times["usual"])
     except ProgramError as error:
-        over_usual = missing(str(error))
-        path = {"ours": over_usual}
+        over_baseline = missing(str(error))
+        path = {"ours": over_baseline}
     trips: dict[str, Any] = {}
     try:
         ours = [run("round_trip") for _ in range(_STARTS)]
         stock = [run("round_trip", "--stock-dds")]
         trips = {"with our Fast DDS profile": _trip(ours), "with stock Fast DDS": _trip(stock)}
-        figures = {key: summarize([one[key] for one in ours]) for key in _ROUND_TRIP_KEYS}
+        values = {key: summarize([one[key] for one in ours]) for key in _ROUND_TRIP_KEYS}
     except ProgramError as error:
-        figures = dict.fromkeys(_ROUND_TRIP_KEYS, missing(str(error)))
+        values = dict.fromkeys(_ROUND_TRIP_KEYS, missing(str(error)))
     return {
-        "ratios": {"ros_path_over_usual": over_usual},
-        "figures": {"ros_path_ms": path["ours"], **figures},
+        "ratios": {"ros_path_over_usual": over_baseline},
+        "figures": {"ros_path_ms": path["ours"], **values},
         "details": {"ros_path_milliseconds": path, "ros_round_trip": trips},
     }
 

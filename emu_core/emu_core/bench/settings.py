@@ -20,8 +20,8 @@ from emu_core.bench.measurement import CLOCKS
 
 PARTS = ("inference", "ros", "training", "growth", "profile")
 SIZES = ((256, 512), (512, 1024), (1024, 2048))
-COMPARED = (512, 1024)
-"""Size at which ratios are computed; the largest of --sizes if it is not among them."""
+RATIO_SIZE = (512, 1024)
+"""Image size of the ratios. If --sizes does not contain it, the largest size is used."""
 
 PACKAGES = (
     *("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "torch", "transformers", "onnx"),
@@ -43,13 +43,13 @@ class BenchSettings:
     quick: bool
 
     @property
-    def compared(self) -> tuple[int, int]:
-        """Size at which ratios are computed."""
-        return COMPARED if COMPARED in self.sizes else max(self.sizes)
+    def ratio_size(self) -> tuple[int, int]:
+        """Image size for which ratios are computed."""
+        return RATIO_SIZE if RATIO_SIZE in self.sizes else max(self.sizes)
 
     @property
     def members(self) -> int:
-        """Number of members of an ensemble, and of samples of MC Dropout."""
+        """Number of members of the ensemble, and number of samples of MC Dropout."""
         return 2 if self.quick else 10
 
     @property
@@ -67,16 +67,27 @@ def parse(arguments: Sequence[str] | None = None) -> BenchSettings:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m emu_core.bench",
-        description="Time this project and alternatives that a user could run instead.",
+        description="Measure the run time of this project and of alternatives to it.",
     )
     add = parser.add_argument
-    add("--sizes", type=_size, nargs="+", metavar="HxW", help="image sizes (default: three)")
-    add("--repetitions", type=PositiveInt, help="number of rounds (default 10)")
+    sizes_help = f"image sizes (default: {' '.join(map(size_name, SIZES))})"
+    add("--sizes", type=_size, nargs="+", metavar="HxW", help=sizes_help)
+    add("--repetitions", type=PositiveInt, help="number of rounds (default: 10)")
     cores = min(4, len(os.sched_getaffinity(0)))
-    add("--threads", type=PositiveInt, default=cores, help="default: cores, at most 4")
-    add("--parts", choices=PARTS, nargs="+", default=list(PARTS))
-    add("--output", type=Path, default=Path("out/bench"), help="folder (default out/bench)")
-    clock_help = "cpu: CPU time of the process; with --threads 1, for ratios on a busy machine"
+    add(
+        "--threads",
+        type=PositiveInt,
+        default=cores,
+        help="CPU threads (default: all cores, at most 4)",
+    )
+    parts_help = "which parts to run (default: all)"
+    add("--parts", choices=PARTS, nargs="+", default=list(PARTS), help=parts_help)
+    add(
+        "--output", type=Path, default=Path("out/bench"), help="output folder (default: out/bench)"
+    )
+    clock_help = (
+        "wall: elapsed time; cpu: CPU time, gives valid ratios with --threads 1 on a busy machine"
+    )
     add("--clock", choices=tuple(CLOCKS), default="wall", help=clock_help)
     add("--quick", action="store_true", help="one small image, two rounds, two members")
     given = parser.parse_args(arguments)

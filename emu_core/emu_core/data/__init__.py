@@ -1,7 +1,7 @@
 """Data sets on disk, and the joint augmentation of image, labels and depth. Needs no torch.
 
 Importing this package registers the data sets below in `datasets.DATASETS`. A new data set in this
-project is one module here and one import line; outside it, a file named in EMU_PLUGINS.
+project needs one module here and one import line. Outside it, name its file in EMU_PLUGINS.
 """
 
 import emu_core.data.cityscapes

@@ -9,8 +9,9 @@ Disparity has 16 bits: value 0 is invalid, any other value v stands for d = (v �
 depth = baseline·fx/d with fx in pixels of the *original* image. Value 1 means infinity, so depth
 is valid where v > 1 and depth is at most a limit.
 
-The files may be resized copies of the official ones (labels and disparity by nearest neighbour,
-values of disparity and camera files unchanged): depth stays the same, focal lengths shrink.
+The files may be resized copies of the official ones. Resize labels and disparity with nearest
+neighbour, and change neither the values of disparity nor the camera files. Then depth stays the
+same, and focal lengths are computed for the new size.
 """
 
 from __future__ import annotations
@@ -46,10 +47,11 @@ OFFICIAL_SIZE = (1024, 2048)
 """Height and width that the official camera files and disparities refer to."""
 
 OBJECT_MASK = "gtFine_object.png"
-"""Suffix in gtFine, in rendered pairs of frames: 255 on the object put into the scene."""
+"""Suffix of a mask in gtFine of rendered drives: 255 on the object added to the scene."""
 
-_UNKNOWN_SEQUENCE = "000000"  # of a rendered pair; the other one has an ordinary object
-_OFF_CENTRE = 0.1  # limit of the principal point's distance, in widths; in Aachen it is 0.036
+_UNKNOWN_SEQUENCE = "000000"  # shows an unknown object; the other sequence an ordinary one
+# Largest distance of the principal point from the centre, in image widths (Aachen: 0.036).
+_MAX_CENTRE_OFFSET = 0.1
 
 _SUFFIXES = {
     "leftImg8bit": "leftImg8bit.png",
@@ -108,17 +110,18 @@ def list_frames(root: str | Path, split: str) -> list[FrameFiles]:
 
 
 def read_camera(path: str | Path) -> CameraFile:
-    """Read a `camera/*.json`; DataError if the file is missing or is no camera file."""
-    code = existing_file(Path(path), _origin(path)).read_bytes()
+    """Read a `camera/*.json`; DataError if the file is missing or is not a camera file."""
+    encoded = existing_file(Path(path), _archive_hint(path)).read_bytes()
     try:
-        content = json.loads(code)
-        inner = content["intrinsic"]
-        fx, fy, u0, v0 = (float(inner[key]) for key in ("fx", "fy", "u0", "v0"))
+        content = json.loads(encoded)
+        intrinsic = content["intrinsic"]
+        fx, fy, u0, v0 = (float(intrinsic[key]) for key in ("fx", "fy", "u0", "v0"))
         camera = CameraFile(fx, fy, u0, v0, float(content["extrinsic"]["baseline"]))
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{path}{_origin(path)} is no Cityscapes camera file ({type(error).__name__}: "
-            f"{error}); expected JSON with intrinsic fx, fy, u0, v0 and extrinsic baseline."
+            f"{path}{_archive_hint(path)} is not a Cityscapes camera file "
+            f"({type(error).__name__}: {error}); expected JSON with intrinsic fx, fy, u0, v0 and "
+            "extrinsic baseline."
         ) from error
     if not (camera.fx > 0 and camera.fy > 0 and camera.baseline > 0):
         raise DataError(f"{path}: fx, fy and baseline must be positive, but got {camera}.")
@@ -153,7 +156,10 @@ def _depth_of_values(focal: float, baseline: float, max_depth: float) -> np.ndar
 
 
 def encode_disparity(depth: np.ndarray, focal: float, baseline: float) -> np.ndarray:
-    """Convert depth to 16-bit disparity, 0 where depth is not finite; as `decode_disparity`."""
+    """Convert depth to 16-bit disparity, 0 where depth is not finite.
+
+    The other arguments are the same as for `decode_disparity`.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         raw = np.rint(256 * baseline * focal / depth + 1)
     usable = np.isfinite(depth) & (depth > 0)
@@ -162,16 +168,16 @@ def encode_disparity(depth: np.ndarray, focal: float, baseline: float) -> np.nda
 
 def write_png(path: Path, image: np.ndarray) -> None:
     """Write a PNG atomically: RGB (H, W, 3) of 8 bits, or grey (H, W) of 8 or 16 bits."""
-    done, code = cv2.imencode(".png", image[..., ::-1] if image.ndim == 3 else image)
-    if not done:
+    success, encoded = cv2.imencode(".png", image[..., ::-1] if image.ndim == 3 else image)
+    if not success:
         raise DataError(f"OpenCV could not encode {path}.")
-    write_atomically(path, lambda unfinished: unfinished.write_bytes(code.tobytes()))
+    write_atomically(path, lambda unfinished: unfinished.write_bytes(encoded.tobytes()))
 
 
 def is_of_official_size(camera: CameraFile, shape: tuple[int, int], path: str | Path) -> bool:
-    """Whether a camera file describes the official image that this image is a resized copy of.
+    """Whether a camera file refers to the official size instead of the size of this image.
 
-    The principal point shows it: it lies near the centre of this image or of the official one.
+    The principal point is near the centre of the image that the file refers to.
 
     Args:
         camera: Content of the file.
@@ -182,10 +188,11 @@ def is_of_official_size(camera: CameraFile, shape: tuple[int, int], path: str | 
         DataError: The camera file fits neither size.
     """
     (height, width), (full_height, full_width) = shape, OFFICIAL_SIZE
-    off_centre = abs((camera.u0 + 0.5) / width - 0.5)
-    off_official = abs((camera.u0 + 0.5) / full_width - 0.5)
-    resized = width * full_height == height * full_width and off_official < off_centre
-    if not (off_official if resized else off_centre) <= _OFF_CENTRE:  # also refuses NaN
+    image_offset = abs((camera.u0 + 0.5) / width - 0.5)
+    official_offset = abs((camera.u0 + 0.5) / full_width - 0.5)
+    resized = width * full_height == height * full_width and official_offset < image_offset
+    offset = official_offset if resized else image_offset
+    if not offset <= _MAX_CENTRE_OFFSET:  # also refuses NaN
         raise DataError(
             f"{path}: the principal point u0 = {camera.u0:g} is near the centre neither of the "
             f"image, {width}×{height}, nor of an official one ({full_width}×{full_height}) "
@@ -197,7 +204,7 @@ def is_of_official_size(camera: CameraFile, shape: tuple[int, int], path: str | 
 def focal_of_image(
     camera: CameraFile, shape: tuple[int, int], path: str | Path
 ) -> tuple[float, float]:
-    """Return (fx, fy) in pixels of an image; arguments as for `is_of_official_size`."""
+    """Return (fx, fy) in pixels of an image. Arguments: see `is_of_official_size`."""
     if not is_of_official_size(camera, shape, path):
         return camera.fx, camera.fy
     (height, width), (full_height, full_width) = shape, OFFICIAL_SIZE
@@ -205,7 +212,7 @@ def focal_of_image(
 
 
 class CityscapesLayout(DataSet):
-    """A split in Cityscapes' layout. Names are CITY_SEQUENCE_FRAME; arguments as `DataSet`."""
+    """A split in Cityscapes' layout. Names are CITY_SEQUENCE_FRAME. Arguments: see `DataSet`."""
 
     classes = CITYSCAPES
     default_max_depth = MAX_DEPTH
@@ -231,7 +238,7 @@ class CityscapesLayout(DataSet):
 
     def camera(self, name: str) -> PinholeCamera:
         path, image = (self._frame(name).path(folder) for folder in ("camera", IMAGES))
-        height, width = image_size(image, _origin(image))
+        height, width = image_size(image, _archive_hint(image))
         fx, fy = focal_of_image(read_camera(path), (height, width), path)
         return PinholeCamera(fx, fy, width, height)
 
@@ -260,20 +267,22 @@ class Cityscapes(CityscapesLayout):
 
 
 def read_png(path: Path, flags: int) -> np.ndarray:
-    """Read an image as OpenCV decodes it (BGR); arguments and errors as `read_image`."""
-    return read_image(path, flags, _origin(path))
+    """Read an image as OpenCV decodes it (BGR). Arguments and errors: see `read_image`."""
+    return read_image(path, flags, _archive_hint(path))
 
 
 def _ground_truth(path: Path, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
-    hint = "is it an 8-bit preview?" if dtype == np.uint16 else "is it the coloured picture?"
-    values = read_grey(path, dtype, hint, _origin(path))
+    hint = "Did you use an 8-bit preview?"
+    if dtype == np.uint8:
+        hint = "Did you use the colour preview (…_color.png) instead of …_labelIds.png?"
+    values = read_grey(path, dtype, hint, _archive_hint(path))
     if values.shape != shape:
-        raise DataError(f"{path} is {values.shape}, its image {shape} (H,W).")
+        raise DataError(f"{path} has the size {values.shape}, but its image {shape} (H,W).")
     return values
 
 
-def _origin(path: str | Path) -> str:
-    """Name the official archive that holds a file, for messages."""
+def _archive_hint(path: str | Path) -> str:
+    """Return " (from ARCHIVE)" with the official archive that contains a file, or ""."""
     path = Path(path)
     part = "trainextra" if path.parent.parent.name == "train_extra" else "trainvaltest"
     folders = [folder for folder, end in _SUFFIXES.items() if path.name.endswith("_" + end)]

@@ -1,4 +1,4 @@
-"""The registry of data sets, what a data set is, and how a training takes a part of one.
+"""Data sets: their registry, their base class, and the selection of a part of one.
 
 A new data set is a subclass of `DataSet`, registered in `DATASETS`. It is a module of this folder
 with an import line in `emu_core/data/__init__.py`, or a file elsewhere that EMU_PLUGINS names.
@@ -76,7 +76,7 @@ class DataSet(ABC):
     classes: ClassTable
     default_max_depth: float
     image_source: str
-    """What the images are, for people, e.g. "rendered frames"."""
+    """Description of the images for readers, e.g. "rendered frames"."""
     real_images = True
     """False if all images are rendered."""
     cache: DecodedFrames | None = None
@@ -118,11 +118,11 @@ class DataSet(ABC):
         return self.sequence_of(name) or name
 
     def object_mask(self, name: str) -> Path | None:
-        """Return the mask of an object on the road, 0 beside it; the file need not exist."""
+        """Return the mask of an object on the road, 0 elsewhere; the file need not exist."""
         return None
 
     def has_unknown_object(self, name: str) -> bool:
-        """Return whether the object in the mask is of no class, instead of an ordinary one."""
+        """Return whether the object in the mask is unknown (of no class) instead of ordinary."""
         return False
 
     def __len__(self) -> int:
@@ -172,15 +172,15 @@ def open_dataset(
 
     Raises:
         RegistryError: There is no such kind of data set.
-        DataError: An argument is out of range, the data is missing, or nothing is left of it.
+        DataError: An argument is out of range, the data is missing, or no frame is left.
     """
     for name, value in (("max_depth", max_depth), ("limit", limit), ("sequences", sequences)):
         if value is not None and not value > 0:
             raise DataError(f"Expected {name} to be positive, but got {value}.")
     if rest and limit is None and sequences is None:
         raise DataError(
-            "Expected limit or sequences with rest: without them nothing is left out of "
-            f"{split}, and there is no rest."
+            "Expected limit or sequences together with rest: without them no frame of "
+            f"{split} is left out, so the rest is empty."
         )
     data = DATASETS[kind](root, split, max_depth, labelled)
     if limit is None and sequences is None:
@@ -190,7 +190,9 @@ def open_dataset(
         raise DataError(f"The data set {kind} has no sequences to choose from: set limit alone.")
     indices = choose([name or "" for name in sequence_names], limit, sequences, rest)
     if not indices:
-        raise DataError(f"Nothing is left of {root}, {split}: limit and sequences take it all.")
+        raise DataError(
+            f"No frame of {root}, {split} is left: limit and sequences take all frames."
+        )
     return data.select(indices)
 
 

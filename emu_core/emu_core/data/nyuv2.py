@@ -12,7 +12,8 @@ or the unpacked form that ESANet's `prepare_dataset.py` (Seichter et al., ICRA 2
     ROOT/{train,test}/depth/NNNN.png      16-bit grey, millimetres, 0 invalid
     ROOT/{train,test}/labels_40/NNNN.png  8-bit grey, 0 unlabelled, 1 to 40 the classes
 
-All images are 640×480. Depth is the data set's in-painted one (`depths`), as benchmarks use it.
+All images are 640×480. Depth is `depths`, in which the authors have filled missing values
+(in-painting); benchmarks use it, too.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class NYUv2(DataSet):
 
     @classmethod
     def split_names(cls, root: Path) -> SplitNames:
-        """Return the splits. To choose weights by validation would be to choose them on test."""
+        """Return the splits. There is no validation split, so validation uses the test split."""
         return SplitNames(validation="test")
 
     def read(self, name: str) -> Sample:
@@ -103,7 +104,7 @@ def _open(root: Path, split: str) -> _Official | _Unpacked:
     if not missing:
         try:
             return _Official(root, split)
-        except ModuleNotFoundError as error:  # a robot has neither
+        except ModuleNotFoundError as error:  # robots have neither package
             raise DataError(
                 f"The official files in {root} need h5py and SciPy: install emu_core[train], or "
                 "unpack them."
@@ -125,7 +126,7 @@ def _with_origins(names: Iterable[str]) -> str:
 
 
 class _Official:
-    """Frames of the official file, which is opened for each frame: no handle crosses a fork."""
+    """Frames of the official file. It is opened for each frame: forked workers share no handle."""
 
     def __init__(self, root: Path, split: str) -> None:
         self.path, splits = root / _DATA, root / _SPLITS
@@ -133,15 +134,15 @@ class _Official:
         count = _check_layout(self.path)
         if numbers.size == 0 or numbers.min() < 1 or numbers.max() > count:
             raise DataError(
-                f"{splits} counts images from {numbers.min(initial=1)} to "
-                f"{numbers.max(initial=0)}, but {self.path} holds 1 to {count}."
+                f"{splits} has image numbers from {numbers.min(initial=1)} to "
+                f"{numbers.max(initial=0)}, but {self.path} has images 1 to {count}."
             )
         mapping = _load_mat(root / _MAPPING, "mapClass")["mapClass"]
         if len(mapping) != _FINE_CLASSES or mapping.min() < 1 or mapping.max() > len(NYUV2):
             raise DataError(
                 f"{root / _MAPPING}: expected mapClass to map {_FINE_CLASSES} classes to "
                 f"1…{len(NYUV2)}, but got {len(mapping)} to {mapping.min()}…{mapping.max()}; "
-                f"take {_with_origins([_MAPPING])}."
+                f"download {_with_origins([_MAPPING])}."
             )
         # Train ids (895,), uint8, of unlabelled pixels and of the 894 classes.
         self.train_ids = NYUV2.to_train_ids(np.concatenate([[0], mapping]).astype(np.uint8))
@@ -183,7 +184,7 @@ def _load_mat(path: Path, *keys: str) -> dict[str, np.ndarray]:
     except Exception as error:  # SciPy's reader fails on damaged files in many ways
         raise DataError(
             f"{path} is not the expected MATLAB file with {', '.join(keys)} "
-            f"({type(error).__name__}: {error}); take it from {ORIGINS[path.name]}."
+            f"({type(error).__name__}: {error}); download it from {ORIGINS[path.name]}."
         ) from error
 
 
@@ -207,15 +208,15 @@ def _check_layout(path: Path) -> int:
         if found[key] != (shape, dtype):
             raise DataError(
                 f"{path}: expected {key} to be {np.dtype(dtype)} {shape}, but got "
-                f"{found[key][1]} {found[key][0]}; take {_with_origins([path.name])}."
+                f"{found[key][1]} {found[key][0]}; download {_with_origins([path.name])}."
             )
     return count
 
 
 def _damaged(path: Path, error: Exception) -> DataError:
     return DataError(
-        f"{path} is damaged or no HDF5 file with images, depths and labels ({error}); get it "
-        f"again from {ORIGINS[path.name]}."
+        f"{path} is damaged or is not an HDF5 file with images, depths and labels ({error}); "
+        f"download it from {ORIGINS[path.name]}."
     )
 
 
@@ -237,12 +238,14 @@ class _Unpacked:
 
     def ground_truth(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         ids_path, depth_path = self._path("labels_40", name), self._path("depth", name)
-        ids = self._checked(ids_path, read_grey(ids_path, np.uint8, "is it the coloured picture?"))
-        raw = self._checked(depth_path, read_grey(depth_path, np.uint16, "is it a preview?"))
+        ids = read_grey(ids_path, np.uint8, "Did you use the colour preview of the labels?")
+        raw = read_grey(depth_path, np.uint16, "Did you use an 8-bit preview?")
+        ids, raw = self._checked(ids_path, ids), self._checked(depth_path, raw)
         if ids.max() > len(NYUV2):
             raise DataError(
                 f"{ids_path} holds the id {ids.max()}; expected 0 (unlabelled) to {len(NYUV2)}. "
-                "If 255 is unlabelled and classes count from 0, add 1 to every pixel first."
+                "If the file uses 255 for unlabelled and 0 for the first class, add 1 to every "
+                "pixel (255 becomes 0)."
             )
         return NYUV2.to_train_ids(ids), raw.astype(np.float32) / 1000
 
@@ -253,7 +256,7 @@ class _Unpacked:
     def _checked(path: Path, image: np.ndarray) -> np.ndarray:
         if image.shape[:2] != SIZE:
             raise DataError(
-                f"{path} is {image.shape[:2]} (H,W), but images of NYUv2 are {SIZE}: focal "
-                "lengths hold for the original size."
+                f"{path} has the size {image.shape[:2]} (H,W), but images of NYUv2 have {SIZE}; "
+                "the focal lengths are valid only for that size."
             )
         return image

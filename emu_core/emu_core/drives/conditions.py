@@ -1,8 +1,8 @@
 """Light, weather and camera of a drive.
 
 Images are formed in linear light. Haze follows Koschmieder's law, I = J·t + A·(1 − t) with
-t = exp(−β·z). At night an unlit rendering is lit from its depth. Shot noise, read noise and the
-sRGB curve come last.
+t = exp(−β·z). At night the renderer draws surface colours without light; headlights and street
+lamps are added here, using depth. Shot noise, read noise and the sRGB curve are applied last.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from emu_core.drives.layout import Rng
 from emu_core.drives.objects import textures
 
 _GAMMA = 2.2  # exponent that approximates the sRGB curve
-_SKY_DISTANCE = 450.0  # distance of the sky for the haze, metres
-_CLEAR = 0.01  # below this haze (1/m) the sky is not hazy
-_VISIBILITY = 3.9  # visibility times β: at the visibility, a black object's contrast is 2 %
+_SKY_DISTANCE = 450.0  # distance of the sky in the formula of haze, metres
+_MIN_SKY_HAZE = 0.01  # by day, weaker haze (β, 1/m) does not change the sky
+_KOSCHMIEDER = 3.9  # β times visibility, the distance where a black object's contrast is 2 %
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,10 @@ def draw_camera(rng: Rng, width: int, height: int) -> PinholeCamera:
 
 @dataclass(frozen=True)
 class Conditions:
-    """Sun, sky, air and sensor of a drive; angles in radians, `haze` is β in 1/m."""
+    """Sun, sky, air and sensor of a drive; angles in radians, `haze` is β in 1/m.
+
+    `sun_warmth` is 0 for white to 1 for orange; `white_balance` is the sensor's RGB gains.
+    """
 
     night: bool
     sun_elevation: float
@@ -77,10 +80,10 @@ class Conditions:
     sun: float
     ambient: float
     clouds: float
-    warmth: float
+    sun_warmth: float
     haze: float
     exposure: float
-    balance: tuple[float, float, float]
+    white_balance: tuple[float, float, float]
     shot_noise: float
     read_noise: float
     blur: float
@@ -102,7 +105,7 @@ class Conditions:
         grey = np.array([0.8, 0.82, 0.85])
         blue = np.array([0.72, 0.81, 0.93])
         low_sun = np.array([0.93, 0.8, 0.66])
-        clear = blue * (1 - self.warmth) + low_sun * self.warmth
+        clear = blue * (1 - self.sun_warmth) + low_sun * self.sun_warmth
         return grey * self.clouds + clear * (1 - self.clouds)
 
     @property
@@ -126,10 +129,10 @@ def draw_conditions(rng: Rng) -> Conditions:
         sun=float((1 - 0.9 * clouds) * rng.uniform(0.55, 0.75)),
         ambient=float(0.36 + 0.3 * clouds + rng.normal(0, 0.03)),
         clouds=clouds,
-        warmth=float(np.clip(1.2 - np.degrees(elevation) / 25, 0, 0.9)),
+        sun_warmth=float(np.clip(1.2 - np.degrees(elevation) / 25, 0, 0.9)),
         haze=float(np.exp(rng.uniform(np.log(4e-4), np.log(6e-3)))),
         exposure=float(np.exp(rng.normal(0.22, 0.16))),
-        balance=(float(gains[0]), float(gains[1]), float(gains[2])),
+        white_balance=(float(gains[0]), float(gains[1]), float(gains[2])),
         shot_noise=float(rng.uniform(0.004, 0.016)),
         read_noise=float(rng.uniform(0.001, 0.006)),
         blur=float(rng.uniform(0.3, 0.7)),
@@ -141,12 +144,12 @@ def draw_conditions(rng: Rng) -> Conditions:
 def dense_haze(rng: Rng, day: Conditions) -> Conditions:
     """Change a day to fog: visibility of 40 to 130 m, hardly any sun."""
     visibility = rng.uniform(40, 130)
-    return replace(day, haze=float(_VISIBILITY / visibility), clouds=1.0, sun=0.05, ambient=0.62)
+    return replace(day, haze=float(_KOSCHMIEDER / visibility), clouds=1.0, sun=0.05, ambient=0.62)
 
 
 def at_night(rng: Rng, day: Conditions) -> Conditions:
     """Change a day to a night: headlights and street lamps, and a noisier sensor."""
-    dark = replace(day, night=True, sun=0.0, ambient=1.0, warmth=0.0, haze=min(day.haze, 2e-3))
+    dark = replace(day, night=True, sun=0.0, ambient=1.0, sun_warmth=0.0, haze=min(day.haze, 2e-3))
     return replace(
         dark,
         exposure=float(rng.uniform(0.9, 1.6)),
@@ -157,7 +160,7 @@ def at_night(rng: Rng, day: Conditions) -> Conditions:
 
 
 def sun_tint(warmth: float) -> np.ndarray:
-    """RGB colour of sunlight (3,): white to orange for a warmth of 0…1."""
+    """RGB colour of sunlight (3,): white (warmth 0) to orange (warmth 1)."""
     return np.array([1.0, 1.0 - 0.12 * warmth, 1.0 - 0.35 * warmth])
 
 
@@ -199,11 +202,11 @@ def expose(
     """Turn a clean rendering into the image that the camera records.
 
     Args:
-        image: rendering, uint8 sRGB (H,W,3); unlit at night.
+        image: rendering, uint8 sRGB (H,W,3); at night, surface colours without light.
         depth: metres along z (H,W), +Inf for sky.
-        glow: light that each pixel emits, 0…1 (H,W).
+        glow: light that the surface itself emits, 0…1 (H,W).
         lamps: street lamps in camera coordinates (N,3), x right, y down, z forward, m.
-        camera: its size and focal length.
+        camera: only size and focal length are used.
         conditions: light, air and sensor.
         rng: draws the sensor noise.
 
@@ -214,7 +217,7 @@ def expose(
     if conditions.night:
         light = _light_at_night(light, depth, glow, lamps, camera)
     light = _add_haze(light, depth, conditions)
-    light *= conditions.exposure * np.array(conditions.balance, np.float32)
+    light *= conditions.exposure * np.array(conditions.white_balance, np.float32)
     light = cv2.GaussianBlur(light, (0, 0), conditions.blur)
     light *= _vignette(camera, conditions.vignette)
     noise = rng.standard_normal(light.shape, np.float32)
@@ -225,12 +228,12 @@ def expose(
 
 def _add_haze(light: np.ndarray, depth: np.ndarray, conditions: Conditions) -> np.ndarray:
     """Apply Koschmieder's law to linear light (H,W,3)."""
-    air = conditions.horizon.astype(np.float32) ** _GAMMA
-    far = np.minimum(depth, _SKY_DISTANCE)
-    through = np.exp(-conditions.haze * far).astype(np.float32)[..., None]
-    if not conditions.night and conditions.haze < _CLEAR:
-        through[np.isinf(depth)] = 1
-    return light * through + air * (1 - through)
+    airlight = conditions.horizon.astype(np.float32) ** _GAMMA
+    distance = np.minimum(depth, _SKY_DISTANCE)
+    transmission = np.exp(-conditions.haze * distance).astype(np.float32)[..., None]
+    if not conditions.night and conditions.haze < _MIN_SKY_HAZE:
+        transmission[np.isinf(depth)] = 1
+    return light * transmission + airlight * (1 - transmission)
 
 
 def _vignette(camera: PinholeCamera, strength: float) -> np.ndarray:
@@ -245,40 +248,41 @@ def _light_at_night(
     lamps: np.ndarray,
     camera: PinholeCamera,
 ) -> np.ndarray:
-    """Light an unlit linear image (H,W,3) by headlights, street lamps and its own glow."""
-    far = np.minimum(depth, 300.0).astype(np.float32)
-    x, y = (offset / camera.focal * far for offset in camera.offsets())
-    points = np.stack([x, y, far], -1)  # of each pixel (H,W,3): x right, y down, z forward, m
+    """Add the light of headlights, street lamps and glowing surfaces to linear colours (H,W,3)."""
+    distance = np.minimum(depth, 300.0).astype(np.float32)
+    x, y = (offset / camera.focal * distance for offset in camera.offsets())
+    points = np.stack([x, y, distance], -1)  # (H,W,3), m: x right, y down, z forward
     normals = np.cross(np.gradient(points, axis=1), np.gradient(points, axis=0))
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True) + 1e-9
     normals *= -np.sign(np.sum(normals * points, -1, keepdims=True))  # towards the camera
-    shade = np.full((*depth.shape, 3), 0.012, np.float32) * np.array([0.7, 0.8, 1.2], np.float32)
+    irradiance = np.full((*depth.shape, 3), 0.012, np.float32)
+    irradiance *= np.array([0.7, 0.8, 1.2], np.float32)
     for side in (-0.6, 0.6):
-        shade += _headlight(points, normals, np.array([side, 0.7, 0.0], np.float32))
+        irradiance += _headlight(points, normals, np.array([side, 0.7, 0.0], np.float32))
     for lamp in lamps:
-        shade += _street_lamp(points, normals, lamp.astype(np.float32))
+        irradiance += _street_lamp(points, normals, lamp.astype(np.float32))
     sky = np.isinf(depth)[..., None]
     shine = light * (glow[..., None] * 3.0)
-    lit = np.where(sky, light, light * shade + shine)
+    lit = np.where(sky, light, light * irradiance + shine)
     lit = lit + 0.6 * cv2.GaussianBlur(shine, (0, 0), 5)
     return lit + 0.25 * cv2.GaussianBlur(shine, (0, 0), 20)
 
 
 def _headlight(points: np.ndarray, normals: np.ndarray, lamp: np.ndarray) -> np.ndarray:
     """Compute the light (H,W,3) of a low beam at `lamp` (3,): wide, and dim above the horizon."""
-    way = points - lamp
-    distance = np.linalg.norm(way, axis=-1)
-    tilt = way[..., 1] / np.maximum(way[..., 2], 0.1) - 0.02
-    beam = np.exp(-((way[..., 0] / np.maximum(way[..., 2], 0.1) / 0.42) ** 2))
+    offset = points - lamp
+    distance = np.linalg.norm(offset, axis=-1)
+    tilt = offset[..., 1] / np.maximum(offset[..., 2], 0.1) - 0.02
+    beam = np.exp(-((offset[..., 0] / np.maximum(offset[..., 2], 0.1) / 0.42) ** 2))
     beam *= np.exp(-((tilt / np.where(tilt > 0, 0.22, 0.06)) ** 2))
-    facing = np.clip(-np.sum(way * normals, -1) / (distance + 1e-6), 0.05, 1)
+    cosine = np.clip(-np.sum(offset * normals, -1) / (distance + 1e-6), 0.05, 1)
     color = np.array([1.0, 0.97, 0.9], np.float32)
-    return (beam * facing * 55 / (distance**2 + 12))[..., None] * color
+    return (beam * cosine * 55 / (distance**2 + 12))[..., None] * color
 
 
 def _street_lamp(points: np.ndarray, normals: np.ndarray, lamp: np.ndarray) -> np.ndarray:
     """Compute the light (H,W,3) of a sodium lamp at `lamp` (3,), equal in all directions."""
-    way = lamp - points
-    distance = np.linalg.norm(way, axis=-1)
-    facing = np.clip(np.sum(way * normals, -1) / (distance + 1e-6), 0.03, 1)
-    return (facing * 9 / (distance**2 + 4))[..., None] * np.array([1.0, 0.78, 0.5], np.float32)
+    offset = lamp - points
+    distance = np.linalg.norm(offset, axis=-1)
+    cosine = np.clip(np.sum(offset * normals, -1) / (distance + 1e-6), 0.03, 1)
+    return (cosine * 9 / (distance**2 + 4))[..., None] * np.array([1.0, 0.78, 0.5], np.float32)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 class RenderingError(RuntimeError):
-    """Rendering is impossible on this machine; the message says what to install or to set."""
+    """Rendering is impossible on this machine; the message gives the remedy."""
 
 
 @contextmanager

@@ -167,8 +167,9 @@ class Scene(AbstractContextManager["Scene"]):
         eye, follow = (world.add_body(name=name, mocap=True) for name in ("eye", "sun"))
         eye.add_camera(name="camera", fovy=self.drive.camera.fovy)
         if conditions.sun > 0:
-            way, light = conditions.sun_direction, conditions.sun * sun_tint(conditions.warmth)
-            sun = follow.add_light(castshadow=True, pos=way * _SUN_DISTANCE, dir=-way)
+            direction = conditions.sun_direction
+            light = conditions.sun * sun_tint(conditions.sun_warmth)
+            sun = follow.add_light(castshadow=True, pos=direction * _SUN_DISTANCE, dir=-direction)
             sun.diffuse, sun.specular = light, 0.4 * light
             # A weak light of the sky makes surfaces in the shade visible.
             sky = follow.add_light(castshadow=False, pos=[0, 0, 50], dir=[0.15, 0.1, -1])

@@ -24,7 +24,7 @@ def load_splits(path: str | Path) -> dict[str, list[DriveSpec]]:
     ([first, last]), `frames`, `interval` (seconds) and optionally `condition` and `paired`.
 
     Raises:
-        SplitsError: the file is missing or no YAML, an entry is missing or invalid, or a seed is
+        SplitsError: the file is missing or not YAML, an entry is missing or invalid, or a seed is
             in two splits.
     """
     path = Path(path)

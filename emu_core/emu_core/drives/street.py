@@ -94,8 +94,8 @@ def _walkway(street: Scenery, side: int, s0: float, s1: float) -> None:
     street.ribbon(along, (inner, front), CURB, "pavers", "sidewalk", _PAVERS)
     street.ribbon(along, (front, _FAR * sign), CURB - 0.02, "ground", "terrain")
     for s in along:  # the kerb towards the side streets
-        foot = street.path.world(s, np.array([edge, _FAR * sign]), 0.0)
-        face = upright(foot, (0, CURB), (30, 0.1), two_sided=True)
+        base = street.path.world(s, np.array([edge, _FAR * sign]), 0.0)
+        face = upright(base, (0, CURB), (30, 0.1), two_sided=True)
         street.add(face, "concrete", "sidewalk")
 
 
@@ -128,8 +128,8 @@ def _close_view(street: Scenery) -> None:
     s, rng = street.end - 8, street.rng
     for d in np.arange(-70, 70, 18):
         height = rng.uniform(9, 20)
-        foot = street.path.world(s, np.array([d + 18, d]))
-        face = upright(foot, (0, height), (1.5, height / 12))
+        base = street.path.world(s, np.array([d + 18, d]))
+        face = upright(base, (0, height), (1.5, height / 12))
         street.add(face, f"facade{rng.integers(FACADES)}", "building")
     for d in rng.uniform(-50, 50, 8):
         tree(street, s - 6, d)

@@ -6,7 +6,7 @@
             store.keep(candidate, "test", setting, score(candidate.load(), split))
         scored = store.load(candidate, "test", setting)
 
-Scores lie in FOLDER/SPLIT/NAME-SEED.npz. The JSON file beside them says what was scored; it is
+Scores lie in FOLDER/SPLIT/NAME-SEED.npz. A JSON file next to them describes the candidate. It is
 written last, so an evaluation that is killed leaves no incomplete scores. Scores of other weights,
 images, sizes or metric definitions count as missing.
 """
@@ -192,7 +192,7 @@ class Store:
     def keep(
         self, candidate: Candidate, split: str, setting: Mapping[str, Any], results: DriveResults
     ) -> None:
-        """Write scores, and those of all resamples of the drives.
+        """Write the scores, and the scores of all resamples of the drives.
 
         Args:
             candidate: Method that was scored.

@@ -24,8 +24,8 @@ Curves = Mapping[str, np.ndarray]
 Line = tuple[np.ndarray, np.ndarray]
 
 COLORS = {"mcd20": "#56b4e9", "mcd50": "#0072b2", "student_unlabelled": "#cc79a7"}
-"""Colours of methods that are not kinds of `METHODS`. As there, they are of Okabe and Ito's
-palette, which colour-blind people can tell apart."""
+"""Colours of methods that are not kinds of `METHODS`, from the palette of Okabe and Ito. People
+with colour blindness can distinguish them."""
 
 _OTHERS = ("#e69f00", "#8c6bb1", "#7f7f00", "#1b7837", "#40004b")
 _GREY = "#999999"
@@ -223,7 +223,7 @@ def _lines(
     legend: bool = True,
     **style,
 ) -> None:
-    """Draw a line for each method that has the curve `needed`, and a legend beside the row."""
+    """Draw a line for each method that has the curve `needed`, and a legend next to the row."""
     for axes, methods in zip(row, scores.values(), strict=True):
         for method, seeds in methods.items():
             c = mean_curves(seeds)

@@ -84,8 +84,8 @@ def load_scores(
 ) -> dict[str, dict[str, list[Scored]]]:
     """Read scores: split → method → seeds.
 
-    Scores of other weights, images or metric definitions are left out, and those of candidates
-    whose files are missing.
+    Scores of other weights, images or metric definitions are left out. So are the scores of
+    candidates whose files are missing.
     """
     scores: dict[str, dict[str, list[Scored]]] = {name: {} for name in splits}
     for name, split in splits.items():
@@ -184,7 +184,7 @@ def write_plot(path: Path, draw: Callable[[], Figure], dpi: int = 90) -> bool:
 
 
 def describe(splits: Mapping[str, Split], times: Times | None) -> str:
-    """Say what was measured, and how: sizes, numbers of images and drives, threads."""
+    """Describe the measurements: image size, numbers of images and drives, threads."""
     first = next(iter(splits.values()))
     height, width = first.size
     counts = ", ".join(f"{n} ({len(s)} images, {len(s.drives)} drives)" for n, s in splits.items())

@@ -31,9 +31,9 @@ _TRAINING_FIELDS = {"scale", "flip", "jitter", "rescale_depth", "class_crops", "
 class DriveMetrics:
     """Metrics of drives that come one after the other.
 
-    The current drive and the total rank pixels in histograms with all of the bins. Finished
-    drives, which only a bootstrap needs, share one such number of bins. So memory grows neither
-    with the images nor, up to thousands, with the drives.
+    The current drive and the total each have histograms with all bins. All finished drives, which
+    only a bootstrap needs, share the same number of bins. So memory does not grow with the number
+    of images, nor with the number of drives (up to thousands).
     """
 
     def __init__(self, num_classes: int, max_depth: float, drives: int, bins: int = BINS) -> None:

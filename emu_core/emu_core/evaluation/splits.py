@@ -50,13 +50,13 @@ class Split:
     """The views of a split, sorted by drive.
 
     Args:
-        data: Data set and network input; which training frames it takes does not matter here.
+        data: Data set and network input; its selection of training frames is ignored.
         split: test, haze, …
         size: (height, width) of network input and ground truth; None for the size of validation.
-        stride: Take only every so many images.
+        stride: Take only every `stride`-th image.
 
     Raises:
-        DataError: There is no such data.
+        DataError: The data does not exist.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Split:
             whole = replace(whole, height=size[0], width=size[1], image_width=None)
         self.samples, self.name = samples, samples.split
         self.classes, self.max_depth = samples.classes, samples.max_depth
-        # No limit: what is beyond the range of the network counts as an error.
+        # No limit: depth beyond the range of the network counts as an error.
         self.augmentation = replace(whole, depth_limit=inf)
         names = list(enumerate(samples.names))[::stride]
         self._places = sorted((samples.group_of(name), index) for index, name in names)
@@ -91,7 +91,7 @@ class Split:
             for path in [*self.samples.files(name), *([] if mask is None else [mask])]:
                 size = path.stat().st_size if path.is_file() else -1
                 lines.append(f"{os.path.relpath(path, self.samples.root)} {size}")
-        if len(set(lines)) < len(lines):  # frames share a file: only names tell them apart
+        if len(set(lines)) < len(lines):  # frames share a file: only their names differ
             lines += names
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 

@@ -53,7 +53,7 @@ def time_methods(
     images: Sequence[Tensor],
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Value]:
-    """Time methods image by image in turn, so that other processes slow down all of them alike.
+    """Run all methods on each image in turn, so that other load slows all of them equally.
 
     Args:
         methods: Methods in memory by name.
@@ -75,7 +75,7 @@ def time_methods(
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Values between which the median of their distribution lies with at least some 95 %.
+    """Confidence interval of about 95 % for the median of a distribution, from its samples.
 
     Uses the normal approximation of the binomial distribution of ranks.
     """

@@ -98,6 +98,6 @@ def image_size(images: Tensor) -> tuple[int, int]:
 
 @torch.no_grad()
 def _next_prediction(raws: Iterator[RawOutputs], size: tuple[int, int]) -> Prediction | None:
-    # Gradients are off here and not around a `yield`, which would turn them off for the caller.
+    # Gradients are off only here. Around a `yield`, they would be off for the caller, too.
     raw = next(raws, None)
     return None if raw is None else to_prediction(raw, size)

@@ -17,11 +17,11 @@ class DeepEnsemble(SampledMethod):
     """Deep Ensemble (Lakshminarayanan et al., NeurIPS 2017) of networks trained independently.
 
     Args:
-        members: Networks, which stay in memory, or their files, each of which is read again at
-            every call and dropped before the next one is read.
+        members: Networks, which stay in memory, or their files. At every call, each file is read
+            again and released before the next one is read.
 
     Raises:
-        WeightsError: A file is missing or holds no model.
+        WeightsError: A file is missing or contains no model.
         ValueError: There are no members, or they do not predict the same tasks.
     """
 
@@ -44,7 +44,7 @@ class DeepEnsemble(SampledMethod):
 
 
 def _run(member: Network | Path, x: Tensor) -> RawOutputs:
-    # A function of its own, so that a member leaves memory before the next one is read.
+    # A separate function, so that a member leaves memory before the next one is read.
     network = member if isinstance(member, Network) else load_model(member)[0].to(x.device)
     return network(x)
 

@@ -52,7 +52,7 @@ class MethodKind:
     Args:
         heading: Name in tables.
         load: Function that builds the method from its files.
-        networks: What is trained for it.
+        networks: Networks that are trained for it.
         takes_all_files: Whether one method consists of several files, as an ensemble does;
             otherwise each file is one seed of the method.
         draws_samples: Whether predictions depend on `LoadOptions.samples` and `seed`.

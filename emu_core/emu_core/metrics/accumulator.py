@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Accumulator:
-    """A metric whose complete state is sums over pixels or images, the attributes `SUMS`.
+    """A metric whose state is a set of sums over pixels or images: the attributes `SUMS`.
 
     Accumulators of single drives can be stored, added up, and weighted (for a bootstrap).
     """

@@ -8,7 +8,7 @@ from emu_core.metrics.accumulator import Accumulator, same_shape
 
 
 class Confusion(Accumulator):
-    """Confusion matrix of C ≥ 2 classes; pixels whose true id is no class are ignored."""
+    """Confusion matrix of C ≥ 2 classes; pixels with a true id that is not a class are ignored."""
 
     SUMS = ("matrix", "unnamed")
 
@@ -17,12 +17,12 @@ class Confusion(Accumulator):
             raise ValueError(f"Expected argument `num_classes` to be ≥ 2, but got {num_classes}.")
         self.matrix = np.zeros((num_classes, num_classes), np.int64)
         self.unnamed = np.zeros(num_classes, np.int64)
-        """Pixels of each true class (C,) whose predicted id is no class."""
+        """Pixels of each true class (C,) with a predicted id that is not a class."""
 
     def update(self, labels: np.ndarray, truth: np.ndarray) -> None:
         """Add an image: predicted and true ids, uint8 (H,W).
 
-        A predicted id that is no class counts as an error of the true class.
+        A predicted id that is not a class counts as an error of the true class.
         """
         same_shape(labels=labels, truth=truth)
         count = len(self.matrix)

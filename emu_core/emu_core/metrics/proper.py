@@ -45,7 +45,7 @@ def class_pixels(probabilities: np.ndarray, truth: np.ndarray) -> ClassPixels:
         truth: ids uint8 (H,W).
 
     Raises:
-        ValueError: the shapes do not match, or the values of a pixel are no probabilities.
+        ValueError: the shapes do not match, or the values of a pixel are not probabilities.
     """
     if probabilities.ndim != 3 or probabilities.shape[1:] != truth.shape:
         raise ValueError(
@@ -78,7 +78,7 @@ def _chunk_pixels(p: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, ...]:
         np.copyto(labels, np.uint8(c), where=p[c] > confidence)
         np.maximum(confidence, p[c], out=confidence)
     entropy = -np.einsum("cn,cn->n", p, np.log(np.maximum(p, SMALLEST)))
-    # Where there is no true class, any class will do.
+    # Pixels without a true class use the last class; their values are ignored.
     of_true = p[np.minimum(truth, len(p) - 1), np.arange(p.shape[1])]
     nll = -np.log(np.maximum(of_true, SMALLEST))
     brier = np.einsum("cn,cn->n", p, p) - 2 * of_true + 1

@@ -134,7 +134,7 @@ class ScoreHistogram(Accumulator):
         return {name: array.copy() for name, array in self.bins()._asdict().items()}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Replace the counts by those of a `state()`."""
+        """Replace the counts by the counts of a `state()`."""
         self._pending = []
         self._bins = _reduced(Bins(**{name: state[name] for name in Bins._fields}), self.limit)
 
@@ -226,7 +226,7 @@ class RankingMetric(NamedTuple):
 def auroc(bins: Bins) -> RankingMetric:
     """Compute the area under the ROC curve (Fawcett, Pattern Recognition Letters 2006).
 
-    This is the share of pairs whose positive has the higher score; ties count one half. NaN
+    This is the share of pairs in which the positive has the higher score; ties count one half. NaN
     without positives or without negatives.
     """
     positives, negatives = bins.positives.astype(np.float64), bins.negatives.astype(np.float64)

@@ -58,7 +58,7 @@ class Sparsification(Accumulator):
         if known + lost <= 0:
             return
         kept = (present + absent) * (1 - FRACTIONS)
-        # The curve keeps all missing pixels with their largest errors, beside the most certain
+        # The curve keeps all missing pixels with their largest errors, and the most certain
         # others. The oracle keeps the missing pixels without errors.
         certain = np.minimum(kept, present)
         best = np.zeros(present + 1)

@@ -48,11 +48,11 @@ class StudyMetrics:
 
         Args:
             probabilities: (C,H,W); with samples, their mean.
-            truth: true train ids uint8 (H,W); ids that are no class, e.g. `IGNORE`, are ignored.
+            truth: true train ids uint8 (H,W); other ids, e.g. `IGNORE`, are ignored.
             objects: where an unknown object or its twin is on the road.
 
         Raises:
-            ValueError: the shapes do not match, or the values are no probabilities.
+            ValueError: the shapes do not match, or the values are not probabilities.
         """
         self.seg.update(probabilities, truth, objects)
 

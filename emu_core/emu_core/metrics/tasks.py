@@ -17,7 +17,7 @@ from emu_core.metrics.road_objects import RoadObjects
 from emu_core.metrics.sparsification import FRACTIONS, RiskCoverage, Sparsification
 
 _PRINTED = (0.5, 0.9, 0.95)
-"""Intervals whose coverage is a metric; `arrays` has all of `COVERAGES`."""
+"""Nominal shares of the intervals in `compute`; `arrays` has all of `COVERAGES`."""
 
 
 class TaskMetrics:
@@ -136,7 +136,7 @@ class ClassMetrics(TaskMetrics):
             `miou`, `miou_official`, `iou_K` of class K (NaN where it does not occur), `accuracy`,
             `ece`, `ece_gap` (positive: over-confident). With the prefix `seg.`: `nll`, `brier`,
             `error_auroc` and `error_auroc_bound`; `aurc`, `ause` (0/1 error) and `ause_brier`,
-            each with `_random`; those of `Certainty`. With unknown objects: `unknown_auroc`,
+            each with `_random`; the metrics of `Certainty`. With unknown objects: `unknown_auroc`,
             `unknown_ap`, `unknown_fpr95` (against the road of both images of the pairs) and
             `unknown_twin_auroc` (against the twins), each with `_bound`; `unknown_ap_random`, the
             share of positives. All are NaN if no pixel of the images has a class.
@@ -232,9 +232,9 @@ class DepthMetrics(TaskMetrics):
             `rmse` (m), `abs_rel`, `delta1`…`delta3`, `depth_coverage` (share of pixels with an
             estimate). With the prefix `depth.`: `nll`; `coverage50`, `coverage90` and `coverage95`
             of central intervals; `error_auroc` and `error_auroc_bound` (errors: ratios ≥ 1.25);
-            `aurc`, `ause` (RMSE) and `ause_abs_rel`, each with `_random`; those of `Certainty`;
-            those of unknown objects as in `ClassMetrics.compute`. All are NaN if no pixel of the
-            images has a depth.
+            `aurc`, `ause` (RMSE) and `ause_abs_rel`, each with `_random`; metrics of
+            `Certainty`; metrics of unknown objects as in `ClassMetrics.compute`.
+            All are NaN if no pixel of the images has a depth.
         """
         if not self.images and not self.distances.sums[0]:
             return {}

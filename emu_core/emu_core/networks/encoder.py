@@ -104,7 +104,7 @@ class MixTransformer(nn.Module):
         self.apply(_init_weights)
 
     def set_layer_norm_eps(self, eps: float) -> None:
-        """Set the epsilon of every LayerNorm; it is part of a checkpoint, as the weights are."""
+        """Set the epsilon of every LayerNorm; it is stored in checkpoints, like the weights."""
         self.layer_norm_eps = eps
         for module in self.modules():
             if isinstance(module, nn.LayerNorm):

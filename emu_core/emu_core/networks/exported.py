@@ -53,7 +53,7 @@ def load_exported(path: str | Path) -> SegDepthFormer:
             state |= {f"{name}.{k}": x for k, x in _unfolded(decoder, tensors, name).items()}
         network.load_state_dict(state)
     except Exception as error:  # protobuf, onnx and torch raise different types
-        raise WeightsError(f"{path} is no model file of this project: {error!r}") from error
+        raise WeightsError(f"{path} is not a model file of this project: {error!r}") from error
     return network.eval()
 
 

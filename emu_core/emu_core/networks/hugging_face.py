@@ -186,12 +186,12 @@ def _find(source: str | Path) -> Path:
 
 
 def _download(hub_id: str) -> Path:
-    """Download the files of the first kind that there is; return their folder."""
+    """Download the files of the first kind that exists; return their folder."""
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise WeightsError(
-            f"{hub_id} is no folder, and reading it from the hub needs another package: "
+            f"{hub_id} is not a folder, and reading it from the hub needs another package: "
             "pip install huggingface_hub."
         ) from error
     for pattern in ("model*.safetensors*", "pytorch_model*.bin*"):
@@ -225,7 +225,7 @@ def _read_index(path: Path) -> dict[str, str]:
         index = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
         names = {str(tensor): str(file) for tensor, file in index.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{path} is no index of weights: {error!r}") from error
+        raise WeightsError(f"{path} is not an index of weights: {error!r}") from error
     for file in names.values():
         if Path(file).name != file or not file.endswith((".safetensors", ".bin")):
             raise WeightsError(f"{path} names {file!r}: expected a weights file in its folder.")

@@ -104,7 +104,7 @@ def load_model(path: str | Path) -> tuple[Network, dict[str, Any]]:
             model = build(header)
         model.load_state_dict(read_tensors(Path(path)), assign=True)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise WeightsError(f"{path} is no model of this project: {error}") from error
+        raise WeightsError(f"{path} is not a model of this project: {error}") from error
     return model.eval(), metadata
 
 
@@ -119,7 +119,7 @@ def read_header(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
         header, metadata = (json.loads(texts[name]) for name in ("emu_model", "emu_metadata"))
         version = int(header["version"])
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-        raise WeightsError(f"{path} is no model of this project: {error!r}") from error
+        raise WeightsError(f"{path} is not a model of this project: {error!r}") from error
     if version > FORMAT_VERSION:
         raise WeightsError(f"{path} has format {version}; this version reads {FORMAT_VERSION}.")
     return header, metadata
@@ -145,5 +145,5 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if not isinstance(tensors, dict) or not all(
         isinstance(name, str) and isinstance(x, Tensor) for name, x in tensors.items()
     ):
-        raise WeightsError(f"{path} is no table of named tensors.")
+        raise WeightsError(f"{path} is not a table of named tensors.")
     return tensors

@@ -3,7 +3,7 @@
     engine = open_engine(path, "tensorrt")
     labels, label_uncertainty, depth, depth_std = engine.run(image)
 
-The package `openvino`, which can be installed beside any ONNX Runtime, is used where ONNX Runtime
+The package `openvino` can be installed together with any ONNX Runtime. It is used if ONNX Runtime
 lacks OpenVINO, and always for bfloat16, which takes half the time of single precision.
 
 TensorRT builds its engine in minutes. It is cached in a folder for each model, set of options,

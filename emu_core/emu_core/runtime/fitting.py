@@ -5,8 +5,8 @@ that is cropped at the left, pixel column x of the camera image lies in the maps
 
     (x + ½) · scale_x − ½ − offset_x
 
-and the camera matrix becomes fx' = fx · scale_x, cx' = (cx + ½) · scale_x − ½ − offset_x; rows
-likewise.
+and the camera matrix becomes fx' = fx · scale_x, cx' = (cx + ½) · scale_x − ½ − offset_x. The same
+holds for rows.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Fitting:
     def intrinsics(
         self, fx: float, fy: float, cx: float, cy: float
     ) -> tuple[float, float, float, float]:
-        """(fx, fy, cx, cy) of the maps from those of the camera image."""
+        """Convert (fx, fy, cx, cy) of the camera image to those of the maps."""
         column = (cx + 0.5) * self.scale_x - 0.5 - self.offset_x
         row = (cy + 0.5) * self.scale_y - 0.5 - self.offset_y
         return fx * self.scale_x, fy * self.scale_y, column, row

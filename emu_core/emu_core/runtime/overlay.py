@@ -61,9 +61,9 @@ def colorize_depth(depth: np.ndarray) -> np.ndarray:
 
 
 def colorize_depth_std(depth_std: np.ndarray) -> np.ndarray:
-    """Metres, float (H, W), on a logarithmic scale from black (certain) to yellow, RGB uint8.
+    """Colour metres, float (H, W), on a log scale from black (certain) to yellow, RGB uint8.
 
-    +Inf (there is no depth) is grey, NaN is black.
+    +Inf (no depth) is grey, and NaN is black.
     """
     colors = _on_scale(depth_std, STD_SPAN, cv2.COLORMAP_INFERNO)
     colors[np.isposinf(depth_std)] = 96

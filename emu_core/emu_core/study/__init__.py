@@ -2,9 +2,9 @@
 
 - `config`: a study's settings, and the methods that can be compared.
 - `plan`: the jobs, the most valuable first.
-- `copies`: reduced copies of the drives, with those of the encoder's pre-training set aside.
-- `jobs`: runs one job, in a process of its own.
-- `workflow`: runs all jobs with Snakemake, and says what is left.
+- `copies`: copies of the drives at a smaller size, without the drives for the pre-training.
+- `jobs`: runs one job in a separate process.
+- `workflow`: runs all jobs with Snakemake, and lists the jobs that are left.
 - `claims`: the paper's claims as comparisons.
-- `results`, `document`: everything that was found as one table; tables and plots of it.
+- `results`, `document`: all results in one table; tables and plots of them.
 """

@@ -47,7 +47,7 @@ GAP = ("seg.nll", "seg.brier", "seg.error_auroc", "seg.ause", *DEPTH_UNCERTAINTY
 """Metrics by which an ensemble should be better than a single network."""
 
 LEAST_GAP = 0.03
-"""Smallest gap, as a share of the single network's metric; of an AUROC, of its distance to 1.
+"""Smallest gap, relative to the metric of the single network (for an AUROC: to 1 − AUROC).
 
 By Jensen's inequality alone, an ensemble's NLL and Brier score are better than its members'
 mean."""
@@ -86,14 +86,14 @@ def compare(methods: Methods) -> Iterator[Row]:
 
 
 def gap_closed(methods: Methods) -> Iterator[Row]:
-    """Measure the gaps between single network and ensemble, and how much of them others close.
+    """Measure the gaps between single network and ensemble, and which share each method closes.
 
-    Of every metric in `GAP` there are these rows: the gap; its size, as a share of the single
-    network's metric (of an AUROC, of its distance to 1), with the deviation between single
-    networks; the share that each method closes, 0 like the single network and 1 like the ensemble;
-    the share that each student closes beyond its control. A share is NaN where there is no gap to
-    close: the ensemble is not clearly better, or by less than `LEAST_GAP`, or by less than the
-    deviation between the single networks.
+    Each metric in `GAP` has these rows: the gap; its size relative to the metric of the single
+    network (for an AUROC: to 1 − AUROC), with the deviation between single networks; the share
+    that each method closes (0: like the single network, 1: like the ensemble); the share that each
+    student closes more than its control. A share is NaN if there is no gap: the ensemble is not
+    clearly better, or by less than `LEAST_GAP`, or by less than the deviation between the single
+    networks.
     """
     if "single" not in methods or "de" not in methods:
         return
@@ -138,7 +138,7 @@ def _better(metric: str) -> Better:
 
 
 def _paired(method: str, other: str) -> bool:
-    """Whether seeds k of both start alike: of students and controls, of joint and single-task."""
+    """Whether both start equally for each seed: student and control, or joint and single-task."""
     if other.startswith(SINGLE_TASK):
         return other == SINGLE_TASK + method
     return all(study_method(name).from_teacher for name in (method, other))
@@ -186,7 +186,7 @@ def _jackknife(methods: Methods, method: str, other: str, metric: str) -> SeedEr
 
 
 def _lender(methods: Methods, name: str, metric: str) -> Seeds:
-    """The method whose deviation between seeds a method of one seed borrows.
+    """The method whose deviation between seeds is used for a method with only one seed.
 
     These are the students for a variant of the student, otherwise the single networks; of one task
     each for single-task methods.

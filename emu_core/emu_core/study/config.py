@@ -133,10 +133,9 @@ class Pretraining:
         task: joint, segmentation or depth.
         optimisation: Optimiser for a training from scratch.
         seed: Seed of weights, order and augmentation.
-        root: Data whose train split no other training uses; null for the drives that `copies`
-            sets aside.
-        sequences: At most this many of its drives, evenly spread. The fewer there are, the less
-            members agree.
+        root: Data with a train split that no other training uses; null for the drives that
+            `copies` reserves.
+        sequences: Maximum number of drives, evenly spread. With fewer drives, members agree less.
     """
 
     steps: int = field(default=2000, metadata=at_least(1))
@@ -196,12 +195,12 @@ class Item:
 
     Args:
         method: Name in `STUDY_METHODS`.
-        seeds: Number of seeds; those of an earlier item are not trained again.
-        single_task: Networks of one task each, for classes and for depth, instead of joint ones.
-        regimes: Only these; null for all.
-        splits: Only these; null for all.
-        variant: Backbone, b0 to b5; null for the study's. Another one has regimes of its own,
-            e.g. few-b1.
+        seeds: Number of seeds; seeds of an earlier item are not trained again.
+        single_task: Whether classes and depth have separate networks instead of a joint one.
+        regimes: Names of regimes; null for all.
+        splits: Names of splits; null for all.
+        variant: Backbone, b0 to b5; null for the study's backbone. Another backbone
+            has its own regimes, e.g. few-b1.
     """
 
     method: str

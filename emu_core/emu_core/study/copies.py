@@ -1,8 +1,8 @@
 """Reduced copies of drives in Cityscapes' layout, with the drives of the pre-training set aside.
 
-Images are averaged, ground truth takes the nearest pixel. The disparity's code stays as it is: the
-copy's camera has a focal length that much shorter and a baseline that much longer. A list beside
-the copies says how they were made, so that copies of other settings or drives are never mixed.
+Images are averaged, ground truth takes the nearest pixel. Disparity values do not change: the
+camera of a copy has a shorter focal length and, by the same factor, a longer baseline. A list next
+to the copies contains their settings, so copies with other settings or drives are never mixed.
 """
 
 from __future__ import annotations

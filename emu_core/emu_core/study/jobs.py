@@ -1,4 +1,4 @@
-"""Runs one job of a study in a process of its own, as the workflow asks for it.
+"""Run one job of a study in a separate process. The workflow calls this command.
 
     python -m emu_core.study.jobs runs/study few/joint/member-0
 
@@ -48,7 +48,7 @@ _COMPARED_IMAGES = 48
 
 
 class StudyError(ValueError):
-    """A study's folder does not fit its configuration; the message says what to do."""
+    """A study's folder does not match its configuration; the message gives the remedy."""
 
 
 def open_splits(study: Study) -> dict[str, Split]:
@@ -131,7 +131,7 @@ def _train(job: Training, study: Study) -> None:
 
 
 def _prepare_folder(job: Training, study: Study) -> None:
-    """Record what a training starts with; delete what was trained from other weights."""
+    """Record the initial weights of a training; delete results that began with other weights."""
     folder = study.folder
     target = folder / job.key
     if reason := changed_settings(job, folder):
@@ -164,7 +164,7 @@ def changed_settings(job: Job, folder: Path) -> str | None:
 
 @contextmanager
 def one_gpu() -> Iterator[None]:
-    """Use a GPU that no other job on this machine uses; share one if there are too few."""
+    """Use a GPU that no other job on this machine uses; share one if all are in use."""
     count = torch.cuda.device_count()
     if count < 2:
         yield

@@ -36,7 +36,7 @@ DATA = Path("data")
 """Folder of the reduced copies, below the study's."""
 
 STUDENT_SEEDS = 100
-"""Seeds of students and controls start here, after all members'."""
+"""First seed of students and controls; all members have lower seeds."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ class _Networks:
         return [self._training(key, config, teacher, teacher=teacher)]
 
     def _network(self, name: str, seed: int, task: Task) -> Training:
-        """A network on ground truth; those of `single` are the members of the ensemble."""
+        """Train a network on ground truth; networks of `single` are the ensemble's members."""
         config = self._adapted(self._base, name, self.study.run.seed + seed, task)
         folder = task if name == "single" else f"{task}-{name}"
         return self._training(f"{self.regime}/{folder}/member-{seed}", config)
@@ -215,7 +215,7 @@ class _Networks:
         return replace(config, architecture=replace(config.architecture, encoder=None, init=init))
 
     def _adapted(self, config: Config, name: str, seed: int, task: Task = "joint") -> Config:
-        """A configuration with the task, the seed, and what is special about the method."""
+        """Return the configuration with task, seed and the special settings of the method."""
         method, architecture, loss = study_method(name), config.architecture, config.loss
         architecture = replace(architecture, task=task)
         if self.study.pretraining is not None:

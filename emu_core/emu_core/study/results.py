@@ -18,6 +18,7 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
+from lzma import LZMAError
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def results_table(
     splits: Mapping[str, Split],
     scores: Mapping[str, Scores],
 ) -> pd.DataFrame:
-    """Put everything that was found into one table; `scores` are those of `load_scores`."""
+    """Put all results into one table; `scores` comes from `load_scores`."""
     times = load_times(study.folder / "timing.json")
     milliseconds = {} if times is None else times.values
     tables, rows = [], []
@@ -110,6 +111,6 @@ def read_results(path: Path) -> pd.DataFrame:
     """
     try:
         results = pd.read_csv(path, dtype=dict.fromkeys(_TEXTS, "str"))[_COLUMNS]
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, EOFError, LZMAError, KeyError, ValueError) as error:
         raise ValueError(f"{path} holds no results of a study ({error}).") from error
     return results.fillna(dict.fromkeys(_TEXTS, ""))

@@ -1,4 +1,4 @@
-"""Runs the plan of a study with Snakemake, and says what is left of it.
+"""Run the plan of a study with Snakemake, and list the jobs that are left.
 
 `prepare` writes the study's configuration and its jobs into the study's folder, where
 training/Snakefile makes one rule of each job.
@@ -38,7 +38,7 @@ _STOPPED = -1  # status of Snakemake after the given hours
 
 
 def prepare(study: Study, plan: Sequence[Job], redo: bool = False, retry: bool = False) -> None:
-    """Check what the study's folder holds, and write configuration and plan into it.
+    """Check the content of the study's folder, and write configuration and plan into it.
 
     Args:
         study: Its configuration.
@@ -88,7 +88,7 @@ def failures(folder: Path, plan: Sequence[Job]) -> dict[str, str]:
 
 
 def _content(study: Study, plan: Sequence[Job], failed: Mapping[str, str]) -> dict[str, Any]:
-    """The plan for training/Snakefile; failed trainings and what needs them are no targets."""
+    """The plan for training/Snakefile, without failed trainings and jobs that need them."""
     outputs, left_out, jobs = {job.key: job.output for job in plan}, set(failed), []
     for job in plan:
         needs: Sequence[str] = job.needs

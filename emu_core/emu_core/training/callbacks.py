@@ -28,10 +28,10 @@ from emu_core.training.export import to_perception
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint beside its target and renames it.
+    """Writes a checkpoint to a temporary file in the same folder, then renames it.
 
-    Lightning's own class writes to the system's folder for temporary files and then copies, which
-    is not atomic if that is another file system.
+    Lightning's own class copies it from the system's temporary folder. This is not atomic if that
+    folder is on another file system.
     """
 
     def save_checkpoint(
@@ -41,18 +41,18 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps best.ckpt. Unlike Lightning's class, it keeps its score if the folder was moved."""
+    """Keeps best.ckpt. Unlike in Lightning's class, its score survives a move of the folder."""
 
     def __init__(self, folder: str | Path, monitor: str, mode: str):
         super().__init__(folder, "best", monitor=monitor, mode=mode, enable_version_counter=False)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        def here(path: str) -> str:
+        def in_this_folder(path: str) -> str:
             return os.path.join(str(self.dirpath), os.path.basename(path)) if path else path
 
         names = ("best_model_path", "kth_best_model_path", "last_model_path")
-        best = {here(path): score for path, score in state_dict["best_k_models"].items()}
-        paths = {name: here(state_dict[name]) for name in names}
+        best = {in_this_folder(path): score for path, score in state_dict["best_k_models"].items()}
+        paths = {name: in_this_folder(state_dict[name]) for name in names}
         moved = {**state_dict, **paths, "best_k_models": best, "dirpath": self.dirpath}
         super().load_state_dict(moved)
 
@@ -60,10 +60,10 @@ class BestCheckpoint(ModelCheckpoint):
 class LastCheckpoint(Checkpoint):
     """Writes last.ckpt every `every` steps, at each validation and at the end.
 
-    If validation follows a step, the checkpoint is written after the validation and after
-    `BestCheckpoint`. A `ModelCheckpoint` writes it before: a run that is killed during the
-    validation would resume without it. The loggers are saved first, so that no metrics before the
-    checkpoint are lost with the process.
+    If a validation follows a step, the checkpoint is written after the validation and after
+    `BestCheckpoint`. If it were written before, as `ModelCheckpoint` does, a run that is killed
+    during the validation would skip this validation when it resumes. The loggers are saved first,
+    so a killed run loses no metrics of the steps before its checkpoint.
     """
 
     def __init__(self, path: str | Path, every: int, validate_every: int):
@@ -71,8 +71,8 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
         step = trainer.global_step
-        due = step % self.every == 0 or step == trainer.max_steps
-        if due and step % self.validate_every:
+        scheduled = step % self.every == 0 or step == trainer.max_steps
+        if scheduled and step % self.validate_every:
             self._write(trainer)
 
     def on_validation_end(self, trainer: lightning.Trainer, *_: Any) -> None:
@@ -96,10 +96,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 class AveragedWeights(WeightAveraging):
-    """Exponential moving average of the weights after every step.
+    """Exponential moving average of the weights, updated after every step.
 
-    The decay grows with the steps n, min(decay, (1 + n) / (10 + n)): with a constant 0.999, the
-    initial weights would still contribute a third after 1,000 steps.
+    The decay after n steps is min(decay, (1 + n) / (10 + n)). With a constant decay of 0.999, a
+    third of the average would still be the initial weights after 1,000 steps.
     """
 
     def __init__(self, decay: float):
@@ -107,9 +107,9 @@ class AveragedWeights(WeightAveraging):
 
 
 def average(averaged: Tensor, current: Tensor, count: Tensor | int, decay: float) -> Tensor:
-    """Compute the next average of one parameter or buffer after `count` earlier ones."""
-    kept = min(decay, (1 + int(count)) / (10 + int(count)))
-    return averaged + (1 - kept) * (current - averaged)  # exact where both are equal
+    """Update the average of one parameter or buffer; `count` is the number of earlier updates."""
+    effective_decay = min(decay, (1 + int(count)) / (10 + int(count)))
+    return averaged + (1 - effective_decay) * (current - averaged)  # exact where both are equal
 
 
 class Pictures(lightning.Callback):
@@ -164,19 +164,20 @@ def progress(batch: int) -> lightning.Callback:
 
 
 class ProgressBar(TQDMProgressBar):
-    """Progress bar with images per second, from `batch` images per step without validation."""
+    """Progress bar with training images per second; `batch` is the number of images per step."""
 
     def __init__(self, batch: int):
         super().__init__(refresh_rate=10)
         self.batch = batch
         self._last_end: float | None = None  # time at which the last step ended
-        self._seconds: float | None = None  # of a step, moving average over some 20 steps
+        self._seconds: float | None = None  # per step, moving average over about 20 steps
 
     def on_train_start(self, trainer: lightning.Trainer, *args: Any) -> None:
         super().on_train_start(trainer, *args)
         self.train_progress_bar.total = trainer.max_steps
         self.train_progress_bar.initial = trainer.global_step
-        self.train_progress_bar.set_description("steps")  # a resumed epoch does not start again
+        # A run that resumes within an epoch does not call `on_train_epoch_start`.
+        self.train_progress_bar.set_description("steps")
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, *args: Any) -> None:
         super().on_train_epoch_start(trainer, *args)

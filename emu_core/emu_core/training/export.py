@@ -1,7 +1,7 @@
 """Export a trained SegDepthFormer to a model file for robots (`emu_core.runtime.model_file`).
 
 The graph maps uint8 pixels to the four maps of a Perception. Raw outputs are upsampled first and
-activated then (`emu_core.methods.prediction`). `to_perception` defines the maps; `_Graph` computes
+then activated (`emu_core.methods.prediction`). `to_perception` defines the maps; `_Graph` computes
 the same in fewer passes over memory. A file whose maps differ from torch's is not written.
 """
 
@@ -89,7 +89,7 @@ def export(
         reference_image: A typical image, RGB, uint8 (h, w, 3), resized to `input_size`. It is
             stored in the file with the network's maps for it.
         depth_range: Nearest and farthest depth in training, canonical metres. A mean beyond the
-            farthest becomes +Inf, as the sky does.
+            farthest becomes +Inf, like the sky.
         canonical_focal: Focal length that depth was learned for, pixels at `input_size`.
         horizontal_fov: Smallest and largest horizontal field of view in training, degrees.
         training_data: Description of the training data.
@@ -170,7 +170,7 @@ def export(
 def to_perception(
     prediction: Prediction, sky: int | None, farthest: float = math.inf, factor: float = 1.0
 ) -> Perception:
-    """Convert the first image of a Prediction, in canonical metres, to what a robot receives.
+    """Convert the first image of a Prediction (canonical metres) to the maps for a robot.
 
     Depth is +Inf for the sky and beyond `farthest` canonical metres, and NaN where the ReLU of the
     mean is off. A task that the network does not have is IGNORE (labels) or NaN (depth).

@@ -32,7 +32,7 @@ def read_config(path: str | Path) -> tuple[Data, Run]:
         sections = {name: content[name] for name in ("data", "run")}
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{path} is no configuration of a training ({error!r}): expected YAML with the "
+            f"{path} is not a configuration of a training ({error!r}): expected YAML with the "
             "sections data and run."
         ) from error
     parser = jsonargparse.ArgumentParser(exit_on_error=False)

@@ -42,7 +42,7 @@ from emu_core.training.run import (
 )
 
 SUB_ENSEMBLE = "sub_ensemble.safetensors"
-"""The file that holds a complete Deep Sub-Ensemble, beside the folders of its heads."""
+"""The file that holds a complete Deep Sub-Ensemble, next to the folders of its heads."""
 
 
 @dataclass(frozen=True)

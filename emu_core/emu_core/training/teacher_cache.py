@@ -3,13 +3,13 @@
 Predictions depend on the augmented image, so the number of augmentations of a frame must be
 limited (`TrainingSet.variants`). The first epochs run the teacher and fill the cache. A file holds
 maps at a quarter of the size, in half precision, compressed: about 0.3 MB for 19 classes at
-256 × 512. The pass that writes a file already uses what a later one reads, so that a resumed run
+256 × 512. The pass that writes a file already uses the stored values, so that a resumed run
 sees the same targets.
 
 Networks upsample their logits from H/4, and log p differs from the logits only by a constant per
 pixel, which a softmax removes. So log p of one network can be kept at H/4 and upsampled without
-loss, and that of an ensemble almost: on rendered streets, KL(teacher ‖ cached) is 1e-5. Upsampled
-mean probabilities would lose 8e-3 and a fifth of the certainty.
+loss. For an ensemble, the loss is small: on rendered streets, KL(teacher ‖ cached) is 1e-5. With
+upsampled mean probabilities it would be 8e-3, and a fifth of the certainty would be lost.
 """
 
 from __future__ import annotations

@@ -5,9 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import distributed_step
 import pytest
 import torch
+from distributed_step import AUGMENTATION, LEARNERS, samples, training_loader
+from distributed_step import gradients as step_gradients
 
 PROGRAM = Path(__file__).parent / "distributed_step.py"
 
@@ -39,13 +40,13 @@ def error(gradients, reference):
     return ((flat(gradients) - flat(reference)).norm() / flat(reference).norm()).item()
 
 
-@pytest.mark.parametrize("name", distributed_step.LEARNERS)
+@pytest.mark.parametrize("name", LEARNERS)
 def test_gradients_are_those_of_one_process_with_the_joint_batch(
     name, two_processes, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    frames = distributed_step.samples()
-    joint = distributed_step.gradients(name, tmp_path / "joint", 1, frames)
+    frames = samples()
+    joint = step_gradients(name, tmp_path / "joint", 1, frames)
     shared = torch.load(two_processes / f"{name}.pt")
     assert error(shared, joint) < 1e-4
     for parameter, gradient in joint.items():
@@ -53,16 +54,10 @@ def test_gradients_are_those_of_one_process_with_the_joint_batch(
         assert close or gradient.norm() < 1e-4, parameter
 
     # If each process divided by its own counts:
-    (batch,) = distributed_step.training_loader(
-        frames, distributed_step.AUGMENTATION, 4, 1, seed=0
-    )
+    (batch,) = training_loader(frames, AUGMENTATION, 4, 1, seed=0)
     order = batch["key"][:, 1].tolist()
-    shares = [
-        distributed_step.gradients(
-            name, tmp_path / str(rank), 1, [frames[i] for i in order[rank::2]]
-        )
-        for rank in range(2)
-    ]
+    parts = [[frames[i] for i in order[rank::2]] for rank in range(2)]
+    shares = [step_gradients(name, tmp_path / str(k), 1, part) for k, part in enumerate(parts)]
     mean = {key: (shares[0][key] + shares[1][key]) / 2 for key in joint}
     assert error(mean, joint) > 0.1
 

@@ -27,11 +27,6 @@ def validations(folder):
 def test_a_student_killed_within_the_files_of_a_batch_ends_bit_identical(
     tmp_path, write_noise, monkeypatch
 ):
-    """
-    1. One student is trained without interruption.
-    2. Another is killed in its third step, after one of two files of the cache.
-    3. The same call resumes it from step 2.
-    """
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     counts = {"train": 6, "val": 3}  # validation has two batches
     names = [(s, f"drive0001_000000_{i:06d}") for s, count in counts.items() for i in range(count)]
@@ -41,7 +36,7 @@ def test_a_student_killed_within_the_files_of_a_batch_ends_bit_identical(
     program = [sys.executable, str(Path(killed_student.__file__)), str(data), str(resumed), "5"]
     killed = subprocess.run(program, check=False, timeout=300)
     assert killed.returncode == -signal.SIGKILL
-    assert len(list((resumed / "cache").iterdir())) == 5
+    assert len(list((resumed / "cache").iterdir())) == 5  # one of the third step's two files
     assert read_checkpoint(resumed / "student" / "last.ckpt")["global_step"] == 2
 
     weights = killed_student.train(data, resumed)

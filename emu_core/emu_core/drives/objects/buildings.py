@@ -24,7 +24,7 @@ _FOUNDATION = 0.6  # depth of walls, fences and hedges below the street (it may 
 
 @dataclass(frozen=True)
 class Plot:
-    """Land beside the street: s0…s1 along a side, from d metres off the centre line outwards."""
+    """Land next to the street: s0…s1 along a side, from d metres off the centre line outwards."""
 
     side: int
     s0: float

@@ -37,17 +37,17 @@ def draw_intruder(rng: Rng, ego: Ego, layout: Layout) -> dict[str, Mover]:
 def make_room(movers: list[Mover], place: Mover, ego: Ego) -> list[Mover]:
     """Remove the movers that come near the intruder `place` or hide it from the camera.
 
-    For the two drives of a pair to be equal, `place` is the unknown object in both.
+    `place` is the unknown object in both drives of a pair, so that both keep the same movers.
     """
     time = np.linspace(0, ego.duration, 32)
 
     def disturbs(mover: Mover) -> bool:
         s, d = mover.at(time)
         reach = (mover.actor.length + place.actor.length) / 2 + 1.0
-        meets = np.abs(s - place.s) < reach
-        meets &= np.abs(d - place.d) < mover.actor.width / 2 + 2.5
+        is_near = np.abs(s - place.s) < reach
+        is_near &= np.abs(d - place.d) < mover.actor.width / 2 + 2.5
         hides = (s > ego.s(time)) & (s < place.s) & (np.abs(d - (ego.d + place.d) / 2) < 3.0)
-        return bool(np.any(meets | hides))
+        return bool(np.any(is_near | hides))
 
     return [mover for mover in movers if not disturbs(mover)]
 

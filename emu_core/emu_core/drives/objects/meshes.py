@@ -28,8 +28,10 @@ class Mesh:
     def moved(self, x: float = 0.0, y: float = 0.0, z: float = 0.0, yaw: float = 0.0) -> Mesh:
         """Rotate the mesh by `yaw` (rad, about z), then translate it."""
         c, s = np.cos(yaw), np.sin(yaw)
-        turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]).T
-        return Mesh(self.vertices @ turn + (x, y, z), self.normals @ turn, self.uvs, self.faces)
+        rotation = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]).T
+        return Mesh(
+            self.vertices @ rotation + (x, y, z), self.normals @ rotation, self.uvs, self.faces
+        )
 
     def scaled(self, x: float, y: float, z: float) -> Mesh:
         """Scale the mesh along each axis; the factors are positive."""
@@ -39,16 +41,16 @@ class Mesh:
         return Mesh(self.vertices * factor, normals, self.uvs, self.faces)
 
     def flipped(self) -> Mesh:
-        """Turn the outer side of the surface to the inside."""
+        """Reverse the normals and the faces, so that the other side is visible."""
         return Mesh(self.vertices, -self.normals, self.uvs, self.faces[:, ::-1])
 
-    def facing(self, direction: ArrayLike) -> Mesh:
-        """Flip the mesh if it faces away from `direction`, (3,) or one per vertex (V,3)."""
+    def oriented_along(self, direction: ArrayLike) -> Mesh:
+        """Flip the mesh if its normals point away from `direction`, (3,) or per vertex (V,3)."""
         return self.flipped() if np.sum(self.normals * np.asarray(direction)) < 0 else self
 
-    def outward(self) -> Mesh:
-        """Flip the mesh if it faces its own centre."""
-        return self.facing(self.vertices - self.vertices.mean(axis=0))
+    def oriented_outward(self) -> Mesh:
+        """Flip the mesh if its normals point to its centre."""
+        return self.oriented_along(self.vertices - self.vertices.mean(axis=0))
 
 
 def merge(meshes: Sequence[Mesh]) -> Mesh:
@@ -60,12 +62,12 @@ def merge(meshes: Sequence[Mesh]) -> Mesh:
 
 
 def grid(points: np.ndarray, uvs: np.ndarray, two_sided: bool = False) -> Mesh:
-    """Make a smooth surface; rows × columns (cross product) points to the outside.
+    """Make a smooth surface. Its normals point along (row direction) × (column direction).
 
     Args:
         points: positions (R,C,3), m.
         uvs: texture coordinates (R,C,2).
-        two_sided: make it visible from behind, too.
+        two_sided: make both sides visible.
     """
     rows, columns = points.shape[:2]
     index = np.arange(rows * columns).reshape(rows, columns)
@@ -86,12 +88,16 @@ def quad(corners: ArrayLike, tiles: Pair = (1.0, 1.0), two_sided: bool = False) 
     return grid(points, np.array([[[0, 0], [0, v]], [[u, 0], [u, v]]], float), two_sided)
 
 
-def upright(foot: ArrayLike, heights: Pair, tiles: Pair, two_sided: bool = False) -> Mesh:
-    """Make a vertical face above the line `foot` (2,3), left end first as seen from outside.
+def upright(base: ArrayLike, heights: Pair, tiles: Pair, two_sided: bool = False) -> Mesh:
+    """Make a vertical face above a line.
 
-    `heights` are those of its lower and upper edge above the line, m.
+    Args:
+        base: ends of the line (2,3), m; seen from outside, the left one first.
+        heights: heights of the lower and the upper edge above the line, m.
+        tiles: number of texture tiles in both directions.
+        two_sided: make both sides visible.
     """
-    low, high = (np.asarray(foot, float) + (0, 0, z) for z in heights)
+    low, high = (np.asarray(base, float) + (0, 0, z) for z in heights)
     return quad([*low, *high[::-1]], tiles, two_sided)
 
 
@@ -104,24 +110,24 @@ def box(size: Sequence[float], tile: float | None = None) -> Mesh:
     """
     lx, ly, lz = size
     x, y = lx / 2, ly / 2
-    foot = np.array([(-x, -y, 0), (x, -y, 0), (x, y, 0), (-x, y, 0)])
+    base = np.array([(-x, -y, 0), (x, -y, 0), (x, y, 0), (-x, y, 0)])
 
     def tiles(a: float, b: float) -> Pair:
         return (a / tile, b / tile) if tile else (1.0, 1.0)
 
-    sides = zip(foot, np.roll(foot, -1, axis=0), (lx, ly, lx, ly), strict=True)
+    sides = zip(base, np.roll(base, -1, axis=0), (lx, ly, lx, ly), strict=True)
     walls = [upright((a, b), (0, lz), tiles(length, lz)) for a, b, length in sides]
-    ends = (quad(corners, tiles(lx, ly)) for corners in (foot + (0, 0, lz), foot[::-1]))
+    ends = (quad(corners, tiles(lx, ly)) for corners in (base + (0, 0, lz), base[::-1]))
     return merge([*walls, *ends])
 
 
 def tube(points: ArrayLike, radii: ArrayLike, sides: int = 8, tile: float = 1.0) -> Mesh:
-    """Make a closed tube through points (N,3), m, with one radius each: limbs, poles, trunks."""
+    """Make a closed tube through points (N,3), m, with one radius each; `tile` as for `box`."""
     points = np.asarray(points, float)
     tangents = np.gradient(points, axis=0)
     tangents /= np.linalg.norm(tangents, axis=1, keepdims=True)
-    helper = np.array([0.0, 1.0, 0.0]) if abs(tangents[0, 1]) < 0.9 else np.array([1.0, 0, 0])
-    across = np.cross(tangents, helper)
+    reference = np.array([0.0, 1.0, 0.0]) if abs(tangents[0, 1]) < 0.9 else np.array([1.0, 0, 0])
+    across = np.cross(tangents, reference)
     across /= np.linalg.norm(across, axis=1, keepdims=True)
     up = np.cross(tangents, across)
     angle = np.linspace(0, 2 * np.pi, sides + 1)
@@ -148,16 +154,16 @@ def disc(radius: float, thickness: float, sides: int = 20, start: float = 0.0) -
         edges.append(np.stack([x, np.full_like(x, y), z], -1))
         points = np.stack([edges[-1], np.broadcast_to((0.0, y, 0.0), (sides + 1, 3))], 1)
         uv = 0.5 + 0.5 * points[..., [0, 2]] / radius
-        faces.append(grid(points, uv).facing((0, y, 0)))
-    rim_uv = np.broadcast_to((0.02, 0.0), (sides + 1, 2, 2))  # edge of the texture: the tyre
-    return merge([grid(np.stack(edges, 1), rim_uv).outward(), *faces])
+        faces.append(grid(points, uv).oriented_along((0, y, 0)))
+    rim_uv = np.broadcast_to((0.02, 0.0), (sides + 1, 2, 2))  # the texture's edge shows the tyre
+    return merge([grid(np.stack(edges, 1), rim_uv).oriented_outward(), *faces])
 
 
-def loft(stations: np.ndarray, sections: np.ndarray) -> Mesh:
-    """Make a hull through cross-sections, closed at both ends: car bodies.
+def loft(positions: np.ndarray, sections: np.ndarray) -> Mesh:
+    """Make a hull through cross-sections, closed at both ends, for example a car body.
 
     Args:
-        stations: x of each section (N,), m, ascending.
+        positions: x of each section (N,), m, ascending.
         sections: (N,M,2) points (y,z) from the right sill over the roof to the left sill, m; M is
             odd.
 
@@ -165,22 +171,22 @@ def loft(stations: np.ndarray, sections: np.ndarray) -> Mesh:
         Mesh with u = 0…1 along x and v = 0…1 along the section.
     """
     count, width = sections.shape[:2]
-    x = np.broadcast_to(stations[:, None, None], (count, width, 1))
+    x = np.broadcast_to(positions[:, None, None], (count, width, 1))
     points = np.concatenate([x, sections], axis=2)
-    u = (stations - stations[0]) / (stations[-1] - stations[0])
+    u = (positions - positions[0]) / (positions[-1] - positions[0])
     uv = np.stack(np.broadcast_arrays(u[:, None], np.linspace(0, 1, width)[None]), -1)
     ends = []
     for i, sign in ((0, -1.0), (-1, 1.0)):
         pair = np.stack([points[i, width // 2 :: -1], points[i, width // 2 :]], 1)
         uv_end = np.full((len(pair), 2, 2), 0.999 * (i != 0))
-        ends.append(grid(pair, uv_end).facing((sign, 0, 0)))
+        ends.append(grid(pair, uv_end).oriented_along((sign, 0, 0)))
     bottom = np.stack([points[:, -1], points[:, 0]], 1)
-    floor = grid(bottom, np.full((count, 2, 2), 0.001)).facing((0, 0, -1))
-    return merge([grid(points, uv).outward(), *ends, floor])
+    floor = grid(bottom, np.full((count, 2, 2), 0.001)).oriented_along((0, 0, -1))
+    return merge([grid(points, uv).oriented_outward(), *ends, floor])
 
 
-def blob(rng: np.random.Generator, roughness: float, detail: int = 2, tile: float = 2.0) -> Mesh:
-    """Make a rough unit ball (tree crowns, bushes, heads); `tile` is texture tiles per radius."""
+def blob(rng: np.random.Generator, roughness: float, detail: int = 2, tiles: float = 2.0) -> Mesh:
+    """Make a rough unit ball, for example a tree crown; `tiles` is texture tiles per radius."""
     vertices, faces = _icosphere(detail)
     waves = rng.normal(size=(6, 3)) * np.array([2, 2, 3, 3, 5, 6])[:, None]
     phases = rng.uniform(0, 2 * np.pi, 6)
@@ -188,8 +194,8 @@ def blob(rng: np.random.Generator, roughness: float, detail: int = 2, tile: floa
     bumps = np.sin(vertices @ waves.T + phases) @ weights
     bumps += 0.35 * rng.normal(size=len(vertices))
     shape = vertices * (1 + roughness * bumps)[:, None]
-    turn = np.arctan2(shape[:, 1], shape[:, 0])
-    uvs = np.stack([np.abs(turn) * 1.2, shape[:, 2] + 0.5 * np.cos(2 * turn)], 1) * tile
+    azimuth = np.arctan2(shape[:, 1], shape[:, 0])
+    uvs = np.stack([np.abs(azimuth) * 1.2, shape[:, 2] + 0.5 * np.cos(2 * azimuth)], 1) * tiles
     return Mesh(shape, _smooth_normals(shape, faces), uvs, faces)
 
 

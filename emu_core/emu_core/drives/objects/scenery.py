@@ -71,7 +71,7 @@ class Scenery:
         span = np.hypot(d1 - d0, z1 - z0)
         uv = np.stack(np.broadcast_arrays(part * span / tile[0], s / tile[1]), -1)
         mesh = grid(points, uv, two_sided=d0 == d1)
-        self.add(mesh if d0 == d1 else mesh.facing((0, 0, 1)), texture, label)
+        self.add(mesh if d0 == d1 else mesh.oriented_along((0, 0, 1)), texture, label)
 
     def gaps(self) -> list[Pair]:
         """Return the sections (s0, s1) between the junctions."""
@@ -123,7 +123,7 @@ def _sign(street: Scenery, s: float, d: float, towards_ego: bool) -> None:
 
 
 def traffic_light(street: Scenery, s: float, d: float, face: int) -> None:
-    """Add a traffic light whose lamps face along the road (`face` 1) or against it (−1)."""
+    """Add a traffic light with lamps that face along the road (`face` 1) or against it (−1)."""
     rng = street.rng
     height = rng.uniform(2.6, 3.4)
     post = tube([[0, 0, -0.2], [0, 0, height + 1.0]], [0.07, 0.06], 8)

@@ -25,7 +25,7 @@ class Part:
     """A shape with its surface and class.
 
     `texture` names an image of the drive, `label` a class of Cityscapes (or "unknown"). `glow` is
-    the light that the part emits, 0…1.
+    the light that the part itself emits, 0…1.
     """
 
     mesh: Mesh

@@ -41,7 +41,7 @@ def finish(image: np.ndarray) -> np.ndarray:
 
 
 def jitter(rng: Rng, color: Color, amount: float = 0.1) -> np.ndarray:
-    """Vary a colour at random: brightness by about `amount`, hue by about a third of it."""
+    """Vary a colour at random: brightness by about `amount`, hue by about a third of `amount`."""
     factor = 1 + amount * (rng.normal() + 0.35 * rng.normal(size=3))
     return np.clip(np.array(color) * factor, 0, 255)
 

@@ -1,10 +1,10 @@
-"""Measure what ROS costs per frame: from an image's callback to the last publish, minus inference.
+"""Measure the time from an image's callback to the last publish, without inference.
 
     python -m emu_perception.bench.path --model student.onnx --threads 2 --frames 50
 
-Two nodes answer the same images in turn, in one process: this package's node (mailbox, thread,
-lazy outputs, one copy per message) and `UsualNode`, written in the usual way. Prints JSON with the
-milliseconds of every frame.
+Two nodes process the same images alternately, in one process: this package's node (mailbox,
+thread, lazy outputs, one copy per message) and `BaselineNode`, without these optimisations. Prints
+JSON with the milliseconds of every frame.
 """
 
 from __future__ import annotations
@@ -87,11 +87,11 @@ class OurNode(LifecycleNode):
             raise RuntimeError(f"an image was {outcome}: {problem}")
 
 
-class UsualNode(Node):
-    """Node that computes every output in the image callback and copies arrays via bytes."""
+class BaselineNode(Node):
+    """Simple node: computes every output in the image callback, and copies arrays via bytes."""
 
     def __init__(self, perceiver: Perceiver) -> None:
-        super().__init__("usual_node")
+        super().__init__("baseline_node")
         self._perceiver = perceiver
         self._camera_info: CameraInfo | None = None
         self._publish = {
@@ -155,11 +155,11 @@ def measure_path(
     """Measure milliseconds per frame; `ros` has the node that subscribes to all outputs.
 
     Returns:
-        Lists by name: `ours` and `usual`, both without inference, and `inference`.
+        Lists by name: `ours` and `usual` (the baseline), both without inference, and `inference`.
     """
     height, width = perceiver.info.input_size
-    ours, usual = OurNode(perceiver), UsualNode(perceiver)
-    nodes: dict[str, OurNode | UsualNode] = {"ours": ours, "usual": usual}
+    ours, baseline = OurNode(perceiver), BaselineNode(perceiver)
+    nodes: dict[str, OurNode | BaselineNode] = {"ours": ours, "usual": baseline}
     for node in nodes.values():
         for topic, kind in TOPICS.items():
             name = f"{node.get_name()}/{topic}"

@@ -1,10 +1,10 @@
-"""Measure from a camera's publish to the last output, with `emu_node` as a separate process.
+"""Measure the time from a camera's publish to the last output of a separate `emu_node`.
 
     python -m emu_perception.bench.round_trip --model student.onnx --frames 30
     python -m emu_perception.bench.round_trip --stock-dds
 
-Prints JSON: milliseconds of each answered frame, number of lost frames, seconds from the process's
-start to its first result, and the peak of its resident memory. `--stock-dds` runs both sides
+Prints JSON: milliseconds of each answered frame, number of lost frames, seconds from the start of
+the process to its first result, and its peak resident memory. `--stock-dds` runs both sides
 without this package's Fast DDS profile, to show whether outputs get lost then.
 """
 
@@ -42,7 +42,7 @@ _SEND_PERIOD_S = 0.05
 
 
 class ProbeCamera:
-    """Publishes one image at a time; `answered` are the numbers of those with all outputs."""
+    """Publishes one image at a time; `answered` has the numbers of images with all outputs."""
 
     def __init__(self, ros: RosProcess, width: int, height: int) -> None:
         self.answered: set[int] = set()

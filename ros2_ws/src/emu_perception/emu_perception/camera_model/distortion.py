@@ -1,7 +1,7 @@
 """Lens distortion: the ray of each pixel, and rectified images.
 
-The distortion models are those of sensor_msgs/distortion_models.hpp, computed by OpenCV. Results
-are slow to compute and needed once per camera, so they are cached by the numbers of camera_info.
+The distortion models of sensor_msgs/distortion_models.hpp are computed by OpenCV. Results are slow
+to compute and needed once per camera, so they are cached by the numbers in camera_info.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class MetricScale:
 class Lens:
     """Provide the CameraInfo of an image of any size, and check its metric scale. Thread-safe.
 
-    `is_published` tells whether camera_info has a publisher.
+    `is_published` returns whether camera_info has a publisher.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Lens:
         self._logged_scale: float | None = None
         self.scale = MetricScale("unknown", "no image yet")
         self.no_points = ""
-        """Why there are no points in spite of camera_info."""
+        """Reason why no points are published although camera_info was received."""
 
     def update(self, message: CameraInfo) -> None:
         """Take a new CameraInfo."""

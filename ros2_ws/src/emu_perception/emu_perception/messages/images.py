@@ -1,7 +1,7 @@
 """Convert ROS image messages to NumPy arrays and back. Imports no ROS.
 
-Encodings are those of sensor_msgs/image_encodings.hpp, and conversions are bit for bit those of
-cv_bridge, if it has them. For the others: `8UC3` is bgr8, the order of OpenCV; nv12 and nv21 have
+Encodings have the names in sensor_msgs/image_encodings.hpp. Conversions give the same bits as
+cv_bridge, if it has them. Otherwise: `8UC3` is bgr8, the order of OpenCV; nv12 and nv21 have
 `height` rows of luma, then `height / 2` rows of chroma, of `step` bytes each.
 """
 

@@ -58,7 +58,7 @@ class Status:
 
 
 def input_status(now: StatisticsSnapshot, images: AdaptiveSubscription, fast_dds: bool) -> Status:
-    """Check whether images arrive; `fast_dds` tells whether Fast DDS is the middleware."""
+    """Check whether images arrive; `fast_dds` is true if Fast DDS is the middleware."""
     publishers, names = images.publishers(), _names(images)
     status = Status(
         f"{now.input_rate:.1f} Hz" if now.counts["in"] else "waiting for the first image",
@@ -101,7 +101,7 @@ def _names(subscription: AdaptiveSubscription) -> str:
 
 
 def _largest_delay_ms(now: StatisticsSnapshot) -> float:
-    """How much longer than usual the slowest images took to arrive; 0 if unknown."""
+    """Transport delay of the slowest images minus the median, ms; 0 if unknown."""
     if not {"age", "latency"} <= now.durations_ms.keys():
         return 0.0
     (age_p50, age_p99), (p50, p99) = now.durations_ms["age"], now.durations_ms["latency"]

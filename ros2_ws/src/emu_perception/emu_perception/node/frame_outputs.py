@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class FrameOutputs:
-    """Outputs for one image of a camera, whose maps have the output size of the model, (H, W).
+    """Outputs for one image of a camera. Maps have the output size of the model, (H, W).
 
     Each attribute is computed at its first use and may raise UnsupportedImage.
     """
@@ -76,7 +76,7 @@ class FrameOutputs:
 
     @cached_property
     def confidence(self) -> np.ndarray:
-        """round(255·(1 − label_uncertainty)), and 0 where there is no label; uint8 (H, W)."""
+        """round(255·(1 − label_uncertainty)), and 0 for pixels without a label; uint8 (H, W)."""
         # |255 − 255·u|, rounded and saturated, in one pass.
         uncertainty = self.perception.label_uncertainty
         confidence = cv2.convertScaleAbs(uncertainty, alpha=-255.0, beta=255.0)

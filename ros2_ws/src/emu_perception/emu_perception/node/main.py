@@ -47,7 +47,7 @@ def _serve(arguments: Sequence[str], stop: threading.Event) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """Return a parser without arguments, whose `--help` lists the parameters and the topics."""
+    """Return a parser without arguments; `--help` lists the parameters and the topics."""
     from emu_perception.node.outputs import describe_topics
     from emu_perception.node.parameters import PARAMETERS
 

@@ -43,7 +43,7 @@ class Output:
 
 
 OUTPUTS: Registry[Output] = Registry("output topic")
-"""By topic. They are published in this order: first what a robot steers by."""
+"""Outputs by topic, in the order of publishing: the outputs that control a robot come first."""
 
 
 def add_image_output(

@@ -67,7 +67,7 @@ class Parameter:
         return result
 
     def problem(self, value: object) -> str:
-        """Return what is wrong with a value, beyond the checks of rclpy; empty: nothing."""
+        """Return the problem with a value, beyond the checks of rclpy; empty if there is none."""
         if self.is_choice and value not in self.allowed:
             return f"expected one of {', '.join(self.allowed)}, but got {value!r}"
         return _camera_problem(value) if self.is_list else ""

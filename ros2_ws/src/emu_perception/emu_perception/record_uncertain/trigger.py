@@ -86,7 +86,7 @@ class RingBuffer:
 
 
 class Trigger:
-    """Receives all messages, and queues calls of `bags` with those of a moment.
+    """Receives all messages, and queues calls of `bags` with the messages of a moment.
 
     `queue` takes a size in bytes and the call. The attribute `suppressed` counts uncertain frames
     that came too soon after a moment's trigger.

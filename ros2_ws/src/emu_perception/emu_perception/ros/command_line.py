@@ -59,7 +59,7 @@ def missing_package(error: ModuleNotFoundError) -> str:
 def argument_parser(
     program: str, description: str | None, epilog: str | None = None
 ) -> argparse.ArgumentParser:
-    """Return a parser whose help shows the description, a module's docstring, unchanged."""
+    """Return a parser; its help shows the description (a module's docstring) unchanged."""
     layout = argparse.RawDescriptionHelpFormatter
     return argparse.ArgumentParser(program, None, description, epilog, formatter_class=layout)
 

@@ -38,7 +38,7 @@ def with_events(
     incompatible_qos: Callable[[QoSRequestedIncompatibleQoSInfo], None],
     message_lost: Callable[[QoSMessageLostInfo], None],
 ) -> Subscription:
-    """Subscribe with callbacks for those of the two events that the middleware supports."""
+    """Subscribe with callbacks for both events, as far as the middleware supports them."""
     events = event_handler.SubscriptionEventCallbacks(incompatible_qos=incompatible_qos)
     events.message_lost = message_lost
     try:

@@ -17,7 +17,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from emu_core.bags.reader import open_bag
-from emu_core.bags.writer import BagWriter, offered
+from emu_core.bags.writer import offered
 from emu_perception.bag_tools import playback, player
 from emu_perception.ros import command_line
 
@@ -159,16 +159,6 @@ def test_a_damaged_bag_is_reported_in_one_line(tmp_path, capsys):
     assert player.main([str(tmp_path / "drive")]) == 1
     error = capsys.readouterr().err
     assert re.match(r"player: .*drive.mcap is truncated.*--salvage.*\n$", error), error
-
-
-def test_a_bag_without_images_is_refused(tmp_path, finish):
-    with BagWriter(tmp_path / "text") as writer:
-        writer.add_topic("/text", "std_msgs/msg/String")
-        writer.write_message("/text", 1, writer.store.types["std_msgs/msg/String"]("hello"))
-    code, output = finish("player", tmp_path / "text")
-    assert code == 1
-    assert "has no images" in output and "/text (std_msgs/msg/String)" in output
-    assert "Traceback" not in output
 
 
 def test_a_schedule_divides_bag_time_by_the_rate_and_is_postponed_by_late_answers(monkeypatch):

@@ -1,11 +1,4 @@
-"""The demo from end to end: bag → player → node → recorder → metrics, with a known model.
-
-1. A drive of six tiny frames in Cityscapes' layout becomes a bag (training/make_demo_bag.py).
-2. The demo replays it through the real node with the dummy model.
-3. The tests compute every metric of summary.json again, from the bag's own JPEGs.
-"""
-
-from __future__ import annotations
+"""The demo from end to end: bag → player → node → recorder → metrics, with a known model."""
 
 import json
 import os
@@ -48,7 +41,7 @@ def layout(tmp_path_factory):
         image = cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST)
         labels = image[..., 0] // 16 % len(CITYSCAPES)
         labels[:, : WIDTH // 4] = rng.integers(0, len(CITYSCAPES))
-        ids = CITYSCAPES.to_dataset_ids(labels)
+        ids = np.array(CITYSCAPES.dataset_ids, np.uint8)[labels]
         ids[:3] = 0  # unlabelled
         depth = np.full((HEIGHT, WIDTH), 5.0 + 10 * i)
         depth[-9:] = np.inf

@@ -63,9 +63,6 @@ def refusal(message):
     return caught.value
 
 
-# --- hand-made pixels
-
-
 @pytest.mark.parametrize(
     ("encoding", "pixels", "rgb"),
     [
@@ -152,9 +149,6 @@ def test_rgb8_is_a_view_of_the_message(padding):
     assert seen[1, 0, 0] == message.data[12 + padding]
 
 
-# --- compressed
-
-
 @pytest.mark.parametrize("shape", [(40, 60), (40, 60, 3)])
 def test_a_jpeg_is_decoded_as_by_opencv(shape):
     data = encoded(".jpg", cv2.GaussianBlur(noise(*shape), (0, 0), 3))
@@ -234,19 +228,14 @@ def test_a_small_file_with_gigabytes_of_pixels_is_refused_before_it_is_decoded()
     assert refusal(compressed(jpeg)).kind == "too large"
 
 
-# --- refusals
-
-
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
         ("encoding", raw("32FC1", 2, 1, bytes(8))),
         ("encoding", raw("", 2, 1, bytes(6))),
-        ("zero size", raw("rgb8", 0, 0, b"")),
         ("zero size", raw("rgb8", 0, 4, b"")),
         ("zero size", raw("mono8", 4, 0, b"")),
         ("step", raw("rgb8", 4, 1, bytes(12), step=11)),
-        ("step", raw("rgb8", 4, 1, bytes(12), step=0)),
         ("data", raw("rgb8", 4, 2, bytes(23), step=12)),
         ("data", raw("mono8", 2, 2, b"", step=2)),
         ("data", raw("nv12", 4, 4, bytes(23), step=4)),
@@ -266,9 +255,6 @@ def test_a_refusal_describes_the_image_and_the_supported_encodings():
     text = str(refusal(raw("32FC1", 640, 480, bytes(8), step=2560)))
     assert "640x480" in text and "'32FC1'" in text and "2560" in text and "8 bytes" in text
     assert "bayer_grbg8" in text and "nv12" in text
-
-
-# --- outgoing
 
 
 @pytest.mark.parametrize(
@@ -297,7 +283,6 @@ def test_an_outgoing_image_contains_the_array_without_padding(encoding, picture)
         ("32FC1", np.zeros((2, 2))),
         ("bgr8", noise(2, 2, 4)),
         ("mono8", np.zeros((0, 3), np.uint8)),
-        ("mono8", noise(4)),
         ("rgb16", noise(2, 2, 3)),
     ],
 )

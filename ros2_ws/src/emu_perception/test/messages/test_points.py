@@ -149,14 +149,9 @@ def test_the_message_is_organised_and_has_colours_as_pcl_packs_them():
     message = cloud(perception(np.ones((HEIGHT, WIDTH)), labels=labels), rgb=rgb, header=header)
     assert message.header == header
     assert (message.height, message.width, message.is_dense) == (HEIGHT, WIDTH, False)
+    names = ("x", "y", "z", "rgb", "label", "label_uncertainty", "depth_std")
     assert [(f.name, f.offset, f.datatype, f.count) for f in message.fields] == [
-        ("x", 0, 7, 1),
-        ("y", 4, 7, 1),
-        ("z", 8, 7, 1),
-        ("rgb", 12, 7, 1),
-        ("label", 16, 6, 1),
-        ("label_uncertainty", 20, 7, 1),
-        ("depth_std", 24, 7, 1),
+        (name, 4 * index, 6 if name == "label" else 7, 1) for index, name in enumerate(names)
     ]
     points = cloud_array(message)
     assert np.array_equal(points["label"], labels)
