@@ -14,9 +14,7 @@ import emu_core
 import emu_perception
 
 ROBOT_FLOORS = (
-    ("runtime",),
-    ("bags",),
-    ("data", "metrics"),
+    *(("runtime",), ("bags",), ("data", "metrics")),
     ("registry", "labels", "files", "options"),
 )
 FLOORS = (
