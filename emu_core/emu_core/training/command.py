@@ -10,7 +10,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -137,12 +137,12 @@ def require_training_space(
 
 def cache_sizes(config: TrainingConfig) -> dict[Path, int]:
     """Estimate the bytes that a training writes into the folders of its caches."""
-    data, sizes = config.data, {}
+    data, folder, sizes = replace(config.data, cache=None), config.data.cache, {}
     train = data.open_training()
-    if data.cache is not None:
+    if folder is not None:
         frames = (train, data.open_validation())
         pixels = sum(len(each) * each[0].image[..., 0].size for each in frames)
-        sizes[data.cache] = 8 * pixels  # image, labels, float32 depth
+        sizes[folder] = 8 * pixels  # image, labels, float32 depth
     if isinstance(config, StudentConfig) and (cache := config.distillation.cache) is not None:
         pixels = data.augmentation.height * data.augmentation.width
         maps = 2 * (len(train.classes) + 2) * pixels // 16  # float16 at a quarter of the size
