@@ -80,6 +80,16 @@ class DistillConfig(StudentConfig):
     control: bool = False
     render: Path | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        task = self.architecture.task
+        theirs = (self.teacher.architecture or self.architecture).task
+        if theirs not in ("joint", task):
+            raise ValueError(
+                f"teacher.architecture.task is {theirs}, but the student's architecture.task is "
+                f"{task}: it would learn nothing about the other task. Set the teacher's to joint."
+            )
+
 
 def distill(config: DistillConfig) -> None:
     """Distil a teacher into one network."""
