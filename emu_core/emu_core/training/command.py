@@ -129,7 +129,8 @@ def require_training_space(
         weights = _weight_bytes(config.architecture)
         checkpoint = (4 if config.run.ema else 3) * weights  # weights, average, two moments
         kept += 2 * checkpoint + 2 * weights  # last and best
-        largest = max(largest, checkpoint)  # one is written before the old one is deleted
+        if config.run.steps > min(config.run.checkpoint_every, config.run.validate_every):
+            largest = max(largest, checkpoint)  # a new one is written before the old is deleted
     needs = [("checkpoints and weights", folder, kept + largest)]
     needs += [("cached frames", path, size) for path, size in (cached or {}).items()]
     require_space((what, path, max(n - folder_size(path), 0)) for what, path, n in needs)
