@@ -247,7 +247,7 @@ class Data:
             )
         names = [data.split for data in found]
         if self.mixture:
-            names = unique([f"{data.title} {data.split}" for data in found])
+            names = unique([f"{data.title}-{data.split}" for data in found])
         return dict(zip(names, with_one_model(found), strict=True))
 
     def open(self, split: str, limit: int | None = None, **choice: Any) -> DataSet:
