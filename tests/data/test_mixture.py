@@ -14,6 +14,7 @@ from emu_core.data.folder import FolderDataSet
 from emu_core.data.mixture import Mixture
 from emu_core.data.sample import DataError
 from emu_core.labels import CITYSCAPES, IGNORE
+from emu_core.options import check_options
 from emu_core.training import loader as loading
 from emu_core.training.config import Run, TrainingConfig, deciding_settings
 from emu_core.training.loader import MixedStepBatches, StepBatches, training_loader
@@ -159,12 +160,12 @@ def test_a_mixture_opens_its_data_sets_with_their_own_limits_and_shares(streets)
     assert [part.labelled for part in everything.parts] == [True, True, False]
     assert everything.shares == [2, 1, 1] and not everything[8].labelled
     assert [part.title for part in data.open_validation()] == ["a", "b"]
-    assert set(data.open_scored()) == {"a val", "b val"}
+    assert set(data.open_scored()) == {"a-val", "b-val"}
     assert data.roots == f"{a}, {b}, {c}" and data.split_names.validation == "val"
     same = Data(mixture=(source(a), source(a)))
     assert same.open_training().shares is None and set(same.open_scored()) == {
-        "a val-1",
-        "a val-2",
+        "a-val-1",
+        "a-val-2",
     }
     assert unique(["x", "y", "x"]) == ["x-1", "y", "x-2"]
 
@@ -218,8 +219,8 @@ def test_options_without_effect_and_mixtures_without_truth_are_refused(options, 
 
 @pytest.mark.parametrize("share", [0, -1.0, float("nan")])
 def test_shares_are_above_0(share):
-    with pytest.raises(ValueError, match=r"share of x in data\.mixture to be above 0, but got"):
-        Source(root=Path("x"), share=share)
+    with pytest.raises(ValueError, match=r"mixture\.0\.share must be above 0, but it is"):
+        check_options(Data(mixture=(Source(share=share),)))
 
 
 @pytest.mark.parametrize(
@@ -244,7 +245,7 @@ def test_missing_splits_are_refused(streets):
     a, b = streets("a"), streets("b", splits={"train": ["0"], "val": ["1"]})
     data = Data(mixture=(source(a), source(b)))
     assert [part.title for part in data.open_validation()] == ["b"]
-    assert set(data.open_scored(["val", "train"])) == {"a train", "b train", "b val"}
+    assert set(data.open_scored(["val", "train"])) == {"a-train", "b-train", "b-val"}
     with pytest.raises(DataError, match=r"No data set of .*a, .*b has the split night"):
         data.open_scored(["val", "night"])
     with pytest.raises(ValueError, match="A mixture has no split 'val' of its own"):
