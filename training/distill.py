@@ -22,7 +22,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -39,12 +39,18 @@ from emu_core.evaluation.tables import summary
 from emu_core.files import digest
 from emu_core.methods.registry import METHODS, LoadOptions, load_method
 from emu_core.networks import SegDepthFormer, load_model
-from emu_core.training.command import parse_config, run_command
-from emu_core.training.config import Run, StudentConfig
+from emu_core.training.command import (
+    cache_sizes,
+    check_devices,
+    parse_config,
+    require_training_space,
+    run_command,
+)
+from emu_core.training.config import Run, StudentConfig, TrainingConfig
 from emu_core.training.distillation import open_frames, train_control, train_student
 from emu_core.training.export import export
 from emu_core.training.release import model_facts
-from emu_core.training.run import check_start, write_config
+from emu_core.training.run import check_start, print_once, write_config
 from emu_core.training.teacher import (
     Teacher,
     check_teacher,
@@ -54,6 +60,10 @@ from emu_core.training.teacher import (
 
 HERE = Path(__file__).parent
 TINY = HERE / "configs" / "distill_tiny.yaml"
+
+_NO_MODEL_FILE = (
+    "no model file is written: it needs a network for both tasks, architecture.task joint"
+)
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,16 @@ class DistillConfig(StudentConfig):
     control: bool = False
     render: Path | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        task = self.architecture.task
+        theirs = (self.teacher.architecture or self.architecture).task
+        if theirs not in ("joint", task):
+            raise ValueError(
+                f"teacher.architecture.task is {theirs}, but the student's architecture.task is "
+                f"{task}: it would learn nothing about the other task. Set the teacher's to joint."
+            )
+
 
 def distill(config: DistillConfig) -> None:
     """Distil a teacher into one network."""
@@ -83,14 +103,17 @@ def distill(config: DistillConfig) -> None:
     if config.render is not None:
         render_drives(config.render, data.root)
     # Missing data, and what makes a model file impossible, is reported before hours of training.
-    frames = open_frames(config)
+    frames, _, _ = open_frames(config), data.open_scored(), data.open_validation()
     survey_training(frames, config.architecture.task)
-    data.open_validation(), data.open_scored()
     check_start(config, frames.classes)
     if config.architecture.task == "joint":
         model_facts(config.distillation.inputs(data), config.run)
-    write_config(folder, config)
+    else:
+        print_once(f"note: {_NO_MODEL_FILE}")
+    check_devices(config.run)
     student = StudentConfig.part_of(config)
+    require_training_space(folder, trainings(config), cache_sizes(student))
+    write_config(folder, config)
     with stage("Teacher"):
         kind, members = obtain_teacher(config.teacher, student, folder / "teacher")
         check_teacher(members, student, frames.classes)
@@ -116,6 +139,14 @@ def distill(config: DistillConfig) -> None:
         teacher = f"{len(members)} networks" if several else f"a {method_kind.heading}"
         note, path = f"distilled from {teacher}", folder / "student.onnx"
         write_model(weights, table[table.method == "student"], note, student, path)
+
+
+def trainings(config: DistillConfig) -> list[TrainingConfig]:
+    """Return one configuration for each network that is trained, as far as its size goes."""
+    student, teacher = StudentConfig.part_of(config), config.teacher
+    member = replace(student, architecture=teacher.architecture or student.architecture)
+    members = teacher.members if teacher.folder is None else 0
+    return [member] * members + [student] * (1 + config.control)
 
 
 def render_drives(drives: Path, root: Path) -> None:
@@ -173,7 +204,7 @@ def write_model(
     """Export the student with its metrics, if it predicts both classes and depth."""
     network, _ = load_model(weights)
     if not isinstance(network, SegDepthFormer):
-        print(f"No model file for a {type(network).__name__}: it needs both classes and depth.")
+        print(_NO_MODEL_FILE)
         return
     data = config.distillation.inputs(config.data)
     metrics = {

@@ -6,7 +6,7 @@ r"""Turn trained weights into the one file that a robot runs, with its metrics a
 
 The graph is checked against torch. The outputs that a robot would receive are scored on the
 test split of the data set and on its extra splits. The metrics become part of the file and of
-MODEL_CARD.md next to it.
+the model card next to it, which has the name of the file: student.onnx and student.md.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def export_measured(
         if name != "iou" and math.isfinite(value)
     }
     info = export(network, output, metrics=metrics, **facts)
-    card = output.with_name("MODEL_CARD.md")
+    card = output.with_suffix(".md")
     write_text(card, model_card(info, network, scores, data, frames, read_settings(config)))
     print(f"{card} written")
 

@@ -53,7 +53,7 @@ def write_camera(write_frame, tmp_path):
 
 def exported(tmp_path):
     """What the model file says, and its card."""
-    card = (tmp_path / "out" / "MODEL_CARD.md").read_text()
+    card = (tmp_path / "out" / "tiny.md").read_text()
     return read_info(tmp_path / "out" / "tiny.onnx"), card
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from emu_core.data.augment import Augmentation
+from emu_core.data.augment import MIN_SIZE, Augmentation
 from emu_core.data.datasets import DATASETS, DataSet, SplitNames, default_root, open_dataset
 from emu_core.data.description import read_yaml
 from emu_core.data.label_space import LabelSpace
 from emu_core.data.mixture import Mixture
-from emu_core.data.sample import DataError
+from emu_core.data.sample import DataError, MissingSplitError
 from emu_core.labels import CITYSCAPES, ClassTable, load_classes
+from emu_core.options import above, at_least
 
-PLACE: Mapping[str, str] = {"role": "place"}
+PLACE: dict[str, Any] = {"role": "place"}
 """Metadata of a field that the trained weights do not depend on."""
 
 
@@ -39,22 +40,17 @@ class Source:
 
     kind: str = "drives"
     root: Path = field(default=None, metadata=PLACE)  # type: ignore[assignment]
-    max_depth: float | None = None
-    limit: int | None = None
-    sequences: int | None = None
+    max_depth: float | None = field(default=None, metadata=above(0))
+    limit: int | None = field(default=None, metadata=at_least(1))
+    sequences: int | None = field(default=None, metadata=at_least(1))
     mapping: Path | None = None
-    share: float | None = None
+    share: float | None = field(default=None, metadata=above(0))
     unlabelled: bool = False
 
     def __post_init__(self) -> None:
         DATASETS.check(self.kind)
         if self.root is None:
             object.__setattr__(self, "root", default_root(self.kind))
-        if self.share is not None and not self.share > 0:
-            raise ValueError(
-                f"Expected the share of {self.root} in data.mixture to be above 0, but got "
-                f"{self.share}."
-            )
 
     @property
     def split_names(self) -> SplitNames:
@@ -112,17 +108,17 @@ class Data:
 
     kind: str = "drives"
     root: Path = field(default=None, metadata=PLACE)  # type: ignore[assignment]
-    max_depth: float | None = None
-    limit: int | None = None
-    sequences: int | None = None
+    max_depth: float | None = field(default=None, metadata=above(0))
+    limit: int | None = field(default=None, metadata=at_least(1))
+    sequences: int | None = field(default=None, metadata=at_least(1))
     mapping: Path | None = None
     mixture: tuple[Source, ...] = ()
     classes: str | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
-    variants: int | None = None
-    validation_size: tuple[int, int] | None = None
-    batch: int = 8
-    workers: int = field(default=1, metadata=PLACE)
+    variants: int | None = field(default=None, metadata=at_least(1))
+    validation_size: tuple[int, int] | None = field(default=None, metadata=at_least(MIN_SIZE))
+    batch: int = field(default=8, metadata=at_least(1))
+    workers: int = field(default=1, metadata=PLACE | at_least(0))
     cache: Path | None = field(default=None, metadata=PLACE)
 
     def __post_init__(self) -> None:
@@ -233,7 +229,7 @@ class Data:
             Data sets by the name of the split; in a mixture by the names of data set and split.
 
         Raises:
-            DataError: There is no such split.
+            DataError: There is no such split, or the data is missing.
         """
         found: list[DataSet] = []
         for source in self.sources:
@@ -241,7 +237,7 @@ class Data:
             for name in filter(None, names):
                 try:
                     found.append(source.open(name, self.class_table))
-                except DataError:
+                except MissingSplitError:
                     if not self.mixture:
                         raise
         missing = [s for s in splits or () if s not in {data.split for data in found}]
@@ -251,7 +247,7 @@ class Data:
             )
         names = [data.split for data in found]
         if self.mixture:
-            names = unique([f"{data.title} {data.split}" for data in found])
+            names = unique([f"{data.title}-{data.split}" for data in found])
         return dict(zip(names, with_one_model(found), strict=True))
 
     def open(self, split: str, limit: int | None = None, **choice: Any) -> DataSet:
@@ -263,10 +259,12 @@ class Data:
     def _open(
         self, source: Source, split: str, limit: int | None = None, **choice: Any
     ) -> DataSet:
+        frames = source.open(split, self.class_table, limit, **choice)
+        if self.cache is None:
+            return frames
         from emu_core.data.decoded import cached  # needs safetensors, which a robot lacks
 
-        frames = source.open(split, self.class_table, limit, **choice)
-        return frames if self.cache is None else cached(frames, self.cache)
+        return cached(frames, self.cache)
 
     @property
     def split_names(self) -> SplitNames:

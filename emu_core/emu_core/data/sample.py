@@ -19,6 +19,10 @@ class DataError(ValueError):
     """A data set is missing, incomplete or damaged; the message names the file."""
 
 
+class MissingSplitError(DataError):
+    """A data set is there, but it has no such split."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """One frame.

@@ -17,7 +17,6 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from glob import glob
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
@@ -25,7 +24,7 @@ from zipfile import is_zipfile
 import numpy as np
 import torch
 
-from emu_core.files import file_digest, natural_sort, read_json, write_atomically, write_json
+from emu_core.files import expand, file_digest, read_json, write_atomically, write_json
 from emu_core.methods.registry import METHODS, LoadOptions, Method, load_method
 from emu_core.metrics import METRICS_VERSION, DriveResults, drive_weights
 from emu_core.networks.learned import check_independent, check_weights
@@ -177,12 +176,10 @@ def refuse_duplicates(candidates: Iterable[Candidate]) -> None:
 
 
 def _files(pattern: str) -> tuple[Path, ...]:
-    if Path(pattern).is_file():  # its name may have characters of a pattern
-        return (Path(pattern),)
-    found = glob(pattern, recursive=True)
+    found = tuple(expand(pattern))
     if not found:
         raise WeightsError(f"Found no model at {pattern}.")
-    return tuple(map(Path, natural_sort(found)))
+    return found
 
 
 @dataclass(frozen=True)

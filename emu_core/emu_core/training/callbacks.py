@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -148,6 +149,38 @@ class Pictures(lightning.Callback):
         self.folder.mkdir(exist_ok=True)
         path = self.folder / f"{trainer.global_step:06d}.jpg"
         cv2.imwrite(str(path), picture[..., ::-1])
+
+
+class ProgressLines(lightning.Callback):
+    """Prints a line from time to time, for logs; control codes of a bar would fill them.
+
+    Args:
+        batch: Images per step.
+        lines: Number of lines in a complete training.
+    """
+
+    def __init__(self, batch: int, lines: int = 20):
+        self.batch, self.lines = batch, lines
+        self._last = (0, 0.0)  # step and time of the last line
+
+    def on_train_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        self._last = (trainer.global_step, time.monotonic())
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        step, total = trainer.global_step, int(trainer.max_steps)
+        if not trainer.is_global_zero or (step % max(total // self.lines, 1) and step < total):
+            return
+        (before, begun), now = self._last, time.monotonic()
+        rate = (step - before) * self.batch / max(now - begun, 1e-9)
+        losses = {k: float(v) for k, v in trainer.progress_bar_metrics.items() if k != "v_num"}
+        text = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+        print(f"step {step} of {total}: {text}, {rate:.1f} images/s", flush=True)
+        self._last = (step, now)
+
+
+def progress(batch: int) -> lightning.Callback:
+    """Return a progress bar for a terminal, otherwise lines; `batch` is images per step."""
+    return ProgressBar(batch) if sys.stdout.isatty() else ProgressLines(batch)
 
 
 class ProgressBar(TQDMProgressBar):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from emu_core.training.callbacks import (
     BestCheckpoint,
     LastCheckpoint,
     Pictures,
-    ProgressBar,
+    progress,
     read_checkpoint,
 )
 from emu_core.training.command import prepare_cpu
@@ -190,7 +191,7 @@ def make_trainer(learner: Learner, folder: Path) -> lightning.Trainer:
         BestCheckpoint(folder, *monitored(learner.model)),
         LastCheckpoint(folder / LAST, run.checkpoint_every, validate_every),
         Pictures(folder / "pictures", learner.classes),
-        ProgressBar(data.batch),
+        progress(data.batch),
     ]
     if run.ema:
         callbacks.append(AveragedWeights(run.ema))
@@ -210,6 +211,7 @@ def make_trainer(learner: Learner, folder: Path) -> lightning.Trainer:
         default_root_dir=folder,
         log_every_n_steps=min(_LOG_EVERY, run.steps),
         enable_model_summary=False,
+        enable_progress_bar=sys.stdout.isatty(),
     )
 
 

@@ -6,7 +6,7 @@ Networks differ in their seed, which decides first weights, order, augmentation 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -20,10 +20,12 @@ from emu_core.methods.sub_ensemble import save_sub_ensemble, with_new_heads
 from emu_core.networks import load_model
 from emu_core.networks.learned import check_weights
 from emu_core.networks.weights import read_header
+from emu_core.options import at_least
 from emu_core.registry import Registry
 from emu_core.training.build import build_network, init_depth_head
 from emu_core.training.config import (
     REST,
+    SEED,
     Architecture,
     Run,
     StudentConfig,
@@ -84,10 +86,10 @@ class Teacher:
 
     folder: Path | None = None
     method: str = "ensemble"
-    members: int = 10
+    members: int = field(default=10, metadata=at_least(1))
     loss: MemberLoss | None = None
-    steps: int | None = None
-    seed: int = 0
+    steps: int | None = field(default=None, metadata=at_least(1))
+    seed: int = field(default=0, metadata=SEED)
     architecture: Architecture | None = None
 
     def __post_init__(self) -> None:
