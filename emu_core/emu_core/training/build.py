@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -138,12 +139,14 @@ def class_weights(samples: DataSet | Mixture, power: float) -> Tensor | None:
         return None
     classes = len(samples.classes)
     codes = np.zeros(256)
-    mixed = isinstance(samples, Mixture)
-    frames = samples.with_labels() if mixed else range(len(samples))
+    frames: Sequence[int] = range(len(samples))
+    sets: Sequence[Sequence[int]] = ()
+    if isinstance(samples, Mixture):
+        frames, sets = samples.with_labels(), samples.sets
     for i in evenly(len(frames), _LABEL_FRAMES):
         codes += np.bincount(samples[frames[i]].labels.ravel(), minlength=256)
     counts = codes[:classes]
-    for code, members in enumerate(samples.sets if mixed else (), classes):
+    for code, members in enumerate(sets, classes):
         counts[list(members)] += codes[code] / len(members)
     if not counts.any():
         raise ValueError("No training frame that was read has a labelled pixel.")
