@@ -74,7 +74,7 @@ def trained(folder, train, write_noise, capsys):
         write_noise(folder / "data", FRAMES, (80, 160), 150.0)
         assert train() == 0
         out = capsys.readouterr().out
-        assert "5 training images from data, depth valid up to 80 m" in out
+        assert "5 training images from data, labels on 100% of the pixels, depth valid" in out
         assert out.count("validation: miou") == 2
     return folder / "runs" / "tiny" / "member-0"
 
