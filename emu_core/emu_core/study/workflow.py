@@ -24,7 +24,7 @@ import yaml
 
 from emu_core.files import locked, read_json, write_json, write_text
 from emu_core.study.config import Study
-from emu_core.study.jobs import FAILURE, SETTINGS, StudyError, changed_settings
+from emu_core.study.jobs import FAILURE, SETTINGS, StudyError, changed_settings, check_inputs
 from emu_core.study.plan import TIMING, Job
 from emu_core.training.config import plain
 
@@ -132,12 +132,14 @@ def run(
         Key of every job that failed, now or before → reason.
 
     Raises:
+        DataError, OSError: See `check_inputs`.
         StudyError: There is no such job, or Snakemake is not installed, or it does not accept the
             plan or the profile.
     """
     outputs = {job.key: job.output for job in plan}
     if unknown := [key for key in only if key not in outputs]:
         raise StudyError(f"--only names no job of the study: {', '.join(unknown)}.")
+    check_inputs(study, plan)
     options = ["--cores", str(jobs * max(study.run.threads, 1))]
     if profile is not None:
         options = ["--jobs", str(jobs), "--profile", str(profile.resolve())]

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from emu_core.data.augment import JITTER, MIN_SIZE, Augmentation
 from emu_core.data.datasets import DATASETS, DataSet, SplitNames, default_root, open_dataset
 from emu_core.data.decoded import cached
-from emu_core.networks.encoder import find_variant
+from emu_core.networks.encoder import VARIANTS
 from emu_core.options import (
     CountOr,
     FolderName,
+    OneOf,
     Range,
     above,
     allowed,
@@ -149,7 +150,7 @@ class Architecture:
             standard deviation of the training data.
     """
 
-    variant: str = "b0"
+    variant: str = field(default="b0", metadata=allowed(OneOf(tuple(VARIANTS))))
     task: Task = "joint"
     dropout: float = field(default=0.1, metadata=_RATE)
     encoder_dropout: float = field(default=0.0, metadata=_RATE)
@@ -160,7 +161,6 @@ class Architecture:
     depth_std: float | None = field(default=None, metadata=above(0))
 
     def __post_init__(self) -> None:
-        find_variant(self.variant)
         if self.encoder is not None and self.init is not None:
             raise ValueError("Give architecture.encoder or architecture.init, not both.")
 
