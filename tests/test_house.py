@@ -14,8 +14,8 @@ import emu_core
 import emu_perception
 
 ROBOT_FLOORS = (
-    *(("runtime",), ("bags",), ("data", "metrics")),
-    ("registry", "labels", "files", "options"),
+    *(("recordings", "annotations"), ("runtime",), ("bags",)),
+    *(("data", "metrics"), ("labels",), ("registry", "files", "options")),
 )
 FLOORS = (
     *(("study",), ("evaluation", "bench"), ("training", "drives"), ("methods",), ("networks",)),

@@ -30,6 +30,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from emu_core.data.sample import DataError
+from emu_core.data.survey import survey_training
 from emu_core.drives.splits import load_splits
 from emu_core.evaluation.candidate import Candidate
 from emu_core.evaluation.report import compare
@@ -49,8 +50,13 @@ from emu_core.training.config import Run, StudentConfig, TrainingConfig
 from emu_core.training.distillation import open_frames, train_control, train_student
 from emu_core.training.export import export
 from emu_core.training.release import model_facts
-from emu_core.training.run import print_once, write_config
-from emu_core.training.teacher import Teacher, obtain_teacher, single_networks
+from emu_core.training.run import check_start, print_once, write_config
+from emu_core.training.teacher import (
+    Teacher,
+    check_teacher,
+    obtain_teacher,
+    single_networks,
+)
 
 HERE = Path(__file__).parent
 TINY = HERE / "configs" / "distill_tiny.yaml"
@@ -97,7 +103,9 @@ def distill(config: DistillConfig) -> None:
     if config.render is not None:
         render_drives(config.render, data.root)
     # Missing data, and what makes a model file impossible, is reported before hours of training.
-    open_frames(config), Split(data, data.test_split), data.open_validation()
+    frames, _, _ = open_frames(config), data.open_scored(), data.open_validation()
+    survey_training(frames, config.architecture.task)
+    check_start(config, frames.classes)
     if config.architecture.task == "joint":
         model_facts(config.distillation.inputs(data), config.run)
     else:
@@ -108,6 +116,7 @@ def distill(config: DistillConfig) -> None:
     write_config(folder, config)
     with stage("Teacher"):
         kind, members = obtain_teacher(config.teacher, student, folder / "teacher")
+        check_teacher(members, student, frames.classes)
     with stage("Student"):
         method = load_method(kind, members, LoadOptions(in_memory=True))
         weights = train_student(student, folder / "student", method, digest(members))
@@ -119,10 +128,11 @@ def distill(config: DistillConfig) -> None:
     if rank_zero_only.rank:
         return
     with stage("Evaluation"):
-        split = Split(data, data.test_split)
-        table = evaluate(kind, members, networks, split, folder / "evaluation")
-        print(f"{split.name}, {len(split)} images; more in {folder}/evaluation/evaluation.md")
-        print(summary(table))
+        splits = {name: Split(data, part) for name, part in data.open_scored().items()}
+        table = evaluate(kind, members, networks, splits, folder / "evaluation")
+        for name, split in splits.items():
+            print(f"{name}, {len(split)} images; more in {folder}/evaluation/evaluation.md")
+            print(summary(table[table.split == name]))
     with stage("Model file"):
         method_kind = METHODS[kind]
         several = method_kind.takes_all_files
@@ -161,7 +171,11 @@ def render_drives(drives: Path, root: Path) -> None:
 
 
 def evaluate(
-    kind: str, members: list[Path], networks: dict[str, Path], split: Split, folder: Path
+    kind: str,
+    members: list[Path],
+    networks: dict[str, Path],
+    splits: dict[str, Split],
+    folder: Path,
 ) -> pd.DataFrame:
     """Score the single network, the teacher, the student and its control.
 
@@ -170,7 +184,7 @@ def evaluate(
         members: Files of the teacher. Each network that was trained on its own is also a seed of
             the single network.
         networks: Weights of the others by kind.
-        split: Frames to score on.
+        splits: Frames to score on, by name.
         folder: Output folder of tables and plots.
 
     Returns:
@@ -181,7 +195,7 @@ def evaluate(
     candidates += [Candidate(kind, kind, tuple(members))]
     candidates += [Candidate(name, name, (path,)) for name, path in networks.items()]
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return compare(candidates, {split.name: split}, folder, device).of(split.name)
+    return compare(candidates, splits, folder, device).table
 
 
 def write_model(
@@ -194,8 +208,8 @@ def write_model(
         return
     data = config.distillation.inputs(config.data)
     metrics = {
-        f"{data.test_split}.{name}": value
-        for name, value in zip(table.metric, table["mean"], strict=True)
+        f"{split}.{name}": value
+        for split, name, value in zip(table.split, table.metric, table["mean"], strict=True)
         if name != "ms_per_image" and math.isfinite(value)
     }
     export(network, path, metrics=metrics, **model_facts(data, config.run, note))

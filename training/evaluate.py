@@ -25,6 +25,7 @@ evaluation.md, .csv, .json, plots, and SPLIT/NAME-SEED.npz; scores that are ther
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -99,10 +100,11 @@ def evaluate_model(given: jsonargparse.Namespace) -> None:
     farthest = next(iter(data.values())).max_depth
     print(f"{perceiver.info.name} on {root}, depth valid up to {farthest:g} m")
     metrics = {split: score_split(perceiver, data[split], given.stride) for split in splits}
-    scores = {split: scores_of(perceiver, metrics[split]) for split in splits}
+    scores = {split: scores_of(data[split], metrics[split]) for split in splits}
     print_scores(scores)
-    bound = max(bound for of_split in metrics.values() for bound in of_split.bounds().values())
-    print(f"error AUROCs rank binned scores, which changes them by at most {bound:.1g}")
+    bounds = [bound for of_split in metrics.values() for bound in of_split.bounds().values()]
+    if known := [bound for bound in bounds if not math.isnan(bound)]:
+        print(f"error AUROCs rank binned scores, which changes them by at most {max(known):.1g}")
     if given.output is not None:
         write_json(given.output, without_nan(scores))
 
@@ -115,7 +117,9 @@ def evaluate_methods(given: jsonargparse.Namespace) -> None:
     from emu_core.evaluation.splits import Split
     from emu_core.evaluation.tables import summary
     from emu_core.training.command import prepare_cpu, usable_device
+    from emu_core.training.config import TrainingConfig
     from emu_core.training.release import read_config
+    from emu_core.training.run import describe_training
 
     device = usable_device(given.device)
     prepare_cpu(given.threads)
@@ -127,11 +131,21 @@ def evaluate_methods(given: jsonargparse.Namespace) -> None:
     if unknown := set(given.point_depth) - {c.name for c in candidates}:
         raise ValueError(f"--point-depth names no method: {', '.join(sorted(unknown))}.")
     data, _ = read_config(given.config)
-    max_depth = given.max_depth or data.max_depth
-    data = replace(data, root=given.root or data.root, max_depth=max_depth)
+    if data.mixture and (given.root or given.max_depth):
+        raise ValueError(
+            f"{given.config} trains on a mixture, so --root and --max-depth have no meaning: give "
+            "a config.yaml in which data.mixture has other folders."
+        )
+    if given.root or given.max_depth:
+        max_depth = given.max_depth or data.max_depth
+        data = replace(data, root=given.root or data.root, max_depth=max_depth)
     size = tuple(given.size) if given.size else None
-    names = given.splits or [data.test_split]
-    splits = {name: Split(data, name, size, given.stride) for name in names}
+    frames = data.open_scored(given.splits)
+    splits = {name: Split(data, part, size, given.stride) for name, part in frames.items()}
+    classes = list(next(iter(splits.values())).space.model.names)
+    for candidate in candidates:
+        learned = describe_training(TrainingConfig(data)) | {"classes": classes}
+        candidate.check(learned, given.config)
     folder = given.output or Path("runs/evaluation")
     evaluation = compare(candidates, splits, folder, device)
     print(evaluation.note)

@@ -23,18 +23,19 @@ from typing import Any
 import jsonargparse
 import pandas as pd
 
-from emu_core.data.datasets import DataSet, open_dataset
+from emu_core.data.datasets import DATASETS, DataSet
 from emu_core.evaluation.model_scores import Scores, print_scores, score_split, scores_of
 from emu_core.evaluation.tables import to_markdown
 from emu_core.files import write_text
 from emu_core.networks import SegDepthFormer, load_model
+from emu_core.networks.learned import MEANING, check_weights
 from emu_core.runtime.model_file import ModelInfo
 from emu_core.runtime.perceiver import Perceiver
 from emu_core.training.command import run_command
-from emu_core.training.config import Data
+from emu_core.training.config import Data, TrainingConfig
 from emu_core.training.export import export
 from emu_core.training.release import model_facts, read_config
-from emu_core.training.run import read_settings
+from emu_core.training.run import describe_training, read_settings
 
 TEMPLATE = Path(__file__).parent / "model_card_template.md"
 
@@ -58,19 +59,23 @@ def export_measured(
     """
     data, run = read_config(config)
     facts = model_facts(data, run, note)
-    splits = splits or [data.test_split, *data.split_names.extra]
-    frames = {s: open_dataset(data.kind, data.root, s, data.max_depth) for s in splits}
+    if splits is None and not data.mixture:
+        splits = [*filter(None, [data.test_split]), *data.split_names.extra]
+    frames = data.open_scored(splits)
     network, _ = load_model(weights)
     if not isinstance(network, SegDepthFormer):
         raise ValueError(
             f"{weights} is a {type(network).__name__}, but a model file needs a network for both "
             "tasks: train one with architecture.task joint."
         )
+    expected = {**describe_training(TrainingConfig(data)), "classes": list(facts["classes"].names)}
+    advice = "Give --config the config.yaml beside the weights."
+    check_weights(weights, expected, config, advice, (*MEANING, "depth_limit"))
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / output.name
         export(network, draft, metrics={}, **facts)
         perceiver = Perceiver(draft)
-        scores = {s: scores_of(perceiver, score_split(perceiver, frames[s])) for s in splits}
+        scores = {s: scores_of(part, score_split(perceiver, part)) for s, part in frames.items()}
     print_scores(scores)
     metrics = {
         f"{split}.{name}": value
@@ -112,34 +117,39 @@ def model_card(
         classes=len(info.classes),
         loss=", ".join(f"{k[5:]} {v}" for k, v in settings.items() if k.startswith("loss.")),
         max_depth=first.max_depth,
-        command=evaluate_command(info.path, data, list(scores)),
+        command="`\n`".join(evaluate_commands(info.path, data, frames)),
         conditions=f"No training frame shows the conditions of {extra}." if extra else "",
-        **notices(first, settings.get("architecture.encoder")),
+        **notices(data, settings.get("architecture.encoder")),
         **tables(scores),
     )
 
 
-def evaluate_command(model: Path, data: Data, splits: Sequence[str]) -> str:
-    """Return the command that scores the model file again."""
-    command = ["python", "training/evaluate.py", "--model", str(model), "--kind", data.kind]
-    command += ["--root", str(data.root), "--splits", *splits]
-    if data.max_depth is not None:
-        command += ["--max-depth", f"{data.max_depth:g}"]
-    return shlex.join(command)
+def evaluate_commands(model: Path, data: Data, frames: Mapping[str, DataSet]) -> list[str]:
+    """Return the commands that score the model file again, one line for each data set."""
+    commands = []
+    for source in data.sources:
+        splits = [part.split for part in frames.values() if part.root == source.root]
+        command = ["python", "training/evaluate.py", "--model", str(model), "--kind", source.kind]
+        command += ["--root", str(source.root), "--splits", *splits]
+        if source.max_depth is not None:
+            command += ["--max-depth", f"{source.max_depth:g}"]
+        commands += [shlex.join(command)] if splits else []
+    return commands
 
 
-def notices(frames: DataSet, encoder: str | None) -> dict[str, str]:
+def notices(data: Data, encoder: str | None) -> dict[str, str]:
     """Return the warning and the licence for the model card.
 
     Args:
-        frames: Any split of the data set.
+        data: Data of the training.
         encoder: Weights that the encoder began with.
     """
     seen = "never seen a real image"
     licence = "Apache-2.0, like the code: no third-party weights or data."
-    if frames.real_images:
+    real_images = any(DATASETS[source.kind].real_images for source in data.sources)
+    if real_images:
         seen = "been tested only on the images below"
-    if frames.real_images or encoder:
+    if real_images or encoder:
         licence = (
             "Read the licences of the training data and of the weights that the training began "
             f"with ({encoder or 'none'}) before you pass this file on."

@@ -23,7 +23,6 @@ from emu_core.bags.drive_writer import DriveWriter
 from emu_core.bags.errors import BagError
 from emu_core.data.cityscapes import list_frames, read_camera, read_png
 from emu_core.data.sample import DataError
-from emu_core.labels import CITYSCAPES
 
 Quality = restricted_number_type("Quality", int, [(">=", 1), ("<=", 100)])
 
@@ -39,7 +38,8 @@ def write_bag(root: Path, split: str, output: Path, rate: float, quality: int) -
         for i, files in enumerate(frames):
             time_ns = START_S * 10**9 + round(i * 1e9 / rate)
             image = read_png(files.path("leftImg8bit"), cv2.IMREAD_COLOR)
-            labels = CITYSCAPES.to_train_ids(read_png(files.path("gtFine"), cv2.IMREAD_GRAYSCALE))
+            ids = read_png(files.path("gtFine"), cv2.IMREAD_GRAYSCALE)
+            labels = ground_truth.CLASSES.to_train_ids(ids)
             raw = read_png(files.path("disparity"), cv2.IMREAD_UNCHANGED)
             height, width = image.shape[:2]
             half = cv2.resize(raw, (width // 2, height // 2), interpolation=cv2.INTER_NEAREST)

@@ -31,7 +31,7 @@ def objects(rng, unknown, shape=(24, 40)):
     labels = rng.integers(0, 3, shape).astype(np.uint8)
     mask = np.zeros(shape, np.uint8)
     mask[8:16, 10:20] = 255
-    return road_objects(labels, mask, unknown)
+    return road_objects(labels, mask, unknown, road=0)
 
 
 def counted(seed=0, images=3, **options):

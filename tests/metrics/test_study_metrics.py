@@ -147,7 +147,7 @@ def test_unknown_objects_are_ranked_against_the_road_of_both_images_of_a_pair():
 def test_a_missing_depth_is_an_undetected_object_or_a_false_alarm_on_the_road():
     """Also if the variance is infinite."""
     study, unknown = StudyMetrics(CLASSES, 80.0), np.array([[True, True, False, False]])
-    where = road_objects(np.zeros((1, 4), np.uint8), unknown, unknown=True)
+    where = road_objects(np.zeros((1, 4), np.uint8), unknown, unknown=True, road=0)
     mean, variance = np.array([[5.0, np.nan, 5.0, 5.0]]), np.array([[3.0, np.inf, 1.0, np.inf]])
     study.update_depth(mean, variance, np.full((1, 4), 5.0), where)
     # The first pixel of the object ranks above one of two road pixels, the second above none.

@@ -5,6 +5,7 @@ import pytest
 import torch
 from reference_segformer import randomize
 
+from emu_core.labels import CITYSCAPES
 from emu_core.networks import SegDepthFormer, WeightsError
 from emu_core.networks.exported import load_exported, settle_norms
 from emu_core.networks.models import normalize
@@ -24,6 +25,7 @@ def random_network(**options):
 def export_to(path, network, precision="fp32"):
     facts = {"depth_range": (0.5, 80.0), "canonical_focal": 50.0, "horizontal_fov": (50.0, 90.0)}
     facts |= {"training_data": "none", "metrics": {"miou": 0.1}, "commit": "0123abc"}
+    facts |= {"classes": CITYSCAPES}
     facts |= {"reference_image": IMAGES[0].permute(1, 2, 0).numpy(), "input_size": (64, 64)}
     export(network, path, precision=precision, **facts)
     return path

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +43,19 @@ def test_metadata_is_standard_json_and_is_written_again_unchanged(half):
     assert to_metadata(read_info(half)) == written
 
 
-def test_a_table_without_sky_is_kept(tmp_path):
-    table = ClassTable("rooms", ("wall", "floor"), (1, 2), ((1, 2, 3), (4, 5, 6)), None)
-    assert read_info(make_dummy_model(tmp_path / "m.onnx", classes=table)).classes == table
+ROOMS = ClassTable(
+    "rooms", ("wall", "floor"), (1, 2), ((1, 2, 3), (4, 5, 6)), None, (("tile", 1), ("brick", 0))
+)
+
+
+def test_a_table_without_sky_and_with_aliases_is_kept(tmp_path):
+    assert read_info(make_dummy_model(tmp_path / "m.onnx", classes=ROOMS)).classes == ROOMS
+
+
+def test_a_file_of_an_older_version_has_no_aliases(tmp_path):
+    names = json.dumps({k: v for k, v in asdict(ROOMS).items() if k != "aliases"})
+    path = make_dummy_model(tmp_path / "m.onnx", classes=ROOMS, metadata={"emu.classes": names})
+    assert read_info(path).classes == replace(ROOMS, aliases=())
 
 
 @pytest.mark.parametrize("kept", [0, 1, 100, 0.25, 0.5, 0.9, -200, -1, b"random bytes"])
@@ -97,6 +108,7 @@ CORRUPT = {
     "no base64": ("emu.reference", '{"png": "?"}'),
     "bool as version": ("emu.format_version", "true"),
     "classes that do not match": ("emu.classes", CLASSES.replace('"a"', '"a", "b"')),
+    "alias outside": ("emu.classes", CLASSES.replace("null", 'null, "aliases": [["b", 1]]')),
     "sky outside": ("emu.classes", CLASSES.replace("null", "1")),
     "colour outside": ("emu.classes", CLASSES.replace("[[0, ", "[[256, ")),
 }

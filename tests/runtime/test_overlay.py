@@ -1,10 +1,12 @@
 """Colour images of the maps: the meaning of each colour, and its position in a panel."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
-from emu_core.labels import CITYSCAPES, IGNORE
+from emu_core.labels import CITYSCAPES, IGNORE, NYUV2
 from emu_core.runtime.overlay import (
     DEPTH_SPAN,
     STD_SPAN,
@@ -131,6 +133,27 @@ def test_images_keep_their_aspect_ratio_in_a_tile(perception):
     assert (camera[:, 128:384] == 200).all()
     assert not camera[:, :120].any()
     assert not camera[:, 392:].any()
+
+
+def test_a_legend_of_too_many_classes_shows_the_most_frequent_ones(perception):
+    labels = np.arange(64 * 128, dtype=np.uint16).reshape(64, 128)
+    labels = np.where(labels < 2000, labels % 10, 30 + labels % 10).astype(np.uint8)
+    picture = panel(np.zeros((64, 128, 3), np.uint8), replace(perception, labels=labels), NYUV2)
+    legend = tiles(picture)[5]
+    shown = [i for i, color in enumerate(NYUV2.palette) if (legend == color).all(-1).sum() > 200]
+    assert shown == [*range(10), *range(30, 40)]
+    assert (legend[4:20, 10:28] == NYUV2.palette[0]).all()
+    assert (legend[4:20, 142:160] == NYUV2.palette[30]).all()
+
+
+def test_the_legend_of_a_table_without_sky_does_not_name_it(perception):
+    rgb = np.zeros((64, 128, 3), np.uint8)
+    with_sky, without = (
+        tiles(panel(rgb, perception, table))[5]
+        for table in (CITYSCAPES, replace(CITYSCAPES, sky=None))
+    )
+    rows, columns = np.nonzero((with_sky != without).any(-1))
+    assert rows.min() > 130 and rows.max() < 160 and columns.min() > 280
 
 
 def test_the_legend_shows_all_classes_the_ends_of_the_scale_and_the_caption(perception):

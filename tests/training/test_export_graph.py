@@ -27,6 +27,7 @@ FACTS = {
     "horizontal_fov": (50.0, 90.0),
     "training_data": "none: random weights",
     "metrics": {"miou": 0.25},
+    "classes": CITYSCAPES,
     "commit": "0123abc",
 }
 

@@ -12,7 +12,7 @@ from torch.utils.data import default_collate
 
 from emu_core.data.augment import Augmentation, prepare
 from emu_core.data.nyuv2 import NYUv2
-from emu_core.data.sample import DataError, Sample, unlabelled
+from emu_core.data.sample import DataError, Sample, partial_sample
 from emu_core.training import loader as loading
 from emu_core.training.loader import (
     StepBatches,
@@ -55,6 +55,8 @@ def test_batches_have_the_documented_types_and_shapes():
         "depth": (torch.float32, (3, 1, 24, 48)),
         "depth_factor": (torch.float32, (3,)),
         "labelled": (torch.bool, (3,)),
+        "measured": (torch.bool, (3,)),
+        "part": (torch.int64, (3,)),
         "inside": (torch.bool, (3, 24, 48)),
         "key": (torch.int64, (3, 2)),
     }
@@ -170,7 +172,7 @@ def test_nyuv2s_official_file_is_read_in_worker_processes(tmp_path, write_nyuv2)
 
 
 def test_validation_has_every_sample_once_in_order_without_augmentation():
-    without_labels = unlabelled("none", SAMPLES[0].image, SAMPLES[0].focal)
+    without_labels = partial_sample("none", SAMPLES[0].image, SAMPLES[0].focal)
     samples = [*SAMPLES[:-1], without_labels]
     loaded = list(validation_loader(samples, AUGMENTATION, 3))
     assert [len(batch["image"]) for batch in loaded] == [3, 3, 1]

@@ -12,12 +12,15 @@ import numpy as np
 
 from emu_core.bags.errors import BagError
 from emu_core.data.cityscapes import decode_disparity
+from emu_core.labels import CITYSCAPES
 
 if TYPE_CHECKING:
     from emu_core.bags.types import CompressedImage
 
+CLASSES = CITYSCAPES
+
 LABELS = "/ground_truth/labels"
-"""CompressedImage: PNG of train ids, uint8, 255 where unlabelled."""
+"""CompressedImage: PNG of train ids of `CLASSES`, uint8, 255 where unlabelled."""
 
 DISPARITY = "/ground_truth/disparity"
 """CompressedImage: 16-bit PNG, Cityscapes' disparity code for the camera's fx and `BASELINE`."""

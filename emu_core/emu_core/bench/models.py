@@ -24,6 +24,7 @@ from emu_core.runtime.model_file import INPUT, OPSET, default_model, read_info
 from emu_core.training.export import export
 
 CLASSES = 19
+"""Classes of other networks, as many as those of the shipped model."""
 
 
 @functools.lru_cache
@@ -38,7 +39,7 @@ def disturbed_member(seed: int, folded: bool = True) -> SegDepthFormer:
     ONNX Runtime would compute members of equal weights only once.
     """
     shipped = shipped_network()
-    member = SegDepthFormer(shipped.variant, CLASSES, folded=folded)
+    member = SegDepthFormer(shipped.variant, shipped.num_classes, folded=folded)
     member.load_state_dict(shipped.state_dict())  # copies the values
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emu_core.bench.models import CLASSES
 from emu_core.networks import IMAGENET_MEAN, IMAGENET_STD, SegDepthFormer
 from emu_core.networks.decoder import FoldedDecoder
 from emu_core.networks.models import VARIANCE_UNIT
@@ -24,11 +23,11 @@ from emu_core.networks.models import VARIANCE_UNIT
 class SampledGraph(nn.Module):
     """uint8 (1, H, W, 3) → labels, entropy / ln C, depth mean and standard deviation (H, W)."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_classes: int) -> None:
         super().__init__()
         mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
         self.scale, self.shift = nn.Buffer(1 / (255 * std)), nn.Buffer(-mean / std)
-        self.ones = nn.Buffer(torch.ones(1, CLASSES))
+        self.ones = nn.Buffer(torch.ones(1, num_classes))
 
     def raw_outputs(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Compute the raw logits and depth of each sample at H/4."""
@@ -70,7 +69,7 @@ class EnsembleGraph(SampledGraph):
     """A Deep Ensemble; members share only the normalised image."""
 
     def __init__(self, members: Sequence[SegDepthFormer]) -> None:
-        super().__init__()
+        super().__init__(members[0].num_classes)
         self.members = nn.ModuleList(member.fold_for_inference() for member in members)
 
     def raw_outputs(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -84,7 +83,7 @@ class DropoutGraph(SampledGraph):
     """
 
     def __init__(self, network: SegDepthFormer, samples: int, size: tuple[int, int]) -> None:
-        super().__init__()
+        super().__init__(network.num_classes)
         self.network, self.samples = network.fold_for_inference(), samples
         self.keep = 1 - network.dropout
         width = network.encoder.sizes.decoder_width

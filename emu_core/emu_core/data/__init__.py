@@ -6,4 +6,5 @@ project needs one module here and one import line. Outside it, name its file in 
 
 import emu_core.data.cityscapes
 import emu_core.data.drives
+import emu_core.data.folder
 import emu_core.data.nyuv2  # noqa: F401

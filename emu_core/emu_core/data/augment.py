@@ -93,7 +93,7 @@ def prepare(
             image, labels, depth, inside = (x[:, ::-1] for x in (image, labels, depth, inside))
         image = color_jitter(image, a.jitter, rng)
     factor = zoom if a.rescale_depth else 1.0
-    if a.canonical_focal is not None:
+    if a.canonical_focal is not None and sample.focal is not None:
         factor *= float(np.sqrt(sample.focal[0] * sample.focal[1])) * fit / a.canonical_focal
     depth = depth / np.float32(factor)
     depth = np.where(depth <= a.depth_limit, depth, np.float32(np.nan))
@@ -135,9 +135,54 @@ def _resized(sample: Sample, factor: float) -> tuple[np.ndarray, np.ndarray, np.
     smooth = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
     return (
         cv2.resize(sample.image, size, interpolation=smooth),
-        cv2.resize(sample.labels, size, interpolation=cv2.INTER_NEAREST_EXACT),
-        cv2.resize(sample.depth, size, interpolation=cv2.INTER_NEAREST_EXACT),
+        resize_truth(sample.labels, sample.labels != IGNORE, size, IGNORE, sample.depth),
+        resize_truth(sample.depth, np.isfinite(sample.depth), size, np.nan, sample.depth),
     )
+
+
+def resize_truth(
+    values: np.ndarray,
+    valid: np.ndarray,
+    size: tuple[int, int],
+    empty: float,
+    depth: np.ndarray,
+) -> np.ndarray:
+    """Resize labels or depth without interpolation.
+
+    Dense maps are resized by nearest neighbour. Sparse ones, e.g. of a lidar, keep their points:
+    each valid pixel is moved to the pixel of the result that it falls into. Nearest neighbour
+    would drop most points of a reduced map, and make blocks of points of an enlarged one.
+
+    Args:
+        values: Labels or metres, (H, W).
+        valid: Pixels with ground truth, bool (H, W).
+        size: (width, height) of the result.
+        empty: Value of pixels without ground truth.
+        depth: Metres, (H, W), NaN if unknown: of points that fall into one pixel, the nearest one
+            is kept.
+    """
+    if values.shape == (size[1], size[0]) or not is_sparse(valid):
+        return cv2.resize(values, size, interpolation=cv2.INTER_NEAREST_EXACT)
+    rows, columns = np.nonzero(valid)
+    far = np.where(np.isfinite(depth), depth, np.inf)[rows, columns]
+    order = np.argsort(-far, kind="stable")  # the nearest point is written last
+    rows, columns = rows[order], columns[order]
+    result = np.full(size[::-1], empty, values.dtype)
+    height, width = values.shape
+    # The centre of a source pixel, in pixels of the result.
+    target = (
+        ((rows + 0.5) * size[1] / height).astype(int),
+        ((columns + 0.5) * size[0] / width).astype(int),
+    )
+    result[target] = values[rows, columns]
+    return result
+
+
+def is_sparse(valid: np.ndarray) -> bool:
+    """Return whether most valid pixels (H, W) are points, without valid neighbours."""
+    count = int(np.count_nonzero(valid))
+    blocks = valid[:-1, :-1] & valid[1:, :-1] & valid[:-1, 1:]
+    return 2 * int(np.count_nonzero(blocks)) < count
 
 
 def _padded(

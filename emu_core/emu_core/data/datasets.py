@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emu_core.data.label_space import LabelSpace
 from emu_core.data.sample import DataError, Sample
 from emu_core.labels import ClassTable
 from emu_core.registry import Registry
@@ -48,14 +49,14 @@ class SplitNames:
 
     Args:
         training: Split that trains networks.
-        validation: Split that is watched during a training.
-        test: Split that metrics are reported on.
+        validation: Split that is watched during a training; None if there is none.
+        test: Split that metrics are reported on; None if there is none.
         extra: More splits of a model card, with conditions that no training frame shows.
     """
 
     training: str = "train"
-    validation: str = "val"
-    test: str = "test"
+    validation: str | None = "val"
+    test: str | None = "test"
     extra: tuple[str, ...] = ()
 
 
@@ -79,6 +80,8 @@ class DataSet(ABC):
     """Description of the images for readers, e.g. "rendered frames"."""
     real_images = True
     """False if all images are rendered."""
+    space: LabelSpace
+    """What the classes stand for among the classes of a model."""
     cache: DecodedFrames | None = None
 
     def __init__(
@@ -87,6 +90,13 @@ class DataSet(ABC):
         self.root, self.split, self.labelled = Path(root), split, labelled
         self.max_depth = self.default_max_depth if max_depth is None else max_depth
         self.names = self.list_names()
+        if not hasattr(self, "space"):
+            self.space = LabelSpace.identity(self.classes)
+
+    @property
+    def title(self) -> str:
+        """Name of the data set in tables and messages."""
+        return self.root.name
 
     @classmethod
     def split_names(cls, root: Path) -> SplitNames:
@@ -106,8 +116,23 @@ class DataSet(ABC):
         """Return the files that a frame is read from. A frame without files is never cached."""
 
     @abstractmethod
-    def camera(self, name: str) -> PinholeCamera:
-        """Return the camera of a frame, if possible without decoding the image."""
+    def camera(self, name: str) -> PinholeCamera | None:
+        """Return the camera of a frame, if possible without decoding the image; None if unknown.
+
+        A frame of an unknown camera has no ground truth of the depth.
+        """
+
+    def has_labels(self, name: str) -> bool:
+        """Return whether a frame has ground truth of the classes, without reading it."""
+        return self.labelled
+
+    def has_depth(self, name: str) -> bool:
+        """Return whether a frame has ground truth of the depth, without reading it."""
+        return self.labelled
+
+    def unknown_ids(self, name: str) -> dict[int, int]:
+        """Return the pixels of each id in the label file that no class and no void id has."""
+        return {}
 
     def sequence_of(self, name: str) -> str | None:
         """Return the sequence that a frame belongs to; None if there are no sequences."""

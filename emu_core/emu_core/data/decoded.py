@@ -18,10 +18,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from emu_core.data.datasets import DataSet
-from emu_core.data.sample import Sample, unlabelled
+from emu_core.data.sample import Sample, partial_sample
 from emu_core.files import write_atomically
 
-_FORMAT = "image, labels, depth; name, focal"  # other content gets other file names
+_FORMAT = "image as stored, labels, depth; name, focal"  # other content gets other file names
 
 
 def cached(data: DataSet, folder: str | Path) -> DataSet:
@@ -65,8 +65,8 @@ class DecodedFrames:
     def _write(self, path: Path, sample: Sample) -> None:
         about = {"name": sample.name, "focal": json.dumps(sample.focal)}
         maps = {"image": sample.image}
-        if sample.labelled:
-            maps |= {"labels": sample.labels, "depth": sample.depth}
+        maps |= {"labels": sample.labels} if sample.labelled else {}
+        maps |= {"depth": sample.depth} if sample.measured else {}
         maps = {name: np.ascontiguousarray(values) for name, values in maps.items()}
         try:
             write_atomically(path, lambda unfinished: save_file(maps, unfinished, about))
@@ -94,9 +94,7 @@ def _read(path: Path) -> Sample | None:
         with safe_open(path, "np") as file:
             about = file.metadata()
             maps = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        fx, fy = json.loads(about["focal"])
-        if "labels" not in maps:
-            return unlabelled(about["name"], maps["image"], (fx, fy))
-        return Sample(about["name"], maps["image"], maps["labels"], maps["depth"], (fx, fy))
+        focal = json.loads(about["focal"])
+        return partial_sample(about["name"], focal=tuple(focal) if focal else None, **maps)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None

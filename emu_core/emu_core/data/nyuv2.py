@@ -26,13 +26,15 @@ import cv2
 import numpy as np
 
 from emu_core.data.datasets import DATASETS, DataSet, PinholeCamera, SplitNames
+from emu_core.data.image_files import existing_variant, find_images
 from emu_core.data.sample import (
     DataError,
+    MissingSplitError,
     Sample,
     existing_file,
+    partial_sample,
     read_grey,
     read_image,
-    unlabelled,
 )
 from emu_core.labels import NYUV2
 
@@ -70,7 +72,7 @@ class NYUv2(DataSet):
     @cached_property
     def _source(self) -> _Official | _Unpacked:
         if self.split not in SPLITS:
-            raise DataError(
+            raise MissingSplitError(
                 f"NYUv2 has the splits {' and '.join(SPLITS)}, but got {self.split!r}."
             )
         return _open(self.root, self.split)
@@ -86,7 +88,7 @@ class NYUv2(DataSet):
     def read(self, name: str) -> Sample:
         image = self._source.image(name)
         if not self.labelled:
-            return unlabelled(name, image, FOCAL)
+            return partial_sample(name, image, FOCAL)
         labels, depth = self._source.ground_truth(name)
         valid = (depth > 0) & (depth <= self.max_depth)
         return Sample(name, image, labels, np.where(valid, depth, np.float32(np.nan)), FOCAL)
@@ -225,7 +227,8 @@ class _Unpacked:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.names = sorted(path.stem for path in (folder / "rgb").glob("*.png"))
+        self._images = find_images(folder / "rgb")
+        self.names = list(self._images)
         if not self.names:
             raise DataError(f"No image in {folder / 'rgb'}: expected NNNN.png.")
 
@@ -250,7 +253,9 @@ class _Unpacked:
         return NYUV2.to_train_ids(ids), raw.astype(np.float32) / 1000
 
     def _path(self, folder: str, name: str) -> Path:
-        return self.folder / folder / f"{name}.png"
+        if folder == "rgb":
+            return self._images[name]
+        return existing_variant(self.folder / folder / f"{name}.png")
 
     @staticmethod
     def _checked(path: Path, image: np.ndarray) -> np.ndarray:

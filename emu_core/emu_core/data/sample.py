@@ -9,13 +9,18 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from emu_core.data.image_files import warn_of_orientation
 from emu_core.labels import IGNORE
 
-_PNG = b"\x89PNG\r\n\x1a\n"  # first bytes of every PNG file
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"  # first bytes of the files
 
 
 class DataError(ValueError):
     """A data set is missing, incomplete or damaged; the message names the file."""
+
+
+class MissingSplitError(DataError):
+    """A data set is there, but it has no such split."""
 
 
 @dataclass(frozen=True)
@@ -27,16 +32,20 @@ class Sample:
         image: RGB, uint8 (H, W, 3).
         labels: Train ids, uint8 (H, W), 255 where ignored.
         depth: Metres along the optical axis, float32 (H, W), NaN where there is no ground truth.
-        focal: (fx, fy) in pixels of this image.
-        labelled: Whether the frame has ground truth.
+        focal: (fx, fy) in pixels of this image; None if the camera is unknown.
+        labelled: Whether the frame has ground truth of the classes.
+        measured: Whether the frame has ground truth of the depth.
+        part: Index of its data set in a mixture.
     """
 
     name: str
     image: np.ndarray
     labels: np.ndarray
     depth: np.ndarray
-    focal: tuple[float, float]
+    focal: tuple[float, float] | None
     labelled: bool = True
+    measured: bool = True
+    part: int = 0
 
 
 class Samples(Protocol):
@@ -47,11 +56,25 @@ class Samples(Protocol):
     def __getitem__(self, index: int, /) -> Sample: ...
 
 
-def unlabelled(name: str, image: np.ndarray, focal: tuple[float, float]) -> Sample:
-    """Return a sample whose labels are all ignored and depths all NaN; arguments as `Sample`."""
+def partial_sample(
+    name: str,
+    image: np.ndarray,
+    focal: tuple[float, float] | None,
+    labels: np.ndarray | None = None,
+    depth: np.ndarray | None = None,
+) -> Sample:
+    """Return a sample that may lack ground truth: labels are then all ignored, depths all NaN.
+
+    Depth of an unknown camera is no ground truth: the network could not learn its scale. Arguments
+    are those of `Sample`.
+    """
     shape = image.shape[:2]
-    labels, depth = np.full(shape, IGNORE, np.uint8), np.full(shape, np.nan, np.float32)
-    return Sample(name, image, labels, depth, focal, labelled=False)
+    labelled, measured = labels is not None, depth is not None and focal is not None
+    if labels is None:
+        labels = np.full(shape, IGNORE, np.uint8)
+    if depth is None or not measured:
+        depth = np.full(shape, np.nan, np.float32)
+    return Sample(name, image, labels, depth, focal, labelled, measured)
 
 
 def existing_file(path: Path, origin: str = "") -> Path:
@@ -71,13 +94,17 @@ def existing_file(path: Path, origin: str = "") -> Path:
 def read_image(path: Path, flags: int, origin: str = "") -> np.ndarray:
     """Read an image as OpenCV decodes it (BGR); DataError if the file is missing or damaged.
 
+    It has the pixels as stored: an EXIF orientation is ignored, with one warning.
+
     Args:
         path: Path of the image.
         flags: Flags of `cv2.imread`.
         origin: As for `existing_file`.
     """
-    code = np.frombuffer(existing_file(path, origin).read_bytes(), np.uint8)
-    image = cv2.imdecode(code, flags)
+    content = existing_file(path, origin).read_bytes()
+    warn_of_orientation(path, content)
+    flags |= cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     if image is None:
         raise DataError(
             f"{path}{origin} is damaged: OpenCV cannot decode it. Unpack or render it again."
@@ -105,10 +132,28 @@ def read_grey(path: Path, dtype: type, hint: str, origin: str = "") -> np.ndarra
 
 
 def image_size(path: Path, origin: str = "") -> tuple[int, int]:
-    """Read (height, width) of an image; of a PNG, from its header. Arguments as `read_image`."""
+    """Read (height, width) of an image, if possible from its header; see `read_image`."""
     with existing_file(path, origin).open("rb") as file:
         head = file.read(24)  # signature; length and type of the first chunk; width, height
     width, height = (int.from_bytes(head[i : i + 4], "big") for i in (16, 20))
+    if head.startswith(_JPEG) and (size := _jpeg_size(path)) is not None:
+        return size
     if not (head.startswith(_PNG) and width and height):
         height, width = read_image(path, cv2.IMREAD_COLOR, origin).shape[:2]
     return height, width
+
+
+def _jpeg_size(path: Path) -> tuple[int, int] | None:
+    """(height, width) in the frame header of a JPEG (ITU-T T.81, B.2.2); None if it has none."""
+    with path.open("rb") as file:
+        file.seek(2)
+        while len(head := file.read(4)) == 4 and head[0] == 0xFF:
+            length = int.from_bytes(head[2:], "big")
+            if length < 2:
+                return None
+            if 0xC0 <= head[1] <= 0xCF and head[1] not in (0xC4, 0xC8, 0xCC):
+                frame = file.read(5)  # precision, height, width
+                height, width = (int.from_bytes(frame[i : i + 2], "big") for i in (1, 3))
+                return (height, width) if height and width else None
+            file.seek(length - 2, 1)
+    return None

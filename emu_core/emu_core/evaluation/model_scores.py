@@ -25,21 +25,22 @@ def score_split(perceiver: Perceiver, data: DataSet, stride: int = 1) -> Percept
     Raises:
         ValueError: Model and data have different classes.
     """
-    of_model, of_data = perceiver.info.classes, data.classes
+    of_model, of_data = perceiver.info.classes, data.space.model
     if of_model.names != of_data.names:
+        ours, theirs = (f"{', '.join(t.names)} ({t.dataset})" for t in (of_model, of_data))
         raise ValueError(
-            f"{perceiver.info.name} names the classes of {of_model.dataset}, but the data those "
-            f"of {of_data.dataset}: is --kind right?"
+            f"{perceiver.info.name} has the classes {ours}, but the data has {theirs}: is --kind "
+            "right?"
         )
-    frames = range(0, len(data), stride)
-    indices = with_progress(frames, data.split, len(frames))
-    return score(perceiver, (data[index] for index in indices), data.max_depth)
+    indices = range(0, len(data), stride)
+    frames = (data[index] for index in with_progress(indices, data.split, len(indices)))
+    return score(perceiver, frames, data.space, data.max_depth)
 
 
-def scores_of(perceiver: Perceiver, metrics: PerceptionMetrics) -> Scores:
+def scores_of(data: DataSet, metrics: PerceptionMetrics) -> Scores:
     """Compute the metrics, and the IoU of every class that is in the ground truth or predicted."""
     iou = np.asarray(metrics.confusion.compute()["iou"])  # (C,), NaN for absent classes
-    named = zip(perceiver.info.classes.names, iou.tolist(), strict=True)
+    named = zip(data.space.group_names, iou.tolist(), strict=True)
     occurring = {name: value for name, value in named if not math.isnan(value)}
     return {**metrics.compute(), "iou": occurring}
 

@@ -75,7 +75,8 @@ def compare(
     scores = load_scores(store, candidates, splits)
     table = metric_table(scores, times.values)
     evaluation = Evaluation(table, describe(splits, times), bound_text(largest_bound(scores)))
-    _write_report(folder, evaluation, scores, first.classes.names)
+    names = {name: split.space.group_names for name, split in splits.items()}
+    _write_report(folder, evaluation, scores, names)
     return evaluation
 
 
@@ -112,13 +113,14 @@ def bound_text(bound: float | None) -> str:
 
 
 def _write_report(
-    folder: Path, evaluation: Evaluation, scores: Scores, classes: Sequence[str]
+    folder: Path, evaluation: Evaluation, scores: Scores, classes: Mapping[str, Sequence[str]]
 ) -> None:
     """Write evaluation.md, evaluation.csv, evaluation.json and the plots."""
-    table = tables.name_classes(evaluation.table, classes)
+    parts = evaluation.table.groupby("split", sort=False)
+    table = pd.concat([tables.name_classes(part, classes[name]) for name, part in parts])
     text = ["# Evaluation", evaluation.note, tables.EXPLANATION]
-    contents = {**tables.TABLES, "IoU of every class": tables.class_metrics(classes)}
     for split in scores:
+        contents = tables.TABLES | {"IoU of every class": tables.class_metrics(classes[split])}
         rows = table[table.split == split]
         methods = {name: name for name in rows.method.unique()}
         for heading, metrics in contents.items():

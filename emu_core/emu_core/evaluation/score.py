@@ -15,7 +15,7 @@ from torch import Tensor
 from emu_core.evaluation.candidate import Candidate, Store
 from emu_core.evaluation.progress import with_progress
 from emu_core.evaluation.splits import Split, View
-from emu_core.methods.prediction import Prediction
+from emu_core.methods.prediction import Prediction, grouped
 from emu_core.methods.registry import Method
 from emu_core.metrics import DriveResults, StudyMetrics
 from emu_core.metrics.ranking import BINS
@@ -100,13 +100,14 @@ def score(
     Raises:
         DataError: A file is missing or damaged.
     """
-    metrics = DriveMetrics(len(split.classes), split.max_depth, len(split.drives))
+    metrics = DriveMetrics(len(split.space.groups), split.max_depth, len(split.drives))
     views_of = iter(split)
     batches = iter(lambda: list(islice(views_of, batch)), [])
     count = -(-len(split) // batch)
     for views in with_progress(batches, label, count) if label else batches:
         images = np.stack([view.image for view in views])  # (N,H,W,3)
-        prediction = method(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().to(device))
+        inputs = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().to(device)
+        prediction = grouped(method(inputs), split.space)
         for place, view in enumerate(views):
             metrics.update(view, prediction, place)
     return metrics.results()
@@ -149,7 +150,8 @@ def setting(split: Split) -> dict[str, Any]:
     """Everything that scores on a split depend on, except for the method, for JSON."""
     view = {k: v for k, v in asdict(split.augmentation).items() if k not in _TRAINING_FIELDS}
     images = {"split": split.name, "images": len(split), "digest": split.digest}
-    return {**images, "max_depth": split.max_depth, **view}
+    space = {} if split.space.is_identity else {"sets": list(map(list, split.space.sets))}
+    return {**images, "max_depth": split.max_depth, **view, **space}
 
 
 def _numpy(x: Tensor) -> np.ndarray:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from emu_core.data.augment import prepare
-from emu_core.data.datasets import evenly, open_dataset
+from emu_core.data.datasets import DataSet, evenly
 from emu_core.data.sample import Sample, read_grey
 from emu_core.metrics import RoadObjects, road_objects
 from emu_core.training.config import Data
@@ -27,7 +27,8 @@ class View:
     Args:
         drive: The group that a bootstrap draws, `DataSet.group_of`.
         image: uint8 (H, W, 3), RGB.
-        labels: uint8 (H, W), train ids.
+        labels: uint8 (H, W), groups of the data set's label space: train ids if it has the
+            classes of the model.
         depth: float32 (H, W), metres, NaN where invalid.
         depth_factor: Factor from the network's canonical metres to metres.
         objects: Place of the object in rendered pairs; else None.
@@ -51,7 +52,7 @@ class Split:
 
     Args:
         data: Data set and network input; its selection of training frames is ignored.
-        split: test, haze, …
+        split: test, haze, …, or the frames of one.
         size: (height, width) of network input and ground truth; None for the size of validation.
         stride: Take only every `stride`-th image.
 
@@ -60,16 +61,18 @@ class Split:
     """
 
     def __init__(
-        self, data: Data, split: str, size: tuple[int, int] | None = None, stride: int = 1
+        self,
+        data: Data,
+        split: str | DataSet,
+        size: tuple[int, int] | None = None,
+        stride: int = 1,
     ) -> None:
-        samples, whole = (
-            open_dataset(data.kind, data.root, split, data.max_depth),
-            data.whole_images,
-        )
+        whole = data.whole_images
+        samples = data.open_scored([split])[split] if isinstance(split, str) else split
         if size is not None:
             whole = replace(whole, height=size[0], width=size[1], image_width=None)
         self.samples, self.name = samples, samples.split
-        self.classes, self.max_depth = samples.classes, samples.max_depth
+        self.space, self.max_depth = samples.space, samples.max_depth
         # No limit: depth beyond the range of the network counts as an error.
         self.augmentation = replace(whole, depth_limit=inf)
         names = list(enumerate(samples.names))[::stride]
@@ -109,7 +112,8 @@ class Split:
             ready = prepare(sample, self.augmentation)
             factor, objects = ready.depth_factor, self._objects(sample, ready.labels)
             depth = ready.depth * np.float32(factor)
-            yield View(drive, ready.image, ready.labels, depth, factor, objects)
+            labels = self.space.group_of_label[ready.labels]
+            yield View(drive, ready.image, labels, depth, factor, objects)
 
     def _objects(self, sample: Sample, labels: np.ndarray) -> RoadObjects | None:
         path = self.samples.object_mask(sample.name)
@@ -118,4 +122,4 @@ class Split:
         mask = read_grey(path, np.uint8, "is it 0 and 255?") > 0
         resized = prepare(replace(sample, labels=mask.astype(np.uint8)), self.augmentation).labels
         unknown = self.samples.has_unknown_object(sample.name)
-        return road_objects(labels, resized == 1, unknown)
+        return road_objects(labels, resized == 1, unknown, self.space.model.index("road"))

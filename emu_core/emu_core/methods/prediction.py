@@ -7,12 +7,13 @@ variances and labels (docs/method.md, Uncertainties).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from emu_core.data.label_space import LabelSpace
 from emu_core.networks.models import VARIANCE_UNIT, RawOutputs
 
 
@@ -33,6 +34,15 @@ class Prediction:
     """Mean of the samples' variances (N, 1, H, W), m²; None without samples."""
     depth_epistemic: Tensor | None = None
     """Variance of the samples' means (N, 1, H, W), m²; None without samples."""
+
+
+def grouped(prediction: Prediction, space: LabelSpace) -> Prediction:
+    """Sum the class probabilities (N, C, H, W) within the groups of a data set: (N, G, H, W)."""
+    probabilities = prediction.probabilities
+    if probabilities is None or space.is_single:
+        return prediction
+    sums = [probabilities[:, list(group)].sum(dim=1) for group in space.groups]
+    return replace(prediction, probabilities=torch.stack(sums, dim=1))
 
 
 def to_prediction(raw: RawOutputs, size: tuple[int, int]) -> Prediction:

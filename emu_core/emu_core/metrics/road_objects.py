@@ -12,9 +12,6 @@ import numpy as np
 
 from emu_core.metrics.accumulator import same_shape
 
-ROAD = (0,)
-"""Cityscapes' train ids of the ground below an object: road."""
-
 
 class RoadObjects(NamedTuple):
     """Pixels of one image of a pair that are scored, bool (H,W) each."""
@@ -24,18 +21,16 @@ class RoadObjects(NamedTuple):
     known: np.ndarray  # the object, if it is the ordinary twin
 
 
-def road_objects(
-    labels: np.ndarray, mask: np.ndarray, unknown: bool, road: tuple[int, ...] = ROAD
-) -> RoadObjects:
+def road_objects(labels: np.ndarray, mask: np.ndarray, unknown: bool, road: int) -> RoadObjects:
     """Find the pixels of one image of a pair that are scored.
 
     Args:
         labels: true train ids (H,W).
         mask: the object, bool or 0/255 (H,W).
         unknown: whether the object is unknown.
-        road: train ids of the ground.
+        road: train id of the ground below the object.
     """
     same_shape(labels=labels, mask=mask)
     there, none = mask.astype(bool), np.zeros(mask.shape, bool)
-    region = np.isin(labels, road) | there
+    region = (labels == road) | there
     return RoadObjects(region, *((there, none) if unknown else (none, there)))

@@ -162,6 +162,8 @@ class DepthFormer(Network):
 class SegDepthFormer(Network):
     """Segmentation and depth from one encoder; also the EMUFormer student."""
 
+    num_classes: int
+
     def __init__(self, variant: str = "b0", num_classes: int = 19, **options) -> None:
         super().__init__(variant, num_classes, depth=True, **options)
 

@@ -327,7 +327,11 @@ def _classes(value: dict[str, Any]) -> ClassTable:
         raise ValueError("a palette entry is not an RGB triple")
     if sky is not None and not 0 <= sky < len(names):
         raise ValueError(f"the sky class {sky} is not among the {len(names)} classes")
-    return ClassTable(_text(value["dataset"]), names, ids, palette, sky)  # type: ignore[arg-type]
+    # Files of older versions have no aliases.
+    aliases = tuple((_text(alias), _integer(i)) for alias, i in value.get("aliases", ()))
+    if any(not 0 <= i < len(names) for _, i in aliases):
+        raise ValueError(f"an alias is of none of the {len(names)} classes")
+    return ClassTable(_text(value["dataset"]), names, ids, palette, sky, aliases)  # type: ignore[arg-type]
 
 
 def _reference(value: dict[str, Any]) -> Reference:

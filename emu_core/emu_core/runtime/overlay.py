@@ -16,6 +16,8 @@ STD_SPAN = (0.1, 20.0)
 TILE = (512, 256)
 """Width and height of one image in a panel, pixels."""
 
+_COLUMN, _ROW = 132, 24
+_LEGEND_COLUMNS, _LEGEND_ROWS = 2, 10
 _BAR = 24
 _WHITE, _GREY = (240, 240, 240), (24, 24, 28)
 
@@ -97,7 +99,7 @@ def panel(
         ("depth uncertainty (std)", colorize_depth_std(p.depth_std)),
     )
     cells = [_titled(title, _fit_tile(image)) for title, image in tiles]
-    cells.append(_titled("legend", _legend(table, caption)))
+    cells.append(_titled("legend", _legend(table, p.labels, caption)))
     return np.vstack([np.hstack(cells[:3]), np.hstack(cells[3:])])
 
 
@@ -135,14 +137,18 @@ def _titled(title: str, tile: np.ndarray) -> np.ndarray:
     return np.vstack([bar, tile])
 
 
-def _legend(table: ClassTable, caption: tuple[str, ...]) -> np.ndarray:
+def _legend(table: ClassTable, labels: np.ndarray, caption: tuple[str, ...]) -> np.ndarray:
+    """Draw colours and names of the classes (if too many, the most frequent) and the scales."""
     width, height = TILE
     image = np.full((height, width, 3), _GREY, np.uint8)
-    for i, (name, color) in enumerate(zip(table.names, table.palette, strict=True)):
-        column, row = divmod(i, 10)
-        x, y = 10 + column * 132, 12 + row * 24
-        image[y - 8 : y + 8, x : x + 18] = color
-        _write(image, name, x + 24, y + 5)
+    pixels = np.bincount(labels.ravel(), minlength=256)[: len(table)]
+    most_frequent = np.argsort(-pixels, kind="stable")[: _LEGEND_COLUMNS * _LEGEND_ROWS]
+    for place, i in enumerate(sorted(most_frequent.tolist())):
+        column, row = divmod(place, _LEGEND_ROWS)
+        x, y = 10 + column * _COLUMN, row * _ROW
+        entry = image[y : y + _ROW, x : x + _COLUMN]  # a view, which cuts long names off
+        entry[4:20, :18] = table.palette[i]
+        _write(entry, table.names[i], 24, 17)
     x0, x1 = 290, width - 14
     ramp = np.linspace(0, 1, x1 - x0, dtype=np.float32)[None].repeat(14, 0)
     scales = (
@@ -154,7 +160,8 @@ def _legend(table: ClassTable, caption: tuple[str, ...]) -> np.ndarray:
         y = 24 + 46 * i
         _write(image, f"{name}: {low:g} to {high:g}{unit}", x0, y - 6)
         image[y : y + 14, x0:x1] = bar
-    _write(image, "white: sky or beyond range", x0, 150)
+    sky = "" if table.sky is None else "sky or "
+    _write(image, f"white: {sky}beyond range", x0, 150)
     for i, line in enumerate(caption):
         _write(image, line, x0, 178 + 20 * i)
     return image

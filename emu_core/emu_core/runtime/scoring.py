@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
-from emu_core.data.cityscapes import MAX_DEPTH
+from emu_core.data.label_space import LabelSpace
 from emu_core.data.sample import Sample
 from emu_core.metrics import PerceptionMetrics
 from emu_core.runtime.perceiver import Perceiver, Perception
@@ -31,16 +32,21 @@ def score_frame(
 
 
 def score(
-    perceiver: Perceiver, samples: Iterable[Sample], max_depth: float = MAX_DEPTH
+    perceiver: Perceiver, samples: Iterable[Sample], space: LabelSpace, max_depth: float
 ) -> PerceptionMetrics:
     """Run a model file over labelled samples, with each sample's focal length.
 
-    `max_depth` in metres is the largest depth that is scored, and the value of missing depths.
+    Args:
+        perceiver: The model.
+        samples: Frames with labels of the data set.
+        space: Classes of the data set; the labels of the model are mapped to its groups.
+        max_depth: Largest depth that is scored, metres, and the value of missing depths.
     """
-    metrics = PerceptionMetrics(len(perceiver.info.classes), max_depth)
+    metrics = PerceptionMetrics(len(space.groups), max_depth)
     for sample in samples:
         perception = perceiver.perceive(np.ascontiguousarray(sample.image), sample.focal)
-        score_frame(metrics, perception, sample.labels, sample.depth)
+        grouped = replace(perception, labels=space.group_of_class[perception.labels])
+        score_frame(metrics, grouped, space.group_of_label[sample.labels], sample.depth)
     return metrics
 
 

@@ -79,7 +79,8 @@ def check_inputs(study: Study, plan: Iterable[Job]) -> None:
         copied = (study.folder / DATA / FOR_TRAINING).is_file()
         root = study.folder / DATA / "drives" if copied else study.copies.source
     data = replace(study.data, root=root)
-    for split in (data.split_names.training, data.split_names.validation, *study.splits.values()):
+    data.open_training(), data.open_validation()
+    for split in study.splits.values():
         data.open(split)
     trainings = [job for job in plan if isinstance(job, Training)]
     networks = [job.config for job in trainings for _ in range(max(job.heads, 1))]

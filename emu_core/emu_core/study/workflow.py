@@ -139,12 +139,13 @@ def run(
     outputs = {job.key: job.output for job in plan}
     if unknown := [key for key in only if key not in outputs]:
         raise StudyError(f"--only names no job of the study: {', '.join(unknown)}.")
-    check_inputs(study, plan)
     options = ["--cores", str(jobs * max(study.run.threads, 1))]
     if profile is not None:
         options = ["--jobs", str(jobs), "--profile", str(profile.resolve())]
+    command = _command(study, snakefile, *options, *(outputs[k] for k in only))
+    check_inputs(study, plan)
     begun = time.time()
-    status = _wait(_command(study, snakefile, *options, *(outputs[k] for k in only)), hours)
+    status = _wait(command, hours)
     failed = failures(study.folder, plan)
     for job in plan if status else ():
         log = study.folder / "logs" / f"{job.key}.log"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from emu_core.data.augment import Augmentation, prepare
 from emu_core.data.datasets import DataSet, evenly
+from emu_core.data.mixture import Mixture
 from emu_core.data.sample import Samples
 from emu_core.networks import (
     DepthFormer,
@@ -20,6 +22,7 @@ from emu_core.networks import (
     load_model,
 )
 from emu_core.networks.exported import SUFFIX, load_exported, settle_norms
+from emu_core.networks.weights import is_own_model
 from emu_core.training.config import Architecture
 
 _DEPTH_FRAMES = 64  # on which the first depth is measured
@@ -52,7 +55,7 @@ def build_network(
     loaded: tuple[str, ...] = ()
     if architecture.encoder is not None:
         weights = architecture.encoder.replace("{variant}", variant)
-        if weights.endswith(".safetensors"):
+        if is_own_model(weights):
             _copy_encoder(network, load_model(weights)[0], weights)
         else:
             load_hugging_face(network, weights, encoder_only=True)
@@ -78,8 +81,11 @@ def init_depth_head(
     """
     mean, std = architecture.depth_mean, architecture.depth_std
     if mean is None or std is None:
-        indices = evenly(len(samples), _DEPTH_FRAMES)
-        depth = np.concatenate([prepare(samples[i], augmentation).depth.ravel() for i in indices])
+        frames = samples.with_depth() if isinstance(samples, Mixture) else range(len(samples))
+        indices = [frames[i] for i in evenly(len(frames), _DEPTH_FRAMES)]
+        depth = np.concatenate(
+            [np.empty(0), *(prepare(samples[i], augmentation).depth.ravel() for i in indices)]
+        )
         valid = depth[np.isfinite(depth)]
         if valid.size == 0:
             raise ValueError(f"None of {len(indices)} training frames has a valid depth.")
@@ -116,8 +122,11 @@ def _copy_encoder(network: Network, other: Network, weights: str | Path) -> None
     network.encoder.set_layer_norm_eps(other.encoder.layer_norm_eps)
 
 
-def class_weights(samples: DataSet, power: float) -> Tensor | None:
+def class_weights(samples: DataSet | Mixture, power: float) -> Tensor | None:
     """Compute class weights (C,): f^-power for a share f of the labels, mean 1 over pixels.
+
+    Pixels of a set of classes count for its members in equal parts. A class that was not seen has
+    the weight of the rarest class that was seen.
 
     Args:
         samples: Training frames; some of them, evenly spread, are read.
@@ -129,11 +138,19 @@ def class_weights(samples: DataSet, power: float) -> Tensor | None:
     if not power:
         return None
     classes = len(samples.classes)
-    counts = np.zeros(classes)
-    for i in evenly(len(samples), _LABEL_FRAMES):
-        counts += np.bincount(samples[i].labels.ravel(), minlength=256)[:classes]
+    codes = np.zeros(256)
+    frames: Sequence[int] = range(len(samples))
+    sets: Sequence[Sequence[int]] = ()
+    if isinstance(samples, Mixture):
+        frames, sets = samples.with_labels(), samples.sets
+    for i in evenly(len(frames), _LABEL_FRAMES):
+        codes += np.bincount(samples[frames[i]].labels.ravel(), minlength=256)
+    counts = codes[:classes]
+    for code, members in enumerate(sets, classes):
+        counts[list(members)] += codes[code] / len(members)
     if not counts.any():
         raise ValueError("No training frame that was read has a labelled pixel.")
     share = counts / counts.sum()
-    weights = (np.maximum(counts, 1) / counts.sum()) ** -power  # finite for absent classes
+    seen = np.where(share > 0, share, share[share > 0].min())  # an unseen class: as the rarest
+    weights = seen**-power
     return torch.tensor(weights / (share * weights).sum(), dtype=torch.float32)

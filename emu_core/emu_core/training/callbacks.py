@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import pickle
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from emu_core.files import write_atomically
 from emu_core.labels import ClassTable
+from emu_core.networks.formats import first_line
 from emu_core.runtime.overlay import panel
 from emu_core.training.export import to_perception
 
@@ -31,13 +33,26 @@ class AtomicCheckpoints(TorchCheckpointIO):
     """Writes a checkpoint to a temporary file in the same folder, then renames it.
 
     Lightning's own class copies it from the system's temporary folder. This is not atomic if that
-    folder is on another file system.
+    folder is on another file system. Nothing but plain values is read.
+
+    Args:
+        learned: What the network learns (`networks.learned`); it is kept in every checkpoint.
     """
+
+    def __init__(self, learned: Mapping[str, Any] = MappingProxyType({})) -> None:
+        super().__init__()
+        self.learned = dict(learned)
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
+        checkpoint = {**checkpoint, "learned": self.learned}
         write_atomically(path, lambda part: torch.save(checkpoint, part), f"{path}.part")
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        return read_checkpoint(path)
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -88,11 +103,16 @@ class LastCheckpoint(Checkpoint):
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint of Lightning with its averaged weights; ValueError if it is damaged."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        missing = {"state_dict", "global_step"} - set(checkpoint)
+        problem = f"it lacks {', '.join(sorted(missing))}" if missing else ""
+    except Exception as error:  # a damaged pickle can raise anything
+        problem = first_line(error)
+    if problem:
         raise ValueError(
-            f"{path} cannot be read as a checkpoint; delete it to train from the start. {error}"
-        ) from error
+            f"{path} cannot be read as a checkpoint: {problem}. Delete it to train from the start."
+        )
+    return checkpoint
 
 
 class AveragedWeights(WeightAveraging):
@@ -119,8 +139,8 @@ class Pictures(lightning.Callback):
         self.folder, self.classes = Path(folder), classes
 
     def on_validation_batch_end(self, trainer: lightning.Trainer, *args: Any) -> None:
-        _, outputs, batch, index, *_ = args
-        if index or trainer.sanity_checking or not trainer.is_global_zero:
+        _, outputs, batch, index, loader = (*args, 0)[:5]
+        if index or loader or trainer.sanity_checking or not trainer.is_global_zero:
             return
         image = batch["image"][0].permute(1, 2, 0).cpu().numpy()
         factor = float(batch["depth_factor"][0])

@@ -141,7 +141,7 @@ def cache_sizes(config: TrainingConfig) -> dict[Path, int]:
     data, folder, sizes = replace(config.data, cache=None), config.data.cache, {}
     train = data.open_training()
     if folder is not None:
-        frames = (train, data.open_validation())
+        frames = (*train.parts, *data.open_validation())
         pixels = sum(len(each) * each[0].image[..., 0].size for each in frames)
         sizes[folder] = 8 * pixels  # image, labels, float32 depth
     if isinstance(config, StudentConfig) and (cache := config.distillation.cache) is not None:

@@ -17,9 +17,8 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from emu_core.data.augment import JITTER, MIN_SIZE, Augmentation
-from emu_core.data.datasets import DATASETS, DataSet, SplitNames, default_root, open_dataset
-from emu_core.data.decoded import cached
+from emu_core.data.augment import JITTER
+from emu_core.data.config import PLACE, Data
 from emu_core.networks.encoder import VARIANTS
 from emu_core.options import (
     CountOr,
@@ -40,9 +39,6 @@ Task = Literal["joint", "segmentation", "depth"]
 
 _ROLE = "role"
 
-PLACE: dict[str, Any] = {_ROLE: "place"}
-"""Metadata of a field that the trained weights do not depend on."""
-
 SCHEDULE: dict[str, Any] = {_ROLE: "schedule"}
 """Metadata of a field that the weights depend on, but that a resumed training may change."""
 
@@ -53,80 +49,6 @@ SEED = allowed(Range(0, 2**32 - 1))
 
 REST = "rest"
 """Value of `Distillation.unlabelled`: training frames that `limit` and `sequences` leave out."""
-
-
-@dataclass(frozen=True)
-class Data:
-    """The data set, and how its frames become network input.
-
-    Args:
-        kind: Data set: cityscapes, nyuv2, drives, or one of a plugin.
-        root: Folder of the data set; null: data/KIND.
-        max_depth: Ground truth beyond this depth is invalid, metres; null: the data set's default.
-        limit: Maximum number of training frames.
-        sequences: Maximum number of training sequences.
-        augmentation: Input size, canonical focal length and random augmentation
-        variants: Number of augmentations of each frame; null: new ones in every epoch.
-        validation_size: (height, width) of whole images in validation, if the network is
-            trained on crops of images resized to `augmentation.image_width`.
-        batch: Images per step, over all processes.
-        workers: Processes that load images.
-        cache: Folder for decoded frames, shared by epochs and members; null decodes every frame in
-            every epoch.
-    """
-
-    kind: str = "drives"
-    root: Path = field(default=None, metadata=PLACE)  # type: ignore[assignment]
-    max_depth: float | None = field(default=None, metadata=above(0))
-    limit: int | None = field(default=None, metadata=at_least(1))
-    sequences: int | None = field(default=None, metadata=at_least(1))
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    variants: int | None = field(default=None, metadata=at_least(1))
-    validation_size: tuple[int, int] | None = field(default=None, metadata=at_least(MIN_SIZE))
-    batch: int = field(default=8, metadata=at_least(1))
-    workers: int = field(default=1, metadata=PLACE | at_least(0))
-    cache: Path | None = field(default=None, metadata=PLACE)
-
-    def __post_init__(self) -> None:
-        DATASETS.check(self.kind)
-        if self.root is None:
-            object.__setattr__(self, "root", default_root(self.kind))
-        if self.validation_size is not None and self.augmentation.image_width is None:
-            raise ValueError(
-                "data.validation_size needs data.augmentation.image_width: without it, images are "
-                "resized to the width of the input, and objects would have another size."
-            )
-
-    @property
-    def whole_images(self) -> Augmentation:
-        """How whole images become network input in validation and test."""
-        if self.validation_size is None:
-            return self.augmentation
-        height, width = self.validation_size
-        return replace(self.augmentation, height=height, width=width)
-
-    def open_training(self, *, rest: bool = False, labelled: bool = True) -> DataSet:
-        """Open the training frames; `rest` opens those that `limit` and `sequences` leave out."""
-        split = self.split_names.training
-        return self.open(split, self.limit, sequences=self.sequences, rest=rest, labelled=labelled)
-
-    def open_validation(self) -> DataSet:
-        return self.open(self.split_names.validation)
-
-    def open(self, split: str, limit: int | None = None, **choice: Any) -> DataSet:
-        """Open a split, through the cache if there is one; arguments as `open_dataset`."""
-        frames = open_dataset(self.kind, self.root, split, self.max_depth, limit, **choice)
-        return frames if self.cache is None else cached(frames, self.cache)
-
-    @property
-    def split_names(self) -> SplitNames:
-        """The splits of the data set by their use."""
-        return DATASETS[self.kind].split_names(self.root)
-
-    @property
-    def test_split(self) -> str:
-        """The split that metrics are reported on."""
-        return self.split_names.test
 
 
 @dataclass(frozen=True)
@@ -317,12 +239,20 @@ def plain(config: Any) -> Any:
     return json.loads(json.dumps(asdict(config), default=str))
 
 
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings by the names of their options, e.g. `run.seed`."""
+def flat(settings: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by the names of their options, e.g. `run.seed`.
+
+    A list of settings becomes its length and, e.g., `data.mixture.0.kind`.
+    """
     found: dict[str, Any] = {}
     for key, value in settings.items():
-        nested = isinstance(value, Mapping)
-        found |= flat(value, f"{prefix}{key}.") if nested else {prefix + key: value}
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{name}.")
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            found |= {name: len(value), **flat(dict(enumerate(value)), f"{name}.")}
+        else:
+            found[name] = value
     return found
 
 
@@ -338,9 +268,12 @@ def deciding_settings(config: Any, *, resumed: bool = False) -> dict[str, Any]:
     """
     left_out = {mark[_ROLE] for mark in ((PLACE, SCHEDULE) if resumed else (PLACE,))}
 
-    def chosen(part: Any) -> dict[str, Any]:
+    def chosen(part: Any) -> Any:
+        if isinstance(part, tuple):
+            return [chosen(each) for each in part]
+        if not is_dataclass(part):
+            return part
         names = [each.name for each in fields(part) if each.metadata.get(_ROLE) not in left_out]
-        values = {name: getattr(part, name) for name in names}
-        return {name: chosen(v) if is_dataclass(v) else v for name, v in values.items()}
+        return {name: chosen(getattr(part, name)) for name in names}
 
     return flat(json.loads(json.dumps(chosen(config), default=str)))

@@ -10,50 +10,63 @@ from dataclasses import replace
 from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_only
-from torch.utils.data import ConcatDataset
 
-from emu_core.data.datasets import DataSet, evenly
-from emu_core.data.sample import Samples
+from emu_core.data.datasets import evenly
+from emu_core.data.mixture import Mixture
+from emu_core.data.survey import survey_training
 from emu_core.files import write_text
 from emu_core.methods.registry import Method
 from emu_core.training.build import build_network
 from emu_core.training.config import REST, StudentConfig
 from emu_core.training.learner import Student
-from emu_core.training.run import WEIGHTS, complete, fit, print_once, start, training_batches
+from emu_core.training.run import (
+    WEIGHTS,
+    check_start,
+    complete,
+    fit,
+    print_once,
+    start,
+    training_batches,
+)
 from emu_core.training.teacher import train_network
 from emu_core.training.teacher_cache import TeacherCache
 
 _TEACHER = "teacher.txt"
 
 
-def open_frames(config: StudentConfig) -> tuple[DataSet, DataSet | None]:
-    """Open the labelled frames that a student learns from, and the unlabelled ones or None.
+def open_frames(config: StudentConfig) -> Mixture:
+    """Open the frames that a student learns from, with and without ground truth.
 
     Raises:
         DataError: The data is missing.
         ValueError: There are no unlabelled frames, or no loss term would use them.
     """
     data, distillation = config.data, config.distillation
-    labelled, choice = data.open_training(), distillation.unlabelled
-    if choice is None:
-        return labelled, None
-    if choice != REST:
-        unlabelled = data.open(choice, distillation.unlabelled_limit, labelled=False)
-    elif (data.limit, data.sequences) == (None, None):
+    frames, choice = data.open_training(unlabelled=True), distillation.unlabelled
+    if data.mixture and choice is not None:
+        raise ValueError(
+            "distillation.unlabelled has no effect beside data.mixture: give a data set of the "
+            "mixture `unlabelled: true` instead."
+        )
+    if choice == REST and (data.limit, data.sequences) == (None, None):
         raise ValueError(
             "distillation.unlabelled is rest, but neither data.limit nor data.sequences leaves "
             "frames out of train."
         )
-    else:
-        rest = data.open_training(rest=True, labelled=False)
-        unlabelled = rest.select(evenly(len(rest), distillation.unlabelled_limit))
-    if config.architecture.task != "segmentation" and not config.loss.mean_weight:
+    if choice == REST:
+        (rest,) = data.open_training(rest=True, labelled=False).parts
+        chosen = rest.select(evenly(len(rest), distillation.unlabelled_limit))
+        frames = Mixture([*frames.parts, chosen])
+    elif choice is not None:
+        chosen = data.open(choice, distillation.unlabelled_limit, labelled=False)
+        frames = Mixture([*frames.parts, chosen])
+    without = sum(len(part) for part in frames.parts if not part.labelled)
+    if without and config.architecture.task != "segmentation" and not config.loss.mean_weight:
         raise ValueError(
-            f"distillation.unlabelled adds {len(unlabelled)} frames without ground truth, but no "
-            "loss term trains the mean depth of such frames: set loss.mean_weight above 0, or "
-            "leave these frames out."
+            f"{without} frames have no ground truth, but no loss term trains the mean depth of "
+            "such frames: set loss.mean_weight above 0, or leave these frames out."
         )
-    return labelled, unlabelled
+    return frames
 
 
 def train_student(
@@ -80,25 +93,20 @@ def train_student(
             f"{folder} holds a student of another teacher. Choose another run.name, or delete "
             "that folder."
         )
-    if complete(folder, config):
+    if complete(folder, config, "student"):
         return folder / WEIGHTS
     distillation, cache = config.distillation, None
     if distillation.cache is not None:
         cache = TeacherCache(distillation.cache, teacher_id)
     start(config.run)
-    labelled, unlabelled = open_frames(config)
-    samples: Samples = labelled
-    if unlabelled is not None:
-        samples = ConcatDataset([labelled, unlabelled])  # type: ignore[list-item, assignment]
+    samples = open_frames(config)
+    check_start(config, samples.classes)
+    print_once("\n".join(survey_training(samples, config.architecture.task)))
     inputs = replace(config, data=distillation.inputs(config.data))
-    print_once(
-        f"{len(labelled)} labelled and {0 if unlabelled is None else len(unlabelled)} unlabelled "
-        f"images from {config.data.root}, depth valid up to {labelled.max_depth:g} m"
-    )
     network = build_network(
-        config.architecture, len(labelled.classes), labelled, inputs.data.augmentation
+        config.architecture, len(samples.classes), samples, inputs.data.augmentation
     )
-    student = Student(network, config, labelled, teacher, cache)
+    student = Student(network, config, samples, teacher, cache)
     if teacher_id:
         rank_zero_only(write_text)(teacher_file, teacher_id + "\n")
     return fit(student, training_batches(inputs, samples), folder)

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emu_core.files import write_atomically
-from emu_core.labels import CITYSCAPES, IGNORE, ClassTable
+from emu_core.labels import IGNORE, ClassTable
 from emu_core.methods.prediction import Prediction, to_prediction
 from emu_core.methods.uncertainty import normalized_entropy
 from emu_core.networks.models import (
@@ -74,7 +74,7 @@ def export(
     horizontal_fov: tuple[float, float],
     training_data: str,
     metrics: Mapping[str, float],
-    classes: ClassTable = CITYSCAPES,
+    classes: ClassTable,
     input_size: tuple[int, int] = (256, 512),
     output_size: tuple[int, int] | None = None,
     precision: str = "fp32",
@@ -224,7 +224,6 @@ class _Graph(nn.Module):
         self, network: SegDepthFormer, size: tuple[int, int], sky: int | None, farthest: float
     ) -> None:
         super().__init__()
-        assert network.num_classes is not None
         self.network, self.output_size, self.sky = network.fold_for_inference(), size, sky
         self.uncertainty_scale = 1 / math.log(network.num_classes)
         mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning
@@ -12,9 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from emu_core.data.config import unique
 from emu_core.data.datasets import DataSet
+from emu_core.data.label_space import LabelSpace
+from emu_core.data.mixture import Mixture
 from emu_core.methods.base import NetworkMethod, image_size
-from emu_core.methods.prediction import Prediction, to_prediction
+from emu_core.methods.prediction import Prediction, grouped, to_prediction
 from emu_core.methods.registry import Method
 from emu_core.methods.uncertainty import normalized_entropy
 from emu_core.metrics import PerceptionMetrics
@@ -45,15 +49,19 @@ class Learner(lightning.LightningModule):
     Args:
         model: The network.
         config: Loss, optimisation, seed; the data is not read from it.
-        samples: Training data: its classes, depth range and, for class weights, labels.
+        samples: Training data: its classes, label spaces and, for class weights, labels.
     """
 
     class_weights: Tensor | None
+    held_out: Sequence[DataSet] = ()
+    """Data sets for validation, one for each loader; set before the training."""
 
-    def __init__(self, model: Network, config: TrainingConfig, samples: DataSet) -> None:
+    def __init__(self, model: Network, config: TrainingConfig, samples: Mixture) -> None:
         super().__init__()
         self.model, self.config = model, config
-        self.classes, self.max_depth = samples.classes, samples.max_depth
+        self.classes, self.sets = samples.classes, samples.sets
+        self.max_depth = samples.max_depth
+        self.groups = [None if p.space.is_single else p.space.groups for p in samples.parts]
         weights = class_weights(samples, config.loss.class_balance)
         self.register_buffer("class_weights", weights, persistent=False)
         self._skipped_steps = 0
@@ -117,26 +125,43 @@ class Learner(lightning.LightningModule):
         )
 
     def on_validation_epoch_start(self) -> None:
-        self._metrics = PerceptionMetrics(len(self.classes), self.max_depth)
+        self._metrics = [
+            PerceptionMetrics(len(data.space.groups), data.max_depth) for data in self.held_out
+        ]
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Prediction]:
-        """Add one batch to the metrics, in metres at the network's size."""
+    def validation_step(
+        self, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+    ) -> dict[str, Prediction]:
+        """Add one batch to the metrics of its data set, in metres at the network's size."""
         image = batch["image"]
         prediction = to_prediction(self.model(normalize(image)), image_size(image))
-        update_metrics(self._metrics, prediction, batch)
+        space = self.held_out[dataloader_idx].space
+        update_metrics(self._metrics[dataloader_idx], prediction, batch, space)
         return {"prediction": prediction}
 
     def on_validation_epoch_end(self) -> None:
-        """Log the metrics of the tasks that the network has."""
+        """Log the metrics of the network's tasks for each data set, and their means."""
         decoders = {True: self.model.depth_decoder, False: self.model.segmentation_decoder}
-        scores = {
-            name: float(value)
-            for name, value in self._metrics.compute().items()
-            if decoders[name.startswith("depth_")] is not None
-        }
-        self.log_dict({f"val_{name}": value for name, value in scores.items()}, prog_bar=False)
-        if not self.trainer.sanity_checking:
-            self.print("validation:", ", ".join(f"{k} {v:.4f}" for k, v in scores.items()))
+        names = unique([data.title for data in self.held_out])
+        scores = [
+            {
+                name: float(value)
+                for name, value in metrics.compute().items()
+                if decoders[name.startswith("depth_")] is not None
+            }
+            for metrics in self._metrics
+        ]
+        several = len(scores) > 1
+        for data, own in zip(names, scores, strict=True):
+            measured = {k: v for k, v in own.items() if not (several and math.isnan(v))}
+            if several:
+                self.log_dict({f"val_{data}_{name}": v for name, v in measured.items()})
+            if not self.trainer.sanity_checking:
+                where = f" of {data}" if several else ""
+                values = ", ".join(f"{k} {v:.4f}" for k, v in measured.items())
+                self.print(f"validation{where}:", values or "no ground truth")
+        means = {name: mean_of_known([own[name] for own in scores]) for name in scores[0]}
+        self.log_dict({f"val_{name}": value for name, value in means.items()}, prog_bar=False)
 
     def configure_optimizers(self):
         """AdamW with linear warm-up and polynomial decay; see `parameter_groups`."""
@@ -171,8 +196,8 @@ class Member(Learner):
     """Trains one network on ground truth alone."""
 
     def terms(self, raw: RawOutputs, batch: Batch) -> Terms:
-        labels, depth = batch["labels"], batch["depth"]
-        return member_loss(raw, labels, depth, self.config.loss, self.class_weights)
+        labels, depth, loss = batch["labels"], batch["depth"], self.config.loss
+        return member_loss(raw, labels, depth, loss, self.class_weights, self.sets)
 
 
 class Student(Learner):
@@ -194,7 +219,7 @@ class Student(Learner):
         self,
         model: Network,
         config: StudentConfig,
-        samples: DataSet,
+        samples: Mixture,
         teacher: Method,
         cache: TeacherCache | None = None,
     ) -> None:
@@ -211,7 +236,8 @@ class Student(Learner):
     def terms(self, raw: RawOutputs, batch: Batch) -> Terms:
         teacher, loss = self.teacher(), self.config.loss
         prediction = self.cache.predict(teacher, batch) if self.cache else teacher(batch["image"])
-        return student_loss(raw, prediction, batch, loss, self.classes.sky, self.class_weights)
+        weights, sky = self.class_weights, self.classes.sky
+        return student_loss(raw, prediction, batch, loss, sky, weights, self.sets, self.groups)
 
 
 def monitored(model: Network) -> tuple[str, str]:
@@ -221,12 +247,28 @@ def monitored(model: Network) -> tuple[str, str]:
     return "val_miou", "max"
 
 
-def update_metrics(metrics: PerceptionMetrics, prediction: Prediction, batch: Batch) -> None:
-    """Add a batch to the metrics, in metres, as a robot would receive it."""
-    if prediction.probabilities is not None:
-        labels = prediction.probabilities.argmax(1).to(torch.uint8)  # (N,H,W)
-        uncertainty = normalized_entropy(prediction.probabilities)  # (N,1,H,W)
-        _update_frames(metrics.update_labels, labels, uncertainty, batch["labels"])
+def mean_of_known(values: Sequence[float]) -> float:
+    """Mean of the values that are not NaN; NaN if there are none."""
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def update_metrics(
+    metrics: PerceptionMetrics, prediction: Prediction, batch: Batch, space: LabelSpace
+) -> None:
+    """Add a batch to the metrics, in metres, as a robot would receive it.
+
+    Args:
+        metrics: Metrics of as many classes as the space has groups.
+        prediction: Class probabilities and canonical depth.
+        batch: Ground truth; its labels are those of the data set.
+        space: Classes of the data set: probabilities are summed within its groups.
+    """
+    if (probabilities := grouped(prediction, space).probabilities) is not None:
+        labels = probabilities.argmax(1).to(torch.uint8)  # (N,H,W)
+        uncertainty = normalized_entropy(probabilities)  # (N,1,H,W)
+        truth = torch.from_numpy(space.group_of_label[batch["labels"].cpu().numpy()])
+        _update_frames(metrics.update_labels, labels, uncertainty, truth)
     if prediction.depth_mean is not None and prediction.depth_variance is not None:
         factor = batch["depth_factor"].view(-1, 1, 1, 1)
         depth, std = prediction.depth_mean * factor, prediction.depth_variance.sqrt() * factor

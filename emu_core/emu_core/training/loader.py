@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -10,13 +11,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from emu_core.data.augment import Augmentation, prepare
+from emu_core.data.mixture import Mixture
 from emu_core.data.sample import DataError, Sample, Samples
 
 Batch = dict[str, Tensor]
 """image uint8 (N,3,H,W); labels uint8 (N,H,W); depth float32 (N,1,H,W) canonical metres, NaN where
-invalid; depth_factor float32 (N,), metres per canonical metre; labelled bool (N,), whether there
-is ground truth; inside bool (N,H,W), False where a small image was padded; in training only: key
-int64 (N,2), variant and index."""
+invalid; depth_factor float32 (N,), metres per canonical metre; labelled and measured bool (N,),
+whether there is ground truth of classes and depth; part int64 (N,), data set of a mixture; inside
+bool (N,H,W), False where a small image was padded; in training only: key int64 (N,2), variant and
+index."""
 
 
 class StepBatches(Sampler):
@@ -43,6 +46,10 @@ class StepBatches(Sampler):
                 f"A batch of {self.batch} cannot be shared by {processes} processes: set "
                 f"data.batch to {processes} or more, or train on fewer devices."
             )
+        return (batch[rank::processes] for batch in self.batches())
+
+    def batches(self) -> Iterator[list[tuple[int, int]]]:
+        """Yield the complete batches from `start` on."""
         per_epoch = self.length // self.batch
         order, drawn = np.empty(0, np.int64), -1
         for step in range(self.start, self.steps):
@@ -51,7 +58,51 @@ class StepBatches(Sampler):
                 order = np.random.default_rng([self.seed, epoch]).permutation(self.length)
                 drawn = epoch
             batch = order[place * self.batch : (place + 1) * self.batch]
-            yield [(epoch, int(index)) for index in batch[rank::processes]]
+            yield [(epoch, int(index)) for index in batch]
+
+
+class MixedStepBatches(StepBatches):
+    """The batches of a training on several data sets, each with its share.
+
+    The number of samples of a data set in a batch is its share of the batch, rounded up or down at
+    random so that its mean is exact (systematic sampling). Each data set has its own epochs.
+
+    Args:
+        lengths: Samples of each data set; their indices follow each other.
+        shares: Relative share of each data set, above 0.
+        batch, steps, seed: Arguments of `StepBatches`.
+    """
+
+    def __init__(
+        self, lengths: Sequence[int], shares: Sequence[float], batch: int, steps: int, seed: int
+    ):
+        super().__init__(sum(lengths), batch, steps, seed)
+        self.lengths, self.shares = list(lengths), np.asarray(shares, float)
+
+    def batches(self) -> Iterator[list[tuple[int, int]]]:
+        ends = np.cumsum(self.shares) / self.shares.sum()
+        offsets = np.random.default_rng([self.seed, len(ends)]).random(self.steps)
+        points = (
+            offsets[:, None] + np.arange(self.batch)
+        ) / self.batch  # (steps, batch), in [0, 1)
+        sets = np.minimum(np.searchsorted(ends, points, side="right"), len(ends) - 1)
+        counts = (sets[..., None] == np.arange(len(ends))).sum(axis=1)  # (steps, sets)
+        taken = np.cumsum(counts, axis=0) - counts
+        starts = np.cumsum([0, *self.lengths[:-1]])
+        for step in range(self.start, self.steps):
+            chosen = []
+            for part, (first, count) in enumerate(zip(taken[step], counts[step], strict=True)):
+                for place in range(first, first + count):
+                    epoch, rest = divmod(place, self.lengths[part])
+                    index = order(self.seed, part, epoch, self.lengths[part])[rest]
+                    chosen.append((int(epoch), int(starts[part] + index)))
+            yield chosen
+
+
+@lru_cache(maxsize=64)
+def order(seed: int, part: int, epoch: int, length: int) -> np.ndarray:
+    """Return the order of the samples of a data set in one of its epochs, int64 (length,)."""
+    return np.random.default_rng([seed, part, epoch]).permutation(length)
 
 
 class TrainingLoader(DataLoader):
@@ -117,6 +168,8 @@ def as_tensors(
         "depth": torch.from_numpy(ready.depth)[None],
         "depth_factor": torch.tensor(ready.depth_factor, dtype=torch.float32),
         "labelled": torch.tensor(sample.labelled),
+        "measured": torch.tensor(sample.measured),
+        "part": torch.tensor(sample.part),
         "inside": torch.from_numpy(ready.inside),
     }
 
@@ -142,11 +195,16 @@ def training_loader(
     Raises:
         DataError: There are fewer samples than in one batch.
     """
-    if len(samples) < batch:
+    if isinstance(samples, Mixture) and samples.shares is not None:
+        lengths = [len(part) for part in samples.parts]
+        batches: StepBatches = MixedStepBatches(lengths, samples.shares, batch, steps, seed)
+    elif len(samples) < batch:
         raise DataError(f"{len(samples)} training images are too few for a batch of {batch}.")
+    else:
+        batches = StepBatches(len(samples), batch, steps, seed)
     return TrainingLoader(
         TrainingSet(samples, augmentation, seed, variants),
-        batch_sampler=StepBatches(len(samples), batch, steps, seed),
+        batch_sampler=batches,
         num_workers=workers,
         multiprocessing_context="fork" if workers else None,
         pin_memory=torch.cuda.is_available(),

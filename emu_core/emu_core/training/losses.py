@@ -9,7 +9,7 @@ otherwise one process waits for another forever.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,9 @@ from emu_core.registry import Registry
 
 if TYPE_CHECKING:
     from emu_core.training.objectives import MemberLoss
+
+Groups = tuple[tuple[int, ...], ...]
+"""A partition of the classes, see `LabelSpace.groups`."""
 
 MIN_VARIANCE = 1e-4
 """Added to every variance in a loss, m² (1 cm): keeps 1/s² and log s² finite as s² → 0."""
@@ -48,9 +51,9 @@ class DepthLoss:
     trains_variance: bool
 
 
-SegmentationLoss = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
-"""Function of logits (N,C,H,W), train ids (N,H,W) with `IGNORE` where there is none, and class
-weights (C,) or None for 1; gives a scalar."""
+SegmentationLoss = Callable[[Tensor, Tensor, "Tensor | None", Sequence[Sequence[int]]], Tensor]
+"""Function of logits (N,C,H,W), codes (N,H,W), class weights (C,) or None for 1, and sets of
+classes; gives a scalar. A code is a train id, C + k for the set k, or `IGNORE`."""
 
 DEPTH_LOSSES: Registry[DepthLoss] = Registry("depth loss")
 SEGMENTATION_LOSSES: Registry[SegmentationLoss] = Registry("segmentation loss")
@@ -66,11 +69,25 @@ def global_mean_count(count: Tensor) -> Tensor:
 
 
 @SEGMENTATION_LOSSES.register("cross_entropy")
-def cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
-    """Mean cross-entropy over labelled pixels; arguments as `SegmentationLoss`."""
-    total = F.cross_entropy(
-        _rows(logits), labels.long().ravel(), class_weights, ignore_index=IGNORE, reduction="sum"
-    )
+def cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    class_weights: Tensor | None = None,
+    sets: Sequence[Sequence[int]] = (),
+) -> Tensor:
+    """Mean of −log p over labelled pixels; of a set of classes, p is the sum of its members.
+
+    Arguments as `SegmentationLoss`.
+    """
+    rows, codes = _rows(logits), labels.long().ravel()
+    classes = rows.shape[1]
+    single = torch.where(codes < classes, codes, IGNORE)
+    total = F.cross_entropy(rows, single, class_weights, ignore_index=IGNORE, reduction="sum")
+    for code, members in enumerate(sets, classes):
+        chosen = rows[codes == code]  # (P, C)
+        inside = chosen[:, list(members)].logsumexp(dim=1)
+        weight = 1.0 if class_weights is None else class_weights[list(members)].mean()
+        total = total + weight * (chosen.logsumexp(dim=1) - inside).sum()
     return _mean(total, (labels != IGNORE).sum())
 
 
@@ -148,6 +165,7 @@ def kl_divergence(
     *,
     temperature: float = 1.0,
     reverse: bool = False,
+    groups: Sequence[Groups | None] | None = None,
 ) -> Tensor:
     """KL(teacher ‖ student): summed over classes, averaged over pixels.
 
@@ -159,6 +177,8 @@ def kl_divergence(
             normalised. The loss is multiplied by T², which keeps the scale of its gradient
             (arXiv 1503.02531).
         reverse: Compute KL(student ‖ teacher) instead.
+        groups: For each frame a partition of the classes, whose probabilities are summed first;
+            None for single classes.
 
     Raises:
         ValueError: The shapes differ, or T is not above 0.
@@ -175,16 +195,28 @@ def kl_divergence(
     if temperature != 1:
         teacher = teacher ** (1 / temperature)
     teacher = teacher / teacher.sum(dim=1, keepdim=True)  # stored in fp16, it is not quite so
-    if reverse:
-        log_ratio = student - teacher.clamp_min(MIN_PROBABILITY).log()
-        each = (student.exp() * log_ratio).sum(dim=1)
+    if groups is None:
+        each = _divergence(student, teacher, None, reverse)
     else:
-        each = -(torch.special.entr(teacher) + teacher * student).sum(dim=1)
+        shape = (len(groups), -1, student.shape[1])
+        frames = zip(student.view(shape), teacher.view(shape), groups, strict=True)
+        each = torch.cat([_divergence(s, t, g, reverse) for s, t, g in frames])
     if mask is None:
         total, pixels = each.sum(), torch.tensor(len(each), device=each.device)
     else:
         total, pixels = torch.where(mask.ravel(), each, 0).sum(), mask.sum()
     return temperature**2 * _mean(total, pixels)
+
+
+def _divergence(student: Tensor, teacher: Tensor, groups: Groups | None, reverse: bool) -> Tensor:
+    """KL of each row (P,) from log p of the student and p of the teacher, (P, C)."""
+    if groups is not None:
+        student = torch.stack([student[:, list(g)].logsumexp(dim=1) for g in groups], dim=1)
+        teacher = torch.stack([teacher[:, list(g)].sum(dim=1) for g in groups], dim=1)
+    if reverse:
+        log_ratio = student - teacher.clamp_min(MIN_PROBABILITY).log()
+        return (student.exp() * log_ratio).sum(dim=1)
+    return -(torch.special.entr(teacher) + teacher * student).sum(dim=1)
 
 
 def _rows(x: Tensor) -> Tensor:

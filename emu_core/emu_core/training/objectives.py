@@ -10,6 +10,7 @@ compute the same terms (`losses`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
@@ -25,6 +26,7 @@ from emu_core.training.losses import (
     DEPTH_LOSSES,
     MIN_VARIANCE,
     SEGMENTATION_LOSSES,
+    Groups,
     kl_divergence,
     l1,
     log_variance,
@@ -105,17 +107,19 @@ def member_loss(
     depth: Tensor,
     options: MemberLoss,
     class_weights: Tensor | None = None,
+    sets: Sequence[Sequence[int]] = (),
 ) -> Terms:
     """Compute the loss terms on ground truth for the outputs that the network has.
 
     Args:
         raw: A network's outputs at H/4 × W/4.
-        labels: Train ids (N,H,W), `IGNORE` where there is none.
+        labels: Codes (N,H,W): train id, C + k for the set k, `IGNORE` where there is none.
         depth: Canonical metres (N,1,H,W), NaN where invalid.
         options: Kinds and weights of the terms.
         class_weights: Weight of a pixel of each class (C,); None for 1.
+        sets: Sets of train ids that codes stand for.
     """
-    return _supervised(*_full_size(raw, depth), labels, depth, options, class_weights)
+    return _supervised(*_full_size(raw, depth), labels, depth, options, class_weights, sets)
 
 
 def student_loss(
@@ -125,19 +129,25 @@ def student_loss(
     options: StudentLoss,
     sky: int | None = None,
     class_weights: Tensor | None = None,
+    sets: Sequence[Sequence[int]] = (),
+    groups: Sequence[Groups | None] = (),
 ) -> Terms:
     """Compute the loss terms of a student for the outputs that it has.
 
     Args:
-        raw, class_weights: As for `member_loss`.
+        raw, class_weights, sets: The arguments of `member_loss`.
         teacher: Its prediction for the same images, (N,·,H,W); a constant.
-        batch: Ground truth. Only the teacher is used for frames that are not `labelled`, and
-            nothing for pixels that are not `inside`.
+        batch: Ground truth. Frames that are not `labelled` have none of the classes, those that
+            are not `measured` none of the depth; there, only the teacher is used. Pixels that are
+            not `inside` do not count.
         options: Kinds, weights and masks of the terms.
         sky: Train id of the sky, None if there is no such class.
+        groups: For each data set of a mixture the partition of the classes that its labels can
+            judge, None for single classes. The KL divergence of its labelled frames compares sums
+            within the groups.
 
     Raises:
-        ValueError: There are frames without ground truth, but the teacher's mean depth has no
+        ValueError: There are frames without any ground truth, but the teacher's mean depth has no
             weight; or the teacher does not predict what the student predicts.
     """
     for name, ours, theirs in (
@@ -147,15 +157,16 @@ def student_loss(
         if ours is not None and theirs is None:
             raise ValueError(f"The student predicts {name}, but its teacher does not.")
     labelled, inside = batch["labelled"].view(-1, 1, 1), batch["inside"]
-    if raw.depth is not None and not options.mean_weight and not bool(labelled.all()):
+    measured = batch["measured"].view(-1, 1, 1)
+    if raw.depth is not None and not options.mean_weight and not (labelled | measured).all():
         raise ValueError(
             "Frames without ground truth need a term for the mean depth; the paper's loss has "
             "none. Set `mean_weight` above 0, or leave these frames out."
         )
     labels = batch["labels"].where(labelled, IGNORE)  # (N,H,W)
-    depth = batch["depth"].where(labelled[:, None], torch.nan)  # (N,1,H,W)
+    depth = batch["depth"].where(measured[:, None], torch.nan)  # (N,1,H,W)
     logits, estimate = _full_size(raw, depth)
-    terms = _supervised(logits, estimate, labels, depth, options, class_weights)
+    terms = _supervised(logits, estimate, labels, depth, options, class_weights, sets)
     if logits is not None and options.kl_weight:
         assert teacher.probabilities is not None
         classified = (labels != IGNORE) | ~labelled
@@ -165,12 +176,16 @@ def student_loss(
             inside & classified if options.kl_pixels == "labelled" else inside,
             temperature=options.temperature,
             reverse=options.reverse_kl,
+            groups=_groups_of_frames(batch, groups),
         )
     if raw.depth is not None:
         not_sky = (_not_sky(labels, teacher, sky) & inside)[:, None]  # (N,1,H,W)
-        without_truth = not_sky & ~labelled[:, None]
-        measured = torch.isfinite(depth) | without_truth
-        pixels = measured if options.variance_pixels == "measured" else not_sky
+        without_truth = not_sky & ~measured[:, None]
+        if not options.mean_weight:  # a variance without its mean would be none of an estimate
+            without_truth = torch.zeros_like(without_truth)
+        pixels = torch.isfinite(depth) | without_truth
+        if options.variance_pixels == "not_sky":
+            pixels = not_sky & (measured[:, None] | without_truth)
         terms |= _distilled_depth(estimate, teacher, options, pixels, without_truth)
     return terms
 
@@ -220,10 +235,12 @@ def _supervised(
     depth: Tensor,
     options: MemberLoss,
     class_weights: Tensor | None,
+    sets: Sequence[Sequence[int]],
 ) -> Terms:
     terms = {}
     if logits is not None:
-        terms["ce"] = SEGMENTATION_LOSSES[options.segmentation](logits, labels, class_weights)
+        compute_ce = SEGMENTATION_LOSSES[options.segmentation]
+        terms["ce"] = compute_ce(logits, labels, class_weights, sets)
     if estimate.depth_mean is not None and options.depth_weight:
         assert estimate.depth_variance is not None
         compute = DEPTH_LOSSES[options.depth].compute
@@ -231,6 +248,14 @@ def _supervised(
             estimate.depth_mean, estimate.depth_variance, depth, options
         )
     return terms
+
+
+def _groups_of_frames(batch: Batch, groups: Sequence[Groups | None]) -> list[Groups | None] | None:
+    """The groups of each frame's data set; None for unlabelled frames, and if all are single."""
+    if not any(groups):
+        return None
+    frames = zip(batch["part"].tolist(), batch["labelled"].tolist(), strict=True)
+    return [groups[part] if labelled else None for part, labelled in frames]
 
 
 def _distilled_depth(
@@ -264,4 +289,5 @@ def _not_sky(labels: Tensor, teacher: Prediction, sky: int | None) -> Tensor:
         return labels != sky
     # As argmax(dim=1) != sky, but ten times as fast on a CPU.
     elsewhere = teacher.probabilities[:, sky] < teacher.probabilities.amax(dim=1)
-    return torch.where(labels == IGNORE, elsewhere, labels != sky)
+    known = labels < teacher.probabilities.shape[1]  # a set of classes may contain the sky
+    return torch.where(known, labels != sky, elsewhere)

@@ -67,7 +67,9 @@ def model_facts(data: Data, run: Run, note: str = "") -> dict[str, Any]:
             "no model file can be made: expected a finite data.augmentation.depth_limit above "
             f"{_NEAREST:g} m, but got {farthest:g}."
         )
-    cameras = [train.camera(name) for name in train.names]
+    cameras = train.cameras()
+    if not cameras:
+        raise ValueError("no model file can be made: no training frame has a camera.")
     views = [camera.horizontal_fov for camera in cameras]
     focal = data.augmentation.canonical_focal
     if focal is None:
@@ -79,17 +81,20 @@ def model_facts(data: Data, run: Run, note: str = "") -> dict[str, Any]:
                 "Set data.augmentation.canonical_focal."
             )
         focal = float(np.median(relative)) * (whole.image_width or whole.width)
-    origin = f"{len(train)} {train.image_source} ({data.root}, split {train.split})"
+    origin = "; ".join(
+        f"{len(part)} {part.image_source} ({part.root}, split {part.split})"
+        for part in train.parts
+    )
     steps = f"{run.steps} steps of {data.batch} images, seed {run.seed}"
     return {
-        "reference_image": np.ascontiguousarray(data.open_validation()[0].image),
+        "reference_image": np.ascontiguousarray(data.open_validation()[0][0].image),
         "classes": train.classes,
         "depth_range": (_NEAREST, farthest),
         "canonical_focal": float(focal),
         "horizontal_fov": (round(min(views), 1), round(max(views), 1)),
         "input_size": (whole.height, whole.width),
         "training_data": ", ".join(filter(None, (origin, steps, note)))
-        + ("" if train.real_images else "; no real images"),
+        + ("" if any(part.real_images for part in train.parts) else "; no real images"),
     }
 
 

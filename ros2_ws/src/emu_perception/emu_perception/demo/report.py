@@ -109,7 +109,7 @@ def _plots(results: Results) -> str:
     axes = latency.subplots()
     axes.hist(list(results.latency_ms.values()), bins=30, color="#3b6ea5")
     axes.set(xlabel="latency, ms", ylabel="frames", title="From image to answer")
-    if not results.evaluated:
+    if not (results.evaluated and results.same_classes):
         return _svg(latency)
     curve, axes = results.metrics.calibration.compute(), reliability.subplots()
     axes.plot([0, 1], [0, 1], color="#bbb")
@@ -128,6 +128,8 @@ def _svg(figure: Figure) -> str:
 def _class_table(results: Results, model: ModelInfo) -> str:
     if not results.evaluated:
         return "<p>The bag has no ground truth.</p>"
+    if not results.same_classes:
+        return "<p>The ground truth has other classes than the model: only depth is scored.</p>"
     scores: Any = results.metrics.confusion.compute()
     share = scores["support"] / max(scores["support"].sum(), 1)
     rows = [

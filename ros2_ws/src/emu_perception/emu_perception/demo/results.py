@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 
 from emu_core.bags import ground_truth
+from emu_core.bags.images import to_rgb
 from emu_core.bags.reader import Bag, open_bag
 from emu_core.data.cityscapes import MAX_DEPTH
+from emu_core.labels import IGNORE
 from emu_core.metrics import PerceptionMetrics
 from emu_core.runtime.model_file import ModelInfo
 from emu_core.runtime.overlay import panel
 from emu_core.runtime.perceiver import Perception
 from emu_core.runtime.scoring import score_frame
 from emu_perception.demo.video import write_video
-from emu_perception.messages.images import to_rgb
 
 PICTURES = 4
 MAPS = {
@@ -48,12 +49,14 @@ class Results:
 
     `latency_ms` is the time from a frame's publish to the receipt of its last answer, by stamp;
     `stamps_in` are the played frames, `stamps_out` the answered ones, and `evaluated` counts those
-    with ground truth.
+    with ground truth. `same_classes` says whether model and ground truth have the same classes;
+    otherwise only depth is scored.
     """
 
     stamps_in: list[int]
     latency_ms: dict[int, float]
     metrics: PerceptionMetrics
+    same_classes: bool
     stamps_out: list[int] = field(default_factory=list)
     topics: dict[str, dict[str, Any]] = field(default_factory=dict)
     pictures: list[np.ndarray] = field(default_factory=list)
@@ -73,6 +76,7 @@ def collect(
         stamps_in=[frame["stamp_ns"] for frame in played],
         latency_ms=_latencies(played, receipts),
         metrics=PerceptionMetrics(len(model.classes), MAX_DEPTH),
+        same_classes=model.classes.names == ground_truth.CLASSES.names,
     )
     with open_bag(bag_path) as source, open_bag(output / "bag") as answers:
         results.topics = _describe(answers)
@@ -156,7 +160,9 @@ def _evaluated(
     every = max(len(results.stamps_in) // PICTURES, 1)
     for i, (frame, perception) in enumerate(pairs):
         if frame.labels is not None and frame.depth is not None:
-            score_frame(results.metrics, perception, frame.labels, frame.depth)
+            labels = frame.labels
+            labels = labels if results.same_classes else np.full_like(labels, IGNORE)
+            score_frame(results.metrics, perception, labels, frame.depth)
             results.evaluated += 1
         caption = (
             f"t = {(frame.stamp_ns - results.stamps_in[0]) / 1e9:.2f} s",

@@ -9,7 +9,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from emu_core.labels import IGNORE, ClassTable
+from emu_core.labels import IGNORE, UNKNOWN, ClassTable
 
 if TYPE_CHECKING:
     from vision_msgs.msg import LabelInfo
@@ -39,6 +39,6 @@ def message(classes: ClassTable, with_unknown: bool) -> LabelInfo:
     vision_msgs = import_module("vision_msgs.msg")
     names = list(classes.names)
     if with_unknown and unknown_id(classes) is not None:
-        names.append("unknown")
+        names.append(UNKNOWN)
     entries = [vision_msgs.VisionClass(class_id=i, class_name=n) for i, n in enumerate(names)]
     return vision_msgs.LabelInfo(class_map=entries)

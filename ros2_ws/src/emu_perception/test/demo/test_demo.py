@@ -16,7 +16,7 @@ from helpers.drive_bags import write_bag
 from emu_core.bags.reader import open_bag
 from emu_core.data.cityscapes import FrameFiles, encode_disparity, write_png
 from emu_core.files import write_json
-from emu_core.labels import CITYSCAPES, IGNORE
+from emu_core.labels import CITYSCAPES, IGNORE, class_table
 from emu_core.runtime.dummy_model import dummy_outputs, make_dummy_model
 
 ROOT = Path(__file__).parents[5]
@@ -181,6 +181,17 @@ def test_a_run_replaces_an_earlier_one_and_nothing_else(bag, model, tmp_path):
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["frames_in"] == summary["frames_out"] == 2
     assert (tmp_path / "notes.txt").read_text() == "the user's own"
+
+
+def test_the_classes_of_another_table_are_not_scored(bag, models, tmp_path):
+    classes = class_table({"name": "own", "classes": ["ground", "tree"]}, "own.yaml")
+    model = make_dummy_model(models / "own.onnx", (HEIGHT, WIDTH), classes=classes)
+    done = run_demo("--bag", bag, "--model", model, "--output", tmp_path, "--frames", 2)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["miou"] is None and summary["depth_rmse_m"] > 0
+    page = (tmp_path / "report.html").read_text()
+    assert "The ground truth has other classes than the model: only depth is scored." in page
 
 
 def test_a_drive_without_camera_info_is_answered_without_one(model, tmp_path):

@@ -7,7 +7,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy), from a robot or from t
 from helpers.contract import TOPICS
 from helpers.parameter_files import parameters_for
 
-from emu_core.labels import CITYSCAPES
+from emu_core.runtime.model_file import default_model, read_info
 from emu_perception.ros import dds
 
 FILE = dds.profile().with_name("nav2_semantic_costmap.yaml")
@@ -43,7 +43,7 @@ def test_it_reads_topics_that_the_node_publishes(camera):
 
 def test_every_class_of_the_model_and_unknown_is_in_one_type(camera):
     named = [c for kind in camera["class_types"] for c in camera[f"{kind}.classes"]]
-    assert sorted(named) == sorted([*CITYSCAPES.names, "unknown"])
+    assert sorted(named) == sorted([*read_info(default_model()).classes.names, "unknown"])
 
 
 def test_the_layer_gets_the_types_that_it_declares(camera):

@@ -7,8 +7,8 @@ from helpers.camera_rig import CameraRig, noise, pixels, rgb8
 from helpers.remote import OK
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
-from emu_core.labels import CITYSCAPES, IGNORE, ClassTable
-from emu_core.runtime.dummy_model import dummy_outputs
+from emu_core.labels import CITYSCAPES, IGNORE, ClassTable, class_table
+from emu_core.runtime.dummy_model import dummy_outputs, make_dummy_model
 from emu_perception.node import label_info
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -85,6 +85,25 @@ def test_uncertain_pixels_become_unknown_after_that_class_was_published(rig):
         assert np.array_equal(pixels(rig.process_image(rgb8(rgb))["semantic/image"]), expected)
         planner.wait_for_classes(NAMES)
     assert len(planner.received) == 3, "published on changes, not with every image"
+
+
+def test_own_classes_have_their_names_and_colours(domain, models):
+    classes = ["ground", {"name": "tree", "color": [9, 200, 30]}, "sky"]
+    table = class_table({"name": "orchard", "classes": classes}, "orchard.yaml")
+    model = make_dummy_model(models / "own.onnx", (48, 64), classes=table)
+    rig = CameraRig(domain, "/own", topics=["semantic/image", "overlay"])
+    planner, rgb = Planner(rig), noise()
+    rgb[..., 1] = 0  # all pixels are certain
+    settings = ("-p", f"model:={model}", "-p", "overlay_alpha:=1.0", "-p", "unknown_above:=0.5")
+    with rig.node(*settings, **labels.with_vision_msgs()):
+        planner.wait_for_classes({0: "ground", 1: "tree", 2: "sky", 3: "unknown"})
+        rig.wait_for_outputs()
+        outputs = rig.process_image(rgb8(rgb))
+    mask = pixels(outputs["semantic/image"])
+    assert np.array_equal(mask, rgb[..., 0] // 16 % 3)  # the dummy's label
+    # VOC's first and third colour, and the given one.
+    colors = np.array([(128, 0, 0), (9, 200, 30), (128, 128, 0)], np.uint8)
+    assert np.array_equal(pixels(outputs["overlay"])[..., ::-1], colors[mask])
 
 
 @pytest.mark.skipif(not labels.INSTALLED, reason="needs vision_msgs, which has no wheel")
