@@ -19,6 +19,7 @@ EXTRAS = {
     "export": ["onnx"],
     "train": [
         *("torch", "lightning", "safetensors", "huggingface_hub", "onnx", "onnxruntime"),
+        "rosbags",  # bags become data sets
         *("jsonargparse[signatures]", "PyYAML", "opencv-python-headless", "rich", "matplotlib"),
         *("h5py", "scipy"),  # for the files of NYUv2
         *("pandas", "tabulate"),  # for result tables

@@ -14,7 +14,8 @@ import emu_core
 import emu_perception
 
 ROBOT_FLOORS = (
-    *(("runtime",), ("bags",), ("data", "metrics"), ("labels",), ("registry", "files")),
+    *(("recordings",), ("runtime",), ("bags",)),
+    *(("data", "metrics"), ("labels",), ("registry", "files")),
 )
 FLOORS = (
     *(("study",), ("evaluation", "bench"), ("training", "drives"), ("methods",), ("networks",)),

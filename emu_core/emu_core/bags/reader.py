@@ -25,7 +25,9 @@ from emu_core.bags import types
 from emu_core.bags.errors import BagError
 from emu_core.bags.files import find_files, open_file, reason, zstd
 
-_IMAGES = (types.Image.__msgtype__, types.CompressedImage.__msgtype__)
+IMAGE_TYPES = (types.Image.__msgtype__, types.CompressedImage.__msgtype__)
+"""Types of messages with one image."""
+
 _COLOR_ENCODINGS = ("rgb", "bgr", "bayer", "yuv", "nv", "uyvy", "yuyv", "8UC3", "8UC4")
 
 
@@ -139,7 +141,7 @@ class Bag:
         Colour images come first, then names such as `image` or `image_raw` (or `compressed` below
         them), then the order in the bag. `wanted` is only checked; `among` limits the choice.
         """
-        images = [t for t in self.topics.values() if t.type in _IMAGES]
+        images = [t for t in self.topics.values() if t.type in IMAGE_TYPES]
         images = [t for t in images if not among or t.name in among]
         names = [topic.name for topic in images]
         if wanted in names:
@@ -153,14 +155,15 @@ class Bag:
         if not images:
             kinds = ", ".join(f"{t.name} ({t.type})" for t in self.topics.values())
             raise BagError(
-                f"the bag {self.path} has no images ({' or '.join(_IMAGES)}); its topics: {kinds}"
+                f"the bag {self.path} has no images ({' or '.join(IMAGE_TYPES)}); "
+                f"its topics: {kinds}"
             )
         return min(images, key=self._camera_order).name
 
     def _camera_order(self, topic: BagTopic) -> tuple[bool, bool]:
         first = self.decode(next(self.messages([topic.name])))
         base = topic.name.removesuffix("/compressed").rsplit("/", 1)[-1]
-        return not _is_color(first), not base.startswith("image")
+        return not is_color(first), not base.startswith("image")
 
     def close(self) -> None:
         """Close the files."""
@@ -223,7 +226,7 @@ def _encoding(connection: Connection) -> str:
     return getattr(connection.ext, "serialization_format", "")
 
 
-def _is_color(image: types.Image | types.CompressedImage) -> bool:
+def is_color(image: types.Image | types.CompressedImage) -> bool:
     """Whether a decoded Image or CompressedImage shows colours rather than depth or class ids."""
     if not hasattr(image, "format"):
         return image.encoding.startswith(_COLOR_ENCODINGS)

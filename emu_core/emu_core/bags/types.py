@@ -23,6 +23,7 @@ Header = ros2_jazzy.std_msgs__msg__Header
 CameraInfo = ros2_jazzy.sensor_msgs__msg__CameraInfo
 CompressedImage = ros2_jazzy.sensor_msgs__msg__CompressedImage
 Image = ros2_jazzy.sensor_msgs__msg__Image
+PointCloud2 = ros2_jazzy.sensor_msgs__msg__PointCloud2
 RegionOfInterest = ros2_jazzy.sensor_msgs__msg__RegionOfInterest
 
 # Fields as documented on docs.ros.org for vision_msgs (the same in Humble and Jazzy).

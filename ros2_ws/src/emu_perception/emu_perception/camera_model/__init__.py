@@ -1,1 +1,1 @@
-"""Camera geometry from camera_info: intrinsics, distortion, metric scale."""
+"""Metric scale of a lens, from its camera_info."""

@@ -13,14 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from emu_core.runtime.perceiver import Perceiver
-from emu_perception.camera_model.camera_info import (
+from emu_core.bags.camera_info import (
     CameraInfoError,
     focal_lengths,
     for_image,
     image_size,
     scaled,
 )
+from emu_core.runtime.perceiver import Perceiver
 from emu_perception.ros.log_once import LogOnce
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
 from std_msgs.msg import Header
 
+from emu_core.bags.distortion import camera_model, rays
 from emu_core.runtime.perceiver import Perception
-from emu_perception.camera_model.distortion import camera_model, rays
 from emu_perception.messages.images import fill_data
 
 FIELDS = (

@@ -12,10 +12,10 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from emu_core.bags.images import UnsupportedImage
 from emu_core.runtime.perceiver import Perceiver
 from emu_perception.camera_model.metric_scale import Lens
 from emu_perception.errors import UserError
-from emu_perception.messages.images import UnsupportedImage
 from emu_perception.messages.points import PointCloudMaker
 from emu_perception.node import label_info
 from emu_perception.node.frame_outputs import FrameOutputs

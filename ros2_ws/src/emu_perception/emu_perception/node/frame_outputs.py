@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
+from emu_core.bags.camera_info import CameraInfoError, focal_lengths
+from emu_core.bags.distortion import rectified
+from emu_core.bags.images import to_rgb
 from emu_core.labels import IGNORE
 from emu_core.runtime.fitting import resize
 from emu_core.runtime.overlay import blend
 from emu_core.runtime.perceiver import Perception
-from emu_perception.camera_model.camera_info import CameraInfoError, focal_lengths
-from emu_perception.camera_model.distortion import rectified
-from emu_perception.messages.images import to_rgb
 from emu_perception.node.label_info import unknown_id
 from emu_perception.node.parameters import Settings
 

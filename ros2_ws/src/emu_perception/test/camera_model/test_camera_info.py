@@ -10,7 +10,7 @@ pytest.importorskip("sensor_msgs", reason="needs ROS 2 messages, from a robot or
 from helpers.lenses import stereo_camera as camera
 from sensor_msgs.msg import RegionOfInterest
 
-from emu_perception.camera_model.camera_info import (
+from emu_core.bags.camera_info import (
     CameraInfoError,
     focal_lengths,
     for_image,

@@ -10,7 +10,7 @@ pytest.importorskip("sensor_msgs", reason="needs ROS 2 messages, from a robot or
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from emu_perception.camera_model.distortion import rectified
+from emu_core.bags.distortion import rectified
 
 WIDTH, HEIGHT = 160, 120
 K = np.array([[100.0, 0, 80], [0, 110, 58], [0, 0, 1]])

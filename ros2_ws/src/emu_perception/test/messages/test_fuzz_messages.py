@@ -19,9 +19,9 @@ from helpers.contract import ASKED
 from helpers.fake_node import FakeNode, make_camera
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from emu_core.bags.distortion import rays, rectification_maps
+from emu_core.bags.images import ENCODINGS
 from emu_core.runtime.perceiver import Perceiver
-from emu_perception.camera_model.distortion import rays, rectification_maps
-from emu_perception.messages.images import ENCODINGS
 from emu_perception.node.statistics import resident_bytes
 
 COUNT = 20_000 if ASKED else 2_000

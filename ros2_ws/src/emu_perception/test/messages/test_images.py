@@ -9,13 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from emu_perception.messages.images import (
-    MAX_PIXELS,
-    UnsupportedImage,
-    fill_image,
-    fill_jpeg,
-    to_rgb,
-)
+from emu_core.bags.images import MAX_PIXELS, UnsupportedImage, to_rgb
+from emu_perception.messages.images import fill_image, fill_jpeg
 
 RED_GREEN = [[[255, 0, 0], [0, 255, 0]]]
 BYTES_PER_PIXEL = {"rgb8": 3, "bgr8": 3, "8UC3": 3, "rgba8": 4, "bgra8": 4, "mono8": 1} | {

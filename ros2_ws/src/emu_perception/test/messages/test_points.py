@@ -10,8 +10,8 @@ from helpers.clouds import cloud_array, positions
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
+from emu_core.bags.camera_info import CameraInfoError
 from emu_core.runtime.perceiver import Perception
-from emu_perception.camera_model.camera_info import CameraInfoError
 from emu_perception.messages.points import PointCloudMaker
 
 WIDTH, HEIGHT = 64, 48

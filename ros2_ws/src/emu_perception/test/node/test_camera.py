@@ -10,11 +10,11 @@ from helpers.camera_rig import noise, pinhole, pixels, rgb8
 from helpers.clouds import cloud_array, positions
 from helpers.fake_node import FakeNode, make_camera
 
+from emu_core.bags.images import UnsupportedImage
 from emu_core.labels import CITYSCAPES
 from emu_core.registry import Registry
 from emu_core.runtime.dummy_model import dummy_outputs
 from emu_core.runtime.perceiver import Perceiver
-from emu_perception.messages.images import UnsupportedImage
 from emu_perception.node import checks
 from emu_perception.node.outputs import Output
 

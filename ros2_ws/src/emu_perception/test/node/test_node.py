@@ -21,9 +21,9 @@ from helpers.camera_rig import (
 from helpers.remote import WARN
 from sensor_msgs.msg import CompressedImage
 
+from emu_core.bags.images import ENCODINGS, to_rgb
 from emu_core.registry import PLUGINS
 from emu_core.runtime.dummy_model import dummy_outputs, make_dummy_model
-from emu_perception.messages.images import ENCODINGS, to_rgb
 from emu_perception.ros.dds import PROFILE_VARIABLES
 
 HEIGHT, WIDTH = 48, 64

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from emu_perception.camera_model.camera_info import CameraInfoError, changed
+from emu_core.bags.camera_info import CameraInfoError, changed
 
 if TYPE_CHECKING:
-    from sensor_msgs.msg import CameraInfo
+    from emu_core.bags.types import CameraInfo
 
 EQUIDISTANT = "equidistant"
 COEFFICIENTS = {
@@ -157,7 +157,7 @@ def rectified(rgb: np.ndarray, camera_info: CameraInfo) -> tuple[np.ndarray, Cam
     return image, changed(
         camera_info,
         distortion_model="plumb_bob",
-        d=[0.0] * 5,
+        d=np.zeros(5),
         r=np.eye(3).ravel(),
         k=k.ravel(),
         p=np.hstack([k, np.reshape(camera_info.p, (3, 4))[:, 3:]]).ravel(),

@@ -8,7 +8,7 @@ a coordinate c to (c + ½)·s − ½, and a matrix K to S·K with
         ⎣ 0    0            1           ⎦
 
 Distortion coefficients and R apply to normalised coordinates and do not change. The functions
-accept any object with the fields of sensor_msgs/CameraInfo; the module imports no ROS.
+accept messages of ROS's own classes and those of `emu_core.bags.types`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from sensor_msgs.msg import CameraInfo
+    from emu_core.bags.types import CameraInfo
 
 _SAME_SHAPE = 0.01
 """Largest relative difference between the scales of both axes of a resized image."""
@@ -59,10 +59,10 @@ def scaled(
 
 def changed(camera_info: CameraInfo, **fields: Any) -> CameraInfo:
     """Return a copy without ROI and binning, with the given values in some fields."""
-    result = type(camera_info)()
-    for name in ("header", "width", "height", "distortion_model", "d", "r", "k", "p"):
-        setattr(result, name, fields.get(name, getattr(camera_info, name)))
-    return result
+    names = ("header", "width", "height", "distortion_model", "d", "r", "k", "p")
+    values = {name: fields.get(name, getattr(camera_info, name)) for name in names}
+    no_roi = type(camera_info.roi)(x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
+    return type(camera_info)(**values, binning_x=0, binning_y=0, roi=no_roi)
 
 
 def for_image(camera_info: CameraInfo, width: int, height: int) -> CameraInfo:

@@ -1,0 +1,213 @@
+"""Convert ROS image messages to NumPy arrays.
+
+Encodings have the names in sensor_msgs/image_encodings.hpp. Conversions give the same bits as
+cv_bridge, if it has them. Otherwise: `8UC3` is bgr8, the order of OpenCV; nv12 and nv21 have
+`height` rows of luma, then `height / 2` rows of chroma, of `step` bytes each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    from emu_core.bags.types import CompressedImage, Image
+
+MAX_PIXELS = 1 << 27
+"""134 megapixels: more than robot cameras have, and less than most damaged headers claim."""
+
+_BAYER = {
+    # OpenCV names a mosaic after the second and third pixel of its second row, ROS after the
+    # first two pixels of its first row.
+    "bayer_rggb8": cv2.COLOR_BayerBG2RGB,
+    "bayer_bggr8": cv2.COLOR_BayerRG2RGB,
+    "bayer_gbrg8": cv2.COLOR_BayerGR2RGB,
+    "bayer_grbg8": cv2.COLOR_BayerGB2RGB,
+}
+_YUV_422 = {
+    "yuv422": cv2.COLOR_YUV2RGB_UYVY,
+    "uyvy": cv2.COLOR_YUV2RGB_UYVY,  # the name of yuv422 since Iron
+    "yuv422_yuy2": cv2.COLOR_YUV2RGB_YUY2,
+    "yuyv": cv2.COLOR_YUV2RGB_YUY2,
+}
+_YUV_420 = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
+_INTERLEAVED: dict[str, tuple[int, int | None]] = {  # bytes per pixel, conversion
+    "rgb8": (3, None),
+    "bgr8": (3, cv2.COLOR_BGR2RGB),
+    "8UC3": (3, cv2.COLOR_BGR2RGB),
+    "rgba8": (4, cv2.COLOR_RGBA2RGB),
+    "bgra8": (4, cv2.COLOR_BGRA2RGB),
+    "mono8": (1, cv2.COLOR_GRAY2RGB),
+    "mono16": (2, None),
+    **{name: (1, code) for name, code in _BAYER.items()},
+    **{name: (2, code) for name, code in _YUV_422.items()},
+}
+_PIXEL_BYTES = {**{name: size for name, (size, _) in _INTERLEAVED.items()}, "nv12": 1, "nv21": 1}
+ENCODINGS = tuple(_PIXEL_BYTES)
+"""Encodings of Image that `to_rgb` reads."""
+
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+
+
+class UnsupportedImage(ValueError):  # noqa: N818
+    """An image message that cannot be read.
+
+    Its kind is encoding, zero size, too large, odd size, step, data, codec or damaged.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def to_rgb(message: Image | CompressedImage) -> np.ndarray:
+    """Return the pixels of an image message, RGB uint8 (h, w, 3).
+
+    The array may share the message's memory: do not write into it. EXIF orientation is ignored.
+
+    Raises:
+        UnsupportedImage: unknown encoding or codec, or inconsistent fields.
+    """
+    try:
+        if hasattr(message, "encoding"):
+            return _raw_to_rgb(cast("Image", message))
+        return _decode(message)
+    except cv2.error as error:
+        raise UnsupportedImage("damaged", f"OpenCV cannot convert it: {error.err}") from None
+
+
+def _raw_to_rgb(message: Image) -> np.ndarray:
+    pixels, encoding = image_rows(message, _PIXEL_BYTES), message.encoding
+    if encoding in _YUV_420:
+        return cv2.cvtColor(pixels, _YUV_420[encoding])
+    if encoding == "mono16":
+        order = ">u2" if message.is_bigendian else "<u2"
+        deep = np.ascontiguousarray(pixels).view(order).astype(np.uint16, copy=False)
+        return cv2.cvtColor(_to_8_bits(deep), cv2.COLOR_GRAY2RGB)
+    channels, code = _INTERLEAVED[encoding]
+    if channels > 1:
+        # A view, even of padded rows.
+        pixels = pixels.reshape(message.height, message.width, channels)
+    return pixels if code is None else cv2.cvtColor(pixels, code)
+
+
+def image_rows(message: Image, pixel_bytes: Mapping[str, int]) -> np.ndarray:
+    """Check the fields and return a view of the rows without padding, uint8 (rows, bytes).
+
+    Args:
+        message: An image.
+        pixel_bytes: Accepted encodings, and their bytes per pixel (for nv12 and nv21 of luma).
+
+    Raises:
+        UnsupportedImage: unknown encoding, or inconsistent fields.
+    """
+    height, width, encoding, step = message.height, message.width, message.encoding, message.step
+    size = len(message.data)
+
+    def refusal(kind: str, reason: str) -> UnsupportedImage:
+        return UnsupportedImage(
+            kind, f"image of {width}x{height} {encoding!r}, step {step}, {size} bytes: {reason}"
+        )
+
+    if encoding not in pixel_bytes:
+        raise refusal("encoding", f"unsupported encoding; supported: {', '.join(pixel_bytes)}")
+    if height == 0 or width == 0:
+        raise refusal("zero size", "it has no pixels")
+    if height * width > MAX_PIXELS:
+        raise refusal("too large", f"at most {MAX_PIXELS} pixels are supported")
+    if encoding in _YUV_422 and width % 2:
+        raise refusal("odd size", "two pixels share one colour: the width must be even")
+    if encoding in _YUV_420 and (width % 2 or height % 2):
+        raise refusal("odd size", "2x2 pixels share one colour: width and height must be even")
+    used = width * pixel_bytes[encoding]
+    if step < used:
+        raise refusal("step", f"a row needs at least {used} bytes")
+    rows = height * 3 // 2 if encoding in _YUV_420 else height
+    if size < rows * step:
+        raise refusal("data", f"{rows} rows of {step} bytes need {rows * step} bytes")
+    return np.frombuffer(message.data, np.uint8, rows * step).reshape(rows, step)[:, :used]
+
+
+def _decode(message: CompressedImage) -> np.ndarray:
+    picture = decode_picture(bytes(message.data), message.format)
+    if picture.dtype == np.uint16:
+        picture = _to_8_bits(picture)
+    if picture.ndim == 3:
+        return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    # image_transport compresses a raw mosaic as a grey image; the format begins with its encoding.
+    mosaic = message.format.partition(";")[0].strip()
+    return cv2.cvtColor(picture, _BAYER.get(mosaic, cv2.COLOR_GRAY2RGB))
+
+
+def is_jpeg(data: bytes) -> bool:
+    """Whether these bytes begin as a JPEG file."""
+    return data.startswith(_JPEG_START)
+
+
+def decode_picture(data: bytes, image_format: str) -> np.ndarray:
+    """Decode a complete JPEG or PNG file as stored: uint8 or uint16, (h, w) or BGR (h, w, 3).
+
+    `image_format` is the message's, for errors. EXIF orientation is ignored.
+
+    Raises:
+        UnsupportedImage: another codec, or a damaged file.
+    """
+    described = f"compressed image of format {image_format!r}, {len(data)} bytes"
+    if data.startswith(_PNG_START):
+        size, complete = _png_size(data), _png_is_complete(data)
+    elif is_jpeg(data):
+        size, complete = _jpeg_size(data), data.rfind(_JPEG_END) > 0
+    else:
+        raise UnsupportedImage("codec", f"{described}: neither JPEG nor PNG")
+    if size[0] * size[1] > MAX_PIXELS:
+        reason = f"{size[0]}x{size[1]} pixels, but at most {MAX_PIXELS} are supported"
+        raise UnsupportedImage("too large", f"{described}: {reason}")
+    # As stored, in 8 or 16 bits, grey or colour; without alpha, as for raw images.
+    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if complete else None
+    if picture is None:
+        raise UnsupportedImage("damaged", f"{described}: truncated or damaged")
+    return picture
+
+
+def _to_8_bits(deep: np.ndarray) -> np.ndarray:
+    """Scale uint16 to uint8 by 255/65535 = 1/257, rounded, as cv_bridge does."""
+    return cv2.convertScaleAbs(deep, alpha=255 / 65535)
+
+
+def _png_size(data: bytes) -> tuple[int, int]:
+    """Width and height from a PNG's first chunk (ISO/IEC 15948, 11.2.2); zeros if truncated."""
+    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+
+
+def _png_is_complete(data: bytes) -> bool:
+    """Whether all chunks of a PNG fit into it and the last is IEND (ISO/IEC 15948, 5.3).
+
+    OpenCV allocates the length of a chunk before it checks it: a flipped bit costs 2 GB.
+    """
+    at = len(_PNG_START)
+    while at + 12 <= len(data):
+        length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        at += 12 + length
+        if kind == b"IEND":
+            return at <= len(data)
+    return False
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    """Width and height from a JPEG's frame header (ITU-T T.81, B.2.2); zeros without one."""
+    at = 2
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker == 0xFF:  # a fill byte
+            at += 1
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height = int.from_bytes(data[at + 5 : at + 7], "big")
+            return int.from_bytes(data[at + 7 : at + 9], "big"), height
+        else:
+            at += 2 + length
+    return 0, 0

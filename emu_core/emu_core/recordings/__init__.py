@@ -1,0 +1,1 @@
+"""Make data sets of folders (`kind: folder`) from recorded bags."""
