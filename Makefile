@@ -18,11 +18,11 @@ LONG_TESTS := tests/bags/test_fuzz_files.py $(addprefix $(ROS_TESTS)/, \
 # ROS domain.
 PYTEST := -m pytest -q -n 2 --dist loadfile
 
-.PHONY: help demo test lint format test-all test-robot test-long docs bench clean
+.PHONY: help demo test lint format test-all test-robot test-annotation test-long docs bench clean
 
 help:
 	@echo "make demo        replay a drive through the real node, with or without ROS 2: out/demo/"
-	@echo "make test        lint, then run all tests: with recent packages and with those of a robot"
+	@echo "make test        lint, then run all tests: with recent packages and with older ones"
 	@echo "make test-long   run the fuzz and endurance tests for half an hour, e.g. before a release"
 	@echo "make lint        only ruff and mypy"
 	@echo "make format      correct the format of the code with ruff"
@@ -34,7 +34,7 @@ demo:
 	@python=$$(tools/environment.sh demo) && tools/on_ros.sh $$python -m emu_perception.demo \
 		--bag demo/drive --output out/demo
 
-test: lint test-all test-robot
+test: lint test-all test-robot test-annotation
 
 lint:
 	@python=$$(tools/environment.sh test) && $$python -m ruff check . \
@@ -50,6 +50,10 @@ test-all:
 
 test-robot:
 	@python=$$(tools/environment.sh robot) && tools/on_ros.sh $$python $(PYTEST) $(ROBOT_TESTS)
+
+# datumaro needs older versions of OpenCV and pandas than the environment of the other tests.
+test-annotation:
+	@python=$$(tools/environment.sh annotation) && $$python -m pytest -q tests/annotations
 
 test-long:
 	@python=$$(tools/environment.sh test) && EMU_LONG_TESTS=1 tools/on_ros.sh $$python -m pytest -q $(LONG_TESTS)

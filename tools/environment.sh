@@ -4,6 +4,7 @@
 #   tools/environment.sh demo     what a robot needs (no torch), on a sourced ROS 2 or on ROS 2 wheels
 #   tools/environment.sh test     everything: training, rendering, the node on wheels, test tools
 #   tools/environment.sh robot    the node with NumPy 1 and OpenCV 4, as on Jazzy and Humble robots
+#   tools/environment.sh annotation   the exchange with annotation tools (no torch, no ROS 2)
 #
 # The environments are in .venvs/. This script installs packages only after a requirement changed.
 # PYTHON=python3.12 chooses the Python interpreter (default: python3).
@@ -41,7 +42,10 @@ test)
 robot)
     name=robot constraints=constraints-robot.txt
     requirements="$(packages demo,export) $TESTS $WHEELS cv-bridge" ;;
-*) fail "expected demo, test or robot, but got '$kind'" ;;
+annotation)
+    name=annotation constraints=constraints-annotation.txt
+    requirements="-e ./emu_core[annotation] pytest" ;;
+*) fail "expected demo, test, robot or annotation, but got '$kind'" ;;
 esac
 
 if [ -z "$options" ]; then

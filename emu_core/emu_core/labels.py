@@ -75,7 +75,7 @@ class ClassTable:
             ClassTableError: There is no such class.
         """
         for known, train_id in (*zip(self.names, range(len(self)), strict=True), *self.aliases):
-            if _normalized(known) == _normalized(name):
+            if normalized(known) == normalized(name):
                 return train_id
         raise ClassTableError(
             f"the class table {self.dataset} has no class {name!r}, only {', '.join(self.names)}"
@@ -225,7 +225,8 @@ def class_table(content: Mapping[str, Any], source: str | Path) -> ClassTable:
         raise ClassTableError(f"{source}: sky: {error}") from None
 
 
-def _normalized(name: str) -> str:
+def normalized(name: str) -> str:
+    """Return a class name for comparison: lower case, with spaces instead of '_' and '-'."""
     return re.sub(r"[\s_-]+", " ", name).strip().casefold()
 
 
@@ -235,7 +236,7 @@ def _check_keys(content: Mapping[str, Any], known: tuple[str, ...], where: str) 
 
 
 def _checked_name(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not _normalized(value) or not value.isprintable():
+    if not isinstance(value, str) or not normalized(value) or not value.isprintable():
         remedy = "" if isinstance(value, str) or value is None else "; put it in quotes"
         raise ClassTableError(f"{where}: expected a name, but got {value!r}{remedy}")
     return value.strip()
@@ -264,7 +265,7 @@ def _checked_color(value: Any, where: str) -> Color:
 
 
 def _refuse_duplicates(names: list[str], colors: list[Color | None], source: str) -> None:
-    for name, times in Counter(map(_normalized, names)).items():
+    for name, times in Counter(map(normalized, names)).items():
         if times > 1:
             raise ClassTableError(f"{source}: {name!r} occurs twice as a name or alias")
         if name == UNKNOWN:

@@ -45,8 +45,8 @@ from emu_core.data.sample import (
 )
 from emu_core.labels import TABLES, load_classes
 
-_IMAGES = (".jpg", ".jpeg", ".png")
-_VOID_IDS = (0, 255)  # unlabelled, unless a class has them
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+VOID_IDS = (0, 255)  # unlabelled, unless a class has them
 _ASPECT_TOLERANCE = 0.01
 _COLOUR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
@@ -83,7 +83,7 @@ class FolderDataSet(DataSet):
 
     @cached_property
     def _images(self) -> dict[str, Path]:
-        return find_files(self.root / "images", _IMAGES)
+        return find_files(self.root / "images", IMAGE_SUFFIXES)
 
     def list_names(self) -> list[str]:
         if not self._images:
@@ -141,7 +141,7 @@ class FolderDataSet(DataSet):
 
     def unknown_ids(self, name: str) -> dict[int, int]:
         counts = np.bincount(read_ids(self._labels[name]).ravel(), minlength=256)
-        known = {*self.classes.dataset_ids, *_VOID_IDS}
+        known = {*self.classes.dataset_ids, *VOID_IDS}
         return {int(k): int(counts[k]) for k in np.flatnonzero(counts) if k not in known}
 
     def files(self, name: str) -> list[Path]:

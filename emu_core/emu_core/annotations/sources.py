@@ -1,0 +1,187 @@
+"""Read what an annotation tool has exported, in any of the formats."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emu_core.annotations.formats import (
+    Shape,
+    ToolData,
+    ToolFrame,
+    check_format,
+    coco_files,
+    detect_format,
+    detected_importers,
+    load_datumaro,
+)
+from emu_core.annotations.shapes import fill_polygons
+from emu_core.data.folder import read_ids
+from emu_core.data.sample import DataError
+
+_UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # Label Studio puts it before the name of an uploaded file
+_COCO_TASK = re.compile(r"^(instances|stuff|person_keypoints)_")
+
+
+def read_source(source: Path, name: str | None) -> tuple[str, ToolData]:
+    """Read a folder or file that a tool has exported.
+
+    Args:
+        source: Folder or file.
+        name: One of `FORMATS`; None: detect it.
+
+    Returns:
+        The name of the format, and the content.
+    """
+    if not source.exists():
+        raise DataError(f"No file or folder {source}.")
+    name = detect_format(source) if name is None else name
+    importers = check_format(name).importers
+    load_datumaro()
+    try:
+        data = _read_datumaro(source, name, importers) if importers else read_coco(source, name)
+    except DataError:
+        raise
+    except Exception as error:  # the parsers of datumaro's formats raise errors of all kinds
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise DataError(
+            f"{source} cannot be read as {name} ({type(error).__name__}: {reason})."
+        ) from error
+    if not data.frames:
+        raise DataError(f"{source} has no frames in the format {name}.")
+    return name, data
+
+
+def _read_datumaro(source: Path, name: str, importers: tuple[str, ...]) -> ToolData:
+    datumaro = load_datumaro()
+    if len(importers) > 1:
+        found = detected_importers(source)
+        importers = tuple(each for each in importers if each in found) or importers
+    dataset = datumaro.Dataset.import_from(str(source.resolve()), importers[0])
+    data = ToolData({}, [])
+    for item in dataset:
+        path, sized = getattr(item.media, "path", ""), getattr(item.media, "has_size", False)
+        size = item.media.size if sized else None
+        frame = ToolFrame(item.id, item.subset, Path(path), size)
+        if name == "cityscapes" and (ids := _label_ids(source, item)).is_file():
+            frame.shapes.extend(_shapes_of_ids(ids))
+        else:
+            frame.shapes.extend(_shapes(item.annotations, data.skipped))
+        data.frames.append(frame)
+    # Some formats have found all their classes only now.
+    labels = dataset.categories()[datumaro.AnnotationType.label]
+    data.classes.update(enumerate(label.name for label in labels))
+    return data
+
+
+def _shapes(annotations: Any, skipped: Counter[str]) -> Iterator[Shape]:
+    """Convert datumaro's annotations; count those that have no pixels."""
+    for each in annotations:
+        kind = each.type.name
+        if each.attributes.get("outside"):  # CVAT: the object of a track has left the image
+            continue
+        if kind == "mask":
+            yield Shape(each.label, each.z_order, partial(_datumaro_mask, each))
+        elif kind in ("polygon", "ellipse"):
+            points = each.points if kind == "polygon" else each.as_polygon()
+            yield Shape(each.label, each.z_order, partial(fill_polygons, [points]))
+        else:
+            skipped[kind] += 1
+
+
+def _datumaro_mask(mask: Any, _shape: tuple[int, int]) -> np.ndarray:
+    return np.asarray(mask.image, bool)
+
+
+def _label_ids(source: Path, item: Any) -> Path:
+    """File of class ids in Cityscapes' layout.
+
+    Datumaro reads the file of instances instead and loses those with ids from 1000, which the
+    original data and some tools have.
+    """
+    if any(source.glob("gtFine/**/*_labelTrainIds.png")):
+        raise DataError(
+            f"{source} has files *_labelTrainIds.png, whose classes depend on the tool that made "
+            "them. Remove them: the files *_labelIds.png or *_instanceIds.png are then read."
+        )
+    return source / "gtFine" / item.subset / f"{item.id}_gtFine_labelIds.png"
+
+
+@lru_cache(maxsize=2)
+def _cached_ids(path: Path) -> np.ndarray:
+    return read_ids(path)
+
+
+def _shapes_of_ids(path: Path) -> Iterator[Shape]:
+    for index in np.flatnonzero(np.bincount(_cached_ids(path).ravel())):
+        yield Shape(int(index), 0, partial(_mask_of_id, path, int(index)))
+
+
+def _mask_of_id(path: Path, index: int, _shape: tuple[int, int]) -> np.ndarray:
+    return _cached_ids(path) == index
+
+
+def read_coco(source: Path, name: str) -> ToolData:
+    """Read COCO files of objects, without datumaro.
+
+    Datumaro drops the category 0, which is Label Studio's first class, and the order in which
+    objects cover each other.
+    """
+    files = coco_files(source)
+    if not files:
+        raise DataError(f"{source} has no JSON file with `images`, `categories`, `annotations`.")
+    data = ToolData({}, [])
+    frames: dict[tuple[str, str], ToolFrame] = {}
+    for path, content in files:
+        subset = _COCO_TASK.sub("", path.stem) if _COCO_TASK.match(path.stem) else ""
+        for category in content["categories"]:
+            k, label = int(category["id"]), str(category["name"])
+            if data.classes.setdefault(k, label) != label:
+                raise DataError(
+                    f"{path} gives the category id {k} to {label}, but another file gives it to "
+                    f"{data.classes[k]}."
+                )
+        by_id = {}
+        for image in content["images"]:
+            frame = _coco_frame(image, subset, path, name == "label_studio")
+            by_id[image["id"]] = frames.setdefault((subset, frame.name), frame)
+        for each in content["annotations"]:
+            if not each.get("segmentation"):
+                data.skipped["bbox"] += 1
+                continue
+            mask = partial(_coco_mask, each["segmentation"])
+            by_id[each["image_id"]].shapes.append(Shape(int(each["category_id"]), 0, mask))
+    data.frames.extend(frames.values())
+    return data
+
+
+def _coco_frame(image: dict[str, Any], subset: str, file: Path, uploaded: bool) -> ToolFrame:
+    """Return a frame without objects; its image is where COCO and the tools put images."""
+    path = Path(str(image["file_name"]).replace("\\", "/"))
+    root = file.parent.parent if file.parent.name == "annotations" else file.parent
+    bases = (root / "images" / subset, root / "images", root / subset, root)
+    places = [base / part for part in (path, path.name) for base in bases]
+    found = next((place for place in places if place.is_file()), places[0])
+    name = path.relative_to("images") if path.parts[0] == "images" else path
+    if uploaded or name.is_absolute() or ".." in name.parts:
+        name = Path(_UPLOAD.sub("", name.name) if uploaded else name.name)
+    sized = image.get("height") and image.get("width")
+    size = (int(image["height"]), int(image["width"])) if sized else None
+    return ToolFrame(name.with_suffix("").as_posix(), subset, found, size)
+
+
+def _coco_mask(segmentation: Any, shape: tuple[int, int]) -> np.ndarray:
+    """Decode a list of polygons, or a mask with run lengths as numbers or text."""
+    from pycocotools import mask
+
+    if isinstance(segmentation, list):
+        return fill_polygons(segmentation, shape)
+    if isinstance(segmentation["counts"], list):
+        segmentation = mask.frPyObjects(segmentation, *segmentation["size"])
+    return mask.decode(segmentation).astype(bool)
