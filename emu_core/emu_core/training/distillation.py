@@ -95,7 +95,7 @@ def train_student(
     print_once("\n".join(survey_training(samples, config.architecture.task)))
     inputs = replace(config, data=distillation.inputs(config.data))
     network = build_network(
-        config.architecture, len(samples.classes), samples, inputs.data.augmentation
+        config.architecture, samples.classes, samples, inputs.data.augmentation
     )
     student = Student(network, config, samples, teacher, cache)
     if teacher_id:

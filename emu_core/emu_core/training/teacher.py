@@ -179,7 +179,7 @@ def train_network(config: TrainingConfig, folder: Path, trunk: Path | None = Non
     samples = data.open_training()
     print_once("\n".join(survey_training(samples, architecture.task)))
     if trunk is None:
-        network = build_network(architecture, len(samples.classes), samples, data.augmentation)
+        network = build_network(architecture, samples.classes, samples, data.augmentation)
     else:
         network = with_new_heads(load_model(trunk)[0])
         if network.depth_decoder is not None:
