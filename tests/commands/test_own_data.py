@@ -86,7 +86,7 @@ def type_(start, run, capsys):
     """Function that runs a block of the page; returns its output."""
 
     def call(block, **variables):
-        begun, command = time.monotonic(), " ".join(block.split())
+        begun, command = time.monotonic(), block.replace("\\\n", " ").strip()
         if command.startswith("python training/") and not LONG:  # saves imports of torch
             command += f" {SHORT}" if command.startswith(TRAIN) else ""
             _, program, *arguments = shlex.split(command)
