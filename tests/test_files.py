@@ -4,15 +4,23 @@ import hashlib
 import multiprocessing
 import os
 import random
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from emu_core import files
 from emu_core.files import (
+    DiskFullError,
     digest,
+    expand,
     file_digest,
+    folder_size,
     locked,
     natural_sort,
     read_json,
+    require_space,
+    without_nan,
     write_atomically,
     write_json,
     write_text,
@@ -36,9 +44,9 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, temporary
     def write(part):
         part.write_text("half")
         written.append(part)
-        raise OSError("No space left on device")
+        raise OSError("the disk was removed")
 
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="the disk was removed"):
         write_atomically(path, write, None if temporary is None else tmp_path / temporary)
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.npz"]
     assert written[0].parent == tmp_path  # on the same file system
@@ -102,3 +110,53 @@ def test_one_process_holds_a_lock_and_the_others_wait_or_go_on_without_it(tmp_pa
     for process in (impatient, patient):
         process.join(60)
         assert process.exitcode == 0
+
+
+def write_to_a_full_device(part):
+    part.write_text("half")
+    Path("/dev/full").write_text("more")  # the kernel's own ENOSPC
+
+
+def fail_as_torch_does(part):
+    raise RuntimeError("PytorchStreamWriter failed writing file data/1: file write failed")
+
+
+@pytest.mark.parametrize("write", [write_to_a_full_device, fail_as_torch_does])
+def test_a_full_disk_is_one_sentence_with_file_and_space(tmp_path, monkeypatch, write):
+    path = tmp_path / "last.ckpt"
+    path.write_text("good")
+    usage = SimpleNamespace(total=2_000_000_000, free=0)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: usage)
+    message = rf"^{path} was not written: the disk is full \(0 GB of 2 GB free in {tmp_path}\)"
+    with pytest.raises(DiskFullError, match=message):
+        write_atomically(path, write)
+    assert path.read_text() == "good" and os.listdir(tmp_path) == ["last.ckpt"]
+
+
+def test_a_disk_that_is_too_small_for_all_files_on_it_is_reported(tmp_path, monkeypatch):
+    usage = SimpleNamespace(total=9, free=3_000_000_000)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: usage)
+    needs = [("weights", tmp_path / "new" / "runs", 2_000_000_000), ("cache", tmp_path, 10**9)]
+    require_space(needs)
+    message = "about 2 GB of weights in .*/new/runs, 1.5 GB of cache in .*, but only 3 GB are free"
+    with pytest.raises(OSError, match=message):
+        require_space([needs[0], ("cache", tmp_path, 1_500_000_000)])
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b").write_bytes(bytes(7))
+    assert (folder_size(tmp_path), folder_size(tmp_path / "none")) == (7, 0)
+
+
+def test_a_folder_with_brackets_is_no_pattern(tmp_path):
+    for name in ("a[1]/member-10", "a[1]/member-2", "a1/member-0", "a[1]/member-2/.hidden"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "x").touch()
+    numbered = [tmp_path / f"a[1]/member-{k}/x" for k in (2, 10)]
+    assert expand(tmp_path / "a[1]/member-*/x") == numbered
+    assert expand(tmp_path / "a[1]/**/x") == numbered
+    assert expand(tmp_path / "a[0-9]/*/x") == [tmp_path / "a1/member-0/x"]
+    assert expand("") == expand(tmp_path / "b*") == []
+
+
+def test_json_has_no_nan():
+    content = {"a": float("nan"), "b": [1, {"c": (float("inf"), 2.5)}], "d": "x"}
+    assert without_nan(content) == {"a": None, "b": [1, {"c": [None, 2.5]}], "d": "x"}

@@ -15,7 +15,7 @@ import emu_perception
 
 ROBOT_FLOORS = (
     *(("recordings", "annotations"), ("runtime",), ("bags",)),
-    *(("data", "metrics"), ("labels",), ("registry", "files")),
+    *(("data", "metrics"), ("labels",), ("registry", "files", "options")),
 )
 FLOORS = (
     *(("study",), ("evaluation", "bench"), ("training", "drives"), ("methods",), ("networks",)),

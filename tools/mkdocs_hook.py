@@ -12,7 +12,7 @@ ADDED = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
-    "emu_core/emu_core/models/MODEL_CARD.md": "model_card.md",
+    "emu_core/emu_core/models/emu_b0_drives.md": "model_card.md",
 }
 """File in the repository -> page of the web site."""
 

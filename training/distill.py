@@ -16,12 +16,13 @@ robot. The same command resumes where it stopped and skips all complete steps.
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -37,16 +38,31 @@ from emu_core.evaluation.tables import summary
 from emu_core.files import digest
 from emu_core.methods.registry import METHODS, LoadOptions, load_method
 from emu_core.networks import SegDepthFormer, load_model
-from emu_core.training.command import parse_config, run_command
-from emu_core.training.config import Run, StudentConfig
+from emu_core.training.command import (
+    cache_sizes,
+    check_devices,
+    parse_config,
+    require_training_space,
+    run_command,
+)
+from emu_core.training.config import Run, StudentConfig, TrainingConfig
 from emu_core.training.distillation import open_frames, train_control, train_student
 from emu_core.training.export import export
 from emu_core.training.release import model_facts
-from emu_core.training.run import write_config
-from emu_core.training.teacher import Teacher, obtain_teacher, single_networks
+from emu_core.training.run import check_start, print_once, write_config
+from emu_core.training.teacher import (
+    Teacher,
+    check_teacher,
+    obtain_teacher,
+    single_networks,
+)
 
 HERE = Path(__file__).parent
 TINY = HERE / "configs" / "distill_tiny.yaml"
+
+_NO_MODEL_FILE = (
+    "no model file is written: it needs a network for both tasks, architecture.task joint"
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +85,16 @@ class DistillConfig(StudentConfig):
     control: bool = False
     render: Path | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        task = self.architecture.task
+        theirs = (self.teacher.architecture or self.architecture).task
+        if theirs not in ("joint", task):
+            raise ValueError(
+                f"teacher.architecture.task is {theirs}, but the student's architecture.task is "
+                f"{task}: it would learn nothing about the other task. Set the teacher's to joint."
+            )
+
 
 def distill(config: DistillConfig) -> None:
     """Distil a teacher into one network."""
@@ -76,13 +102,19 @@ def distill(config: DistillConfig) -> None:
     if config.render is not None:
         render_drives(config.render, data.root)
     # Missing data, and what makes a model file impossible, is reported before hours of training.
-    open_frames(config), data.open_scored()
+    frames, _, _ = open_frames(config), data.open_scored(), data.open_validation()
+    check_start(config, frames.classes)
     if config.architecture.task == "joint":
         model_facts(config.distillation.inputs(data), config.run)
-    write_config(folder, config)
+    else:
+        print_once(f"note: {_NO_MODEL_FILE}")
+    check_devices(config.run)
     student = StudentConfig.part_of(config)
+    require_training_space(folder, trainings(config), cache_sizes(student))
+    write_config(folder, config)
     with stage("Teacher"):
         kind, members = obtain_teacher(config.teacher, student, folder / "teacher")
+        check_teacher(members, student, frames.classes)
     with stage("Student"):
         method = load_method(kind, members, LoadOptions(in_memory=True))
         weights = train_student(student, folder / "student", method, digest(members))
@@ -105,6 +137,14 @@ def distill(config: DistillConfig) -> None:
         teacher = f"{len(members)} networks" if several else f"a {method_kind.heading}"
         note, path = f"distilled from {teacher}", folder / "student.onnx"
         write_model(weights, table[table.method == "student"], note, student, path)
+
+
+def trainings(config: DistillConfig) -> list[TrainingConfig]:
+    """Return one configuration for each network that is trained, as far as its size goes."""
+    student, teacher = StudentConfig.part_of(config), config.teacher
+    member = replace(student, architecture=teacher.architecture or student.architecture)
+    members = teacher.members if teacher.folder is None else 0
+    return [member] * members + [student] * (1 + config.control)
 
 
 def render_drives(drives: Path, root: Path) -> None:
@@ -162,13 +202,13 @@ def write_model(
     """Export the student with its metrics, if it predicts both classes and depth."""
     network, _ = load_model(weights)
     if not isinstance(network, SegDepthFormer):
-        print(f"No model file for a {type(network).__name__}: it needs both classes and depth.")
+        print(_NO_MODEL_FILE)
         return
     data = config.distillation.inputs(config.data)
     metrics = {
         f"{split}.{name}": value
         for split, name, value in zip(table.split, table.metric, table["mean"], strict=True)
-        if name != "ms_per_image"
+        if name != "ms_per_image" and math.isfinite(value)
     }
     export(network, path, metrics=metrics, **model_facts(data, config.run, note))
 

@@ -25,18 +25,16 @@ evaluation.md, .csv, .json, plots, and SPLIT/NAME-SEED.npz; scores that are ther
 from __future__ import annotations
 
 import argparse
-import math
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import jsonargparse
+from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 
 from emu_core.data.datasets import DATASETS, default_root, open_dataset
 from emu_core.evaluation.model_scores import print_scores, score_split, scores_of
-from emu_core.files import write_json
+from emu_core.files import without_nan, write_json
 from emu_core.runtime.perceiver import Perceiver
 
 
@@ -50,10 +48,10 @@ def make_parser() -> jsonargparse.ArgumentParser:
     add("--root", type=Path, help="folder of the data (default: data/KIND, or --config's)")
     add(
         *("--max-depth", "--max_depth"),
-        type=float,
+        type=PositiveFloat,
         help="ground truth beyond it is invalid, metres (default: the data set's, or --config's)",
     )
-    add("--stride", type=int, default=1, help="score only every so many frames")
+    add("--stride", type=PositiveInt, default=1, help="score only every so many frames")
     add(
         "--output",
         type=Path,
@@ -69,12 +67,12 @@ def make_parser() -> jsonargparse.ArgumentParser:
     add("--config", type=Path, help="config.yaml of one of their trainings")
     add(
         "--size",
-        type=int,
+        type=PositiveInt,
         nargs=2,
         metavar=("HEIGHT", "WIDTH"),
         help="network input and ground truth (default: --config's)",
     )
-    add("--threads", type=int, default=0, help="CPU threads; 0: all cores")
+    add("--threads", type=NonNegativeInt, default=0, help="CPU threads; 0: all cores")
     add(
         "--lazy",
         action="store_true",
@@ -109,13 +107,6 @@ def evaluate_model(given: jsonargparse.Namespace) -> None:
         write_json(given.output, without_nan(scores))
 
 
-def without_nan(scores: Any) -> Any:
-    """Replace NaN by None: JSON has no NaN."""
-    if isinstance(scores, Mapping):
-        return {name: without_nan(value) for name, value in scores.items()}
-    return scores if math.isfinite(scores) else None
-
-
 def evaluate_methods(given: jsonargparse.Namespace) -> None:
     """Score methods side by side, write tables and plots, and print a summary."""
     # These need torch, which a robot does not have.
@@ -123,9 +114,12 @@ def evaluate_methods(given: jsonargparse.Namespace) -> None:
     from emu_core.evaluation.report import compare
     from emu_core.evaluation.splits import Split
     from emu_core.evaluation.tables import summary
-    from emu_core.training.command import prepare_cpu
+    from emu_core.training.command import prepare_cpu, usable_device
+    from emu_core.training.config import TrainingConfig
     from emu_core.training.release import read_config
+    from emu_core.training.run import describe_training
 
+    device = usable_device(given.device)
     prepare_cpu(given.threads)
     candidates = [
         replace(c, lazy=given.lazy, depth_uncertainty=c.name not in given.point_depth)
@@ -141,8 +135,12 @@ def evaluate_methods(given: jsonargparse.Namespace) -> None:
     size = tuple(given.size) if given.size else None
     frames = data.open_scored(given.splits)
     splits = {name: Split(data, part, size, given.stride) for name, part in frames.items()}
+    classes = list(next(iter(splits.values())).space.model.names)
+    for candidate in candidates:
+        learned = describe_training(TrainingConfig(data)) | {"classes": classes}
+        candidate.check(learned, given.config)
     folder = given.output or Path("runs/evaluation")
-    evaluation = compare(candidates, splits, folder, given.device)
+    evaluation = compare(candidates, splits, folder, device)
     print(evaluation.note)
     for name in splits:
         print(f"\n{name}\n{summary(evaluation.of(name))}\n")

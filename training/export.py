@@ -6,7 +6,7 @@ r"""Turn trained weights into the one file that a robot runs, with its metrics a
 
 The graph is checked against torch. The outputs that a robot would receive are scored on the
 test split of the data set and on its extra splits. The metrics become part of the file and of
-MODEL_CARD.md next to it.
+the model card next to it, which has the name of the file: student.onnx and student.md.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ from emu_core.evaluation.model_scores import Scores, print_scores, score_split, 
 from emu_core.evaluation.tables import to_markdown
 from emu_core.files import write_text
 from emu_core.networks import SegDepthFormer, load_model
+from emu_core.networks.learned import MEANING, check_weights
 from emu_core.runtime.model_file import ModelInfo
 from emu_core.runtime.perceiver import Perceiver
 from emu_core.training.command import run_command
-from emu_core.training.config import Data
+from emu_core.training.config import Data, TrainingConfig
 from emu_core.training.export import export
 from emu_core.training.release import model_facts, read_config
-from emu_core.training.run import read_settings
+from emu_core.training.run import describe_training, read_settings
 
 TEMPLATE = Path(__file__).parent / "model_card_template.md"
 
@@ -67,6 +68,9 @@ def export_measured(
             f"{weights} is a {type(network).__name__}, but a model file needs a network for both "
             "tasks: train one with architecture.task joint."
         )
+    expected = {**describe_training(TrainingConfig(data)), "classes": list(facts["classes"].names)}
+    advice = "Give --config the config.yaml beside the weights."
+    check_weights(weights, expected, config, advice, (*MEANING, "depth_limit"))
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / output.name
         export(network, draft, metrics={}, **facts)
@@ -80,7 +84,7 @@ def export_measured(
         if name != "iou" and math.isfinite(value)
     }
     info = export(network, output, metrics=metrics, **facts)
-    card = output.with_name("MODEL_CARD.md")
+    card = output.with_suffix(".md")
     write_text(card, model_card(info, network, scores, data, frames, read_settings(config)))
     print(f"{card} written")
 

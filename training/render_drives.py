@@ -30,6 +30,7 @@ from typing import Any
 
 import jsonargparse
 from jsonargparse.typing import PositiveInt
+from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
 from emu_core.data.cityscapes import Cityscapes
@@ -81,14 +82,15 @@ def render_all(drives: Sequence[DriveSpec], root: Path, jobs: int) -> int:
     rendered = 0
     pool = ProcessPoolExecutor(min(jobs, len(drives)), context, start_worker, (done,))
     try:
-        with Progress(*Progress.get_default_columns()[:2], *times) as bar:
+        columns, console = (*Progress.get_default_columns()[:2], *times), Console()
+        with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
             task = bar.add_task("frames", total=sum(drive.count for drive in drives))
             pending = {pool.submit(render_one, drive, root) for drive in drives}
             while pending:
                 ended, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
                 rendered += sum(future.result() for future in ended)
                 bar.update(task, completed=done.value)
-                if ended and not bar.console.is_terminal:
+                if ended and not console.is_terminal:
                     finished = len(drives) - len(pending)
                     print(f"{finished}/{len(drives)} drives, {done.value} frames", flush=True)
     except BaseException:

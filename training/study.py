@@ -32,11 +32,12 @@ from pathlib import Path
 
 import jsonargparse
 import pandas as pd
+from jsonargparse.typing import PositiveFloat, PositiveInt
 
 from emu_core.evaluation.values import Scores
 from emu_core.study.config import Study
 from emu_core.study.document import write_document
-from emu_core.study.jobs import StudyError, open_splits
+from emu_core.study.jobs import StudyError, check_inputs, open_splits
 from emu_core.study.plan import make_plan
 from emu_core.study.results import load_scores, read_results, results_table
 from emu_core.study.workflow import failure_text, jobs_left, plan_text, prepare, run
@@ -56,8 +57,10 @@ def carry_out(arguments: Sequence[str]) -> None:
     parser.add_class_arguments(Study)
     parser.add_argument("--plan", action="store_true", help="print the jobs that are left")
     parser.add_argument("--report", action="store_true", help="write tables and plots, and stop")
-    parser.add_argument("--jobs", type=int, default=1, help="number of jobs that run at once")
-    parser.add_argument("--hours", type=float, help="start no job after this time")
+    parser.add_argument(
+        "--jobs", type=PositiveInt, default=1, help="number of jobs that run at once"
+    )
+    parser.add_argument("--hours", type=PositiveFloat, help="start no job after this time")
     parser.add_argument("--only", nargs="+", default=[], help="run only these jobs, e.g. copies")
     parser.add_argument("--profile", type=Path, help="Snakemake profile, e.g. of a cluster")
     parser.add_argument(
@@ -77,6 +80,7 @@ def carry_out(arguments: Sequence[str]) -> None:
         if options.plan:
             print(plan_text(study, plan, jobs_left(study, SNAKEFILE)))
             return
+        check_inputs(study, plan)
         failed = run(
             study, plan, SNAKEFILE, options.only, options.jobs, options.hours, options.profile
         )

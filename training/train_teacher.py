@@ -17,10 +17,17 @@ are skipped. The heads of a sub-ensemble are combined in runs/NAME/sub_ensemble.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from emu_core.training.command import parse_config, run_command
+from emu_core.options import at_least
+from emu_core.training.command import (
+    cache_sizes,
+    check_devices,
+    parse_config,
+    require_training_space,
+    run_command,
+)
 from emu_core.training.config import TrainingConfig
 from emu_core.training.release import report_impossible_export
 from emu_core.training.teacher import TEACHERS
@@ -36,16 +43,19 @@ class TeacherConfig(TrainingConfig):
             trunk of the first one.
     """
 
-    members: int = 1
+    members: int = field(default=1, metadata=at_least(1))
     method: str = "ensemble"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         TEACHERS.check(self.method)
 
 
 def train(config: TeacherConfig) -> None:
     training, folder = TrainingConfig.part_of(config), Path("runs") / config.run.name
     report_impossible_export(training)
+    check_devices(training.run)
+    require_training_space(folder, [training] * config.members, cache_sizes(training))
     TEACHERS[config.method].train(training, config.members, folder)
 
 

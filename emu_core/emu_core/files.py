@@ -1,19 +1,105 @@
-"""Atomic file writes, JSON, locks and digests: one of each."""
+"""Atomic file writes, disk space, JSON, locks, digests and patterns: one of each."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+_FULL = 1 << 16
+"""Free space, bytes, below which a file system counts as full."""
+
 _PathOrText = TypeVar("_PathOrText", bound="str | Path")
+
+
+class DiskFullError(OSError):
+    """A file could not be written because its file system has no space left."""
+
+    def __init__(self, path: str | Path) -> None:
+        folder = existing_parent(Path(path))
+        usage = shutil.disk_usage(folder)
+        super().__init__(
+            f"{path} was not written: the disk is full ({gigabytes(usage.free)} of "
+            f"{gigabytes(usage.total)} free in {folder.resolve()}). Free some space and run the "
+            "same command again: it goes on from the last complete files."
+        )
+
+
+def is_disk_full(error: BaseException, folder: Path) -> bool:
+    """Whether an error came from a file system without space, or from a user's quota."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    told = "No space left on device" in str(error)  # of libraries in other languages
+    return told or shutil.disk_usage(existing_parent(folder)).free < _FULL
+
+
+def existing_parent(path: Path) -> Path:
+    """Return the path itself if it is a folder, otherwise the closest folder above it."""
+    return next(p for p in (path, *path.absolute().parents) if p.is_dir())
+
+
+def gigabytes(size: float) -> str:
+    return f"{size / 1e9:.3g} GB"
+
+
+def require_space(needs: Iterable[tuple[str, Path, int]]) -> None:
+    """Compare what a command is going to write with the free space.
+
+    Args:
+        needs: What is written, e.g. "checkpoints and weights", the folder, and bytes.
+
+    Raises:
+        OSError: A file system has less space.
+    """
+    disks: dict[int, list[tuple[str, Path, int]]] = defaultdict(list)
+    for need in needs:
+        disks[existing_parent(need[1]).stat().st_dev].append(need)
+    for of_disk in disks.values():
+        total, folder = sum(size for *_, size in of_disk), existing_parent(of_disk[0][1])
+        free = shutil.disk_usage(folder).free
+        if total > free:
+            parts = ", ".join(f"{gigabytes(n)} of {what} in {path}" for what, path, n in of_disk)
+            raise OSError(
+                f"There is too little disk space: this needs about {parts}, but only "
+                f"{gigabytes(free)} are free in {folder.resolve()}. Free some space, or use "
+                "another disk."
+            )
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of all files in a folder; 0 if there is none."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def expand(pattern: str | Path) -> list[Path]:
+    """Return the paths that match a pattern with wildcards, in the order of their numbers.
+
+    A part of the pattern that exists under this very name is no pattern: runs/a[1]/* means all
+    in the folder a[1]. `**` stands for any number of folders. Wildcards match no hidden files.
+    """
+
+    def matches(path: Path, part: str) -> Iterable[Path]:
+        if (path / part).exists():
+            return [path / part]
+        return (match for match in path.glob(part) if not match.name.startswith("."))
+
+    root = Path(Path(pattern).anchor)
+    parts = Path(pattern).relative_to(root).parts
+    found = [root] if parts else []
+    for part in parts:
+        found = [match for path in found for match in matches(path, part)]
+    return natural_sort(dict.fromkeys(found))
 
 
 def write_atomically(
@@ -27,6 +113,9 @@ def write_atomically(
         temporary: Path that is written first and then renamed to `path`; it must be on the same
             file system. The default has the suffix of `path` and is unique to this process. A
             fixed path is reused after a crash, but allows only one writer at a time.
+
+    Raises:
+        DiskFullError: There is no space left; an old file at `path` stays as it is.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,6 +124,11 @@ def write_atomically(
     try:
         write(part)
         os.replace(part, path)
+    except Exception as error:
+        # Not every library raises OSError: look before the unfinished file is deleted.
+        if is_disk_full(error, path.parent):
+            raise DiskFullError(path) from error
+        raise
     finally:
         part.unlink(missing_ok=True)
 
@@ -48,6 +142,15 @@ def write_json(path: str | Path, content: Any) -> None:
     """Write a JSON file in one step; ValueError for a NaN or an infinity, which JSON lacks."""
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
+
+
+def without_nan(content: Any) -> Any:
+    """Replace NaN and infinities by None at any depth of a content for `write_json`."""
+    if isinstance(content, Mapping):
+        return {name: without_nan(value) for name, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [without_nan(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def read_json(path: str | Path) -> Any:

@@ -332,6 +332,15 @@ def test_more_than_255_classes_are_refused(write_label_studio, tmp_path):
         ({"images": []}, "cannot be read as label_studio"),
         ({"images": [], "annotations": []}, "has no frames"),
         (
+            {
+                "images": [
+                    {"id": k, "file_name": f"{k}/0a1b2c3d-07.jpg", "width": 64, "height": 48}
+                    for k in (0, 1)
+                ]
+            },
+            "the frame 07 twice",
+        ),
+        (
             {"images": [{"id": 0, "file_name": "gone.jpg", "width": 64, "height": 48}]},
             "export the images together with the annotations",
         ),
@@ -366,6 +375,9 @@ def test_formats_are_named_if_none_or_several_fit(
 ):
     with pytest.raises(DataError, match="No file or folder"):
         import_annotations(tmp_path / "nothing", tmp_path / "root")
+    (tmp_path / "task.zip").touch()
+    with pytest.raises(DataError, match=r"task\.zip is a ZIP file: unpack it"):
+        import_annotations(tmp_path / "task.zip", tmp_path / "root")
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(DataError, match=f"--format.*{', '.join(FORMATS)}"):

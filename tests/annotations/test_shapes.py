@@ -6,21 +6,43 @@ import pytest
 
 pytest.importorskip("pycocotools", reason="needs datumaro: make test-annotation")
 
-from emu_core.annotations.shapes import fill_polygons, trace_polygons
+from pycocotools import mask as coco
+
+from emu_core.annotations.shapes import paint_mask, paint_polygons, trace_polygons
+from emu_core.data.sample import DataError
 
 
 def paint(polygons, shape):
     painted = np.zeros(shape, np.uint8)
     for index, points in polygons:
-        painted[fill_polygons([points], shape)] = index
+        paint_polygons([points], painted, index)
     return painted
 
 
-def test_a_rectangle_covers_the_pixels_between_its_edges():
-    mask = fill_polygons([[2, 1, 5, 1, 5, 4, 2, 4]], (6, 8))
-    expected = np.zeros((6, 8), bool)
-    expected[1:4, 2:5] = True
-    np.testing.assert_array_equal(mask, expected)
+@pytest.mark.parametrize(("dx", "dy"), [(0, 0), (-3, 0), (4, 3), (20, 0), (0, -9)])
+def test_a_rectangle_covers_the_pixels_between_its_edges(dx, dy):
+    corners = np.array([[2, 1], [5, 1], [5, 4], [2, 4]]) + (dx, dy)
+    rows, columns = np.mgrid[:6, :8]  # a pixel is inside if its centre is
+    inside = (rows >= 1 + dy) & (rows < 4 + dy) & (columns >= 2 + dx) & (columns < 5 + dx)
+    painted = paint([(1, corners.ravel().tolist())], (6, 8))
+    np.testing.assert_array_equal(painted, inside)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_polygons_are_painted_as_coco_decodes_them(seed):
+    rng = np.random.default_rng(seed)
+    points = rng.uniform(-10, 60, 2 * rng.integers(3, 9)).round(2).tolist()
+    expected = coco.decode(coco.merge(coco.frPyObjects([points], 40, 50)))
+    np.testing.assert_array_equal(paint([(1, points)], (40, 50)), expected)
+
+
+def test_a_polygon_of_two_corners_has_no_pixels():
+    assert not paint([(1, [2, 2, 9, 9])], (20, 20)).any()
+
+
+def test_a_mask_of_another_size_is_refused():
+    with pytest.raises(DataError, match="3×2 pixels, but the image has 4×2; was it resized"):
+        paint_mask(np.ones((2, 3), bool), np.zeros((2, 4), np.uint8), 1)
 
 
 def test_the_outline_of_a_rectangle_has_four_corners():

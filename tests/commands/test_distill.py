@@ -7,8 +7,10 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from emu_core import files
 from emu_core.data.sample import DataError
 from emu_core.runtime.perceiver import Perceiver
+from emu_core.training import teacher
 
 FOLDER = Path(__file__).parents[2] / "training"
 
@@ -136,3 +138,29 @@ def test_missing_drives_are_rendered(script, tmp_path, monkeypatch):
         path.touch()
     script.render_drives(drives, tmp_path)  # complete: nothing to render
     assert len(commands) == 2
+
+
+def test_what_makes_a_result_impossible_is_said_before_a_member_is_trained(
+    distill, tmp_path, write_noise, capsys, monkeypatch
+):
+    write_noise(tmp_path / "data", FRAMES)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(total=9, free=9))
+    assert distill() == 1
+    error = capsys.readouterr().err
+    assert error.startswith("distill: There is too little disk space: this needs about 0.7")
+    assert "of cached frames in cache, but only 9e-09 GB are free" in error
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**12))
+    write_noise(tmp_path / "data", [("train", "train0002_000000_000000")], focal=60.0)
+    assert distill(data__augmentation__canonical_focal="null") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("distill: no model file can be made: depth is learned in plain metres")
+    assert distill(teacher__architecture__task="depth") == 1
+    assert "teacher.architecture.task is depth, but the student's" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+    def stop(*_):
+        raise ValueError("The members would be trained now.")
+
+    monkeypatch.setattr(teacher, "obtain_teacher", stop)
+    assert distill(architecture__task="depth") == 1
+    assert "note: no model file is written: it needs a network for both" in capsys.readouterr().out

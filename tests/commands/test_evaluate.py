@@ -1,6 +1,7 @@
 """`training/evaluate.py --methods` as a user types it, on a few tiny frames."""
 
 import os
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from emu_core.labels import CITYSCAPES
 from emu_core.networks import DepthFormer, SegDepthFormer, SegFormer, save_model
 
 
@@ -63,7 +65,9 @@ def test_methods_are_scored_once_and_tables_and_plots_are_written(run, folder, c
     assert exact in text and exact in note
     rows = pd.read_csv(out / "evaluation.csv")
     assert list(rows) == ["split", "method", "seeds", "metric", "mean", "sd", "low", "high"]
-    assert rows["mean"].to_numpy() == pytest.approx(table["mean"].to_numpy(), rel=1e-5)
+    assert rows["mean"].to_numpy() == pytest.approx(
+        table["mean"].to_numpy(), rel=1e-5, nan_ok=True
+    )
     assert (out / "reliability.png").stat().st_size > 1000
     kept = {p: p.stat().st_mtime_ns for p in out.glob("*/*.npz")}
     assert len(kept) == 2 * 2 * 4  # results and resamples, of four on two splits
@@ -115,3 +119,45 @@ def test_methods_need_the_configuration_of_their_training(run, folder, capsys):
     with pytest.raises(SystemExit):
         run("evaluate", "--methods", "single=member-0/last.safetensors")
     assert "--methods needs --config" in capsys.readouterr().err
+
+
+CLASSES = list(CITYSCAPES.names)
+
+
+@pytest.mark.parametrize(
+    ("learned", "method", "message"),
+    [
+        (
+            {"canonical_focal": 32.0},
+            "single={}",
+            "canonical focal length 32 px against 100 px. Give --config the config.yaml beside",
+        ),
+        ({"classes": CLASSES[:18] + ["tree"]}, "mcd={}", "classes 19 (road, sidewalk,"),
+        ({"method": "network"}, "student={}", "was trained as a network, but is given as student"),
+        ({"method": "student"}, "control={}", "was trained as a student, but is given as control"),
+        ({}, "de={},{}", None),
+        ({"canonical_focal": 100.0, "method": "student", "classes": CLASSES}, "student={}", None),
+    ],
+)
+def test_weights_that_learned_something_else_are_not_scored(
+    run, folder, capsys, learned, method, message
+):
+    torch.manual_seed(0)
+    path = folder / "known.safetensors"
+    save_model(SegDepthFormer("b0"), path, {"learned": learned})
+    method = method.format(path, path)
+    assert run("evaluate", *ARGUMENTS, "--splits", "test", "--methods", method) == (
+        0 if message is None else 1
+    )
+    if message is not None:
+        error = capsys.readouterr().err
+        assert "known.safetensors" in error and message in error and error.count("\n") == 1
+        assert not (folder / "out").exists()
+
+
+def test_heads_on_one_trunk_are_not_scored_as_an_ensemble(run, folder, capsys):
+    shutil.copytree(folder / "member-0", folder / "member-2")
+    assert run("evaluate", *ARGUMENTS) == 1
+    error = capsys.readouterr().err
+    assert "member-0/last.safetensors and member-2/last.safetensors share one trunk" in error
+    assert not (folder / "out").exists()

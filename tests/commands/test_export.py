@@ -24,12 +24,12 @@ SIZE = Augmentation(32, 64, canonical_focal=60.0, depth_limit=40.0)
 def export(run, tmp_path):
     """Function that exports an untrained network for some data; returns the exit status."""
 
-    def call(data, *options, network=SegDepthFormer, classes=19, encoder=None):
+    def call(data, *options, network=SegDepthFormer, classes=19, encoder=None, learned=None):
         torch.manual_seed(0)
         network = network("b0", classes)
         if network.depth_decoder is not None:
             network.init_depth(11.0, 5.0)
-        save_model(network, tmp_path / "last.safetensors")
+        save_model(network, tmp_path / "last.safetensors", {"learned": learned or {}})
         architecture = Architecture(encoder=encoder)
         write_config(tmp_path, TrainingConfig(data, architecture, run=Run(steps=7)))
         files = ["--weights", "last.safetensors", "--config", "config.yaml"]
@@ -53,7 +53,7 @@ def write_camera(write_frame, tmp_path):
 
 def exported(tmp_path):
     """What the model file says, and its card."""
-    card = (tmp_path / "out" / "MODEL_CARD.md").read_text()
+    card = (tmp_path / "out" / "tiny.md").read_text()
     return read_info(tmp_path / "out" / "tiny.onnx"), card
 
 
@@ -116,6 +116,8 @@ def test_nyuv2_is_reported_on_test_with_its_own_classes_and_range(
     [
         ([], {"network": SegFormer}, "last.safetensors is a SegFormer, but a model file needs"),
         ([], {"classes": 5}, "to have the network's 5 classes, but got 19"),
+        ([], {"learned": {"canonical_focal": 32.0}}, "canonical focal length 32 px against 60 px"),
+        ([], {"learned": {"depth_limit": 80.0}}, "depth limit 80 m against 40 m"),
         (["--splits", "val", "dusk"], {}, "No folder data/leftImg8bit/dusk"),
         (["--config", "none.yaml"], {}, "none.yaml is not a configuration of a training"),
     ],

@@ -2,14 +2,17 @@
 
 import csv
 import re
+import shutil
 import signal
 import sys
 
 import pytest
 import torch
 
+from emu_core.labels import CITYSCAPES
 from emu_core.methods.sub_ensemble import load_sub_ensemble
 from emu_core.networks import load_model
+from emu_core.networks.weights import read_header
 from emu_core.training import run as running
 from emu_core.training import teacher
 from emu_core.training.callbacks import LastCheckpoint
@@ -107,7 +110,21 @@ def test_four_steps_write_checkpoints_weights_metrics_and_configuration(trained)
     assert_same(weights(trained / "best.safetensors"), of_checkpoint(trained / "best.ckpt")[1])
     _, current = of_checkpoint(trained / "last.ckpt", "current_model_state")
     assert not torch.equal(averaged["depth_decoder.head.bias"], current["depth_decoder.head.bias"])
-    assert load_model(trained / "last.safetensors")[1] == {"steps": 4, "seed": 0}
+    assert load_model(trained / "last.safetensors")[1] == {
+        "steps": 4,
+        "seed": 0,
+        "learned": {
+            "method": "network",
+            "trunk": None,
+            "data": ["drives"],
+            "classes": list(CITYSCAPES.names),
+            "canonical_focal": 100.0,
+            "image_width": 128,
+            "input_size": [64, 128],
+            "depth_limit": 80.0,
+            "max_depth": 80.0,
+        },
+    }
     metrics = rows(trained / "metrics.csv")
     assert validations(trained / "metrics.csv") == ["1", "3"]
     assert all(float(row["val_depth_rmse_m"]) > 0 for row in metrics if row["val_miou"])
@@ -202,7 +219,8 @@ def test_a_resumed_run_neither_skips_nor_repeats_a_validation(
     assert train(*SEVEN, "--run.name", stopped.__name__) == 0
     out = capsys.readouterr().out
     assert f"last.ckpt has {step} of 7 steps" in out
-    assert re.search(r"steps: 100%.* 7/7 ", out)  # the bar resumes as well
+    assert re.search(r"^step 7 of 7: loss .*, .* images/s$", out, re.MULTILINE)
+    assert not {"\r", "\x1b"} & set(out)  # a log gets no control characters
     resumed = folder / "runs" / stopped.__name__ / "member-0"
     for name in ("last.safetensors", "best.safetensors"):
         assert_same(weights(uninterrupted / name), weights(resumed / name))
@@ -256,6 +274,45 @@ def test_a_sub_ensembles_heads_share_one_trunk(trained, train, folder):
     for name in first:
         same = torch.equal(first[name], second[name])
         assert same == name.startswith("encoder.") or name.endswith("num_batches_tracked"), name
+    learned, head = (
+        read_header(folder / "runs/sub" / name)[1]["learned"]
+        for name in ("sub_ensemble.safetensors", "member-1/last.safetensors")
+    )
+    assert (learned["method"], head["method"]) == ("sub_ensemble", "head")
+    assert learned["trunk"] == head["trunk"]
+    assert (
+        learned["trunk"]
+        == read_header(folder / "runs/sub/member-0/last.safetensors")[0]["encoder"]
+    )
+
+
+@pytest.mark.parametrize("kept", ["last.safetensors", "last.ckpt"])
+def test_heads_are_not_taken_for_members_nor_members_for_heads(
+    kept, trained, train, folder, capsys, monkeypatch
+):
+    options, runs = ("--members", "2", "--run.name", kept), folder / "runs" / kept
+    other = {"last.safetensors": "last.ckpt", "last.ckpt": "last.safetensors"}[kept]
+    for first, second in (("ensemble", "sub_ensemble"), ("sub_ensemble", "ensemble")):
+        assert train(*options, "--method", first) == 0
+        (runs / "member-1" / other).unlink()
+        with monkeypatch.context() as patch:
+            patch.setattr(teacher, "fit", None)  # it is said before anything is trained
+            assert train(*options, "--run.steps", "9", "--method", second) == 1
+        error = capsys.readouterr().err
+        assert f"member-1/{kept} and this run disagree: trained as a" in error
+        assert "a head on a shared trunk" in error and "an independent network" in error
+        assert "Choose another run.name, or delete" in error and error.count("\n") == 1
+        shutil.rmtree(runs)
+
+
+def test_a_checkpoint_of_another_network_is_refused_without_its_configuration(
+    trained, train, folder, capsys
+):
+    shutil.copytree(trained, folder / "runs/bare/member-0")
+    (folder / "runs/bare/member-0/config.yaml").unlink()
+    (folder / "runs/bare/member-0/last.safetensors").unlink()
+    assert train("--run.name", "bare", "--architecture.variant", "b1") == 1
+    assert "last.ckpt is the checkpoint of another network" in capsys.readouterr().err
 
 
 class Interrupted(teacher.Member):

@@ -55,6 +55,13 @@ def test_other_forms_and_missing_files_are_refused(files, text, error, message):
         parse_candidates(text)
 
 
+def test_a_literal_path_is_taken_before_a_pattern(files):
+    path = Path("joint/run [1], b/last.safetensors")
+    path.parent.mkdir()
+    path.touch()
+    assert [c.paths for c in parse_candidates(f"single={path}")] == [(path,)]
+
+
 def test_two_methods_of_one_name_and_seed_are_refused(files):
     first, *_, last = seeds = parse_candidates("single=joint/*/*.safetensors")
     refuse_duplicates([*seeds, Candidate("de", "de", tuple(files))])

@@ -1,6 +1,7 @@
 """Plots: curves, legends, axes."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -84,3 +85,38 @@ def test_all_plots_of_a_report_are_written(scores, tmp_path):
     overviews = ("overview_classes", "overview_depth")
     assert set(names) == {f"few_{name}.png" for name in (*plots_of_scores, *overviews)}
     assert write_plots(tmp_path, "few", {"test": {}}, metric_table({}, {})) == []
+
+
+def test_bins_that_are_empty_for_a_seed_are_not_averaged(monkeypatch):
+    name = "seg.reliability_"
+    nan = np.nan
+    first = {"count": [0, 30, 10], "confidence": [nan, 0.2, 0.5], "accuracy": [nan, 0.1, 0.6]}
+    second = {"count": [0, 10, 0], "confidence": [nan, 0.4, nan], "accuracy": [nan, 0.5, nan]}
+    each = [{name + k: np.array(v, float) for k, v in c.items()} for c in (first, second)]
+    each[0]["seg.sparsification_error"] = np.array([1.0, 0.5])
+    each[1]["seg.sparsification_error"] = np.array([nan, nan])  # a seed without errors
+    monkeypatch.setattr(plots, "curves", lambda results: results)
+    found = plots.mean_curves([SimpleNamespace(results=c) for c in each])
+    assert found[name + "count"].tolist() == [0, 20, 5]
+    # (30·0.2 + 10·0.4)/40 and (30·0.1 + 10·0.5)/40
+    np.testing.assert_allclose(found[name + "confidence"], [nan, 0.25, 0.5])
+    np.testing.assert_allclose(found[name + "accuracy"], [nan, 0.2, 0.6])
+    assert found["seg.sparsification_error"].tolist() == [1.0, 0.5]
+
+
+def test_a_plot_that_fails_is_one_warning_and_the_others_are_drawn(
+    scores, tmp_path, monkeypatch, capsys
+):
+    def fail(*_):
+        raise RuntimeError("no\nfont")
+
+    monkeypatch.setattr(plots, "sparsification", fail)
+    fail.__name__ = "sparsification"
+    table = metric_table(scores, {})
+    table.loc[table.metric == "rmse", "mean"] = np.nan
+    names = write_plots(tmp_path, "few", scores, table)
+    assert sorted(names) == sorted(path.name for path in tmp_path.iterdir())
+    assert "sparsification.png" not in names and "reliability.png" in names
+    (line,) = capsys.readouterr().err.splitlines()
+    expected = f"warning: {tmp_path}/sparsification.png was not drawn (RuntimeError: no font)"
+    assert line == expected

@@ -103,6 +103,17 @@ def test_an_evaluation_that_was_killed_while_writing_counts_as_not_scored(
     assert store.load(candidate, "test", SETTING) is None
 
 
+@pytest.mark.parametrize("end", [".npz", ".resampled.npz"])
+def test_damaged_and_missing_scores_count_as_not_scored(store, candidate, scored, end):
+    store.keep(candidate, "test", SETTING, scored(0).results)
+    path = store.folder / "test" / f"single-2{end}"
+    code = path.read_bytes()
+    path.write_bytes(code[:-50])
+    assert store.load(candidate, "test", SETTING) is None
+    path.unlink()
+    assert not store.has(candidate, "test", SETTING)
+
+
 def test_only_what_is_missing_is_scored_and_loaded(
     store, candidate, tiny_data, write_drive, noise_method, monkeypatch
 ):

@@ -12,6 +12,7 @@ from emu_core.evaluation.tables import (
     summary,
 )
 from emu_core.evaluation.values import COLUMNS, Value, metric_table
+from emu_core.metrics.text import number
 
 COLUMNS_SHOWN = (
     Metric("rmse", "RMSE, m", "lower", 2),
@@ -84,3 +85,13 @@ def test_every_column_is_a_metric_that_is_computed(scored):
         # Without unknown objects there are no metrics of them.
         assert (metric.name in computed) != ("unknown" in metric.name)
         assert metric.beside is None or metric.beside in computed or "unknown" in metric.name
+
+
+def test_what_could_not_be_measured_is_no_data_in_every_table():
+    nothing = {"rmse": Value(float("nan")), "ece": Value(0.25), "ece_gap": Value(float("nan"))}
+    methods = table(a=nothing, b={"rmse": Value(2.0)})
+    text = markdown(methods, COLUMNS_SHOWN, {"a": "A", "b": "B"})
+    assert text.splitlines()[2:] == ["| A | no data | 0.250 |", "| B | **2.00** | – |"]
+    first, second, *_ = summary(methods).splitlines()[1:]
+    assert first.split()[-2:] == ["0.250", "–"]
+    assert second.endswith("no data  2.00") and number(float("nan"), 3) == "no data"

@@ -40,8 +40,10 @@ def test_a_single_seed_has_no_spread_and_what_cannot_be_resampled_no_interval():
     assert found["rmse"][2:] == (4.0, 4.0)
 
 
-def test_a_metric_that_is_not_finite_is_left_out():
-    assert not values([made({"rmse": float("nan")}, {"rmse": [1.0]})])
+def test_a_metric_is_nan_unless_it_is_finite_for_every_seed():
+    seeds = [made({"rmse": value}, {"rmse": [1.0]}) for value in (2.0, float("nan"))]
+    for some in (seeds, seeds[1:]):
+        assert np.isnan(values(some)["rmse"]).all()
     found = values([made({"rmse": 1.0}, {"rmse": [float("nan")] * 2})])
     assert np.isnan(found["rmse"].low)
 

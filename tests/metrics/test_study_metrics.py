@@ -9,7 +9,7 @@ from torchmetrics.classification import MulticlassCalibrationError, MulticlassJa
 
 from emu_core.evaluation.tables import METRICS
 from emu_core.labels import IGNORE
-from emu_core.metrics import StudyMetrics, road_objects
+from emu_core.metrics import PerceptionMetrics, StudyMetrics, road_objects
 
 
 def test_every_reported_metric_exists_and_is_finite():
@@ -174,3 +174,32 @@ def test_invalid_inputs_are_refused(update, message):
     rng = np.random.default_rng(7)
     with pytest.raises(ValueError, match=message):
         update(StudyMetrics(CLASSES, 80.0), classes(rng), depths(rng))
+
+
+def test_metrics_of_images_without_a_truth_are_nan():
+    probabilities, none = np.full((3, 4, 6), 1 / 3, np.float32), np.full((4, 6), 255, np.uint8)
+    depth, invalid = np.ones((4, 6), np.float32), np.full((4, 6), np.nan, np.float32)
+    one, both = (StudyMetrics(3, 80.0) for _ in range(2))
+    one.update_classes(probabilities, none)
+    one.update_depth(depth, depth, invalid)
+    both.merge(one)
+    for metrics in (one, both):
+        values = {k: v for k, v in metrics.compute().items() if not k.endswith("_bound")}
+        assert {"miou", "ece", "seg.nll", "rmse", "depth.nll", "depth.coverage90"} <= set(values)
+        assert np.isnan(list(values.values())).all()
+        assert not metrics.arrays()
+    robot = PerceptionMetrics(3, 80.0)
+    robot.update_labels(none, depth, none)
+    robot.update_depth(depth, depth, invalid)
+    for metrics in (robot, PerceptionMetrics(3, 80.0)):  # no pixel, and no frame at all
+        assert np.isnan(list(metrics.compute().values())).all()
+
+
+def test_an_image_without_errors_has_no_metrics_of_errors():
+    metrics = StudyMetrics(3, 80.0)
+    truth = np.array([[0, 1, 2]], np.uint8)
+    metrics.update_classes(np.eye(3, dtype=np.float32)[truth].transpose(2, 0, 1), truth)
+    values = metrics.compute()
+    assert values["accuracy"] == values["miou"] == values["seg.p_acc_cer"] == 1
+    for name in ("error_auroc", "ause", "p_unc_inacc", "p_inacc_unc"):
+        assert np.isnan(values[f"seg.{name}"]), name

@@ -335,3 +335,50 @@ def test_a_hub_without_weights_or_connection_is_reported(hub, monkeypatch):
     monkeypatch.setattr("huggingface_hub.snapshot_download", unplugged)
     with pytest.raises(WeightsError, match=r"nvidia/mit-b0.*network is unreachable"):
         load_hugging_face(SegFormer("b0"), "nvidia/mit-b0")
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path, tensors):
+    """The hub's cache of a machine that was online: a .bin file, and no .safetensors there."""
+    import huggingface_hub.constants as constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    commit, repository = "0" * 40, tmp_path / "models--nvidia--segformer-b0"
+    snapshot, missing = (repository / name / commit for name in ("snapshots", ".no_exist"))
+    for folder in (snapshot, missing, repository / "refs"):
+        folder.mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    torch.save(tensors, snapshot / "pytorch_model.bin")
+    for name in ("model.safetensors", "model.safetensors.index.json"):
+        (missing / name).touch()
+    return snapshot
+
+
+def test_without_a_connection_a_filled_cache_of_the_hub_is_enough(cache, monkeypatch, tmp_path):
+    def finite():
+        state = loaded("nvidia/segformer-b0").state_dict()
+        return not any(x.isnan().any() for x in state.values())
+
+    monkeypatch.chdir(tmp_path / "models--nvidia--segformer-b0")
+    assert finite()
+    # An index whose parts were never downloaded is not taken.
+    index = {"weight_map": {"decode_head.classifier.bias": "model-1.safetensors"}}
+    (cache / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert finite()
+
+
+def test_a_hub_client_that_fails_for_one_kind_of_file_is_asked_for_the_other(
+    cache, monkeypatch, tmp_path
+):
+    def download(hub_id, *, allow_patterns):  # as the client does for an incomplete snapshot
+        if "safetensors" in allow_patterns:
+            raise OSError("the cached snapshot is incomplete\nsecond line")
+        return str(cache)
+
+    monkeypatch.chdir(tmp_path / "models--nvidia--segformer-b0")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert not any(x.isnan().any() for x in loaded("nvidia/segformer-b0").state_dict().values())
+    (cache / "pytorch_model.bin").unlink()
+    with pytest.raises(WeightsError, match=r"holds no complete weights: the cached.* incomplete$"):
+        loaded("nvidia/segformer-b0")

@@ -217,7 +217,7 @@ def test_a_method_that_is_listed_twice_is_scored_on_all_splits_of_both(study):
         (Item("single", regimes=["many"]), "expected regimes of few, ample, but got 'many'"),
         (Item("single", splits=["fog"]), "expected splits of in_domain, haze, but got 'fog'"),
         (Item("student", single_task=True), "students have no single-task form"),
-        (Item("de", seeds=0), "at least one seed"),
+        (Item("de", seeds=0), r"order\.0\.seeds must be at least 1, but it is 0"),
         (Item("de", variant="b9"), "expected variant of b0, b1, .* but got 'b9'"),
         (Item("student_unlabelled"), "regime ample trains on all frames, so there are no unlabel"),
     ],

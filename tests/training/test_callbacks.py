@@ -25,7 +25,7 @@ from emu_core.training.run import make_trainer
 
 def test_an_interrupted_checkpoint_keeps_the_one_before(tmp_path, monkeypatch):
     path, writer = tmp_path / "run" / "last.ckpt", AtomicCheckpoints()
-    writer.save_checkpoint({"global_step": 1}, path)
+    writer.save_checkpoint({"global_step": 1, "state_dict": {}}, path)
     parts = []
 
     def interrupted(content, target):
@@ -36,22 +36,36 @@ def test_an_interrupted_checkpoint_keeps_the_one_before(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            writer.save_checkpoint({"global_step": 2}, path)
+            writer.save_checkpoint({"global_step": 2, "state_dict": {}}, path)
     assert parts == [tmp_path / "run" / "last.ckpt.part"]  # on the same file system
     assert read_checkpoint(path)["global_step"] == 1
     parts[0].write_bytes(b"PK half")  # left by a killed process
-    writer.save_checkpoint({"global_step": 3}, path)
+    writer.save_checkpoint({"global_step": 3, "state_dict": {}}, path)
     assert read_checkpoint(path)["global_step"] == 3
     assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
 
 
 def test_a_damaged_checkpoint_is_reported_by_name(tmp_path):
     path = tmp_path / "last.ckpt"
-    torch.save({"global_step": 1}, path)
-    for content in (path.read_bytes()[:-100], b"PK", b""):
+    torch.save({"global_step": 1, "state_dict": {}}, path)
+    for content in (path.read_bytes()[:-100], b"PK", b"", b"\x80\x02}q."):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"last\.ckpt cannot be read as a checkpoint"):
+        with pytest.raises(
+            ValueError, match=r"last\.ckpt cannot be read as a ch.*train from the s"
+        ):
             read_checkpoint(path)
+    torch.save({"weights": torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match="it lacks global_step, state_dict"):
+        read_checkpoint(path)
+
+
+def test_a_checkpoint_says_what_was_learned_and_is_read_without_running_code(tmp_path):
+    path, io = tmp_path / "last.ckpt", AtomicCheckpoints({"method": "head"})
+    io.save_checkpoint({"global_step": 1, "state_dict": {}}, path)
+    assert io.load_checkpoint(path)["learned"] == {"method": "head"}
+    torch.save({"global_step": 1, "state_dict": {}, "extra": SimpleNamespace}, path)
+    with pytest.raises(ValueError, match="Weights only load failed"):
+        io.load_checkpoint(path, weights_only=False)
 
 
 def test_a_run_uses_these_classes(tmp_path, monkeypatch):

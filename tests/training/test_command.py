@@ -1,14 +1,28 @@
 """Rank of a process before there is a Trainer, process settings and error messages."""
 
 import ctypes
+import re
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
+from emu_core.data.augment import Augmentation
 from emu_core.data.sample import DataError
-from emu_core.training.command import prepare_cpu, run_command, set_global_rank
+from emu_core.networks import SegDepthFormer
+from emu_core.training import command
+from emu_core.training.command import (
+    cache_sizes,
+    check_devices,
+    prepare_cpu,
+    require_training_space,
+    run_command,
+    set_global_rank,
+    usable_device,
+)
+from emu_core.training.config import Data, Distillation, Run, StudentConfig
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "x"}
 LAUNCHERS = {
@@ -89,3 +103,63 @@ def test_other_c_libraries_are_left_alone(monkeypatch, libc):
     monkeypatch.setattr(ctypes, "CDLL", Mock(side_effect=[libc]))
     prepare_cpu(1)
     assert torch.get_num_threads() == 1
+
+
+def test_a_full_disk_is_one_sentence_also_without_a_file_name(capsys, monkeypatch):
+    def fail():
+        Path("/dev/full").write_text("x")
+
+    assert run_command("train_teacher", fail) == 1
+    error = capsys.readouterr().err
+    assert re.fullmatch(
+        r"train_teacher: runs was not written: the disk is full \(.* free in .*\)\. Free .*\n",
+        error,
+    )
+
+
+def test_more_gpus_than_there_are_are_refused(monkeypatch):
+    check_devices(Run(devices=64))  # processes on CPUs
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for devices in ("auto", 1, 2):
+        check_devices(Run(devices=devices))
+    with pytest.raises(ValueError, match=r"run\.devices must be auto or at most 2, .* it is 3"):
+        check_devices(Run(devices=3))
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "gpu", ""])
+def test_a_device_that_is_absent_is_refused_by_name(name):
+    assert usable_device("cpu") == torch.device("cpu")
+    with pytest.raises(ValueError, match=f"^--device must be cpu, .* but it is {name!r}: "):
+        usable_device(name)
+
+
+@pytest.mark.parametrize(("ema", "copies"), [(0.5, 4), (0.0, 3)])
+def test_trainings_need_space_for_checkpoints_weights_and_caches(
+    ema, copies, tmp_path, write_noise, monkeypatch
+):
+    write_noise(
+        tmp_path / "data", [(s, f"{s}1_000000_00000{i}") for s in ("train", "val") for i in "01"]
+    )
+    config = StudentConfig(
+        Data(root=tmp_path / "data", cache=tmp_path / "frames", augmentation=Augmentation(32, 64)),
+        distillation=Distillation(variants=3, cache=tmp_path / "maps"),
+        run=Run(ema=ema),
+    )
+    caches = cache_sizes(config)
+    assert caches == {
+        tmp_path / "frames": 4 * 64 * 128 * 8,  # frames, pixels, bytes
+        tmp_path / "maps": 2 * 3 * (8 * 16) * (19 + 2) * 2,
+    }
+    seen = []
+    monkeypatch.setattr(command, "require_space", seen.extend)
+    require_training_space(tmp_path / "run", [config, config], caches)
+    network = SegDepthFormer("b0", 40)
+    size = sum(x.numel() * x.element_size() for x in network.state_dict().values())
+    weights, frames, maps = seen
+    assert weights == (
+        "checkpoints and weights",
+        tmp_path / "run",
+        2 * (2 * copies * size + 2 * size) + copies * size,
+    )
+    assert (frames[2], maps[2]) == tuple(caches.values())

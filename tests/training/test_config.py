@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from emu_core.data.augment import Augmentation
+from emu_core.training.command import parse_config, run_command
 from emu_core.training.config import (
     Architecture,
     Data,
@@ -65,3 +66,61 @@ def test_settings_are_plain_values():
     assert settings["data.augmentation.scale"] == [1.0, 1.0]
     plain = (str, int, float, list, type(None))
     assert all(isinstance(value, plain) for value in settings.values())
+
+
+def changed(option, value):
+    """A configuration of a student with another value of an option."""
+    *sections, name = option.split(".")
+    parts = [StudentConfig()]
+    for section in sections:
+        parts.append(getattr(parts[-1], section))
+    for part, last in zip(reversed(parts), [name, *reversed(sections)], strict=True):
+        value = replace(part, **{last: value})
+    return value
+
+
+@pytest.mark.parametrize(
+    ("option", "values", "allowed"),
+    [
+        ("run.steps", (0, -1), "at least 1"),
+        ("run.checkpoint_every", (0,), "at least 1"),
+        ("run.validate_every", (0,), "at least 1"),
+        ("run.seed", (-1, 2**32), "at least 0 and at most 4.29497e"),
+        ("run.ema", (1, 1.5, -0.1), "at least 0 and below 1"),
+        ("run.devices", (0, -1, "all"), "auto or a whole number"),
+        ("run.name", ("", "../out", "/out", "."), "the name of a folder below runs"),
+        ("data.batch", (0, -2), "at least 1"),
+        ("data.workers", (-1,), "at least 0"),
+        ("data.variants", (0,), "at least 1"),
+        ("data.limit", (0,), "at least 1"),
+        ("data.max_depth", (0, float("nan")), "above 0"),
+        ("data.augmentation.height", (0, 31), "at least 32"),
+        ("data.augmentation.width", (8,), "at least 32"),
+        ("data.augmentation.scale", ((0, 1), (2, 0.5)), "above 0, the smaller number first"),
+        ("data.augmentation.jitter", ((2, 0, 0, 0), (0, -1, 0, 0)), "at least 0 and at most 1"),
+        ("data.augmentation.canonical_focal", (0,), "above 0"),
+        ("data.augmentation.depth_limit", (0, -5), "above 0"),
+        ("optimisation.learning_rate", (0, float("inf")), "above 0"),
+        ("optimisation.power", (-1,), "at least 0"),
+        ("architecture.dropout", (1,), "at least 0 and below 1"),
+        ("loss.kl_weight", (-1.0,), "at least 0"),
+        ("loss.temperature", (0,), "above 0"),
+        ("distillation.unlabelled_limit", (0,), "at least 1"),
+    ],
+)
+def test_an_option_outside_of_its_range_is_named(option, values, allowed):
+    for value in values:
+        with pytest.raises(ValueError, match=f"^{option} must be {allowed}.*, but it is "):
+            changed(option, value)
+
+
+def test_numbers_that_make_sense_are_accepted():
+    changed("data.augmentation.depth_limit", float("inf"))
+    changed("run.devices", 4)
+    changed("run.shares_every", 0)
+
+
+def test_a_command_names_the_option_in_one_line(capsys):
+    arguments = ["--data.batch", "0"]
+    assert run_command("x", lambda: parse_config(TrainingConfig, arguments, "")) == 1
+    assert capsys.readouterr().err == "x: data.batch must be at least 1, but it is 0.\n"

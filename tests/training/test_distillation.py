@@ -180,7 +180,7 @@ def test_a_student_keeps_its_teacher_but_not_its_cache(config, fitted, tmp_path)
     first = changed(config, distillation={"variants": 2, "cache": tmp_path / "first"})
     distil(first, folder)
     write_config(folder, first)
-    (folder / "last.ckpt").touch()
+    torch.save({"global_step": 1, "state_dict": {}}, folder / "last.ckpt")
     distil(changed(first, distillation={"cache": tmp_path / "second"}), folder)
     assert len(fitted) == 2
     with pytest.raises(ValueError, match=r"distillation\.variants was 2, now 3"):

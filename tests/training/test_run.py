@@ -1,10 +1,17 @@
-"""Metrics of a resumed run."""
+"""Metrics of a resumed run, and what the weights that a training starts from have learned."""
 
 import csv
+from importlib.resources import files
 
 import pytest
 
-from emu_core.training.run import keep_metrics
+from emu_core.data.augment import Augmentation
+from emu_core.labels import CITYSCAPES, NYUV2
+from emu_core.networks import SegDepthFormer, WeightsError, save_model
+from emu_core.runtime.model_file import read_info
+from emu_core.training.config import Architecture, Data, StudentConfig, TrainingConfig
+from emu_core.training.run import check_start, describe_training, keep_metrics
+from emu_core.training.teacher import check_teacher
 
 
 def rows(path):
@@ -40,3 +47,53 @@ def test_earlier_metrics_are_not_written_over(tmp_path):
         keep_metrics(tmp_path, done=9)
     found = {path.name: rows(path)[0]["step"] for path in tmp_path.iterdir()}
     assert found == {"metrics-1.csv": "1", "metrics-2.csv": "0", "metrics-3.csv": "2"}
+
+
+def starting_from(init, focal, task="joint"):
+    data = Data(augmentation=Augmentation(64, 128, canonical_focal=focal))
+    return TrainingConfig(data, Architecture(init=init, task=task))
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """Weights that learned Cityscapes' classes, and depth for 100 pixels."""
+    path = tmp_path / "trained.safetensors"
+    classes = {"classes": list(CITYSCAPES.names)}
+    learned = describe_training(starting_from(None, 100.0)) | classes
+    save_model(SegDepthFormer("b0"), path, {"learned": learned})
+    return path
+
+
+def test_a_training_does_not_start_from_another_scale_or_from_other_classes(trained):
+    check_start(starting_from(None, 50.0), CITYSCAPES)
+    check_start(starting_from(trained, 100.0), CITYSCAPES)
+    check_start(starting_from(trained, 50.0, "segmentation"), CITYSCAPES)
+    check_start(starting_from(trained, 100.0, "depth"), NYUV2)
+    with pytest.raises(WeightsError, match=r"length 100 px against 50 px\. Train with the values"):
+        check_start(starting_from(trained, 50.0), CITYSCAPES)
+    with pytest.raises(WeightsError, match=r"length 100 px against none \(plain metres\)"):
+        check_start(starting_from(trained, None, "depth"), CITYSCAPES)
+    with pytest.raises(WeightsError, match=r"classes 19 \(road.* against 40 \(wall"):
+        check_start(starting_from(trained, 100.0), NYUV2)
+
+
+def test_a_model_file_is_compared_as_well():
+    shipped = files("emu_core") / "models" / "emu_b0_drives.onnx"
+    focal = read_info(shipped).canonical_focal
+    check_start(starting_from(shipped, focal), CITYSCAPES)
+    check_start(starting_from(shipped, None), CITYSCAPES)  # plain metres: not comparable
+    with pytest.raises(WeightsError, match=rf"length {focal:g} px against {2 * focal:g} px"):
+        check_start(starting_from(shipped, 2 * focal), CITYSCAPES)
+    with pytest.raises(WeightsError, match="against 40"):
+        check_start(starting_from(shipped, focal), NYUV2)
+
+
+def test_a_student_does_not_learn_from_a_teacher_of_another_scale_or_classes(trained):
+    def student(focal):
+        return StudentConfig(starting_from(None, focal).data)
+
+    check_teacher([trained], student(100.0), CITYSCAPES)
+    with pytest.raises(WeightsError, match=r"student's configuration .* 100 px against 50 px"):
+        check_teacher([trained], student(50.0), CITYSCAPES)
+    with pytest.raises(WeightsError, match="against 40"):
+        check_teacher([trained], student(100.0), NYUV2)

@@ -69,12 +69,12 @@ class Shape:
     Args:
         label: Id of its class in the tool's files; None if it has none.
         z_order: Objects with a higher number cover those with a lower one.
-        mask: Returns the object's pixels, bool (H, W), for an image of this size.
+        paint: Sets the object's pixels in a label map, uint8 (H, W), to an id.
     """
 
     label: int | None
     z_order: int
-    mask: Callable[[tuple[int, int]], np.ndarray]
+    paint: Callable[[np.ndarray, int], None]
 
 
 @dataclass(frozen=True)

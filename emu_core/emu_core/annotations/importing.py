@@ -156,7 +156,7 @@ def _places(data: ToolData, output: Path) -> list[str]:
     by_size: dict[int, list[Path]] = {}
     for path in there.values():
         by_size.setdefault(path.stat().st_size, []).append(path)
-    places: dict[str, ToolFrame] = {}
+    places: dict[str, str] = {}
     for frame in data.frames:
         name = f"{frame.subset}/{frame.name}" if several else frame.name
         own = there.get(frame.name) or there.get(name)
@@ -182,10 +182,11 @@ def _places(data: ToolData, output: Path) -> list[str]:
                 f"folder and {', '.join(IMAGE_SUFFIXES)}."
             )
         place = own.relative_to(folder).as_posix() if own else name + frame.image.suffix
-        if place in places:
-            raise DataError(f"The annotations have the frame {place} twice.")
-        places[place] = frame
-    return list(places)
+        key = place.rpartition(".")[0]
+        if key in places:
+            raise DataError(f"The annotations have the frame {key} twice: rename one of them.")
+        places[key] = place
+    return list(places.values())
 
 
 def _paint(
@@ -209,13 +210,10 @@ def _paint(
         if index is None:
             done.skipped["object without a class"] += 1
             continue
-        mask = shape.mask(size)
-        if mask.shape != size:
-            raise DataError(
-                f"A mask of {frame.name} has {mask.shape[1]}×{mask.shape[0]} pixels, but {image} "
-                f"has {size[1]}×{size[0]}. Was it resized or rotated?"
-            )
-        ids[mask] = index
+        try:
+            shape.paint(ids, index)
+        except (ValueError, TypeError, KeyError) as error:  # also of pycocotools
+            raise DataError(f"An object of {frame.name} cannot be painted: {error}.") from error
         painted |= index != fill
     return ids if painted else None
 

@@ -10,17 +10,40 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from emu_core.data.sample import DataError
+
 # A polygon's largest distance from the outline is _COARSENESS · area / perimeter of its region,
 # within bounds, in pixels: the first keeps every pixel, the second leaves few corners to correct.
 _COARSENESS, _EXACT, _COARSE = 0.05, 0.5, 2.0
 
 
-def fill_polygons(polygons: Sequence[Sequence[float]], shape: tuple[int, int]) -> np.ndarray:
-    """Return the mask of polygons [x0, y0, x1, y1, …], bool (H, W), by COCO's own rule."""
+def paint_mask(mask: np.ndarray, ids: np.ndarray, index: int) -> None:
+    """Set the pixels of a mask (H, W) in a label map; DataError if they differ in size."""
+    if mask.shape != ids.shape:
+        raise DataError(
+            f"a mask has {mask.shape[1]}×{mask.shape[0]} pixels, but the image has "
+            f"{ids.shape[1]}×{ids.shape[0]}; was it resized or rotated?"
+        )
+    ids[mask.astype(bool)] = index
+
+
+def paint_polygons(polygons: Sequence[Sequence[float]], ids: np.ndarray, index: int) -> None:
+    """Set the pixels of polygons [x0, y0, x1, y1, …] in a label map, by COCO's own rule."""
     from pycocotools import mask  # comes with datumaro
 
-    rles = mask.frPyObjects([list(map(float, points)) for points in polygons], *shape)
-    return mask.decode(mask.merge(rles)).astype(bool)
+    # pycocotools takes four numbers for a box; a polygon of two corners has no pixels.
+    corners = [np.asarray(p, float).reshape(-1, 2) for p in polygons if len(p) >= 6]
+    if not corners:
+        return
+    every = np.concatenate(corners)
+    first = np.maximum(np.floor(every.min(axis=0)), 0)
+    height, width = ids.shape
+    last = np.minimum(np.ceil(every.max(axis=0)), (width, height))
+    if (last <= first).any():  # outside of the image
+        return
+    (x, y), (w, h) = first.astype(int).tolist(), (last - first).astype(int).tolist()
+    rles = mask.frPyObjects([(points - first).ravel().tolist() for points in corners], h, w)
+    ids[y : y + h, x : x + w][mask.decode(mask.merge(rles)).astype(bool)] = index
 
 
 def trace_polygons(indices: np.ndarray, smallest: float = 0.0) -> list[tuple[int, list[float]]]:

@@ -21,7 +21,7 @@ from emu_core.annotations.formats import (
     detected_importers,
     load_datumaro,
 )
-from emu_core.annotations.shapes import fill_polygons
+from emu_core.annotations.shapes import paint_mask, paint_polygons
 from emu_core.data.folder import read_ids
 from emu_core.data.sample import DataError
 
@@ -41,6 +41,8 @@ def read_source(source: Path, name: str | None) -> tuple[str, ToolData]:
     """
     if not source.exists():
         raise DataError(f"No file or folder {source}.")
+    if source.suffix.lower() == ".zip":
+        raise DataError(f"{source} is a ZIP file: unpack it, and give the folder.")
     name = detect_format(source) if name is None else name
     importers = check_format(name).importers
     load_datumaro()
@@ -64,13 +66,14 @@ def _read_datumaro(source: Path, name: str, importers: tuple[str, ...]) -> ToolD
         found = detected_importers(source)
         importers = tuple(each for each in importers if each in found) or importers
     dataset = datumaro.Dataset.import_from(str(source.resolve()), importers[0])
+    id_files = _cityscapes_ids(source) if name == "cityscapes" else {}
     data = ToolData({}, [])
     for item in dataset:
         path, sized = getattr(item.media, "path", ""), getattr(item.media, "has_size", False)
         size = item.media.size if sized else None
         frame = ToolFrame(item.id, item.subset, Path(path), size)
-        if name == "cityscapes" and (ids := _label_ids(source, item)).is_file():
-            frame.shapes.extend(_shapes_of_ids(ids))
+        if (key := f"{item.subset}/{item.id}") in id_files:
+            frame.shapes.extend(_shapes_of_ids(id_files[key]))
         else:
             frame.shapes.extend(_shapes(item.annotations, data.skipped))
         data.frames.append(frame)
@@ -87,30 +90,32 @@ def _shapes(annotations: Any, skipped: Counter[str]) -> Iterator[Shape]:
         if each.attributes.get("outside"):  # CVAT: the object of a track has left the image
             continue
         if kind == "mask":
-            yield Shape(each.label, each.z_order, partial(_datumaro_mask, each))
+            yield Shape(each.label, each.z_order, partial(_paint_datumaro, each))
         elif kind in ("polygon", "ellipse"):
             points = each.points if kind == "polygon" else each.as_polygon()
-            yield Shape(each.label, each.z_order, partial(fill_polygons, [points]))
+            yield Shape(each.label, each.z_order, partial(paint_polygons, [points]))
         else:
             skipped[kind] += 1
 
 
-def _datumaro_mask(mask: Any, _shape: tuple[int, int]) -> np.ndarray:
-    return np.asarray(mask.image, bool)
+def _paint_datumaro(mask: Any, ids: np.ndarray, index: int) -> None:
+    paint_mask(np.asarray(mask.image), ids, index)
 
 
-def _label_ids(source: Path, item: Any) -> Path:
-    """File of class ids in Cityscapes' layout.
+def _cityscapes_ids(source: Path) -> dict[str, Path]:
+    """Files of class ids in Cityscapes' layout, by subset/frame.
 
-    Datumaro reads the file of instances instead and loses those with ids from 1000, which the
+    Datumaro reads the files of instances instead and loses those with ids from 1000, which the
     original data and some tools have.
     """
-    if any(source.glob("gtFine/**/*_labelTrainIds.png")):
+    folder, end = source / "gtFine", "_gtFine_labelIds.png"
+    if any(folder.rglob("*_labelTrainIds.png")):
         raise DataError(
-            f"{source} has files *_labelTrainIds.png, whose classes depend on the tool that made "
-            "them. Remove them: the files *_labelIds.png or *_instanceIds.png are then read."
+            f"{folder} has files *_labelTrainIds.png, whose classes depend on the tool that made "
+            f"them. Remove them: the files *{end} are then read."
         )
-    return source / "gtFine" / item.subset / f"{item.id}_gtFine_labelIds.png"
+    paths = folder.rglob(f"*{end}")
+    return {path.relative_to(folder).as_posix().removesuffix(end): path for path in paths}
 
 
 @lru_cache(maxsize=2)
@@ -120,11 +125,11 @@ def _cached_ids(path: Path) -> np.ndarray:
 
 def _shapes_of_ids(path: Path) -> Iterator[Shape]:
     for index in np.flatnonzero(np.bincount(_cached_ids(path).ravel())):
-        yield Shape(int(index), 0, partial(_mask_of_id, path, int(index)))
+        yield Shape(int(index), 0, partial(_paint_id, path, int(index)))
 
 
-def _mask_of_id(path: Path, index: int, _shape: tuple[int, int]) -> np.ndarray:
-    return _cached_ids(path) == index
+def _paint_id(path: Path, old: int, ids: np.ndarray, index: int) -> None:
+    paint_mask(_cached_ids(path) == old, ids, index)
 
 
 def read_coco(source: Path, name: str) -> ToolData:
@@ -150,13 +155,14 @@ def read_coco(source: Path, name: str) -> ToolData:
         by_id = {}
         for image in content["images"]:
             frame = _coco_frame(image, subset, path, name == "label_studio")
-            by_id[image["id"]] = frames.setdefault((subset, frame.name), frame)
+            key = (subset, str(image["file_name"]))
+            by_id[image["id"]] = frames.setdefault(key, frame)
         for each in content["annotations"]:
             if not each.get("segmentation"):
                 data.skipped["bbox"] += 1
                 continue
-            mask = partial(_coco_mask, each["segmentation"])
-            by_id[each["image_id"]].shapes.append(Shape(int(each["category_id"]), 0, mask))
+            paint = partial(_paint_coco, each["segmentation"])
+            by_id[each["image_id"]].shapes.append(Shape(int(each["category_id"]), 0, paint))
     data.frames.extend(frames.values())
     return data
 
@@ -176,12 +182,13 @@ def _coco_frame(image: dict[str, Any], subset: str, file: Path, uploaded: bool) 
     return ToolFrame(name.with_suffix("").as_posix(), subset, found, size)
 
 
-def _coco_mask(segmentation: Any, shape: tuple[int, int]) -> np.ndarray:
-    """Decode a list of polygons, or a mask with run lengths as numbers or text."""
+def _paint_coco(segmentation: Any, ids: np.ndarray, index: int) -> None:
+    """Paint a list of polygons, or a mask with run lengths as numbers or text."""
     from pycocotools import mask
 
     if isinstance(segmentation, list):
-        return fill_polygons(segmentation, shape)
+        paint_polygons(segmentation, ids, index)
+        return
     if isinstance(segmentation["counts"], list):
         segmentation = mask.frPyObjects(segmentation, *segmentation["size"])
-    return mask.decode(segmentation).astype(bool)
+    paint_mask(mask.decode(segmentation), ids, index)

@@ -7,13 +7,21 @@ training target, with f in pixels of the resized image; the factor is undone at 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import inf
 
 import cv2
 import numpy as np
 
 from emu_core.data.sample import Sample
 from emu_core.labels import IGNORE
+from emu_core.options import Range, above, allowed, at_least
+
+MIN_SIZE = 32
+"""Smallest height and width that the networks take, pixels."""
+
+JITTER = allowed(Range(0, 1))
+"""Metadata of the strengths of `color_jitter`."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +44,20 @@ class Augmentation:
             so that rare classes are seen more often.
     """
 
-    height: int = 256
-    width: int = 512
-    canonical_focal: float | None = None
-    depth_limit: float = 80.0
-    scale: tuple[float, float] = (1.0, 1.0)
+    height: int = field(default=256, metadata=at_least(MIN_SIZE))
+    width: int = field(default=512, metadata=at_least(MIN_SIZE))
+    canonical_focal: float | None = field(default=None, metadata=above(0))
+    depth_limit: float = field(default=80.0, metadata=allowed(Range(0, inf, open_low=True)))
+    scale: tuple[float, float] = field(
+        default=(1.0, 1.0), metadata=allowed(Range(0, open_low=True, ascending=True))
+    )
     flip: bool = False
-    jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    jitter: tuple[float, float, float, float] = field(
+        default=(0.0, 0.0, 0.0, 0.0), metadata=JITTER
+    )
     rescale_depth: bool = True
-    image_width: int | None = None
-    class_crops: float = 0.0
+    image_width: int | None = field(default=None, metadata=at_least(1))
+    class_crops: float = field(default=0.0, metadata=allowed(Range(0, 1)))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Cityscapes' layout on disk, shared by the real data set and our rendered drives.
 
-    ROOT/leftImg8bit/SPLIT/CITY/CITY_SEQUENCE_FRAME_leftImg8bit.png
+    ROOT/leftImg8bit/SPLIT/CITY/CITY_SEQUENCE_FRAME_leftImg8bit.png (or .jpg)
     ROOT/gtFine/SPLIT/CITY/CITY_SEQUENCE_FRAME_gtFine_labelIds.png
     ROOT/disparity/SPLIT/CITY/CITY_SEQUENCE_FRAME_disparity.png
     ROOT/camera/SPLIT/CITY/CITY_SEQUENCE_FRAME_camera.json
@@ -8,6 +8,9 @@
 Disparity has 16 bits: value 0 is invalid, any other value v stands for d = (v − 1)/256 pixels, and
 depth = baseline·fx/d with fx in pixels of the *original* image. Value 1 means infinity, so depth
 is valid where v > 1 and depth is at most a limit.
+
+Own frames may lie in other folders, of any depth below SPLIT, and may have other names: the four
+files of a frame have the same name up to _leftImg8bit and so on, and the same folder.
 
 The files may be resized copies of the official ones. Resize labels and disparity with nearest
 neighbour, and change neither the values of disparity nor the camera files. Then depth stays the
@@ -17,14 +20,19 @@ same, and focal lengths are computed for the new size.
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 
 import cv2
 import numpy as np
 
 from emu_core.data.datasets import DATASETS, DataSet, PinholeCamera, SplitNames
+from emu_core.data.image_files import existing_variant, find_images
 from emu_core.data.sample import (
     DataError,
     Sample,
@@ -55,6 +63,8 @@ _UNKNOWN_SEQUENCE = "000000"  # shows an unknown object; the other sequence an o
 # Largest distance of the principal point from the centre, in image widths (Aachen: 0.036).
 _MAX_CENTRE_OFFSET = 0.1
 
+_NUMBERED = re.compile(r"_(\d+)_\d+$")  # _SEQUENCE_FRAME at the end of a name
+
 _SUFFIXES = {
     "leftImg8bit": "leftImg8bit.png",
     "gtFine": "gtFine_labelIds.png",
@@ -76,21 +86,35 @@ class CameraFile:
 
 @dataclass(frozen=True)
 class FrameFiles:
-    """The files of a frame, whose name is CITY_SEQUENCE_FRAME."""
+    """The files of a frame, usually CITY/CITY_SEQUENCE_FRAME.
+
+    Args:
+        root: Folder of the data set.
+        split: Name of the split.
+        name: FOLDER/NAME below the split; NAME alone if it begins with the folder's name and "_",
+            as in CITY/CITY_SEQUENCE_FRAME.
+        image: The image that was listed; None for the path of the layout.
+        folder: Folder below the split; None for the first part of the name.
+    """
 
     root: Path
     split: str
     name: str
+    image: Path | None = None
+    folder: str | None = None
 
     @property
     def sequence(self) -> str:
-        return self.name.rpartition("_")[0]
+        return _sequence_of(self.name)
 
     def path(self, folder: str, suffix: str | None = None) -> Path:
         """Return the path in one of the layout's folders, e.g. `path("disparity")`."""
-        city = self.name.split("_")[0]
-        file = f"{self.name}_{suffix or _SUFFIXES[folder]}"
-        return self.root / folder / self.split / city / file
+        if folder == IMAGES and self.image is not None:
+            return self.image
+        parent, _, name = self.name.rpartition("/")
+        parent = self.folder if self.folder is not None else parent or name.split("_")[0]
+        file = f"{name}_{suffix or _SUFFIXES[folder]}"
+        return existing_variant(self.root / folder / self.split / parent / file)
 
 
 def list_frames(root: str | Path, split: str) -> list[FrameFiles]:
@@ -104,11 +128,27 @@ def list_frames(root: str | Path, split: str) -> list[FrameFiles]:
             "or rendered by training/render_drives.py); splits found: "
             f"{', '.join(found) or 'none'}."
         )
-    end = "_" + _SUFFIXES[IMAGES]
-    names = sorted(path.name[: -len(end)] for path in folder.glob(f"*/*{end}"))
-    if not names:
-        raise DataError(f"No image in {folder}: expected CITY/*{end}.")
-    return [FrameFiles(root, split, name) for name in names]
+    images = find_images(folder, f"_{IMAGES}")
+    if not images:
+        raise DataError(f"No image in {folder}: expected CITY/*_{_SUFFIXES[IMAGES]}.")
+    names = {key: _short_name(key) for key in images}
+    counts = Counter(names.values())
+    frames = []
+    for key, image in images.items():
+        name = names[key] if counts[names[key]] == 1 else key
+        frames.append(FrameFiles(root, split, name, image, key.rpartition("/")[0]))
+    return sorted(frames, key=lambda frame: frame.name)
+
+
+def _sequence_of(name: str) -> str:
+    """CITY_SEQUENCE; for names of another form than CITY_SEQUENCE_FRAME the folder."""
+    return name.rpartition("_" if _NUMBERED.search(name) else "/")[0]
+
+
+def _short_name(key: str) -> str:
+    """Leave out the folder if the name of the file repeats it: CITY/CITY_SEQUENCE_FRAME."""
+    folder, _, name = key.rpartition("/")
+    return name if folder and name.startswith(f"{folder}_") else key
 
 
 def read_camera(path: str | Path) -> CameraFile:
@@ -214,13 +254,15 @@ def focal_of_image(
 
 
 class CityscapesLayout(DataSet):
-    """A split in Cityscapes' layout. Names are CITY_SEQUENCE_FRAME. Arguments: see `DataSet`."""
+    """A split in Cityscapes' layout. Names: see `FrameFiles`. Arguments: see `DataSet`."""
 
     classes = CITYSCAPES
     default_max_depth = MAX_DEPTH
+    _frames: Mapping[str, FrameFiles] = MappingProxyType({})
 
     def list_names(self) -> list[str]:
-        return [frame.name for frame in list_frames(self.root, self.split)]
+        self._frames = {frame.name: frame for frame in list_frames(self.root, self.split)}
+        return list(self._frames)
 
     def read(self, name: str) -> Sample:
         frame = self._frame(name)
@@ -270,16 +312,17 @@ class CityscapesLayout(DataSet):
         return PinholeCamera(fx, fy, width, height)
 
     def sequence_of(self, name: str) -> str:
-        return self._frame(name).sequence
+        return _sequence_of(name)
 
     def object_mask(self, name: str) -> Path:
         return self._frame(name).path("gtFine", OBJECT_MASK)
 
     def has_unknown_object(self, name: str) -> bool:
-        return name.split("_")[1] == _UNKNOWN_SEQUENCE
+        numbers = _NUMBERED.search(name)
+        return numbers is not None and numbers[1] == _UNKNOWN_SEQUENCE
 
     def _frame(self, name: str) -> FrameFiles:
-        return FrameFiles(self.root, self.split, name)
+        return self._frames.get(name) or FrameFiles(self.root, self.split, name)
 
 
 @DATASETS.register("cityscapes")

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from emu_core.data.augment import Augmentation
+from emu_core.data.augment import MIN_SIZE, Augmentation
 from emu_core.data.datasets import DATASETS, DataSet, SplitNames, default_root, open_dataset
-from emu_core.data.decoded import cached
+from emu_core.data.description import read_yaml
 from emu_core.data.label_space import LabelSpace
 from emu_core.data.mixture import Mixture
 from emu_core.data.sample import DataError
 from emu_core.labels import CITYSCAPES, ClassTable, load_classes
+from emu_core.options import above, at_least
 
-PLACE: Mapping[str, str] = {"role": "place"}
+PLACE: dict[str, Any] = {"role": "place"}
 """Metadata of a field that the trained weights do not depend on."""
 
 
@@ -41,22 +40,17 @@ class Source:
 
     kind: str = "drives"
     root: Path = field(default=None, metadata=PLACE)  # type: ignore[assignment]
-    max_depth: float | None = None
-    limit: int | None = None
-    sequences: int | None = None
+    max_depth: float | None = field(default=None, metadata=above(0))
+    limit: int | None = field(default=None, metadata=at_least(1))
+    sequences: int | None = field(default=None, metadata=at_least(1))
     mapping: Path | None = None
-    share: float | None = None
+    share: float | None = field(default=None, metadata=above(0))
     unlabelled: bool = False
 
     def __post_init__(self) -> None:
         DATASETS.check(self.kind)
         if self.root is None:
             object.__setattr__(self, "root", default_root(self.kind))
-        if self.share is not None and not self.share > 0:
-            raise ValueError(
-                f"Expected the share of {self.root} in data.mixture to be above 0, but got "
-                f"{self.share}."
-            )
 
     @property
     def split_names(self) -> SplitNames:
@@ -76,7 +70,7 @@ class Source:
             return data
         model, mapping = classes or data.space.model, None
         if self.mapping is not None:
-            mapping = read_mapping(self.mapping)
+            mapping = read_yaml(self.mapping)
         elif data.space.model.names == model.names:
             return data
         names = data.classes.names if data.labelled and not self.unlabelled else ()
@@ -114,17 +108,17 @@ class Data:
 
     kind: str = "drives"
     root: Path = field(default=None, metadata=PLACE)  # type: ignore[assignment]
-    max_depth: float | None = None
-    limit: int | None = None
-    sequences: int | None = None
+    max_depth: float | None = field(default=None, metadata=above(0))
+    limit: int | None = field(default=None, metadata=at_least(1))
+    sequences: int | None = field(default=None, metadata=at_least(1))
     mapping: Path | None = None
     mixture: tuple[Source, ...] = ()
     classes: str | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
-    variants: int | None = None
-    validation_size: tuple[int, int] | None = None
-    batch: int = 8
-    workers: int = field(default=1, metadata=PLACE)
+    variants: int | None = field(default=None, metadata=at_least(1))
+    validation_size: tuple[int, int] | None = field(default=None, metadata=at_least(MIN_SIZE))
+    batch: int = field(default=8, metadata=at_least(1))
+    workers: int = field(default=1, metadata=PLACE | at_least(0))
     cache: Path | None = field(default=None, metadata=PLACE)
 
     def __post_init__(self) -> None:
@@ -265,6 +259,8 @@ class Data:
     def _open(
         self, source: Source, split: str, limit: int | None = None, **choice: Any
     ) -> DataSet:
+        from emu_core.data.decoded import cached  # needs safetensors, which a robot lacks
+
         frames = source.open(split, self.class_table, limit, **choice)
         return frames if self.cache is None else cached(frames, self.cache)
 
@@ -294,14 +290,3 @@ def with_one_model(parts: list[DataSet]) -> list[DataSet]:
         if not len(part.space.model):
             part.space = LabelSpace((), models[0] if models else CITYSCAPES, ())
     return parts
-
-
-def read_mapping(path: Path) -> dict[str, Any]:
-    """Read a mapping of classes from YAML; DataError if the file has another form."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise DataError(f"{path} cannot be read as YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: expected CLASS: class, [classes] or ignore, but got {content}.")
-    return content

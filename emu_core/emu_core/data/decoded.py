@@ -21,7 +21,7 @@ from emu_core.data.datasets import DataSet
 from emu_core.data.sample import Sample, partial_sample
 from emu_core.files import write_atomically
 
-_FORMAT = "image, labels, depth; name, focal"  # other content gets other file names
+_FORMAT = "image as stored, labels, depth; name, focal"  # other content gets other file names
 
 
 def cached(data: DataSet, folder: str | Path) -> DataSet:

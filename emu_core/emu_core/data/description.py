@@ -64,7 +64,7 @@ def read_description(root: str | Path) -> Description:
 
 @lru_cache(maxsize=64)
 def _read_description(path: Path, _mtime_ns: int, _size: int) -> Description:
-    content = _read_yaml(path)
+    content = read_yaml(path)
     known = ("name", "classes", "maps_to", "mapping", "depth", "splits", "license", "attribution")
     _expect(path, set(content) <= set(known), f"the keys {', '.join(known)}", list(content))
     classes, depth = content.get("classes") or {}, content.get("depth") or {}
@@ -72,7 +72,7 @@ def _read_description(path: Path, _mtime_ns: int, _size: int) -> Description:
     if isinstance(classes, list):
         classes = dict(enumerate(classes))
     if isinstance(mapping, str):
-        mapping = _read_yaml(path.parent / mapping)
+        mapping = read_yaml(path.parent / mapping)
     for name, value in (
         *(("classes", classes), ("mapping", mapping), ("depth", depth), ("splits", splits)),
     ):
@@ -115,7 +115,8 @@ def _expect(path: Path, holds: bool, what: str, got: Any) -> None:
         raise DataError(f"{path}: expected {what}, but got {got}.")
 
 
-def _read_yaml(path: Path) -> dict[Any, Any]:
+def read_yaml(path: Path) -> dict[Any, Any]:
+    """Read a YAML file of keys and values; DataError if it is something else."""
     import yaml
 
     try:
@@ -127,6 +128,7 @@ def _read_yaml(path: Path) -> dict[Any, Any]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file of keys and values; DataError if it is something else."""
     try:
         content = json.loads(existing_file(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

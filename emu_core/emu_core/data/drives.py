@@ -24,4 +24,4 @@ class Drives(CityscapesLayout):
 
     def group_of(self, name: str) -> str:
         """Return the drive: both sequences of a pair show the same street."""
-        return name.split("_")[0]
+        return name.rsplit("_", 2)[0]

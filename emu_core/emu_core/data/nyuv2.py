@@ -26,6 +26,7 @@ import cv2
 import numpy as np
 
 from emu_core.data.datasets import DATASETS, DataSet, PinholeCamera, SplitNames
+from emu_core.data.image_files import existing_variant, find_images
 from emu_core.data.sample import (
     DataError,
     Sample,
@@ -225,7 +226,8 @@ class _Unpacked:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.names = sorted(path.stem for path in (folder / "rgb").glob("*.png"))
+        self._images = find_images(folder / "rgb")
+        self.names = list(self._images)
         if not self.names:
             raise DataError(f"No image in {folder / 'rgb'}: expected NNNN.png.")
 
@@ -250,7 +252,9 @@ class _Unpacked:
         return NYUV2.to_train_ids(ids), raw.astype(np.float32) / 1000
 
     def _path(self, folder: str, name: str) -> Path:
-        return self.folder / folder / f"{name}.png"
+        if folder == "rgb":
+            return self._images[name]
+        return existing_variant(self.folder / folder / f"{name}.png")
 
     @staticmethod
     def _checked(path: Path, image: np.ndarray) -> np.ndarray:

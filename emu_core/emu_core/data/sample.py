@@ -9,6 +9,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from emu_core.data.image_files import warn_of_orientation
 from emu_core.labels import IGNORE
 
 _PNG = b"\x89PNG\r\n\x1a\n"  # first bytes of every PNG file
@@ -89,13 +90,17 @@ def existing_file(path: Path, origin: str = "") -> Path:
 def read_image(path: Path, flags: int, origin: str = "") -> np.ndarray:
     """Read an image as OpenCV decodes it (BGR); DataError if the file is missing or damaged.
 
+    It has the pixels as stored: an EXIF orientation is ignored, with one warning.
+
     Args:
         path: Path of the image.
         flags: Flags of `cv2.imread`.
         origin: As for `existing_file`.
     """
-    code = np.frombuffer(existing_file(path, origin).read_bytes(), np.uint8)
-    image = cv2.imdecode(code, flags)
+    content = existing_file(path, origin).read_bytes()
+    warn_of_orientation(path, content)
+    flags |= cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     if image is None:
         raise DataError(
             f"{path}{origin} is damaged: OpenCV cannot decode it. Unpack or render it again."

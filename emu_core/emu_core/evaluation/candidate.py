@@ -17,17 +17,21 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from glob import glob
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import numpy as np
 import torch
 
-from emu_core.files import file_digest, natural_sort, read_json, write_atomically, write_json
+from emu_core.files import expand, file_digest, read_json, write_atomically, write_json
 from emu_core.methods.registry import METHODS, LoadOptions, Method, load_method
 from emu_core.metrics import METRICS_VERSION, DriveResults, drive_weights
-from emu_core.networks.weights import WeightsError
+from emu_core.networks.learned import check_independent, check_weights
+from emu_core.networks.weights import WeightsError, read_header
+
+SCORES, RESAMPLED = ".npz", ".resampled.npz"
+"""Ends of the files of a candidate's scores."""
 
 MAX_MEMORY = 2 << 30
 """Methods whose files are larger in total, in bytes, read their networks again for every batch."""
@@ -82,6 +86,32 @@ class Candidate:
         depth = load_method(self.kind, self.depth_paths, options)
         return lambda images: replace(depth(images), probabilities=method(images).probabilities)
 
+    def check(self, expected: Mapping[str, Any], source: str | Path) -> None:
+        """Check that the files learned what they are used for.
+
+        Args:
+            expected: Classes and scale of depth, in the form of `networks.learned`.
+            source: The configuration that they come from, for the message.
+
+        Raises:
+            WeightsError: They learned something else, or a file is missing or damaged.
+        """
+        method = METHODS[self.kind]
+        for path in self.files:
+            advice = "Give --config the config.yaml beside the weights."
+            check_weights(path, expected, source, advice)
+            trained_as = read_header(path)[1].get("learned", {}).get("method", method.networks)
+            if (trained_as == "student") != (method.networks == "student") and (
+                method.networks in ("student", "control")
+            ):
+                raise WeightsError(
+                    f"{path} was trained as a {trained_as}, but is given as {self.kind}: choose "
+                    "another kind, e.g. [NAME:]single=FILES."
+                )
+        if method.takes_all_files:
+            check_independent(self.paths)
+            check_independent(self.depth_paths)
+
     def fingerprint(self) -> str:
         """Digest of the weights and of how they are used, but not of their place.
 
@@ -108,7 +138,7 @@ def parse_candidates(text: str) -> list[Candidate]:
     method, equals, files = text.partition("=")
     name, colon, kind = method.partition(":")
     kind = kind if colon else name
-    patterns = files.split(",")
+    patterns = [files] if Path(files).is_file() else files.split(",")
     if not equals or not name or kind not in METHODS or len(patterns) > 2:
         raise ValueError(
             f"Expected [NAME:]KIND=FILES or KIND=FILES,FILES, KIND one of {', '.join(METHODS)}, "
@@ -146,10 +176,10 @@ def refuse_duplicates(candidates: Iterable[Candidate]) -> None:
 
 
 def _files(pattern: str) -> tuple[Path, ...]:
-    found = glob(pattern, recursive=True)
+    found = tuple(expand(pattern))
     if not found:
         raise WeightsError(f"Found no model at {pattern}.")
-    return tuple(map(Path, natural_sort(found)))
+    return found
 
 
 @dataclass(frozen=True)
@@ -187,8 +217,10 @@ class Store:
         self.folder, self.resamples = Path(folder), resamples
 
     def has(self, candidate: Candidate, split: str, setting: Mapping[str, Any]) -> bool:
-        """Whether there are scores of exactly this candidate in this setting."""
-        return read_json(self._about(candidate, split)) == self._describe(candidate, setting)
+        """Whether there are scores of exactly this candidate in this setting, and not damaged."""
+        about = self._about(candidate, split)
+        complete = all(is_zipfile(about.with_suffix(end)) for end in (SCORES, RESAMPLED))
+        return complete and read_json(about) == self._describe(candidate, setting)
 
     def keep(
         self, candidate: Candidate, split: str, setting: Mapping[str, Any], results: DriveResults
@@ -204,9 +236,9 @@ class Store:
         about = self._about(candidate, split)
         about.unlink(missing_ok=True)
         resampled = results.bootstrap(drive_weights(len(results.names), self.resamples, seed=0))
-        write_atomically(about.with_suffix(".npz"), results.save)
+        write_atomically(about.with_suffix(SCORES), results.save)
         write_atomically(
-            about.with_suffix(".resampled.npz"),
+            about.with_suffix(RESAMPLED),
             lambda path: np.savez_compressed(path, **resampled),  # type: ignore[arg-type]
         )
         write_json(about, self._describe(candidate, setting))
@@ -216,9 +248,9 @@ class Store:
         if not self.has(candidate, split, setting):
             return None
         about = self._about(candidate, split)
-        with np.load(about.with_suffix(".resampled.npz")) as file:
+        with np.load(about.with_suffix(RESAMPLED)) as file:
             resampled = dict(file)
-        scored = Scored(DriveResults.load(about.with_suffix(".npz")), resampled)
+        scored = Scored(DriveResults.load(about.with_suffix(SCORES)), resampled)
         return scored if candidate.depth_uncertainty else scored.without_depth_uncertainty()
 
     def _about(self, candidate: Candidate, split: str) -> Path:

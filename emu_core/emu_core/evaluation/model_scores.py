@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from rich.progress import track
 
 from emu_core.data.datasets import DataSet
+from emu_core.evaluation.progress import with_progress
 from emu_core.metrics import PerceptionMetrics
+from emu_core.metrics.text import number
 from emu_core.runtime.perceiver import Perceiver
 from emu_core.runtime.scoring import score
 
@@ -32,8 +32,8 @@ def score_split(perceiver: Perceiver, data: DataSet, stride: int = 1) -> Percept
             f"{perceiver.info.name} has the classes {ours}, but the data has {theirs}: is --kind "
             "right?"
         )
-    indices = track(range(0, len(data), stride), data.split, disable=not sys.stderr.isatty())
-    frames = (data[index] for index in indices)
+    indices = range(0, len(data), stride)
+    frames = (data[index] for index in with_progress(indices, data.split, len(indices)))
     return score(perceiver, frames, data.space, data.max_depth)
 
 
@@ -50,7 +50,7 @@ def print_scores(scores: Mapping[str, Scores]) -> None:
     splits = list(scores)
     print(f"{'':22}" + "".join(f"{split:>10}" for split in splits))
     for name in [key for key in scores[splits[0]] if key != "iou"]:
-        print(f"{name:22}" + "".join(f"{scores[split][name]:10.4f}" for split in splits))
+        print(f"{name:22}" + "".join(f"{number(scores[split][name], 4):>10}" for split in splits))
     for name in sorted({name for split in splits for name in scores[split]["iou"]}):
         values = (scores[split]["iou"].get(name) for split in splits)
         columns = (f"{'-':>10}" if value is None else f"{value:10.4f}" for value in values)

@@ -48,9 +48,26 @@ def curves(results: DriveResults) -> dict[str, np.ndarray]:
 
 
 def mean_curves(seeds: Seeds) -> dict[str, np.ndarray]:
-    """Return curves averaged over a method's seeds, by name."""
+    """Return curves averaged over a method's seeds, by name; seeds without data do not count.
+
+    Bins of the reliability diagram are weighted by their pixels: a bin may be empty for a seed.
+    """
     each = [curves(scored.results) for scored in seeds]
-    return {name: np.mean([c[name] for c in each], axis=0) for name in each[0]}
+    found = {name: np.stack([c[name] for c in each if name in c]) for c in each for name in c}
+    weights = found.get("seg.reliability_count")
+    weighted = ("seg.reliability_confidence", "seg.reliability_accuracy")
+    return {
+        name: _mean(values, weights if name in weighted else None)
+        for name, values in found.items()
+    }
+
+
+def _mean(values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Average (seeds, n) over the seeds that have a value; NaN where none has."""
+    given = np.isfinite(values)
+    share = given * (1.0 if weights is None else weights)
+    with np.errstate(invalid="ignore"):  # 0/0 is NaN
+        return (np.where(given, values, 0.0) * share).sum(0) / share.sum(0)
 
 
 def reliability(scores: Scores, title: str) -> Figure:
@@ -58,7 +75,7 @@ def reliability(scores: Scores, title: str) -> Figure:
 
     def line(c: Curves) -> Line:
         count = c["seg.reliability_count"]
-        often = count >= _RARE * count.sum()
+        often = (count > 0) & (count >= _RARE * count.sum())
         return c["seg.reliability_confidence"][often], c["seg.reliability_accuracy"][often]
 
     figure, (row,) = _panels(scores, f"{title}: how far can class probabilities be trusted?")
@@ -180,9 +197,9 @@ def _arrows(axes: Axes, share: Value, place: float, shade: str) -> None:
     """Mark the sides on which a share or its interval leaves the axis."""
     ends = 100 * np.array([share.mean, share.low, share.high])
     low, high = _SHARES
-    if np.nanmin(ends) < low:
+    if (ends < low).any():
         axes.plot(low, place, "<", color=shade, markersize=6, clip_on=False)
-    if np.nanmax(ends) > high:
+    if (ends > high).any():
         axes.plot(high, place, ">", color=shade, markersize=6, clip_on=False)
 
 

@@ -8,12 +8,15 @@ The folder gets evaluation.md, evaluation.csv, evaluation.json and plots.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 
 from emu_core.evaluation import plots, tables
 from emu_core.evaluation.candidate import Candidate, Scored, Store, refuse_duplicates
@@ -21,7 +24,7 @@ from emu_core.evaluation.score import score_missing, setting
 from emu_core.evaluation.splits import Split
 from emu_core.evaluation.timing import Times, time_missing
 from emu_core.evaluation.values import Scores, metric_table
-from emu_core.files import write_text
+from emu_core.files import write_atomically, write_text
 
 TIMING = "timing.json"
 """Milliseconds per image of every method, in the folder of the scores."""
@@ -127,17 +130,21 @@ def _write_report(
         f"{evaluation.bound} evaluation.csv has more metrics: δ2, δ3, AUSE by the Brier score and "
         "by AbsRel, all values of random uncertainties."
     )
+    to_csv = partial(table.to_csv, index=False, float_format="%.6g")
+    write_atomically(folder / "evaluation.csv", to_csv)
+    to_json = partial(table.to_json, orient="records", indent=1)
+    write_atomically(folder / "evaluation.json", to_json)
+    # The tables first: they are worth more than the plots.
+    write_text(folder / "evaluation.md", "\n\n".join(text) + "\n")
     names = write_plots(folder, "Evaluation", scores, table)
     text.append("\n".join(f"![{Path(name).stem}]({name})" for name in names))
     write_text(folder / "evaluation.md", "\n\n".join(text) + "\n")
-    table.to_csv(folder / "evaluation.csv", index=False, float_format="%.6g")
-    table.to_json(folder / "evaluation.json", orient="records", indent=1)
 
 
 def write_plots(
     folder: Path, title: str, scores: Scores, table: pd.DataFrame, prefix: str = ""
 ) -> list[str]:
-    """Draw the plots that there are results for.
+    """Draw the plots that there are results for; one that fails is reported and left out.
 
     Args:
         folder: Output folder.
@@ -153,15 +160,29 @@ def write_plots(
     if not present:
         return []
     curves = (plots.reliability, plots.depth_coverage, plots.sparsification)
-    figures = {plot.__name__: plot(present, title) for plot in curves}
+    drawings = {plot.__name__: partial(plot, present, title) for plot in curves}
+    measured = set(table.metric[table["mean"].notna()])
     for task, names in OVERVIEWS.items():
-        metrics = [tables.METRICS[name] for name in names if (table.metric == name).any()]
+        metrics = [tables.METRICS[name] for name in names if name in measured]
         if metrics:
             heading = f"{title}: {task}, mean and interval"
-            figures[f"overview_{task}"] = plots.overview(table, metrics, heading)
-    for name, figure in figures.items():
-        figure.savefig(folder / f"{prefix}{name}.png", dpi=90)
-    return [f"{prefix}{name}.png" for name in figures]
+            drawings[f"overview_{task}"] = partial(plots.overview, table, metrics, heading)
+    files = {f"{prefix}{name}.png": draw for name, draw in drawings.items()}
+    return [name for name, draw in files.items() if write_plot(folder / name, draw)]
+
+
+def write_plot(path: Path, draw: Callable[[], Figure], dpi: int = 90) -> bool:
+    """Draw a plot and write it; on any error, print a warning and return False.
+
+    Results that took hours must not depend on a plot.
+    """
+    try:
+        write_atomically(path, partial(draw().savefig, dpi=dpi))
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        print(f"warning: {path} was not drawn ({type(error).__name__}: {reason})", file=sys.stderr)
+        return False
+    return True
 
 
 def describe(splits: Mapping[str, Split], times: Times | None) -> str:

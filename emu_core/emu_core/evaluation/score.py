@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -11,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import track
 from torch import Tensor
 
 from emu_core.evaluation.candidate import Candidate, Store
+from emu_core.evaluation.progress import with_progress
 from emu_core.evaluation.splits import Split, View
 from emu_core.methods.prediction import Prediction, grouped
 from emu_core.methods.registry import Method
@@ -104,8 +103,8 @@ def score(
     metrics = DriveMetrics(len(split.space.groups), split.max_depth, len(split.drives))
     views_of = iter(split)
     batches = iter(lambda: list(islice(views_of, batch)), [])
-    count, hidden = -(-len(split) // batch), not (label and sys.stderr.isatty())
-    for views in track(batches, label, count, transient=True, disable=hidden):
+    count = -(-len(split) // batch)
+    for views in with_progress(batches, label, count) if label else batches:
         images = np.stack([view.image for view in views])  # (N,H,W,3)
         inputs = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().to(device)
         prediction = grouped(method(inputs), split.space)

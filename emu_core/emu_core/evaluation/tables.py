@@ -3,7 +3,8 @@
     table = metric_table(scores, times)             # a row for each split, method and metric
     markdown(table[table.split == "test"], TABLES["depth"], {"de": "Deep Ensemble"})
 
-Missing cells are "–", so tables of unfinished studies can be written, too.
+A cell is "–" if nothing was scored, so tables of unfinished studies can be written, too. It is
+"no data" if there was nothing to measure: no pixel, no error, or not for every seed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from emu_core.evaluation.values import MILLISECONDS, Better
+from emu_core.metrics.text import NO_DATA, number
 
 MISSING = "–"
 
@@ -143,7 +145,8 @@ EXPLANATION = (
     "Mean ± standard deviation over seeds, and below it the 95 % interval of a bootstrap over "
     "drives; in brackets the signed calibration gap (positive: over-confident) and the value of "
     "random uncertainties; bold: the best mean of a column. A pixel is certain if its uncertainty "
-    "is at most the mean, or the median, of its image."
+    f"is at most the mean, or the median, of its image. {NO_DATA}: there was nothing to measure, "
+    f"at least for one seed. {MISSING}: not scored."
 )
 
 
@@ -188,12 +191,15 @@ def to_markdown(cells: pd.DataFrame, left: int = 1) -> str:
 def summary(table: pd.DataFrame) -> str:
     """The most telling means of one split: a line for each metric, a column for each method."""
     methods = list(table.method.unique())
-    means = table.pivot(index="metric", columns="method", values="mean")
-    shown = [metric for metric in HEADLINES if metric.name in means.index]
+    means = table.set_index(["metric", "method"])["mean"].to_dict()
+    known = {name for name, _ in means}
+    shown = [metric for metric in HEADLINES if metric.name in known]
     lines = {
         f"{metric.task} {metric.title}".strip(): [
-            MISSING if isnan(value) else f"{value:.{metric.digits}f}"
-            for value in means.loc[metric.name, methods]
+            number(mean, metric.digits)
+            if (mean := means.get((metric.name, method))) is not None
+            else MISSING
+            for method in methods
         ]
         for metric in shown
     }
@@ -212,14 +218,15 @@ def _cell(
 ) -> str:
     """Mean, deviation, value of `beside`, and interval."""
     row, digits = known.get((method, metric.name)), metric.digits
-    if row is None:
-        return MISSING
+    if row is None or isnan(row.mean):
+        return MISSING if row is None else NO_DATA
     text = f"{row.mean:.{digits}f}"
     if row.mean == best:
         text = f"**{text}**"
     if not isnan(row.sd):
         text += f" ± {row.sd:.{digits}f}"
-    if (beside := known.get((method, metric.beside or ""))) is not None:
+    beside = known.get((method, metric.beside or ""))
+    if beside is not None and not isnan(beside.mean):
         sign = "+" if metric.beside == "ece_gap" else ""
         text += f" ({beside.mean:{sign}.{digits}f})"
     if not isnan(row.low):

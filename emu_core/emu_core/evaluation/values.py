@@ -82,21 +82,26 @@ class Difference(NamedTuple):
 
 
 def values(seeds: Seeds) -> dict[str, Value]:
-    """Every metric that all seeds of a method have and that is finite."""
+    """Every metric of a method.
+
+    A metric is NaN unless it is finite for every seed: the mean over some of the seeds only would
+    be that of another method.
+    """
     found = {}
     for name in seeds[0].results.pooled:
         each = [scored.results.pooled.get(name, _NAN) for scored in seeds]
-        if np.isfinite(each).all():
-            bounds = _NAN, _NAN
-            if all(name in scored.resampled for scored in seeds):
-                bounds = interval(replicates(seeds, name))
-            bounds = bounds if np.isfinite(bounds).all() else (_NAN, _NAN)
-            found[name] = Value(float(np.mean(each)), deviation(each), *bounds)
+        if not np.isfinite(each).all():
+            found[name] = Value(_NAN)
+            continue
+        bounds = _NAN, _NAN
+        if all(name in scored.resampled for scored in seeds):
+            bounds = interval(replicates(seeds, name))
+        found[name] = Value(float(np.mean(each)), deviation(each), *bounds)
     return found
 
 
 def metric_table(scores: Scores, times: Mapping[str, Value]) -> pd.DataFrame:
-    """Put every metric of every method into one table with `COLUMNS`.
+    """Put every metric of every method into one table with `COLUMNS`; NaN: there was no data.
 
     Args:
         scores: Split → method → seeds.
@@ -207,7 +212,8 @@ def draws(
 
 def interval(drawn: np.ndarray) -> tuple[float, float]:
     """Return the 2.5 % and 97.5 % quantiles of the finite draws, NaN if there are none."""
-    if not np.isfinite(drawn).any():
+    finite = drawn[np.isfinite(drawn)]
+    if not len(finite):
         return _NAN, _NAN
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    low, high = np.percentile(finite, [2.5, 97.5])
     return float(low), float(high)

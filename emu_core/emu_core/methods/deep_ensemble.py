@@ -9,6 +9,7 @@ from torch import Tensor
 
 from emu_core.methods.base import SampledMethod
 from emu_core.methods.registry import METHODS, LoadOptions, MethodKind
+from emu_core.networks.learned import check_independent
 from emu_core.networks.models import Network, RawOutputs
 from emu_core.networks.weights import load_model, read_header
 
@@ -57,6 +58,7 @@ def _outputs(member: Network | str | Path) -> tuple[str, int | None]:
 
 
 def _load(paths: Sequence[Path], options: LoadOptions) -> DeepEnsemble:
+    check_independent(paths)
     if not options.in_memory:
         return DeepEnsemble(paths)
     return DeepEnsemble([load_model(path)[0].to(options.device) for path in paths])

@@ -26,6 +26,7 @@ def disagreement(method: SampledMethod, batches: Iterable[Tensor]) -> dict[str, 
         `information_share`: the mutual information over the entropy of the mean, 0…1;
         `epistemic_share`: variance of the samples' depths over the predictive variance, each
         summed over all pixels, 0…1.
+        A share of nothing is NaN: of pairs of a single sample, of an entropy or a variance of 0.
     """
     sums: dict[str, float] = defaultdict(float)
 
@@ -58,9 +59,9 @@ def disagreement(method: SampledMethod, batches: Iterable[Tensor]) -> dict[str, 
     if "pixels" in sums:
         metrics["labels"] = sums["labels"] / sums["pixels"]
         metrics["mutual_information"] = sums["information"] / sums["pixels"]
-        metrics["information_share"] = sums["information"] / max(sums["entropy"], 1e-30)
+        metrics["information_share"] = _ratio(sums["information"], sums["entropy"])
     if "variance" in sums:
-        metrics["epistemic_share"] = sums["epistemic"] / max(sums["variance"], 1e-30)
+        metrics["epistemic_share"] = _ratio(sums["epistemic"], sums["variance"])
     return metrics
 
 
@@ -70,4 +71,8 @@ def _differing_pairs(labels: Tensor) -> Tensor:
     different = torch.zeros(labels.shape[1:], device=labels.device)
     for i in range(count):
         different += (labels[i] != labels[:i]).sum(dim=0)
-    return different / max(count * (count - 1) / 2, 1)
+    return different / (count * (count - 1) / 2)  # NaN for a single sample
+
+
+def _ratio(part: float, total: float) -> float:
+    return part / total if total else float("nan")

@@ -6,8 +6,9 @@ Toro, arXiv 1910.08168; arXiv 2405.17097).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from emu_core.networks.weights import (
     WeightsError,
     build,
     describe,
+    encoder_digest,
     read_header,
     read_tensors,
     write_tensors,
@@ -59,8 +61,15 @@ def with_new_heads(network: Network) -> Network:
     return copy.to(next(network.parameters()).device)
 
 
-def save_sub_ensemble(networks: Sequence[Network], path: str | Path) -> None:
+def save_sub_ensemble(
+    networks: Sequence[Network], path: str | Path, metadata: Mapping[str, Any] | None = None
+) -> None:
     """Write the common encoder of some networks once, and the decoders of each.
+
+    Args:
+        networks: The networks.
+        path: The file; it is replaced atomically.
+        metadata: As for `save_model`.
 
     Raises:
         WeightsError: There are no networks, they differ in kind, sizes or encoder weights, or they
@@ -81,7 +90,8 @@ def save_sub_ensemble(networks: Sequence[Network], path: str | Path) -> None:
                     f"Network {k} has another trunk than network 0: {name} differs. Train the "
                     "heads from `with_new_heads`, which freezes the trunk."
                 )
-    write_tensors(path, tensors, header | {"heads": len(networks)}, {})
+    header |= {"heads": len(networks), "encoder": encoder_digest(networks[0])}
+    write_tensors(path, tensors, header, metadata or {})
 
 
 def load_sub_ensemble(path: str | Path) -> list[Network]:
@@ -92,7 +102,7 @@ def load_sub_ensemble(path: str | Path) -> list[Network]:
     """
     header, _ = read_header(path)
     if "heads" not in header:
-        raise WeightsError(f"{path} holds one network, not a sub-ensemble: use `load_model`.")
+        raise WeightsError(f"{path} holds one network, not a sub-ensemble: use it as single.")
     tensors = read_tensors(Path(path))
     trunk = {name: x for name, x in tensors.items() if name.startswith(TRUNK)}
     networks: list[Network] = []

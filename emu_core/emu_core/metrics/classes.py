@@ -81,12 +81,12 @@ class CalibrationError(Accumulator):
         """Compute `ece`, and `gap`, the same with its sign (positive: over-confident).
 
         The reliability diagram is `bin_confidence`, `bin_accuracy` (NaN in empty bins) and
-        `bin_count`, (bins,) each.
+        `bin_count`, (bins,) each. Without a pixel, `ece` and `gap` are NaN.
         """
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(invalid="ignore"):  # 0/0 is NaN: an empty bin, or no pixel at all
             accuracy = self.hits / self.count
             confidence = self.confidence / self.count
-        weight = self.count / max(self.count.sum(), 1)
+            weight = self.count / self.count.sum()
         difference = np.where(self.count > 0, confidence - accuracy, 0.0)
         return {
             "ece": float(np.sum(weight * np.abs(difference))),

@@ -27,9 +27,9 @@ METRICS_VERSION = 2
 class StudyMetrics:
     """Accuracy, calibration, proper scores and rankings of classes and of depth.
 
-    A task without updates has no metrics. Memory does not grow with the number of images: a
-    ranking takes at most 21 bytes per bin, twice that while it joins bins. There are two rankings,
-    and four more with unknown objects.
+    A task without updates has no metrics; those of a task whose images have no truth are NaN.
+    Memory does not grow with the number of images: a ranking takes at most 21 bytes per bin, twice
+    that while it joins bins. There are two rankings, and four more with unknown objects.
 
     Args:
         num_classes, max_depth: C, and the end of the depth range in metres.
@@ -103,6 +103,8 @@ class StudyMetrics:
         parts = self.parts()
         for name, part in other.parts().items():
             parts[name].merge(part)
+        self.seg.images += other.seg.images
+        self.depth.images += other.depth.images
 
     def state(self) -> dict[str, np.ndarray]:
         """Return all sums, `PART.NAME` → array."""

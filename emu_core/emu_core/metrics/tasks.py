@@ -28,6 +28,7 @@ class TaskMetrics:
     """Accumulator → names of its AUSE and of its error."""
 
     def __init__(self, bins: int):
+        self.images = 0  # with or without pixels that have a truth
         self.certainty, self.risk = Certainty(), RiskCoverage()
         self.errors = ranking.ScoreHistogram(bins)
         self.unknown, self.unknown_twin = (ranking.ScoreHistogram(bins) for _ in range(2))
@@ -115,6 +116,7 @@ class ClassMetrics(TaskMetrics):
                 f"Expected `probabilities` of {count} classes, but got {probabilities.shape}."
             )
         pixels = class_pixels(probabilities, truth)
+        self.images += 1
         if objects is not None:
             self._update_objects(pixels.entropy, objects)
         self.confusion.update(pixels.labels, truth)
@@ -137,10 +139,10 @@ class ClassMetrics(TaskMetrics):
             each with `_random`; the metrics of `Certainty`. With unknown objects: `unknown_auroc`,
             `unknown_ap`, `unknown_fpr95` (against the road of both images of the pairs) and
             `unknown_twin_auroc` (against the twins), each with `_bound`; `unknown_ap_random`, the
-            share of positives.
+            share of positives. All are NaN if no pixel of the images has a class.
         """
         classes, calibration = self.confusion.compute(), self.calibration.compute()
-        if not self.scores.sums[0]:
+        if not self.images and not self.scores.sums[0]:
             return {}
         metrics = {
             "miou": classes["miou"],
@@ -202,6 +204,7 @@ class DepthMetrics(TaskMetrics):
             raise ValueError(
                 f"Expected `variance` ≥ 0, but got {np.nanmin(variance):.4g}: is it log s²?"
             )
+        self.images += 1
         std = np.sqrt(variance, dtype=np.float32)
         there = is_estimate(mean, variance)
         if objects is not None:
@@ -231,8 +234,9 @@ class DepthMetrics(TaskMetrics):
             of central intervals; `error_auroc` and `error_auroc_bound` (errors: ratios ≥ 1.25);
             `aurc`, `ause` (RMSE) and `ause_abs_rel`, each with `_random`; metrics of
             `Certainty`; metrics of unknown objects as in `ClassMetrics.compute`.
+            All are NaN if no pixel of the images has a depth.
         """
-        if not self.distances.sums[0]:
+        if not self.images and not self.distances.sums[0]:
             return {}
         distances, gauss = self.distances.compute(), self.scores.compute()
         distances["depth_coverage"] = distances.pop("coverage")

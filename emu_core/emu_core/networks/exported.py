@@ -18,6 +18,7 @@ from torch import Tensor
 
 from emu_core.networks.decoder import AllMLPDecoder
 from emu_core.networks.encoder import recognize_variant
+from emu_core.networks.formats import first_line
 from emu_core.networks.models import Network, SegDepthFormer, normalize
 from emu_core.networks.weights import WeightsError
 
@@ -53,7 +54,10 @@ def load_exported(path: str | Path) -> SegDepthFormer:
             state |= {f"{name}.{k}": x for k, x in _unfolded(decoder, tensors, name).items()}
         network.load_state_dict(state)
     except Exception as error:  # protobuf, onnx and torch raise different types
-        raise WeightsError(f"{path} is not a model file of this project: {error!r}") from error
+        raise WeightsError(
+            f"{path} is not a model file of this project: it is damaged, or an ONNX model of "
+            f"another project ({type(error).__name__}: {first_line(error)})."
+        ) from error
     return network.eval()
 
 

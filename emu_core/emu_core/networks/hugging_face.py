@@ -7,14 +7,16 @@ on request, and never ships them. Only tensors are read; nothing else is unpickl
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from emu_core.networks.encoder import REDUCTIONS, Variant, recognize_variant
+from emu_core.networks.formats import first_line, foreign_format
 from emu_core.networks.models import Network
-from emu_core.networks.weights import WeightsError, read_tensors
+from emu_core.networks.weights import WeightsError, other_layout, read_tensors
 
 LAYER_NORM_EPS = 1e-5
 """Epsilon of every LayerNorm of SegFormer in transformers, whatever config.json says.
@@ -81,6 +83,8 @@ def load_hugging_face(network: Network, source: str | Path, *, encoder_only: boo
         "of another type": [f"{name} is {x.dtype}" for name, x in types],
     }
     if any(problems.values()):
+        if foreign := other_layout(path):
+            raise WeightsError(f"{path} is not in Hugging Face's SegFormer format: {foreign}")
         raise WeightsError(_explain(network, tensors, problems, path))
     with torch.no_grad():
         for _, theirs, ours in both:
@@ -178,15 +182,33 @@ def _find(source: str | Path) -> Path:
                 f"Found no weights at {source}: give a folder, a file or a hub id such as "
                 "nvidia/mit-b0."
             )
-        path = _download(str(source))
-    for name in FILE_NAMES:
-        if (path / name).is_file():
-            return path / name
-    raise WeightsError(f"Found no weights in {source}: looked for {', '.join(FILE_NAMES)}.")
+        return _download(str(source))
+    if (file := _weights_in(path)) is not None:
+        return file
+    reason = foreign_format(path) or f"looked for {', '.join(FILE_NAMES)}."
+    raise WeightsError(f"Found no weights in {source}: {reason}")
+
+
+def _weights_in(folder: Path) -> Path | None:
+    """Return the first weights file of a folder; an incomplete one comes last."""
+    found = [folder / name for name in FILE_NAMES if (folder / name).is_file()]
+    return next((path for path in found if _has_all_parts(path)), found[0] if found else None)
+
+
+def _has_all_parts(path: Path) -> bool:
+    if path.suffix != ".json":
+        return True
+    with suppress(WeightsError):
+        return all((path.parent / name).is_file() for name in _read_index(path).values())
+    return False
 
 
 def _download(hub_id: str) -> Path:
-    """Download the files of the first kind that exists; return their folder."""
+    """Return the weights of a hub id, downloaded or, without a connection, from the hub's cache.
+
+    Files of the second kind are only downloaded if there are none of the first. A cache may hold
+    only those of the second: then the hub's client fails for the first.
+    """
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
@@ -194,14 +216,21 @@ def _download(hub_id: str) -> Path:
             f"{hub_id} is not a folder, and reading it from the hub needs another package: "
             "pip install huggingface_hub."
         ) from error
+    problem: Exception | None = None
     for pattern in ("model*.safetensors*", "pytorch_model*.bin*"):
         try:
             folder = Path(snapshot_download(hub_id, allow_patterns=pattern))
         except Exception as error:  # connection, permission, unknown id: the message explains it
-            raise WeightsError(f"Could not download {hub_id} from the hub: {error}") from error
-        if any((folder / name).is_file() for name in FILE_NAMES):
-            break
-    return folder
+            problem = problem or error
+            continue
+        if (file := _weights_in(folder)) is not None and _has_all_parts(file):
+            return file
+    if problem is not None:
+        raise WeightsError(
+            f"Could not download {hub_id} from the hub, and its cache holds no complete weights: "
+            f"{first_line(problem)}"
+        ) from problem
+    raise WeightsError(f"Found no weights in {hub_id}: looked for {', '.join(FILE_NAMES)}.")
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from emu_core.files import write_atomically
+from emu_core.networks.formats import first_line, foreign_format
 from emu_core.networks.models import DepthFormer, Network, SegDepthFormer, SegFormer
 
 KINDS: dict[str, type[Network]] = {
@@ -41,7 +44,16 @@ def save_model(model: Network, path: str | Path, metadata: dict[str, Any] | None
         WeightsError: The model has another type or is folded for inference, or JSON cannot hold
             the metadata.
     """
-    write_tensors(path, model.state_dict(), describe(model), metadata or {})
+    header = describe(model) | {"encoder": encoder_digest(model)}
+    write_tensors(path, model.state_dict(), header, metadata or {})
+
+
+def encoder_digest(model: Network) -> str:
+    """SHA-256 of the encoder's weights; equal in networks that share one trunk."""
+    digest = hashlib.sha256()
+    for x in model.encoder.state_dict().values():
+        digest.update(x.detach().cpu().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def describe(model: Network) -> dict[str, Any]:
@@ -98,31 +110,48 @@ def load_model(path: str | Path) -> tuple[Network, dict[str, Any]]:
     """
     header, metadata = read_header(path)
     if "heads" in header:
-        raise WeightsError(f"{path} holds {header['heads']} heads: read it as a sub-ensemble.")
+        raise WeightsError(
+            f"{path} holds {header['heads']} heads of a sub-ensemble, not one network: use it as "
+            "the method dse, or use member-0/last.safetensors beside it."
+        )
     try:
         with torch.device("meta"):  # all tensors come from the file
             model = build(header)
         model.load_state_dict(read_tensors(Path(path)), assign=True)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise WeightsError(f"{path} is not a model of this project: {error}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise WeightsError(f"{path} is not a model of this project: {reason}") from error
     return model.eval(), metadata
 
 
 def read_header(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read the options and the metadata of a model without its weights; errors as `load_model`."""
     path = Path(path)
+    if path.is_dir():
+        reason = foreign_format(path) or "give the file last.safetensors of a training."
+        raise WeightsError(f"{path} is a folder, not a model: {reason}")
     if not path.is_file():
         raise WeightsError(f"Found no model at {path}.")
     try:
         with safe_open(path, "pt") as file:
             texts = file.metadata() or {}
-        header, metadata = (json.loads(texts[name]) for name in ("emu_model", "emu_metadata"))
+        header, metadata = (dict(json.loads(texts[k])) for k in ("emu_model", "emu_metadata"))
         version = int(header["version"])
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
-        raise WeightsError(f"{path} is not a model of this project: {error!r}") from error
+        reason = foreign_format(path) or f"it is damaged ({first_line(error)}); get it again."
+        raise WeightsError(f"{path} is not a model of this project: {reason}") from error
     if version > FORMAT_VERSION:
         raise WeightsError(f"{path} has format {version}; this version reads {FORMAT_VERSION}.")
     return header, metadata
+
+
+def is_own_model(path: str | Path) -> bool:
+    """Whether a file was written by `write_tensors`; it may be damaged or of a newer format."""
+    try:
+        with safe_open(path, "pt") as file:
+            return "emu_model" in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -134,16 +163,26 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # about files that are refused
+            warnings.simplefilter("ignore")
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = other_layout(path) or first_line(error)
         raise WeightsError(
-            f"{path} was refused: it holds more than weights, or is damaged. {reason}"
+            f"{path} was refused: it holds more than weights, or is damaged: {reason}"
         ) from error
-    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise WeightsError(f"{path} cannot be read as weights: {error}") from error
+    except Exception as error:  # a damaged pickle can raise anything
+        reason = other_layout(path) or f"it is damaged: {first_line(error)}"
+        raise WeightsError(f"{path} cannot be read as weights: {reason}") from error
     if not isinstance(tensors, dict) or not all(
         isinstance(name, str) and isinstance(x, Tensor) for name, x in tensors.items()
     ):
-        raise WeightsError(f"{path} is not a table of named tensors.")
+        reason = other_layout(path) or "expected a file that holds nothing else."
+        raise WeightsError(f"{path} is not a table of named tensors: {reason}")
     return tensors
+
+
+def other_layout(path: Path) -> str:
+    """Say which format a file has, unless it is Hugging Face's; "" if it is not known."""
+    text = foreign_format(path)
+    return "" if "Hugging Face's format" in text else text

@@ -103,7 +103,7 @@ def gap_closed(methods: Methods) -> Iterator[Row]:
             continue
         single = mean(methods["single"], metric)
         largest = 1.0 - single if _better(metric) == "higher" else abs(single)
-        size = abs(gap.mean) / largest if largest > 0 else float("inf")
+        size = abs(gap.mean) / largest if largest > 0 else float("nan")
         spread = deviation(pooled(methods["single"], metric))
         is_gap = (
             gap.verdict(_better(metric)) == "better"
@@ -176,7 +176,7 @@ def _jackknife(methods: Methods, method: str, other: str, metric: str) -> SeedEr
     choice of members is lucky for both (Efron & Stein, 1981). None for other pairs of methods.
     """
     without, alone = methods.get("de_less", ()), methods[other]
-    if (method, other) != ("de", "single") or len(without) != len(alone):
+    if (method, other) != ("de", "single") or len(without) != len(alone) or len(alone) < 2:
         return None
     members, count = np.array(pooled(alone, metric)), len(alone)
     others = (members.sum() - members) / (count - 1)

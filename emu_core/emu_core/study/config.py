@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from emu_core.data.augment import JITTER, MIN_SIZE
 from emu_core.methods.registry import METHODS
 from emu_core.networks.encoder import VARIANTS
+from emu_core.options import FolderName, above, allowed, at_least, check_options
 from emu_core.registry import Registry
-from emu_core.training.config import Architecture, Data, Optimisation, Run, Task
+from emu_core.training.config import SEED, Architecture, Data, Optimisation, Run, Task
 from emu_core.training.objectives import MemberLoss, StudentLoss
 
 
@@ -116,8 +118,8 @@ class Copies:
     """
 
     source: Path = Path("data/drives")
-    width: int = 512
-    pretraining_drives: int = 60
+    width: int = field(default=512, metadata=at_least(MIN_SIZE))
+    pretraining_drives: int = field(default=60, metadata=at_least(0))
 
 
 @dataclass(frozen=True)
@@ -136,12 +138,12 @@ class Pretraining:
         sequences: Maximum number of drives, evenly spread. With fewer drives, members agree less.
     """
 
-    steps: int = 2000
+    steps: int = field(default=2000, metadata=at_least(1))
     task: Task = "joint"
     optimisation: Optimisation = field(default_factory=Optimisation)
-    seed: int = 1000
+    seed: int = field(default=1000, metadata=SEED)
     root: Path | None = None
-    sequences: int | None = None
+    sequences: int | None = field(default=None, metadata=at_least(1))
 
 
 @dataclass(frozen=True)
@@ -154,9 +156,9 @@ class Regime:
         sequences: Maximum number of drives.
     """
 
-    steps: int
-    limit: int | None = None
-    sequences: int | None = None
+    steps: int = field(metadata=at_least(1))
+    limit: int | None = field(default=None, metadata=at_least(1))
+    sequences: int | None = field(default=None, metadata=at_least(1))
 
 
 @dataclass(frozen=True)
@@ -177,12 +179,14 @@ class Distilling:
     """
 
     loss: StudentLoss = field(default_factory=StudentLoss)
-    jitter: tuple[float, float, float, float] = (0.2, 0.2, 0.2, 0.4)
-    variants: int | None = None
+    jitter: tuple[float, float, float, float] = field(
+        default=(0.2, 0.2, 0.2, 0.4), metadata=JITTER
+    )
+    variants: int | None = field(default=None, metadata=at_least(1))
     init: Literal["encoder", "member"] = "encoder"
-    steps: int | None = None
-    unlabelled_limit: int | None = None
-    unlabelled_mean_weight: float = 1.0
+    steps: int | None = field(default=None, metadata=at_least(1))
+    unlabelled_limit: int | None = field(default=None, metadata=at_least(1))
+    unlabelled_mean_weight: float = field(default=1.0, metadata=above(0))
 
 
 @dataclass(frozen=True)
@@ -200,7 +204,7 @@ class Item:
     """
 
     method: str
-    seeds: int = 1
+    seeds: int = field(default=1, metadata=at_least(1))
     single_task: bool = False
     regimes: list[str] | None = None
     splits: list[str] | None = None
@@ -231,7 +235,7 @@ class Study:
         resamples: Number of bootstrap resamples of the drives.
     """
 
-    name: str
+    name: str = field(metadata=allowed(FolderName("runs")))
     data: Data
     architecture: Architecture
     optimisation: Optimisation
@@ -240,15 +244,16 @@ class Study:
     splits: dict[str, str]
     order: list[Item]
     loss: MemberLoss = field(default_factory=MemberLoss)
-    members: int = 5
-    samples: int = 10
+    members: int = field(default=5, metadata=at_least(1))
+    samples: int = field(default=10, metadata=at_least(1))
     copies: Copies | None = None
     pretraining: Pretraining | None = None
     distilling: Distilling = field(default_factory=Distilling)
-    resamples: int = 1000
+    resamples: int = field(default=1000, metadata=at_least(1))
 
     def __post_init__(self) -> None:
         """Refuse settings that do not fit together."""
+        check_options(self)
         for item in self.order:
             self._check(item)
         if self.pretraining and self.pretraining.root is None and self.copies is None:
@@ -265,8 +270,6 @@ class Study:
         _expect_known(where, "variant", [item.variant] if item.variant else (), VARIANTS)
         if item.single_task and method.from_teacher:
             raise ValueError(f"{where}: students have no single-task form.")
-        if item.seeds < 1:
-            raise ValueError(f"{where}: expected at least one seed.")
         if method.leaves_out and not 2 < item.seeds == self.members:
             raise ValueError(
                 f"{where}: expected as many seeds as there are members, at least 3, but got "

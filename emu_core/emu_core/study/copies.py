@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,8 @@ def copy_drives(copies: Copies, splits: Iterable[str], folder: Path) -> int:
         for i, frame in enumerate(of_split):
             roots = [pretraining if i in chosen else drives]
             roots += [pretraining] if split == "val" else []
-            jobs += [(frame, FrameFiles(root, split, frame.name)) for root in roots]
+            copy = partial(FrameFiles, split=split, name=frame.name, folder=frame.folder)
+            jobs += [(frame, copy(root)) for root in roots]
     missing = [job for job in jobs if not job[1].path("camera").is_file()]
     write_json(folder / MANIFEST, manifest)
     with ThreadPoolExecutor(2) as pool:
@@ -83,7 +85,7 @@ def _manifest(
     """
     settings = {name: str(value) for name, value in asdict(copies).items()}
     drives = {
-        split: dict(sorted(Counter(f.name.rpartition("_")[0] for f in of_split).items()))
+        split: dict(sorted(Counter(f.sequence for f in of_split).items()))
         for split, of_split in frames.items()
     }
     before: dict[str, Any] | None = read_json(folder / MANIFEST)

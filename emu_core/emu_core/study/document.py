@@ -6,6 +6,7 @@ All tables are made from results.csv.xz, so they can be written again without th
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from emu_core.evaluation import plots
-from emu_core.evaluation.report import bound_text, write_plots
+from emu_core.evaluation.report import bound_text, write_plot, write_plots
 from emu_core.evaluation.tables import (
     DEPTH_LOSS,
     EXPLANATION,
@@ -181,7 +182,8 @@ def _gap(part: pd.DataFrame) -> list[str]:
             cells["gap"] = f"{row.mean:+.3g} [{row.low:+.3g}, {row.high:+.3g}]"
         elif row.kind == "gap size":
             gap = cells.pop("gap")
-            cells["ensemble − single network"] = f"{gap}<br><sub>{100 * row.mean:.1f} %</sub>"
+            size = f"<br><sub>{100 * row.mean:.1f} %</sub>" if row.mean == row.mean else ""
+            cells["ensemble − single network"] = gap + size
         elif row.kind in ("share", "distilled"):
             cells[row.title] = _percent(row)
     table = pd.DataFrame([cells for cells in rows.values() if "split" in cells]).fillna(MISSING)
@@ -251,5 +253,5 @@ def _write_plots(folder: Path, regime: str, part: pd.DataFrame, scores: Scores) 
         for row in group.itertuples():
             value = Value(row.mean, row.sd, row.low, row.high)
             closed.setdefault(METRICS[row.metric].label, {})[row.method] = value
-        figure = plots.shares(closed, f"{regime}, {split}")
-        figure.savefig(folder / f"{regime}_gap_{split}.png", dpi=110)
+        draw = partial(plots.shares, closed, f"{regime}, {split}")
+        write_plot(folder / f"{regime}_gap_{split}.png", draw, dpi=110)

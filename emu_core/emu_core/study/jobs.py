@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -24,14 +24,19 @@ from emu_core.evaluation.candidate import Store
 from emu_core.evaluation.score import score_missing
 from emu_core.evaluation.splits import Split, as_batch
 from emu_core.evaluation.timing import time_missing
-from emu_core.files import digest, locked, read_json, write_atomically, write_json
+from emu_core.files import digest, locked, read_json, without_nan, write_atomically, write_json
 from emu_core.methods.base import SampledMethod
 from emu_core.methods.disagreement import disagreement
 from emu_core.methods.registry import LoadOptions, load_method
 from emu_core.study.config import Study, study_method
 from emu_core.study.copies import FOR_TRAINING, copy_drives
 from emu_core.study.plan import COPIES, DATA, Job, Scoring, Training, make_plan
-from emu_core.training.command import parse_config, prepare_cpu, run_command
+from emu_core.training.command import (
+    parse_config,
+    prepare_cpu,
+    require_training_space,
+    run_command,
+)
 from emu_core.training.config import StudentConfig
 from emu_core.training.distillation import train_student
 from emu_core.training.run import WEIGHTS
@@ -60,6 +65,26 @@ def open_splits(study: Study) -> dict[str, Split]:
     root = study.folder / DATA / "drives" if study.copies else study.data.root
     data = replace(study.data, root=root)
     return {name: Split(data, split) for name, split in study.splits.items()}
+
+
+def check_inputs(study: Study, plan: Iterable[Job]) -> None:
+    """Check, before hours of work, that every split is there and that the networks fit on disk.
+
+    Raises:
+        DataError: Data is missing.
+        OSError: There is too little disk space.
+    """
+    root = study.data.root
+    if study.copies is not None:
+        copied = (study.folder / DATA / FOR_TRAINING).is_file()
+        root = study.folder / DATA / "drives" if copied else study.copies.source
+    data = replace(study.data, root=root)
+    data.open_training(), data.open_validation()
+    for split in study.splits.values():
+        data.open(split)
+    trainings = [job for job in plan if isinstance(job, Training)]
+    networks = [job.config for job in trainings for _ in range(max(job.heads, 1))]
+    require_training_space(study.folder, networks)
 
 
 def store_of(study: Study, regime: str) -> Store:
@@ -108,7 +133,7 @@ def _score(job: Scoring, study: Study, device: str) -> None:
             name: disagreement(ensemble, (as_batch(v, device) for v in s.some(_COMPARED_IMAGES)))
             for name, s in splits.items()
         }
-    write_json(study.folder / job.output, result)
+    write_json(study.folder / job.output, without_nan(result))
 
 
 def _train(job: Training, study: Study) -> None:

@@ -222,7 +222,10 @@ def plan_text(study: Study, plan: Sequence[Job], left: set[str]) -> str:
     kinds["hours each"] = each.map("{:.2f}".format).where(each.notna(), "not measured yet")
     kinds["hours left"] = total.map("{:.2f}".format).where(each.notna(), "")
     more = f", and {unknown} jobs that are not measured yet" if unknown else ""
+    hours = f"{total.sum():.2f} h for one job at a time{more}"
+    if each.isna().all():
+        hours = "none was measured yet, so their hours are unknown"
     return (
         f"{kinds.to_string()}\n{study.folder}: {kinds.left.sum()} of {len(plan)} jobs are left: "
-        f"{total.sum():.2f} h for one job at a time{more}"
+        f"{hours}"
     )

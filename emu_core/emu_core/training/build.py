@@ -23,6 +23,7 @@ from emu_core.networks import (
     load_model,
 )
 from emu_core.networks.exported import SUFFIX, load_exported, settle_norms
+from emu_core.networks.weights import is_own_model
 from emu_core.runtime.model_file import read_info
 from emu_core.training.config import Architecture
 
@@ -56,7 +57,7 @@ def build_network(
     loaded: tuple[str, ...] = ()
     if architecture.encoder is not None:
         weights = architecture.encoder.replace("{variant}", variant)
-        if weights.endswith(".safetensors"):
+        if is_own_model(weights):
             _copy_encoder(network, load_model(weights)[0], weights)
         else:
             load_hugging_face(network, weights, encoder_only=True)

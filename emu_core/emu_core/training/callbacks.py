@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-import pickle
+import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -22,6 +24,7 @@ from torch import Tensor
 
 from emu_core.files import write_atomically
 from emu_core.labels import ClassTable
+from emu_core.networks.formats import first_line
 from emu_core.runtime.overlay import panel
 from emu_core.training.export import to_perception
 
@@ -30,13 +33,26 @@ class AtomicCheckpoints(TorchCheckpointIO):
     """Writes a checkpoint to a temporary file in the same folder, then renames it.
 
     Lightning's own class copies it from the system's temporary folder. This is not atomic if that
-    folder is on another file system.
+    folder is on another file system. Nothing but plain values is read.
+
+    Args:
+        learned: What the network learns (`networks.learned`); it is kept in every checkpoint.
     """
+
+    def __init__(self, learned: Mapping[str, Any] = MappingProxyType({})) -> None:
+        super().__init__()
+        self.learned = dict(learned)
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
+        checkpoint = {**checkpoint, "learned": self.learned}
         write_atomically(path, lambda part: torch.save(checkpoint, part), f"{path}.part")
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        return read_checkpoint(path)
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -87,11 +103,16 @@ class LastCheckpoint(Checkpoint):
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint of Lightning with its averaged weights; ValueError if it is damaged."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        missing = {"state_dict", "global_step"} - set(checkpoint)
+        problem = f"it lacks {', '.join(sorted(missing))}" if missing else ""
+    except Exception as error:  # a damaged pickle can raise anything
+        problem = first_line(error)
+    if problem:
         raise ValueError(
-            f"{path} cannot be read as a checkpoint; delete it to train from the start. {error}"
-        ) from error
+            f"{path} cannot be read as a checkpoint: {problem}. Delete it to train from the start."
+        )
+    return checkpoint
 
 
 class AveragedWeights(WeightAveraging):
@@ -128,6 +149,38 @@ class Pictures(lightning.Callback):
         self.folder.mkdir(exist_ok=True)
         path = self.folder / f"{trainer.global_step:06d}.jpg"
         cv2.imwrite(str(path), picture[..., ::-1])
+
+
+class ProgressLines(lightning.Callback):
+    """Prints a line from time to time, for logs; control codes of a bar would fill them.
+
+    Args:
+        batch: Images per step.
+        lines: Number of lines in a complete training.
+    """
+
+    def __init__(self, batch: int, lines: int = 20):
+        self.batch, self.lines = batch, lines
+        self._last = (0, 0.0)  # step and time of the last line
+
+    def on_train_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        self._last = (trainer.global_step, time.monotonic())
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        step, total = trainer.global_step, int(trainer.max_steps)
+        if not trainer.is_global_zero or (step % max(total // self.lines, 1) and step < total):
+            return
+        (before, begun), now = self._last, time.monotonic()
+        rate = (step - before) * self.batch / max(now - begun, 1e-9)
+        losses = {k: float(v) for k, v in trainer.progress_bar_metrics.items() if k != "v_num"}
+        text = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+        print(f"step {step} of {total}: {text}, {rate:.1f} images/s", flush=True)
+        self._last = (step, now)
+
+
+def progress(batch: int) -> lightning.Callback:
+    """Return a progress bar for a terminal, otherwise lines; `batch` is images per step."""
+    return ProgressBar(batch) if sys.stdout.isatty() else ProgressLines(batch)
 
 
 class ProgressBar(TQDMProgressBar):

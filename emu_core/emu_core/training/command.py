@@ -1,4 +1,4 @@
-"""What the training commands share: options, help, error messages and process settings."""
+"""What the training commands share: options, help, messages, process settings, early checks."""
 
 from __future__ import annotations
 
@@ -6,16 +6,22 @@ import argparse
 import ctypes
 import logging
 import os
+import re
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import jsonargparse
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
+from emu_core.files import DiskFullError, folder_size, is_disk_full, require_space
+from emu_core.networks import DepthFormer, Network, SegDepthFormer, SegFormer
+from emu_core.training.config import Architecture, Run, StudentConfig, TrainingConfig
 from emu_core.training.export import ExportError
 
 Config = TypeVar("Config", bound=Any)
@@ -61,9 +67,7 @@ def run_command(name: str, call: Callable[[], object]) -> int:
     try:
         call()
     except (ValueError, FloatingPointError, ExportError, OSError) as error:
-        # An error in a loading process arrives as a traceback that ends with the message.
-        message = str(error).rpartition("DataError: ")[2].strip()
-        print(f"{name}: {message}", file=sys.stderr)
+        print(f"{name}: {message_of(error)}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, SystemExit) as error:
         # Lightning exits when it is interrupted.
@@ -72,6 +76,91 @@ def run_command(name: str, call: Callable[[], object]) -> int:
         print(f"{name}: interrupted; the same command resumes.", file=sys.stderr)
         return 130
     return 0
+
+
+def message_of(error: Exception) -> str:
+    """Return the message of an error that a user can mend."""
+    if isinstance(error, OSError) and error.errno is not None and is_disk_full(error, Path()):
+        return str(DiskFullError(error.filename or Path("runs")))
+    # An error in a loading process arrives as a traceback that ends with the message.
+    return re.split(r"^[\w.]+Error: ", str(error), flags=re.MULTILINE)[-1].strip()
+
+
+def check_devices(run: Run) -> None:
+    """Refuse more GPUs than there are; ValueError."""
+    if not torch.cuda.is_available() or run.devices == "auto":
+        return
+    if int(run.devices) > (count := torch.cuda.device_count()):
+        raise ValueError(
+            f"run.devices must be auto or at most {count}, the number of GPUs of this machine, "
+            f"but it is {run.devices}."
+        )
+
+
+def usable_device(name: str) -> torch.device:
+    """Return a device by its name; ValueError if there is none of this name."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"--device must be cpu, cuda or another device of this machine, but it is {name!r}: "
+            f"{reason}"
+        ) from error
+    return device
+
+
+def require_training_space(
+    folder: Path, trainings: Iterable[TrainingConfig], cached: Mapping[Path, int] | None = None
+) -> None:
+    """Check that checkpoints and weights of trainings, and caches, fit onto the disk.
+
+    Args:
+        folder: Folder of all trainings; what it holds already is not needed again.
+        trainings: Their settings.
+        cached: Folder of each cache, and its bytes in total.
+
+    Raises:
+        OSError: There is too little space.
+    """
+    kept, largest = 0, 0
+    for config in trainings:
+        weights = _weight_bytes(config.architecture)
+        checkpoint = (4 if config.run.ema else 3) * weights  # weights, average, two moments
+        kept += 2 * checkpoint + 2 * weights  # last and best
+        if config.run.steps > min(config.run.checkpoint_every, config.run.validate_every):
+            largest = max(largest, checkpoint)  # a new one is written before the old is deleted
+    needs = [("checkpoints and weights", folder, kept + largest)]
+    needs += [("cached frames", path, size) for path, size in (cached or {}).items()]
+    require_space((what, path, max(n - folder_size(path), 0)) for what, path, n in needs)
+
+
+def cache_sizes(config: TrainingConfig) -> dict[Path, int]:
+    """Estimate the bytes that a training writes into the folders of its caches."""
+    data, folder, sizes = replace(config.data, cache=None), config.data.cache, {}
+    train = data.open_training()
+    if folder is not None:
+        frames = (*train.parts, *data.open_validation())
+        pixels = sum(len(each) * each[0].image[..., 0].size for each in frames)
+        sizes[folder] = 8 * pixels  # image, labels, float32 depth
+    if isinstance(config, StudentConfig) and (cache := config.distillation.cache) is not None:
+        pixels = data.augmentation.height * data.augmentation.width
+        maps = 2 * (len(train.classes) + 2) * pixels // 16  # float16 at a quarter of the size
+        frames_of_student = len(train) * (config.distillation.variants or 1)
+        sizes[cache] = sizes.get(cache, 0) + maps * frames_of_student
+    return sizes
+
+
+@lru_cache
+def _weight_bytes(architecture: Architecture) -> int:
+    kinds = {"joint": SegDepthFormer, "segmentation": SegFormer}
+    with torch.device("meta"):
+        if architecture.task == "depth":
+            network: Network = DepthFormer(architecture.variant)
+        else:
+            network = kinds[architecture.task](architecture.variant, 40)
+    return sum(x.numel() * x.element_size() for x in network.state_dict().values())
 
 
 def set_global_rank() -> None:

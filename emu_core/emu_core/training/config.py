@@ -5,7 +5,8 @@
 
 By default, the trained weights depend on a field. The metadata `PLACE` marks fields that only
 change where and how a training runs. `SCHEDULE` marks fields that change the weights, but that a
-resumed training may change. `deciding_settings` reads these marks.
+resumed training may change. `deciding_settings` reads these marks. Metadata of
+`emu_core.options` says which values a field may have.
 """
 
 from __future__ import annotations
@@ -16,8 +17,18 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from emu_core.data.augment import JITTER
 from emu_core.data.config import PLACE, Data
 from emu_core.networks.encoder import find_variant
+from emu_core.options import (
+    CountOr,
+    FolderName,
+    Range,
+    above,
+    allowed,
+    at_least,
+    check_options,
+)
 from emu_core.training.objectives import MemberLoss, StudentLoss
 
 if TYPE_CHECKING:
@@ -25,8 +36,15 @@ if TYPE_CHECKING:
 
 Task = Literal["joint", "segmentation", "depth"]
 
-SCHEDULE: Mapping[str, str] = {"role": "schedule"}
+_ROLE = "role"
+
+SCHEDULE: dict[str, Any] = {_ROLE: "schedule"}
 """Metadata of a field that the weights depend on, but that a resumed training may change."""
+
+_RATE = allowed(Range(0, 1, open_high=True))
+
+SEED = allowed(Range(0, 2**32 - 1))
+"""Metadata of a seed, as Lightning and NumPy take it."""
 
 REST = "rest"
 """Value of `Distillation.unlabelled`: training frames that `limit` and `sequences` leave out."""
@@ -55,13 +73,13 @@ class Architecture:
 
     variant: str = "b0"
     task: Task = "joint"
-    dropout: float = 0.1
-    encoder_dropout: float = 0.0
-    drop_path: float = 0.1
+    dropout: float = field(default=0.1, metadata=_RATE)
+    encoder_dropout: float = field(default=0.0, metadata=_RATE)
+    drop_path: float = field(default=0.1, metadata=_RATE)
     encoder: str | None = None
     init: Path | None = None
-    depth_mean: float | None = None
-    depth_std: float | None = None
+    depth_mean: float | None = field(default=None, metadata=above(0))
+    depth_std: float | None = field(default=None, metadata=above(0))
 
     def __post_init__(self) -> None:
         find_variant(self.variant)
@@ -84,12 +102,12 @@ class Optimisation:
         clip: Limit of the gradient norm, 0 for none.
     """
 
-    learning_rate: float = field(default=6e-5, metadata=SCHEDULE)
-    decoder_factor: float = field(default=10.0, metadata=SCHEDULE)
-    weight_decay: float = field(default=0.01, metadata=SCHEDULE)
-    warmup: int = field(default=500, metadata=SCHEDULE)
-    power: float = field(default=0.9, metadata=SCHEDULE)
-    clip: float = field(default=1.0, metadata=SCHEDULE)
+    learning_rate: float = field(default=6e-5, metadata=SCHEDULE | above(0))
+    decoder_factor: float = field(default=10.0, metadata=SCHEDULE | at_least(0))
+    weight_decay: float = field(default=0.01, metadata=SCHEDULE | at_least(0))
+    warmup: int = field(default=500, metadata=SCHEDULE | at_least(0))
+    power: float = field(default=0.9, metadata=SCHEDULE | at_least(0))
+    clip: float = field(default=1.0, metadata=SCHEDULE | at_least(0))
 
 
 @dataclass(frozen=True)
@@ -111,19 +129,19 @@ class Run:
         nodes: Number of machines that train together.
     """
 
-    name: str = field(default="teacher", metadata=PLACE)
-    steps: int = field(default=40000, metadata=SCHEDULE)
-    seed: int = 0
+    name: str = field(default="teacher", metadata=PLACE | allowed(FolderName("runs")))
+    steps: int = field(default=40000, metadata=SCHEDULE | at_least(1))
+    seed: int = field(default=0, metadata=SEED)
     precision: Literal["bf16-mixed", "16-mixed", "32-true"] = field(
         default="bf16-mixed", metadata=SCHEDULE
     )
-    ema: float = field(default=0.999, metadata=SCHEDULE)
-    validate_every: int = field(default=1000, metadata=PLACE)
-    checkpoint_every: int = field(default=250, metadata=PLACE)
-    shares_every: int = field(default=0, metadata=PLACE)
-    threads: int = field(default=0, metadata=PLACE)
-    devices: int | str = field(default="auto", metadata=PLACE)
-    nodes: int = field(default=1, metadata=PLACE)
+    ema: float = field(default=0.999, metadata=SCHEDULE | _RATE)
+    validate_every: int = field(default=1000, metadata=PLACE | at_least(1))
+    checkpoint_every: int = field(default=250, metadata=PLACE | at_least(1))
+    shares_every: int = field(default=0, metadata=PLACE | at_least(0))
+    threads: int = field(default=0, metadata=PLACE | at_least(0))
+    devices: int | str = field(default="auto", metadata=PLACE | allowed(CountOr("auto")))
+    nodes: int = field(default=1, metadata=PLACE | at_least(1))
 
 
 @dataclass(frozen=True)
@@ -144,11 +162,13 @@ class Distillation:
         unlabelled_limit: Maximum number of unlabelled frames.
     """
 
-    jitter: tuple[float, float, float, float] = (0.2, 0.2, 0.2, 0.4)
-    variants: int | None = None
+    jitter: tuple[float, float, float, float] = field(
+        default=(0.2, 0.2, 0.2, 0.4), metadata=JITTER
+    )
+    variants: int | None = field(default=None, metadata=at_least(1))
     cache: Path | None = field(default=None, metadata=PLACE)
     unlabelled: str | None = None
-    unlabelled_limit: int | None = None
+    unlabelled_limit: int | None = field(default=None, metadata=at_least(1))
 
     def __post_init__(self) -> None:
         if self.cache is not None and self.variants is None:
@@ -180,6 +200,9 @@ class TrainingConfig:
     loss: MemberLoss = field(default_factory=MemberLoss)
     optimisation: Optimisation = field(default_factory=Optimisation)
     run: Run = field(default_factory=Run)
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
     @classmethod
     def part_of(cls, config: TrainingConfig) -> Self:
@@ -235,14 +258,14 @@ def deciding_settings(config: Any, *, resumed: bool = False) -> dict[str, Any]:
     Returns:
         Plain values by the names of the options.
     """
-    left_out = (PLACE, SCHEDULE) if resumed else (PLACE,)
+    left_out = {mark[_ROLE] for mark in ((PLACE, SCHEDULE) if resumed else (PLACE,))}
 
     def chosen(part: Any) -> Any:
         if isinstance(part, tuple):
             return [chosen(each) for each in part]
         if not is_dataclass(part):
             return part
-        names = [each.name for each in fields(part) if each.metadata not in left_out]
+        names = [each.name for each in fields(part) if each.metadata.get(_ROLE) not in left_out]
         return {name: chosen(getattr(part, name)) for name in names}
 
     return flat(json.loads(json.dumps(chosen(config), default=str)))

@@ -19,7 +19,15 @@ from emu_core.methods.registry import Method
 from emu_core.training.build import build_network
 from emu_core.training.config import REST, StudentConfig
 from emu_core.training.learner import Student
-from emu_core.training.run import WEIGHTS, complete, fit, print_once, start, training_batches
+from emu_core.training.run import (
+    WEIGHTS,
+    check_start,
+    complete,
+    fit,
+    print_once,
+    start,
+    training_batches,
+)
 from emu_core.training.teacher import train_network
 from emu_core.training.teacher_cache import TeacherCache
 
@@ -85,13 +93,14 @@ def train_student(
             f"{folder} holds a student of another teacher. Choose another run.name, or delete "
             "that folder."
         )
-    if complete(folder, config):
+    if complete(folder, config, "student"):
         return folder / WEIGHTS
     distillation, cache = config.distillation, None
     if distillation.cache is not None:
         cache = TeacherCache(distillation.cache, teacher_id)
     start(config.run)
     samples = open_frames(config)
+    check_start(config, samples.classes)
     print_once("\n".join(survey_training(samples, config.architecture.task)))
     inputs = replace(config, data=distillation.inputs(config.data))
     network = build_network(

@@ -60,6 +60,7 @@ class Learner(lightning.LightningModule):
         super().__init__()
         self.model, self.config = model, config
         self.classes, self.sets = samples.classes, samples.sets
+        self.max_depth = samples.max_depth
         self.groups = [None if p.space.is_single else p.space.groups for p in samples.parts]
         weights = class_weights(samples, config.loss.class_balance)
         self.register_buffer("class_weights", weights, persistent=False)

@@ -11,7 +11,7 @@ compute the same terms (`losses`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor
 from emu_core.labels import IGNORE
 from emu_core.methods.prediction import Prediction, activate, upsample
 from emu_core.networks.models import RawOutputs
+from emu_core.options import above, at_least
 from emu_core.training.loader import Batch
 from emu_core.training.losses import (
     DEPTH_LOSSES,
@@ -53,17 +54,14 @@ class MemberLoss:
     """
 
     depth: str = "gnll"
-    beta: float = 0.0
-    depth_weight: float = 1.0
-    class_balance: float = 0.0
+    beta: float = field(default=0.0, metadata=at_least(0))
+    depth_weight: float = field(default=1.0, metadata=at_least(0))
+    class_balance: float = field(default=0.0, metadata=at_least(0))
     segmentation: str = "cross_entropy"
 
     def __post_init__(self) -> None:
         DEPTH_LOSSES.check(self.depth)
         SEGMENTATION_LOSSES.check(self.segmentation)
-        for name, value in vars(self).items():
-            if name.endswith(("_weight", "_balance")) and value < 0:
-                raise ValueError(f"Expected `{name}` of at least 0, but got {value}.")
 
 
 @dataclass(frozen=True)
@@ -86,10 +84,10 @@ class StudentLoss(MemberLoss):
             In frames without ground truth, not_sky always applies.
     """
 
-    kl_weight: float = 10.0
-    variance_weight: float = 1.0
-    mean_weight: float = 0.0
-    temperature: float = 1.0
+    kl_weight: float = field(default=10.0, metadata=at_least(0))
+    variance_weight: float = field(default=1.0, metadata=at_least(0))
+    mean_weight: float = field(default=0.0, metadata=at_least(0))
+    temperature: float = field(default=1.0, metadata=above(0))
     reverse_kl: bool = False
     log_variance: bool = False
     kl_pixels: Literal["all", "labelled"] = "all"

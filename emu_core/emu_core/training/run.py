@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +13,34 @@ import torch
 import yaml
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
 
 from emu_core.data.sample import Samples
 from emu_core.files import write_text
-from emu_core.networks.weights import read_header, save_model
+from emu_core.labels import ClassTable
+from emu_core.networks.exported import SUFFIX
+from emu_core.networks.learned import MEANING, check_weights, expect_same
+from emu_core.networks.weights import encoder_digest, read_header, save_model
+from emu_core.runtime.model_file import read_info
 from emu_core.training.callbacks import (
     AtomicCheckpoints,
     AveragedWeights,
     BestCheckpoint,
     LastCheckpoint,
     Pictures,
-    ProgressBar,
+    progress,
     read_checkpoint,
 )
 from emu_core.training.command import prepare_cpu
 from emu_core.training.config import Run, TrainingConfig, deciding_settings, flat, plain
-from emu_core.training.learner import Learner, monitored
+from emu_core.training.learner import Learner, Student, monitored
 from emu_core.training.loader import TrainingLoader, training_loader, validation_loader
 
 WEIGHTS = "last.safetensors"
 """The weights that a complete run leaves in its folder."""
+
+LAST = "last.ckpt"
+"""The checkpoint that a run resumes from."""
 
 _LOG_EVERY = 20  # steps
 
@@ -48,15 +58,89 @@ def training_batches(config: TrainingConfig, samples: Samples) -> TrainingLoader
     )
 
 
-def complete(folder: Path, config: TrainingConfig) -> bool:
+def complete(
+    folder: Path, config: TrainingConfig, method: str = "network", trunk: str | None = None
+) -> bool:
     """Check whether a folder holds the weights of this run after all its steps.
+
+    Args:
+        folder: Folder of the run.
+        config: Its settings.
+        method, trunk: As for `describe_training`.
 
     Raises:
         ValueError: The run in the folder has other settings.
     """
     _expect_same_settings(folder, config)
-    path = folder / WEIGHTS
-    return path.is_file() and read_header(path)[1].get("steps", 0) >= config.run.steps
+    expected, path, last = (
+        describe_training(config, method, trunk),
+        folder / WEIGHTS,
+        folder / LAST,
+    )
+    if not path.is_file():
+        if last.is_file():
+            _expect_same_run(last, read_checkpoint(last), expected)
+        return False
+    metadata = read_header(path)[1]
+    _expect_same_run(path, metadata, expected)
+    return metadata.get("steps", 0) >= config.run.steps
+
+
+def describe_training(
+    config: TrainingConfig, method: str = "network", trunk: str | None = None
+) -> dict[str, Any]:
+    """Return what networks of a training learn, without their classes, as `networks.learned` does.
+
+    Args:
+        config: Settings of the training.
+        method: network, head or student.
+        trunk: Digest of the encoder that heads share.
+    """
+    data, whole = config.data, config.data.whole_images
+    return {
+        "method": method,
+        "trunk": trunk,
+        "data": sorted({source.kind for source in data.sources}),
+        "canonical_focal": whole.canonical_focal,
+        "image_width": whole.image_width or whole.width,
+        "input_size": [whole.height, whole.width],
+        "depth_limit": whole.depth_limit,
+    }
+
+
+def learned_by(learner: Learner) -> dict[str, Any]:
+    """Return what a learner's network learns, as `networks.learned` describes it."""
+    network, trunk = learner.model, None
+    method = "student" if isinstance(learner, Student) else "network"
+    if network.encoder_frozen:
+        method, trunk = "head", encoder_digest(network)
+    found = describe_training(learner.config, method, trunk)
+    return {**found, "classes": list(learner.classes.names), "max_depth": learner.max_depth}
+
+
+def check_start(config: TrainingConfig, classes: ClassTable) -> None:
+    """Check that the weights in architecture.init learned what this training learns.
+
+    Raises:
+        WeightsError: They have other classes or another scale of depth, or the file is damaged.
+    """
+    architecture = config.architecture
+    init, task = architecture.init, architecture.task
+    if init is None:
+        return
+    tasks = {"segmentation": ("classes",), "depth": MEANING[1:]}
+    keys = tasks.get(task, MEANING)
+    expected = {**describe_training(config), "classes": list(classes.names)}
+    source = "this training (architecture.init)"
+    advice = "Train with the values of that file, or give it to architecture.encoder instead."
+    if init.suffix != SUFFIX:
+        check_weights(init, expected, source, advice, keys)
+        return
+    info = read_info(init)
+    found: dict[str, Any] = {"classes": list(info.classes.names)}
+    if expected["canonical_focal"] is not None:  # the file has one also for plain metres
+        found["canonical_focal"] = info.canonical_focal
+    expect_same(init, found, expected, source, "Train with the values of that file.", keys)
 
 
 def fit(learner: Learner, loader: TrainingLoader, folder: Path) -> Path:
@@ -80,9 +164,11 @@ def fit(learner: Learner, loader: TrainingLoader, folder: Path) -> Path:
     batch = max(data.batch * pixels // (whole.height * whole.width), 1)
     validation = [validation_loader(held_out, whole, batch) for held_out in learner.held_out]
     write_config(folder, learner.config)
-    last, done = folder / "last.ckpt", 0
+    last, done = folder / LAST, 0
     if last.is_file():
         checkpoint = read_checkpoint(last)
+        _expect_same_run(last, checkpoint, learned_by(learner))
+        _expect_same_network(last, checkpoint["state_dict"], learner)
         done = checkpoint["global_step"]
         print_once(f"{last} has {done} of {run.steps} steps")
         if done >= run.steps:  # Lightning would leave the weights that are not averaged
@@ -103,9 +189,9 @@ def make_trainer(learner: Learner, folder: Path) -> lightning.Trainer:
     validate_every = min(run.validate_every, run.steps)
     callbacks = [
         BestCheckpoint(folder, *monitored(learner.model)),
-        LastCheckpoint(folder / "last.ckpt", run.checkpoint_every, validate_every),
+        LastCheckpoint(folder / LAST, run.checkpoint_every, validate_every),
         Pictures(folder / "pictures", learner.classes),
-        ProgressBar(data.batch),
+        progress(data.batch),
     ]
     if run.ema:
         callbacks.append(AveragedWeights(run.ema))
@@ -121,17 +207,19 @@ def make_trainer(learner: Learner, folder: Path) -> lightning.Trainer:
         check_val_every_n_epoch=None,
         logger=CSVLogger(folder, name="", version=""),
         callbacks=callbacks,
-        plugins=[AtomicCheckpoints()],
+        plugins=[AtomicCheckpoints(learned_by(learner))],
         default_root_dir=folder,
         log_every_n_steps=min(_LOG_EVERY, run.steps),
         enable_model_summary=False,
+        enable_progress_bar=sys.stdout.isatty(),
     )
 
 
 @rank_zero_only
 def write_weights(learner: Learner, folder: Path, steps: int) -> None:
     """Write last.safetensors and best.safetensors; the last weights stay in the learner."""
-    metadata = {"steps": steps, "seed": learner.config.run.seed}
+    seed, learned = learner.config.run.seed, learned_by(learner)
+    metadata = {"steps": steps, "seed": seed, "learned": learned}
     if (folder / "best.ckpt").is_file():
         last = {name: value.clone() for name, value in learner.state_dict().items()}
         learner.load_state_dict(read_checkpoint(folder / "best.ckpt")["state_dict"])
@@ -181,7 +269,7 @@ def print_once(text: str) -> None:
 def _expect_same_settings(folder: Path, config: TrainingConfig) -> None:
     """Refuse to resume a run with settings that a resumed run must not change."""
     path = folder / "config.yaml"
-    begun = any((folder / name).is_file() for name in ("last.ckpt", WEIGHTS))
+    begun = any((folder / name).is_file() for name in (LAST, WEIGHTS))
     if not begun or not path.is_file():
         return
     then, now = read_settings(path), deciding_settings(config, resumed=True)
@@ -194,6 +282,24 @@ def _expect_same_settings(folder: Path, config: TrainingConfig) -> None:
         raise ValueError(
             f"{folder} holds a run with other settings: {changes}. Choose another run.name, or "
             "delete that folder."
+        )
+
+
+def _expect_same_run(path: Path, content: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Refuse to resume from a file whose network learned something else."""
+    advice = f"Choose another run.name, or delete {path.parent}."
+    expect_same(path, content.get("learned", {}), expected, "this run", advice)
+
+
+def _expect_same_network(path: Path, weights: Mapping[str, Tensor], learner: Learner) -> None:
+    own = learner.state_dict()
+    shapes = {name: x.shape for name, x in weights.items()}
+    other = [name for name in {**own, **shapes} if name not in own or name not in shapes]
+    other += [name for name, x in own.items() if name in shapes and shapes[name] != x.shape]
+    if other:
+        raise ValueError(
+            f"{path} is the checkpoint of another network: {len(other)} tensors differ, e.g. "
+            f"{other[0]}. Choose another run.name, or delete {path.parent}."
         )
 
 

@@ -5,8 +5,8 @@ Networks differ in their seed, which decides first weights, order, augmentation 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -14,13 +14,18 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from emu_core.data.survey import survey_training
 from emu_core.files import natural_sort
+from emu_core.labels import ClassTable
 from emu_core.methods.registry import METHODS
 from emu_core.methods.sub_ensemble import save_sub_ensemble, with_new_heads
 from emu_core.networks import load_model
+from emu_core.networks.learned import check_weights
+from emu_core.networks.weights import read_header
+from emu_core.options import at_least
 from emu_core.registry import Registry
 from emu_core.training.build import build_network, init_depth_head
 from emu_core.training.config import (
     REST,
+    SEED,
     Architecture,
     Run,
     StudentConfig,
@@ -32,7 +37,9 @@ from emu_core.training.learner import Member
 from emu_core.training.objectives import MemberLoss
 from emu_core.training.run import (
     WEIGHTS,
+    check_start,
     complete,
+    describe_training,
     fit,
     print_once,
     read_settings,
@@ -79,10 +86,10 @@ class Teacher:
 
     folder: Path | None = None
     method: str = "ensemble"
-    members: int = 10
+    members: int = field(default=10, metadata=at_least(1))
     loss: MemberLoss | None = None
-    steps: int | None = None
-    seed: int = 0
+    steps: int | None = field(default=None, metadata=at_least(1))
+    seed: int = field(default=0, metadata=SEED)
     architecture: Architecture | None = None
 
     def __post_init__(self) -> None:
@@ -128,6 +135,8 @@ def train_ensemble(config: TrainingConfig, members: int, folder: Path) -> list[P
     Returns:
         folder/member-K/last.safetensors of each; complete members are not trained again.
     """
+    for k in range(members):  # before hours of training
+        complete(folder / f"member-{k}", _seeded(config, k))
     return [_train_one(config, f"member {k} of {members}", k, folder) for k in range(members)]
 
 
@@ -138,20 +147,30 @@ def train_sub_ensemble(config: TrainingConfig, heads: int, folder: Path) -> Path
         folder/sub_ensemble.safetensors; complete heads in folder/member-K are not trained again.
     """
     paths: list[Path] = []
+    for k in range(heads):  # before hours of training
+        complete(folder / f"member-{k}", _seeded(config, k), "head" if k else "network")
     for k in range(heads):
         trunk = paths[0] if paths else None
         paths.append(_train_one(config, f"head {k} of {heads}", k, folder, trunk))
     together = folder / SUB_ENSEMBLE
-    rank_zero_only(save_sub_ensemble)([load_model(path)[0] for path in paths], together)
+    heads_and_metadata = [load_model(path) for path in paths]
+    first = heads_and_metadata[0][1].get("learned", {})
+    learned = {**first, "method": "sub_ensemble", "trunk": _trunk_of(paths[0])}
+    networks = [network for network, _ in heads_and_metadata]
+    rank_zero_only(save_sub_ensemble)(networks, together, {"learned": learned})
     if torch.distributed.is_initialized():
         torch.distributed.barrier()  # the other processes read the file next
     return together
 
 
+def _seeded(config: TrainingConfig, k: int) -> TrainingConfig:
+    return replace(config, run=replace(config.run, seed=config.run.seed + k))
+
+
 def _train_one(
     config: TrainingConfig, name: str, k: int, folder: Path, trunk: Path | None = None
 ) -> Path:
-    own = replace(config, run=replace(config.run, seed=config.run.seed + k))
+    own = _seeded(config, k)
     print_once(f"{name}, seed {own.run.seed}: {folder / f'member-{k}'}")
     return train_network(own, folder / f"member-{k}", trunk)
 
@@ -172,11 +191,13 @@ def train_network(config: TrainingConfig, folder: Path, trunk: Path | None = Non
         FloatingPointError: The loss is not finite.
         ValueError: The settings contradict each other, or a run in the folder has other settings.
     """
-    if complete(folder, config):
+    method, digest = ("network", None) if trunk is None else ("head", _trunk_of(trunk))
+    if complete(folder, config, method, digest):
         return folder / WEIGHTS
     start(config.run)
     data, architecture = config.data, config.architecture
     samples = data.open_training()
+    check_start(config, samples.classes)
     print_once("\n".join(survey_training(samples, architecture.task)))
     if trunk is None:
         network = build_network(architecture, samples.classes, samples, data.augmentation)
@@ -185,6 +206,11 @@ def train_network(config: TrainingConfig, folder: Path, trunk: Path | None = Non
         if network.depth_decoder is not None:
             init_depth_head(network, architecture, samples, data.augmentation)
     return fit(Member(network, config, samples), training_batches(config, samples), folder)
+
+
+def _trunk_of(path: Path) -> str | None:
+    """Digest of the encoder in a file; older files have none."""
+    return read_header(path)[0].get("encoder")
 
 
 def find_teacher(folder: Path) -> tuple[str, list[Path]]:
@@ -250,6 +276,18 @@ def _check_member(member: Path, config: StudentConfig) -> None:
                 f"The teacher's {member} was trained with {option} {theirs[option]}, but here it "
                 f"is {ours[option]}: {consequence}"
             )
+
+
+def check_teacher(paths: Sequence[Path], config: StudentConfig, classes: ClassTable) -> None:
+    """Check that a teacher's networks learned the classes and the scale of depth of a student.
+
+    Raises:
+        WeightsError: They learned others, or a file is damaged.
+    """
+    expected = {**describe_training(config), "classes": list(classes.names)}
+    for path in paths:
+        advice = "Distil with the values that the teacher was trained with, or train another one."
+        check_weights(path, expected, "the student's configuration", advice)
 
 
 def _expect_another_seed(run: Run, seed: int | None, member: str) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
 from functools import partial
 from pathlib import Path
 
@@ -120,7 +121,7 @@ def _read(file: Path, digest: np.ndarray) -> Maps | None:
     try:
         with np.load(file) as stored:
             maps = dict(stored)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
     return maps if np.array_equal(maps.get(_DIGEST, ()), digest) else None
 

@@ -1,0 +1,128 @@
+"""Find the image files of a folder, and read their orientation flags."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+"""Suffixes of images, in the order of preference; capital letters count as well."""
+
+_ORIENTATION = 0x0112  # EXIF tag; 1 is upright
+_SHORT = 3  # EXIF type of 16-bit numbers
+_HEAD = 1 << 16  # bytes; a JPEG's EXIF segment is no longer than that
+
+_known_flags: set[int] = set()  # that this process has warned of
+
+
+def find_images(folder: str | Path, end: str = "") -> dict[str, Path]:
+    """Find the images below a folder, of all depths, also behind symbolic links.
+
+    Hidden files and folders are left out. A frame with several images, e.g. a .jpg beside a .png,
+    is one frame: the first of `SUFFIXES` is taken, and a warning names both.
+
+    Args:
+        folder: The folder.
+        end: What the names end with before the suffix, e.g. "_leftImg8bit", in any case; images
+            without it are counted in a warning.
+
+    Returns:
+        Path below the folder, with "/" and without `end` and suffix → file, sorted.
+    """
+    found: dict[str, list[Path]] = {}
+    others: list[Path] = []
+    for path in _visible_files(Path(folder)):
+        if path.suffix.lower() not in SUFFIXES:
+            continue
+        name = path.stem[: len(path.stem) - len(end)]
+        if name and path.stem.lower().endswith(end.lower()):
+            key = path.relative_to(folder).with_name(name).as_posix()
+            found.setdefault(key, []).append(path)
+        else:
+            others.append(path)
+    images = {key: sorted(found[key], key=_preference) for key in sorted(found)}
+    if several := [paths for paths in images.values() if len(paths) > 1]:
+        first, second, *_ = several[0]
+        warnings.warn(
+            f"{len(several)} frames in {folder} have several images, e.g. {second} beside "
+            f"{first}: the {first.suffix} files are read. Delete the others.",
+            stacklevel=2,
+        )
+    if others:
+        warnings.warn(
+            f"{len(others)} images in {folder} are ignored, e.g. {others[0]}: their names do not "
+            f"end with {end} before the suffix.",
+            stacklevel=2,
+        )
+    return {key: paths[0] for key, paths in images.items()}
+
+
+def existing_variant(path: Path) -> Path:
+    """Return a path, or the one with its suffix in capital letters if only that exists."""
+    capital = path.with_suffix(path.suffix.upper())
+    return capital if not path.is_file() and capital.is_file() else path
+
+
+def warn_of_orientation(path: Path, code: bytes) -> None:
+    """Warn once if an image has an EXIF flag that asks viewers to rotate or mirror it.
+
+    All images are read as they are stored: labels and depth have the pixels of the stored image,
+    and the camera that a robot sends has no such flag.
+    """
+    flag = orientation(code)
+    if flag != 1 and flag not in _known_flags:
+        _known_flags.add(flag)
+        warnings.warn(
+            f"{path} has the EXIF orientation {flag}: this image and all others are read as "
+            "stored, not rotated, as the node reads them. If they lie on their side, rotate their "
+            "pixels and remove the flag.",
+            stacklevel=3,
+        )
+
+
+def orientation(code: bytes) -> int:
+    """Read the EXIF orientation, 1…8, of a JPEG or PNG; 1 if there is none."""
+    head = code[:_HEAD]
+    for mark in (b"Exif\0\0", b"eXIf"):
+        start = head.find(mark)
+        if start >= 0:
+            return _orientation_of(head[start + len(mark) :])
+    return 1
+
+
+def _orientation_of(tiff: bytes) -> int:
+    order = {b"II": "little", b"MM": "big"}.get(tiff[:2])
+    if order is None:
+        return 1
+
+    def number(place: int, size: int) -> int:
+        return int.from_bytes(tiff[place : place + size], order)  # type: ignore[arg-type]
+
+    directory = number(4, 4)
+    for k in range(number(directory, 2)):
+        entry = directory + 2 + 12 * k
+        if number(entry, 2) == _ORIENTATION and number(entry + 2, 2) == _SHORT:
+            flag = number(entry + 8, 2)
+            return flag if 1 <= flag <= 8 else 1
+    return 1
+
+
+def _visible_files(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """Yield the files below a folder; a link to a folder that it lies in is not followed."""
+    place = os.path.realpath(folder)
+    if place in above:
+        return
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from _visible_files(path, above | {place})
+        else:
+            yield path
+
+
+def _preference(path: Path) -> tuple[int, bool, str]:
+    suffix = path.suffix
+    return SUFFIXES.index(suffix.lower()), suffix != suffix.lower(), path.name
