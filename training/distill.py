@@ -103,7 +103,7 @@ def distill(config: DistillConfig) -> None:
         render_drives(config.render, data.root)
     # Missing data, and what makes a model file impossible, is reported before hours of training.
     frames, _, _ = open_frames(config), data.open_scored(), data.open_validation()
-    check_start(config, frames.classes)
+    check_start(config)
     if config.architecture.task == "joint":
         model_facts(config.distillation.inputs(data), config.run)
     else:

@@ -100,7 +100,7 @@ def train_student(
         cache = TeacherCache(distillation.cache, teacher_id)
     start(config.run)
     samples = open_frames(config)
-    check_start(config, samples.classes)
+    check_start(config)
     print_once("\n".join(survey_training(samples, config.architecture.task)))
     inputs = replace(config, data=distillation.inputs(config.data))
     network = build_network(
