@@ -30,6 +30,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from emu_core.data.sample import DataError
+from emu_core.data.survey import survey_training
 from emu_core.drives.splits import load_splits
 from emu_core.evaluation.candidate import Candidate
 from emu_core.evaluation.report import compare
@@ -103,6 +104,7 @@ def distill(config: DistillConfig) -> None:
         render_drives(config.render, data.root)
     # Missing data, and what makes a model file impossible, is reported before hours of training.
     frames, _, _ = open_frames(config), data.open_scored(), data.open_validation()
+    survey_training(frames, config.architecture.task)
     check_start(config)
     if config.architecture.task == "joint":
         model_facts(config.distillation.inputs(data), config.run)

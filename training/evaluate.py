@@ -25,6 +25,7 @@ evaluation.md, .csv, .json, plots, and SPLIT/NAME-SEED.npz; scores that are ther
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -101,8 +102,9 @@ def evaluate_model(given: jsonargparse.Namespace) -> None:
     metrics = {split: score_split(perceiver, data[split], given.stride) for split in splits}
     scores = {split: scores_of(data[split], metrics[split]) for split in splits}
     print_scores(scores)
-    bound = max(bound for of_split in metrics.values() for bound in of_split.bounds().values())
-    print(f"error AUROCs rank binned scores, which changes them by at most {bound:.1g}")
+    bounds = [bound for of_split in metrics.values() for bound in of_split.bounds().values()]
+    if known := [bound for bound in bounds if not math.isnan(bound)]:
+        print(f"error AUROCs rank binned scores, which changes them by at most {max(known):.1g}")
     if given.output is not None:
         write_json(given.output, without_nan(scores))
 
@@ -129,6 +131,11 @@ def evaluate_methods(given: jsonargparse.Namespace) -> None:
     if unknown := set(given.point_depth) - {c.name for c in candidates}:
         raise ValueError(f"--point-depth names no method: {', '.join(sorted(unknown))}.")
     data, _ = read_config(given.config)
+    if data.mixture and (given.root or given.max_depth):
+        raise ValueError(
+            f"{given.config} trains on a mixture, so --root and --max-depth have no meaning: give "
+            "a config.yaml in which data.mixture has other folders."
+        )
     if given.root or given.max_depth:
         max_depth = given.max_depth or data.max_depth
         data = replace(data, root=given.root or data.root, max_depth=max_depth)

@@ -23,7 +23,7 @@ from typing import Any
 import jsonargparse
 import pandas as pd
 
-from emu_core.data.datasets import DataSet
+from emu_core.data.datasets import DATASETS, DataSet
 from emu_core.evaluation.model_scores import Scores, print_scores, score_split, scores_of
 from emu_core.evaluation.tables import to_markdown
 from emu_core.files import write_text
@@ -117,14 +117,14 @@ def model_card(
         classes=len(info.classes),
         loss=", ".join(f"{k[5:]} {v}" for k, v in settings.items() if k.startswith("loss.")),
         max_depth=first.max_depth,
-        command=evaluate_commands(info.path, data, frames),
+        command="`\n`".join(evaluate_commands(info.path, data, frames)),
         conditions=f"No training frame shows the conditions of {extra}." if extra else "",
-        **notices(first, settings.get("architecture.encoder")),
+        **notices(data, settings.get("architecture.encoder")),
         **tables(scores),
     )
 
 
-def evaluate_commands(model: Path, data: Data, frames: Mapping[str, DataSet]) -> str:
+def evaluate_commands(model: Path, data: Data, frames: Mapping[str, DataSet]) -> list[str]:
     """Return the commands that score the model file again, one line for each data set."""
     commands = []
     for source in data.sources:
@@ -134,21 +134,22 @@ def evaluate_commands(model: Path, data: Data, frames: Mapping[str, DataSet]) ->
         if source.max_depth is not None:
             command += ["--max-depth", f"{source.max_depth:g}"]
         commands += [shlex.join(command)] if splits else []
-    return "\n".join(commands)
+    return commands
 
 
-def notices(frames: DataSet, encoder: str | None) -> dict[str, str]:
+def notices(data: Data, encoder: str | None) -> dict[str, str]:
     """Return the warning and the licence for the model card.
 
     Args:
-        frames: Any split of the data set.
+        data: Data of the training.
         encoder: Weights that the encoder began with.
     """
     seen = "never seen a real image"
     licence = "Apache-2.0, like the code: no third-party weights or data."
-    if frames.real_images:
+    real_images = any(DATASETS[source.kind].real_images for source in data.sources)
+    if real_images:
         seen = "been tested only on the images below"
-    if frames.real_images or encoder:
+    if real_images or encoder:
         licence = (
             "Read the licences of the training data and of the weights that the training began "
             f"with ({encoder or 'none'}) before you pass this file on."

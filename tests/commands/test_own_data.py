@@ -67,6 +67,7 @@ def start(tmp_path):
     paths = [*sys.path, *([] if find_spec("vision_msgs") else [str(helpers)])]
     search = [str(tmp_path / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
     environment = {"PATH": ":".join(search), "PYTHONPATH": ":".join(filter(None, paths))}
+    environment["OMP_NUM_THREADS"] = "1"  # on a busy machine, threads wait for each other
 
     def call(command, **variables):
         return subprocess.Popen(

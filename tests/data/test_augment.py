@@ -3,12 +3,13 @@
 import colorsys
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emu_core.data.augment import Augmentation, color_jitter, prepare
+from emu_core.data.augment import Augmentation, color_jitter, prepare, resize_truth
 from emu_core.data.sample import Sample
 from emu_core.labels import IGNORE
 
@@ -261,3 +262,75 @@ def test_hue_turns_by_up_to_half_its_strength(seed):
         h, s, v = colorsys.rgb_to_hsv(*before / 255)
         expected = 255 * np.array(colorsys.hsv_to_rgb((h + turn) % 1, s, v))
         np.testing.assert_allclose(after, expected, atol=1.01)
+
+
+# Sparse ground truth
+
+
+def lidar(height, width, count, seed=0):
+    """Depth and labels of `count` single points, at least two pixels apart."""
+    rng = np.random.default_rng(seed)
+    places = rng.permutation((height // 2) * (width // 2))[:count]
+    rows, columns = (2 * x for x in np.divmod(places, width // 2))
+    depth = np.full((height, width), np.nan, np.float32)
+    labels = np.full((height, width), IGNORE, np.uint8)
+    depth[rows, columns] = rng.permutation(count) + 1
+    labels[rows, columns] = rng.integers(0, 19, count)
+    return rows, columns, depth, labels
+
+
+def resized(depth, labels, width, height):
+    size = (width, height)
+    return (
+        resize_truth(depth, np.isfinite(depth), size, np.nan, depth),
+        resize_truth(labels, labels != IGNORE, size, IGNORE, depth),
+    )
+
+
+@pytest.mark.parametrize("size", [(40, 20), (30, 17), (200, 100), (80, 40), (97, 61)])
+@pytest.mark.parametrize("count", [1, 2, 50, 400])
+def test_points_move_to_the_pixel_that_they_fall_into_and_the_nearest_stays(size, count):
+    rows, columns, depth, labels = lidar(40, 80, count)
+    small, classes = resized(depth, labels, *size)
+    expected: dict[tuple[int, int], float] = {}
+    for row, column in zip(rows, columns, strict=True):
+        place = (int((row + 0.5) / 40 * size[1]), int((column + 0.5) / 80 * size[0]))
+        expected[place] = min(float(depth[row, column]), expected.get(place, np.inf))
+    found = {(int(r), int(c)): float(small[r, c]) for r, c in np.argwhere(np.isfinite(small))}
+    assert found == expected  # also none more: no blocks where the map is enlarged
+    assert {(int(r), int(c)) for r, c in np.argwhere(classes != IGNORE)} == set(expected)
+    class_of = {float(d): label for d, label in zip(depth.ravel(), labels.ravel(), strict=True)}
+    assert all(classes[place] == class_of[metres] for place, metres in expected.items())
+
+
+def test_most_points_survive_where_nearest_neighbour_drops_them():
+    _, _, depth, labels = lidar(400, 800, 3000)
+    small, _ = resized(depth, labels, 200, 100)
+    nearest = cv2.resize(depth, (200, 100), interpolation=cv2.INTER_NEAREST_EXACT)
+    assert np.isfinite(small).sum() > 2500 > 1000 > np.isfinite(nearest).sum()
+
+
+@pytest.mark.parametrize("size", [(40, 20), (33, 20), (120, 90), (80, 40)])
+def test_dense_truth_is_resized_by_nearest_neighbour(size):
+    rng = np.random.default_rng(0)
+    depth = rng.uniform(1, 80, (40, 80)).astype(np.float32)
+    depth[:12], depth[20:25, 30:60] = np.nan, np.nan  # sky, and a hole
+    labels = rng.integers(0, 19, (40, 80)).astype(np.uint8)
+    labels[5:9] = IGNORE
+    nothing = np.full((40, 80), np.nan, np.float32), np.full((40, 80), IGNORE, np.uint8)
+    for maps in ((depth, labels), nothing):
+        for ours, source in zip(resized(*maps, *size), maps, strict=True):
+            exact = cv2.resize(source, size, interpolation=cv2.INTER_NEAREST_EXACT)
+            np.testing.assert_array_equal(ours, exact)
+            assert ours.dtype == source.dtype
+
+
+def test_a_prepared_lidar_frame_keeps_its_points_in_metres():
+    _, _, depth, labels = lidar(80, 160, 300)
+    image = np.zeros((80, 160, 3), np.uint8)
+    sample = Sample("lidar", image, labels, depth, (100.0, 100.0))
+    ready = prepare(sample, Augmentation(40, 80, canonical_focal=25.0, depth_limit=np.inf))
+    assert ready.depth_factor == pytest.approx(2.0)
+    kept = ready.depth[np.isfinite(ready.depth)] * ready.depth_factor
+    assert len(kept) > 250 and np.isin(np.rint(kept), depth[np.isfinite(depth)]).all()
+    np.testing.assert_array_equal(np.isfinite(ready.depth), ready.labels != IGNORE)

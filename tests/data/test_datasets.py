@@ -107,7 +107,7 @@ def test_the_rest_is_what_a_training_has_not_used(drives):
         ({"limit": 0}, "Expected limit to be positive, but got 0"),
         ({"max_depth": 0.0}, r"Expected max_depth to be positive, but got 0\.0"),
         ({"sequences": -3}, "Expected sequences to be positive, but got -3"),
-        ({"kind": "kitti"}, "of cityscapes, drives, nyuv2, but got 'kitti'"),
+        ({"kind": "kitti"}, "of cityscapes, drives, folder, nyuv2, but got 'kitti'"),
     ],
 )
 def test_empty_rests_wrong_numbers_and_unknown_kinds_are_refused(drives, options, message):

@@ -49,7 +49,9 @@ def counted(root, monkeypatch):
 
 
 def assert_same(one, other):
-    assert (one.name, one.focal, one.labelled) == (other.name, other.focal, other.labelled)
+    assert (one.name, one.focal, one.labelled, one.measured) == (
+        *(other.name, other.focal, other.labelled, other.measured),
+    )
     for name in ("image", "labels", "depth"):
         ours, theirs = getattr(one, name), getattr(other, name)
         assert ours.dtype == theirs.dtype
@@ -157,7 +159,8 @@ def test_batches_are_the_same_with_a_cache(tmp_path, root, workers):
 
 def test_every_split_of_a_configuration_uses_the_cache(tmp_path, root):
     data = Data(root=root, cache=tmp_path / "cache", limit=1)
-    for samples in (data.open_training(), data.open_training(rest=True, labelled=False)):
+    for mixture in (data.open_training(), data.open_training(rest=True, labelled=False)):
+        (samples,) = mixture.parts
         assert samples.cache is not None
         assert len(samples) in (1, 2)
     assert data.open("train", 2).cache is not None

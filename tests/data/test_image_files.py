@@ -194,3 +194,15 @@ def test_nyuv2_lists_what_it_opens(write_nyuv2_unpacked, tmp_path):
     data = NYUv2(tmp_path, "train")
     assert data.names == ["0001", "0002"]
     assert np.isfinite(data[1].depth).all()
+
+
+@pytest.mark.parametrize("progressive", [0, 1])
+def test_the_size_of_a_jpeg_comes_from_its_header(tmp_path, progressive):
+    image = np.random.default_rng(0).integers(0, 255, (37, 61, 3), np.uint8)
+    path = tmp_path / "a.jpg"
+    cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive])
+    assert image_size(path) == (37, 61)
+    for damaged in (b"\xff\xd8\xff\xe0\x00\x00" * 9, b"\xff\xd8\xff"):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match="is damaged"):
+            image_size(path)

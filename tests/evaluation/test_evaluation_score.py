@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from emu_core.data.label_space import LabelSpace
 from emu_core.evaluation import score as module
 from emu_core.evaluation.score import DriveMetrics, score
 from emu_core.evaluation.splits import Split, View
@@ -68,7 +69,7 @@ def random_view(drive, rng, shape):
 class RandomSplit:
     """Random images, made one by one."""
 
-    classes, max_depth = CITYSCAPES, 80.0
+    space, max_depth = LabelSpace.identity(CITYSCAPES), 80.0
 
     def __init__(self, drives, images):
         self.drives, self.images = [f"{d:04d}" for d in range(drives)], images

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from importlib.resources import files
-from types import SimpleNamespace
 from unittest.mock import ANY, Mock
 
 import numpy as np
@@ -14,7 +13,7 @@ from emu_core.data.sample import Sample
 from emu_core.labels import CITYSCAPES, TABLES
 from emu_core.networks import DepthFormer, SegDepthFormer, SegFormer, save_model
 from emu_core.training import build
-from emu_core.training.build import build_network, class_weights
+from emu_core.training.build import build_network
 from emu_core.training.config import Architecture, Data
 
 half = np.repeat([10.0, 30.0], 32)[None].repeat(32, 0).astype(np.float32)  # mean 20, deviation 10
@@ -51,26 +50,6 @@ def test_training_can_start_from_the_shipped_model_file():
     # BatchNorm is the identity for the statistics of these images.
     norm = depth.depth_decoder.norm
     assert torch.equal(norm.bias, norm.running_mean) and norm.bias.abs().max() > 0.1
-
-
-def test_class_weights_follow_the_shares_of_the_labels_and_are_1_in_the_mean():
-    def frames(labels):
-        class Frames(list):
-            classes, sets = CITYSCAPES, ()
-
-            def with_labels(self):
-                return list(range(len(self)))
-
-        return Frames([SimpleNamespace(labels=labels)] * 3)
-
-    labels = np.repeat(np.array([0, 11, 255], np.uint8), [64, 4, 32]).reshape(10, 10)
-    weights = class_weights(frames(labels), 0.5)
-    assert weights.shape == (19,) and torch.isfinite(weights).all()
-    assert float(weights[11] / weights[0]) == pytest.approx(4.0)
-    assert float(64 * weights[0] + 4 * weights[11]) == pytest.approx(68.0)
-    assert class_weights(frames(labels), 0.0) is None
-    with pytest.raises(ValueError, match="has a labelled pixel"):
-        class_weights(frames(np.full((4, 4), 255, np.uint8)), 0.5)
 
 
 def test_depth_starts_at_the_mean_and_deviation_of_valid_depth():

@@ -70,7 +70,7 @@ def test_a_checkpoint_says_what_was_learned_and_is_read_without_running_code(tmp
 
 def test_a_run_uses_these_classes(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    samples = SimpleNamespace(classes=CITYSCAPES, max_depth=80.0)
+    samples = SimpleNamespace(classes=CITYSCAPES, sets=(), parts=[], max_depth=80.0)
     member = Member(SegDepthFormer("b0"), TrainingConfig(run=Run(devices=1)), samples)
     trainer = make_trainer(member, tmp_path)
     assert isinstance(trainer.strategy.checkpoint_io, AtomicCheckpoints)

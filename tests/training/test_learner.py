@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch.utils.data import default_collate
 
 from emu_core.data.augment import Augmentation
+from emu_core.data.label_space import LabelSpace
+from emu_core.data.mixture import Mixture
 from emu_core.data.sample import Sample
 from emu_core.labels import CITYSCAPES
 from emu_core.methods.prediction import Prediction, to_prediction
@@ -26,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 AUGMENTATION = Augmentation(64, 128, canonical_focal=100.0)
-DATA_SET = SimpleNamespace(classes=CITYSCAPES, max_depth=80.0)
+SPACE = LabelSpace.identity(CITYSCAPES)
 
 
 def street(seed):
@@ -41,11 +43,17 @@ def street(seed):
     return Sample(str(seed), image.clip(0, 255).astype(np.uint8), labels, depth, (100.0, 100.0))
 
 
-STREETS = [street(seed) for seed in range(2)]
+class Frames(list):
+    """Samples of one data set in memory."""
+
+    space, title, max_depth = SPACE, "streets", 80.0
+
+
+STREETS = Frames(street(seed) for seed in range(2))
 
 
 def make_member(model, optimisation, **sections):
-    return Member(model, TrainingConfig(optimisation=optimisation, **sections), DATA_SET)
+    return Member(model, TrainingConfig(optimisation=optimisation, **sections), Mixture([STREETS]))
 
 
 @pytest.fixture
@@ -210,7 +218,7 @@ def test_scores_are_in_metres_and_not_in_canonical_ones():
     probabilities = F.one_hot(labels, 19).permute(0, 3, 1, 2).float()
     mean = torch.full((1, 1, 64, 128), 15.0)
     metrics = PerceptionMetrics(19, 80.0)
-    update_metrics(metrics, Prediction(probabilities, mean, torch.ones_like(mean)), batch)
+    update_metrics(metrics, Prediction(probabilities, mean, torch.ones_like(mean)), batch, SPACE)
     scores = metrics.compute()
     assert scores["depth_rmse_m"] == pytest.approx(6.0)  # 2 · 15 m against 24 m
     assert scores["depth_abs_rel"] == pytest.approx(0.25)
@@ -220,13 +228,14 @@ def test_scores_are_in_metres_and_not_in_canonical_ones():
 
 def test_validation_logs_every_score_of_the_complete_set(member, capsys):
     loader = validation_loader(STREETS, AUGMENTATION, 1)
+    member.held_out = [STREETS]
     (scores,) = trainer().validate(member, loader, verbose=False)
     metrics = PerceptionMetrics(19, 80.0)
     member.eval()
     with torch.no_grad():
         for batch in loader:
             prediction = to_prediction(member.model(normalize(batch["image"])), (64, 128))
-            update_metrics(metrics, prediction, batch)
+            update_metrics(metrics, prediction, batch, SPACE)
     expected = {f"val_{name}": value for name, value in metrics.compute().items()}
     assert scores == pytest.approx(expected, rel=1e-4, nan_ok=True)
     assert "validation: miou" in capsys.readouterr().out

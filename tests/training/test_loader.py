@@ -55,6 +55,8 @@ def test_batches_have_the_documented_types_and_shapes():
         "depth": (torch.float32, (3, 1, 24, 48)),
         "depth_factor": (torch.float32, (3,)),
         "labelled": (torch.bool, (3,)),
+        "measured": (torch.bool, (3,)),
+        "part": (torch.int64, (3,)),
         "inside": (torch.bool, (3, 24, 48)),
         "key": (torch.int64, (3, 2)),
     }

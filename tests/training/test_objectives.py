@@ -38,8 +38,8 @@ def make_raw():
     return RawOutputs(logits.requires_grad_(), depth.requires_grad_())
 
 
-def make_batch(labelled=(True, True)):
-    """Ground truth of two frames without padding; only some may be labelled."""
+def make_batch(labelled=(True, True), measured=None, part=(0, 0)):
+    """Ground truth of two frames without padding; only some may be labelled or measured."""
     g = torch.Generator().manual_seed(1)
     labels = torch.randint(0, CLASSES, (2, *SIZE), dtype=torch.uint8, generator=g)
     depth = 10 + 20 * torch.rand(2, 1, *SIZE, generator=g)
@@ -47,7 +47,12 @@ def make_batch(labelled=(True, True)):
     depth[torch.rand(depth.shape, generator=g) < 0.3] = math.nan
     depth[(labels == SKY)[:, None]] = math.nan
     inside = torch.ones(2, *SIZE, dtype=torch.bool)
-    return {"labels": labels, "depth": depth, "labelled": torch.tensor(labelled), "inside": inside}
+    known = {"labelled": labelled, "measured": labelled if measured is None else measured}
+    flags = {name: torch.tensor(value) for name, value in known.items()}
+    return {
+        **{"labels": labels, "depth": depth, "part": torch.tensor(part), "inside": inside},
+        **flags,
+    }
 
 
 def make_truth():

@@ -119,7 +119,7 @@ def test_a_configuration_is_read_back(tmp_path):
         ("data: {}", "expected YAML with the sections data and run"),
         ("- 1", "expected YAML"),
         ("data: {batch: many}\nrun: {}", "many"),
-        ("data: {kind: kitti}\nrun: {}", "of cityscapes, drives, nyuv2, but got 'kitti'"),
+        ("data: {kind: kitti}\nrun: {}", "of cityscapes, drives, folder, nyuv2, but"),
         (None, "No such file"),
     ],
 )

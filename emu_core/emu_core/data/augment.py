@@ -135,8 +135,8 @@ def _resized(sample: Sample, factor: float) -> tuple[np.ndarray, np.ndarray, np.
     smooth = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
     return (
         cv2.resize(sample.image, size, interpolation=smooth),
-        resize_truth(sample.labels, sample.labels != IGNORE, size, IGNORE),
-        resize_truth(sample.depth, np.isfinite(sample.depth), size, np.nan, nearest=True),
+        resize_truth(sample.labels, sample.labels != IGNORE, size, IGNORE, sample.depth),
+        resize_truth(sample.depth, np.isfinite(sample.depth), size, np.nan, sample.depth),
     )
 
 
@@ -145,7 +145,7 @@ def resize_truth(
     valid: np.ndarray,
     size: tuple[int, int],
     empty: float,
-    nearest: bool = False,
+    depth: np.ndarray,
 ) -> np.ndarray:
     """Resize labels or depth without interpolation.
 
@@ -158,16 +158,15 @@ def resize_truth(
         valid: Pixels with ground truth, bool (H, W).
         size: (width, height) of the result.
         empty: Value of pixels without ground truth.
-        nearest: Of points that fall into one pixel, keep the smallest value (the nearest surface)
-            instead of the last one.
+        depth: Metres, (H, W), NaN if unknown: of points that fall into one pixel, the nearest one
+            is kept.
     """
     if values.shape == (size[1], size[0]) or not is_sparse(valid):
         return cv2.resize(values, size, interpolation=cv2.INTER_NEAREST_EXACT)
     rows, columns = np.nonzero(valid)
-    points = values[rows, columns]
-    if nearest:
-        order = np.argsort(-points, kind="stable")
-        rows, columns, points = rows[order], columns[order], points[order]
+    far = np.where(np.isfinite(depth), depth, np.inf)[rows, columns]
+    order = np.argsort(-far, kind="stable")  # the nearest point is written last
+    rows, columns = rows[order], columns[order]
     result = np.full(size[::-1], empty, values.dtype)
     height, width = values.shape
     # The centre of a source pixel, in pixels of the result.
@@ -175,7 +174,7 @@ def resize_truth(
         ((rows + 0.5) * size[1] / height).astype(int),
         ((columns + 0.5) * size[0] / width).astype(int),
     )
-    result[target] = points  # the last one stays
+    result[target] = values[rows, columns]
     return result
 
 
@@ -183,7 +182,7 @@ def is_sparse(valid: np.ndarray) -> bool:
     """Return whether most valid pixels (H, W) are points, without valid neighbours."""
     count = int(np.count_nonzero(valid))
     blocks = valid[:-1, :-1] & valid[1:, :-1] & valid[:-1, 1:]
-    return count > 0 and int(np.count_nonzero(blocks)) < count // 2
+    return 2 * int(np.count_nonzero(blocks)) < count
 
 
 def _padded(

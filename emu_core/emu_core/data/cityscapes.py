@@ -35,6 +35,7 @@ from emu_core.data.datasets import DATASETS, DataSet, PinholeCamera, SplitNames
 from emu_core.data.image_files import existing_variant, find_images
 from emu_core.data.sample import (
     DataError,
+    MissingSplitError,
     Sample,
     existing_file,
     image_size,
@@ -123,7 +124,7 @@ def list_frames(root: str | Path, split: str) -> list[FrameFiles]:
     folder = root / IMAGES / split
     if not folder.is_dir():
         found = sorted(p.name for p in (root / IMAGES).glob("*") if p.is_dir())
-        raise DataError(
+        raise (MissingSplitError if found else DataError)(
             f"No folder {folder}. Expected Cityscapes' layout (from {IMAGES}_trainvaltest.zip, "
             "or rendered by training/render_drives.py); splits found: "
             f"{', '.join(found) or 'none'}."

@@ -12,7 +12,7 @@ from emu_core.data.datasets import DATASETS, DataSet, SplitNames, default_root, 
 from emu_core.data.description import read_yaml
 from emu_core.data.label_space import LabelSpace
 from emu_core.data.mixture import Mixture
-from emu_core.data.sample import DataError
+from emu_core.data.sample import DataError, MissingSplitError
 from emu_core.labels import CITYSCAPES, ClassTable, load_classes
 from emu_core.options import above, at_least
 
@@ -229,7 +229,7 @@ class Data:
             Data sets by the name of the split; in a mixture by the names of data set and split.
 
         Raises:
-            DataError: There is no such split.
+            DataError: There is no such split, or the data is missing.
         """
         found: list[DataSet] = []
         for source in self.sources:
@@ -237,7 +237,7 @@ class Data:
             for name in filter(None, names):
                 try:
                     found.append(source.open(name, self.class_table))
-                except DataError:
+                except MissingSplitError:
                     if not self.mixture:
                         raise
         missing = [s for s in splits or () if s not in {data.split for data in found}]
@@ -247,7 +247,7 @@ class Data:
             )
         names = [data.split for data in found]
         if self.mixture:
-            names = unique([f"{data.title} {data.split}" for data in found])
+            names = unique([f"{data.title}-{data.split}" for data in found])
         return dict(zip(names, with_one_model(found), strict=True))
 
     def open(self, split: str, limit: int | None = None, **choice: Any) -> DataSet:
@@ -259,10 +259,12 @@ class Data:
     def _open(
         self, source: Source, split: str, limit: int | None = None, **choice: Any
     ) -> DataSet:
+        frames = source.open(split, self.class_table, limit, **choice)
+        if self.cache is None:
+            return frames
         from emu_core.data.decoded import cached  # needs safetensors, which a robot lacks
 
-        frames = source.open(split, self.class_table, limit, **choice)
-        return frames if self.cache is None else cached(frames, self.cache)
+        return cached(frames, self.cache)
 
     @property
     def split_names(self) -> SplitNames:

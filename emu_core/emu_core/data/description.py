@@ -79,6 +79,9 @@ def _read_description(path: Path, _mtime_ns: int, _size: int) -> Description:
         _expect(path, isinstance(value, dict), f"`{name}` to be a mapping", value)
     ids_fit = all(isinstance(k, int) and 0 <= k < 256 for k in classes)
     _expect(path, ids_fit, "ids from 0 to 255 in `classes`", list(classes))
+    named = all(isinstance(name, str | int | float) for name in classes.values())
+    _expect(path, named, "names in `classes`", list(classes.values()))
+    _expect(path, len(classes) < 256, "at most 255 classes", len(classes))
     names = list(map(str, classes.values()))
     twice = sorted({name for name in names if names.count(name) > 1})
     _expect(path, not twice, "each class to have one id", twice)
@@ -87,13 +90,19 @@ def _read_description(path: Path, _mtime_ns: int, _size: int) -> Description:
     positive = all(isinstance(x, int | float) and 0 < x < np.inf for x in numbers)
     _expect(path, positive, "positive numbers in `depth`", numbers)
     patterns = {
-        str(name): [value] if isinstance(value, str) else list(value or ())
-        for name, value in splits.items()
+        str(name): [value] if isinstance(value, str) else value for name, value in splits.items()
     }
+    texts = all(
+        isinstance(value, list) and all(isinstance(pattern, str) for pattern in value)
+        for value in patterns.values()
+    )
+    _expect(path, texts, "patterns of frame names in `splits`", splits)
+    maps_to = content.get("maps_to")
+    _expect(path, isinstance(maps_to, str | None), "`maps_to` to name a class table", maps_to)
     return Description(
         name=str(content.get("name") or path.absolute().parent.name),
         classes={k: str(name) for k, name in sorted(classes.items())},
-        maps_to=content.get("maps_to"),
+        maps_to=maps_to,
         mapping=mapping,
         depth_scale=float(numbers[0]),
         depth_limit=float(numbers[1]),

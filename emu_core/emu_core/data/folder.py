@@ -15,11 +15,10 @@ name of a frame is its path below images without the suffix, e.g. front_camera/0
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
@@ -33,9 +32,11 @@ from emu_core.data.description import (
     read_description,
     read_json,
 )
+from emu_core.data.image_files import visible_files
 from emu_core.data.label_space import LabelSpace
 from emu_core.data.sample import (
     DataError,
+    MissingSplitError,
     Sample,
     existing_file,
     image_size,
@@ -48,7 +49,7 @@ from emu_core.labels import TABLES, load_classes
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 VOID_IDS = (0, 255)  # unlabelled, unless a class has them
 _ASPECT_TOLERANCE = 0.01
-_COLOUR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+_LISTED = 8  # folders in a message
 
 
 @DATASETS.register("folder")
@@ -93,7 +94,7 @@ class FolderDataSet(DataSet):
             )
         splits = self.about.splits or {"train": ["*"]}
         if self.split not in splits:
-            raise DataError(
+            raise MissingSplitError(
                 f"{self.root / DESCRIPTION} has no split {self.split}; it has "
                 f"{', '.join(splits)}. Add patterns of frame names to `splits`."
             )
@@ -101,7 +102,7 @@ class FolderDataSet(DataSet):
             split: {
                 name
                 for name in self._images
-                if any(fnmatchcase(name, pattern) for pattern in patterns)
+                if any(name == p or fnmatchcase(name, p) for p in patterns)
             }
             for split, patterns in splits.items()
         }
@@ -121,7 +122,7 @@ class FolderDataSet(DataSet):
 
     def read(self, name: str) -> Sample:
         path = self._images[name]
-        image = read_image(path, _COLOUR)[..., ::-1]
+        image = read_image(path, cv2.IMREAD_COLOR)[..., ::-1]
         shape, labels, depth = image.shape[:2], None, None
         camera = self._camera(name, shape)
         if self.has_labels(name):
@@ -137,7 +138,7 @@ class FolderDataSet(DataSet):
         return self.labelled and name in self._labels
 
     def has_depth(self, name: str) -> bool:
-        return self.labelled and name in self._depths and self.camera(name) is not None
+        return self.labelled and name in self._depths and self._camera_of(name) is not None
 
     def unknown_ids(self, name: str) -> dict[int, int]:
         counts = np.bincount(read_ids(self._labels[name]).ravel(), minlength=256)
@@ -146,10 +147,10 @@ class FolderDataSet(DataSet):
 
     def files(self, name: str) -> list[Path]:
         own = [self.root / "cameras" / f"{name}.json", self.root / "cameras.json"]
-        maps = [found[name] for found in (self._labels, self._depths) if name in found]
+        maps = (self._labels, self._depths) if self.labelled else ()
         return [
             self._images[name],
-            *(maps if self.labelled else []),
+            *(found[name] for found in maps if name in found),
             *(path for path in own if path.is_file()),
             self.root / DESCRIPTION,
         ]
@@ -179,20 +180,22 @@ class FolderDataSet(DataSet):
         path = self.root / "cameras.json"
         if not path.is_file():
             return {}
-        content = read_json(path)
-        return {
-            folder.strip("/").removeprefix("."): check_camera(camera, f"{path}, {folder!r}")
-            for folder, camera in content.items()
+        cameras = {
+            PurePosixPath(folder.strip("/")).as_posix(): check_camera(each, f"{path}, {folder!r}")
+            for folder, each in read_json(path).items()
         }
+        folders = {PurePosixPath(name).parent.as_posix() for name in self._images}
+        if cameras and folders.isdisjoint(cameras):
+            raise DataError(
+                f"{path} has cameras of {_listed(cameras)}, but the folders of images are "
+                f"{_listed(folders)}."
+            )
+        return cameras
 
     def _camera(self, name: str, shape: tuple[int, int] | None) -> PinholeCamera | None:
-        path, folder = self.root / "cameras" / f"{name}.json", name.rpartition("/")[0]
-        if path.is_file():
-            camera, origin = check_camera(read_json(path), str(path)), path
-        elif folder in self._cameras:
-            camera, origin = self._cameras[folder], self.root / "cameras.json"
-        else:
+        if (found := self._camera_of(name)) is None:
             return None
+        camera, origin = found
         height, width = shape or image_size(self._images[name])
         across, down = width / camera["width"], height / camera["height"]
         if abs(across / down - 1) > _ASPECT_TOLERANCE:
@@ -202,6 +205,15 @@ class FolderDataSet(DataSet):
                 "camera."
             )
         return PinholeCamera(camera["fx"] * across, camera["fy"] * down, width, height)
+
+    def _camera_of(self, name: str) -> tuple[dict[str, float], Path] | None:
+        """The numbers of a frame's camera, and their file."""
+        path, folder = self.root / "cameras" / f"{name}.json", PurePosixPath(name).parent
+        if path.is_file():
+            return check_camera(read_json(path), str(path)), path
+        if (camera := self._cameras.get(folder.as_posix())) is not None:
+            return camera, self.root / "cameras.json"
+        return None
 
     def _read_depth(self, path: Path) -> np.ndarray:
         if path.suffix.lower() == ".npy":
@@ -226,14 +238,11 @@ def find_files(folder: Path, suffixes: Iterable[str]) -> dict[str, Path]:
         DataError: Two files have the same name but different suffixes.
     """
     found: dict[str, Path] = {}
-    walk = os.walk(folder, followlinks=True)
-    every = [Path(parent, file) for parent, _, files in walk for file in files]
-    for path in sorted(every):
-        below = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in below.parts)
-        if hidden or path.suffix.lower() not in suffixes:
+    every = sorted(visible_files(folder)) if folder.is_dir() else []
+    for path in every:
+        if path.suffix.lower() not in suffixes:
             continue
-        name = below.with_suffix("").as_posix()
+        name = path.relative_to(folder).with_suffix("").as_posix()
         if name in found:
             raise DataError(f"{found[name]} and {path} have the same name: remove one of them.")
         found[name] = path
@@ -244,6 +253,8 @@ def read_ids(path: Path) -> np.ndarray:
     """Read label ids, uint8 (H, W), from an 8-bit grey or a palette PNG."""
     with existing_file(path).open("rb") as file:
         head = file.read(26)  # bytes 24 and 25 of a PNG: bits per sample, colour type
+    if head[25:26] == b"\x00" and head[24] < 8:  # OpenCV would stretch its values to 0…255
+        raise DataError(f"{path}: expected 8-bit grey, but got {head[24]}-bit grey.")
     if head[25:26] != b"\x03":
         return read_grey(path, np.uint8, "is it a coloured picture instead of ids?")
     from PIL import Image  # OpenCV converts palette images to colours
@@ -267,6 +278,10 @@ def check_camera(camera: Any, where: str) -> dict[str, float]:
     if not all(np.isfinite(number) and number > 0 for number in numbers.values()):
         raise DataError(f"{where}: width, height, fx and fy must be above 0, but got {numbers}.")
     return numbers
+
+
+def _listed(folders: Iterable[str]) -> str:
+    return ", ".join(sorted(folders)[:_LISTED])
 
 
 def _beside(root: Path, source: str) -> str:

@@ -33,7 +33,7 @@ def find_images(folder: str | Path, end: str = "") -> dict[str, Path]:
     """
     found: dict[str, list[Path]] = {}
     others: list[Path] = []
-    for path in _visible_files(Path(folder)):
+    for path in visible_files(Path(folder)):
         if path.suffix.lower() not in SUFFIXES:
             continue
         name = path.stem[: len(path.stem) - len(end)]
@@ -109,7 +109,7 @@ def _orientation_of(tiff: bytes) -> int:
     return 1
 
 
-def _visible_files(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
+def visible_files(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
     """Yield the files below a folder; a link to a folder that it lies in is not followed."""
     place = os.path.realpath(folder)
     if place in above:
@@ -118,7 +118,7 @@ def _visible_files(folder: Path, above: frozenset[str] = frozenset()) -> Iterato
         if path.name.startswith("."):
             continue
         if path.is_dir():
-            yield from _visible_files(path, above | {place})
+            yield from visible_files(path, above | {place})
         else:
             yield path
 

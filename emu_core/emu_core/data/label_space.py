@@ -53,7 +53,7 @@ class LabelSpace:
             DataError: A class has no counterpart, or the mapping has an unknown name.
         """
         names, mapping = tuple(names), mapping or {}
-        unknown = [name for name in mapping if name not in names]
+        unknown = [str(name) for name in mapping if name not in names]
         if unknown:
             raise DataError(
                 f"The mapping names {', '.join(unknown)}, but the data set's classes are "
@@ -63,8 +63,16 @@ class LabelSpace:
         missing = []
         for name in names:
             targets = mapping.get(name, name)
-            targets = (targets,) if isinstance(targets, str) else tuple(targets)
-            if targets == (LEFT_OUT,):
+            if isinstance(targets, str):
+                targets = [targets]
+            if not (isinstance(targets, Sequence) and targets) or not all(
+                isinstance(target, str) for target in targets
+            ):
+                raise DataError(
+                    f"The mapping of {name}: expected a class, [classes] or {LEFT_OUT}, but got "
+                    f"{targets}."
+                )
+            if list(targets) == [LEFT_OUT]:
                 sets.append(())
                 continue
             try:

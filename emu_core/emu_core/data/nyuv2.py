@@ -29,6 +29,7 @@ from emu_core.data.datasets import DATASETS, DataSet, PinholeCamera, SplitNames
 from emu_core.data.image_files import existing_variant, find_images
 from emu_core.data.sample import (
     DataError,
+    MissingSplitError,
     Sample,
     existing_file,
     partial_sample,
@@ -71,7 +72,7 @@ class NYUv2(DataSet):
     @cached_property
     def _source(self) -> _Official | _Unpacked:
         if self.split not in SPLITS:
-            raise DataError(
+            raise MissingSplitError(
                 f"NYUv2 has the splits {' and '.join(SPLITS)}, but got {self.split!r}."
             )
         return _open(self.root, self.split)

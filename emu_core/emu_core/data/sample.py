@@ -12,11 +12,15 @@ import numpy as np
 from emu_core.data.image_files import warn_of_orientation
 from emu_core.labels import IGNORE
 
-_PNG = b"\x89PNG\r\n\x1a\n"  # first bytes of every PNG file
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"  # first bytes of the files
 
 
 class DataError(ValueError):
     """A data set is missing, incomplete or damaged; the message names the file."""
+
+
+class MissingSplitError(DataError):
+    """A data set is there, but it has no such split."""
 
 
 @dataclass(frozen=True)
@@ -128,10 +132,28 @@ def read_grey(path: Path, dtype: type, hint: str, origin: str = "") -> np.ndarra
 
 
 def image_size(path: Path, origin: str = "") -> tuple[int, int]:
-    """Read (height, width) of an image; of a PNG, from its header. Arguments as `read_image`."""
+    """Read (height, width) of an image, if possible from its header; see `read_image`."""
     with existing_file(path, origin).open("rb") as file:
         head = file.read(24)  # signature; length and type of the first chunk; width, height
     width, height = (int.from_bytes(head[i : i + 4], "big") for i in (16, 20))
+    if head.startswith(_JPEG) and (size := _jpeg_size(path)) is not None:
+        return size
     if not (head.startswith(_PNG) and width and height):
         height, width = read_image(path, cv2.IMREAD_COLOR, origin).shape[:2]
     return height, width
+
+
+def _jpeg_size(path: Path) -> tuple[int, int] | None:
+    """(height, width) in the frame header of a JPEG (ITU-T T.81, B.2.2); None if it has none."""
+    with path.open("rb") as file:
+        file.seek(2)
+        while len(head := file.read(4)) == 4 and head[0] == 0xFF:
+            length = int.from_bytes(head[2:], "big")
+            if length < 2:
+                return None
+            if 0xC0 <= head[1] <= 0xCF and head[1] not in (0xC4, 0xC8, 0xCC):
+                frame = file.read(5)  # precision, height, width
+                height, width = (int.from_bytes(frame[i : i + 2], "big") for i in (1, 3))
+                return (height, width) if height and width else None
+            file.seek(length - 2, 1)
+    return None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from emu_core.data.datasets import DataSet, evenly
+from emu_core.data.label_space import wide_sets
 from emu_core.data.mixture import Mixture
 from emu_core.data.sample import DataError
 from emu_core.labels import IGNORE
@@ -24,7 +25,8 @@ class Survey:
         frames: Number of frames.
         labels: Number of frames that have labels.
         depth: Number of frames that have depth.
-        labelled: Share of the pixels of the read frames with labels that have a class.
+        labelled: Share of the pixels of the read frames with labels that have a class, which the
+            mapping does not leave out.
         measured: Share of the pixels of the read frames with depth that have a depth.
         ids: Pixels of the ids that no class has, in the read frames.
     """
@@ -42,8 +44,9 @@ def survey(data: DataSet) -> Survey:
     labels = [i for i, name in enumerate(data.names) if data.has_labels(name)]
     depth = [i for i, name in enumerate(data.names) if data.has_depth(name)]
     shares, ids = [], Counter[int]()
+    taught = data.space.codes(wide_sets([data.space])) != IGNORE  # (256,)
     for i in evenly(len(labels), _FRAMES):
-        shares.append(float((data[labels[i]].labels != IGNORE).mean()))
+        shares.append(float(taught[data[labels[i]].labels].mean()))
         ids.update(data.unknown_ids(data.names[labels[i]]))
     valid = [float(np.isfinite(data[depth[i]].depth).mean()) for i in evenly(len(depth), _FRAMES)]
     labelled, measured = (sum(x) / len(x) if x else 0.0 for x in (shares, valid))

@@ -150,7 +150,7 @@ def setting(split: Split) -> dict[str, Any]:
     """Everything that scores on a split depend on, except for the method, for JSON."""
     view = {k: v for k, v in asdict(split.augmentation).items() if k not in _TRAINING_FIELDS}
     images = {"split": split.name, "images": len(split), "digest": split.digest}
-    space = {} if split.space.is_identity else {"sets": split.space.sets}
+    space = {} if split.space.is_identity else {"sets": list(map(list, split.space.sets))}
     return {**images, "max_depth": split.max_depth, **view, **space}
 
 

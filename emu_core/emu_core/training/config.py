@@ -239,12 +239,20 @@ def plain(config: Any) -> Any:
     return json.loads(json.dumps(asdict(config), default=str))
 
 
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings by the names of their options, e.g. `run.seed`."""
+def flat(settings: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by the names of their options, e.g. `run.seed`.
+
+    A list of settings becomes its length and, e.g., `data.mixture.0.kind`.
+    """
     found: dict[str, Any] = {}
     for key, value in settings.items():
-        nested = isinstance(value, Mapping)
-        found |= flat(value, f"{prefix}{key}.") if nested else {prefix + key: value}
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{name}.")
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            found |= {name: len(value), **flat(dict(enumerate(value)), f"{name}.")}
+        else:
+            found[name] = value
     return found
 
 

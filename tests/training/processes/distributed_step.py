@@ -14,6 +14,8 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from emu_core.data.augment import Augmentation
+from emu_core.data.label_space import LabelSpace
+from emu_core.data.mixture import Mixture
 from emu_core.data.sample import Sample, partial_sample
 from emu_core.labels import CITYSCAPES
 from emu_core.methods.single import SingleNetwork
@@ -28,18 +30,50 @@ AUGMENTATION = Augmentation(32, 64, canonical_focal=100.0)
 LEARNERS = ("member", "student")
 
 
-def samples():
-    """Four frames of very unequal ground truth: all, a little, no depth, none at all."""
-    found = []
-    for index, (labelled, measured) in enumerate(((1.0, 0.9), (0.05, 0.02), (0.5, 0.0))):
+SPACES = (
+    LabelSpace.identity(CITYSCAPES),
+    LabelSpace.of(
+        ("ground", "vegetation", "sky", "movable"),
+        CITYSCAPES,
+        {"ground": ["road", "sidewalk", "terrain"], "movable": ["person", "car", "bicycle"]},
+    ),
+    LabelSpace.of(("road", "other"), CITYSCAPES, {"other": ["sidewalk", "car", "sky"]}),
+    LabelSpace((), CITYSCAPES, ()),
+)
+
+
+class Frames(list):
+    """Samples of one data set in memory."""
+
+    title, max_depth = "frames", 80.0
+
+    def __init__(self, space, *samples):
+        super().__init__(samples)
+        self.space = space
+
+
+def mixture():
+    """Four data sets of one frame each, in other classes, of very unequal ground truth.
+
+    It is dense, sparse, without depth, and missing.
+    """
+    shares, images = ((1.0, 0.9), (0.05, 0.02), (0.5, 0.0)), []
+    parts = []
+    for index, (space, (labelled, measured)) in enumerate(zip(SPACES[:3], shares, strict=True)):
         rng = np.random.default_rng(index)
-        image = rng.integers(0, 256, (32, 64, 3), np.uint8)
-        labels = rng.integers(0, 19, (32, 64)).astype(np.uint8)
+        images.append(rng.integers(0, 256, (32, 64, 3), np.uint8))
+        labels = rng.integers(0, len(space.names), (32, 64)).astype(np.uint8)
         labels[rng.random((32, 64)) >= labelled] = 255
         depth = rng.uniform(2, 60, (32, 64)).astype(np.float32)
         depth[rng.random((32, 64)) >= measured] = np.nan
-        found.append(Sample(str(index), image, labels, depth, (100.0, 100.0)))
-    return [*found, partial_sample("unlabelled", found[0].image[::-1].copy(), (100.0, 100.0))]
+        parts.append(Frames(space, Sample(str(index), images[-1], labels, depth, (100.0, 100.0))))
+    unlabelled = partial_sample("unlabelled", images[0][::-1].copy(), (100.0, 100.0))
+    return joined([*parts, Frames(SPACES[3], unlabelled)])
+
+
+def joined(parts):
+    """A mixture of data sets whose batch has one frame of each."""
+    return Mixture(parts, [1.0] * len(parts))
 
 
 def network(seed):
@@ -47,10 +81,6 @@ def network(seed):
     model = SegDepthFormer("b0", dropout=0.0, drop_path=0.0)
     model.init_depth(20.0, 8.0)
     return model
-
-
-class Frames(list):
-    classes, max_depth = CITYSCAPES, 80.0
 
 
 class WithGradients:
@@ -83,8 +113,7 @@ class HalfBroken(Member):
 
 
 def gradients(name, folder, processes, frames):
-    """The gradients of one step on all frames as one batch."""
-    frames = Frames(frames)
+    """The gradients of one step on all frames of a mixture as one batch."""
     data = Data(augmentation=AUGMENTATION, batch=len(frames))
     run = Run(steps=1, precision="32-true", ema=0, threads=1, devices=processes)
     loss = StudentLoss(mean_weight=0.5, kl_pixels="labelled")
@@ -95,7 +124,7 @@ def gradients(name, folder, processes, frames):
         kind = {"member": MemberWithGradients, "broken": HalfBroken}[name]
         trained = kind(network(0), config.supervised, frames)
     trained.class_weights = torch.linspace(0.2, 3.0, 19)
-    with patch.object(Data, "open_validation", lambda _: Frames(frames[:1])):
+    with patch.object(Data, "open_validation", lambda _: frames.parts[:2]):
         fit(trained, training_loader(frames, AUGMENTATION, len(frames), 1, seed=0), folder / name)
     return getattr(trained, "gradients", None)
 
@@ -103,9 +132,9 @@ def gradients(name, folder, processes, frames):
 if __name__ == "__main__":
     folder, processes = Path(sys.argv[1]), int(sys.argv[2])
     for name in LEARNERS:
-        found = gradients(name, folder, processes, samples())
+        found = gradients(name, folder, processes, mixture())
         rank_zero_only(torch.save)(found, folder / f"{name}.pt")
     try:
-        gradients("broken", folder, processes, samples())
+        gradients("broken", folder, processes, mixture())
     except FloatingPointError as error:
         (folder / f"{rank_zero_only.rank}.txt").write_text(str(error))

@@ -1,4 +1,4 @@
-"""Two processes with unequal ground truth train like one process on the joint batch."""
+"""Two processes train on a mixture like one process on the joint batch."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from distributed_step import AUGMENTATION, LEARNERS, samples, training_loader
+from distributed_step import AUGMENTATION, LEARNERS, joined, mixture, training_loader
 from distributed_step import gradients as step_gradients
 
 PROGRAM = Path(__file__).parent / "distributed_step.py"
@@ -45,7 +45,7 @@ def test_gradients_are_those_of_one_process_with_the_joint_batch(
     name, two_processes, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    frames = samples()
+    frames = mixture()
     joint = step_gradients(name, tmp_path / "joint", 1, frames)
     shared = torch.load(two_processes / f"{name}.pt")
     assert error(shared, joint) < 1e-4
@@ -55,8 +55,8 @@ def test_gradients_are_those_of_one_process_with_the_joint_batch(
 
     # If each process divided by its own counts:
     (batch,) = training_loader(frames, AUGMENTATION, 4, 1, seed=0)
-    order = batch["key"][:, 1].tolist()
-    parts = [[frames[i] for i in order[rank::2]] for rank in range(2)]
+    order = batch["part"].tolist()
+    parts = [joined([frames.parts[i] for i in order[rank::2]]) for rank in range(2)]
     shares = [step_gradients(name, tmp_path / str(k), 1, part) for k, part in enumerate(parts)]
     mean = {key: (shares[0][key] + shares[1][key]) / 2 for key in joint}
     assert error(mean, joint) > 0.1
