@@ -23,7 +23,7 @@ PYTEST := -m pytest -q -n 2 --dist loadfile
 help:
 	@echo "make demo        replay a drive through the real node, with or without ROS 2: out/demo/"
 	@echo "make test        lint, then run all tests: with recent packages and with older ones"
-	@echo "make test-long   run the fuzz, endurance and training tests for an hour, e.g. before a release"
+	@echo "make test-long   run the fuzz, endurance and training tests for 40 minutes, before a release"
 	@echo "make lint        only ruff and mypy"
 	@echo "make format      correct the format of the code with ruff"
 	@echo "make docs        build the documentation as a web site: out/site/index.html"
