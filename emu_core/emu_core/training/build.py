@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from emu_core.data.augment import Augmentation, prepare
-from emu_core.data.datasets import evenly
+from emu_core.data.datasets import DataSet, evenly
 from emu_core.data.mixture import Mixture
 from emu_core.data.sample import Samples
 from emu_core.labels import ClassTable
@@ -136,7 +137,7 @@ def _copy_encoder(network: Network, other: Network, weights: str | Path) -> None
     network.encoder.set_layer_norm_eps(other.encoder.layer_norm_eps)
 
 
-def class_weights(samples: Mixture, power: float) -> Tensor | None:
+def class_weights(samples: DataSet | Mixture, power: float) -> Tensor | None:
     """Compute class weights (C,): f^-power for a share f of the labels, mean 1 over pixels.
 
     Pixels of a set of classes count for its members in equal parts. A class that was not seen has
@@ -153,11 +154,14 @@ def class_weights(samples: Mixture, power: float) -> Tensor | None:
         return None
     classes = len(samples.classes)
     codes = np.zeros(256)
-    frames = samples.with_labels()
+    frames: Sequence[int] = range(len(samples))
+    sets: Sequence[Sequence[int]] = ()
+    if isinstance(samples, Mixture):
+        frames, sets = samples.with_labels(), samples.sets
     for i in evenly(len(frames), _LABEL_FRAMES):
         codes += np.bincount(samples[frames[i]].labels.ravel(), minlength=256)
     counts = codes[:classes]
-    for code, members in enumerate(samples.sets, classes):
+    for code, members in enumerate(sets, classes):
         counts[list(members)] += codes[code] / len(members)
     if not counts.any():
         raise ValueError("No training frame that was read has a labelled pixel.")
