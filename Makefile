@@ -23,6 +23,7 @@ PYTEST := -m pytest -q -n 2 --dist loadfile
 help:
 	@echo "make demo        replay a drive through the real node, with or without ROS 2: out/demo/"
 	@echo "make test        lint, then run all tests: with recent packages and with older ones"
+	@echo "make test-annotation   run the tests of the exchange with annotation tools"
 	@echo "make test-long   run the fuzz, endurance and training tests for 40 minutes, before a release"
 	@echo "make lint        only ruff and mypy"
 	@echo "make format      correct the format of the code with ruff"
@@ -34,7 +35,7 @@ demo:
 	@python=$$(tools/environment.sh demo) && tools/on_ros.sh $$python -m emu_perception.demo \
 		--bag demo/drive --output out/demo
 
-test: lint test-all test-robot test-annotation
+test: lint test-all test-robot
 
 lint:
 	@python=$$(tools/environment.sh test) && $$python -m ruff check . \

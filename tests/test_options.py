@@ -5,7 +5,16 @@ from math import inf, nan
 
 import pytest
 
-from emu_core.options import CountOr, FolderName, Range, above, allowed, at_least, check_options
+from emu_core.options import (
+    CountOr,
+    FolderName,
+    OneOf,
+    Range,
+    above,
+    allowed,
+    at_least,
+    check_options,
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,7 @@ def test_an_option_with_another_value_is_named_with_its_range(options, message):
             ((2, 0.5), (0, 1), [1, inf]),
             "above 0, the smaller number first",
         ),
+        (OneOf(("b0", "b1")), ("b0",), ("b9", ""), "one of b0, b1"),
         (CountOr("auto"), (1, 8, "auto"), (0, -1, "2", "all"), "auto or a whole number of at l"),
         (
             FolderName("runs"),

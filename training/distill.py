@@ -103,7 +103,7 @@ def distill(config: DistillConfig) -> None:
     if config.render is not None:
         render_drives(config.render, data.root)
     # Missing data, and what makes a model file impossible, is reported before hours of training.
-    frames, _, _ = open_frames(config), data.open_scored(), data.open_validation()
+    frames, _, _ = open_frames(config), data.open_validation(), data.open_scored()
     survey_training(frames, config.architecture.task)
     check_start(config)
     if config.architecture.task == "joint":

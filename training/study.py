@@ -37,7 +37,7 @@ from jsonargparse.typing import PositiveFloat, PositiveInt
 from emu_core.evaluation.values import Scores
 from emu_core.study.config import Study
 from emu_core.study.document import write_document
-from emu_core.study.jobs import StudyError, check_inputs, open_splits
+from emu_core.study.jobs import StudyError, open_splits
 from emu_core.study.plan import make_plan
 from emu_core.study.results import load_scores, read_results, results_table
 from emu_core.study.workflow import failure_text, jobs_left, plan_text, prepare, run
@@ -80,7 +80,6 @@ def carry_out(arguments: Sequence[str]) -> None:
         if options.plan:
             print(plan_text(study, plan, jobs_left(study, SNAKEFILE)))
             return
-        check_inputs(study, plan)
         failed = run(
             study, plan, SNAKEFILE, options.only, options.jobs, options.hours, options.profile
         )

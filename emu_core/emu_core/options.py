@@ -53,9 +53,9 @@ class Range:
         return over_low and (x < self.high if self.open_high else x <= self.high)
 
     def __str__(self) -> str:
-        text = f"{'above' if self.open_low else 'at least'} {self.low:g}"
+        text = f"{'above' if self.open_low else 'at least'} {self.low:.15g}"
         if self.high not in (None, inf):
-            text += f" and {'below' if self.open_high else 'at most'} {self.high:g}"
+            text += f" and {'below' if self.open_high else 'at most'} {self.high:.15g}"
         return text + (", the smaller number first" if self.ascending else "")
 
 
@@ -71,6 +71,19 @@ class FolderName:
 
     def __str__(self) -> str:
         return f"the name of a folder below {self.parent}: not empty, not absolute, without .."
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Words of a list."""
+
+    words: tuple[str, ...]
+
+    def accepts(self, value: Any) -> bool:
+        return value in self.words
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(self.words)}"
 
 
 @dataclass(frozen=True)

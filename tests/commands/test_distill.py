@@ -147,7 +147,7 @@ def test_what_makes_a_result_impossible_is_said_before_a_member_is_trained(
     monkeypatch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(total=9, free=9))
     assert distill() == 1
     error = capsys.readouterr().err
-    assert error.startswith("distill: There is too little disk space: this needs about 0.7")
+    assert error.startswith("distill: There is too little disk space: this needs about 0.6")
     assert "of cached frames in cache, but only 9e-09 GB are free" in error
     monkeypatch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**12))
     write_noise(tmp_path / "data", [("train", "train0002_000000_000000")], focal=60.0)

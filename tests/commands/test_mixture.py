@@ -232,21 +232,21 @@ def test_the_progress_has_one_line_for_each_data_set(call, folder, capsys):
 
 def test_distillation_ends_with_tables_of_every_data_set_and_a_model_file(student):
     table = pd.read_json(student / "evaluation/evaluation.json")
-    assert list(table.split.unique()) == ["drives test", "lidar val", "photos val"]
+    assert list(table.split.unique()) == ["drives-test", "lidar-val", "photos-val"]
     means = table.set_index(["split", "method", "metric"])["mean"]
     report = (student / "evaluation/evaluation.md").read_text()
     for name in GROUPS:
         iou = grouped_iou(student / "student/last.safetensors", name)
-        assert means[f"{name} val", "student", "miou"] == pytest.approx(iou.mean(), abs=1e-6)
-        assert f"## {name} val: " in report
-    assert means["lidar val", "student", "rmse"] > 0
-    depth = table[(table.split == "photos val") & (table.metric == "rmse")]["mean"]
+        assert means[f"{name}-val", "student", "miou"] == pytest.approx(iou.mean(), abs=1e-6)
+        assert f"## {name}-val: " in report
+    assert means["lidar-val", "student", "rmse"] > 0
+    depth = table[(table.split == "photos-val") & (table.metric == "rmse")]["mean"]
     assert depth.isna().all()
     for name in ("Ground", "Movable", "stuff"):
         assert name in report
     info = read_info(student / "student.onnx")
-    assert info.metrics["lidar val.miou"] == pytest.approx(
-        means["lidar val", "student", "miou"], abs=1e-6
+    assert info.metrics["lidar-val.miou"] == pytest.approx(
+        means["lidar-val", "student", "miou"], abs=1e-6
     )
     assert all(np.isfinite(value) for value in info.metrics.values())
 
@@ -256,12 +256,12 @@ def test_methods_are_scored_on_a_mixture(call, teacher, student, folder, capsys)
     options = ("--config", teacher / "config.yaml", "--output", "scores")
     assert call("evaluate", "--methods", *files, *options) == 0
     out = capsys.readouterr().out
-    assert [s for s in ("drives test", "lidar val", "photos val") if f"\n{s}\n" not in out] == []
+    assert [s for s in ("drives-test", "lidar-val", "photos-val") if f"\n{s}\n" not in out] == []
     ours, theirs = (
         pd.read_json(f / "evaluation.json").set_index(["split", "method", "metric"])["mean"]
         for f in (folder / "scores", student / "evaluation")
     )
-    for split in ("drives test", "lidar val", "photos val"):
+    for split in ("drives-test", "lidar-val", "photos-val"):
         for name in ("miou", "ece"):
             assert ours[split, "student", name] == pytest.approx(theirs[split, "student", name])
     assert call("evaluate", "--methods", *files, *options, "--root", "drives") == 1
@@ -275,11 +275,11 @@ def test_the_export_scores_every_data_set_and_its_card_repeats_that(call, studen
     (card,) = (path.read_text() for path in (folder / "out").glob("*.md"))
     info = read_info(folder / "out/mix.onnx")
     assert {name.partition(".")[0] for name in info.metrics} == {
-        "drives test",
-        "lidar val",
-        "photos val",
+        "drives-test",
+        "lidar-val",
+        "photos-val",
     }
-    assert "photos val.depth_rmse_m" not in info.metrics
+    assert "photos-val.depth_rmse_m" not in info.metrics
     assert "3 rendered frames (drives, split train); 3 images of " in card
     assert "(photos, split train), 4 steps" not in card and "2 steps of 4 images" in card
     assert "never seen a real image" not in card and "Apache-2.0, like the code" not in card
@@ -292,7 +292,7 @@ def test_the_export_scores_every_data_set_and_its_card_repeats_that(call, studen
     assert call("evaluate", *arguments, "--output", "lidar.json") == 0
     scores = json.loads((folder / "lidar.json").read_text())["val"]
     for name in ("miou", "depth_rmse_m"):
-        assert scores[name] == pytest.approx(info.metrics[f"lidar val.{name}"], abs=1e-6)
+        assert scores[name] == pytest.approx(info.metrics[f"lidar-val.{name}"], abs=1e-6)
     assert {"Ground", "Movable", "vegetation"} <= set(scores["iou"])
     (command,) = [line for line in commands if "--root photos" in line]
     capsys.readouterr()

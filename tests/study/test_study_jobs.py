@@ -3,15 +3,18 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from emu_core import files
+from emu_core.data.sample import DataError
 from emu_core.evaluation.timing import load_times
 from emu_core.networks import load_model
 from emu_core.study import jobs
 from emu_core.study.config import Copies, Item
-from emu_core.study.jobs import StudyError, changed_settings, one_gpu, run_job
+from emu_core.study.jobs import StudyError, changed_settings, check_inputs, one_gpu, run_job
 from emu_core.study.plan import make_plan
 from emu_core.study.results import load_scores
 
@@ -105,3 +108,26 @@ def test_jobs_on_one_machine_use_different_gpus(monkeypatch, tmp_path):
             with one_gpu():
                 assert jobs.os.environ["CUDA_VISIBLE_DEVICES"] in used  # shared
     assert used == ["4", "7"]
+
+
+def test_missing_data_and_too_little_space_are_reported_before_the_first_job(
+    small, drives, monkeypatch
+):
+    plan = make_plan(small)
+    check_inputs(small, plan)
+    with pytest.raises(DataError, match="fog"):
+        check_inputs(replace(small, splits={"in_domain": "test", "fog": "fog"}), plan)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**6))
+    with pytest.raises(
+        OSError, match=r"about 0\.[0-9]+ GB of checkpoints and weights in runs/tiny"
+    ):
+        check_inputs(small, plan)
+
+
+def test_a_share_of_nothing_is_nan_and_null_in_a_jobs_output(study, drives, trained, run_all):
+    plan = run_all(
+        replace(study, members=1, order=[Item("de")], regimes={"few": study.regimes["few"]})
+    )
+    found = json.loads((FOLDER / "few/evaluation/de-0.json").read_text())["disagreement"]
+    assert found["haze"]["labels"] is None  # there is no pair of members
+    assert (FOLDER / plan["timing"].output).is_file()

@@ -197,7 +197,7 @@ def test_failed_trainings_and_what_needs_them_are_no_targets_until_retry(small):
 
 
 @needs_snakemake
-def test_every_failed_job_is_named_with_the_last_line_of_its_log(small, monkeypatch):
+def test_every_failed_job_is_named_with_the_last_line_of_its_log(small, drives, monkeypatch):
     plan = make_plan(small)
     logs = {"few/joint/member-0": "study: No folder data.\n", "few/control/seed-0": "Killed"}
 

@@ -21,7 +21,7 @@ PLACE: dict[str, Any] = {"role": "place"}
 
 
 @dataclass(frozen=True)
-class Source:
+class Selection:
     """A data set, and what a training takes of it.
 
     Args:
@@ -32,10 +32,6 @@ class Source:
         sequences: Maximum number of training sequences.
         mapping: YAML file that maps the data set's classes to those of the model: a name, several
             names, or ignore; null: equal names and aliases, or the mapping of the data set.
-        share: Share of the training, relative to the others; null for all: each frame equally
-            often.
-        unlabelled: Frames for a student alone, which learns them from its teacher; their ground
-            truth is not read.
     """
 
     kind: str = "drives"
@@ -44,13 +40,26 @@ class Source:
     limit: int | None = field(default=None, metadata=at_least(1))
     sequences: int | None = field(default=None, metadata=at_least(1))
     mapping: Path | None = None
-    share: float | None = field(default=None, metadata=above(0))
-    unlabelled: bool = False
 
     def __post_init__(self) -> None:
         DATASETS.check(self.kind)
         if self.root is None:
             object.__setattr__(self, "root", default_root(self.kind))
+
+
+@dataclass(frozen=True)
+class Source(Selection):
+    """A data set of a mixture.
+
+    Args:
+        share: Share of the training, relative to the others; null for all: each frame equally
+            often.
+        unlabelled: Frames for a student alone, which learns them from its teacher; their ground
+            truth is not read.
+    """
+
+    share: float | None = field(default=None, metadata=above(0))
+    unlabelled: bool = False
 
     @property
     def split_names(self) -> SplitNames:
@@ -82,16 +91,10 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Data:
+class Data(Selection):
     """The data set or the mixture of data sets, and how its frames become network input.
 
     Args:
-        kind: Data set: cityscapes, nyuv2, drives, folder, or one of a plugin.
-        root: Folder of the data set; null: data/KIND.
-        max_depth: Ground truth beyond this depth is invalid, metres; null: the data set's default.
-        limit: Maximum number of training frames.
-        sequences: Maximum number of training sequences.
-        mapping: YAML file that maps the data set's classes to those of the model.
         mixture: Several data sets instead of this one. Each has its own kind, root, max_depth,
             limit, sequences, mapping, share and unlabelled.
         classes: Class table of the model: cityscapes, nyuv2, or a YAML file; null: that of the
@@ -106,12 +109,6 @@ class Data:
             every epoch.
     """
 
-    kind: str = "drives"
-    root: Path = field(default=None, metadata=PLACE)  # type: ignore[assignment]
-    max_depth: float | None = field(default=None, metadata=above(0))
-    limit: int | None = field(default=None, metadata=at_least(1))
-    sequences: int | None = field(default=None, metadata=at_least(1))
-    mapping: Path | None = None
     mixture: tuple[Source, ...] = ()
     classes: str | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -122,9 +119,7 @@ class Data:
     cache: Path | None = field(default=None, metadata=PLACE)
 
     def __post_init__(self) -> None:
-        DATASETS.check(self.kind)
-        if self.root is None:
-            object.__setattr__(self, "root", default_root(self.kind))
+        super().__post_init__()
         if self.validation_size is not None and self.augmentation.image_width is None:
             raise ValueError(
                 "data.validation_size needs data.augmentation.image_width: without it, images are "
@@ -162,8 +157,7 @@ class Data:
         """The data sets: those of the mixture, or the only one."""
         if self.mixture:
             return self.mixture
-        names = {each.name for each in fields(Source)} & {each.name for each in fields(Data)}
-        return (Source(**{name: getattr(self, name) for name in names}),)
+        return (Source(**{each.name: getattr(self, each.name) for each in fields(Selection)}),)
 
     @property
     def roots(self) -> str:

@@ -24,7 +24,7 @@ import yaml
 
 from emu_core.files import locked, read_json, write_json, write_text
 from emu_core.study.config import Study
-from emu_core.study.jobs import FAILURE, SETTINGS, StudyError, changed_settings
+from emu_core.study.jobs import FAILURE, SETTINGS, StudyError, changed_settings, check_inputs
 from emu_core.study.plan import TIMING, Job
 from emu_core.training.config import plain
 
@@ -132,6 +132,7 @@ def run(
         Key of every job that failed, now or before → reason.
 
     Raises:
+        DataError, OSError: See `check_inputs`.
         StudyError: There is no such job, or Snakemake is not installed, or it does not accept the
             plan or the profile.
     """
@@ -141,8 +142,10 @@ def run(
     options = ["--cores", str(jobs * max(study.run.threads, 1))]
     if profile is not None:
         options = ["--jobs", str(jobs), "--profile", str(profile.resolve())]
+    command = _command(study, snakefile, *options, *(outputs[k] for k in only))
+    check_inputs(study, plan)
     begun = time.time()
-    status = _wait(_command(study, snakefile, *options, *(outputs[k] for k in only)), hours)
+    status = _wait(command, hours)
     failed = failures(study.folder, plan)
     for job in plan if status else ():
         log = study.folder / "logs" / f"{job.key}.log"

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from emu_core.data.augment import JITTER
 from emu_core.data.config import PLACE, Data
-from emu_core.networks.encoder import find_variant
+from emu_core.networks.encoder import VARIANTS
 from emu_core.options import (
     CountOr,
     FolderName,
+    OneOf,
     Range,
     above,
     allowed,
@@ -71,7 +72,7 @@ class Architecture:
             standard deviation of the training data.
     """
 
-    variant: str = "b0"
+    variant: str = field(default="b0", metadata=allowed(OneOf(tuple(VARIANTS))))
     task: Task = "joint"
     dropout: float = field(default=0.1, metadata=_RATE)
     encoder_dropout: float = field(default=0.0, metadata=_RATE)
@@ -82,7 +83,6 @@ class Architecture:
     depth_std: float | None = field(default=None, metadata=above(0))
 
     def __post_init__(self) -> None:
-        find_variant(self.variant)
         if self.encoder is not None and self.init is not None:
             raise ValueError("Give architecture.encoder or architecture.init, not both.")
 
