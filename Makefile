@@ -11,7 +11,7 @@ ROBOT_TESTS := tests/bags tests/runtime tests/test_house.py $(addprefix $(ROS_TE
 	record_uncertain/test_trigger.py package/test_build_engine.py)
 
 # These tests try more cases or run longer if EMU_LONG_TESTS is set.
-LONG_TESTS := tests/bags/test_fuzz_files.py $(addprefix $(ROS_TESTS)/, \
+LONG_TESTS := tests/bags/test_fuzz_files.py tests/commands/test_own_data.py $(addprefix $(ROS_TESTS)/, \
 	messages/test_fuzz_messages.py node/test_robustness.py bag_tools/test_soak.py)
 
 # Two processes; all tests of one file in the same process. Each process of ROS tests has its own
@@ -24,7 +24,7 @@ help:
 	@echo "make demo        replay a drive through the real node, with or without ROS 2: out/demo/"
 	@echo "make test        lint, then run all tests: with recent packages and with older ones"
 	@echo "make test-annotation   run the tests of the exchange with annotation tools"
-	@echo "make test-long   run the fuzz and endurance tests for half an hour, e.g. before a release"
+	@echo "make test-long   run the fuzz, endurance and training tests for 40 minutes, before a release"
 	@echo "make lint        only ruff and mypy"
 	@echo "make format      correct the format of the code with ruff"
 	@echo "make docs        build the documentation as a web site: out/site/index.html"

@@ -105,7 +105,7 @@ def distill(config: DistillConfig) -> None:
     # Missing data, and what makes a model file impossible, is reported before hours of training.
     frames, _, _ = open_frames(config), data.open_validation(), data.open_scored()
     survey_training(frames, config.architecture.task)
-    check_start(config, frames.classes)
+    check_start(config)
     if config.architecture.task == "joint":
         model_facts(config.distillation.inputs(data), config.run)
     else:

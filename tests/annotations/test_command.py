@@ -1,5 +1,7 @@
 """The command training/annotations.py, and its message where datumaro is missing."""
 
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -48,3 +50,18 @@ def test_the_command_exports_and_imports(write_root, read_labels, indices, tmp_p
     assert f"{100 * (indices == 2).mean():.2f} %" in imported.stdout
     np.testing.assert_array_equal(read_labels(root)["a/07"], indices)
     assert exported.stderr + imported.stderr == ""
+
+
+def test_the_commands_of_the_page_about_own_data(write_root, indices, tmp_path, monkeypatch):
+    pytest.importorskip("datumaro", reason="needs datumaro: make test-annotation")
+    page = (COMMAND.parents[1] / "docs/own_data.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^python training/annotations.py (.*)$", page, re.MULTILINE)
+    commands = [shlex.split(line) for line in lines]
+    assert len(commands) == 4
+    monkeypatch.chdir(tmp_path)
+    write_root(tmp_path / "data/yard", {1: "ground", 2: "wall", 3: "box"}, indices)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/yard_labelled").symlink_to("yard_cvat")  # as if the tool had exported it
+    for command in commands[:2]:
+        done = run(COMMAND, *command)
+        assert done.returncode == 0, done.stderr

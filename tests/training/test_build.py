@@ -10,6 +10,7 @@ import torch
 
 from emu_core.data.augment import Augmentation
 from emu_core.data.sample import Sample
+from emu_core.labels import CITYSCAPES, TABLES
 from emu_core.networks import DepthFormer, SegDepthFormer, SegFormer, save_model
 from emu_core.training import build
 from emu_core.training.build import build_network
@@ -21,8 +22,8 @@ IMAGE, LABELS = np.zeros((32, 64, 3), np.uint8), np.zeros((32, 64), np.uint8)
 SAMPLES = [Sample("", IMAGE, LABELS, half, (100.0, 100.0))] * 2
 
 
-def make(architecture, num_classes=19):
-    return build_network(architecture, num_classes, SAMPLES, Augmentation(32, 64))
+def make(architecture, classes=CITYSCAPES):
+    return build_network(architecture, classes, SAMPLES, Augmentation(32, 64))
 
 
 def same(first, second):
@@ -79,7 +80,7 @@ def test_a_decoder_that_is_not_in_the_file_starts_from_random_weights(tmp_path):
 
 def test_an_encoder_is_loaded_alone(trained):
     other, path = trained
-    network = make(Architecture(encoder=str(path)), 40)
+    network = make(Architecture(encoder=str(path)), TABLES["nyuv2"])
     assert same(network.encoder, other.encoder)
     assert network.encoder.layer_norm_eps == 1e-5
     assert network.num_classes == 40
@@ -93,12 +94,30 @@ def test_the_name_of_the_encoder_follows_the_variant(variant, monkeypatch):
     load.assert_called_once_with(ANY, f"nvidia/mit-{variant}", encoder_only=True)
 
 
-def test_weights_of_another_variant_or_other_classes_are_refused(trained):
+@pytest.mark.parametrize("file", ["model file", "weights", "weights with names"])
+def test_of_a_file_with_other_classes_all_but_the_last_layer_is_loaded(
+    file, trained, tmp_path, capsys
+):
+    _, path = trained
+    classes = TABLES["nyuv2"]
+    if file == "model file":
+        path = files("emu_core") / "models" / "emu_b0_drives.onnx"
+    if file == "weights with names":  # as many classes, but in another order
+        classes = replace(CITYSCAPES, names=CITYSCAPES.names[::-1])
+        path = tmp_path / "named.safetensors"
+        save_model(trained[0], path, {"learned": {"classes": list(CITYSCAPES.names)}})
+    expected, network = make(Architecture(init=path)), make(Architecture(init=path), classes)
+    assert f"{path} has other classes: the last layer" in capsys.readouterr().out
+    weights = network.state_dict()
+    other = {k for k, v in expected.state_dict().items() if not torch.equal(v, weights[k])}
+    assert {k.rpartition(".")[0] for k in other} == {"segmentation_decoder.head"}
+    assert len(network.segmentation_decoder.head.bias) == len(classes)
+
+
+def test_weights_of_another_variant_are_refused(trained):
     _, path = trained
     with pytest.raises(ValueError, match="holds a b0 encoder, but this network is a b1"):
         make(Architecture("b1", init=path))
-    with pytest.raises(ValueError, match="has 19 classes, but the data has 40"):
-        make(Architecture(init=path), 40)
     with pytest.raises(ValueError, match="not both"):
         Architecture(init=path, encoder="nvidia/mit-b0")
 

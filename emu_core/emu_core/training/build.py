@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from emu_core.data.augment import Augmentation, prepare
 from emu_core.data.datasets import DataSet, evenly
 from emu_core.data.mixture import Mixture
 from emu_core.data.sample import Samples
+from emu_core.labels import ClassTable
 from emu_core.networks import (
     DepthFormer,
     Network,
@@ -23,6 +25,7 @@ from emu_core.networks import (
 )
 from emu_core.networks.exported import SUFFIX, load_exported, settle_norms
 from emu_core.networks.weights import is_own_model
+from emu_core.runtime.model_file import read_info
 from emu_core.training.config import Architecture
 
 _DEPTH_FRAMES = 64  # on which the first depth is measured
@@ -30,19 +33,19 @@ _LABEL_FRAMES = 400  # on which the shares of the classes are measured
 
 
 def build_network(
-    architecture: Architecture, num_classes: int, samples: Samples, augmentation: Augmentation
+    architecture: Architecture, classes: ClassTable, samples: Samples, augmentation: Augmentation
 ) -> Network:
     """Build a network and load the weights that it starts from.
 
     Args:
         architecture: Kind of network, rates, and files of weights.
-        num_classes: C of the data set.
+        classes: Class table of the network.
         samples: Training frames. They initialise the depth head and BatchNorm if no file does.
         augmentation: How frames become network input.
 
     Raises:
         WeightsError: A file of weights is missing, damaged or of another kind.
-        ValueError: The weights are of another variant or of other classes, or no frame has depth.
+        ValueError: The weights are of another variant, or no frame has depth.
     """
     variant, init = architecture.variant, architecture.init
     names = ("dropout", "encoder_dropout", "drop_path")
@@ -51,7 +54,7 @@ def build_network(
         network: Network = DepthFormer(variant, **rates)
     else:
         kind = SegFormer if architecture.task == "segmentation" else SegDepthFormer
-        network = kind(variant, num_classes, **rates)
+        network = kind(variant, len(classes), **rates)
     loaded: tuple[str, ...] = ()
     if architecture.encoder is not None:
         weights = architecture.encoder.replace("{variant}", variant)
@@ -60,7 +63,7 @@ def build_network(
         else:
             load_hugging_face(network, weights, encoder_only=True)
     if init is not None:
-        loaded = _load_weights(network, init)
+        loaded = _load_weights(network, init, classes)
         if init.suffix == SUFFIX:  # BatchNorm is folded in model files
             indices = evenly(len(samples), _DEPTH_FRAMES)
             images = (prepare(samples[i], augmentation).image for i in indices)
@@ -93,22 +96,34 @@ def init_depth_head(
     network.init_depth(mean, std)
 
 
-def _load_weights(network: Network, weights: Path) -> tuple[str, ...]:
-    """Load the encoder and the decoders that network and file have; return their names."""
-    other = load_exported(weights) if weights.suffix == SUFFIX else load_model(weights)[0]
+def _load_weights(network: Network, weights: Path, classes: ClassTable) -> tuple[str, ...]:
+    """Load the encoder and the decoders that network and file have; return their names.
+
+    The last layer of the segmentation decoder is only loaded if the file has the same classes.
+    """
+    if weights.suffix == SUFFIX:
+        other: Network = load_exported(weights)
+        known = read_info(weights).classes.names
+    else:
+        other, metadata = load_model(weights)
+        known = metadata.get("learned", {}).get("classes")  # older files do not have it
     both = [
         name
         for name in ("segmentation_decoder", "depth_decoder")
         if getattr(network, name) is not None and getattr(other, name) is not None
     ]
-    if "segmentation_decoder" in both and other.num_classes != network.num_classes:
-        raise ValueError(
-            f"{weights} has {other.num_classes} classes, but the data has {network.num_classes}: "
-            "load only its encoder, with architecture.encoder."
-        )
     _copy_encoder(network, other, weights)
+    same = other.num_classes == len(classes) and tuple(known or classes.names) == classes.names
     for name in both:
-        getattr(network, name).load_state_dict(getattr(other, name).state_dict())
+        decoder, state = getattr(network, name), getattr(other, name).state_dict()
+        if name == "segmentation_decoder" and not same:
+            own = decoder.state_dict()
+            state |= {key: own[key] for key in own if key.startswith("head.")}
+            rank_zero_only(print)(
+                f"{weights} has other classes: the last layer of the segmentation starts from "
+                "random weights, all other layers from the file"
+            )
+        decoder.load_state_dict(state)
     return tuple(both)
 
 

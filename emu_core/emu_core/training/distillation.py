@@ -100,11 +100,11 @@ def train_student(
         cache = TeacherCache(distillation.cache, teacher_id)
     start(config.run)
     samples = open_frames(config)
-    check_start(config, samples.classes)
+    check_start(config)
     print_once("\n".join(survey_training(samples, config.architecture.task)))
     inputs = replace(config, data=distillation.inputs(config.data))
     network = build_network(
-        config.architecture, len(samples.classes), samples, inputs.data.augmentation
+        config.architecture, samples.classes, samples, inputs.data.augmentation
     )
     student = Student(network, config, samples, teacher, cache)
     if teacher_id:

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from emu_core.data.sample import Samples
 from emu_core.files import write_text
-from emu_core.labels import ClassTable
 from emu_core.networks.exported import SUFFIX
 from emu_core.networks.learned import MEANING, check_weights, expect_same
 from emu_core.networks.weights import encoder_digest, read_header, save_model
@@ -118,29 +117,24 @@ def learned_by(learner: Learner) -> dict[str, Any]:
     return {**found, "classes": list(learner.classes.names), "max_depth": learner.max_depth}
 
 
-def check_start(config: TrainingConfig, classes: ClassTable) -> None:
-    """Check that the weights in architecture.init learned what this training learns.
+def check_start(config: TrainingConfig) -> None:
+    """Check that the weights in architecture.init learned the scale of depth of this training.
+
+    Other classes are allowed: `build_network` leaves out the layer that depends on them.
 
     Raises:
-        WeightsError: They have other classes or another scale of depth, or the file is damaged.
+        WeightsError: They have another scale, or the file is damaged.
     """
-    architecture = config.architecture
-    init, task = architecture.init, architecture.task
-    if init is None:
+    init, keys = config.architecture.init, MEANING[1:]
+    if init is None or config.architecture.task == "segmentation":
         return
-    tasks = {"segmentation": ("classes",), "depth": MEANING[1:]}
-    keys = tasks.get(task, MEANING)
-    expected = {**describe_training(config), "classes": list(classes.names)}
-    source = "this training (architecture.init)"
+    expected, source = describe_training(config), "this training (architecture.init)"
     advice = "Train with the values of that file, or give it to architecture.encoder instead."
     if init.suffix != SUFFIX:
         check_weights(init, expected, source, advice, keys)
-        return
-    info = read_info(init)
-    found: dict[str, Any] = {"classes": list(info.classes.names)}
-    if expected["canonical_focal"] is not None:  # the file has one also for plain metres
-        found["canonical_focal"] = info.canonical_focal
-    expect_same(init, found, expected, source, "Train with the values of that file.", keys)
+    elif expected["canonical_focal"] is not None:  # the file has one also for plain metres
+        found = {"canonical_focal": read_info(init).canonical_focal}
+        expect_same(init, found, expected, source, "Train with the values of that file.", keys)
 
 
 def fit(learner: Learner, loader: TrainingLoader, folder: Path) -> Path:

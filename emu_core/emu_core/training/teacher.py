@@ -197,10 +197,10 @@ def train_network(config: TrainingConfig, folder: Path, trunk: Path | None = Non
     start(config.run)
     data, architecture = config.data, config.architecture
     samples = data.open_training()
-    check_start(config, samples.classes)
+    check_start(config)
     print_once("\n".join(survey_training(samples, architecture.task)))
     if trunk is None:
-        network = build_network(architecture, len(samples.classes), samples, data.augmentation)
+        network = build_network(architecture, samples.classes, samples, data.augmentation)
     else:
         network = with_new_heads(load_model(trunk)[0])
         if network.depth_decoder is not None:
