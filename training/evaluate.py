@@ -33,7 +33,8 @@ from pathlib import Path
 import jsonargparse
 from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 
-from emu_core.data.datasets import DATASETS, default_root, open_dataset
+from emu_core.data.config import Data
+from emu_core.data.datasets import DATASETS
 from emu_core.evaluation.model_scores import print_scores, score_split, scores_of
 from emu_core.files import without_nan, write_json
 from emu_core.runtime.perceiver import Perceiver
@@ -63,6 +64,8 @@ def make_parser() -> jsonargparse.ArgumentParser:
     model.add_argument(
         "--kind", default="drives", help=f"of the data: {', '.join(DATASETS)} (default: drives)"
     )
+    model.add_argument("--classes", help="class table of the model: a name or a YAML file")
+    model.add_argument("--mapping", type=Path, help="YAML file: what each class of the data is")
     add = parser.add_argument_group("methods in PyTorch").add_argument
     add("--methods", nargs="+", metavar="[NAME:]KIND=FILES", help="what to score")
     add("--config", type=Path, help="config.yaml of one of their trainings")
@@ -94,13 +97,14 @@ def make_parser() -> jsonargparse.ArgumentParser:
 
 def evaluate_model(given: jsonargparse.Namespace) -> None:
     """Score a model file, and print the scores."""
-    perceiver, root = Perceiver(given.model), given.root or default_root(given.kind)
-    splits = given.splits or [DATASETS[given.kind].split_names(root).test]
-    data = {split: open_dataset(given.kind, root, split, given.max_depth) for split in splits}
-    farthest = next(iter(data.values())).max_depth
-    print(f"{perceiver.info.name} on {root}, depth valid up to {farthest:g} m")
-    metrics = {split: score_split(perceiver, data[split], given.stride) for split in splits}
-    scores = {split: scores_of(data[split], metrics[split]) for split in splits}
+    perceiver = Perceiver(given.model)
+    options = {name: getattr(given, name) for name in ("root", "max_depth", "mapping", "classes")}
+    data = Data(given.kind, **options)
+    frames = data.open_scored(given.splits)
+    farthest = next(iter(frames.values())).max_depth
+    print(f"{perceiver.info.name} on {data.root}, depth valid up to {farthest:g} m")
+    metrics = {name: score_split(perceiver, part, given.stride) for name, part in frames.items()}
+    scores = {name: scores_of(frames[name], metrics[name]) for name in metrics}
     print_scores(scores)
     bounds = [bound for of_split in metrics.values() for bound in of_split.bounds().values()]
     if known := [bound for bound in bounds if not math.isnan(bound)]:

@@ -133,6 +133,10 @@ def evaluate_commands(model: Path, data: Data, frames: Mapping[str, DataSet]) ->
         command += ["--root", str(source.root), "--splits", *splits]
         if source.max_depth is not None:
             command += ["--max-depth", f"{source.max_depth:g}"]
+        if data.classes is not None:
+            command += ["--classes", data.classes]
+        if source.mapping is not None:
+            command += ["--mapping", str(source.mapping)]
         commands += [shlex.join(command)] if splits else []
     return commands
 

@@ -22,6 +22,7 @@ from emu_core.methods.prediction import Prediction, grouped, to_prediction
 from emu_core.methods.registry import Method
 from emu_core.methods.uncertainty import normalized_entropy
 from emu_core.metrics import PerceptionMetrics
+from emu_core.metrics.text import number
 from emu_core.networks.models import Network, RawOutputs, normalize
 from emu_core.training.build import class_weights
 from emu_core.training.config import Optimisation, StudentConfig, TrainingConfig
@@ -158,7 +159,7 @@ class Learner(lightning.LightningModule):
                 self.log_dict({f"val_{data}_{name}": v for name, v in measured.items()})
             if not self.trainer.sanity_checking:
                 where = f" of {data}" if several else ""
-                values = ", ".join(f"{k} {v:.4f}" for k, v in measured.items())
+                values = ", ".join(f"{k} {number(v, 4)}" for k, v in measured.items())
                 self.print(f"validation{where}:", values or "no ground truth")
         means = {name: mean_of_known([own[name] for own in scores]) for name in scores[0]}
         self.log_dict({f"val_{name}": value for name, value in means.items()}, prog_bar=False)
