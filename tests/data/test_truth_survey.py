@@ -82,7 +82,11 @@ def test_many_frames_are_described_by_some_of_them(both, monkeypatch):
             {},
             "No training frame has depth and a camera: .*architecture.task segmentation",
         ),
-        ("segmentation", {"mapping": "ignore"}, "No data set has labels of road, sidewalk, build"),
+        (
+            "segmentation",
+            {"mapping": "ignore"},
+            "a, split train: no pixel of the labels has a class",
+        ),
         ("segmentation", {}, "No data set has labels of sidewalk, building.*map a class to each"),
         (
             "segmentation",
