@@ -4,8 +4,10 @@ The code of a robot does not import torch.
 """
 
 import ast
+import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 import emu_core
 import emu_perception
 
+ROOT = Path(__file__).parents[1]
 ROBOT_FLOORS = (
     *(("recordings", "annotations"), ("runtime",), ("bags",)),
     *(("data", "metrics"), ("labels",), ("registry", "files", "options")),
@@ -97,3 +100,18 @@ def test_the_code_for_robots_imports_without_packages_that_a_robot_lacks():
     modules.remove("emu_core.data.decoded")  # the cache of training, which needs safetensors
     command = [sys.executable, "-c", IMPORT_WITHOUT, *sorted(modules)]
     subprocess.run(command, check=True, timeout=120)
+
+
+def test_the_names_of_test_files_are_unique():  # pytest imports them by their base names
+    names = [path.name for path in ROOT.glob("tests/**/test_*.py")]
+    assert len(names) > 100 and sorted(names) == sorted(set(names))
+
+
+@pytest.mark.parametrize("folder", ["emu_core", "ros2_ws/src", "tests", "training", "docs"])
+def test_folders_have_at_most_15_files_and_files_at_most_400_lines(folder):
+    paths = [Path(root, name) for root, _, names in os.walk(ROOT / folder) for name in names]
+    own = [path for path in paths if path.suffix in {".py", ".md", ".yaml"}]
+    folders = Counter(path.parent for path in own)
+    assert len(own) > 10 and [path for path, count in folders.items() if count > 15] == []
+    long = [path for path in own if len(path.read_text(encoding="utf-8").splitlines()) > 400]
+    assert long == []

@@ -44,6 +44,8 @@ def test_both_commands_read_a_configuration_alike(base, chosen):
 
 def test_every_configuration_has_a_name_and_whole_images_of_full_features(chosen):
     contents = {path.stem: yaml.safe_load(path.read_text()) for path in CONFIGS.glob("*.yaml")}
+    mixtures = CONFIGS.glob("mixtures/*.yaml")
+    contents |= {f"mixtures/{p.stem}": yaml.safe_load(p.read_text()) for p in mixtures}
     names = [n for n, content in contents.items() if "data" in content and "run" in content]
     names = [name for name in names if "study" not in name]
     assert {*BASES, "distill_tiny"} <= set(names)
