@@ -206,3 +206,16 @@ def test_the_size_of_a_jpeg_comes_from_its_header(tmp_path, progressive):
         path.write_bytes(damaged)
         with pytest.raises(DataError, match="is damaged"):
             image_size(path)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_truncated_image_is_refused(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
+    content = path.read_bytes()
+    path.write_bytes(content + b"\0\0")  # some programs pad files
+    assert read_image(path, cv2.IMREAD_COLOR).shape == (64, 64, 3)
+    for end in (len(content) // 2, len(content) - 4):
+        path.write_bytes(content[:end])
+        with pytest.raises(DataError, match="is damaged: its end is missing"):
+            read_image(path, cv2.IMREAD_COLOR)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, cast
 import cv2
 import numpy as np
 
+from emu_core.data.image_files import header_size, is_complete, is_jpeg, is_png
+
 if TYPE_CHECKING:
     from emu_core.bags.types import CompressedImage, Image
 
@@ -48,9 +50,6 @@ _INTERLEAVED: dict[str, tuple[int, int | None]] = {  # bytes per pixel, conversi
 _PIXEL_BYTES = {**{name: size for name, (size, _) in _INTERLEAVED.items()}, "nv12": 1, "nv21": 1}
 ENCODINGS = tuple(_PIXEL_BYTES)
 """Encodings of Image that `to_rgb` reads."""
-
-_PNG_START = b"\x89PNG\r\n\x1a\n"
-_JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
 
 class UnsupportedImage(ValueError):  # noqa: N818
@@ -143,11 +142,6 @@ def _decode(message: CompressedImage) -> np.ndarray:
     return cv2.cvtColor(picture, _BAYER.get(mosaic, cv2.COLOR_GRAY2RGB))
 
 
-def is_jpeg(data: bytes) -> bool:
-    """Whether these bytes begin as a JPEG file."""
-    return data.startswith(_JPEG_START)
-
-
 def decode_picture(data: bytes, image_format: str) -> np.ndarray:
     """Decode a complete JPEG or PNG file as stored: uint8 or uint16, (h, w) or BGR (h, w, 3).
 
@@ -157,18 +151,15 @@ def decode_picture(data: bytes, image_format: str) -> np.ndarray:
         UnsupportedImage: another codec, or a damaged file.
     """
     described = f"compressed image of format {image_format!r}, {len(data)} bytes"
-    if data.startswith(_PNG_START):
-        size, complete = _png_size(data), _png_is_complete(data)
-    elif is_jpeg(data):
-        size, complete = _jpeg_size(data), data.rfind(_JPEG_END) > 0
-    else:
+    if not (is_png(data) or is_jpeg(data)):
         raise UnsupportedImage("codec", f"{described}: neither JPEG nor PNG")
-    if size[0] * size[1] > MAX_PIXELS:
-        reason = f"{size[0]}x{size[1]} pixels, but at most {MAX_PIXELS} are supported"
+    height, width = header_size(data)
+    if width * height > MAX_PIXELS:
+        reason = f"{width}x{height} pixels, but at most {MAX_PIXELS} are supported"
         raise UnsupportedImage("too large", f"{described}: {reason}")
     # As stored, in 8 or 16 bits, grey or colour; without alpha, as for raw images.
     flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if complete else None
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if is_complete(data) else None
     if picture is None:
         raise UnsupportedImage("damaged", f"{described}: truncated or damaged")
     return picture
@@ -177,37 +168,3 @@ def decode_picture(data: bytes, image_format: str) -> np.ndarray:
 def _to_8_bits(deep: np.ndarray) -> np.ndarray:
     """Scale uint16 to uint8 by 255/65535 = 1/257, rounded, as cv_bridge does."""
     return cv2.convertScaleAbs(deep, alpha=255 / 65535)
-
-
-def _png_size(data: bytes) -> tuple[int, int]:
-    """Width and height from a PNG's first chunk (ISO/IEC 15948, 11.2.2); zeros if truncated."""
-    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-
-
-def _png_is_complete(data: bytes) -> bool:
-    """Whether all chunks of a PNG fit into it and the last is IEND (ISO/IEC 15948, 5.3).
-
-    OpenCV allocates the length of a chunk before it checks it: a flipped bit costs 2 GB.
-    """
-    at = len(_PNG_START)
-    while at + 12 <= len(data):
-        length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
-        at += 12 + length
-        if kind == b"IEND":
-            return at <= len(data)
-    return False
-
-
-def _jpeg_size(data: bytes) -> tuple[int, int]:
-    """Width and height from a JPEG's frame header (ITU-T T.81, B.2.2); zeros without one."""
-    at = 2
-    while at + 9 <= len(data) and data[at] == 0xFF:
-        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker == 0xFF:  # a fill byte
-            at += 1
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height = int.from_bytes(data[at + 5 : at + 7], "big")
-            return int.from_bytes(data[at + 7 : at + 9], "big"), height
-        else:
-            at += 2 + length
-    return 0, 0

@@ -1,4 +1,4 @@
-"""Find the image files of a folder, and read their orientation flags."""
+"""Find the image files of a folder, and read the headers of PNG and JPEG files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 _SHORT = 3  # EXIF type of 16-bit numbers
 _HEAD = 1 << 16  # bytes; a JPEG's EXIF segment is no longer than that
+
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 
 _known_flags: set[int] = set()  # that this process has warned of
 
@@ -126,3 +129,53 @@ def visible_files(folder: Path, above: frozenset[str] = frozenset()) -> Iterator
 def _preference(path: Path) -> tuple[int, bool, str]:
     suffix = path.suffix
     return SUFFIXES.index(suffix.lower()), suffix != suffix.lower(), path.name
+
+
+def is_png(data: bytes) -> bool:
+    """Whether an encoded image is a PNG, by its first bytes."""
+    return data.startswith(_PNG_START)
+
+
+def is_jpeg(data: bytes) -> bool:
+    """Whether an encoded image is a JPEG, by its first bytes."""
+    return data.startswith(_JPEG_START)
+
+
+def header_size(data: bytes) -> tuple[int, int]:
+    """Read (height, width) from the header of a PNG or JPEG; zeros if it is truncated.
+
+    Sources: ISO/IEC 15948, 11.2.2; ITU-T T.81, B.2.2.
+    """
+    if is_png(data):
+        return int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
+    at = 2
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker == 0xFF:  # a fill byte
+            at += 1
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            width = int.from_bytes(data[at + 7 : at + 9], "big")
+            return int.from_bytes(data[at + 5 : at + 7], "big"), width
+        else:
+            at += 2 + length
+    return 0, 0
+
+
+def is_complete(data: bytes) -> bool:
+    """Whether a PNG or JPEG is there to its end; true for other formats.
+
+    All chunks of a PNG must fit into it, and the last is IEND (ISO/IEC 15948, 5.3). OpenCV
+    allocates the length of a chunk before it checks it: a flipped bit costs 2 GB. Of a truncated
+    image, OpenCV returns the first rows without an error.
+    """
+    if is_jpeg(data):
+        return data.rfind(_JPEG_END) > 0
+    if not is_png(data):
+        return True
+    at = len(_PNG_START)
+    while at + 12 <= len(data):
+        length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        at += 12 + length
+        if kind == b"IEND":
+            return at <= len(data)
+    return False

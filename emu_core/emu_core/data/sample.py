@@ -9,10 +9,10 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from emu_core.data.image_files import warn_of_orientation
+from emu_core.data.image_files import header_size, is_complete, warn_of_orientation
 from emu_core.labels import IGNORE
 
-_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"  # first bytes of the files
+_HEADER = 1 << 18  # bytes: more than the segments of a JPEG before its frame header
 
 
 class DataError(ValueError):
@@ -104,11 +104,11 @@ def read_image(path: Path, flags: int, origin: str = "") -> np.ndarray:
     content = existing_file(path, origin).read_bytes()
     warn_of_orientation(path, content)
     flags |= cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    complete = is_complete(content)
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if complete else None
     if image is None:
-        raise DataError(
-            f"{path}{origin} is damaged: OpenCV cannot decode it. Unpack or render it again."
-        )
+        reason = "OpenCV cannot decode it" if complete else "its end is missing"
+        raise DataError(f"{path}{origin} is damaged: {reason}. Unpack or render it again.")
     return image
 
 
@@ -134,26 +134,7 @@ def read_grey(path: Path, dtype: type, hint: str, origin: str = "") -> np.ndarra
 def image_size(path: Path, origin: str = "") -> tuple[int, int]:
     """Read (height, width) of an image, if possible from its header; see `read_image`."""
     with existing_file(path, origin).open("rb") as file:
-        head = file.read(24)  # signature; length and type of the first chunk; width, height
-    width, height = (int.from_bytes(head[i : i + 4], "big") for i in (16, 20))
-    if head.startswith(_JPEG) and (size := _jpeg_size(path)) is not None:
-        return size
-    if not (head.startswith(_PNG) and width and height):
+        height, width = header_size(file.read(_HEADER))
+    if not (height and width):
         height, width = read_image(path, cv2.IMREAD_COLOR, origin).shape[:2]
     return height, width
-
-
-def _jpeg_size(path: Path) -> tuple[int, int] | None:
-    """(height, width) in the frame header of a JPEG (ITU-T T.81, B.2.2); None if it has none."""
-    with path.open("rb") as file:
-        file.seek(2)
-        while len(head := file.read(4)) == 4 and head[0] == 0xFF:
-            length = int.from_bytes(head[2:], "big")
-            if length < 2:
-                return None
-            if 0xC0 <= head[1] <= 0xCF and head[1] not in (0xC4, 0xC8, 0xCC):
-                frame = file.read(5)  # precision, height, width
-                height, width = (int.from_bytes(frame[i : i + 2], "big") for i in (1, 3))
-                return (height, width) if height and width else None
-            file.seek(length - 2, 1)
-    return None

@@ -11,8 +11,8 @@ import numpy as np
 from emu_core.bags.camera_info import for_image
 from emu_core.bags.distortion import CameraModel, camera_model, rectification_maps
 from emu_core.bags.errors import BagError
-from emu_core.bags.images import is_jpeg
 from emu_core.bags.types import CameraInfo, CompressedImage, Image, PointCloud2
+from emu_core.data.image_files import is_jpeg
 from emu_core.recordings.clouds import cloud_points, project, remove_hidden
 from emu_core.recordings.depth_images import depth_metres
 
