@@ -15,7 +15,6 @@ import sys
 from pathlib import Path
 
 import cv2
-from jsonargparse.typing import PositiveFloat, restricted_number_type
 
 from emu_core.bags import ground_truth
 from emu_core.bags.calibration import from_cityscapes
@@ -23,8 +22,9 @@ from emu_core.bags.drive_writer import DriveWriter
 from emu_core.bags.errors import BagError
 from emu_core.data.cityscapes import list_frames, read_camera, read_png
 from emu_core.data.sample import DataError
+from emu_core.options import Range
 
-Quality = restricted_number_type("Quality", int, [(">=", 1), ("<=", 100)])
+RANGES = {"rate": Range(0, open_low=True), "quality": Range(1, 100)}
 
 START_S = 1_700_000_000
 
@@ -64,9 +64,12 @@ def main() -> int:
     add("--root", type=Path, default=Path("data/drives"), help="data set (%(default)s)")
     add("--split", default="demo", help="its split (%(default)s)")
     add("--output", type=Path, default=Path("demo/drive"), help="new bag (%(default)s)")
-    add("--rate", type=PositiveFloat, default=10.0, help="frames per second (%(default)s)")
-    add("--quality", type=Quality, default=88, help="JPEG quality (%(default)s)")
+    add("--rate", type=float, default=10.0, help="frames per second (%(default)s)")
+    add("--quality", type=int, default=88, help="JPEG quality (%(default)s)")
     args = parser.parse_args()
+    for name, allowed in RANGES.items():
+        if not allowed.accepts(value := getattr(args, name)):
+            parser.error(f"--{name} must be {allowed}, but it is {value}.")
     try:
         count = write_bag(args.root, args.split, args.output, args.rate, args.quality)
     except (BagError, DataError) as error:
