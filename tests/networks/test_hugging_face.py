@@ -97,7 +97,10 @@ def test_a_saved_segformer_gives_the_same_logits_in_all_forms(variant, tmp_path)
 def test_a_segformer_fills_only_its_parts_of_the_joint_network(b0, b0_folder):
     network = SegDepthFormer("b0").eval()
     with unchanged(network.depth_decoder):
-        load_hugging_face(network, b0_folder)
+        report = load_hugging_face(network, b0_folder)
+    assert {*report.loaded, *report.kept} == set(network.state_dict())
+    assert {name.split(".")[0] for name in report.kept} == {"depth_decoder"}
+    assert report.dropped == ()
     x = reference.image(75, 101, batch=2)  # sizes that 32 does not divide
     close(network(x).logits, reference.logits(b0, x))
 
@@ -131,7 +134,9 @@ def test_an_imagenet_encoder_fills_the_encoder_of_every_network(kind, mit):
     model, folder = mit
     network = kind("b0").eval()
     with unchanged(network.segmentation_decoder, network.depth_decoder):
-        load_hugging_face(network, folder)
+        report = load_hugging_face(network, folder)
+    assert {name.split(".")[0] for name in report.loaded} == {"encoder"}
+    assert all(name.startswith("classifier.") for name in report.dropped)
     x = reference.image()
     expected = model.segformer(x, output_hidden_states=True).hidden_states[-4:]
     for ours, theirs in zip(network.encoder(x), expected, strict=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -53,7 +54,20 @@ _REDUCTION = {
 }
 
 
-def load_hugging_face(network: Network, source: str | Path, *, encoder_only: bool = False) -> None:
+class LoadReport(NamedTuple):
+    """Names of tensors after a checkpoint was loaded into a network."""
+
+    loaded: tuple[str, ...]
+    """Tensors of the network that were replaced."""
+    kept: tuple[str, ...]
+    """Tensors of the network that keep their first values."""
+    dropped: tuple[str, ...]
+    """Tensors of the file that the network has no use for."""
+
+
+def load_hugging_face(
+    network: Network, source: str | Path, *, encoder_only: bool = False
+) -> LoadReport:
     """Load weights in Hugging Face's SegFormer format into a network.
 
     A checkpoint of an encoder (`nvidia/mit-b*`) fills the encoder, that of a SegFormer
@@ -90,6 +104,8 @@ def load_hugging_face(network: Network, source: str | Path, *, encoder_only: boo
         for _, theirs, ours in both:
             ours.copy_(theirs)
     network.encoder.set_layer_norm_eps(LAYER_NORM_EPS)
+    loaded = tuple(wanted.values())
+    return LoadReport(loaded, tuple(n for n in own if n not in set(loaded)), tuple(dropped))
 
 
 def _plan(
@@ -98,7 +114,7 @@ def _plan(
     """Map names in the file to names in the network, and list the names to drop."""
     # A SegformerModel without a decoder is saved without the prefix.
     prefix = "segformer." if any(name.startswith("segformer.") for name in tensors) else ""
-    names = _encoder_names(network.encoder.sizes)
+    names = encoder_names(network.encoder.sizes)
     wanted = {f"{prefix}encoder.{k}": f"encoder.{v}" for k, v in names.items()}
     # mit-b* have a layer for the 1000 classes of ImageNet.
     dropped = [name for name in tensors if name in ("classifier.weight", "classifier.bias")]
@@ -141,7 +157,7 @@ def _listed(names: list[str], limit: int = 12) -> str:
     return ", ".join(names[:limit]) + more
 
 
-def _encoder_names(variant: Variant) -> dict[str, str]:
+def encoder_names(variant: Variant) -> dict[str, str]:
     """Map names after the file's `encoder.` to names after ours."""
     layers = {}
     for stage, depth in enumerate(variant.depths):
