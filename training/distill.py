@@ -137,7 +137,13 @@ def distill(config: DistillConfig) -> None:
         method_kind = METHODS[kind]
         several = method_kind.takes_all_files
         teacher = f"{len(members)} networks" if several else f"a {method_kind.heading}"
-        note, path = f"distilled from {teacher}", folder / "student.onnx"
+        unlabelled = [
+            f"{len(part)} {part.image_source} ({part.root}, split {part.split})"
+            for part in frames.parts
+            if not part.labelled
+        ]
+        also = f", also on {'; '.join(unlabelled)} without ground truth" if unlabelled else ""
+        note, path = f"distilled from {teacher}{also}", folder / "student.onnx"
         write_model(weights, table[table.method == "student"], note, student, path)
 
 

@@ -249,6 +249,7 @@ def test_distillation_ends_with_tables_of_every_data_set_and_a_model_file(studen
         means["lidar-val", "student", "miou"], abs=1e-6
     )
     assert all(np.isfinite(value) for value in info.metrics.values())
+    assert re.search(r"images of clips \(clips, split train\) without", info.training_data)
 
 
 def test_methods_are_scored_on_a_mixture(call, teacher, student, folder, capsys):
