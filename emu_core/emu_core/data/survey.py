@@ -43,12 +43,18 @@ def survey(data: DataSet) -> Survey:
     """Count the ground truth of a data set; some frames, spread evenly, are read."""
     labels = [i for i, name in enumerate(data.names) if data.has_labels(name)]
     depth = [i for i, name in enumerate(data.names) if data.has_depth(name)]
-    shares, ids = [], Counter[int]()
+    read_labels, read_depth = (
+        {frames[k] for k in evenly(len(frames), _FRAMES)} for frames in (labels, depth)
+    )
+    shares, valid, ids = [], [], Counter[int]()
     taught = data.space.codes(wide_sets([data.space])) != IGNORE  # (256,)
-    for i in evenly(len(labels), _FRAMES):
-        shares.append(float(taught[data[labels[i]].labels].mean()))
-        ids.update(data.unknown_ids(data.names[labels[i]]))
-    valid = [float(np.isfinite(data[depth[i]].depth).mean()) for i in evenly(len(depth), _FRAMES)]
+    for i in sorted(read_labels | read_depth):  # most frames have both, and are read once
+        sample = data[i]
+        if i in read_labels:
+            shares.append(float(taught[sample.labels].mean()))
+            ids.update(data.unknown_ids(data.names[i]))
+        if i in read_depth:
+            valid.append(float(np.isfinite(sample.depth).mean()))
     labelled, measured = (sum(x) / len(x) if x else 0.0 for x in (shares, valid))
     return Survey(len(data), len(labels), len(depth), labelled, measured, ids)
 
