@@ -29,12 +29,10 @@ FIELDS = (
 class PointCloudMaker:
     """Make organised point clouds with the size of the maps. Use it from one thread only.
 
-    Rays follow K of camera_info and the distortion; with `rectify`, the images are rectified, and
-    rays follow P.
+    Rays follow K of camera_info and its distortion, which rectified images do not have.
     """
 
-    def __init__(self, rectify: bool = False) -> None:
-        self._rectified = rectify
+    def __init__(self) -> None:
         self._points = np.empty((0, 0, len(FIELDS)), np.float32)
         self._colors = np.empty((0, 0, 4), np.uint8)
 
@@ -61,7 +59,7 @@ class PointCloudMaker:
             CameraInfoError: see `distortion.camera_model`.
         """
         shape, limit = perception.depth.shape, max_depth_std_ratio * perception.depth
-        pixel_rays = rays(camera_model(camera_info), self._rectified)
+        pixel_rays = rays(camera_model(camera_info))
         # isfinite is needed, too: +Inf ≤ +Inf is true.
         usable = np.isfinite(perception.depth) & (perception.depth_std <= limit)
         if pixel_rays.known is not None:

@@ -150,10 +150,17 @@ def output_status(now: StatisticsSnapshot, output_bytes: int, segment: int | Non
     return status
 
 
-def scale_status(lens: Lens, infos: AdaptiveSubscription) -> Status:
-    """Check whether depth is in metres; `infos` is the subscription to camera_info."""
+def scale_status(lens: Lens, infos: AdaptiveSubscription, doubt: str = "") -> Status:
+    """Check whether depth is in metres.
+
+    Args:
+        infos: the subscription to camera_info.
+        doubt: why camera_info may be misread; empty if there is no reason.
+    """
     scale, names = lens.scale, _names(infos)
     status = Status(scale.text, {"state": scale.state, "topic": infos.topic, "publishers": names})
+    if doubt:
+        status.add(Level.WARN, doubt)
     if lens.no_points:
         status.add(Level.WARN, lens.no_points)
     if scale.state == "unverified":

@@ -255,7 +255,7 @@ class PerceptionNode(LifecycleNode):
             for task, status in (
                 ("input", checks.input_status(now, images, fast_dds)),
                 ("output", checks.output_status(now, output_bytes, self._segment)),
-                ("scale", checks.scale_status(camera.lens, infos)),
+                ("scale", checks.scale_status(camera.lens, infos, camera.lens.doubt())),
             ):
                 yield f"{name} {task}".strip(), status
 
