@@ -28,6 +28,9 @@ _SAME_SHAPE = 0.01
 
 _RECTIFIED = re.compile("(?<![A-Za-z])rect(?!ang)|Rect(?!ang)")
 
+_MAX_BINNING = 4
+"""Cameras average at most so many pixels along an axis; smaller images are resized ones."""
+
 _CORNER, _EDGE = 0.3, 0.9
 """A principal point nearer to a corner, relative to the size, belongs to another size."""
 
@@ -125,7 +128,7 @@ def size_hint(camera_info: CameraInfo, width: int, height: int) -> str:
     if size == full:
         return "camera_info reports a ROI, but the image shows the full sensor"
     ratio = described[0] // width, described[1] // height
-    if max(ratio) > 1 and min(ratio) > 0 and size == (described[0] // ratio[0], described[1] // ratio[1]):
+    if 1 < max(ratio) <= _MAX_BINNING and min(ratio) > 0 and size == (described[0] // ratio[0], described[1] // ratio[1]):
         return f"If the camera bins pixels, camera_info should report binning {ratio[0]}x{ratio[1]}"
     return ""
 

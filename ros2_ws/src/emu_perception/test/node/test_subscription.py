@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from helpers.camera_rig import BEST_EFFORT, RELIABLE, CameraRig, gray, pinhole
+from helpers.camera_rig import BEST_EFFORT, RELIABLE, CameraRig, gray, noise, pinhole, rgb8
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo
 
@@ -21,8 +21,8 @@ def test_a_camera_info_that_was_latched_before_the_start_is_used(domain, model, 
     publisher.publish(pinhole(80.0))
     override = f"{DURABILITY.format(f'{name}/camera_info')}:=transient_local"
     with rig.node("-p", f"model:={model}", *(["-p", override] if fixed else [])) as process:
-        rig.wait_for_outputs(gray())
-        assert rig.process_image(gray())["depth/camera_info"].k[0] == 80.0 * 64 / 8
+        rig.wait_for_outputs(rgb8(noise()))
+        assert rig.process_image(rgb8(noise()))["depth/camera_info"].k[0] == 80
         assert "scale unverified" not in process.output
         assert ("subscribed again as transient local" in process.output) != fixed
 
