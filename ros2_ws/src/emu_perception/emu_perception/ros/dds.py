@@ -30,8 +30,11 @@ STOCK_SEGMENT = 512 * 1024
 SEGMENTS = {64 << 20: "fastdds.xml", 16 << 20: "fastdds_16mb.xml", 4 << 20: "fastdds_4mb.xml"}
 """Bytes of the segments of our profiles, the largest first, and the profiles' names."""
 
-_SHARE = 4
-"""A segment takes at most this part of the free /dev/shm, because each process needs one."""
+_OVERHEAD = 1.06
+"""Size of a segment's file relative to the segment."""
+
+_CHILDREN = 3
+"""Processes that are started together, and need a segment each."""
 
 SHM = Path("/dev/shm")  # noqa: S108 (Fast DDS has no other place)
 _SEGMENT_LOCK = re.compile(r"(fast(?:rtps|dds)_[0-9a-f]+)_el")
@@ -76,7 +79,7 @@ class Transport:
     @property
     def scarce(self) -> bool:
         """Whether /dev/shm has no room for a large segment in each of several processes."""
-        return self.total < _SHARE * max(SEGMENTS) or _fitting(self.free) is None
+        return _fitting(self.total) != max(SEGMENTS) or not _fitting(self.free)
 
     def advice(self) -> str:
         """Return what to do if large images get lost on their way to this process."""
@@ -143,13 +146,15 @@ def profile(segment: int = max(SEGMENTS)) -> Path:
     return Path(__file__).parents[1] / "config" / SEGMENTS[segment]
 
 
-def environment(given: Mapping[str, str] = os.environ, shm: Path = SHM) -> dict[str, str]:
-    """Return the variables that add our profile to an environment.
+def environment(
+    given: Mapping[str, str] = os.environ, processes: int = _CHILDREN
+) -> dict[str, str]:
+    """Return the variables that add our profile to the environment of some processes.
 
     There are none if the user chose otherwise (see `user_choice`), or if /dev/shm has no room for
-    a larger segment than Fast DDS's own.
+    larger segments than Fast DDS's own.
     """
-    size = None if user_choice(given) else _fitting(_space(shm)[1])
+    size = None if user_choice(given) else _fitting(_space(SHM)[1], processes)
     return dict.fromkeys(PROFILE_VARIABLES, str(profile(size))) if size else {}
 
 
@@ -175,7 +180,7 @@ def use_profile() -> None:
     for name in PROFILE_VARIABLES:
         if _is_ours(os.environ.get(name, "")):  # set by a parent process, with its free memory
             del os.environ[name]
-    os.environ.update(environment())
+    os.environ.update(environment(processes=2))  # the camera's driver may start later
 
 
 def _is_ours(path: str) -> bool:
@@ -200,9 +205,9 @@ def _excludes_shm(choice: str) -> bool:
     return bool(builtin) and "SHM" not in text
 
 
-def _fitting(free: int) -> int | None:
-    """Bytes of our largest segment that fits into the free memory; None if none does."""
-    return next((size for size in SEGMENTS if size * _SHARE <= free), None)
+def _fitting(free: int, processes: int = _CHILDREN) -> int | None:
+    """Bytes of our largest segment of which the free memory has room for some; None for none."""
+    return next((size for size in SEGMENTS if size * _OVERHEAD * processes <= free), None)
 
 
 def _space(shm: Path) -> tuple[int, int]:
