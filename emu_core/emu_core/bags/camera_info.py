@@ -127,9 +127,10 @@ def size_hint(camera_info: CameraInfo, width: int, height: int) -> str:
         )
     if size == full:
         return "camera_info reports a ROI, but the image shows the full sensor"
-    ratio = described[0] // width, described[1] // height
-    if 1 < max(ratio) <= _MAX_BINNING and min(ratio) > 0 and size == (described[0] // ratio[0], described[1] // ratio[1]):
-        return f"If the camera bins pixels, camera_info should report binning {ratio[0]}x{ratio[1]}"
+    x, y = described[0] // width, described[1] // height
+    exact = min(x, y) > 0 and size == (described[0] // x, described[1] // y)
+    if exact and 1 < max(x, y) <= _MAX_BINNING:
+        return f"If the camera bins pixels, camera_info should report binning {x}x{y}"
     return ""
 
 

@@ -87,7 +87,7 @@ class Lens:
         perceiver: Perceiver,
         is_published: Callable[[], bool],
         log_once: LogOnce,
-        geometry: Geometry = Geometry(),  # noqa: B008 (it is frozen)
+        geometry: Geometry = Geometry(),
     ) -> None:
         self._perceiver, self._is_published, self._log_once = perceiver, is_published, log_once
         self._geometry = geometry

@@ -36,7 +36,7 @@ _OVERHEAD = 1.06
 _CHILDREN = 3
 """Processes that are started together, and need a segment each."""
 
-SHM = Path("/dev/shm")  # noqa: S108 (Fast DDS has no other place)
+SHM = Path("/dev/shm")
 _SEGMENT_LOCK = re.compile(r"(fast(?:rtps|dds)_[0-9a-f]+)_el")
 
 _CONTAINER = "run the container with --ipc=host or --shm-size=1g"
@@ -109,7 +109,9 @@ class Transport:
         text = f"the shared-memory segment of this process {has}"
         if self.scarce:
             return f"{text}; {self._space()}: {_CONTAINER}"
-        return f"{text} ({self.choice}): use the transports of {profile()}" if self.choice else text
+        return (
+            f"{text} ({self.choice}): use the transports of {profile()}" if self.choice else text
+        )
 
     def _space(self) -> str:
         return f"/dev/shm has {_mb(self.free)} of {_mb(self.total)} free"

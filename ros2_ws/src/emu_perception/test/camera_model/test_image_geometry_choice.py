@@ -116,7 +116,12 @@ def test_raw_images_follow_k_and_d(model, topic, parameters):
     ("topic", "publishers", "choice", "text"),
     [
         ("/camera/image_rect", (), "auto", "taken for rectified because of their topic's name"),
-        ("/camera/image", ("driver", "rectify_node"), "auto", "images come from rectify_node, but"),
+        (
+            "/camera/image",
+            ("driver", "rectify_node"),
+            "auto",
+            "images come from rectify_node, but",
+        ),
         ("/camera/image", ("RectifyNode",), "auto", "the images come from RectifyNode, but"),
         ("/camera/image", ("driver",), "auto", ""),
         ("/camera/image_rect", ("rectify_node",), "rectified", ""),
