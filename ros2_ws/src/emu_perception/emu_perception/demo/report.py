@@ -38,6 +38,8 @@ tr + tr td { border-top: 1px solid #ddd; } .muted { color: #666; }
 .plots { display: flex; flex-wrap: wrap; gap: 1rem; } .plots > * { flex: 1 1 320px; }
 """
 
+_NO_TRUTH = "<p>The bag has no ground truth.</p>"
+
 
 def summarize(
     results: Results, model: ModelInfo, provider: str, dropped: int | None
@@ -63,7 +65,8 @@ def summarize(
 def write_report(path: Path, summary: dict[str, Any], results: Results, model: ModelInfo) -> None:
     """Write report.html: images, metrics, latency, tables of classes and topics."""
     latency = {name: _shown(value, 0) for name, value in summary["latency_ms"].items()}
-    metrics = [(name, _shown(summary[name]), meaning) for name, meaning in _MEANING.items()]
+    rows = [(name, _shown(summary[name]), meaning) for name, meaning in _MEANING.items()]
+    metrics = _table(("metric", "value", "meaning"), rows) if results.evaluated else _NO_TRUTH
     pictures = "".join(
         f'<p><img alt="frame" src="data:image/jpeg;base64,{_jpeg(p)}"></p>'
         for p in results.pictures
@@ -76,7 +79,7 @@ def write_report(path: Path, summary: dict[str, Any], results: Results, model: M
 {html.escape(model.name)} on {html.escape(summary["provider"])}. Latency from the player's publish
 to the recorder's receipt: median {latency["p50"]} ms, 95 % {latency["p95"]} ms, maximum
 {latency["max"]} ms. Video of the drive: <a href="overlay.mp4">overlay.mp4</a>.</p>{pictures}
-<h2>Metrics on this drive</h2>{_table(("metric", "value", "meaning"), metrics)}
+<h2>Metrics on this drive</h2>{metrics}
 <div class=plots>{_plots(results)}</div>
 <h2>Classes</h2>{_class_table(results, model)}
 <h2>Topics</h2>{_topic_table(summary["topics"])}
@@ -127,7 +130,7 @@ def _svg(figure: Figure) -> str:
 
 def _class_table(results: Results, model: ModelInfo) -> str:
     if not results.evaluated:
-        return "<p>The bag has no ground truth.</p>"
+        return _NO_TRUTH
     if not results.same_classes:
         return "<p>The ground truth has other classes than the model: only depth is scored.</p>"
     scores: Any = results.metrics.confusion.compute()
