@@ -25,6 +25,7 @@ _MEANING = {
     "depth_abs_rel": "mean of |error| / depth",
     "depth_delta1": "share of pixels within a factor of 1.25 of the true depth",
     "depth_coverage": "share of pixels with ground truth whose depth estimate is finite",
+    "depth_interval_90": "share of true depths inside the 90 % interval; 0.9 is right",
     "label_ece": "calibration error of 1 - entropy / ln C (not of the top probability)",
     "label_error_auroc": "how well class uncertainty ranks wrong pixels; 0.5 is chance",
     "depth_error_auroc": "how well depth uncertainty ranks errors beyond 1.25; 0.5 is chance",
