@@ -41,8 +41,8 @@ _SEGMENT_LOCK = re.compile(r"(fast(?:rtps|dds)_[0-9a-f]+)_el")
 
 _CONTAINER = "run the container with --ipc=host or --shm-size=1g"
 _ZENOH = (
-    "large messages need Zenoh's shared memory: set transport/shared_memory/enabled to true in the "
-    "session configuration of every node and in that of the router (ZENOH_SESSION_CONFIG_URI, "
+    "large messages need Zenoh's shared memory: set transport/shared_memory/enabled to true in "
+    "the session configuration of every node and in that of the router (ZENOH_SESSION_CONFIG_URI, "
     "ZENOH_ROUTER_CONFIG_URI, or ZENOH_CONFIG_OVERRIDE)"
 )
 

@@ -146,5 +146,7 @@ def test_a_process_opens_the_segment_of_the_profile_unless_the_user_says_no(
     # With LOCALHOST, rmw_fastrtps opens a segment of its own.
     environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "SUBNET"
     command = [sys.executable, "-c", OPENED, str(domain)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=120, check=True
+    )
     assert low <= int(done.stdout.split()[-1]) <= high, done.stderr
