@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def export_hugging_face(options: AdaptOptions, folder: Path) -> AdaptOptions:
     Raises:
         AdaptError: A model is missing, or is for neither task.
     """
-    for source in options.hugging_face:
+    for source in filter(None, (options.hugging_face or "").split(",")):
         model = _load(source)
         task = next((t for end, t in _KINDS.items() if type(model).__name__.endswith(end)), "")
         given: Segmentation | Depth = getattr(options, task)
@@ -60,7 +61,7 @@ def export_hugging_face(options: AdaptOptions, folder: Path) -> AdaptOptions:
             ) from error
         asked = replace(asked, file=path, size=None)
         options = replace(options, **{task: asked})
-    return replace(options, hugging_face=[])
+    return options
 
 
 class _Plain(nn.Module):
@@ -82,6 +83,8 @@ def _load(source: str) -> Any:
         raise AdaptError(
             f"reading {source} needs another package: pip install transformers."
         ) from error
+    if not sys.stderr.isatty():
+        transformers.utils.logging.disable_progress_bar()
     try:
         config = transformers.AutoConfig.from_pretrained(source)
         names = [name for name in config.architectures or [] if name.endswith(tuple(_KINDS))]
@@ -118,21 +121,13 @@ def _with_facts(given: Any, source: str, task: str) -> Any:
         )
     if asked.normalizes or not found:
         return asked
-    rescales, normalizes = found.get("do_rescale", True), found.get("do_normalize", True)
-    return replace(
-        asked,
-        factor=found.get("rescale_factor", _RESCALE) if rescales else 1.0,
-        mean=tuple(found["image_mean"])
-        if normalizes and "image_mean" in found
-        else (0.0,) * 3
-        if not normalizes
-        else None,
-        std=tuple(found["image_std"])
-        if normalizes and "image_std" in found
-        else (1.0,) * 3
-        if not normalizes
-        else None,
-    )
+    mean = std = None
+    if not found.get("do_normalize", True):
+        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    elif "image_mean" in found:
+        mean, std = tuple(found["image_mean"]), tuple(found["image_std"])
+    factor = found.get("rescale_factor", _RESCALE) if found.get("do_rescale", True) else 1.0
+    return replace(asked, factor=factor, mean=mean, std=std)
 
 
 def _classes(config: Any, source: str, folder: Path) -> str:

@@ -99,8 +99,8 @@ class AdaptOptions:
         output: Model file to write.
         segmentation: Network of segmentation, if any.
         depth: Network of depth, if any.
-        hugging_face: Folders or names of Hugging Face models, one for each task at most; they
-            take the place of `segmentation.file` and `depth.file`.
+        hugging_face: Folder or name of a Hugging Face model, which takes the place of
+            `segmentation.file` or `depth.file`; for both, two with a comma between.
         images: Typical images, on which the file is compared with the original; the first one is
             stored in the file. Null: the one in the model that comes with emu_core.
         name: Name of the model; null: the file's.
@@ -111,7 +111,7 @@ class AdaptOptions:
     output: Path
     segmentation: Segmentation = field(default_factory=Segmentation)
     depth: Depth = field(default_factory=Depth)
-    hugging_face: list[str] = field(default_factory=list)
+    hugging_face: str | None = None
     images: list[Path] = field(default_factory=list)
     name: str | None = None
     note: str = ""
