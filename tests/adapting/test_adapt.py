@@ -77,15 +77,19 @@ def test_bgr_probabilities_in_nhwc_of_any_size_are_wrapped(adapted, tmp_path, cl
     network = segformer()
 
     class Other(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = network
+
         def forward(self, x):  # BGR from 0 to 255 in NHWC
-            logits = network((x / 255).permute(0, 3, 1, 2)).logits
+            logits = self.network((x / 255).permute(0, 3, 1, 2)).logits
             return logits.softmax(1).permute(0, 2, 3, 1)
 
     path = tmp_path / "seg.onnx"
     axes = {"pixels": {0: "n", 1: "h", 2: "w"}}
     names = {"input_names": ["pixels"], "output_names": ["out"], "dynamic_axes": axes}
     torch.onnx.export(
-        Other(), (torch.zeros(1, 64, 64, 3),), str(path), dynamo=False, opset_version=17, **names
+        Other(), (torch.zeros(1, *SIZE, 3),), str(path), dynamo=False, opset_version=17, **names
     )
     perceiver = adapted(
         *("--segmentation.file", path, "--segmentation.classes", classes),
@@ -105,20 +109,22 @@ def test_disparity_becomes_metres(adapted, tmp_path, picture, make):
     path = export(Plain(network), tmp_path / "depth.onnx", size)
     image = picture(*size)
     raw = at_size(network(pixels(image)).predicted_depth[:, None], size)[0].double().numpy()
-    shift = 0.1 - float(raw.min())
+    spread = float(np.ptp(raw))
+    assert spread > 1e-2 * np.abs(raw).mean()  # the network is not constant
+    scale, shift = 2 * spread, 0.1 * spread - float(raw.min())
     perceiver = adapted(
         *("--depth.file", path, "--depth.values", "disparity"),
-        *("--depth.scale", 2.0, "--depth.shift", shift, "--depth.focal", 50.0),
+        *("--depth.scale", scale, "--depth.shift", shift, "--depth.focal", 50.0),
         *("--depth.mean", list(MEAN), "--depth.std", list(STD), "--depth.max-depth", 15),
     )
     info = perceiver.info
     assert (info.outputs, info.classes, info.depth_range) == (("depth",), NO_CLASSES, (0, 15))
     assert info.canonical_focal == 50.0
-    expected = 2.0 / (raw + shift)
+    expected = scale / (raw + shift)  # 1.8 to 20 m
     seen = perceiver.perceive(image)
     assert seen.depth_std is None and seen.labels is None
     near = expected < 14.9
-    assert 0.1 < near.mean() < 1 or not (expected > 15).any()
+    assert 0.1 < near.mean() < 1 and (expected > 15.1).any()
     np.testing.assert_allclose(seen.depth[near], expected[near], rtol=1e-3)
     assert np.isposinf(seen.depth[expected > 15.1]).all()
     rescaled = perceiver.perceive(image, focal=100.0).depth
@@ -146,6 +152,7 @@ def test_two_networks_of_different_sizes_share_a_file(adapted, tmp_path, classes
     assert_labels(seen, at_size(seg(pixels(image)).logits, SIZE))
     small = F.interpolate(pixels(image), (56, 56), mode="bilinear", align_corners=False)
     expected = at_size(depth(small).predicted_depth[:, None], SIZE)[0].numpy()
+    assert np.ptp(expected) > 0.1
     sky = seen.labels == NAMES.index("sky")
     assert np.isposinf(seen.depth[sky]).all()
     np.testing.assert_allclose(seen.depth[~sky], expected[~sky], rtol=1e-3)
