@@ -1,4 +1,4 @@
-"""Read the frames of a video file as players show them: upright, with square pixels. Needs PyAV."""
+"""Read the frames of a video as players show them: upright, with square pixels. Needs PyAV."""
 
 from __future__ import annotations
 
@@ -128,9 +128,7 @@ def _has(stream: Any, flag: str) -> bool:
     return known is not None and bool(disposition & known)
 
 
-def _upright(
-    picture: av.VideoFrame, ratio: Fraction | None
-) -> tuple[np.ndarray, tuple[int, int]]:
+def _upright(picture: av.VideoFrame, ratio: Fraction | None) -> tuple[np.ndarray, tuple[int, int]]:
     """Decode a frame, turn it as its metadata say, and make its pixels square.
 
     Returns:

@@ -215,9 +215,10 @@ def _has_all_pixels(jpeg: bytes) -> bool:
 def is_complete(data: bytes) -> bool:
     """Whether a PNG or JPEG is there to its end; true for other formats.
 
-    A JPEG may lack its end marker (`with_end` adds it), but no byte before it. All chunks of a PNG must fit into it, and the last is IEND (ISO/IEC 15948, 5.3). OpenCV
-    allocates the length of a chunk before it checks it: a flipped bit costs 2 GB. Of a truncated
-    image, OpenCV returns the first rows without an error.
+    A JPEG may lack its end marker, but nothing else; `with_end` adds it. All chunks of a PNG must
+    fit into it, and the last is IEND (ISO/IEC 15948, 5.3). OpenCV allocates the length of a chunk
+    before it checks it: a flipped bit costs 2 GB. Of a truncated image, OpenCV returns the first
+    rows without an error.
     """
     if is_jpeg(data):
         return _has_end(data) or _has_all_pixels(data)

@@ -18,6 +18,7 @@ from emu_core.bags.types import stamp_ns
 from emu_perception.bag_tools.disk_queue import Received
 from emu_perception.bag_tools.topics import (
     RawTopics,
+    absolute,
     message_class,
     name_problem,
     publishers,
@@ -189,10 +190,10 @@ class Playback:
         }
 
     def _live(self, topic: str) -> str:
-        return _absolute(self.options.remap.get(topic, topic))
+        return absolute(self.options.remap.get(topic, topic))
 
     def _create_publishers(self) -> None:
-        options = self.options
+        options, names = self.options, dict[str, str]()
         for topic in self.bag.topics.values():
             kind = message_class(topic.type)
             if options.topics and topic.name not in options.topics:
@@ -205,8 +206,11 @@ class Playback:
                 self._skipped[topic.name] = f"{topic.type} is not installed here"
             elif problem := name_problem(self._live(topic.name)):
                 self._skipped[topic.name] = f"{problem}; --remap it"
+            elif other := names.get(self._live(topic.name)):
+                self._skipped[topic.name] = f"{other} is played under this name"
             else:
                 qos = writer_qos(topic.qos, lossless=bool(options.lock_step))
+                names[self._live(topic.name)] = topic.name
                 publisher = self.ros.node.create_publisher(kind, self._live(topic.name), qos)
                 self._publishers[topic.name] = publisher
         self._skipped.update(self.bag.left_out)
@@ -322,10 +326,6 @@ class Playback:
             played = (message.time_ns - self.bag.start_ns) / _NS
             length = (self.bag.end_ns - self.bag.start_ns) / _NS
             log(f"{self.shown} frames, {played:.1f} of {length:.1f} s")
-
-
-def _absolute(name: str) -> str:
-    return name if name.startswith("/") else f"/{name}"
 
 
 def log(text: str) -> None:

@@ -64,7 +64,12 @@ def _parser() -> argparse.ArgumentParser:
     add("bag", type=Path, help="folder of a rosbag2 recording, or its .mcap or .db3 file")
     add("--rate", type=cli.positive, help="bag seconds per second (1; in lock-step: no limit)")
     add("--loop", action="store_true", help="start again at the end")
-    add("--lock-step", **topics, type=_topic, help="wait for an answer on these topics after every image")
+    add(
+        "--lock-step",
+        **topics,
+        type=_absolute,
+        help="wait for an answer on these topics after every image",
+    )
     add("--timeout", **a_time, default=10.0, help="seconds to wait for an answer (10)")
     add("--wait", **a_time, default=60.0, help="seconds to wait for the node at the start (60)")
     add("--topics", **topics, help="play only these topics")
@@ -92,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _topic(text: str) -> str:
+def _absolute(text: str) -> str:
     return text if text.startswith("/") else f"/{text}"
 
 
@@ -100,4 +105,4 @@ def _remapping(text: str) -> tuple[str, str]:
     old, sign, new = text.partition(":=")
     if not (old and sign and new):
         raise argparse.ArgumentTypeError(f"{text} is not of the form FROM:=TO")
-    return old, _topic(new)
+    return old, _absolute(new)

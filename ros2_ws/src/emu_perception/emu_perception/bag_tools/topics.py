@@ -123,12 +123,18 @@ def message_class(msgtype: str) -> type[Any] | None:
     return found if isinstance(found, type) else None
 
 
+def absolute(topic: str) -> str:
+    """Full name of a topic; some writers of bags leave out the slash at the beginning."""
+    return topic if topic.startswith("/") else f"/{topic}"
+
+
 def name_problem(topic: str) -> str | None:
     """Why ROS 2 forbids the full name of a topic; None if it allows it."""
     try:
         validate_full_topic_name(topic)
-    except InvalidTopicNameException as error:
-        return f"ROS 2 forbids this name: {str(error).splitlines()[0].rpartition(': ')[0]}"
+    except (InvalidTopicNameException, ValueError) as error:  # ValueError: a null character
+        reason = str(error).splitlines()[0].removeprefix("Invalid topic name: ").rstrip(":")
+        return f"ROS 2 forbids this name: {reason}"
     return None
 
 
