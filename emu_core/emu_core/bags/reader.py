@@ -157,12 +157,19 @@ class Bag:
         names = self.topics if topics is None else topics
         count: Counter[str] = Counter()
         sources = []
-        for file, data in self._files.items():
+        for file, data in self._in_order():
             wanted = {k: c for k, c in self._channels[file].items() if c.topic in names}
             if wanted and data.end_ns >= (start_ns or 0):
                 read = partial(self._file_messages, file, wanted, start_ns, count)
                 sources.append((data.start_ns, read))
         return merged(sources, lambda message: message.time_ns)
+
+    def _in_order(self) -> list[tuple[Path, DataFile]]:
+        """Files whose messages come first at equal times first: camera_info precedes images."""
+        return sorted(
+            self._files.items(),
+            key=lambda item: any(c.type in IMAGE_TYPES for c in self._channels[item[0]].values()),
+        )
 
     def _file_messages(
         self, file: Path, wanted: dict[int, Channel], start_ns: int | None, count: Counter[str]

@@ -68,7 +68,7 @@ def merged(
             heapq.heappush(waiting, (time(element), number, element, source))
             return
 
-    for number, (start, begin) in enumerate(sorted(sources, key=lambda source: source[0])):
+    for number, (start, begin) in sorted(enumerate(sources), key=lambda each: each[1][0]):
         while waiting and waiting[0][0] < start:
             _, turn, element, source = heapq.heappop(waiting)
             yield element
