@@ -21,6 +21,7 @@ _HEAD = 1 << 16  # bytes; a JPEG's EXIF segment is no longer than that
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _SCAN = 0xDA  # marker of a JPEG's pixels
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 _TAIL = 64  # bytes that are decoded in the place of missing ones
 
@@ -188,17 +189,47 @@ def _pixels_start(data: bytes) -> int:
     return at
 
 
+def _last_scan(jpeg: bytes) -> int | None:
+    """Return where the pixels of a JPEG's last scan begin; None if a scan is missing.
+
+    A progressive JPEG has several, for parts of the coefficients and of their bits (ITU-T T.81,
+    B.2.3 and G.1.1.1).
+    """
+    components, progressive, scan = 0, False, None
+    whole: dict[int, set[int]] = {}  # component → coefficients with all bits
+    at = 2
+    while found := _MARKER.search(jpeg, at):
+        start, kind = found.end(), found[0][1]
+        at = start + int.from_bytes(jpeg[start : start + 2], "big")
+        if at > len(jpeg) or at < start + 2:
+            return None
+        if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
+            components, progressive = jpeg[start + 7], kind % 4 == 2
+        elif kind == _SCAN:
+            end = start + 3 + 2 * jpeg[start + 2]
+            first, last, bits = jpeg[end : end + 3] if progressive else (0, 63, 0)
+            if not bits & 15:
+                for component in jpeg[start + 3 : end : 2]:
+                    whole.setdefault(component, set()).update(range(first, last + 1))
+            scan = at
+    complete = len(whole) == components and all(len(each) == 64 for each in whole.values())
+    return scan if complete else None
+
+
 def _has_all_pixels(jpeg: bytes) -> bool:
     """Whether a JPEG without an end marker lacks nothing else.
 
     Then it does not matter which bytes follow. Otherwise they are decoded as pixels. Where rows
     restart, the next of eight markers must follow (ITU-T T.81, F.2.2.5).
     """
-    start = _pixels_start(jpeg)
-    if start + 2 > len(jpeg) or jpeg[start] != 0xFF:
+    try:
+        scan = _last_scan(jpeg)
+    except (IndexError, ValueError):  # a damaged segment
         return False
-    restarts = _RESTART.findall(jpeg, start)
-    following = (restarts[-1][0] + 1) % 8 if restarts else 0
+    if scan is None:
+        return False
+    restarts = _RESTART.findall(jpeg, scan)
+    following = restarts[-1][0] + 1 if restarts else 0xD0
     markers = [bytes((0xFF, 0xD0 + (following + k) % 8)) for k in range(16)]
     first: np.ndarray | None = None
     for seed in range(3):
