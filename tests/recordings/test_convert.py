@@ -79,7 +79,7 @@ def test_a_jpeg_is_copied_byte_by_byte_if_the_lens_has_no_distortion(make, tmp_p
 
 
 def test_a_copied_jpeg_has_an_end_and_no_orientation_that_its_truth_lacks(make, tmp_path):
-    """Labels, depth and camera have the pixels as stored; annotation tools would turn the image."""
+    """Labels, depth and camera have the pixels as stored; tools would turn the image."""
     code = cv2.imencode(".jpg", picture())[1].tobytes()
     tiff = b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0)
     exif = b"\xff\xe1" + struct.pack(">H", len(tiff) + 8) + b"Exif\0\0" + tiff

@@ -177,8 +177,8 @@ def test_topics_that_ros_2_forbids_are_named_and_the_others_played(tmp_path, fin
     assert content["totals"]["messages"] == {IMAGE: 2, "/relative": 2}
 
 
-@pytest.mark.parametrize("name", ["/davis/0/image", "davis image"])
-def test_a_camera_with_a_forbidden_name_is_played_under_another(tmp_path, finish, name):
+def test_a_camera_with_a_forbidden_name_is_played_under_another(tmp_path, finish):
+    name = "davis/0/an image"
     with open_bag(write_bag(tmp_path / "drive", 2)) as bag, BagWriter(tmp_path / "odd") as writer:
         writer.add_topic(name, "sensor_msgs/msg/Image")
         for message in bag.messages():
