@@ -24,6 +24,7 @@ from emu_core.annotations.formats import (
 from emu_core.annotations.shapes import paint_mask, paint_polygons
 from emu_core.data.folder import read_ids
 from emu_core.data.sample import DataError
+from emu_core.files import visible_files
 
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # Label Studio puts it before the name of an uploaded file
 _COCO_TASK = re.compile(r"^(instances|stuff|person_keypoints)_")
@@ -109,13 +110,14 @@ def _cityscapes_ids(source: Path) -> dict[str, Path]:
     original data and some tools have.
     """
     folder, end = source / "gtFine", "_gtFine_labelIds.png"
-    if any(folder.rglob("*_labelTrainIds.png")):
+    paths = list(visible_files(folder)) if folder.is_dir() else []
+    if any(path.name.endswith("_labelTrainIds.png") for path in paths):
         raise DataError(
             f"{folder} has files *_labelTrainIds.png, whose classes depend on the tool that made "
             f"them. Remove them: the files *{end} are then read."
         )
-    paths = folder.rglob(f"*{end}")
-    return {path.relative_to(folder).as_posix().removesuffix(end): path for path in paths}
+    names = {path.relative_to(folder).as_posix(): path for path in paths}
+    return {name.removesuffix(end): path for name, path in names.items() if name.endswith(end)}
 
 
 @lru_cache(maxsize=2)
