@@ -36,7 +36,7 @@ class ConversionOptions:
         gap: Time between the frames for training and those for validation, seconds.
         max_depth: Larger depths are dropped, metres.
         max_time_difference: Largest time between an image and its depth, seconds.
-        rectified: Whether images are rectified already; None: those with "rect" in their topic.
+        rectified: Whether images are rectified already; None: those with a topic like image_rect.
         image_format: Format of the images that are not copied as they are: jpg or png.
         name, license, attribution: Entries of dataset.yaml.
         prefill: Model file whose predictions are written as labels, or "shipped"; None: no labels.

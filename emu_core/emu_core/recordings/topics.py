@@ -8,6 +8,7 @@ from pathlib import Path
 
 from emu_core.bags import types
 from emu_core.bags.calibration import read_calibration
+from emu_core.bags.camera_info import is_rectified_name
 from emu_core.bags.errors import BagError
 from emu_core.bags.reader import IMAGE_TYPES, Bag, is_color
 from emu_core.bags.types import CameraInfo
@@ -81,8 +82,8 @@ def find_cameras(bag: Bag, options: ConversionOptions) -> list[CameraTopics]:
                 f"{bag.path}: the depth of {image} needs its camera: give --camera-info, "
                 "or leave out --depth"
             )
-        base = _base(image).rsplit("/", 1)[-1]
-        rectified = "rect" in base if options.rectified is None else options.rectified
+        rectified = options.rectified
+        rectified = is_rectified_name(image) if rectified is None else rectified
         cameras.append(CameraTopics(folders[i], image, info, calibration, depths[i], rectified))
     return cameras
 

@@ -31,12 +31,10 @@ FIELDS = (
 class PointCloudMaker:
     """Make organised point clouds with the size of the maps. Use it from one thread only.
 
-    Rays follow K of camera_info and the distortion; with `rectify`, the images are rectified, and
-    rays follow P.
+    Rays follow K of camera_info and its distortion, which rectified images do not have.
     """
 
-    def __init__(self, rectify: bool = False) -> None:
-        self._rectified = rectify
+    def __init__(self) -> None:
         self._points = np.empty((0, 0, 0), np.float32)
         self._colors = np.empty((0, 0, 4), np.uint8)
 
@@ -64,7 +62,7 @@ class PointCloudMaker:
         """
         maps = perception.maps()
         depth, std = maps["depth"], maps.get("depth_std")
-        pixel_rays = rays(camera_model(camera_info), self._rectified)
+        pixel_rays = rays(camera_model(camera_info))
         usable = np.isfinite(depth)
         if std is not None:  # +Inf ≤ +Inf is true, so isfinite is needed, too
             usable &= std <= max_depth_std_ratio * depth

@@ -82,7 +82,14 @@ PARAMETERS = (
     Parameter(
         "rectify",
         False,
-        "rectify images with P of camera_info; if false, only points are corrected for distortion",
+        "rectify raw images with P of camera_info; if false, only points are corrected",
+    ),
+    Parameter(
+        "image_geometry",
+        "auto",
+        "raw: K and D of camera_info hold; rectified: P holds; auto: rectified if the image topic "
+        "has such a name, as image_rect",
+        ("auto", "raw", "rectified"),
     ),
     Parameter(
         "image_transport",
