@@ -19,6 +19,7 @@ from typing import Any
 from emu_core.bags.errors import BagError
 from emu_core.files import write_text
 from emu_core.registry import RegistryError
+from emu_core.terminal import accept_any_text
 from emu_perception.errors import UserError
 
 
@@ -36,6 +37,7 @@ def split_ros_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]
 
 def run(program: str, work: Callable[[], int]) -> int:
     """Return the exit code of `work`; print a user mistake as one line and return 1."""
+    accept_any_text()
     try:
         return work()
     except ModuleNotFoundError as error:
