@@ -21,6 +21,7 @@ from rclpy.signals import SignalHandlerOptions
 from emu_perception.errors import UserError
 from emu_perception.ros import dds
 from emu_perception.ros.command_line import stop_signals
+from emu_perception.ros.unchanged_parameters import NodeWithUnchangedParameters
 
 
 class RosProcess:
@@ -58,7 +59,9 @@ def ros_process(
     """Run a plain node, see `running`; a `visible` one logs to /rosout and offers parameters."""
 
     def create() -> Node:
-        return rclpy.create_node(name, enable_rosout=visible, start_parameter_services=visible)
+        return NodeWithUnchangedParameters(
+            name, enable_rosout=visible, start_parameter_services=visible
+        )
 
     with stop_signals() as stop, running(create, arguments, stop) as process:
         yield process
