@@ -195,9 +195,8 @@ def declare(node: Node, parameter: Parameter) -> Any:
             node.set_parameters([rclpy.parameter.Parameter(parameter.name, kind, [])])
     except ParameterException as error:
         reason = str(error).removesuffix(f": {parameter.name}")
-        advice = next(
-            (text for kind, text in _ADVICE.items() if f"expecting type '{kind}'" in reason), ""
-        )
+        expected = reason.rpartition("expecting type ")[2].strip("'")
+        advice = _ADVICE.get(expected, "")
         raise UserError(f"parameter {parameter.name}: {reason}{advice}") from None
     value = node.get_parameter_or(parameter.name).value
     if value is None:  # YAML has the name alone

@@ -20,13 +20,13 @@ class NodeWithUnchangedParameters(Node):
     ) -> SetParametersResult:
         """Set the parameters that change, all or none."""
         changed = []
-        for parameter in parameter_list:
-            now = self.get_parameter_or(parameter.name)
-            if _is_list(now) and _is_list(parameter) and len(parameter.value) == 0:
-                parameter = Parameter(parameter.name, now.type_, [])
-            value = parameter.get_parameter_value()
-            if not self.has_parameter(parameter.name) or now.get_parameter_value() != value:
-                changed.append(parameter)
+        for given in parameter_list:
+            name, now = given.name, self.get_parameter_or(given.name)
+            is_empty = _is_list(now) and _is_list(given) and len(given.value) == 0
+            new = Parameter(name, now.type_, []) if is_empty else given
+            same = now.get_parameter_value() == new.get_parameter_value()
+            if not (self.has_parameter(name) and same):
+                changed.append(new)
         if not changed:
             return SetParametersResult(successful=True)
         return super().set_parameters_atomically(changed)
