@@ -78,6 +78,8 @@ def input_status(now: StatisticsSnapshot, images: AdaptiveSubscription, fast_dds
     advice = f"raw images above 512 KB need {profile} in the camera driver"
     if now.silence_s > SILENCE_S:
         text = f"no image on {images.topic} for {now.silence_s:.0f} s; publishers: {names}"
+        if hint := images.other_transport():
+            text += f"; {hint}"
         usable = len(publishers) > len(unusable)
         if usable and may_be_large:
             text += f"; {advice}"

@@ -220,8 +220,7 @@ class PerceptionNode(NodeWithUnchangedParameters, LifecycleNode):
 
     def _beat(self) -> None:
         for camera in self._cameras.values():
-            for subscription in camera.subscriptions:
-                subscription.adapt()
+            camera.adapt()
         self._publish(self._statuses())
 
     def _publish(self, statuses: Iterable[tuple[str, Status]]) -> None:

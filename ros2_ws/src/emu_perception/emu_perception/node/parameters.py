@@ -199,7 +199,7 @@ def declare(node: Node, parameter: Parameter) -> Any:
         advice = _ADVICE.get(expected, "")
         raise UserError(f"parameter {parameter.name}: {reason}{advice}") from None
     value = node.get_parameter_or(parameter.name).value
-    if value is None:  # YAML has the name alone
+    if value is None:  # an empty list in YAML has no type
         raise UserError(f"parameter {parameter.name} has no value: add one, or remove the line")
     if problem := parameter.problem(value):
         raise UserError(f"parameter {parameter.name}: {problem}")

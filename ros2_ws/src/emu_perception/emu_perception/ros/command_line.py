@@ -68,7 +68,11 @@ def argument_parser(
 
 @contextmanager
 def stop_signals() -> Iterator[threading.Event]:
-    """Yield an event that SIGINT and SIGTERM set, so that the command ends in its own time."""
+    """Yield an event that SIGINT and SIGTERM set, so that the command ends in its own time.
+
+    After such a signal the process ignores further ones: a terminal and `ros2 launch` both send
+    SIGINT, and Python resets handlers that are functions long before the process has ended.
+    """
     stop = threading.Event()
     previous = {
         number: signal.signal(number, lambda *_: stop.set())
@@ -78,7 +82,7 @@ def stop_signals() -> Iterator[threading.Event]:
         yield stop
     finally:
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if stop.is_set() else handler)
 
 
 def check_writable(file: Path | None) -> None:

@@ -20,7 +20,17 @@ STOCK_SEGMENT = 512 * 1024
 
 def profile() -> Path:
     """Return the path of our profile, whose shared-memory segment is large enough for images."""
-    return Path(__file__).parents[1] / "config" / "fastdds.xml"
+    return config_folder() / "fastdds.xml"
+
+
+def config_folder() -> Path:
+    """Return share/emu_perception/config of this installation; without one, that of the sources.
+
+    Users look for the files there and change them there.
+    """
+    here = Path(__file__)
+    shares = (parent / "share" / "emu_perception" / "config" for parent in here.parents)
+    return next(filter(Path.is_dir, shares), here.parents[1] / "config")
 
 
 def environment(given: Mapping[str, str] = os.environ) -> dict[str, str]:
