@@ -29,7 +29,7 @@ LAUNCH_TEST = "test_launch_node.py"
 def pytest_pycollect_makemodule(module_path, parent):
     """Keep launch_testing's plugin, which imports a file to look for a launch test, from others.
 
-    With pytest 8, a file that is skipped during that import would end the collection of its folder.
+    With pytest 8, a file that is skipped by this import would end the collection of its folder.
     """
     if module_path.name == LAUNCH_TEST and _is_installed():
         return None

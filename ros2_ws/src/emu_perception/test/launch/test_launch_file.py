@@ -115,7 +115,7 @@ def test_ctrl_c_before_the_node_subscribes_ends_the_node_and_starts_no_bag(
 ):
     slow = installed(tmp_path / "slow")
     stand_in(slow / "lib/emu_perception/emu_node")
-    arguments = {"bag": write_bag(tmp_path / "drive", FRAMES, reliable=True)}
+    arguments = {"bag": write_bag(tmp_path / "drive", FRAMES, reliable=True), "image": IMAGE}
     with launched(slow, domain, "emu.launch.py", **arguments) as process:
         number = int(process.wait_for_line(r"emu_node (\d+) ").group(1))
         assert process.stop() == 0
