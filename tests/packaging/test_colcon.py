@@ -43,6 +43,7 @@ def workspace(request, tmp_path_factory):
     shutil.copy(ROOT / "colcon.meta", root)
     built = run(root, COLCON, "build", *request.param)
     assert built.returncode == 0, built.stdout + built.stderr
+    assert "DeprecationWarning" not in built.stderr, built.stderr
     return root
 
 

@@ -92,7 +92,7 @@ def test_a_changed_value_among_unchanged_ones_is_still_refused(make_node):
 @pytest.mark.parametrize(
     ("line", "text"),
     [
-        ("model: []", "parameter model has no value"),
+        ("fit: []", "parameter fit has no value"),
         ("autostart: []", "parameter autostart has no value"),
         ("cameras: front", "write a list of names, such as"),
         ("cameras: [0, 1]", "write a list of names, such as"),
