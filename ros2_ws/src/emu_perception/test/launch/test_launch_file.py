@@ -105,7 +105,7 @@ def test_a_bag_with_compressed_images_alone_is_played_to_a_node_that_reads_them(
 def test_a_bag_is_not_waited_for_when_the_node_has_ended(prefix, domain, tmp_path):
     arguments = {"bag": write_bag(tmp_path / "drive", 1), "image": IMAGE}
     with launched(prefix, domain, "emu.launch.py", model="/no/such.onnx", **arguments) as process:
-        process.wait()
+        process.wait(90)
     assert "no model file at /no/such.onnx" in process.output
     assert "player" not in process.output
 
