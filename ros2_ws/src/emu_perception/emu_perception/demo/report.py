@@ -25,6 +25,7 @@ _MEANING = {
     "depth_abs_rel": "mean of |error| / depth",
     "depth_delta1": "share of pixels within a factor of 1.25 of the true depth",
     "depth_coverage": "share of pixels with ground truth whose depth estimate is finite",
+    "depth_interval_90": "share of true depths inside the 90 % interval; 0.9 is right",
     "label_ece": "calibration error of 1 - entropy / ln C (not of the top probability)",
     "label_error_auroc": "how well class uncertainty ranks wrong pixels; 0.5 is chance",
     "depth_error_auroc": "how well depth uncertainty ranks errors beyond 1.25; 0.5 is chance",
@@ -44,11 +45,16 @@ _NO_TRUTH = "<p>The bag has no ground truth.</p>"
 def summarize(
     results: Results, model: ModelInfo, provider: str, dropped: int | None
 ) -> dict[str, Any]:
-    """Content of summary.json; metrics are null where the bag has no ground truth."""
+    """Content of summary.json.
+
+    Metrics are null where the bag has no ground truth, and absent where the model has no output.
+    """
     latency = list(results.latency_ms.values())
     ranks = [50, 95, 100]
     percentiles = np.percentile(latency, ranks).round(2).tolist() if latency else [None] * 3
-    metrics = results.metrics.compute() if results.evaluated else dict.fromkeys(_MEANING)
+    metrics: dict[str, float | None] = {**results.metrics.compute()}
+    if not results.evaluated:
+        metrics = dict.fromkeys(metrics)
     return {
         "frames_in": len(results.stamps_in),
         "frames_out": len(results.stamps_out),
@@ -65,7 +71,11 @@ def summarize(
 def write_report(path: Path, summary: dict[str, Any], results: Results, model: ModelInfo) -> None:
     """Write report.html: images, metrics, latency, tables of classes and topics."""
     latency = {name: _shown(value, 0) for name, value in summary["latency_ms"].items()}
-    rows = [(name, _shown(summary[name]), meaning) for name, meaning in _MEANING.items()]
+    rows = [
+        (name, _shown(summary[name]), meaning)
+        for name, meaning in _MEANING.items()
+        if name in summary
+    ]
     metrics = _table(("metric", "value", "meaning"), rows) if results.evaluated else _NO_TRUTH
     pictures = "".join(
         f'<p><img alt="frame" src="data:image/jpeg;base64,{_jpeg(p)}"></p>'
@@ -131,6 +141,8 @@ def _svg(figure: Figure) -> str:
 def _class_table(results: Results, model: ModelInfo) -> str:
     if not results.evaluated:
         return _NO_TRUTH
+    if not model.classes:
+        return "<p>The model has no classes.</p>"
     if not results.same_classes:
         return "<p>The ground truth has other classes than the model: only depth is scored.</p>"
     scores: Any = results.metrics.confusion.compute()
