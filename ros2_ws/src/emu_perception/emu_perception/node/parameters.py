@@ -186,7 +186,9 @@ def declare(node: Node, parameter: Parameter) -> Any:
         UserError: the value has the wrong type, is out of range, or is none of the choices.
     """
     # rclpy takes an empty list for a list of bytes, so a list is declared with one empty name.
-    default = (list(parameter.default) or [""]) if parameter.is_list else parameter.default
+    default: Any = parameter.default
+    if parameter.is_list:
+        default = list(default) or [""]
     try:
         node.declare_parameter(parameter.name, default, parameter.descriptor())
         given = node.get_parameter_or(parameter.name)
