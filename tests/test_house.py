@@ -18,7 +18,7 @@ import emu_perception
 ROOT = Path(__file__).parents[1]
 ROBOT_FLOORS = (
     *(("recordings", "annotations"), ("runtime",), ("bags",)),
-    *(("data", "metrics"), ("labels",), ("registry", "files", "options")),
+    *(("data", "metrics"), ("labels",), ("registry", "files", "options", "privacy", "terminal")),
 )
 FLOORS = (
     *(

@@ -31,8 +31,7 @@ _PROGRESS_PERIOD_S = 2.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     own, _ = cli.split_ros_arguments(sys.argv[1:] if arguments is None else arguments)
-    given = _parser().parse_args(own)
-    return cli.run("drive_to_bag", lambda: _convert(given))
+    return cli.run("drive_to_bag", lambda: _convert(_parser().parse_args(own)))
 
 
 def _convert(given: argparse.Namespace) -> int:

@@ -36,8 +36,7 @@ _UNANSWERED = 3  # the player's exit code
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    options = _parser().parse_args(arguments)
-    return run("demo", lambda: _demo(options))
+    return run("demo", lambda: _demo(_parser().parse_args(arguments)))
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -180,7 +179,7 @@ class Processes:
             time.sleep(0.1)
 
     def _log(self, name: str) -> str:
-        return (self._logs / f"{name}.log").read_text(errors="replace")
+        return (self._logs / f"{name}.log").read_text(encoding="utf-8", errors="replace")
 
     def _last_line(self, name: str) -> str:
         return (self._log(name).strip().splitlines() or ["it printed nothing"])[-1]

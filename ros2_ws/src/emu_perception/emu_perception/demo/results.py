@@ -70,8 +70,10 @@ def collect(
 
     `image` and `info` are topics of the played bag; `output` holds the demo's bag/ and logs/.
     """
-    played = json.loads((output / "logs" / "player.json").read_text())["frames"]
-    receipts = json.loads((output / "logs" / "recorder.json").read_text())["messages"]
+    played = json.loads((output / "logs" / "player.json").read_text(encoding="utf-8"))["frames"]
+    receipts = json.loads((output / "logs" / "recorder.json").read_text(encoding="utf-8"))[
+        "messages"
+    ]
     results = Results(
         stamps_in=[frame["stamp_ns"] for frame in played],
         latency_ms=_latencies(played, receipts),

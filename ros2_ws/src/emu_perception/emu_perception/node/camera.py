@@ -90,6 +90,14 @@ class Camera:
         self.subscriptions.append(images)
         self._log_once.logger.info(f"waiting for {images.topic} and {infos.topic}")
 
+    def adapt(self) -> None:
+        """Follow the publishers; say once if the images come by another transport."""
+        for subscription in self.subscriptions:
+            subscription.adapt()
+        for images in self.subscriptions[1:]:
+            if hint := images.other_transport():
+                self._log_once.warning("transport", f"no image on {images.topic}: {hint}")
+
     def close(self) -> None:
         """Unsubscribe."""
         while self.subscriptions:
@@ -183,5 +191,6 @@ class Camera:
         """Publish LabelInfo, with or without the class `unknown`."""
         self._with_unknown = with_unknown
         if label_info.TOPIC in self._publishers:
-            message = label_info.message(self.perceiver.info.classes, with_unknown)
+            now = self._node.get_clock().now().to_msg()
+            message = label_info.message(self.perceiver.info.classes, with_unknown, now)
             self._publishers[label_info.TOPIC].publish(message)

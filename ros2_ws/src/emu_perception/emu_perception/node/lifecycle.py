@@ -32,13 +32,14 @@ from emu_perception.node.worker import Worker
 from emu_perception.ros import dds
 from emu_perception.ros.command_line import missing_package
 from emu_perception.ros.distro import guard_transitions
+from emu_perception.ros.unchanged_parameters import NodeWithUnchangedParameters
 
 NAME = "emu_perception"
 SUCCESS = TransitionCallbackReturn.SUCCESS
 _MAX_BYTES_PER_PIXEL = 28  # of the largest output, the point cloud
 
 
-class PerceptionNode(LifecycleNode):
+class PerceptionNode(NodeWithUnchangedParameters, LifecycleNode):
     """Semantics, depth and the uncertainties of both, for one or several cameras.
 
     `configure` loads, checks and warms up the model, and creates the topics of `outputs.OUTPUTS`.
@@ -220,8 +221,7 @@ class PerceptionNode(LifecycleNode):
 
     def _beat(self) -> None:
         for camera in self._cameras.values():
-            for subscription in camera.subscriptions:
-                subscription.adapt()
+            camera.adapt()
         self._publish(self._statuses())
 
     def _publish(self, statuses: Iterable[tuple[str, Status]]) -> None:

@@ -25,6 +25,12 @@ from emu_perception.errors import UserError
 AT_START, ON_CONFIGURE, ANY_TIME = "at start", "on configure", "any time"
 """When a parameter is read, and therefore when it may change."""
 
+_ADVICE = {
+    "DOUBLE": " (write 10.0, not 10)",
+    "STRING_ARRAY": " (write a list of names, such as ['front', 'rear'])",
+}
+"""What to do about a value that has not this type."""
+
 WRONG_QOS = (RuntimeError, ParameterException)
 """What rclpy raises for a wrong value or type among the `qos_overrides`."""
 
@@ -62,11 +68,9 @@ class Parameter:
                 result.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
             else:
                 result.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
-        # rclpy takes an empty list for a list of bytes, so `problem` checks the type instead.
-        result.dynamic_typing = self.is_list
         return result
 
-    def problem(self, value: object) -> str:
+    def problem(self, value: Any) -> str:
         """Return the problem with a value, beyond the checks of rclpy; empty if there is none."""
         if self.is_choice and value not in self.allowed:
             return f"expected one of {', '.join(self.allowed)}, but got {value!r}"
@@ -188,21 +192,30 @@ def declare(node: Node, parameter: Parameter) -> Any:
     Raises:
         UserError: the value has the wrong type, is out of range, or is none of the choices.
     """
+    # rclpy takes an empty list for a list of bytes, so a list is declared with one empty name.
+    default: Any = parameter.default
+    if parameter.is_list:
+        default = list(default) or [""]
     try:
-        node.declare_parameter(parameter.name, parameter.default, parameter.descriptor())
+        node.declare_parameter(parameter.name, default, parameter.descriptor())
+        given = node.get_parameter_or(parameter.name)
+        if parameter.is_list and not any(given.value or ()):
+            kind = rclpy.parameter.Parameter.Type.STRING_ARRAY
+            node.set_parameters([rclpy.parameter.Parameter(parameter.name, kind, [])])
     except ParameterException as error:
         reason = str(error).removesuffix(f": {parameter.name}")
-        advice = " (write 10.0, not 10)" if "expecting type 'DOUBLE'" in reason else ""
+        expected = reason.rpartition("expecting type ")[2].strip("'")
+        advice = _ADVICE.get(expected, "")
         raise UserError(f"parameter {parameter.name}: {reason}{advice}") from None
-    value = node.get_parameter(parameter.name).value
+    value = node.get_parameter_or(parameter.name).value
+    if value is None:  # an empty list in YAML has no type
+        raise UserError(f"parameter {parameter.name} has no value: add one, or remove the line")
     if problem := parameter.problem(value):
         raise UserError(f"parameter {parameter.name}: {problem}")
     return value
 
 
-def _camera_problem(names: object) -> str:
-    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
-        return f"expected a list of names, such as ['front', 'rear'], but got {names!r}"
+def _camera_problem(names: Sequence[str]) -> str:
     if list(names) == [""]:  # a launch file cannot write an empty list
         return ""
     for name in names:
