@@ -159,6 +159,7 @@ class PerceptionNode(LifecycleNode):
 
     def _configure(self) -> None:
         self._perceiver = perceiver = self._load()
+        self.parameters.bind_classes(perceiver.info.classes)
         for name in self.parameters.cameras():
             statistics = self._statistics.setdefault(name, CameraStatistics())
             self._cameras[name] = Camera(self, name, perceiver, statistics, self.parameters)
@@ -185,6 +186,7 @@ class PerceptionNode(LifecycleNode):
         while self._cameras:  # without a variable that would keep the last one
             self._cameras.popitem()[1].destroy()
         self._perceiver = None
+        self.parameters.bind_classes(None)
         gc.collect()  # the session is large, and cameras are part of reference cycles
 
     def _load(self) -> Perceiver:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from emu_core.runtime.model_file import ModelInfo
 from emu_perception.messages.images import fill_image, fill_jpeg
 from emu_perception.node import label_info
 from emu_perception.node.frame_outputs import FrameOutputs
+from emu_perception.planners.scene import Scene
 
 DEPTH = 5
 
@@ -36,7 +38,8 @@ class Output:
     `range` (with special values) are documentation. `make` returns the message for one image, with
     its stamp and frame_id, or None. With `needs_labels`, the topic of a model with
     classes is not published without vision_msgs, because planners need LabelInfo to read it.
-    `needs` is the map that the topic is made from: without it, there is no topic.
+    `needs` are the maps that the topic is made from, separated by spaces: a model without one of
+    them has no such topic.
     """
 
     kind: type
@@ -63,8 +66,8 @@ def add_image_output(
     """Register an Image topic.
 
     `pixels` returns the array for one image in the type of the encoding: mono8 (uint8, (H, W)),
-    32FC1 (float32, (H, W)) or bgr8 (uint8, (H, W, 3)). `needs` is the map of `FrameOutputs.maps`
-    that it is made from: a model without this map has no such topic.
+    32FC1 (float32, (H, W)) or bgr8 (uint8, (H, W, 3)), see `fill_image`. `needs` are maps of
+    `FrameOutputs.maps`, as for an `Output`.
     """
 
     def make(frame: FrameOutputs) -> Image:
@@ -101,7 +104,7 @@ add_image_output(
     "depth/image",
     "32FC1",
     "metres along Z",
-    "+Inf: sky or out of range; NaN: no estimate",
+    "+Inf: certainly sky, or out of range; NaN: no estimate (see `doubtful_above`)",
     lambda frame: frame.maps["depth"],
     needs="depth",
 )
@@ -113,17 +116,18 @@ add_image_output(
     lambda frame: frame.maps["depth_std"],
     needs="depth_std",
 )
-OUTPUTS.add(
-    "depth/camera_info",
-    Output(
-        CameraInfo,
-        "",
-        "pixels",
-        "K and P of depth/image; only with camera_info",
-        lambda frame: frame.depth_camera_info,
-        needs="depth",
-    ),
-)
+for _folder, _needs in (("depth", "depth"), ("semantic", "labels")):
+    OUTPUTS.add(
+        f"{_folder}/camera_info",
+        Output(
+            CameraInfo,
+            "",
+            "pixels",
+            "K and P of the maps; only with camera_info",
+            lambda frame: frame.map_camera_info,
+            needs=_needs,
+        ),
+    )
 OUTPUTS.add(
     "points",
     Output(
@@ -135,6 +139,49 @@ OUTPUTS.add(
         needs="depth",
         needs_labels=True,
     ),
+)
+for _topic, _range, _points in (
+    ("obstacles", "what is not certainly ground; NaN elsewhere", Scene.obstacles),
+    ("ground", "what is certainly ground; NaN elsewhere", Scene.ground),
+    ("clearing", "ends of free rays; NaN where nothing is known to be free", Scene.clearing),
+):
+    OUTPUTS.add(
+        _topic,
+        Output(
+            PointCloud2,
+            "",
+            "metres; x y z",
+            _range,
+            partial(FrameOutputs.cloud, points=_points),
+            needs="labels depth depth_std" if _topic == "clearing" else "labels depth",
+        ),
+    )
+add_image_output(
+    "semantic/dynamic_mask",
+    "mono8",
+    "1 / 255",
+    "255: one of `dynamic_classes`; 0: others",
+    lambda frame: frame.dynamic_mask,
+    needs="labels",
+)
+add_image_output(
+    "semantic/image_16sc1",
+    "16SC1",
+    "class id",
+    "as semantic/image; -1: unlabelled",
+    lambda frame: frame.signed_labels,
+    needs="labels",
+)
+add_image_output(
+    "depth/image_16uc1",
+    "16UC1",
+    "millimetres along Z",
+    "0: sky, no estimate or beyond 65.535 m",
+    lambda frame: frame.depth_mm,
+    needs="depth",
+)
+add_image_output(
+    "depth/rgb", "rgb8", "colours", "the image at the size of the maps", lambda frame: frame.rgb
 )
 add_image_output(
     "overlay",
@@ -160,11 +207,11 @@ OUTPUTS.add(
 
 
 def without_map(info: ModelInfo) -> dict[str, str]:
-    """Return the topics that a model cannot fill, and the map that each needs."""
+    """Return the topics that a model cannot fill, and the maps that each needs."""
     return {
         topic: output.needs
         for topic, output in OUTPUTS.items()
-        if output.needs and output.needs not in info.outputs
+        if not {*output.needs.split()} <= {*info.outputs}
     }
 
 

@@ -1,8 +1,9 @@
-"""The roles of classes: ground, dynamic, ignored. Imports no ROS."""
+"""The roles of classes (ground, dynamic, ignored) and groups of classes. Imports no ROS."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -21,8 +22,12 @@ class Roles(NamedTuple):
     ignored: np.ndarray
 
 
+@lru_cache(maxsize=8)
 def class_roles(
-    classes: ClassTable, ground: Sequence[str], dynamic: Sequence[str], ignored: Sequence[str]
+    classes: ClassTable,
+    ground: tuple[str, ...],
+    dynamic: tuple[str, ...],
+    ignored: tuple[str, ...],
 ) -> Roles:
     """Look up the names (or aliases) of each role.
 
@@ -52,3 +57,27 @@ def _table(classes: ClassTable, names: Sequence[str], parameter: str) -> np.ndar
             if name not in (*GROUND, *DYNAMIC):
                 raise ClassTableError(f"{parameter}: {error}") from None
     return table
+
+
+@lru_cache(maxsize=8)
+def class_groups(classes: ClassTable, groups: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Return whether each class, bool (C,), is in a group, by the name of the group.
+
+    Args:
+        groups: `NAME=CLASS,CLASS` or `CLASS`; without any, each class is a group.
+
+    Raises:
+        ClassTableError: a name is no class, or two groups have the same name.
+    """
+    result: dict[str, np.ndarray] = {}
+    for group in tuple(filter(None, groups)) or classes.names:
+        name, _, members = (part.strip() for part in group.partition("="))
+        if name in result or not name:
+            raise ClassTableError(f"probability_groups: {group!r} needs a name of its own")
+        result[name] = np.zeros(len(classes), bool)
+        for member in (members or name).split(","):
+            try:
+                result[name][classes.index(member.strip())] = True
+            except ClassTableError as error:
+                raise ClassTableError(f"probability_groups: {error}") from None
+    return result
