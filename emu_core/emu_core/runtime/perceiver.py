@@ -23,6 +23,7 @@ import numpy as np
 
 from emu_core.runtime.engines import HALF_PRECISION, PROVIDERS, ProviderError, open_engine
 from emu_core.runtime.fitting import FITS, Fitting, check_image, fit_image, fit_pixels
+from emu_core.runtime.metadata import OUTPUTS
 from emu_core.runtime.model_file import ModelError, default_model, one_line
 from emu_core.runtime.parity import violations
 
@@ -42,16 +43,19 @@ class Perception:
         depth: float32, metres along Z (not along the ray); +Inf for sky and beyond the model's
             range, NaN where there is no estimate.
         depth_std: float32, standard deviation in metres; +Inf and NaN where `depth` is.
+        probabilities: float32 (H, W, k), of groups of classes; only if asked for.
     """
 
     labels: np.ndarray | None = None
     label_uncertainty: np.ndarray | None = None
     depth: np.ndarray | None = None
     depth_std: np.ndarray | None = None
+    probabilities: np.ndarray | None = None
 
     def maps(self) -> dict[str, np.ndarray]:
         """Return the maps that there are, by name."""
-        return {name: values for name, values in vars(self).items() if values is not None}
+        maps = {name: getattr(self, name) for name in OUTPUTS}
+        return {name: values for name, values in maps.items() if values is not None}
 
 
 class Perceiver:
@@ -95,7 +99,10 @@ class Perceiver:
         return fit_image((height, width), self.info.input_size, self.info.output_size, self._fit)
 
     def perceive(
-        self, rgb: np.ndarray, focal: tuple[float, float] | float | None = None
+        self,
+        rgb: np.ndarray,
+        focal: tuple[float, float] | float | None = None,
+        groups: np.ndarray | None = None,
     ) -> Perception:
         """Compute the maps of one image; other threads run meanwhile.
 
@@ -105,15 +112,18 @@ class Perceiver:
                 deviation are multiplied by f / `info.canonical_focal`, where f is the geometric
                 mean of fx and fy at the network's resolution. None leaves the depth of the
                 canonical focal length. A model without one gives metres for every lens.
+            groups: bool (C, k): compute the probability of each of k groups of classes.
 
         Raises:
-            ValueError: The image or the focal length is invalid.
+            ValueError: The image or the focal length is invalid, or there are groups, but the
+                model has no logits.
         """
         fx, fy = _check_focal(focal) if focal is not None else (0.0, 0.0)
         check_image(rgb)
         fitting = self.fitting(*rgb.shape[:2])
         image = fit_pixels(rgb, fitting, self.info.input_size)
-        maps = dict(zip(self.info.outputs, self._run(image), strict=True))
+        results = self._run(image) if groups is None else self._run_with_groups(image, groups)
+        maps = dict(zip((*self.info.outputs, "probabilities"), results, strict=False))
         if (fitting.height, fitting.width) != self.info.output_size:
             rows = slice(fitting.crop_top, fitting.crop_top + fitting.height)
             columns = slice(fitting.crop_left, fitting.crop_left + fitting.width)
@@ -154,6 +164,33 @@ class Perceiver:
 
     def _run(self, image: np.ndarray) -> list[np.ndarray]:  # the benchmark times it
         return self._engine.run(image)
+
+    def _run_with_groups(self, image: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
+        """Maps, and then the probabilities of groups, of an image of input size."""
+        if self.info.logits_size is None:
+            raise ValueError(f"{self.info.path} has no output 'logits': export the model again")
+        *maps, logits = self._engine.run(image, logits=True)
+        return [*maps, group_probabilities(logits[0], self.info.output_size, groups)]
+
+
+def group_probabilities(
+    logits: np.ndarray, size: tuple[int, int], groups: np.ndarray
+) -> np.ndarray:
+    """Sum the probabilities of the classes of each group; float32 (H, W, k), 0 to 1.
+
+    The logits are enlarged before the softmax, as for the model's labels.
+
+    Args:
+        logits: float32 (C, h, w).
+        size: (H, W).
+        groups: bool (C, k).
+    """
+    enlarged = [cv2.resize(p, size[::-1], interpolation=cv2.INTER_LINEAR) for p in logits]
+    flat = np.stack(enlarged).reshape(len(logits), -1)  # (C, H·W)
+    flat -= flat.max(axis=0)
+    cv2.exp(flat, flat)
+    flat /= flat.sum(axis=0)
+    return (flat.T @ groups.astype(np.float32)).reshape(*size, -1)
 
 
 def _check_focal(focal: tuple[float, float] | float) -> tuple[float, float]:

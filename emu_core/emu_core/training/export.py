@@ -38,6 +38,7 @@ from emu_core.runtime.metadata import OUTPUTS, PRECISIONS
 from emu_core.runtime.model_file import (
     INPUT,
     IR_VERSION,
+    LOGITS,
     OPSET,
     ModelInfo,
     parse_metadata,
@@ -141,6 +142,7 @@ def export(
         precision=precision,
         tolerances=TOLERANCES,
         reference=Reference.sample(png, expected),
+        logits_size=(raw[0].shape[-2], raw[0].shape[-1]),
     )
     metadata = to_metadata(info)
     parse_metadata(metadata, path)  # refuses values that no robot would accept
@@ -208,7 +210,7 @@ def head_commit() -> str:
 
 
 class _Graph(nn.Module):
-    """uint8 (1, H, W, 3) → the four maps (H', W'), in the fewest passes over (C, H', W').
+    """uint8 (1, H, W, 3) → the four maps (H', W') and the logits, in few passes over (C, H', W').
 
     Entropy needs no probabilities: with s = z − max z it is log Σe^s − Σs·e^s / Σe^s, one
     exponential and one product over all logits. On CPUs, ONNX Runtime's element-wise operations
@@ -251,7 +253,8 @@ class _Graph(nn.Module):
             far = far | (labels == self.sky)
         # 0, +Inf or NaN, added to both: x + 0 is x.
         mark = torch.where(far, self.inf, torch.where(mean > self.zero, self.zero, self.nan))
-        return labels.to(torch.uint8), uncertainty, mean + mark, std + mark
+        # The logits are what the network computes anyway: as an output, they need no operation.
+        return labels.to(torch.uint8), uncertainty, mean + mark, std + mark, raw[0]
 
     def _label(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         largest = functools.reduce(torch.maximum, logits.split(1))  # (1, H'·W')
@@ -290,7 +293,7 @@ def _to_onnx(graph: _Graph, input_size: tuple[int, int], scratch: Path) -> onnx.
             dynamo=False,
             opset_version=OPSET,
             input_names=[INPUT],
-            output_names=list(OUTPUTS),
+            output_names=[*OUTPUTS, LOGITS],
         )
     proto = onnx.load(str(scratch))
     proto.ir_version = IR_VERSION

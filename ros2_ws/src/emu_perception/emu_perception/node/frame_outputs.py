@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import cv2
@@ -19,6 +19,7 @@ from emu_core.labels import IGNORE, ClassTable
 from emu_core.runtime.fitting import resize
 from emu_core.runtime.overlay import blend
 from emu_core.runtime.perceiver import Perception
+from emu_perception.messages.images import fill_image
 from emu_perception.messages.points import strided_rays, xyz_cloud
 from emu_perception.node.label_info import unknown_id
 from emu_perception.node.parameters import Settings
@@ -37,12 +38,17 @@ class FrameOutputs:
     Each attribute is computed at its first use and may raise UnsupportedImage.
     """
 
-    def __init__(self, message: Image | CompressedImage, camera: Camera) -> None:
+    def __init__(
+        self,
+        message: Image | CompressedImage,
+        camera: Camera,
+        with_probabilities: bool = False,
+    ) -> None:
         self.message, self.header = message, message.header
         self.settings: Settings = camera.settings()
         self.inference_s: float | None = None
         """Duration of the inference; None before it."""
-        self._camera = camera
+        self._camera, self._with_probabilities = camera, with_probabilities
 
     @cached_property
     def image(self) -> tuple[np.ndarray, CameraInfo | None]:
@@ -74,7 +80,10 @@ class FrameOutputs:
         rgb, info = self.image
         focal = focal_lengths(info) if info is not None else None
         start = time.monotonic()
-        perception = self._camera.perceiver.perceive(rgb, focal=focal)
+        perceive = self._camera.perceiver.perceive
+        if self._with_probabilities:
+            perceive = partial(perceive, groups=np.stack(list(self.groups.values()), axis=-1))
+        perception = perceive(rgb, focal=focal)
         self.inference_s = time.monotonic() - start
         perception = self._without_doubtful_sky(perception)
         labels, uncertainty = perception.labels, perception.label_uncertainty
@@ -156,6 +165,18 @@ class FrameOutputs:
     def cloud(self, points: Callable[[Scene], np.ndarray]) -> PointCloud2 | None:
         """Make the cloud of some points of the scene; None if there is no scene."""
         return None if self.scene is None else xyz_cloud(points(self.scene), self.header)
+
+    @cached_property
+    def groups(self) -> dict[str, np.ndarray]:
+        """Classes, bool (C,), of each channel of the probabilities, by name."""
+        return self.settings.groups(self._classes)
+
+    @cached_property
+    def probabilities(self) -> Image:
+        """The probability of each group; for frames `with_probabilities`."""
+        values = self.perception.probabilities
+        assert values is not None
+        return fill_image(Image(), values, f"32FC{len(self.groups)}", self.header)
 
     @cached_property
     def _roles(self) -> Roles:

@@ -20,14 +20,15 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from emu_core.registry import Registry
-from emu_core.runtime.metadata import OUTPUTS as MAPS
-from emu_core.runtime.model_file import ModelInfo
+from emu_core.runtime.model_file import LOGITS, ModelInfo
 from emu_perception.messages.images import fill_image, fill_jpeg
-from emu_perception.node import label_info
+from emu_perception.node import channel_info, label_info
 from emu_perception.node.frame_outputs import FrameOutputs
 from emu_perception.planners.scene import Scene
 
 DEPTH = 5
+PROBABILITIES = "semantic/probabilities"
+"""The topic for which the model has to compute more."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Output:
     make: Callable[[FrameOutputs], Any | None]
     needs_labels: bool = False
     needs: str = ""
+    missing: str = ""
+    """Reason why this installation cannot publish the topic; empty if it can."""
 
 
 OUTPUTS: Registry[Output] = Registry("output topic")
@@ -172,6 +175,29 @@ add_image_output(
     lambda frame: frame.signed_labels,
     needs="labels",
 )
+OUTPUTS.add(
+    PROBABILITIES,
+    Output(
+        Image,
+        "32FCk",
+        "probability",
+        "0 to 1, one channel for each of `probability_groups`",
+        lambda frame: frame.probabilities,
+        needs="labels logits",
+    ),
+)
+OUTPUTS.add(
+    "semantic/channel_info",
+    Output(
+        channel_info.ChannelInfo,
+        "",
+        "names",
+        "channels of semantic/probabilities; only with elevation_map_msgs",
+        lambda frame: channel_info.message(list(frame.groups), frame.header),
+        needs="labels logits",
+        missing=channel_info.MISSING,
+    ),
+)
 add_image_output(
     "depth/image_16uc1",
     "16UC1",
@@ -206,21 +232,26 @@ OUTPUTS.add(
 )
 
 
-def without_map(info: ModelInfo) -> dict[str, str]:
-    """Return the topics that a model cannot fill, and the maps that each needs."""
-    return {
-        topic: output.needs
-        for topic, output in OUTPUTS.items()
-        if not {*output.needs.split()} <= {*info.outputs}
-    }
+def unavailable(info: ModelInfo) -> dict[str, str]:
+    """Return the topics that cannot be published with a model, and the reason for each."""
+    has = {*info.outputs, *([LOGITS] if info.logits_size else [])}
+    reasons = {}
+    for topic, output in OUTPUTS.items():
+        lacking = [name for name in output.needs.split() if name not in has]
+        if reason := f"the model has no {' and '.join(lacking)}" if lacking else output.missing:
+            reasons[topic] = reason
+    return reasons
 
 
 def describe_missing(info: ModelInfo) -> str:
-    """Return which maps a model lacks, and which topics with them; empty if it has all."""
-    if not (topics := without_map(info)):
-        return ""
-    maps = " and ".join(name for name in MAPS if name not in info.outputs)
-    return f"the model has no {maps}, so these topics are not published: {', '.join(topics)}"
+    """Return which topics are not published with a model, and why; empty if all are."""
+    topics: dict[str, list[str]] = {}
+    for topic, reason in unavailable(info).items():
+        topics.setdefault(reason, []).append(topic)
+    return "; ".join(
+        f"{reason}, so these topics are not published: {', '.join(names)}"
+        for reason, names in topics.items()
+    )
 
 
 def describe_topics() -> list[tuple[str, ...]]:
