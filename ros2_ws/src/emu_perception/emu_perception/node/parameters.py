@@ -125,7 +125,7 @@ PARAMETERS = (
     ),
     Parameter(
         "doubtful_above",
-        0.1,
+        0.05,
         "above this label uncertainty, sky is no free space and no class is ground or ignored",
         (0.0, 1.0),
         ANY_TIME,
