@@ -10,7 +10,9 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy), from a robot or from the wheels")
 
 from helpers.camera_rig import noise, pinhole, rgb8
+from helpers.clouds import positions
 from helpers.fake_node import FakeNode, make_camera
+from helpers.labels import label_info_type
 from helpers.planners import images
 
 from emu_core.labels import CITYSCAPES
@@ -191,8 +193,7 @@ def test_what_is_out_of_range_but_no_sky_stays_infinite(model):
 
 @pytest.mark.parametrize("stride", [1, 2, 5])
 def test_with_a_stride_all_clouds_have_every_nth_row_and_column(model, stride):
-    from helpers.clouds import positions
-
+    assert label_info_type()  # without vision_msgs or its stand-in, there would be no ~/points
     every, some = outputs(model), outputs(model, stride=stride)
     for topic in ("points", "obstacles", "ground"):
         expected = positions(every[topic])[::stride, ::stride]
@@ -216,7 +217,10 @@ def test_without_camera_info_there_are_no_clouds_but_masks(model):
 @pytest.mark.parametrize(
     ("has", "absent"),
     [
-        (["labels", "label_uncertainty"], {"obstacles", "ground", "clearing", "depth/image_16uc1"}),
+        (
+            ["labels", "label_uncertainty"],
+            {"obstacles", "ground", "clearing", "depth/image_16uc1"},
+        ),
         (["depth", "depth_std"], {"obstacles", "clearing", "semantic/dynamic_mask"}),
         (["labels", "label_uncertainty", "depth"], {"clearing"}),
     ],

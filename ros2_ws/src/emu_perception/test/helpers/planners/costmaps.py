@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from helpers.clouds import positions
 from sensor_msgs.msg import PointCloud2
+
+from helpers.clouds import positions
 
 FREE, LETHAL, NO_INFORMATION = 0, 254, 255
 

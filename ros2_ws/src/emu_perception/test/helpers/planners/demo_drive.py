@@ -16,9 +16,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from helpers.clouds import positions
-from helpers.fake_node import FakeNode, make_camera
-from helpers.planners.costmaps import FREE, LETHAL, ObstacleLayer
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage
 
@@ -27,9 +24,13 @@ from emu_core.bags.images import to_rgb
 from emu_core.bags.reader import open_bag
 from emu_core.labels import CITYSCAPES
 from emu_core.runtime.perceiver import Perceiver
+from helpers.clouds import positions
+from helpers.fake_node import FakeNode, make_camera
+from helpers.planners.costmaps import FREE, LETHAL, ObstacleLayer
 
 DRIVE = Path(__file__).parents[6] / "demo" / "drive"
 IMAGE, INFO = "/camera/image_raw/compressed", "/camera/camera_info"
+WIDTH = 640  # of the picture
 ROAD, SKY = CITYSCAPES.names.index("road"), CITYSCAPES.sky
 
 
@@ -63,8 +64,7 @@ def frames(indices: set[int], **settings: Any) -> Iterator[Frame]:
             if seen in indices:
                 image, info = (deserialize_message(complete[t].data, kinds[t]) for t in kinds)
                 truth = [
-                    bag.decode(complete[t])
-                    for t in (ground_truth.LABELS, ground_truth.DISPARITY)
+                    bag.decode(complete[t]) for t in (ground_truth.LABELS, ground_truth.DISPARITY)
                 ]
                 yield _frame(camera, image, info, truth)
             seen += 1
@@ -80,7 +80,9 @@ def _frame(camera: Any, image: CompressedImage, info: CameraInfo, truth: list[An
     outputs = {topic.removeprefix("~/"): sent[0] for topic, sent in published.items() if sent}
     labels = ground_truth.labels(truth[0])
     depth = ground_truth.depth(truth[1], info.k[0], 80.0)  # NaN where unknown
-    v, u = np.mgrid[: info.height, : info.width]
+    scale = info.width / depth.shape[1]  # the true depth is smaller than the image
+    labels = cv2.resize(labels, depth.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    v, u = (np.mgrid[: depth.shape[0], : depth.shape[1]] + 0.5) * scale - 0.5
     rays = np.stack([(u - info.k[2]) / info.k[0], (v - info.k[5]) / info.k[4], u**0], axis=-1)
     points = rays * depth[..., None]
     camera_to_map = _camera_to_map(points[(labels == ROAD) & (depth < 20)])
@@ -101,7 +103,9 @@ def _camera_to_map(road: np.ndarray) -> np.ndarray:
     return transform
 
 
-def costmap(frame: Frame, layer: type[ObstacleLayer] = ObstacleLayer, **given: Any) -> ObstacleLayer:
+def costmap(
+    frame: Frame, layer: type[ObstacleLayer] = ObstacleLayer, **given: Any
+) -> ObstacleLayer:
     """A layer after one cycle with the frame's ~/obstacles and ~/clearing."""
     result = layer(frame.camera_to_map, **given)
     result.update(frame.outputs["obstacles"], frame.outputs["clearing"])
@@ -110,8 +114,9 @@ def costmap(frame: Frame, layer: type[ObstacleLayer] = ObstacleLayer, **given: A
 
 def draw(frame: Frame) -> np.ndarray:
     """The frame with its obstacles in red and ground in green, and the costmap; BGR."""
-    picture = cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR)
-    size = (picture.shape[1], picture.shape[0])
+    size = (WIDTH, WIDTH // 2)
+    rgb = cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA)
+    picture = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
     for topic, color in (("obstacles", (60, 60, 230)), ("ground", (90, 180, 60))):
         near = np.isfinite(positions(frame.outputs[topic])[..., 2]).astype(np.uint8)
         inside = cv2.resize(near, size, interpolation=cv2.INTER_NEAREST) > 0
@@ -119,13 +124,12 @@ def draw(frame: Frame) -> np.ndarray:
     layer = costmap(frame, size=16.0)
     grid = np.full((*layer.cells.shape, 3), 150, np.uint8)
     grid[layer.cells == FREE], grid[layer.cells == LETHAL] = 255, (40, 40, 200)
-    half = len(grid) // 2
-    grid = cv2.rotate(grid[:, half:], cv2.ROTATE_90_COUNTERCLOCKWISE)  # forward is up
-    scale = size[0] / grid.shape[1]
-    grid = cv2.resize(grid, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
-    return np.vstack([picture, grid])
+    # Forward is up and left is left: columns are x and rows are y, which is positive to the left.
+    ahead = grid[::-1, : len(grid) // 2 - 1 : -1].transpose(1, 0, 2)
+    above = cv2.resize(ahead, size, interpolation=cv2.INTER_NEAREST)
+    return np.vstack([picture, above])
 
 
 if __name__ == "__main__":
-    (only,) = frames({int(sys.argv[2]) if len(sys.argv) > 2 else 20})
+    (only,) = frames({int(sys.argv[2]) if len(sys.argv) > 2 else 60})
     cv2.imwrite(sys.argv[1], draw(only))

@@ -62,7 +62,9 @@ def nvblox(
     return np.where(valid & ~masked, metres, 0), np.where(valid & masked, metres, 0)
 
 
-def elevation_mapping(image: Image, info: CameraInfo, channels: list[str]) -> dict[str, np.ndarray]:
+def elevation_mapping(
+    image: Image, info: CameraInfo, channels: list[str]
+) -> dict[str, np.ndarray]:
     """The layers of a multi-channel image by name; "rgb" stands for three."""
     same_size(image, info)
     assert image.header.frame_id
