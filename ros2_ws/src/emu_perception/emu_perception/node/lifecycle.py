@@ -215,6 +215,7 @@ class PerceptionNode(LifecycleNode):
             self.get_logger().info(missing)
         values = {"model": info.name, "file": str(info.path), "sha256": info.sha256}
         values["outputs"] = ", ".join(info.outputs)
+        values["topics not published"] = outputs.describe_missing(info, True) or "none"
         self._model_status = checks.model_status(requested, provider, values, missing)
         if self._model_status.problems:
             self.get_logger().error(self._model_status.message)

@@ -52,6 +52,8 @@ class Output:
     needs: str = ""
     missing: str = ""
     """Reason why this installation cannot publish the topic; empty if it can."""
+    optional: bool = False
+    """Whether most models and installations lack what the topic needs."""
 
 
 OUTPUTS: Registry[Output] = Registry("output topic")
@@ -184,6 +186,7 @@ OUTPUTS.add(
         "0 to 1, one channel for each of `probability_groups`",
         lambda frame: frame.probabilities,
         needs="labels logits",
+        optional=True,
     ),
 )
 OUTPUTS.add(
@@ -196,6 +199,7 @@ OUTPUTS.add(
         lambda frame: channel_info.message(list(frame.groups), frame.header),
         needs="labels logits",
         missing=channel_info.MISSING,
+        optional=True,
     ),
 )
 add_image_output(
@@ -243,10 +247,12 @@ def unavailable(info: ModelInfo) -> dict[str, str]:
     return reasons
 
 
-def describe_missing(info: ModelInfo) -> str:
+def describe_missing(info: ModelInfo, with_optional: bool = False) -> str:
     """Return which topics are not published with a model, and why; empty if all are."""
     topics: dict[str, list[str]] = {}
     for topic, reason in unavailable(info).items():
+        if OUTPUTS[topic].optional and not with_optional:
+            continue
         topics.setdefault(reason, []).append(topic)
     return "; ".join(
         f"{reason}, so these topics are not published: {', '.join(names)}"

@@ -9,19 +9,19 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy), from a robot or from the wheels")
 
-from helpers.camera_rig import noise, pinhole, rgb8
+from helpers.camera_rig import node_maps, noise, pinhole, rgb8
 from helpers.clouds import positions
 from helpers.fake_node import FakeNode, make_camera
 from helpers.labels import label_info_type
 from helpers.planners import images
 
 from emu_core.labels import CITYSCAPES
-from emu_core.runtime.dummy_model import dummy_outputs, make_dummy_model
+from emu_core.runtime.dummy_model import make_dummy_model
 from emu_core.runtime.perceiver import Perceiver
 from emu_perception.node.outputs import OUTPUTS, describe_missing
 
 RGB = noise(5)
-MAPS = dummy_outputs(RGB)
+MAPS = node_maps(RGB)
 DYNAMIC = range(11, 19)
 """Cityscapes' persons and vehicles."""
 
@@ -43,11 +43,6 @@ def outputs(model, rgb=RGB, info=None, **settings):
     return {topic.removeprefix("~/"): sent[0] for topic, sent in node.published.items() if sent}
 
 
-def depth_with_certain_sky(limit=0.05):
-    doubtful = (MAPS["labels"] == CITYSCAPES.sky) & (MAPS["label_uncertainty"] > limit)
-    return np.where(doubtful, np.float32(np.nan), MAPS["depth"])
-
-
 def millimetres(metres):
     usable = np.isfinite(metres)
     return np.where(usable, np.round(np.where(usable, metres, 0) * 1000) / 1000, 0)
@@ -60,7 +55,7 @@ def test_nvblox_separates_dynamic_things(model, depth):
         *(made[t] for t in (depth, "depth/camera_info")),
         *(made[t] for t in ("semantic/dynamic_mask", "semantic/camera_info")),
     )
-    metres = millimetres(depth_with_certain_sky())
+    metres = millimetres(MAPS["depth"])
     masked = np.isin(MAPS["labels"], DYNAMIC)
     assert masked.any() and np.allclose(static, np.where(masked, 0, metres), atol=6e-4)
     assert np.allclose(dynamic, np.where(masked, metres, 0), atol=6e-4)
@@ -87,7 +82,7 @@ def test_rtabmap_gets_colours_depth_and_camera_info_of_one_size(model, size, dep
 
 def test_millimetres_have_no_value_beyond_their_range(model):
     made = outputs(model, info=pinhole(150.0))  # depth is 1.5 times that of the canonical lens
-    metres = 1.5 * depth_with_certain_sky().astype(np.float64)
+    metres = 1.5 * MAPS["depth"].astype(np.float64)
     mm = images.cv_image(made["depth/image_16uc1"])
     inside = np.isfinite(metres) & (metres < 65.535)
     assert (metres[np.isfinite(metres)] > 66).any() and (mm[~inside] == 0).all()
@@ -100,7 +95,7 @@ def test_hydra_gets_signed_labels(model):
         made["depth/rgb"], made["depth/image"], made["semantic/image_16sc1"]
     )
     assert np.array_equal(labels, MAPS["labels"]) and np.array_equal(colors, RGB)
-    assert np.array_equal(metres, depth_with_certain_sky(), equal_nan=True)
+    assert np.array_equal(metres, MAPS["depth"], equal_nan=True)
 
 
 def softmax(logits):
@@ -134,15 +129,16 @@ def test_without_logits_the_diagnostics_say_why_there_are_no_probabilities(model
     made, info = outputs(model), Perceiver(model).info
     assert "semantic/probabilities" not in made
     assert "the model has no logits, so these topics are not published: semantic/prob" in (
-        describe_missing(info)
+        describe_missing(info, with_optional=True)
     )
+    assert describe_missing(info) == ""  # which would be a line in the log
 
 
 def test_channel_info_names_the_channels_where_its_package_is_installed(with_logits, monkeypatch):
     info = Perceiver(with_logits).info
     if not OUTPUTS["semantic/channel_info"].missing:
         pytest.skip("elevation_map_msgs is installed")
-    assert describe_missing(info) == (
+    assert describe_missing(info, with_optional=True) == (
         "elevation_map_msgs is not installed, so these topics are not published: "
         "semantic/channel_info"
     )

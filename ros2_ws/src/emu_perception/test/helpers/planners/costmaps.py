@@ -123,7 +123,9 @@ class VoxelLayer(ObstacleLayer):
 
 
 def lines(start: np.ndarray, ends: np.ndarray, longest: float) -> Iterator[np.ndarray]:
-    """Yield the cells of all lines, one step of each at a time, as Costmap2D::raytraceLine visits them.
+    """Yield the cells of all lines, one step of each at a time.
+
+    They are those that Costmap2D::raytraceLine visits.
 
     Args:
         start: the first cell, integers (D,).
