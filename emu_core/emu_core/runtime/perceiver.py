@@ -17,13 +17,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from emu_core.runtime.engines import HALF_PRECISION, PROVIDERS, ProviderError, open_engine
 from emu_core.runtime.fitting import FITS, Fitting, check_image, fit_image, fit_pixels
-from emu_core.runtime.metadata import OUTPUTS
 from emu_core.runtime.model_file import ModelError, default_model, one_line
 from emu_core.runtime.parity import violations
 
@@ -43,19 +43,16 @@ class Perception:
         depth: float32, metres along Z (not along the ray); +Inf for sky and beyond the model's
             range, NaN where there is no estimate.
         depth_std: float32, standard deviation in metres; +Inf and NaN where `depth` is.
-        probabilities: float32 (H, W, k), of groups of classes; only if asked for.
     """
 
     labels: np.ndarray | None = None
     label_uncertainty: np.ndarray | None = None
     depth: np.ndarray | None = None
     depth_std: np.ndarray | None = None
-    probabilities: np.ndarray | None = None
 
     def maps(self) -> dict[str, np.ndarray]:
         """Return the maps that there are, by name."""
-        maps = {name: getattr(self, name) for name in OUTPUTS}
-        return {name: values for name, values in maps.items() if values is not None}
+        return {name: values for name, values in vars(self).items() if values is not None}
 
 
 class Perceiver:
@@ -99,10 +96,7 @@ class Perceiver:
         return fit_image((height, width), self.info.input_size, self.info.output_size, self._fit)
 
     def perceive(
-        self,
-        rgb: np.ndarray,
-        focal: tuple[float, float] | float | None = None,
-        groups: np.ndarray | None = None,
+        self, rgb: np.ndarray, focal: tuple[float, float] | float | None = None
     ) -> Perception:
         """Compute the maps of one image; other threads run meanwhile.
 
@@ -112,18 +106,50 @@ class Perceiver:
                 deviation are multiplied by f / `info.canonical_focal`, where f is the geometric
                 mean of fx and fy at the network's resolution. None leaves the depth of the
                 canonical focal length. A model without one gives metres for every lens.
-            groups: bool (C, k): compute the probability of each of k groups of classes.
 
         Raises:
-            ValueError: The image or the focal length is invalid, or there are groups, but the
-                model has no logits.
+            ValueError: The image or the focal length is invalid.
         """
+        return self._perceive(rgb, focal, None)[0]
+
+    def perceive_groups(
+        self,
+        rgb: np.ndarray,
+        groups: np.ndarray,
+        focal: tuple[float, float] | float | None = None,
+    ) -> tuple[Perception, np.ndarray]:
+        """Compute the maps of one image, and the probabilities of groups of classes.
+
+        Args:
+            groups: bool (C, k).
+
+        Returns:
+            The maps; and the probabilities, float32 (H, W, k), 0 to 1.
+
+        Raises:
+            ValueError: As `perceive`, or the model has no logits.
+        """
+        if self.info.logits_size is None:
+            raise ValueError(f"{self.info.path} has no output 'logits': export the model again")
+        return self._perceive(rgb, focal, groups)
+
+    def _perceive(
+        self,
+        rgb: np.ndarray,
+        focal: tuple[float, float] | float | None,
+        groups: np.ndarray | None,
+    ) -> tuple[Perception, Any]:
         fx, fy = _check_focal(focal) if focal is not None else (0.0, 0.0)
         check_image(rgb)
         fitting = self.fitting(*rgb.shape[:2])
         image = fit_pixels(rgb, fitting, self.info.input_size)
-        results = self._run(image) if groups is None else self._run_with_groups(image, groups)
-        maps = dict(zip((*self.info.outputs, "probabilities"), results, strict=False))
+        if groups is None:
+            results = self._run(image)
+        else:
+            *results, logits = self._engine.run(image, logits=True)
+            results.append(group_probabilities(logits[0], self.info.output_size, groups))
+        names = (*self.info.outputs, "probabilities")
+        maps = dict(zip(names, results, strict=False))
         if (fitting.height, fitting.width) != self.info.output_size:
             rows = slice(fitting.crop_top, fitting.crop_top + fitting.height)
             columns = slice(fitting.crop_left, fitting.crop_left + fitting.width)
@@ -133,7 +159,8 @@ class Perceiver:
             for name in ("depth", "depth_std"):
                 if name in maps:
                     maps[name] *= ratio
-        return Perception(**maps)
+        probabilities = maps.pop("probabilities", None)
+        return Perception(**maps), probabilities
 
     def verify(self) -> dict[str, float]:
         """Run the file's reference image and return the errors named in `runtime.parity`.
@@ -164,13 +191,6 @@ class Perceiver:
 
     def _run(self, image: np.ndarray) -> list[np.ndarray]:  # the benchmark times it
         return self._engine.run(image)
-
-    def _run_with_groups(self, image: np.ndarray, groups: np.ndarray) -> list[np.ndarray]:
-        """Maps, and then the probabilities of groups, of an image of input size."""
-        if self.info.logits_size is None:
-            raise ValueError(f"{self.info.path} has no output 'logits': export the model again")
-        *maps, logits = self._engine.run(image, logits=True)
-        return [*maps, group_probabilities(logits[0], self.info.output_size, groups)]
 
 
 def group_probabilities(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import cv2
@@ -49,6 +49,7 @@ class FrameOutputs:
         self.inference_s: float | None = None
         """Duration of the inference; None before it."""
         self._camera, self._with_probabilities = camera, with_probabilities
+        self._probabilities: np.ndarray | None = None
 
     @cached_property
     def image(self) -> tuple[np.ndarray, CameraInfo | None]:
@@ -80,10 +81,12 @@ class FrameOutputs:
         rgb, info = self.image
         focal = focal_lengths(info) if info is not None else None
         start = time.monotonic()
-        perceive = self._camera.perceiver.perceive
+        perceiver = self._camera.perceiver
         if self._with_probabilities:
-            perceive = partial(perceive, groups=np.stack(list(self.groups.values()), axis=-1))
-        perception = perceive(rgb, focal=focal)
+            groups = np.stack(list(self.groups.values()), axis=-1)
+            perception, self._probabilities = perceiver.perceive_groups(rgb, groups, focal)
+        else:
+            perception = perceiver.perceive(rgb, focal=focal)
         self.inference_s = time.monotonic() - start
         perception = self._without_doubtful_sky(perception)
         labels, uncertainty = perception.labels, perception.label_uncertainty
@@ -174,9 +177,9 @@ class FrameOutputs:
     @cached_property
     def probabilities(self) -> Image:
         """The probability of each group; for frames `with_probabilities`."""
-        values = self.perception.probabilities
-        assert values is not None
-        return fill_image(Image(), values, f"32FC{len(self.groups)}", self.header)
+        assert self.perception and self._probabilities is not None
+        encoding = f"32FC{len(self.groups)}"
+        return fill_image(Image(), self._probabilities, encoding, self.header)
 
     @cached_property
     def _roles(self) -> Roles:
