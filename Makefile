@@ -14,6 +14,9 @@ ROBOT_TESTS := tests/bags tests/runtime tests/test_house.py $(addprefix $(ROS_TE
 LONG_TESTS := tests/bags/test_fuzz_files.py tests/commands/test_own_data.py $(addprefix $(ROS_TESTS)/, \
 	messages/test_fuzz_messages.py node/test_robustness.py bag_tools/test_soak.py)
 
+# The bag of `make demo`; it may lack ground truth and camera_info. BAG=path/to/bag make demo
+BAG ?= demo/drive
+
 # Two processes; all tests of one file in the same process. Each process of ROS tests has its own
 # ROS domain.
 PYTEST := -m pytest -q -n 2 --dist loadfile
@@ -22,6 +25,7 @@ PYTEST := -m pytest -q -n 2 --dist loadfile
 
 help:
 	@echo "make demo        replay a drive through the real node, with or without ROS 2: out/demo/"
+	@echo "make demo BAG=path   the same with another bag: maps and video, and metrics if it has ground truth"
 	@echo "make test        lint, then run all tests: with recent packages and with older ones"
 	@echo "make test-annotation   run the tests of the exchange with annotation tools"
 	@echo "make test-long   run the fuzz, endurance and training tests for 40 minutes, before a release"
@@ -33,7 +37,7 @@ help:
 
 demo:
 	@python=$$(tools/environment.sh demo) && tools/on_ros.sh $$python -m emu_perception.demo \
-		--bag demo/drive --output out/demo
+		--bag "$(BAG)" --output out/demo
 
 test: lint test-all test-robot
 

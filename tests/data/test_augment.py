@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emu_core.data.augment import Augmentation, color_jitter, prepare, resize_truth
+from emu_core.data.appearance.effects import color_jitter
+from emu_core.data.augment import Augmentation, prepare, resize_truth
 from emu_core.data.sample import Sample
 from emu_core.labels import IGNORE
 

@@ -112,6 +112,9 @@ def test_all_metrics_agree_with_single_metrics_and_references():
     confusion, depth_errors = Confusion(CLASSES), DepthErrors(80)
     confusion.update(guess, truth)
     bad, s = depth_errors.update(depth, metres), std[np.isfinite(metres)]
+    valid = np.isfinite(metres)
+    there = np.isfinite(depth) & (depth > 0) & np.isfinite(std)
+    inside = (there & (np.abs(depth - metres) <= 1.6448536 * std))[valid]
     u, wrong = uncertainty[truth != IGNORE], (guess != truth)[truth != IGNORE]
     right = torch.from_numpy(~wrong).int()
     ece = BinaryCalibrationError(n_bins=15)(torch.from_numpy(1 - u), right)
@@ -124,6 +127,7 @@ def test_all_metrics_agree_with_single_metrics_and_references():
         "depth_abs_rel": depth["abs_rel"],
         "depth_delta1": depth["delta1"],
         "depth_coverage": depth["coverage"],
+        "depth_interval_90": pytest.approx(np.mean(inside), abs=1e-9),
         "label_ece": pytest.approx(float(ece), abs=1e-6),
         "label_error_auroc": pytest.approx(roc_auc_score(wrong, u), abs=1e-9),
         "depth_error_auroc": pytest.approx(roc_auc_score(bad, s), abs=1e-9),

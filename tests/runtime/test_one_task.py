@@ -19,12 +19,13 @@ from emu_core.runtime.scoring import score
 LABELS, DEPTH, DEPTH_STD, BOTH, ALL = OUTPUT_SETS
 LABEL_METRICS = {"miou", "label_ece", "label_error_auroc"}
 DEPTH_METRICS = {f"depth_{name}" for name in ("rmse_m", "abs_rel", "delta1", "coverage")}
+STD_METRICS = {"depth_error_auroc", "depth_interval_90"}
 METRICS = {
     LABELS: LABEL_METRICS,
     DEPTH: DEPTH_METRICS,
-    DEPTH_STD: DEPTH_METRICS | {"depth_error_auroc"},
+    DEPTH_STD: DEPTH_METRICS | STD_METRICS,
     BOTH: LABEL_METRICS | DEPTH_METRICS,
-    ALL: LABEL_METRICS | DEPTH_METRICS | {"depth_error_auroc"},
+    ALL: LABEL_METRICS | DEPTH_METRICS | STD_METRICS,
 }
 
 

@@ -1,4 +1,4 @@
-"""Convert samples to network input: joint resizing, crops, flips and colour jitter.
+"""Convert samples to network input: joint resizing, crops and flips, and another appearance.
 
 Depth is learned for one *canonical* focal length f_c (Metric3D, arXiv 2307.10984): an object at
 depth Z in an image of focal length f looks as it would at depth Z·f_c/f through f_c. That is the
@@ -7,12 +7,14 @@ training target, with f in pixels of the resized image; the factor is undone at 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from math import inf
 
 import cv2
 import numpy as np
 
+from emu_core.data.appearance.effects import Appearance, color_jitter, degrade, fog
 from emu_core.data.sample import Sample
 from emu_core.labels import IGNORE
 from emu_core.options import Range, above, allowed, at_least
@@ -42,6 +44,7 @@ class Augmentation:
             crops of 768×768 from Cityscapes; None for `width`.
         class_crops: Share of the crops that are placed on a pixel of a random class of the frame,
             so that rare classes are seen more often.
+        appearance: Shares of the crops whose appearance changes
     """
 
     height: int = field(default=256, metadata=at_least(MIN_SIZE))
@@ -58,6 +61,7 @@ class Augmentation:
     rescale_depth: bool = True
     image_width: int | None = field(default=None, metadata=at_least(1))
     class_crops: float = field(default=0.0, metadata=allowed(Range(0, 1)))
+    appearance: Appearance = field(default_factory=Appearance)
 
 
 @dataclass(frozen=True)
@@ -77,10 +81,42 @@ class Prepared:
     inside: np.ndarray
 
 
+Combine = Callable[[Prepared, np.random.Generator], Prepared]
+"""Combines a crop with that of another frame, see `Partners.combine`."""
+
+
 def prepare(
+    sample: Sample,
+    augmentation: Augmentation,
+    rng: np.random.Generator | None = None,
+    combine: Combine | None = None,
+) -> Prepared:
+    """Resize and crop a sample to the network's input size, and change its appearance.
+
+    Args:
+        sample: The sample.
+        augmentation: Size, and what is random.
+        rng: Source of all that is random; None: nothing is, and the appearance stays.
+        combine: Combines the crop with another one, before the effects of lens and sensor.
+    """
+    ready = crop(sample, augmentation, rng)
+    if rng is None:
+        return ready
+    look = augmentation.appearance
+    if look.fog and rng.random() < look.fog and _is_dense(sample):
+        metres = ready.depth * np.float32(ready.depth_factor)
+        foggy = fog(ready.image, metres, rng)
+        ready = replace(ready, image=np.where(ready.inside[..., None], foggy, 0))
+    if combine is not None:
+        ready = combine(ready, rng)
+    image = degrade(color_jitter(ready.image, augmentation.jitter, rng), look, rng)
+    return replace(ready, image=np.ascontiguousarray(image))
+
+
+def crop(
     sample: Sample, augmentation: Augmentation, rng: np.random.Generator | None = None
 ) -> Prepared:
-    """Resize and crop a sample to the network's input size; without `rng`, nothing is random."""
+    """Resize, crop and flip a sample; without `rng`, nothing is random."""
     a = augmentation
     zoom = 1.0 if rng is None else float(np.exp(rng.uniform(*np.log(a.scale))))
     fit = (a.image_width or a.width) / sample.image.shape[1]
@@ -88,10 +124,8 @@ def prepare(
     maps = _padded(image, labels, depth, a.height, a.width)
     window = _window(maps[1], a, rng)
     image, labels, depth, inside = (map_[window] for map_ in maps)
-    if rng is not None:
-        if a.flip and rng.random() < 0.5:
-            image, labels, depth, inside = (x[:, ::-1] for x in (image, labels, depth, inside))
-        image = color_jitter(image, a.jitter, rng)
+    if rng is not None and a.flip and rng.random() < 0.5:
+        image, labels, depth, inside = (x[:, ::-1] for x in (image, labels, depth, inside))
     factor = zoom if a.rescale_depth else 1.0
     if a.canonical_focal is not None and sample.focal is not None:
         factor *= float(np.sqrt(sample.focal[0] * sample.focal[1])) * fit / a.canonical_focal
@@ -101,32 +135,9 @@ def prepare(
     return Prepared(image, labels, depth, factor, inside)
 
 
-def color_jitter(
-    image: np.ndarray, strengths: tuple[float, float, float, float], rng: np.random.Generator
-) -> np.ndarray:
-    """Change brightness, contrast, saturation (factors 1 ± strength) and hue (turns ± strength/2).
-
-    Args:
-        image: RGB, uint8 (H, W, 3).
-        strengths: Strengths of the four, in that order. torchvision's ColorJitter counts hue in
-            turns: its hue h is the strength 2h here.
-        rng: Source of the uniformly distributed factors.
-    """
-    if not any(strengths):
-        return image
-    brightness, contrast, saturation = (rng.uniform(1 - s, 1 + s) for s in strengths[:3])
-    hue = rng.uniform(-strengths[3], strengths[3]) * 0.5
-    pixels: np.ndarray = image.astype(np.float32) * brightness
-    mean = float(pixels.mean())
-    pixels = (pixels - mean) * contrast + mean
-    grey = pixels @ np.array([0.299, 0.587, 0.114], np.float32)
-    pixels = grey[..., None] + (pixels - grey[..., None]) * saturation
-    pixels = np.clip(pixels, 0, 255)
-    if strengths[3]:
-        hsv = cv2.cvtColor(pixels / 255, cv2.COLOR_RGB2HSV)
-        hsv[..., 0] = (hsv[..., 0] + 360 * hue) % 360
-        pixels = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255
-    return np.clip(pixels + 0.5, 0, 255).astype(np.uint8)
+def _is_dense(sample: Sample) -> bool:
+    """Whether a sample has measured depth that is not sparse."""
+    return sample.measured and not is_sparse(np.isfinite(sample.depth))
 
 
 def _resized(sample: Sample, factor: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

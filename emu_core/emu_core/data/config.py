@@ -56,10 +56,13 @@ class Source(Selection):
             often.
         unlabelled: Frames for a student alone, which learns them from its teacher; their ground
             truth is not read.
+        style: Whether crops of the other data sets take the look of this one, and crops of this
+            one their objects, see `augmentation.appearance`.
     """
 
     share: float | None = field(default=None, metadata=above(0))
     unlabelled: bool = False
+    style: bool = False
 
     @property
     def split_names(self) -> SplitNames:
@@ -96,7 +99,7 @@ class Data(Selection):
 
     Args:
         mixture: Several data sets instead of this one. Each has its own kind, root, max_depth,
-            limit, sequences, mapping, share and unlabelled.
+            limit, sequences, mapping, share, unlabelled and style.
         classes: Class table of the model: cityscapes, nyuv2, or a YAML file; null: that of the
             data set.
         augmentation: Input size, canonical focal length and random augmentation
@@ -127,6 +130,14 @@ class Data(Selection):
             )
         if self.mixture:
             self._check_mixture()
+        look = self.augmentation.appearance
+        styles = {source.style for source in self.mixture if not source.unlabelled}
+        for name in ("fourier", "class_mix"):
+            if getattr(look, name) and len(styles) < 2:
+                raise ValueError(
+                    f"data.augmentation.appearance.{name} needs data.mixture with `style: true` "
+                    "for some of its labelled data sets, and without it for others."
+                )
 
     def _check_mixture(self) -> None:
         for name in ("max_depth", "limit", "sequences", "mapping"):
@@ -192,7 +203,7 @@ class Data(Selection):
             for source in taken
         ]
         shares = [source.share for source in taken if source.share is not None]
-        return Mixture(with_one_model(parts), shares or None)
+        return Mixture(with_one_model(parts), shares or None, [each.style for each in taken])
 
     def open_validation(self) -> list[DataSet]:
         """Open the validation frames of each data set that has some; DataError if none has."""

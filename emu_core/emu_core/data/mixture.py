@@ -20,13 +20,21 @@ class Mixture:
     Args:
         parts: The data sets. They map their labels to the same model classes.
         shares: Share of each data set in the training, above 0; None: each frame equally often.
+        styles: Whether the crops of the other data sets take the look of each, see
+            `appearance.partners`; None: of none.
 
     Raises:
         DataError: The data sets map to different classes, or to too many sets of classes.
     """
 
-    def __init__(self, parts: Sequence[DataSet], shares: Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        parts: Sequence[DataSet],
+        shares: Sequence[float] | None = None,
+        styles: Sequence[bool] | None = None,
+    ) -> None:
         self.parts, self.shares = list(parts), None if shares is None else list(shares)
+        self.styles = [False] * len(self.parts) if styles is None else list(styles)
         self.classes: ClassTable = self.parts[0].space.model
         for part in self.parts:
             if part.space.model.names != self.classes.names:

@@ -9,7 +9,10 @@ import numpy as np
 from emu_core.metrics.accumulator import same_shape
 from emu_core.metrics.classes import CalibrationError, Confusion
 from emu_core.metrics.depth import DepthErrors, is_estimate
+from emu_core.metrics.proper import COVERAGES, GaussianScores
 from emu_core.metrics.ranking import BINS, ScoreHistogram, add_missing, auroc, sort_scores
+
+_NINETY = COVERAGES.index(0.9)
 
 
 class PerceptionMetrics:
@@ -35,7 +38,7 @@ class PerceptionMetrics:
         self.confusion = Confusion(num_classes)
         self.calibration = CalibrationError()
         self.label_ranking, self.depth_ranking = ScoreHistogram(bins), ScoreHistogram(bins)
-        self.depth = DepthErrors(max_depth)
+        self.depth, self.intervals = DepthErrors(max_depth), GaussianScores()
 
     def update_labels(
         self, labels: np.ndarray, uncertainty: np.ndarray, truth: np.ndarray
@@ -67,6 +70,9 @@ class PerceptionMetrics:
         given = there[valid]
         self.depth_ranking.update(sort_scores(depth_std[valid][given]), wrong[given])
         add_missing(self.depth_ranking, int(np.count_nonzero(~given)))
+        variance = depth_std[valid].astype(np.float64) ** 2
+        variance[~given] = np.nan  # outside of every interval
+        self.intervals.update(depth[valid], variance, truth[valid], self.depth.max_depth)
 
     def compute(self) -> dict[str, float]:
         """Compute the metrics of the model's outputs by their names in `summary.json`."""
@@ -75,6 +81,7 @@ class PerceptionMetrics:
             "miou": float(self.confusion.compute()["miou"]),
             "depth_rmse_m": depth["rmse"],
             **{f"depth_{name}": depth[name] for name in ("abs_rel", "delta1", "coverage")},
+            "depth_interval_90": float(np.asarray(self.intervals.compute()["coverage"])[_NINETY]),
             "label_ece": float(self.calibration.compute()["ece"]),
             "label_error_auroc": auroc(self.label_ranking.bins()).value,
             "depth_error_auroc": auroc(self.depth_ranking.bins()).value,
@@ -91,6 +98,6 @@ class PerceptionMetrics:
 
 def _needs(metric: str) -> str:
     """Return the output that a metric is about."""
-    if metric == "depth_error_auroc":
+    if metric in ("depth_error_auroc", "depth_interval_90"):
         return "depth_std"
     return "depth" if metric.startswith("depth") else "labels"

@@ -167,7 +167,7 @@ class Distilling:
 
     Args:
         loss: Loss of students.
-        jitter: Brightness, contrast, saturation and hue; see `data.augment.color_jitter`.
+        jitter: Brightness, contrast, saturation and hue; see `color_jitter`.
         variants: Number of augmentations of each frame; the teacher's predictions of them are
             kept for later epochs and students. null: new ones in every epoch, nothing is kept.
         init: Students and controls start from the pre-trained encoder, or from a whole member.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from emu_core.data.augment import Augmentation, prepare
+from emu_core.data.appearance.partners import Partners
+from emu_core.data.augment import Augmentation, Combine, prepare
 from emu_core.data.mixture import Mixture
 from emu_core.data.sample import DataError, Sample, Samples
 
@@ -142,6 +143,10 @@ class TrainingSet(Dataset):
     ):
         self.samples, self.augmentation = samples, augmentation
         self.seed, self.variants = seed, variants
+        look = augmentation.appearance
+        self.partners = None
+        if isinstance(samples, Mixture) and (look.fourier or look.class_mix):
+            self.partners = Partners(samples, augmentation)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -152,15 +157,20 @@ class TrainingSet(Dataset):
         words = np.random.SeedSequence([self.seed, epoch, index])
         if self.variants:  # a spawned sequence: no [seed, epoch, index] gives the same numbers
             words = np.random.SeedSequence([variant, index], spawn_key=(0,))
-        batch = as_tensors(self.samples[index], self.augmentation, np.random.default_rng(words))
+        combine = None if self.partners is None else partial(self.partners.combine, index)
+        rng = np.random.default_rng(words)
+        batch = as_tensors(self.samples[index], self.augmentation, rng, combine)
         return {**batch, "key": torch.tensor([variant, index])}
 
 
 def as_tensors(
-    sample: Sample, augmentation: Augmentation, rng: np.random.Generator | None
+    sample: Sample,
+    augmentation: Augmentation,
+    rng: np.random.Generator | None,
+    combine: Combine | None = None,
 ) -> Batch:
-    """Prepare one sample as a `Batch` without the axis N; without `rng`, it is only resized."""
-    ready = prepare(sample, augmentation, rng)
+    """Prepare one sample as a `Batch` without the axis N; arguments as `prepare`."""
+    ready = prepare(sample, augmentation, rng, combine)
     image = np.ascontiguousarray(ready.image.transpose(2, 0, 1))  # much faster than in torch
     return {
         "image": torch.from_numpy(image),

@@ -73,11 +73,13 @@ def _demo(options: argparse.Namespace) -> int:
     summary = summarize(results, model, options.provider, processes.dropped())
     write_json(output / "summary.json", summary)
     write_report(output / "report.html", summary, results, model)
-    width = max(map(len, summary))
-    for key, value in summary.items():
-        if not isinstance(value, dict):
-            text = f"{value:.4f}" if isinstance(value, float) else value
-            print(f"  {key:{width}}  {text}")
+    known = {k: v for k, v in summary.items() if v is not None and not isinstance(v, dict)}
+    width = max(map(len, known))
+    for key, value in known.items():
+        text = f"{value:.4f}" if isinstance(value, float) else value
+        print(f"  {key:{width}}  {text}")
+    if not results.evaluated:
+        print(f"demo: {options.bag} has no ground truth: there are no metrics")
     print(f"demo: see {output / 'report.html'} and {output / 'overlay.mp4'}")
     frames = summary["frames_in"]
     if (unanswered := frames - summary["frames_out"]) > 0:

@@ -25,6 +25,7 @@ _MEANING = {
     "depth_abs_rel": "mean of |error| / depth",
     "depth_delta1": "share of pixels within a factor of 1.25 of the true depth",
     "depth_coverage": "share of pixels with ground truth whose depth estimate is finite",
+    "depth_interval_90": "share of true depths inside the 90 % interval; 0.9 is right",
     "label_ece": "calibration error of 1 - entropy / ln C (not of the top probability)",
     "label_error_auroc": "how well class uncertainty ranks wrong pixels; 0.5 is chance",
     "depth_error_auroc": "how well depth uncertainty ranks errors beyond 1.25; 0.5 is chance",
@@ -37,6 +38,8 @@ table { border-collapse: collapse; } td, th { padding: .2rem .8rem .2rem 0; text
 tr + tr td { border-top: 1px solid #ddd; } .muted { color: #666; }
 .plots { display: flex; flex-wrap: wrap; gap: 1rem; } .plots > * { flex: 1 1 320px; }
 """
+
+_NO_TRUTH = "<p>The bag has no ground truth.</p>"
 
 
 def summarize(
@@ -68,11 +71,12 @@ def summarize(
 def write_report(path: Path, summary: dict[str, Any], results: Results, model: ModelInfo) -> None:
     """Write report.html: images, metrics, latency, tables of classes and topics."""
     latency = {name: _shown(value, 0) for name, value in summary["latency_ms"].items()}
-    metrics = [
+    rows = [
         (name, _shown(summary[name]), meaning)
         for name, meaning in _MEANING.items()
         if name in summary
     ]
+    metrics = _table(("metric", "value", "meaning"), rows) if results.evaluated else _NO_TRUTH
     pictures = "".join(
         f'<p><img alt="frame" src="data:image/jpeg;base64,{_jpeg(p)}"></p>'
         for p in results.pictures
@@ -85,7 +89,7 @@ def write_report(path: Path, summary: dict[str, Any], results: Results, model: M
 {html.escape(model.name)} on {html.escape(summary["provider"])}. Latency from the player's publish
 to the recorder's receipt: median {latency["p50"]} ms, 95 % {latency["p95"]} ms, maximum
 {latency["max"]} ms. Video of the drive: <a href="overlay.mp4">overlay.mp4</a>.</p>{pictures}
-<h2>Metrics on this drive</h2>{_table(("metric", "value", "meaning"), metrics)}
+<h2>Metrics on this drive</h2>{metrics}
 <div class=plots>{_plots(results)}</div>
 <h2>Classes</h2>{_class_table(results, model)}
 <h2>Topics</h2>{_topic_table(summary["topics"])}
@@ -136,7 +140,7 @@ def _svg(figure: Figure) -> str:
 
 def _class_table(results: Results, model: ModelInfo) -> str:
     if not results.evaluated:
-        return "<p>The bag has no ground truth.</p>"
+        return _NO_TRUTH
     if not model.classes:
         return "<p>The model has no classes.</p>"
     if not results.same_classes:

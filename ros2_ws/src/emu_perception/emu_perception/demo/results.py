@@ -159,10 +159,13 @@ def _evaluated(
 ) -> Iterator[np.ndarray]:
     every = max(len(results.stamps_in) // PICTURES, 1)
     for i, (frame, perception) in enumerate(pairs):
-        if frame.labels is not None and frame.depth is not None:
-            labels = frame.labels
-            labels = labels if results.same_classes else np.full_like(labels, IGNORE)
-            score_frame(results.metrics, perception, labels, frame.depth)
+        if frame.labels is not None or frame.depth is not None:
+            labels, depth, size = frame.labels, frame.depth, frame.rgb.shape[:2]
+            if labels is None or not results.same_classes:
+                labels = np.full(size, IGNORE, np.uint8)
+            if depth is None:
+                depth = np.full(size, np.nan, np.float32)
+            score_frame(results.metrics, perception, labels, depth)
             results.evaluated += 1
         caption = (
             f"t = {(frame.stamp_ns - results.stamps_in[0]) / 1e9:.2f} s",

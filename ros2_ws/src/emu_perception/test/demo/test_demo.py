@@ -202,6 +202,9 @@ def test_a_drive_without_camera_info_is_answered_without_one(model, tmp_path):
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["frames_in"] == summary["frames_out"] == 3
     assert "/emu_perception/depth/camera_info" not in summary["topics"]
+    assert "has no ground truth: there are no metrics" in done.stdout and "miou" not in done.stdout
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "The bag has no ground truth." in page and "not measured" not in page
 
 
 @pytest.mark.parametrize("missing", ["bag", "model"])
