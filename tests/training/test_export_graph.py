@@ -142,6 +142,14 @@ def test_onnx_runtime_and_torch_give_the_maps_of_the_definition(network, exporte
     assert_maps_equal(vars(to_perception(prediction, SKY, FARTHEST)), expected)
 
 
+def test_the_probabilities_belong_to_the_labels_and_their_uncertainty(exported, image):
+    seen, found = Perceiver(exported.path).perceive_groups(image, np.eye(19, dtype=bool))
+    assert np.mean(found.argmax(axis=-1) == seen.labels) > 0.999
+    p = np.maximum(found.astype(np.float64), 1e-30)
+    entropy = -(p * np.log(p)).sum(axis=-1) / np.log(19)
+    assert np.allclose(entropy, seen.label_uncertainty, atol=1e-3)
+
+
 def test_another_output_size_and_a_large_reference_image(network, image, write):
     large = np.repeat(np.repeat(image, 2, axis=0), 2, axis=1)
     info = write(reference_image=large, output_size=(50, 230))

@@ -20,7 +20,7 @@ from emu_perception.errors import UserError
 from emu_perception.messages.points import PointCloudMaker
 from emu_perception.node import label_info
 from emu_perception.node.frame_outputs import FrameOutputs
-from emu_perception.node.outputs import DEPTH, OUTPUTS, without_map
+from emu_perception.node.outputs import DEPTH, OUTPUTS, PROBABILITIES, unavailable
 from emu_perception.node.parameters import WRONG_QOS, Parameters
 from emu_perception.node.statistics import CameraStatistics, FrameTiming, stamp_age
 from emu_perception.node.subscription import AdaptiveSubscription
@@ -127,8 +127,8 @@ class Camera:
 
     def _publish(self, message: Image | CompressedImage, received: float) -> FrameTiming | None:
         """Publish all outputs that have a subscriber; None if there are none."""
-        pairs = ((output, self._publishers.get(topic)) for topic, output in OUTPUTS.items())
-        subscribed = [(output, p) for output, p in pairs if p and p.get_subscription_count()]
+        publishers = {t: p for t, p in self._publishers.items() if p.get_subscription_count()}
+        subscribed = [(output, publishers[t]) for t, output in OUTPUTS.items() if t in publishers]
         if not subscribed:
             return None
         if not message.header.frame_id:
@@ -136,7 +136,7 @@ class Camera:
                 "the images have no frame_id, which the outputs need: set it in the camera driver"
             )
             self._log_once.warning("frame_id", text)
-        frame = FrameOutputs(message, self)
+        frame = FrameOutputs(message, self, with_probabilities=PROBABILITIES in publishers)
         with_unknown = frame.unknown is not None
         if with_unknown != self._with_unknown:
             self._publish_labels(with_unknown)
@@ -162,7 +162,7 @@ class Camera:
         """Create the publishers of LabelInfo and of the outputs; they are silent at first."""
         vision_msgs = label_info.messages()
         info = self.perceiver.info
-        has_labels, absent = "labels" in info.outputs, without_map(info)
+        has_labels, absent = "labels" in info.outputs, unavailable(info)
         kinds = {
             topic: (output.kind, QoSProfile(depth=DEPTH))
             for topic, output in OUTPUTS.items()

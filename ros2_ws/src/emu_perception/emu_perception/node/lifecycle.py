@@ -158,6 +158,7 @@ class PerceptionNode(NodeWithUnchangedParameters, LifecycleNode):
 
     def _configure(self) -> None:
         self._perceiver = perceiver = self._load()
+        self.parameters.bind_classes(perceiver.info.classes)
         for name in self.parameters.cameras():
             statistics = self._statistics.setdefault(name, CameraStatistics())
             self._cameras[name] = Camera(self, name, perceiver, statistics, self.parameters)
@@ -184,6 +185,7 @@ class PerceptionNode(NodeWithUnchangedParameters, LifecycleNode):
         while self._cameras:  # without a variable that would keep the last one
             self._cameras.popitem()[1].destroy()
         self._perceiver = None
+        self.parameters.bind_classes(None)
         gc.collect()  # the session is large, and cameras are part of reference cycles
 
     def _load(self) -> Perceiver:
@@ -212,6 +214,7 @@ class PerceptionNode(NodeWithUnchangedParameters, LifecycleNode):
             self.get_logger().info(missing)
         values = {"model": info.name, "file": str(info.path), "sha256": info.sha256}
         values["outputs"] = ", ".join(info.outputs)
+        values["topics not published"] = outputs.describe_missing(info, True) or "none"
         self._model_status = checks.model_status(requested, provider, values, missing)
         if self._model_status.problems:
             self.get_logger().error(self._model_status.message)
