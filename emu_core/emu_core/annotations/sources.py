@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import re
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache, partial
@@ -44,6 +47,7 @@ def read_source(source: Path, name: str | None) -> tuple[str, ToolData]:
         raise DataError(f"No file or folder {source}.")
     if source.suffix.lower() == ".zip":
         raise DataError(f"{source} is a ZIP file: unpack it, and give the folder.")
+    source = without_hidden(source)
     name = detect_format(source) if name is None else name
     importers = check_format(name).importers
     load_datumaro()
@@ -59,6 +63,25 @@ def read_source(source: Path, name: str | None) -> tuple[str, ToolData]:
     if not data.frames:
         raise DataError(f"{source} has no frames in the format {name}.")
     return name, data
+
+
+def without_hidden(source: Path) -> Path:
+    """Return a folder, or if it has hidden files, links to the others: datumaro reads them all.
+
+    The links are deleted when the process ends.
+    """
+    if not source.is_dir():
+        return source
+    shown = list(visible_files(source))
+    if len(shown) == sum(path.is_file() for path in source.rglob("*")):
+        return source
+    copy = Path(tempfile.mkdtemp(prefix="emu_annotations_"), source.resolve().name)
+    atexit.register(shutil.rmtree, copy.parent, ignore_errors=True)
+    for path in shown:
+        link = copy / path.relative_to(source)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path.resolve())
+    return copy
 
 
 def _read_datumaro(source: Path, name: str, importers: tuple[str, ...]) -> ToolData:

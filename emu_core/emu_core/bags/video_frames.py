@@ -134,7 +134,7 @@ def _upright(picture: av.VideoFrame, ratio: Fraction | None) -> tuple[np.ndarray
     Returns:
         uint8 (H, W, 3) BGR, and its (width, height) before the pixels were made square.
     """
-    bgr = picture.to_ndarray(format="bgr24")
+    bgr: np.ndarray = picture.to_ndarray(format="bgr24")
     horizontal = Fraction(ratio or 1)  # width of a pixel by its height
     if not 1 / _WIDEST <= horizontal <= _WIDEST:  # no camera has such pixels
         horizontal = Fraction(1)
@@ -154,7 +154,7 @@ def _upright(picture: av.VideoFrame, ratio: Fraction | None) -> tuple[np.ndarray
 
 def _matrix(picture: av.VideoFrame) -> np.ndarray:
     """Display matrix of a frame, (2, 2) of −1, 0, 1: (x, y) @ matrix is where a pixel is shown."""
-    data = picture.side_data.get("DISPLAYMATRIX")
+    data: Any = picture.side_data.get("DISPLAYMATRIX")
     if data is None:
         return np.eye(2, dtype=int)
     matrix = np.frombuffer(bytes(data), np.int32, 9).reshape(3, 3)[:2, :2].astype(float)

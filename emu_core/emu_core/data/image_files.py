@@ -237,9 +237,9 @@ def _has_all_pixels(jpeg: bytes) -> bool:
         tail = b"".join(row.tobytes() + mark for row, mark in zip(noise, markers, strict=True))
         code = np.frombuffer(jpeg.rstrip(b"\xff") + tail + _JPEG_END, np.uint8)
         pixels = cv2.imdecode(code, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        first = pixels if first is None else first
-        if pixels is None or not np.array_equal(first, pixels):
+        if pixels is None or (first is not None and not np.array_equal(first, pixels)):
             return False
+        first = pixels
     return True
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
 from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat, Qos
@@ -17,7 +18,8 @@ _FORMATS = {
 _T = TypeVar("_T")
 
 
-class Channel(NamedTuple):
+@dataclass(frozen=True)
+class Channel:
     """Topic in one data file; `encoding` is that of its messages, "cdr" in ROS 2."""
 
     id: int

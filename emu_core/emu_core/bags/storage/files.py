@@ -91,11 +91,15 @@ def _listed_files(folder: Path, there: list[Path], salvage: bool) -> BagFiles:
     """
     metadata = _read_metadata(folder)
     names = dict.fromkeys(PurePath(name).name for name in metadata["relative_file_paths"])
-    files, missing = [], []
+    files: list[Path] = []
+    missing: list[str] = []
     for name in names:
         variants = (name, *(_plain_name(name) + end for end in ("", *_PACKED)))
         found = [folder / variant for variant in variants if (folder / variant).is_file()]
-        (files if found else missing).append(found[0] if found else name)
+        if found:
+            files.append(found[0])
+        else:
+            missing.append(name)
     if not names or (missing and not (salvage and files)):
         problem = ", ".join(missing) or "none is listed"
         advice = "; read the others with --salvage" if files else ""

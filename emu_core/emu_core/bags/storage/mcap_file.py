@@ -10,6 +10,7 @@ import struct
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -125,7 +126,8 @@ class McapFile:
         if unknown := tally.counts.keys() - self._channels.keys():
             raise ValueError(f"messages of unknown channels {sorted(unknown)}")
         self._loose.sort()
-        self.channels = [c._replace(count=tally.counts[k]) for k, c in self._channels.items()]
+        found = self._channels.items()
+        self.channels = [replace(channel, count=tally.counts[k]) for k, channel in found]
         self.start_ns, self.end_ns = tally.start_ns, tally.end_ns
 
     def _read(self, offset: int, size: int) -> bytes:
