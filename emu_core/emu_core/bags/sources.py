@@ -12,23 +12,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from emu_core.bags import calibration
 from emu_core.bags.errors import BagError
+from emu_core.bags.images import IMAGE_SUFFIXES, JPEG_SUFFIXES
 from emu_core.bags.types import CameraInfo
+from emu_core.bags.videos import read_video
 from emu_core.data.cityscapes import read_camera
 from emu_core.data.sample import read_image
 from emu_core.files import natural_sort
 
-if TYPE_CHECKING:
-    import av
-
-_JPEG_SUFFIXES = (".jpg", ".jpeg")
-IMAGE_SUFFIXES = (*_JPEG_SUFFIXES, ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 CITYSCAPES_FOLDERS = ("leftImg8bit", "leftImg8bit_sequence")
 _NS = 10**9
 
@@ -124,7 +120,7 @@ def _images(files: list[Path], rate: float, look_up: CalibrationLookup) -> Itera
         # Decode as the node does: 8 bits, grey or colour, without the rotation in EXIF.
         bgr = read_image(file, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         color = bgr.ndim == 3
-        jpeg = file.read_bytes() if color and file.suffix.lower() in _JPEG_SUFFIXES else None
+        jpeg = file.read_bytes() if color and file.suffix.lower() in JPEG_SUFFIXES else None
         if not color:
             bgr = cv2.cvtColor(bgr, cv2.COLOR_GRAY2BGR)
         height, width = bgr.shape[:2]
@@ -188,39 +184,5 @@ def _camera_files(folder: Path) -> dict[str, dict[int, Path]]:
 
 
 def _video(path: Path, rate: float, look_up: CalibrationLookup) -> Iterator[DriveFrame]:
-    """Frames with the video's time stamps, starting at 0; without stamps, at its frame rate."""
-    import av
-
-    try:
-        container = av.open(str(path))
-    except (av.FFmpegError, OSError) as error:
-        raise BagError(f"PyAV cannot read {path} as a video: {error}") from error
-    with container:
-        if not container.streams.video:
-            raise BagError(f"{path} has no video stream")
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        step_ns = round(_NS / float(stream.average_rate or rate))
-        first_ns, last_ns, count = None, -step_ns, 0
-        try:
-            for picture in container.decode(stream):
-                time_ns = last_ns + step_ns
-                if picture.time is not None:
-                    stamp_ns = round(picture.time * _NS)
-                    first_ns = stamp_ns if first_ns is None else first_ns
-                    time_ns = stamp_ns - first_ns
-                last_ns = max(time_ns, last_ns + 1)  # stamps of an edited video may decrease
-                bgr = _decode_rotated(picture)
-                yield DriveFrame(last_ns, bgr, None, look_up(path, bgr.shape[1], bgr.shape[0]))
-                count += 1
-        except av.FFmpegError as error:
-            raise BagError(f"{path} is damaged after {count} readable frames: {error}") from error
-        if not count:
-            raise BagError(f"{path} has no frames")
-
-
-def _decode_rotated(picture: av.VideoFrame) -> np.ndarray:
-    """Decode a frame to uint8 (H, W, 3) BGR, and apply the rotation stored in its metadata."""
-    bgr = picture.to_ndarray(format="bgr24")
-    quarter_turns = round(getattr(picture, "rotation", 0) / 90)  # counterclockwise
-    return np.ascontiguousarray(np.rot90(bgr, quarter_turns)) if quarter_turns % 4 else bgr
+    for time_ns, bgr in read_video(path, rate):
+        yield DriveFrame(time_ns, bgr, None, look_up(path, bgr.shape[1], bgr.shape[0]))
