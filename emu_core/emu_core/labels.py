@@ -116,6 +116,9 @@ _CITYSCAPES = (
     ("bicycle", 33, (119, 11, 32)),
 )
 
+NO_CLASSES = ClassTable("none", (), (), (), sky=None)
+"""The classes of a network without segmentation."""
+
 _NAMES, _IDS, _COLORS = zip(*_CITYSCAPES, strict=True)
 CITYSCAPES = ClassTable("cityscapes", _NAMES, _IDS, _COLORS, sky=10)
 

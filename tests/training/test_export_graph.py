@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from emu_core.labels import CITYSCAPES, IGNORE, ClassTable
+from emu_core.labels import CITYSCAPES, ClassTable
 from emu_core.methods.prediction import Prediction, to_prediction
 from emu_core.networks.models import SegDepthFormer, normalize
 from emu_core.runtime.model_file import ModelError, read_info
@@ -163,9 +163,9 @@ def test_a_perception_is_in_metres_and_without_the_tasks_that_are_missing():
     np.testing.assert_array_equal(seen.depth, [[12, np.nan, np.inf, 30]])
     np.testing.assert_array_equal(seen.depth_std, [[3, np.nan, np.inf, 3]])
     classes = to_perception(Prediction(probabilities), SKY)
-    assert np.isnan(classes.depth).all() and np.isnan(classes.depth_std).all()
+    assert list(classes.maps()) == ["labels", "label_uncertainty"] and classes.depth is None
     alone = to_perception(Prediction(None, *depth), SKY)
-    assert (alone.labels == IGNORE).all()
+    assert list(alone.maps()) == ["depth", "depth_std"]
     np.testing.assert_array_equal(alone.depth, [[8, np.nan, 40, 20]])
 
 

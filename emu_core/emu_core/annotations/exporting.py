@@ -83,6 +83,8 @@ def export_annotations(
         raise DataError(f"Expected a largest uncertainty from 0 to 1, but got {max_uncertainty}.")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise DataError(f"{output} is not empty: give a new folder.")
+    if model and "labels" not in model.info.outputs:
+        raise DataError(f"{model.info.path} predicts no classes: give a model of segmentation.")
     datumaro = load_datumaro()
     about = read_description(root) if (root / DESCRIPTION).is_file() else Description(root.name)
     images = _images(root, split)
@@ -199,9 +201,9 @@ def _predicted(
 ) -> np.ndarray:
     """Return the indices that a model predicts for an image, uint8 (H, W)."""
     rgb = read_image(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)[..., ::-1]
-    seen = model.perceive(np.ascontiguousarray(rgb))
-    certain = seen.label_uncertainty <= max_uncertainty
-    indices = np.where(certain, to_index[seen.labels], 0).astype(np.uint8)
+    maps = model.perceive(np.ascontiguousarray(rgb)).maps()
+    certain = maps["label_uncertainty"] <= max_uncertainty
+    indices = np.where(certain, to_index[maps["labels"]], 0).astype(np.uint8)
     return cv2.resize(indices, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_NEAREST_EXACT)
 
 

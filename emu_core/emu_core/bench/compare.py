@@ -38,10 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     functions = {name: lambda p=p: p.perceive(image) for name, p in perceivers.items()}
     clock = CLOCKS[options.clock]
     series = run_rounds(functions, options.repetitions, warm_up=2, clock=clock)
-    expected = vars(perceivers[first].perceive(image))
+    expected = perceivers[first].perceive(image).maps()
     for name, perceiver in perceivers.items():
         ms, relative = summarize(series[name]), ratio(series[name], series[first])
-        errors = measure_errors(vars(perceiver.perceive(image)), expected)
+        errors = measure_errors(perceiver.perceive(image).maps(), expected)
         differences = ", ".join(f"{key} {value:.3g}" for key, value in errors.items())
         print(
             f"{name}: {ms['median']:.1f} ms ({ms['min']:.1f} to {ms['max']:.1f}), ratio "

@@ -119,7 +119,8 @@ def student_file(
             path,
             reference_image=fixed_image(size),
             depth_range=info.depth_range,
-            canonical_focal=info.canonical_focal * size[1] / info.input_size[1],
+            canonical_focal=info.canonical_focal
+            and info.canonical_focal * size[1] / info.input_size[1],
             horizontal_fov=info.horizontal_fov,
             training_data=info.training_data,
             metrics={},

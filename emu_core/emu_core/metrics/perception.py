@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from emu_core.metrics.accumulator import same_shape
@@ -19,9 +21,17 @@ class PerceptionMetrics:
     Args:
         num_classes, max_depth: C, and the end of the depth range in metres.
         bins: of each pooled ranking.
+        outputs: what the model has of labels, depth and depth_std; other metrics are left out.
     """
 
-    def __init__(self, num_classes: int, max_depth: float, bins: int = BINS):
+    def __init__(
+        self,
+        num_classes: int,
+        max_depth: float,
+        bins: int = BINS,
+        outputs: Collection[str] = ("labels", "depth", "depth_std"),
+    ):
+        self.outputs = outputs
         self.confusion = Confusion(num_classes)
         self.calibration = CalibrationError()
         self.label_ranking, self.depth_ranking = ScoreHistogram(bins), ScoreHistogram(bins)
@@ -37,24 +47,31 @@ class PerceptionMetrics:
         self.calibration.update(1 - uncertainty[known], right)
         self.label_ranking.update(sort_scores(uncertainty[known]), ~right)
 
-    def update_depth(self, depth: np.ndarray, depth_std: np.ndarray, truth: np.ndarray) -> None:
+    def update_depth(
+        self, depth: np.ndarray, depth_std: np.ndarray | None, truth: np.ndarray
+    ) -> None:
         """Add a frame, metres, (H,W): estimate, standard deviation, and truth (NaN: invalid).
+
+        Without a standard deviation, only depth is scored.
 
         A pixel with a truth but without an estimate (`is_estimate`) counts in the ranking as an
         undetected error and as a false alarm: otherwise missing estimates would improve it.
         """
-        same_shape(depth=depth, depth_std=depth_std, truth=truth)
-        there = is_estimate(depth, depth_std)
+        std = np.zeros_like(depth) if depth_std is None else depth_std
+        same_shape(depth=depth, depth_std=std, truth=truth)
+        there = is_estimate(depth, std)
         wrong = self.depth.update(np.where(there, depth, np.float32(np.nan)), truth)
+        if depth_std is None:
+            return
         valid = np.isfinite(truth)
         given = there[valid]
         self.depth_ranking.update(sort_scores(depth_std[valid][given]), wrong[given])
         add_missing(self.depth_ranking, int(np.count_nonzero(~given)))
 
     def compute(self) -> dict[str, float]:
-        """Compute the metrics by their names in `summary.json`."""
+        """Compute the metrics of the model's outputs by their names in `summary.json`."""
         depth = self.depth.compute()
-        return {
+        values = {
             "miou": float(self.confusion.compute()["miou"]),
             "depth_rmse_m": depth["rmse"],
             **{f"depth_{name}": depth[name] for name in ("abs_rel", "delta1", "coverage")},
@@ -62,6 +79,7 @@ class PerceptionMetrics:
             "label_error_auroc": auroc(self.label_ranking.bins()).value,
             "depth_error_auroc": auroc(self.depth_ranking.bins()).value,
         }
+        return {name: value for name, value in values.items() if _needs(name) in self.outputs}
 
     def bounds(self) -> dict[str, float]:
         """Compute the error bounds of the pooled rankings, which come from binning the scores."""
@@ -69,3 +87,10 @@ class PerceptionMetrics:
             "label_error_auroc": auroc(self.label_ranking.bins()).bound,
             "depth_error_auroc": auroc(self.depth_ranking.bins()).bound,
         }
+
+
+def _needs(metric: str) -> str:
+    """Return the output that a metric is about."""
+    if metric == "depth_error_auroc":
+        return "depth_std"
+    return "depth" if metric.startswith("depth") else "labels"

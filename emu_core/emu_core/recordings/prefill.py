@@ -10,6 +10,7 @@ import numpy as np
 
 from emu_core.labels import IGNORE, TABLES
 from emu_core.recordings.options import SHIPPED
+from emu_core.runtime.model_file import ModelError
 from emu_core.runtime.perceiver import Perceiver
 
 _UNLABELLED = "unlabelled"
@@ -23,19 +24,21 @@ class Prefill:
         unlabelled_above: Pixels with a larger uncertainty are unlabelled, 0 to 1.
 
     Raises:
-        ModelError: The model file is unusable.
+        ModelError: The model file is unusable, or predicts no classes.
     """
 
     def __init__(self, model: str, unlabelled_above: float) -> None:
         self._perceiver = Perceiver(None if model == SHIPPED else model)
+        if "labels" not in self._perceiver.info.outputs:
+            raise ModelError(f"{model} predicts no classes: give a model of segmentation.")
         self._limit = unlabelled_above
         self._table = self._perceiver.info.classes
 
     def labels(self, rgb: np.ndarray, seen: np.ndarray | None) -> np.ndarray:
         """Class ids of an image, uint8 (H, W); 255 where uncertain or outside of `seen`."""
-        maps = self._perceiver.perceive(rgb)
-        certain = maps.label_uncertainty <= self._limit
-        labels = np.where(certain, maps.labels, np.uint8(IGNORE))
+        maps = self._perceiver.perceive(rgb).maps()
+        certain = maps["label_uncertainty"] <= self._limit
+        labels = np.where(certain, maps["labels"], np.uint8(IGNORE))
         labels = cv2.resize(labels, rgb.shape[1::-1], interpolation=cv2.INTER_NEAREST)
         return labels if seen is None else np.where(seen, labels, np.uint8(IGNORE))
 

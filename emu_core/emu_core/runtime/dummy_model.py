@@ -11,14 +11,15 @@ NaN where depth is). At another output size, pixel (v, u) is that of the input a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from emu_core.labels import CITYSCAPES, ClassTable
+from emu_core.labels import CITYSCAPES, NO_CLASSES, ClassTable
+from emu_core.runtime.metadata import OUTPUTS
 from emu_core.runtime.model_file import IR_VERSION, OPSET, ModelInfo, to_metadata
 from emu_core.runtime.parity import FP32_TOLERANCES, Reference
 
@@ -66,37 +67,43 @@ def make_dummy_model(
     output_size: tuple[int, int] | None = None,
     *,
     classes: ClassTable = CITYSCAPES,
-    canonical_focal: float = 100.0,
+    canonical_focal: float | None = 100.0,
+    outputs: Sequence[str] = tuple(OUTPUTS),
     metadata: Mapping[str, str | None] | None = None,
 ) -> Path:
     """Write the dummy model and return its path.
 
-    Sizes are (height, width). `metadata` replaces raw metadata entries, or removes those that it
-    maps to None, which makes an invalid file.
+    Sizes are (height, width). `outputs` is one of `metadata.OUTPUT_SETS`. `metadata` replaces raw
+    metadata entries, or removes those that it maps to None, which makes an invalid file.
     """
     import onnx
 
     path, output_size = Path(path), output_size or input_size
+    image = np.random.default_rng(0).integers(0, 256, (*input_size, 3), np.uint8)
+    graph = _graph(input_size, output_size, len(classes))
+    kept = [value for value in graph.output if value.name in outputs]
+    del graph.output[:]
+    graph.output.extend(kept)
+    maps = dummy_outputs(image, output_size, len(classes))
     model = onnx.helper.make_model(
-        _graph(input_size, output_size, len(classes)),
+        graph,
         ir_version=IR_VERSION,
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
         producer_name="emu_core.runtime.dummy_model",
     )
-    image = np.random.default_rng(0).integers(0, 256, (*input_size, 3), np.uint8)
     png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
     info = ModelInfo(
         name=path.stem,
-        classes=classes,
-        depth_range=(0.25, 63.5),
-        canonical_focal=canonical_focal,
+        classes=classes if "labels" in outputs else NO_CLASSES,
+        depth_range=(0.25, 63.5) if "depth" in outputs else None,
+        canonical_focal=canonical_focal if "depth" in outputs else None,
         horizontal_fov=(30.0, 120.0),
         training_data="none: a dummy for tests",
         commit="",
         metrics={"miou": 0.0},
         precision="fp32",
         tolerances={"fp32": FP32_TOLERANCES},
-        reference=Reference.sample(png, dummy_outputs(image, output_size, len(classes)), 512),
+        reference=Reference.sample(png, {name: maps[name] for name in outputs}, 512),
     )
     entries = {**to_metadata(info), **(metadata or {})}
     onnx.helper.set_model_props(model, {k: v for k, v in entries.items() if v is not None})

@@ -27,7 +27,6 @@ import numpy as np
 from emu_core.files import write_json
 from emu_core.runtime.model_file import (
     INPUT,
-    OUTPUTS,
     one_line,
     open_session,
     read_info,
@@ -118,9 +117,9 @@ class SessionEngine:
             self._first_run.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     def run(self, image: np.ndarray) -> list[np.ndarray]:
-        """Compute the maps of `OUTPUTS`, in order, of an image, uint8 (H, W, 3), of input size."""
+        """Compute the maps of `info.outputs` of an image, uint8 (H, W, 3), of input size."""
         options, self._first_run = self._first_run, None
-        return self.session.run(list(OUTPUTS), {INPUT: image[np.newaxis]}, options)
+        return self.session.run(list(self.info.outputs), {INPUT: image[np.newaxis]}, options)
 
 
 def _open_session(path: Path, provider: str, threads: int | None) -> onnxruntime.InferenceSession:
@@ -205,7 +204,7 @@ class OpenVinoEngine:
         try:
             model = core.compile_model(str(path), "CPU", options)
             self._request = model.create_infer_request()
-            self._outputs = [model.output(name) for name in OUTPUTS]
+            self._outputs = [model.output(name) for name in self.info.outputs]
         except RuntimeError as error:
             raise ProviderError(provider, path, one_line(error)) from error
 

@@ -10,16 +10,19 @@ are (H', W') without a batch axis, at the size chosen at export:
 | `depth` | float32 | metres along Z; +Inf for sky and beyond range, NaN: no estimate |
 | `depth_std` | float32 | metres; +Inf and NaN where depth is |
 
-Depth refers to the canonical focal length (`ModelInfo.canonical_focal`). The file's
+A network for one task has only that task's outputs, and one without a deviation of depth has no
+`depth_std` (`metadata.OUTPUT_SETS`). Depth refers to the canonical focal length
+(`ModelInfo.canonical_focal`); without one, it is in metres for every lens. The file's
 `metadata_props` hold everything else that a robot needs, one JSON text per key (`emu.*`). They are
 read through ONNX Runtime, so a robot needs no `onnx` package.
+
+Files with all outputs and facts have format version 1, others 2, which older readers refuse.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,25 +31,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emu_core.files import file_digest
-from emu_core.labels import IGNORE, ClassTable
-from emu_core.runtime.parity import ERROR_NAMES, Reference
+from emu_core.labels import ClassTable
+from emu_core.runtime.metadata import OUTPUTS, PARSERS, integer, pack, refuse_constant
+from emu_core.runtime.parity import Reference
 
 if TYPE_CHECKING:
     import onnxruntime
 
-FORMAT_VERSION = 1
+FORMAT_VERSIONS = (1, 2)
 INPUT = "image"
-OUTPUTS: dict[str, type[np.generic]] = {
-    "labels": np.uint8,
-    "label_uncertainty": np.float32,
-    "depth": np.float32,
-    "depth_std": np.float32,
-}
 OPSET = 18
 IR_VERSION = 8
 """IR version of opset 18. ONNX Runtime 1.17 and 1.23 (the last for Python 3.10) read both."""
 
-PRECISIONS = ("fp32", "fp16")
 SHIPPED = "emu_b0_drives.onnx"
 
 _COPY_AGAIN = "Copy the file again, or export it again with training/export.py."
@@ -62,31 +59,46 @@ class ModelInfo:
     """Metadata of a model file. Sizes are (height, width) and, like path and digest, not stored.
 
     Attributes:
+        classes: Classes of the labels; `NO_CLASSES` without segmentation.
         depth_range: Nearest and farthest depth at the canonical focal length, metres; beyond the
-            farthest, depth is +Inf.
+            farthest, depth is +Inf. None without depth.
         canonical_focal: Focal length that depth refers to, in pixels at the network's input size.
-        horizontal_fov: Smallest and largest field of view of the training images, degrees.
+            None without depth, and if depth is in metres for every lens.
+        horizontal_fov: Smallest and largest field of view of the training images, degrees; None
+            if unknown.
         precision: Precision of the graph, one of `PRECISIONS`.
         tolerances: Limits on the errors of `runtime.parity`, by precision.
         reference: Reference image with sampled outputs.
+        license: Licence of the weights, as text; empty if unknown.
     """
 
     name: str
     classes: ClassTable
-    depth_range: tuple[float, float]
-    canonical_focal: float
-    horizontal_fov: tuple[float, float]
+    depth_range: tuple[float, float] | None
+    canonical_focal: float | None
+    horizontal_fov: tuple[float, float] | None
     training_data: str
     commit: str
     metrics: Mapping[str, float]
     precision: str
     tolerances: Mapping[str, Mapping[str, float]]
     reference: Reference = field(repr=False)
-    format_version: int = FORMAT_VERSION
+    license: str = ""
     input_size: tuple[int, int] = (0, 0)
     output_size: tuple[int, int] = (0, 0)
     path: Path = Path()
     sha256: str = ""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the outputs that the model has, in the order of `OUTPUTS`."""
+        return tuple(self.reference.values)
+
+    @property
+    def format_version(self) -> int:
+        """The lowest version that can hold this model."""
+        facts = (self.depth_range, self.canonical_focal, self.horizontal_fov)
+        return 1 if len(self.outputs) == len(OUTPUTS) and None not in facts else 2
 
 
 def default_model() -> Path:
@@ -154,7 +166,7 @@ def session_info(session: onnxruntime.InferenceSession, path: str | Path) -> Mod
             f"'{_key('format_version')}'. Export a model with training/export.py."
         )
     facts = parse_metadata(metadata, path)
-    sizes = _check_signature(session, path)
+    sizes = _check_signature(session, path, tuple(facts["reference"].values))
     info = ModelInfo(**facts, **sizes, path=path, sha256=file_digest(path))
     (height, width), reference = info.output_size, info.reference
     if np.any(reference.rows >= height) or np.any(reference.cols >= width):
@@ -162,27 +174,29 @@ def session_info(session: onnxruntime.InferenceSession, path: str | Path) -> Mod
     return info
 
 
-def _check_signature(session: onnxruntime.InferenceSession, path: Path) -> dict[str, Any]:
+def _check_signature(
+    session: onnxruntime.InferenceSession, path: Path, names: tuple[str, ...]
+) -> dict[str, Any]:
     """Check names, types and shapes; returns `input_size` and `output_size`."""
     inputs = {node.name: node for node in session.get_inputs()}
     outputs = {node.name: node for node in session.get_outputs()}
-    if set(inputs) != {INPUT} or set(outputs) != set(OUTPUTS):
+    if set(inputs) != {INPUT} or set(outputs) != set(names):
         raise ModelError(
-            f"{path}: expected the input '{INPUT}' and the outputs {', '.join(OUTPUTS)}, but got "
+            f"{path}: expected the input '{INPUT}' and the outputs {', '.join(names)}, but got "
             f"{', '.join(inputs) or 'none'} and {', '.join(outputs) or 'none'}. {_COPY_AGAIN}"
         )
-    image, size = inputs[INPUT], outputs["labels"].shape
+    image, size = inputs[INPUT], outputs[names[0]].shape
     if not _is_fixed(image, 4, np.uint8) or image.shape[0] != 1 or image.shape[3] != 3:
         raise ModelError(
             f"{path}: expected the input '{INPUT}' to be uint8 (1, H, W, 3) of fixed size, but "
             f"got {image.type} {image.shape}. {_COPY_AGAIN}"
         )
-    for name, dtype in OUTPUTS.items():
-        node = outputs[name]
+    for name in names:
+        node, dtype = outputs[name], OUTPUTS[name]
         if not _is_fixed(node, 2, dtype) or node.shape != size:
             raise ModelError(
                 f"{path}: expected the output '{name}' to be {np.dtype(dtype).name} (H, W) of the "
-                f"size of 'labels' {size}, but got {node.type} {node.shape}. {_COPY_AGAIN}"
+                f"size of '{names[0]}' {size}, but got {node.type} {node.shape}. {_COPY_AGAIN}"
             )
     return {"input_size": tuple(image.shape[1:3]), "output_size": tuple(size)}
 
@@ -207,14 +221,15 @@ def to_metadata(info: ModelInfo) -> dict[str, str]:
             "horizontal_fov": info.horizontal_fov,
             "data": info.training_data,
             "commit": info.commit,
+            **({"license": info.license} if info.license else {}),
         },
         "metrics": {key: float(value) for key, value in info.metrics.items()},
         "tolerances": {key: dict(limits) for key, limits in info.tolerances.items()},
         "reference": {
             "png": base64.b64encode(reference.png).decode(),
-            "rows": _pack(reference.rows, np.uint16),
-            "cols": _pack(reference.cols, np.uint16),
-            **{name: _pack(reference.values[name], dtype) for name, dtype in OUTPUTS.items()},
+            "rows": pack(reference.rows, np.uint16),
+            "cols": pack(reference.cols, np.uint16),
+            **{name: pack(values, OUTPUTS[name]) for name, values in reference.values.items()},
         },
     }
     return {_key(name): json.dumps(value, allow_nan=False) for name, value in values.items()}
@@ -225,21 +240,27 @@ def parse_metadata(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
 
     def parse(name: str, parser: Callable[[Any], Any]) -> Any:
         try:
-            return parser(json.loads(metadata[_key(name)], parse_constant=_refuse_constant))
+            return parser(json.loads(metadata[_key(name)], parse_constant=refuse_constant))
         except KeyError as error:
             raise _corrupt(path, name, f"{error.args[0]!r} is missing") from None
         except (TypeError, ValueError, OverflowError, AttributeError, RecursionError) as error:
             raise _corrupt(path, name, one_line(error)) from None
 
-    version = parse("format_version", _integer)
-    if version != FORMAT_VERSION:
-        remedy = "Update emu_core" if version > FORMAT_VERSION else "Export the model again"
+    version = parse("format_version", integer)
+    if version not in FORMAT_VERSIONS:
+        newest = FORMAT_VERSIONS[-1]
+        remedy = "Update emu_core" if version > newest else "Export the model again"
         raise ModelError(
-            f"{path} has format version {version}, but this emu_core reads {FORMAT_VERSION}. "
+            f"{path} has format version {version}, but this emu_core reads up to {newest}. "
             f"{remedy}."
         )
-    facts = {name: parse(name, parser) for name, parser in _PARSERS.items()}
-    facts |= {"format_version": version, **facts.pop("training")}
+    facts = {name: parse(name, parser) for name, parser in PARSERS.items()}
+    facts |= facts.pop("training")
+    outputs = facts["reference"].values
+    if ("labels" in outputs) != (len(facts["classes"]) > 0):
+        raise _corrupt(path, "classes", "only the output labels has classes")
+    if ("depth" in outputs) != (facts["depth_range"] is not None):
+        raise _corrupt(path, "depth_range", "only the output depth has a range")
     if facts["precision"] not in facts["tolerances"]:
         raise _corrupt(path, "tolerances", f"none for the file's precision {facts['precision']}")
     return facts
@@ -256,116 +277,3 @@ def _key(name: str) -> str:
 
 def _corrupt(path: Path, name: str, problem: str) -> ModelError:
     return ModelError(f"{path}: metadata '{_key(name)}' is corrupt: {problem}. {_COPY_AGAIN}")
-
-
-def _refuse_constant(text: str) -> float:
-    raise ValueError(f"{text} is not a number")
-
-
-def _checked(value: Any, valid: bool, what: str) -> Any:
-    if not valid:
-        raise ValueError(f"expected {what}, but got {value!r}")
-    return value
-
-
-def _integer(value: Any) -> int:
-    return _checked(value, type(value) is int, "an integer")
-
-
-def _byte(value: Any) -> int:
-    return _checked(value, 0 <= _integer(value) <= 255, "a number from 0 to 255")
-
-
-def _number(value: Any) -> float:
-    valid = type(value) in (int, float) and math.isfinite(value)
-    return float(_checked(value, valid, "a number"))
-
-
-def _numbers(value: dict[str, Any]) -> dict[str, float]:
-    return {_text(name): _number(number) for name, number in value.items()}
-
-
-def _text(value: Any) -> str:
-    return _checked(value, isinstance(value, str), "a text")
-
-
-def _precision(value: Any) -> str:
-    return _checked(value, value in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
-
-
-def _range(value: Any) -> tuple[float, float]:
-    low, high = (_number(v) for v in value)
-    return _checked((low, high), 0 <= low <= high > 0, "0 ≤ low ≤ high")
-
-
-def _training(value: dict[str, Any]) -> dict[str, Any]:
-    focal = _number(value["canonical_focal"])
-    return {
-        "canonical_focal": _checked(focal, focal > 0, "a positive canonical_focal"),
-        "horizontal_fov": _range(value["horizontal_fov"]),
-        "training_data": _text(value["data"]),
-        "commit": _text(value["commit"]),
-    }
-
-
-def _tolerances(value: dict[str, Any]) -> dict[str, dict[str, float]]:
-    tolerances = {_precision(precision): _numbers(limits) for precision, limits in value.items()}
-    for limits in tolerances.values():
-        _checked(tuple(limits), set(limits) == set(ERROR_NAMES), f"limits on {ERROR_NAMES}")
-    return tolerances
-
-
-def _classes(value: dict[str, Any]) -> ClassTable:
-    names = tuple(_text(name) for name in value["names"])
-    ids = tuple(_byte(number) for number in value["dataset_ids"])
-    palette = tuple(tuple(_byte(c) for c in color) for color in value["palette"])
-    sky = None if value["sky"] is None else _integer(value["sky"])
-    # A train id equal to IGNORE would mean unlabelled.
-    if not 0 < len(names) <= IGNORE or len(ids) != len(names) or len(palette) != len(names):
-        raise ValueError("names, dataset_ids and palette do not match")
-    if any(len(color) != 3 for color in palette):
-        raise ValueError("a palette entry is not an RGB triple")
-    if sky is not None and not 0 <= sky < len(names):
-        raise ValueError(f"the sky class {sky} is not among the {len(names)} classes")
-    # Files of older versions have no aliases.
-    aliases = tuple((_text(alias), _integer(i)) for alias, i in value.get("aliases", ()))
-    if any(not 0 <= i < len(names) for _, i in aliases):
-        raise ValueError(f"an alias is of none of the {len(names)} classes")
-    return ClassTable(_text(value["dataset"]), names, ids, palette, sky, aliases)  # type: ignore[arg-type]
-
-
-def _reference(value: dict[str, Any]) -> Reference:
-    reference = Reference(
-        png=base64.b64decode(_text(value["png"]), validate=True),
-        rows=_unpack(value["rows"], np.uint16),
-        cols=_unpack(value["cols"], np.uint16),
-        values={name: _unpack(value[name], dtype) for name, dtype in OUTPUTS.items()},
-    )
-    columns = (reference.cols, *reference.values.values())
-    if len(reference.rows) == 0 or any(len(c) != len(reference.rows) for c in columns):
-        raise ValueError("its columns are empty or of unequal length")
-    if not reference.png.startswith(b"\x89PNG"):
-        raise ValueError("its image is not a PNG")
-    return reference
-
-
-_PARSERS: dict[str, Callable[[Any], Any]] = {
-    "name": _text,
-    "precision": _precision,
-    "classes": _classes,
-    "depth_range": _range,
-    "training": _training,
-    "metrics": _numbers,
-    "tolerances": _tolerances,
-    "reference": _reference,
-}
-
-
-def _pack(values: np.ndarray, dtype: type[np.generic]) -> str:
-    """Base64 of the little-endian bytes: exact, and it keeps Inf and NaN, which JSON lacks."""
-    return base64.b64encode(values.astype(np.dtype(dtype).newbyteorder("<")).tobytes()).decode()
-
-
-def _unpack(text: Any, dtype: type[np.generic]) -> np.ndarray:
-    raw = base64.b64decode(_text(text), validate=True)
-    return np.frombuffer(raw, np.dtype(dtype).newbyteorder("<")).astype(dtype)

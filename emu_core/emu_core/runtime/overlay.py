@@ -20,6 +20,7 @@ _COLUMN, _ROW = 132, 24
 _LEGEND_COLUMNS, _LEGEND_ROWS = 2, 10
 _BAR = 24
 _WHITE, _GREY = (240, 240, 240), (24, 24, 28)
+_NOTHING = np.full((1, 2, 3), _GREY, np.uint8)
 
 
 def colorize_labels(labels: np.ndarray, table: ClassTable) -> np.ndarray:
@@ -82,6 +83,8 @@ def panel(
 ) -> np.ndarray:
     """Show all maps in one image: camera, semantics, depth, both uncertainties, legend.
 
+    The tile of a map that the model does not have is grey, and its title says so.
+
     Args:
         rgb: Camera image, uint8 (h, w, 3).
         perception, table: Its maps, and the classes of the labels.
@@ -91,14 +94,22 @@ def panel(
         RGB uint8, three by two tiles of size `TILE`, each under a title bar.
     """
     p = perception
+    semantics = uncertainty = depth = std = _NOTHING
+    if p.labels is not None and p.label_uncertainty is not None:
+        semantics = blend(rgb, p.labels, p.label_uncertainty, table, 0.75)
+        uncertainty = colorize_label_uncertainty(p.label_uncertainty)
+    if p.depth is not None:
+        depth = colorize_depth(p.depth)
+    if p.depth_std is not None:
+        std = colorize_depth_std(p.depth_std)
     tiles = (
         ("camera", rgb),
-        ("semantics", blend(rgb, p.labels, p.label_uncertainty, table, 0.75)),
-        ("depth", colorize_depth(p.depth)),
-        ("class uncertainty (entropy / ln C)", colorize_label_uncertainty(p.label_uncertainty)),
-        ("depth uncertainty (std)", colorize_depth_std(p.depth_std)),
+        ("semantics", semantics),
+        ("depth", depth),
+        ("class uncertainty (entropy / ln C)", uncertainty),
+        ("depth uncertainty (std)", std),
     )
-    cells = [_titled(title, _fit_tile(image)) for title, image in tiles]
+    cells = [_titled(t if x is not _NOTHING else f"no {t}", _fit_tile(x)) for t, x in tiles]
     cells.append(_titled("legend", _legend(table, p.labels, caption)))
     return np.vstack([np.hstack(cells[:3]), np.hstack(cells[3:])])
 
@@ -137,11 +148,12 @@ def _titled(title: str, tile: np.ndarray) -> np.ndarray:
     return np.vstack([bar, tile])
 
 
-def _legend(table: ClassTable, labels: np.ndarray, caption: tuple[str, ...]) -> np.ndarray:
+def _legend(table: ClassTable, labels: np.ndarray | None, caption: tuple[str, ...]) -> np.ndarray:
     """Draw colours and names of the classes (if too many, the most frequent) and the scales."""
     width, height = TILE
     image = np.full((height, width, 3), _GREY, np.uint8)
-    pixels = np.bincount(labels.ravel(), minlength=256)[: len(table)]
+    seen = np.zeros(0, np.uint8) if labels is None else labels.ravel()
+    pixels = np.bincount(seen, minlength=256)[: len(table)]
     most_frequent = np.argsort(-pixels, kind="stable")[: _LEGEND_COLUMNS * _LEGEND_ROWS]
     for place, i in enumerate(sorted(most_frequent.tolist())):
         column, row = divmod(place, _LEGEND_ROWS)

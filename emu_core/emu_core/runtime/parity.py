@@ -83,31 +83,32 @@ class Reference:
 def measure_errors(
     measured: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]
 ) -> dict[str, float]:
-    """Errors between two sets of the four outputs (equal shapes), by the names of the table above.
+    """Errors between two sets of outputs (equal shapes), by the names of the table above.
 
-    A NaN in `label_uncertainty` counts as an infinite error.
+    Only the errors of outputs in `expected` are computed. A NaN in `label_uncertainty` counts as
+    an infinite error.
     """
-    kinds_agree = np.ones(np.shape(expected["depth"]), bool)
-    relative = {}
-    for name in ("depth", "depth_std"):
+    errors = {}
+    if "labels" in expected:
+        errors["labels_agree"] = float(np.mean(measured["labels"] == expected["labels"]))
+        got64 = np.asarray(measured["label_uncertainty"], np.float64)
+        uncertainty = np.abs(got64 - expected["label_uncertainty"])
+        errors["label_uncertainty_abs"] = float(np.max(np.nan_to_num(uncertainty, nan=np.inf)))
+    agree = []
+    for name in (name for name in ("depth", "depth_std") if name in expected):
         got, want = np.asarray(measured[name]), np.asarray(expected[name])
-        kinds_agree &= (np.isinf(got) == np.isinf(want)) & (np.isnan(got) == np.isnan(want))
-        relative[f"{name}_rel"] = _largest_relative(got, want)
-    got64 = np.asarray(measured["label_uncertainty"], np.float64)
-    uncertainty = np.abs(got64 - expected["label_uncertainty"])
-    return {
-        "labels_agree": float(np.mean(measured["labels"] == expected["labels"])),
-        "depth_kind_agree": float(np.mean(kinds_agree)),
-        "label_uncertainty_abs": float(np.max(np.nan_to_num(uncertainty, nan=np.inf))),
-        **relative,
-    }
+        agree.append((np.isinf(got) == np.isinf(want)) & (np.isnan(got) == np.isnan(want)))
+        errors[f"{name}_rel"] = _largest_relative(got, want)
+    if agree:
+        errors["depth_kind_agree"] = float(np.mean(np.all(agree, axis=0)))
+    return errors
 
 
 def violations(errors: Mapping[str, float], tolerances: Mapping[str, float]) -> list[str]:
     """One phrase for each error that exceeds its tolerance."""
     phrases = []
-    for name, limit in tolerances.items():
-        error = errors[name]
+    for name, error in errors.items():
+        limit = tolerances[name]
         at_least = name.endswith("_agree")
         # `not` makes NaN a violation.
         if not (error >= limit if at_least else error <= limit):

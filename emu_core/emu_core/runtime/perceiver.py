@@ -23,7 +23,7 @@ import numpy as np
 
 from emu_core.runtime.engines import HALF_PRECISION, PROVIDERS, ProviderError, open_engine
 from emu_core.runtime.fitting import FITS, Fitting, check_image, fit_image, fit_pixels
-from emu_core.runtime.model_file import OUTPUTS, ModelError, default_model, one_line
+from emu_core.runtime.model_file import ModelError, default_model, one_line
 from emu_core.runtime.parity import violations
 
 __all__ = ["PROVIDERS", "Perceiver", "Perception", "ProviderError"]
@@ -33,6 +33,9 @@ __all__ = ["PROVIDERS", "Perceiver", "Perception", "ProviderError"]
 class Perception:
     """Maps of one camera image, all (H, W) and C-contiguous.
 
+    A map that the model does not have (`ModelInfo.outputs`) is None: both of a task, or only
+    `depth_std`.
+
     Attributes:
         labels: uint8, train ids, 255 = unlabelled.
         label_uncertainty: float32, entropy / ln C, 0 to 1.
@@ -41,10 +44,14 @@ class Perception:
         depth_std: float32, standard deviation in metres; +Inf and NaN where `depth` is.
     """
 
-    labels: np.ndarray
-    label_uncertainty: np.ndarray
-    depth: np.ndarray
-    depth_std: np.ndarray
+    labels: np.ndarray | None = None
+    label_uncertainty: np.ndarray | None = None
+    depth: np.ndarray | None = None
+    depth_std: np.ndarray | None = None
+
+    def maps(self) -> dict[str, np.ndarray]:
+        """Return the maps that there are, by name."""
+        return {name: values for name, values in vars(self).items() if values is not None}
 
 
 class Perceiver:
@@ -97,7 +104,7 @@ class Perceiver:
             focal: (fx, fy), or one value for both, in pixels of `rgb`. Depth and its standard
                 deviation are multiplied by f / `info.canonical_focal`, where f is the geometric
                 mean of fx and fy at the network's resolution. None leaves the depth of the
-                canonical focal length.
+                canonical focal length. A model without one gives metres for every lens.
 
         Raises:
             ValueError: The image or the focal length is invalid.
@@ -106,15 +113,16 @@ class Perceiver:
         check_image(rgb)
         fitting = self.fitting(*rgb.shape[:2])
         image = fit_pixels(rgb, fitting, self.info.input_size)
-        maps = dict(zip(OUTPUTS, self._run(image), strict=True))
+        maps = dict(zip(self.info.outputs, self._run(image), strict=True))
         if (fitting.height, fitting.width) != self.info.output_size:
             rows = slice(fitting.crop_top, fitting.crop_top + fitting.height)
             columns = slice(fitting.crop_left, fitting.crop_left + fitting.width)
             maps = {n: np.ascontiguousarray(values[rows, columns]) for n, values in maps.items()}
-        if focal is not None:
+        if focal is not None and self.info.canonical_focal is not None:
             ratio = np.float32(fitting.network_focal(fx, fy) / self.info.canonical_focal)
-            maps["depth"] *= ratio
-            maps["depth_std"] *= ratio
+            for name in ("depth", "depth_std"):
+                if name in maps:
+                    maps[name] *= ratio
         return Perception(**maps)
 
     def verify(self) -> dict[str, float]:
@@ -135,7 +143,7 @@ class Perceiver:
                 f"{info.path} does not run on '{self.provider}': {one_line(error)}. "
                 "Copy the file again, or use another provider."
             ) from error
-        errors = info.reference.errors(dict(zip(OUTPUTS, maps, strict=True)))
+        errors = info.reference.errors(dict(zip(info.outputs, maps, strict=True)))
         precision = "fp16" if self.provider in HALF_PRECISION else info.precision
         if wrong := violations(errors, info.tolerances[precision]):
             raise ModelError(

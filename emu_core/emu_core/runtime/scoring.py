@@ -19,16 +19,20 @@ def score_frame(
 ) -> None:
     """Add a frame to the metrics; its maps are resized (nearest neighbour) to the ground truth.
 
+    Maps that the model does not have are not scored.
+
     Args:
         metrics, perception: Metrics to update, and maps of the frame.
         labels: True train ids, uint8 (H, W).
         depth: True depth, metres, NaN where invalid; its size may differ from that of `labels`.
     """
     p = perception
-    metrics.update_labels(
-        _resized(p.labels, labels.shape), _resized(p.label_uncertainty, labels.shape), labels
-    )
-    metrics.update_depth(_resized(p.depth, depth.shape), _resized(p.depth_std, depth.shape), depth)
+    if p.labels is not None and p.label_uncertainty is not None:
+        uncertainty = _resized(p.label_uncertainty, labels.shape)
+        metrics.update_labels(_resized(p.labels, labels.shape), uncertainty, labels)
+    if p.depth is not None:
+        std = None if p.depth_std is None else _resized(p.depth_std, depth.shape)
+        metrics.update_depth(_resized(p.depth, depth.shape), std, depth)
 
 
 def score(
@@ -42,11 +46,12 @@ def score(
         space: Classes of the data set; the labels of the model are mapped to its groups.
         max_depth: Largest depth that is scored, metres, and the value of missing depths.
     """
-    metrics = PerceptionMetrics(len(space.groups), max_depth)
+    metrics = PerceptionMetrics(len(space.groups), max_depth, outputs=perceiver.info.outputs)
     for sample in samples:
         perception = perceiver.perceive(np.ascontiguousarray(sample.image), sample.focal)
-        grouped = replace(perception, labels=space.group_of_class[perception.labels])
-        score_frame(metrics, grouped, space.group_of_label[sample.labels], sample.depth)
+        if perception.labels is not None:
+            perception = replace(perception, labels=space.group_of_class[perception.labels])
+        score_frame(metrics, perception, space.group_of_label[sample.labels], sample.depth)
     return metrics
 
 

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emu_core.files import write_atomically
-from emu_core.labels import IGNORE, ClassTable
+from emu_core.labels import ClassTable
 from emu_core.methods.prediction import Prediction, to_prediction
 from emu_core.methods.uncertainty import normalized_entropy
 from emu_core.networks.models import (
@@ -34,12 +34,11 @@ from emu_core.networks.models import (
     normalize,
 )
 from emu_core.runtime.fitting import check_image, fit_image, fit_pixels
+from emu_core.runtime.metadata import OUTPUTS, PRECISIONS
 from emu_core.runtime.model_file import (
     INPUT,
     IR_VERSION,
     OPSET,
-    OUTPUTS,
-    PRECISIONS,
     ModelInfo,
     parse_metadata,
     read_info,
@@ -69,9 +68,9 @@ def export(
     path: Path,
     *,
     reference_image: np.ndarray,
-    depth_range: tuple[float, float],
-    canonical_focal: float,
-    horizontal_fov: tuple[float, float],
+    depth_range: tuple[float, float] | None,
+    canonical_focal: float | None,
+    horizontal_fov: tuple[float, float] | None,
     training_data: str,
     metrics: Mapping[str, float],
     classes: ClassTable,
@@ -127,7 +126,8 @@ def export(
     with torch.inference_mode():
         raw = network(normalize(torch.from_numpy(image).permute(2, 0, 1)[None]))
         prediction = to_prediction(raw, output_size)
-    expected = vars(to_perception(prediction, classes.sky, depth_range[1]))
+    farthest = depth_range[1] if depth_range else math.inf
+    expected = to_perception(prediction, classes.sky, farthest).maps()
     png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
     info = ModelInfo(
         name=name or path.stem,
@@ -144,7 +144,7 @@ def export(
     )
     metadata = to_metadata(info)
     parse_metadata(metadata, path)  # refuses values that no robot would accept
-    graph = _Graph(network, output_size, classes.sky, depth_range[1])
+    graph = _Graph(network, output_size, classes.sky, farthest)
     errors: dict[str, float] = {}
 
     def write(part: Path) -> None:
@@ -154,7 +154,7 @@ def export(
         onnx.helper.set_model_props(proto, metadata)
         onnx.checker.check_model(proto, full_check=True)
         onnx.save(proto, str(part))
-        errors.update(measure_errors(vars(Perceiver(part).perceive(image)), expected))
+        errors.update(measure_errors(Perceiver(part).perceive(image).maps(), expected))
         if wrong := violations(errors, TOLERANCES[precision]):
             raise ExportError(
                 f"{path} was not written: on the reference image, ONNX Runtime differs from torch "
@@ -173,29 +173,26 @@ def to_perception(
     """Convert the first image of a Prediction (canonical metres) to the maps for a robot.
 
     Depth is +Inf for the sky and beyond `farthest` canonical metres, and NaN where the ReLU of the
-    mean is off. A task that the network does not have is IGNORE (labels) or NaN (depth).
+    mean is off. The maps of a task that the network does not have are None.
 
     Args:
         sky: Train id of the sky; None if there is no such class.
         factor: Metres per canonical metre.
     """
-    maps = prediction.depth_mean if prediction.probabilities is None else prediction.probabilities
-    assert maps is not None
-    shape = maps.shape[-2:]
-    labels, uncertainty = torch.full(shape, IGNORE, dtype=torch.uint8), torch.ones(shape)
-    depth = std = torch.full(shape, torch.nan)
+    labels = uncertainty = depth = std = None
     if prediction.probabilities is not None:
         first = prediction.probabilities[:1].float().cpu()  # (1, C, H, W)
         labels, uncertainty = first[0].argmax(0).to(torch.uint8), normalized_entropy(first)[0, 0]
     if prediction.depth_mean is not None and prediction.depth_variance is not None:
         mean = prediction.depth_mean[0, 0].float().cpu()
         far = mean > farthest
-        if sky is not None:
+        if labels is not None and sky is not None:
             far |= labels == sky
         mark = torch.where(mean > 0, 0.0, torch.nan).where(~far, torch.inf)
         depth = mean * factor + mark
         std = prediction.depth_variance[0, 0].float().cpu().sqrt() * factor + mark
-    return Perception(*(x.numpy() for x in (labels, uncertainty, depth, std)))
+    maps = (labels, uncertainty, depth, std)
+    return Perception(*(None if x is None else x.numpy() for x in maps))
 
 
 def head_commit() -> str:

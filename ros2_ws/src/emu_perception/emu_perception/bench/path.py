@@ -106,13 +106,13 @@ class BaselineNode(Node):
         rgb = np.ndarray((message.height, message.width, 3), np.uint8, bytes(message.data))
         rgb = cv2.cvtColor(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), cv2.COLOR_BGR2RGB)
         info = self._camera_info
-        seen = self._perceiver.perceive(rgb, (info.k[0], info.k[4]) if info else None)
-        confidence = np.round(255 * (1 - seen.label_uncertainty)).astype(np.uint8)
+        seen = self._perceiver.perceive(rgb, (info.k[0], info.k[4]) if info else None).maps()
+        confidence = np.round(255 * (1 - seen["label_uncertainty"])).astype(np.uint8)
         for topic, array, encoding in (
-            ("semantic/image", seen.labels, "mono8"),
+            ("semantic/image", seen["labels"], "mono8"),
             ("semantic/confidence", confidence, "mono8"),
-            ("depth/image", seen.depth, "32FC1"),
-            ("depth/uncertainty", seen.depth_std, "32FC1"),
+            ("depth/image", seen["depth"], "32FC1"),
+            ("depth/uncertainty", seen["depth_std"], "32FC1"),
         ):
             self._publish[topic](_to_message(array, encoding, message.header))
         if info is not None:

@@ -1,8 +1,8 @@
 """The lens of a camera: its latest camera_info, and the metric scale that follows from it.
 
 A monocular network predicts metres only for the focal length of its training. The ratio of the
-focal lengths converts them to metres for this lens. The latest camera_info is used, whatever its
-stamp.
+focal lengths converts them to metres for this lens. A model without a canonical focal length gives
+metres for every lens. The latest camera_info is used, whatever its stamp.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ SCALE_CHANGE = 0.01  # a larger change, of a zoom lens, is logged
 
 @dataclass(frozen=True)
 class MetricScale:
-    """Whether depth is in metres: the state is unknown, unverified, verified or out of view."""
+    """Whether depth is in metres.
+
+    The state is unknown, unverified, verified, out of view, or no depth.
+    """
 
     state: str
     text: str
@@ -54,8 +57,12 @@ class Lens:
         self._received = threading.Event()
         self._latest: CameraInfo | None = None
         self._waited = False
-        self._logged_scale: float | None = None
+        self._logged_focal: float | None = None
+        self._canonical = perceiver.info.canonical_focal
+        self._has_depth = self._canonical is not None or "depth" in perceiver.info.outputs
         self.scale = MetricScale("unknown", "no image yet")
+        if not self._has_depth:
+            self.scale = MetricScale("no depth", "the model has no depth")
         self.no_points = ""
         """Reason why no points are published although camera_info was received."""
 
@@ -106,25 +113,30 @@ class Lens:
     def check_scale(self, image_info: CameraInfo) -> None:
         """Update `scale` for the image that the network gets, and log it if it changed."""
         fx, fy = focal_lengths(image_info) or (math.nan, math.nan)
-        canonical = self._perceiver.info.canonical_focal
         fitting = self._perceiver.fitting(image_info.height, image_info.width)
         focal = fitting.network_focal(fx, fy)
-        scale = focal / canonical
-        if self._logged_scale and math.isclose(scale, self._logged_scale, rel_tol=SCALE_CHANGE):
+        if self._logged_focal and math.isclose(focal, self._logged_focal, rel_tol=SCALE_CHANGE):
             return
-        self._logged_scale = scale
-        text = f"scale: camera {focal:.0f} px vs canonical {canonical:.0f} px -> x{scale:.3f}"
-        self._log_once.logger.info(text)
-        view = _field_of_view(image_info, fx)
-        narrowest, widest = self._perceiver.info.horizontal_fov
+        self._logged_focal = focal
+        text = "scale: depth is in metres for every lens, as the network gives it"
+        if (canonical := self._canonical) is not None:
+            text = f"scale: camera {focal:.0f} px vs canonical {canonical:.0f} px"
+            text += f" -> x{focal / canonical:.3f}"
+        if self._has_depth:
+            self._log_once.logger.info(text)
+            self.scale = MetricScale("verified", text)
+        if self._perceiver.info.horizontal_fov is not None:
+            self._check_view(_field_of_view(image_info, fx), *self._perceiver.info.horizontal_fov)
+
+    def _check_view(self, view: float, narrowest: float, widest: float) -> None:
+        """Compare the field of view with those of the training, all in degrees."""
         views = f"field of view {view:.0f}°, but trained on {narrowest:.0f}° to {widest:.0f}°"
-        if not _tan(widest) * VIEW_LIMIT >= _tan(view) >= _tan(narrowest) / VIEW_LIMIT:
+        in_view = _tan(widest) * VIEW_LIMIT >= _tan(view) >= _tan(narrowest) / VIEW_LIMIT
+        if self._has_depth and not in_view:
             text = f"{views}: depth is wrong. Crop or rectify the images, or train for this lens"
             self.scale = MetricScale("out of view", text)
             self._log_once.logger.error(text)
-            return
-        self.scale = MetricScale("verified", text)
-        if not narrowest * (1 - VIEW_TOLERANCE) <= view <= widest * (1 + VIEW_TOLERANCE):
+        elif not narrowest * (1 - VIEW_TOLERANCE) <= view <= widest * (1 + VIEW_TOLERANCE):
             self._log_once.logger.warning(f"{views}: expect less accurate classes and depths")
 
     def report_no_points(self, error: CameraInfoError) -> None:
@@ -133,10 +145,15 @@ class Lens:
         self._log_once.warning(f"camera_info {error.kind}", self.no_points)
 
     def _set_unverified(self, kind: str, reason: str) -> None:
-        focal = f"{self._perceiver.info.canonical_focal:.0f} px at the network's resolution"
-        text = f"scale unverified: {reason}. Depth is in metres only for a focal length of {focal}"
+        if not self._has_depth:
+            return
+        text = f"scale unverified: {reason}. Depth is as the network gives it for every lens"
+        if self._canonical is not None:
+            focal = f"{self._canonical:.0f} px at the network's resolution"
+            text = f"scale unverified: {reason}. Depth is in metres only for a focal length of "
+            text += focal
         self.scale = MetricScale("unverified", text)
-        self._logged_scale = None
+        self._logged_focal = None
         self._log_once.warning(f"camera_info {kind}", text)
 
 

@@ -29,13 +29,7 @@ from emu_perception.ros.command_line import argument_parser, count, run, seconds
 
 NODE = "/emu_perception"
 CAMERA_INFO = f"{NODE}/depth/camera_info"
-ANSWERS = (
-    f"{NODE}/semantic/image",
-    f"{NODE}/semantic/confidence",
-    f"{NODE}/semantic/uncertainty",
-    f"{NODE}/depth/image",
-    f"{NODE}/depth/uncertainty",
-)
+CONFIDENCE = f"{NODE}/semantic/confidence"
 _READY_TIMEOUT_S = 60.0
 _UNANSWERED = 3  # the player's exit code
 
@@ -51,7 +45,7 @@ def _demo(options: argparse.Namespace) -> int:
     from emu_core.files import write_json
     from emu_core.runtime.model_file import ModelError, default_model, read_info
     from emu_perception.demo.report import summarize, write_report
-    from emu_perception.demo.results import collect
+    from emu_perception.demo.results import MAPS, collect
 
     try:
         model = read_info(options.model or default_model())
@@ -65,10 +59,13 @@ def _demo(options: argparse.Namespace) -> int:
         total = min(bag.topics[image].count, options.frames or sys.maxsize)
     info = infos[0] if infos else None
     print(f"demo: replaying {total} frames of {options.bag} with {model.name} ({model.path.name})")
+    answers = [f"{NODE}/{topic}" for topic, name in MAPS.items() if name in model.outputs]
+    answers += [CONFIDENCE] if "labels" in model.outputs else []
+    answers += [CAMERA_INFO] if info and "depth" in model.outputs else []
     processes = Processes(output / "logs")
     start = time.monotonic()
     try:
-        processes.replay(options, image, info, model.path)
+        processes.replay(options, image, info, model.path, answers)
     finally:
         processes.stop()
     print(f"demo: replayed in {time.monotonic() - start:.1f} s; computing the metrics")
@@ -99,9 +96,14 @@ class Processes:
         self._progress = ""
 
     def replay(
-        self, options: argparse.Namespace, image: str, info: str | None, model: Path
+        self,
+        options: argparse.Namespace,
+        image: str,
+        info: str | None,
+        model: Path,
+        answers: Sequence[str],
     ) -> None:
-        """Run the processes until the last frame is answered.
+        """Run the processes until the last frame is answered on all topics `answers`.
 
         Raises:
             UserError: A process failed; the message contains its last line.
@@ -112,7 +114,6 @@ class Processes:
         arguments += ["-p", f"provider:={options.provider}", "-p", f"image_transport:={transport}"]
         arguments += ["-r", f"camera_info:={info}"] if info else []
         self._start("node", *arguments)
-        answers = (*ANSWERS, CAMERA_INFO) if info else ANSWERS
         report = self._logs / "recorder.json"
         bag = options.output / "bag"
         self._start("recorder", "--output", bag, "--report", report, "--topics", *answers)

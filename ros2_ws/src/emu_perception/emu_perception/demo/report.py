@@ -42,11 +42,16 @@ tr + tr td { border-top: 1px solid #ddd; } .muted { color: #666; }
 def summarize(
     results: Results, model: ModelInfo, provider: str, dropped: int | None
 ) -> dict[str, Any]:
-    """Content of summary.json; metrics are null where the bag has no ground truth."""
+    """Content of summary.json.
+
+    Metrics are null where the bag has no ground truth, and absent where the model has no output.
+    """
     latency = list(results.latency_ms.values())
     ranks = [50, 95, 100]
     percentiles = np.percentile(latency, ranks).round(2).tolist() if latency else [None] * 3
-    metrics = results.metrics.compute() if results.evaluated else dict.fromkeys(_MEANING)
+    metrics: dict[str, float | None] = {**results.metrics.compute()}
+    if not results.evaluated:
+        metrics = dict.fromkeys(metrics)
     return {
         "frames_in": len(results.stamps_in),
         "frames_out": len(results.stamps_out),
@@ -63,7 +68,11 @@ def summarize(
 def write_report(path: Path, summary: dict[str, Any], results: Results, model: ModelInfo) -> None:
     """Write report.html: images, metrics, latency, tables of classes and topics."""
     latency = {name: _shown(value, 0) for name, value in summary["latency_ms"].items()}
-    metrics = [(name, _shown(summary[name]), meaning) for name, meaning in _MEANING.items()]
+    metrics = [
+        (name, _shown(summary[name]), meaning)
+        for name, meaning in _MEANING.items()
+        if name in summary
+    ]
     pictures = "".join(
         f'<p><img alt="frame" src="data:image/jpeg;base64,{_jpeg(p)}"></p>'
         for p in results.pictures
@@ -128,6 +137,8 @@ def _svg(figure: Figure) -> str:
 def _class_table(results: Results, model: ModelInfo) -> str:
     if not results.evaluated:
         return "<p>The bag has no ground truth.</p>"
+    if not model.classes:
+        return "<p>The model has no classes.</p>"
     if not results.same_classes:
         return "<p>The ground truth has other classes than the model: only depth is scored.</p>"
     scores: Any = results.metrics.confusion.compute()

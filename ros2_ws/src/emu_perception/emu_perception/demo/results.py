@@ -75,7 +75,7 @@ def collect(
     results = Results(
         stamps_in=[frame["stamp_ns"] for frame in played],
         latency_ms=_latencies(played, receipts),
-        metrics=PerceptionMetrics(len(model.classes), MAX_DEPTH),
+        metrics=PerceptionMetrics(len(model.classes), MAX_DEPTH, outputs=model.outputs),
         same_classes=model.classes.names == ground_truth.CLASSES.names,
     )
     with open_bag(bag_path) as source, open_bag(output / "bag") as answers:

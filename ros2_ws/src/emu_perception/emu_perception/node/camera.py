@@ -19,7 +19,7 @@ from emu_perception.errors import UserError
 from emu_perception.messages.points import PointCloudMaker
 from emu_perception.node import label_info
 from emu_perception.node.frame_outputs import FrameOutputs
-from emu_perception.node.outputs import DEPTH, OUTPUTS
+from emu_perception.node.outputs import DEPTH, OUTPUTS, without_map
 from emu_perception.node.parameters import WRONG_QOS, Parameters
 from emu_perception.node.statistics import CameraStatistics, FrameTiming, stamp_age
 from emu_perception.node.subscription import AdaptiveSubscription
@@ -137,14 +137,17 @@ class Camera:
         return FrameTiming(time.monotonic() - received, frame.inference_s, *age)
 
     def _create_publishers(self, prefix: str) -> None:
-        """Create the publishers of LabelInfo and of all outputs; they are silent at first."""
+        """Create the publishers of LabelInfo and of the outputs; they are silent at first."""
         vision_msgs = label_info.messages()
+        info = self.perceiver.info
+        has_labels, absent = "labels" in info.outputs, without_map(info)
         kinds = {
             topic: (output.kind, QoSProfile(depth=DEPTH))
             for topic, output in OUTPUTS.items()
-            if vision_msgs is not None or not output.needs_labels
+            if topic not in absent
+            and (vision_msgs is not None or not (output.needs_labels and has_labels))
         }
-        if vision_msgs is not None:
+        if vision_msgs is not None and has_labels:
             latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
             kinds[label_info.TOPIC] = (vision_msgs.LabelInfo, latched)
         # The node's default group keeps references to everything that was ever in it.

@@ -164,8 +164,10 @@ def scale_status(lens: Lens, infos: AdaptiveSubscription) -> Status:
     return status
 
 
-def labels_status() -> Status:
-    """Check whether the names of the classes are published."""
+def labels_status(has_labels: bool = True) -> Status:
+    """Check whether the names of the classes are published, if the model has classes."""
+    if not has_labels:
+        return Status("the model has no classes, so label_info is not published")
     status = Status("label_info is published")
     if label_info.messages() is None:
         status.add(Level.ERROR, label_info.MISSING)
@@ -181,9 +183,17 @@ def state_status(state: str, problem: str, memory_bytes: int) -> Status:
     return status
 
 
-def model_status(requested: str, provider: str, values: dict[str, str]) -> Status:
-    """Check whether the model runs on the requested provider; `values` describe the model."""
-    status = Status(f"{values['model']} on {provider}", {**values, "provider": provider})
+def model_status(
+    requested: str, provider: str, values: dict[str, str], missing: str = ""
+) -> Status:
+    """Check whether the model runs on the requested provider.
+
+    Args:
+        values: what describes the model.
+        missing: what the model cannot fill, as a phrase.
+    """
+    fine = "; ".join(filter(None, (f"{values['model']} on {provider}", missing)))
+    status = Status(fine, {**values, "provider": provider})
     if provider != requested:
         text = f"the provider {requested} is not available: running on {provider}"
         status.add(Level.ERROR, text)

@@ -67,20 +67,25 @@ class FrameOutputs:
         start = time.monotonic()
         perception = self._camera.perceiver.perceive(rgb, focal=focal)
         self.inference_s = time.monotonic() - start
-        if self.unknown is None:
+        labels, uncertainty = perception.labels, perception.label_uncertainty
+        if self.unknown is None or labels is None or uncertainty is None:
             return perception
-        labels = perception.labels
-        uncertain = perception.label_uncertainty > self.settings.unknown_above
+        uncertain = uncertainty > self.settings.unknown_above
         unknown = uncertain & (labels != IGNORE)
         return replace(perception, labels=np.where(unknown, np.uint8(self.unknown), labels))
+
+    @cached_property
+    def maps(self) -> dict[str, np.ndarray]:
+        """The maps that the model has, by name."""
+        return self.perception.maps()
 
     @cached_property
     def confidence(self) -> np.ndarray:
         """round(255·(1 − label_uncertainty)), and 0 for pixels without a label; uint8 (H, W)."""
         # |255 − 255·u|, rounded and saturated, in one pass.
-        uncertainty = self.perception.label_uncertainty
+        uncertainty = self.maps["label_uncertainty"]
         confidence = cv2.convertScaleAbs(uncertainty, alpha=-255.0, beta=255.0)
-        confidence[self.perception.labels == IGNORE] = 0
+        confidence[self.maps["labels"] == IGNORE] = 0
         return confidence
 
     @cached_property
@@ -95,7 +100,7 @@ class FrameOutputs:
         info = self.depth_camera_info
         if info is None:
             return None
-        rgb = resize(self.image[0], self.perception.depth.shape)
+        rgb = resize(self.image[0], self.maps["depth"].shape)
         limit = self.settings.max_depth_std_ratio
         try:
             return self._camera.cloud.message(self.perception, info, rgb, limit, self.header)
@@ -106,7 +111,7 @@ class FrameOutputs:
     @cached_property
     def overlay(self) -> np.ndarray:
         """The image under the class colours, paler where uncertain; uint8 (H, W, 3) BGR."""
-        seen, classes = self.perception, self._camera.perceiver.info.classes
-        alpha = self.settings.overlay_alpha
-        rgb = blend(self.image[0], seen.labels, seen.label_uncertainty, classes, alpha)
+        labels, uncertainty = self.maps["labels"], self.maps["label_uncertainty"]
+        classes, alpha = self._camera.perceiver.info.classes, self.settings.overlay_alpha
+        rgb = blend(self.image[0], labels, uncertainty, classes, alpha)
         return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)

@@ -23,7 +23,7 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from emu_core.runtime.model_file import ModelError
 from emu_core.runtime.perceiver import Perceiver, ProviderError
 from emu_perception.errors import UserError
-from emu_perception.node import checks
+from emu_perception.node import checks, outputs
 from emu_perception.node.camera import Camera
 from emu_perception.node.checks import Status
 from emu_perception.node.parameters import WRONG_QOS, Parameters
@@ -209,8 +209,11 @@ class PerceptionNode(LifecycleNode):
             f"{info.input_size[1]}x{info.input_size[0]} {info.precision}, provider {provider}, "
             f"loaded and checked in {time.perf_counter() - start:.2f} s"
         )
+        if missing := outputs.describe_missing(info):
+            self.get_logger().info(missing)
         values = {"model": info.name, "file": str(info.path), "sha256": info.sha256}
-        self._model_status = checks.model_status(requested, provider, values)
+        values["outputs"] = ", ".join(info.outputs)
+        self._model_status = checks.model_status(requested, provider, values, missing)
         if self._model_status.problems:
             self.get_logger().error(self._model_status.message)
         return perceiver
@@ -245,8 +248,9 @@ class PerceptionNode(LifecycleNode):
         if self._perceiver is None:
             return
         yield "model", self._model_status
-        yield "labels", checks.labels_status()
-        output_bytes = math.prod(self._perceiver.info.output_size) * _MAX_BYTES_PER_PIXEL
+        info = self._perceiver.info
+        yield "labels", checks.labels_status("labels" in info.outputs)
+        output_bytes = math.prod(info.output_size) * _MAX_BYTES_PER_PIXEL
         for name, camera in self._cameras.items():
             if not camera.subscriptions:
                 continue

@@ -3,7 +3,9 @@
 A file that EMU_PLUGINS names can add a topic:
 
     add_image_output(
-        "depth/inverse", "32FC1", "1 / metres", "0: sky", lambda frame: 1 / frame.perception.depth
+        *("depth/inverse", "32FC1", "1 / metres", "0: sky"),
+        lambda frame: 1 / frame.maps["depth"],
+        needs="depth",
     )
 """
 
@@ -17,6 +19,8 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from emu_core.registry import Registry
+from emu_core.runtime.metadata import OUTPUTS as MAPS
+from emu_core.runtime.model_file import ModelInfo
 from emu_perception.messages.images import fill_image, fill_jpeg
 from emu_perception.node import label_info
 from emu_perception.node.frame_outputs import FrameOutputs
@@ -30,8 +34,9 @@ class Output:
 
     The publisher is reliable, which suits all subscriptions, and volatile. `encoding`, `unit` and
     `range` (with special values) are documentation. `make` returns the message for one image, with
-    its stamp and frame_id, or None. With `needs_labels`, the topic is not published without
-    vision_msgs, because planners need LabelInfo to read it.
+    its stamp and frame_id, or None. With `needs_labels`, the topic of a model with
+    classes is not published without vision_msgs, because planners need LabelInfo to read it.
+    `needs` is the map that the topic is made from: without it, there is no topic.
     """
 
     kind: type
@@ -40,6 +45,7 @@ class Output:
     range: str
     make: Callable[[FrameOutputs], Any | None]
     needs_labels: bool = False
+    needs: str = ""
 
 
 OUTPUTS: Registry[Output] = Registry("output topic")
@@ -47,18 +53,24 @@ OUTPUTS: Registry[Output] = Registry("output topic")
 
 
 def add_image_output(
-    topic: str, encoding: str, unit: str, range: str, pixels: Callable[[FrameOutputs], np.ndarray]
+    topic: str,
+    encoding: str,
+    unit: str,
+    range: str,
+    pixels: Callable[[FrameOutputs], np.ndarray],
+    needs: str = "",
 ) -> None:
     """Register an Image topic.
 
     `pixels` returns the array for one image in the type of the encoding: mono8 (uint8, (H, W)),
-    32FC1 (float32, (H, W)) or bgr8 (uint8, (H, W, 3)).
+    32FC1 (float32, (H, W)) or bgr8 (uint8, (H, W, 3)). `needs` is the map of `FrameOutputs.maps`
+    that it is made from: a model without this map has no such topic.
     """
 
     def make(frame: FrameOutputs) -> Image:
         return fill_image(Image(), pixels(frame), encoding, frame.header)
 
-    OUTPUTS.add(topic, Output(Image, encoding, unit, range, make))
+    OUTPUTS.add(topic, Output(Image, encoding, unit, range, make, needs=needs))
 
 
 add_image_output(
@@ -66,7 +78,8 @@ add_image_output(
     "mono8",
     "class id",
     "0 to C - 1; C: unknown (see `unknown_above`); 255: unlabelled",
-    lambda frame: frame.perception.labels,
+    lambda frame: frame.maps["labels"],
+    needs="labels",
 )
 add_image_output(
     "semantic/confidence",
@@ -74,27 +87,31 @@ add_image_output(
     "round(255 (1 - entropy / ln C))",
     "0 to 255; 0 where unlabelled",
     lambda frame: frame.confidence,
+    needs="labels",
 )
 add_image_output(
     "semantic/uncertainty",
     "32FC1",
     "entropy / ln C",
     "0 to 1",
-    lambda frame: frame.perception.label_uncertainty,
+    lambda frame: frame.maps["label_uncertainty"],
+    needs="label_uncertainty",
 )
 add_image_output(
     "depth/image",
     "32FC1",
     "metres along Z",
     "+Inf: sky or out of range; NaN: no estimate",
-    lambda frame: frame.perception.depth,
+    lambda frame: frame.maps["depth"],
+    needs="depth",
 )
 add_image_output(
     "depth/uncertainty",
     "32FC1",
     "metres, standard deviation",
     "+Inf and NaN where depth/image has them",
-    lambda frame: frame.perception.depth_std,
+    lambda frame: frame.maps["depth_std"],
+    needs="depth_std",
 )
 OUTPUTS.add(
     "depth/camera_info",
@@ -104,6 +121,7 @@ OUTPUTS.add(
         "pixels",
         "K and P of depth/image; only with camera_info",
         lambda frame: frame.depth_camera_info,
+        needs="depth",
     ),
 )
 OUTPUTS.add(
@@ -114,6 +132,7 @@ OUTPUTS.add(
         "metres; x y z rgb label label_uncertainty depth_std",
         "one point per pixel of the maps; NaN where depth is not usable",
         lambda frame: frame.points,
+        needs="depth",
         needs_labels=True,
     ),
 )
@@ -123,6 +142,7 @@ add_image_output(
     "class colours",
     "more transparent where uncertain",
     lambda frame: frame.overlay,
+    needs="labels",
 )
 OUTPUTS.add(
     "overlay/compressed",
@@ -134,8 +154,26 @@ OUTPUTS.add(
         lambda frame: fill_jpeg(
             CompressedImage(), frame.overlay, frame.settings.jpeg_quality, frame.header
         ),
+        needs="labels",
     ),
 )
+
+
+def without_map(info: ModelInfo) -> dict[str, str]:
+    """Return the topics that a model cannot fill, and the map that each needs."""
+    return {
+        topic: output.needs
+        for topic, output in OUTPUTS.items()
+        if output.needs and output.needs not in info.outputs
+    }
+
+
+def describe_missing(info: ModelInfo) -> str:
+    """Return which maps a model lacks, and which topics with them; empty if it has all."""
+    if not (topics := without_map(info)):
+        return ""
+    maps = " and ".join(name for name in MAPS if name not in info.outputs)
+    return f"the model has no {maps}, so these topics are not published: {', '.join(topics)}"
 
 
 def describe_topics() -> list[tuple[str, ...]]:
