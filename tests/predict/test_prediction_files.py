@@ -145,13 +145,10 @@ def test_surveys_of_pictures_are_combined():
         ({"depth_std": None}, {"depth_std.png", "depth_std.npy"}),
     ],
 )
-def test_maps_that_a_model_lacks_have_no_files_and_no_columns(
-    tmp_path, prediction, absent, files, monkeypatch
-):
+def test_maps_that_a_model_lacks_have_no_files_and_no_columns(tmp_path, prediction, absent, files):
     write_prediction(tmp_path, "a.png", prediction)  # an earlier run with another model
     perception = replace(prediction.perception, **absent)
     seen = survey(perception, prediction.table)
-    monkeypatch.setattr("emu_core.predict.outputs.panel", lambda rgb, *_: rgb)
     write_prediction(tmp_path, "a.png", replace(prediction, perception=perception, seen=seen))
     assert {path.name for path in tmp_path.iterdir()} == FILES - files
     (columns, *rows) = csv.reader((tmp_path / "seen.csv").open())

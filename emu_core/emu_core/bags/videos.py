@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,8 +83,8 @@ def frame_count(path: Path) -> int | None:
 class VideoWriter:
     """Write an H.264 file, image by image; the file is complete when the block ends.
 
-    with VideoWriter("overlay.mp4") as video:
-        video.write(picture, 0.0)
+        with VideoWriter("overlay.mp4") as video:
+            video.write(picture, 0.0)
 
     Args:
         path: The file.
@@ -118,18 +117,17 @@ class VideoWriter:
         self._container.mux(self._stream.encode(frame))
         self.count += 1
 
-    def __enter__(self) -> VideoWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Complete the file."""
         with self._container:
             if self.count:
                 self._container.mux(self._stream.encode(None))
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def write_video(path: str | Path, frames: Iterable[np.ndarray], rate: float) -> None:

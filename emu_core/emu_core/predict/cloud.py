@@ -36,31 +36,34 @@ def point_cloud(
         has them, label, label_uncertainty and depth_std.
     """
     depth, std = perception.depth, perception.depth_std
+    if depth is None:
+        raise ValueError("Expected argument `perception` to have a depth, but it has none")
     usable = np.isfinite(depth)
     if std is not None:
         usable &= std <= max_std_ratio * depth
     rows, columns = np.nonzero(usable)
     fx, fy, cx, cy = fitting.intrinsics(*intrinsics)
     z = depth[usable]
-    fields = {"x": (columns - cx) / fx * z, "y": (rows - cy) / fy * z, "z": z}
+    points: dict[str, np.ndarray] = {
+        "x": ((columns - cx) / fx * z).astype(np.float32),
+        "y": ((rows - cy) / fy * z).astype(np.float32),
+        "z": z,
+    }
     colors = resize(rgb, depth.shape)[usable]
-    extra = {name: getattr(perception, name) for name in ("label_uncertainty", "depth_std")}
-    extra = {name: values[usable] for name, values in extra.items() if values is not None}
-    bytes_ = dict(zip(("red", "green", "blue"), colors.T, strict=True))
-    if perception.labels is not None:
-        bytes_["label"] = perception.labels[usable]
-    dtype = (
-        [(n, "<f4") for n in fields] + [(n, "u1") for n in bytes_] + [(n, "<f4") for n in extra]
-    )
-    points = np.empty(len(z), dtype)
-    for name, values in {**fields, **bytes_, **extra}.items():
-        points[name] = values
-    return points
+    points |= dict(zip(("red", "green", "blue"), colors.T, strict=True))
+    maps = perception.maps()
+    names = {"labels": "label", "label_uncertainty": "label_uncertainty", "depth_std": "depth_std"}
+    points |= {name: maps[key][usable] for key, name in names.items() if key in maps}
+    records = np.empty(len(z), [(name, values.dtype) for name, values in points.items()])
+    for name, values in points.items():
+        records[name] = values
+    return records
 
 
 def write_ply(path: Path, points: np.ndarray) -> None:
     """Write records of float32 and uint8 as vertices of a binary little-endian PLY file."""
-    kinds = [(name, _PLY_TYPES[kind]) for name, kind in points.dtype.descr]
+    names = points.dtype.names or ()
+    kinds = [(name, _PLY_TYPES[points.dtype[name].str]) for name in names]
     header = [
         *("ply", "format binary_little_endian 1.0"),
         "comment metres; x right, y down, z forward",

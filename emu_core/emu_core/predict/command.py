@@ -137,7 +137,7 @@ class Run:
 
     def _explain(self, lens: Lens) -> None:
         """Say once for each origin which lens is used."""
-        if lens.origin not in self.origins:
+        if lens.text and lens.origin not in self.origins:
             self.origins.add(lens.origin)
             say(lens.text)
 

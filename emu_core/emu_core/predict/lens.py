@@ -14,6 +14,7 @@ from emu_core.runtime.perceiver import Perceiver
 GIVEN, EXIF, GUESS = "given", "EXIF", "guess"
 _FILM_DIAGONAL = math.hypot(36, 24)  # mm
 _TOLERANCE = 0.1  # of the trained fields of view
+_USUAL_VIEW = 65.0  # degrees: phones and webcams
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,15 @@ class Lens:
         focal: Focal length in pixels of the picture.
         size: Height and width of the picture.
         origin: Where the focal length comes from: `GIVEN`, `EXIF` or `GUESS`.
-        text: One sentence about the scale of depth.
+        text: What to tell about the scale of depth; nothing if the model has no depth.
+        caption: The same in a few words, for pictures; nothing if the scale is no guess.
     """
 
     focal: float
     size: tuple[int, int]
     origin: str
     text: str
+    caption: str
 
     @property
     def intrinsics(self) -> tuple[float, float, float, float]:
@@ -83,22 +86,37 @@ def find_lens(
         focal, origin = film_mm / _FILM_DIAGONAL * math.hypot(height, width), EXIF
         text = f"from the picture's EXIF ({film_mm:g} mm of 35 mm film)"
     else:
-        focal = perceiver.info.canonical_focal / perceiver.fitting(*size).network_focal(1, 1)
-        origin = GUESS
+        focal, origin, text = _trained_focal(perceiver, size), GUESS, ""
     view = math.degrees(2 * math.atan(width / (2 * focal)))
-    if origin == GUESS:
-        text = (
-            "The scale of depth is a guess: the lens is unknown, so that of the training is "
-            f"assumed (a focal length of {focal:.0f} pixels, a horizontal field of view of "
-            f"{view:.0f}°). Give the focal length or the field of view for metres."
-        )
-    else:
+    caption = ""
+    if "depth" not in perceiver.info.outputs:
+        text = ""
+    elif origin != GUESS:
         text = f"Focal length: {focal:.0f} pixels, {text}.{_warning(perceiver, view)}"
-    return Lens(focal, size, origin, text)
+    else:
+        # Some models of others predict metres without knowing the lens.
+        metric = perceiver.info.canonical_focal is None
+        what = "width of the point cloud" if metric else "scale of depth"
+        assumed = "a usual one" if metric else "that of the training"
+        caption = "" if metric else f"{what}: a guess"
+        text = (
+            f"The {what} is a guess: the lens is unknown, so {assumed} is assumed "
+            f"(a focal length of {focal:.0f} pixels, a horizontal field of view of {view:.0f}°). "
+            "Give the focal length or the field of view for metres."
+        )
+    return Lens(focal, size, origin, text, caption)
+
+
+def _trained_focal(perceiver: Perceiver, size: tuple[int, int]) -> float:
+    """Focal length, in pixels of a picture of this size, that needs no correction of depth."""
+    canonical = perceiver.info.canonical_focal
+    if canonical is None:
+        return size[1] / (2 * math.tan(math.radians(_USUAL_VIEW / 2)))
+    return canonical / perceiver.fitting(*size).network_focal(1, 1)
 
 
 def _warning(perceiver: Perceiver, view: float) -> str:
-    narrowest, widest = perceiver.info.horizontal_fov
+    narrowest, widest = perceiver.info.horizontal_fov or (0.0, 180.0)
     if narrowest * (1 - _TOLERANCE) <= view <= widest * (1 + _TOLERANCE):
         return ""
     return (

@@ -28,7 +28,7 @@ from emu_core.data.sample import DataError
 from emu_core.files import write_atomically, write_json, write_text
 from emu_core.labels import ClassTable
 from emu_core.predict.cloud import point_cloud, write_ply
-from emu_core.predict.lens import GUESS, Lens
+from emu_core.predict.lens import Lens
 from emu_core.predict.table import Row, TableWriter
 from emu_core.runtime.fitting import Fitting
 from emu_core.runtime.overlay import blend, colorize_labels, panel
@@ -68,8 +68,7 @@ class Prediction:
 
     def panel(self, *caption: str) -> np.ndarray:
         """Return all maps in one picture, RGB; it says if the scale of depth is a guess."""
-        guess = ("scale of depth: a guess",) if self.lens.origin == GUESS else ()
-        return panel(self.rgb, self.perception, self.table, (*caption, *guess))
+        return panel(self.rgb, self.perception, self.table, (*caption, self.lens.caption))
 
 
 def write_prediction(
@@ -93,18 +92,18 @@ def write_prediction(
     images: dict[str, np.ndarray | None] = dict.fromkeys(IMAGES)
     arrays: dict[str, np.ndarray | None] = dict.fromkeys(ARRAYS)
     images["panel.png"] = prediction.panel()
-    if p.labels is not None:
+    if p.labels is not None and p.label_uncertainty is not None:
         labels, uncertainty = _enlarged(p.labels, size), _enlarged(p.label_uncertainty, size)
         images["classes.png"] = labels
         images["classes_color.png"] = colorize_labels(labels, prediction.table)
         images["overlay.png"] = blend(prediction.rgb, labels, uncertainty, prediction.table)
         images["class_uncertainty.png"] = np.round(uncertainty * 65535).astype(np.uint16)
     if p.depth is not None:
-        arrays["depth.npy"] = _enlarged(p.depth, size)
-        images["depth.png"] = to_png(arrays["depth.npy"])
+        arrays["depth.npy"] = depth = _enlarged(p.depth, size)
+        images["depth.png"] = to_png(depth)
     if p.depth_std is not None:
-        arrays["depth_std.npy"] = _enlarged(p.depth_std, size)
-        images["depth_std.png"] = to_png(arrays["depth_std.npy"])
+        arrays["depth_std.npy"] = std = _enlarged(p.depth_std, size)
+        images["depth_std.png"] = to_png(std)
     for file, image in images.items():
         _write(folder / file, image, write_png)
     for file, array in arrays.items():

@@ -163,7 +163,7 @@ def _open_camera(number: int) -> cv2.VideoCapture:
 
 def _camera(capture: cv2.VideoCapture, number: str) -> Iterator[Picture | DataError]:
     """Frames until the camera ends; their times are those of their receipt."""
-    start = count = 0
+    start, count = 0.0, 0
     try:
         while True:
             received, bgr = capture.read()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
 import numpy as np
@@ -35,28 +35,28 @@ def survey(perception: Perception, table: ClassTable) -> dict[str, Row]:
     Columns of `COLUMNS` that the model cannot fill are missing; a class without any finite depth
     has NaN there.
     """
-    labels = perception.labels
+    labels, maps = perception.labels, perception.maps()
     if labels is None:
-        return {ALL: _row(perception, np.ones(perception.depth.shape, bool))}
+        shape = next(iter(maps.values())).shape
+        return {ALL: _row(maps, np.ones(shape, bool))}
     counts = np.bincount(labels.ravel(), minlength=256)[: len(table)]
     order = [k for k in np.argsort(-counts, kind="stable") if counts[k]]
-    return {table.names[k]: _row(perception, labels == k) for k in order}
+    return {table.names[k]: _row(maps, labels == k) for k in order}
 
 
-def _row(perception: Perception, pixels: np.ndarray) -> Row:
+def _row(maps: Mapping[str, np.ndarray], pixels: np.ndarray) -> Row:
     row = {"share": float(pixels.mean())}
-    if perception.depth is not None:
-        known = pixels & np.isfinite(perception.depth)
-        depth = perception.depth[known]
-        row["median_depth_m"] = float(np.median(depth)) if depth.size else np.nan
-        row["nearest_depth_m"] = (
-            float(np.percentile(depth, NEAREST_PERCENT)) if depth.size else np.nan
-        )
-        if perception.depth_std is not None:
-            std = perception.depth_std[known]
-            row["median_depth_std_m"] = float(np.median(std)) if std.size else np.nan
-    if perception.label_uncertainty is not None:
-        row["mean_uncertainty"] = float(perception.label_uncertainty[pixels].mean())
+    if "depth" in maps:
+        known = pixels & np.isfinite(maps["depth"])
+        found = bool(known.any())
+        depth = maps["depth"][known]
+        row["median_depth_m"] = float(np.median(depth)) if found else np.nan
+        row["nearest_depth_m"] = float(np.percentile(depth, NEAREST_PERCENT)) if found else np.nan
+        if "depth_std" in maps:
+            std = maps["depth_std"][known]
+            row["median_depth_std_m"] = float(np.median(std)) if found else np.nan
+    if "label_uncertainty" in maps:
+        row["mean_uncertainty"] = float(maps["label_uncertainty"][pixels].mean())
     return row
 
 
@@ -80,22 +80,28 @@ def merge(surveys: Sequence[Mapping[str, Row]]) -> dict[str, Row]:
     return dict(sorted(merged.items(), key=lambda item: -item[1]["share"]))
 
 
-def _reduced(function, values: list[float]) -> float:
+def _reduced(function: Callable, values: list[float]) -> float:
     known = [value for value in values if not np.isnan(value)]
     return float(function(known)) if known else np.nan
 
 
+def cells(rows: Mapping[str, Row]) -> list[list[str]]:
+    """Return the titles, and the cells of each class, as texts; an unknown value is "-"."""
+    columns = [c for c in COLUMNS if any(c in row for row in rows.values())]
+    table = [["class", *(COLUMNS[c][0] for c in columns)]]
+    for name, row in rows.items():
+        texts = ["-" if np.isnan(row[c]) else COLUMNS[c][1].format(row[c]) for c in columns]
+        table.append([name, *texts])
+    return table
+
+
 def as_text(rows: Mapping[str, Row]) -> str:
     """Return a table in aligned columns."""
-    columns = [c for c in COLUMNS if any(c in row for row in rows.values())]
-    lines = [["class", *(COLUMNS[c][0] for c in columns)]]
-    for name, row in rows.items():
-        cells = ["-" if np.isnan(row[c]) else COLUMNS[c][1].format(row[c]) for c in columns]
-        lines.append([name, *cells])
-    first, *widths = (max(map(len, cells)) for cells in zip(*lines, strict=True))
+    lines = cells(rows)
+    first, *widths = (max(map(len, column)) for column in zip(*lines, strict=True))
     return "\n".join(
-        "  ".join([name.ljust(first), *(c.rjust(w) for c, w in zip(cells, widths, strict=True))])
-        for name, *cells in lines
+        "  ".join([name.ljust(first), *(t.rjust(w) for t, w in zip(texts, widths, strict=True))])
+        for name, *texts in lines
     )
 
 
