@@ -1,7 +1,6 @@
 """The page: what it consists of, and what happens when something is dropped or moved."""
 
-from __future__ import annotations
-
+# Without `from __future__ import annotations`: Gradio reads the annotation of `request`.
 import tempfile
 from collections.abc import Iterator
 from itertools import islice
@@ -134,8 +133,8 @@ def build(page: Page) -> Any:
             kinds = ["image", "video"]
             file = gr.File(label="Picture or clip", file_types=kinds, height=140, scale=2)
             with gr.Column(scale=1):
-                focal = gr.Number(label="Focal length, pixels of the picture", value=None)
-                fov = gr.Number(label="or horizontal field of view, degrees", value=None)
+                focal = gr.Number(label="Focal length, pixels of the picture (0: unknown)")
+                fov = gr.Number(label="or horizontal field of view, degrees (0: unknown)")
             with gr.Column(scale=1):
                 title = "Hide what is less certain than"
                 slider = gr.Slider(0, 1, CERTAINTY, label=title, info=_SLIDER, elem_id="certainty")
@@ -145,7 +144,13 @@ def build(page: Page) -> Any:
         for pair in (VIEWS[:2], VIEWS[2:]):
             with gr.Row():
                 images += [
-                    gr.Image(label=each, format="png", interactive=False, elem_id=_id(each))
+                    gr.Image(
+                        label=each,
+                        format="png",
+                        interactive=False,
+                        buttons=["download", "fullscreen"],
+                        elem_id=_id(each),
+                    )
                     for each in pair
                 ]
         with gr.Row():
@@ -187,6 +192,10 @@ def serve(perceiver: Perceiver, host: str, port: int, clip_frames: int) -> None:
             server_port=port,
             share=False,
             ssr_mode=False,
+            quiet=True,
+            prevent_thread_lock=True,
             theme=gr.themes.Default(**_FONTS),
             footer_links=[],
         )
+        print(f"The page is at {blocks.local_url} (Ctrl-C ends it).", flush=True)
+        blocks.block_thread()
