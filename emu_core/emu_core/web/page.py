@@ -17,7 +17,7 @@ from emu_core.predict.lens import LensOptions
 from emu_core.predict.outputs import Prediction
 from emu_core.predict.sources import open_source
 from emu_core.runtime.perceiver import Perceiver
-from emu_core.web.views import VIEWS, views, write_cloud
+from emu_core.web.views import VIEWS, views, write_cloud, write_empty_cloud
 
 CERTAINTY = 0.5
 """Certainty at which the slider begins."""
@@ -101,9 +101,13 @@ class Page:
             yield [first, text, *shown, table.cells(table.merge(surveys)), str(path)]
 
 
-def build(page: Page) -> Any:
-    """Return the Gradio application."""
+def build(page: Page, empty_cloud: Path) -> Any:
+    """Return the Gradio application; it writes and shows `empty_cloud` in the beginning."""
     import gradio as gr
+
+    # The browser then loads the 3D viewer with the page. Gradio 6.31 never shows a cloud that
+    # arrives twice, as from a generator, while it loads its viewer.
+    write_empty_cloud(empty_cloud)
 
     def dropped(
         file: str | None,
@@ -155,6 +159,7 @@ def build(page: Page) -> Any:
                 ]
         with gr.Row():
             cloud = gr.Model3D(
+                str(empty_cloud),
                 label="Points: drag to turn, wheel to zoom",
                 height=420,
                 clear_color=(0.1, 0.1, 0.12, 1.0),
@@ -186,7 +191,7 @@ def serve(perceiver: Perceiver, host: str, port: int, clip_frames: int) -> None:
 
     perceiver.perceive(np.zeros((32, 64, 3), np.uint8))  # the first run is slower
     with tempfile.TemporaryDirectory(prefix="emu_web_") as folder:
-        blocks = build(Page(perceiver, Path(folder), clip_frames))
+        blocks = build(Page(perceiver, Path(folder), clip_frames), Path(folder, "empty.glb"))
         blocks.queue().launch(
             server_name=host,
             server_port=port,

@@ -92,6 +92,13 @@ def write_cloud(path: Path, prediction: Prediction, certainty: float) -> bool:
     return True
 
 
+def write_empty_cloud(path: Path) -> None:
+    """Write a cloud of two black points."""
+    xyz = np.array([[-1, -1, -1], [1, 1, 1]], "<f4")
+    content = _gltf(xyz, np.array([[0, 0, 0, 255]] * 2, np.uint8))
+    write_atomically(path, lambda part: part.write_bytes(content))
+
+
 def _gltf(xyz: np.ndarray, colors: np.ndarray) -> bytes:
     """Return a binary glTF 2.0 file with points, float32 (N, 3) and linear RGBA uint8 (N, 4)."""
     count, size = len(xyz), [xyz.nbytes, colors.nbytes]
