@@ -75,7 +75,8 @@ class Page:
             return
         lens = LensOptions(focal or None, fov or None)
         source = open_source(file, self._folder)
-        first, *shown = None, []
+        first: Prediction | None = None
+        text, shown = "", nothing
         surveys: list[dict[str, table.Row]] = []
         video: VideoWriter | None = None
         path = self._folder / f"{name}.mp4"
@@ -167,7 +168,10 @@ def build(page: Page, empty_cloud: Path) -> Any:
                 elem_id="cloud",
                 scale=3,
             )
-            seen = gr.Dataframe(label="What was seen", interactive=False, scale=2)
+            titles = ["class", *(title for title, _ in table.COLUMNS.values())]
+            seen = gr.Dataframe(
+                headers=titles, label="What was seen", interactive=False, elem_id="seen", scale=2
+            )
         video = gr.Video(label="All maps of the clip", visible=False, interactive=False)
         shown = [*images, cloud]
         outputs = [kept, note, *shown, seen, video]

@@ -19,6 +19,9 @@ VIEWS = ("Classes", "Class uncertainty", "Depth", "Depth deviation")
 MAX_POINTS = 100_000
 """More points make a page slow that has no graphics card."""
 
+FARTHEST = 50.0
+"""Points beyond this, metres, would make the street small."""
+
 _HIDDEN = (40, 40, 44)
 _FLOAT, _BYTE, _POINTS = 5126, 5121, 0  # constants of glTF
 
@@ -75,18 +78,20 @@ def _shaped(image: np.ndarray | None, ratio: float) -> np.ndarray | None:
 def write_cloud(path: Path, prediction: Prediction, certainty: float) -> bool:
     """Write the points with enough certainty as a glTF file; False if there are none.
 
-    y points up and z backwards, as glTF demands. At most about `MAX_POINTS` points are written.
+    y points up and z backwards, as glTF demands. If there are more than `MAX_POINTS`, only every
+    n-th is written; none is beyond `FARTHEST`.
     """
     if prediction.perception.depth is None:
         return False
     points = prediction.points(max_std_ratio=1 - certainty)
+    points = points[points["z"] <= FARTHEST]
     points = points[:: -(-len(points) // MAX_POINTS) or 1]
     if not len(points):
         return False
     xyz = np.stack([points["x"], -points["y"], -points["z"]], -1).astype("<f4")
-    linear = (np.stack([points[c] for c in ("red", "green", "blue")], -1) / 255) ** 2.2
-    alpha = np.ones((len(points), 1))
-    colors = np.round(255 * np.hstack([linear, alpha])).astype(np.uint8)
+    # Not linear, as glTF demands: Babylon.js, Gradio's viewer, shows unlit colours as they are.
+    opaque = np.full(len(points), 255, np.uint8)
+    colors = np.stack([points["red"], points["green"], points["blue"], opaque], -1)
     content = _gltf(xyz, colors)
     write_atomically(path, lambda part: part.write_bytes(content))
     return True
@@ -100,7 +105,7 @@ def write_empty_cloud(path: Path) -> None:
 
 
 def _gltf(xyz: np.ndarray, colors: np.ndarray) -> bytes:
-    """Return a binary glTF 2.0 file with points, float32 (N, 3) and linear RGBA uint8 (N, 4)."""
+    """Return a binary glTF 2.0 file with points, float32 (N, 3) and RGBA uint8 (N, 4)."""
     count, size = len(xyz), [xyz.nbytes, colors.nbytes]
     bounds = {"min": xyz.min(0).tolist(), "max": xyz.max(0).tolist()}
     place: dict[str, Any] = {"bufferView": 0, "componentType": _FLOAT, "type": "VEC3", **bounds}
