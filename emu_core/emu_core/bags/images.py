@@ -19,6 +19,10 @@ from emu_core.data.image_files import header_size, is_complete, is_jpeg, is_png,
 if TYPE_CHECKING:
     from emu_core.bags.types import CompressedImage, Image
 
+JPEG_SUFFIXES = (".jpg", ".jpeg")
+IMAGE_SUFFIXES = (*JPEG_SUFFIXES, ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
+"""Suffixes of the image files that OpenCV reads; capital letters count as well."""
+
 MAX_PIXELS = 1 << 27
 """134 megapixels: more than robot cameras have, and less than most damaged headers claim."""
 
@@ -90,7 +94,7 @@ def _raw_to_rgb(message: Image) -> np.ndarray:
     if encoding == "mono16":
         order = ">u2" if message.is_bigendian else "<u2"
         deep = np.ascontiguousarray(pixels).view(order).astype(np.uint16, copy=False)
-        return cv2.cvtColor(_to_8_bits(deep), cv2.COLOR_GRAY2RGB)
+        return cv2.cvtColor(to_8_bits(deep), cv2.COLOR_GRAY2RGB)
     channels, code = _INTERLEAVED[encoding]
     if channels > 1:
         # A view, even of padded rows.
@@ -149,7 +153,7 @@ def _decode(message: CompressedImage) -> np.ndarray:
         if encoding != "mono16":
             reason = "16 bits per pixel, which a camera has as mono16 only; is it depth?"
             raise UnsupportedImage("encoding", f"{described}: {reason}")
-        picture = _to_8_bits(picture)
+        picture = to_8_bits(picture)
     if picture.ndim == 3:
         return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
     # image_transport compresses a raw mosaic as a grey image.
@@ -180,6 +184,6 @@ def decode_picture(data: bytes, image_format: str) -> np.ndarray:
     return picture
 
 
-def _to_8_bits(deep: np.ndarray) -> np.ndarray:
+def to_8_bits(deep: np.ndarray) -> np.ndarray:
     """Scale uint16 to uint8 by 255/65535 = 1/257, rounded, as cv_bridge does."""
     return cv2.convertScaleAbs(deep, alpha=255 / 65535)

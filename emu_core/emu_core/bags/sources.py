@@ -18,6 +18,7 @@ import numpy as np
 
 from emu_core.bags import calibration
 from emu_core.bags.errors import BagError
+from emu_core.bags.images import IMAGE_SUFFIXES, JPEG_SUFFIXES
 from emu_core.bags.types import CameraInfo
 from emu_core.bags.video_frames import read_video
 from emu_core.data.cityscapes import read_camera
@@ -25,8 +26,6 @@ from emu_core.data.image_files import orientation, with_end
 from emu_core.data.sample import existing_file, read_image
 from emu_core.files import natural_sort, visible_entries
 
-_JPEG_SUFFIXES = (".jpg", ".jpeg")
-IMAGE_SUFFIXES = (*_JPEG_SUFFIXES, ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 CITYSCAPES_FOLDERS = ("leftImg8bit", "leftImg8bit_sequence")
 _NS = 10**9
 _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -142,7 +141,7 @@ def _images(files: list[Path], rate: float, look_up: CalibrationLookup) -> Itera
         turn = _TURNS.get(orientation(existing_file(file).read_bytes()))
         bgr = read_image(file, cv2.IMREAD_ANYCOLOR, warn=False)
         color = bgr.ndim == 3
-        keep = color and turn is None and file.suffix.lower() in _JPEG_SUFFIXES
+        keep = color and turn is None and file.suffix.lower() in JPEG_SUFFIXES
         jpeg = with_end(file.read_bytes()) if keep else None
         if not color:
             bgr = cv2.cvtColor(bgr, cv2.COLOR_GRAY2BGR)
