@@ -152,7 +152,7 @@ class AdaptiveSubscription:
         if not self._node.has_parameter(name):  # it stays declared after the first activation
             descriptor = ParameterDescriptor(description=f"one of {choices}", read_only=True)
             self._node.declare_parameter(name, "automatic", descriptor)
-        value = self._node.get_parameter(name).value
+        value = str(self._node.get_parameter(name).value)
         if value not in _CHOICES[policy]:
             raise UserError(f"parameter {name}: expected one of {choices}, but got {value!r}")
         return _CHOICES[policy][value]
