@@ -63,7 +63,7 @@ def read_gltf(path):
     scene, body = json.loads(content[20 : 20 + length]), content[28 + length :]
     count = scene["accessors"][0]["count"]
     xyz = np.frombuffer(body, "<f4", 3 * count).reshape(-1, 3)
-    return scene, xyz, np.frombuffer(body[12 * count :], np.uint8).reshape(-1, 4)
+    return scene, xyz, np.frombuffer(body[12 * count :], "<u2").reshape(-1, 4)
 
 
 def test_the_cloud_has_the_certain_points_with_y_up(tmp_path, prediction, monkeypatch):
@@ -76,9 +76,11 @@ def test_the_cloud_has_the_certain_points_with_y_up(tmp_path, prediction, monkey
     for axis, (name, sign) in enumerate((("x", 1), ("y", -1), ("z", -1))):
         np.testing.assert_array_equal(xyz[:, axis], sign * points[name])
     assert scene["accessors"][0]["min"] == xyz.min(0).tolist()
-    for channel, name in enumerate(("red", "green", "blue")):
-        np.testing.assert_array_equal(colors[:, channel], points[name])
-    assert (colors[:, 3] == 255).all()
+    # Colours of glTF are linear: sRGB's 188 is half of the light, 64 is 5 %.
+    light = dict(zip(points["red"].tolist(), (colors[:, 0] / 65535).tolist(), strict=True))
+    assert light[188] == pytest.approx(0.503, abs=1e-3)
+    assert light[64] == pytest.approx(0.0513, abs=1e-4)
+    assert (colors[:, 3] == 65535).all()
     monkeypatch.setattr(web_views, "MAX_POINTS", 100)
     assert write_cloud(path, prediction, 0.5) and 50 <= len(read_gltf(path)[1]) <= 100
     assert not write_cloud(path, prediction, 1.1)  # nothing is left

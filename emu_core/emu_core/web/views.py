@@ -23,7 +23,13 @@ FARTHEST = 50.0
 """Points beyond this, metres, would make the street small."""
 
 _HIDDEN = (40, 40, 44)
-_FLOAT, _BYTE, _POINTS = 5126, 5121, 0  # constants of glTF
+_FLOAT, _USHORT, _POINTS = 5126, 5123, 0  # constants of glTF
+
+_CODES = np.arange(256) / 255
+_LINEAR = np.round(
+    65535 * np.where(_CODES <= 0.04045, _CODES / 12.92, ((_CODES + 0.055) / 1.055) ** 2.4)
+).astype(np.uint16)
+"""The light of sRGB's codes (IEC 61966-2-1), which glTF demands, in 16 bits."""
 
 
 def views(prediction: Prediction, certainty: float) -> dict[str, np.ndarray | None]:
@@ -89,9 +95,8 @@ def write_cloud(path: Path, prediction: Prediction, certainty: float) -> bool:
     if not len(points):
         return False
     xyz = np.stack([points["x"], -points["y"], -points["z"]], -1).astype("<f4")
-    # Not linear, as glTF demands: Babylon.js, Gradio's viewer, shows unlit colours as they are.
-    opaque = np.full(len(points), 255, np.uint8)
-    colors = np.stack([points["red"], points["green"], points["blue"], opaque], -1)
+    srgb = np.stack([points["red"], points["green"], points["blue"]], -1)
+    colors = np.hstack([_LINEAR[srgb], np.full((len(points), 1), 65535, np.uint16)])
     content = _gltf(xyz, colors)
     write_atomically(path, lambda part: part.write_bytes(content))
     return True
@@ -100,16 +105,16 @@ def write_cloud(path: Path, prediction: Prediction, certainty: float) -> bool:
 def write_empty_cloud(path: Path) -> None:
     """Write a cloud of two black points."""
     xyz = np.array([[-1, -1, -1], [1, 1, 1]], "<f4")
-    content = _gltf(xyz, np.array([[0, 0, 0, 255]] * 2, np.uint8))
+    content = _gltf(xyz, np.array([[0, 0, 0, 65535]] * 2, np.uint16))
     write_atomically(path, lambda part: part.write_bytes(content))
 
 
 def _gltf(xyz: np.ndarray, colors: np.ndarray) -> bytes:
-    """Return a binary glTF 2.0 file with points, float32 (N, 3) and RGBA uint8 (N, 4)."""
+    """Return a binary glTF 2.0 file with points, float32 (N, 3) and linear RGBA uint16 (N, 4)."""
     count, size = len(xyz), [xyz.nbytes, colors.nbytes]
     bounds = {"min": xyz.min(0).tolist(), "max": xyz.max(0).tolist()}
     place: dict[str, Any] = {"bufferView": 0, "componentType": _FLOAT, "type": "VEC3", **bounds}
-    color = {"bufferView": 1, "componentType": _BYTE, "type": "VEC4", "normalized": True}
+    color = {"bufferView": 1, "componentType": _USHORT, "type": "VEC4", "normalized": True}
     points = {"mode": _POINTS, "attributes": {"POSITION": 0, "COLOR_0": 1}, "material": 0}
     scene = {
         "asset": {"version": "2.0"},
