@@ -138,14 +138,27 @@ print(dds.transport("rmw_fastrtps_cpp").segment)
 """
 
 
-@pytest.mark.parametrize(("variable", "low", "high"), [("", 4 * MB, 80 * MB), ("UDPv4", 0, 0)])
-def test_a_process_opens_the_segment_of_the_profile_unless_the_user_says_no(
-    domain, variable, low, high
+SMALL_SHM = ("unshare", "-rm", "sh", "-c", 'mount -t tmpfs -o size=64m tmpfs /dev/shm; exec "$@"')
+
+
+@pytest.mark.parametrize(
+    ("prefix", "variable", "low", "high"),
+    [
+        ((), "", 4 * MB, 80 * MB),
+        ((), "UDPv4", 0, 0),
+        ((*SMALL_SHM, "-"), "", 16 * MB, 18 * MB),
+    ],
+    ids=["this machine", "user's choice", "container"],
+)
+def test_a_process_opens_the_segment_that_fits_unless_the_user_says_no(
+    domain, prefix, variable, low, high
 ):
+    if prefix and subprocess.run([*prefix, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("needs namespaces, for a /dev/shm as in a container")
     environment = {**dds.os.environ, "FASTDDS_BUILTIN_TRANSPORTS": variable}
     # With LOCALHOST, rmw_fastrtps opens a segment of its own.
     environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "SUBNET"
-    command = [sys.executable, "-c", OPENED, str(domain)]
+    command = [*prefix, sys.executable, "-c", OPENED, str(domain)]
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=120, check=True
     )
