@@ -21,7 +21,13 @@ ROBOT_FLOORS = (
     *(("data", "metrics"), ("labels",), ("registry", "files", "options")),
 )
 FLOORS = (
-    *(("study",), ("evaluation", "bench"), ("training", "drives"), ("methods",), ("networks",)),
+    *(
+        ("study",),
+        ("evaluation", "bench", "adapting"),
+        ("training", "drives"),
+        ("methods",),
+        ("networks",),
+    ),
     *ROBOT_FLOORS,
 )
 """Folders and files of emu_core, from top to bottom. Folders on one floor are independent."""

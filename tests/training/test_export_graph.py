@@ -190,11 +190,11 @@ def test_entropy_is_right_for_logits_whose_exponentials_overflow(network, image,
 @pytest.mark.parametrize("num_classes", [2, 19, 40, 64, 65])
 def test_the_first_of_equally_likely_classes_is_the_label(num_classes):
     generator = torch.Generator().manual_seed(0)
-    graph = export_module._Graph(SegDepthFormer("b0", num_classes), (20, 50), None, FARTHEST)
+    maps = export_module.ClassMaps(num_classes, (20, 50))
     # Few levels, so that most pixels have several largest logits; the first pixel all of them.
     logits = torch.randint(0, 3, (num_classes, 1000), generator=generator).float()
     logits[:, 0] = 0
-    labels, uncertainty = graph._label(logits)
+    labels, uncertainty = maps.label(logits)
     np.testing.assert_array_equal(labels.flatten().numpy(), logits.numpy().argmax(0))
     assert uncertainty[0, 0] == pytest.approx(1)
 
@@ -253,13 +253,13 @@ def test_the_network_is_not_changed_and_exported_in_eval_mode(network, exported,
 def test_a_graph_with_other_maps_is_not_written(write, tmp_path, monkeypatch):
     path = tmp_path / "kept.onnx"
     path.write_bytes(b"the previous file")
-    correct = export_module._Graph._label
+    correct = export_module.ClassMaps.label
 
     def wrong(self, logits):
         labels, uncertainty = correct(self, logits)
         return labels, uncertainty * 1.1
 
-    monkeypatch.setattr(export_module._Graph, "_label", wrong)
+    monkeypatch.setattr(export_module.ClassMaps, "label", wrong)
     with pytest.raises(ExportError, match=r"kept\.onnx was not written: .*label_uncertainty_abs"):
         write(path=path)
     assert path.read_bytes() == b"the previous file"
