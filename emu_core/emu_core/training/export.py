@@ -149,7 +149,7 @@ def export(
         precision=precision,
         tolerances=TOLERANCES,
         reference=Reference.sample(png, expected),
-        logits_size=None if raw.logits is None else tuple(raw.logits.shape[-2:]),
+        logits_size=None if raw.logits is None else tuple(raw.logits.shape[2:]),
     )
     metadata = to_metadata(info)
     parse_metadata(metadata, path)  # refuses values that no robot would accept
@@ -298,7 +298,11 @@ def upsampled(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 class _Graph(nn.Module):
-    """uint8 (1, H, W, 3) → the maps (H', W') that the network has, as `OUTPUTS`; then logits."""
+    """uint8 (1, H, W, 3) → the maps (H', W') that the network has, in the order of `OUTPUTS`.
+
+    The logits (1, C, h, w), if there are any, come last: the network computes them anyway, so
+    they need no operation.
+    """
 
     def __init__(
         self, network: Network, size: tuple[int, int], sky: int | None, farthest: float
@@ -324,9 +328,7 @@ class _Graph(nn.Module):
             std = F.softplus(depth[0, 1]).sqrt() * math.sqrt(VARIANCE_UNIT)
             mark = self.marks(mean, labels)
             maps += [mean + mark, std + mark]
-        if self.classes is not None:
-            maps.append(raw.logits)  # the network computes them anyway: it needs no operation
-        return tuple(maps)
+        return (*maps, *([] if raw.logits is None else [raw.logits]))
 
 
 def _to_onnx(
@@ -345,7 +347,7 @@ def _to_onnx(
             dynamo=False,
             opset_version=OPSET,
             input_names=[INPUT],
-            output_names=[*outputs, *([LOGITS] if graph.classes is not None else [])],
+            output_names=[*outputs, *([LOGITS] if graph.classes else [])],
         )
     proto = onnx.load(str(scratch))
     proto.ir_version = IR_VERSION

@@ -20,6 +20,7 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from emu_core.registry import Registry
+from emu_core.runtime.metadata import OUTPUTS as MAPS
 from emu_core.runtime.model_file import LOGITS, ModelInfo
 from emu_perception.messages.images import fill_image, fill_jpeg
 from emu_perception.node import channel_info, label_info
@@ -211,7 +212,12 @@ add_image_output(
     needs="depth",
 )
 add_image_output(
-    "depth/rgb", "rgb8", "colours", "the image at the size of the maps", lambda frame: frame.rgb
+    "depth/rgb",
+    "rgb8",
+    "colours",
+    "the image at the size of the maps",
+    lambda frame: frame.rgb,
+    needs="depth",
 )
 add_image_output(
     "overlay",
@@ -236,27 +242,35 @@ OUTPUTS.add(
 )
 
 
-def unavailable(info: ModelInfo) -> dict[str, str]:
-    """Return the topics that cannot be published with a model, and the reason for each."""
+def unavailable(info: ModelInfo) -> dict[str, list[str]]:
+    """Return the topics that cannot be published with a model, and which of its outputs lack.
+
+    The list is empty if the installation, not the model, is the reason.
+    """
     has = {*info.outputs, *([LOGITS] if info.logits_size else [])}
-    reasons = {}
-    for topic, output in OUTPUTS.items():
-        lacking = [name for name in output.needs.split() if name not in has]
-        if reason := f"the model has no {' and '.join(lacking)}" if lacking else output.missing:
-            reasons[topic] = reason
-    return reasons
+    lacking = {
+        topic: [name for name in output.needs.split() if name not in has]
+        for topic, output in OUTPUTS.items()
+    }
+    return {topic: names for topic, names in lacking.items() if names or OUTPUTS[topic].missing}
 
 
 def describe_missing(info: ModelInfo, with_optional: bool = False) -> str:
     """Return which topics are not published with a model, and why; empty if all are."""
-    topics: dict[str, list[str]] = {}
-    for topic, reason in unavailable(info).items():
-        if OUTPUTS[topic].optional and not with_optional:
-            continue
-        topics.setdefault(reason, []).append(topic)
+    topics = {
+        topic: lacking
+        for topic, lacking in unavailable(info).items()
+        if with_optional or not OUTPUTS[topic].optional
+    }
+    names = [name for name in (*MAPS, LOGITS) if any(name in lack for lack in topics.values())]
+    reasons = {f"the model has no {' and '.join(names)}": [t for t in topics if topics[t]]}
+    for topic, lacking in topics.items():
+        if not lacking:
+            reasons.setdefault(OUTPUTS[topic].missing, []).append(topic)
     return "; ".join(
-        f"{reason}, so these topics are not published: {', '.join(names)}"
-        for reason, names in topics.items()
+        f"{reason}, so these topics are not published: {', '.join(absent)}"
+        for reason, absent in reasons.items()
+        if absent
     )
 
 
