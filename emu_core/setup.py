@@ -12,7 +12,10 @@ from setuptools import find_packages, setup
 # Real path: `colcon build --symlink-install` runs this file through a link.
 README = Path(__file__).resolve().with_name("README.md")
 DEMO_ON_ROS = ["onnxruntime", "rosbags", "av", "matplotlib"]  # OpenCV is installed by apt
+PREDICT = ["onnxruntime", "opencv-python-headless", "av", "rich"]
 EXTRAS = {
+    "predict": PREDICT,  # pictures and videos without ROS
+    "web": [*PREDICT, "gradio>=6"],
     "robot": ["onnxruntime", "opencv-python-headless", "rosbags"],
     "demo": [*DEMO_ON_ROS, "opencv-python-headless"],
     "demo-ros": DEMO_ON_ROS,

@@ -27,6 +27,7 @@ import numpy as np
 from emu_core.files import write_json
 from emu_core.runtime.model_file import (
     INPUT,
+    LOGITS,
     one_line,
     open_session,
     read_info,
@@ -116,10 +117,14 @@ class SessionEngine:
             self._first_run = onnxruntime.RunOptions()
             self._first_run.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
-    def run(self, image: np.ndarray) -> list[np.ndarray]:
-        """Compute the maps of `info.outputs` of an image, uint8 (H, W, 3), of input size."""
+    def run(self, image: np.ndarray, logits: bool = False) -> list[np.ndarray]:
+        """Compute the maps of `info.outputs` of an image, uint8 (H, W, 3), of input size.
+
+        With `logits`, which the model must have, they are the last element.
+        """
         options, self._first_run = self._first_run, None
-        return self.session.run(list(self.info.outputs), {INPUT: image[np.newaxis]}, options)
+        names = [*self.info.outputs, *([LOGITS] if logits else [])]
+        return self.session.run(names, {INPUT: image[np.newaxis]}, options)
 
 
 def _open_session(path: Path, provider: str, threads: int | None) -> onnxruntime.InferenceSession:
@@ -204,15 +209,17 @@ class OpenVinoEngine:
         try:
             model = core.compile_model(str(path), "CPU", options)
             self._request = model.create_infer_request()
-            self._outputs = [model.output(name) for name in self.info.outputs]
+            names = [*self.info.outputs, *([LOGITS] if self.info.logits_size else [])]
+            self._outputs = [model.output(name) for name in names]
         except RuntimeError as error:
             raise ProviderError(provider, path, one_line(error)) from error
 
-    def run(self, image: np.ndarray) -> list[np.ndarray]:
+    def run(self, image: np.ndarray, logits: bool = False) -> list[np.ndarray]:
         """As `SessionEngine.run`."""
         # `infer` copies its results, so the next run does not overwrite them.
         found = self._request.infer({INPUT: image[np.newaxis]}, share_inputs=True)
-        return [found[output] for output in self._outputs]
+        wanted = self._outputs if logits else self._outputs[: len(self.info.outputs)]
+        return [found[output] for output in wanted]
 
 
 def engine_folder(model_sha256: str, options: Mapping[str, str]) -> Path:

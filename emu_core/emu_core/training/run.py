@@ -133,7 +133,8 @@ def check_start(config: TrainingConfig) -> None:
     if init.suffix != SUFFIX:
         check_weights(init, expected, source, advice, keys)
     elif expected["canonical_focal"] is not None:  # the file has one also for plain metres
-        found = {"canonical_focal": read_info(init).canonical_focal}
+        focal = read_info(init).canonical_focal
+        found = {} if focal is None else {"canonical_focal": focal}
         expect_same(init, found, expected, source, "Train with the values of that file.", keys)
 
 

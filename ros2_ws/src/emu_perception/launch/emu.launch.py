@@ -4,8 +4,8 @@
     ros2 launch emu_perception emu.launch.py namespace:=front provider:=cuda
     ros2 launch emu_perception emu.launch.py bag:=drive image:=/camera/image_raw rviz:=true
 
-`--show-args` lists the arguments. All processes use `config/fastdds.xml`, because images between
-processes get lost without it, unless the user has chosen a Fast DDS profile.
+`--show-args` lists the arguments. All processes use a Fast DDS profile of `config`, because images
+between processes get lost without it, unless the user has chosen the transport.
 """
 
 import sys

@@ -5,9 +5,10 @@
     drive_to_bag dashcam.mp4 drive --fov 78 --compressed none
 
 The source is a folder in Cityscapes' layout (leftImg8bit or leftImg8bit_sequence), a folder of
-images in natural order (frame_9 before frame_10), or a video, whose stamps are kept. A JPEG bag
-stores JPEG files unchanged. Without camera_info a network's depth has no known scale: give the
-calibration file of ROS's camera_calibration, or the field of view.
+images in natural order (frame_9 before frame_10), or a video, whose stamps are kept. Images become
+upright with square pixels, as the files ask viewers to show them; a calibration is for these. A
+JPEG bag stores upright JPEG files unchanged. Without camera_info a network's depth has no known
+scale: give the calibration file of ROS's camera_calibration, or the field of view.
 
 Exit codes: 0 written, 1 user error (one line on stderr; no bag is left), 2 wrong arguments.
 """
@@ -44,6 +45,9 @@ def _convert(given: argparse.Namespace) -> int:
     try:
         source, reported_s = open_source(given.source, options), time.monotonic()
         total = f" of {source.count}" if source.count else ""
+        if source.ignored:
+            names = ", ".join(source.ignored[:3])
+            _log(f"{len(source.ignored)} files of {given.source} are no images: {names}")
         with cli.stop_signals() as stop, DriveWriter(given.output, **form) as drive:
             for done, frame in enumerate(source.frames, 1):
                 drive.write(start_ns + frame.time_ns, frame.bgr, frame.calibration, frame.jpeg)

@@ -12,14 +12,15 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from emu_core.bags.camera_info import is_rectified_name
 from emu_core.bags.images import UnsupportedImage
 from emu_core.runtime.perceiver import Perceiver
-from emu_perception.camera_model.metric_scale import Lens
+from emu_perception.camera_model.metric_scale import Geometry, Lens
 from emu_perception.errors import UserError
 from emu_perception.messages.points import PointCloudMaker
 from emu_perception.node import label_info
 from emu_perception.node.frame_outputs import FrameOutputs
-from emu_perception.node.outputs import DEPTH, OUTPUTS, without_map
+from emu_perception.node.outputs import DEPTH, OUTPUTS, PROBABILITIES, unavailable
 from emu_perception.node.parameters import WRONG_QOS, Parameters
 from emu_perception.node.statistics import CameraStatistics, FrameTiming, stamp_age
 from emu_perception.node.subscription import AdaptiveSubscription
@@ -49,8 +50,7 @@ class Camera:
         parameters: Parameters,
     ) -> None:
         self.perceiver, self.statistics = perceiver, statistics
-        self.rectify, self.settings = parameters["rectify"], parameters.settings
-        self._node = node
+        self.settings, self._node = parameters.settings, node
         prefix = f"{name}/" if name else ""
         self._info_name, self._image_name = f"{prefix}camera_info", f"{prefix}image"
         self._kind = Image
@@ -60,8 +60,12 @@ class Camera:
         info_topic = node.resolve_topic_name(self._info_name)
         logger = node.get_logger()
         self._log_once = LogOnce(logger.get_child(name) if name else logger)
-        self.lens = Lens(perceiver, lambda: node.count_publishers(info_topic) > 0, self._log_once)
-        self.cloud = PointCloudMaker(self.rectify)
+        geometry = self._geometry(parameters["image_geometry"])
+        self.lens = Lens(
+            perceiver, lambda: node.count_publishers(info_topic) > 0, self._log_once, geometry
+        )
+        self.rectify = parameters["rectify"] and not geometry.rectified
+        self.cloud = PointCloudMaker()
         self._publishers: dict[str, LifecyclePublisher] = {}
         self._with_unknown: bool | None = None
         self._create_publishers(f"~/{prefix}")
@@ -123,8 +127,8 @@ class Camera:
 
     def _publish(self, message: Image | CompressedImage, received: float) -> FrameTiming | None:
         """Publish all outputs that have a subscriber; None if there are none."""
-        pairs = ((output, self._publishers.get(topic)) for topic, output in OUTPUTS.items())
-        subscribed = [(output, p) for output, p in pairs if p and p.get_subscription_count()]
+        publishers = {t: p for t, p in self._publishers.items() if p.get_subscription_count()}
+        subscribed = [(output, publishers[t]) for t, output in OUTPUTS.items() if t in publishers]
         if not subscribed:
             return None
         if not message.header.frame_id:
@@ -132,7 +136,7 @@ class Camera:
                 "the images have no frame_id, which the outputs need: set it in the camera driver"
             )
             self._log_once.warning("frame_id", text)
-        frame = FrameOutputs(message, self)
+        frame = FrameOutputs(message, self, with_probabilities=PROBABILITIES in publishers)
         with_unknown = frame.unknown is not None
         if with_unknown != self._with_unknown:
             self._publish_labels(with_unknown)
@@ -144,11 +148,21 @@ class Camera:
         age = stamp_age(now_ns, message.header.stamp)
         return FrameTiming(time.monotonic() - received, frame.inference_s, *age)
 
+    def _geometry(self, choice: str) -> Geometry:
+        node = self._node
+        by_name = is_rectified_name(node.resolve_topic_name(self._image_name))
+
+        def publishers() -> list[str]:
+            return [info.node_name for info in node.get_publishers_info_by_topic(self._image_name)]
+
+        rectified = by_name if choice == "auto" else choice == "rectified"
+        return Geometry(rectified, choice != "auto", publishers)
+
     def _create_publishers(self, prefix: str) -> None:
         """Create the publishers of LabelInfo and of the outputs; they are silent at first."""
         vision_msgs = label_info.messages()
         info = self.perceiver.info
-        has_labels, absent = "labels" in info.outputs, without_map(info)
+        has_labels, absent = "labels" in info.outputs, unavailable(info)
         kinds = {
             topic: (output.kind, QoSProfile(depth=DEPTH))
             for topic, output in OUTPUTS.items()

@@ -73,8 +73,6 @@ class PerceptionNode(NodeWithUnchangedParameters, LifecycleNode):
         self._cameras: dict[str, Camera] = {}
         self._statistics: dict[str, CameraStatistics] = {}
         self._worker: Worker | None = None
-        fast_dds = "fastrtps" in get_rmw_implementation_identifier()
-        self._segment = dds.segment_size() if fast_dds else None
         # Steady time, because simulated time may stand still.
         self._heartbeat = self.create_timer(
             1.0, self._beat, clock=Clock(clock_type=ClockType.STEADY_TIME)
@@ -160,6 +158,7 @@ class PerceptionNode(NodeWithUnchangedParameters, LifecycleNode):
 
     def _configure(self) -> None:
         self._perceiver = perceiver = self._load()
+        self.parameters.bind_classes(perceiver.info.classes)
         for name in self.parameters.cameras():
             statistics = self._statistics.setdefault(name, CameraStatistics())
             self._cameras[name] = Camera(self, name, perceiver, statistics, self.parameters)
@@ -186,6 +185,7 @@ class PerceptionNode(NodeWithUnchangedParameters, LifecycleNode):
         while self._cameras:  # without a variable that would keep the last one
             self._cameras.popitem()[1].destroy()
         self._perceiver = None
+        self.parameters.bind_classes(None)
         gc.collect()  # the session is large, and cameras are part of reference cycles
 
     def _load(self) -> Perceiver:
@@ -214,6 +214,7 @@ class PerceptionNode(NodeWithUnchangedParameters, LifecycleNode):
             self.get_logger().info(missing)
         values = {"model": info.name, "file": str(info.path), "sha256": info.sha256}
         values["outputs"] = ", ".join(info.outputs)
+        values["topics not published"] = outputs.describe_missing(info, True) or "none"
         self._model_status = checks.model_status(requested, provider, values, missing)
         if self._model_status.problems:
             self.get_logger().error(self._model_status.message)
@@ -251,15 +252,16 @@ class PerceptionNode(NodeWithUnchangedParameters, LifecycleNode):
         info = self._perceiver.info
         yield "labels", checks.labels_status("labels" in info.outputs)
         output_bytes = math.prod(info.output_size) * _MAX_BYTES_PER_PIXEL
+        transport = dds.transport(get_rmw_implementation_identifier())
         for name, camera in self._cameras.items():
             if not camera.subscriptions:
                 continue
             infos, images = camera.subscriptions
-            now, fast_dds = camera.statistics.snapshot(), self._segment is not None
+            now = camera.statistics.snapshot()
             for task, status in (
-                ("input", checks.input_status(now, images, fast_dds)),
-                ("output", checks.output_status(now, output_bytes, self._segment)),
-                ("scale", checks.scale_status(camera.lens, infos)),
+                ("input", checks.input_status(now, images, transport)),
+                ("output", checks.output_status(now, output_bytes, transport)),
+                ("scale", checks.scale_status(camera.lens, infos, camera.lens.doubt())),
             ):
                 yield f"{name} {task}".strip(), status
 

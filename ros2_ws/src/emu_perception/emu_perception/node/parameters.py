@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import rclpy.parameter
 from rcl_interfaces.msg import (
     FloatingPointRange,
@@ -18,9 +19,11 @@ from rcl_interfaces.msg import (
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 
+from emu_core.labels import ClassTable, ClassTableError
 from emu_core.runtime.fitting import FITS
 from emu_core.runtime.perceiver import PROVIDERS
 from emu_perception.errors import UserError
+from emu_perception.planners.classes import DYNAMIC, GROUND, Roles, class_groups, class_roles
 
 AT_START, ON_CONFIGURE, ANY_TIME = "at start", "on configure", "any time"
 """When a parameter is read, and therefore when it may change."""
@@ -74,7 +77,9 @@ class Parameter:
         """Return the problem with a value, beyond the checks of rclpy; empty if there is none."""
         if self.is_choice and value not in self.allowed:
             return f"expected one of {', '.join(self.allowed)}, but got {value!r}"
-        return _camera_problem(value) if self.is_list else ""
+        if not self.is_list:
+            return ""
+        return _camera_problem(value) if self.name == "cameras" else _list_problem(value)
 
 
 PARAMETERS = (
@@ -86,7 +91,14 @@ PARAMETERS = (
     Parameter(
         "rectify",
         False,
-        "rectify images with P of camera_info; if false, only points are corrected for distortion",
+        "rectify raw images with P of camera_info; if false, only points are corrected",
+    ),
+    Parameter(
+        "image_geometry",
+        "auto",
+        "raw: K and D of camera_info hold; rectified: P holds; auto: rectified if the image topic "
+        "has such a name, as image_rect",
+        ("auto", "raw", "rectified"),
     ),
     Parameter(
         "image_transport",
@@ -123,6 +135,68 @@ PARAMETERS = (
         ANY_TIME,
     ),
     Parameter(
+        "doubtful_above",
+        0.05,
+        "above this label uncertainty, sky is no free space and no class is ground or ignored",
+        (0.0, 1.0),
+        ANY_TIME,
+    ),
+    Parameter(
+        "ground_classes",
+        GROUND,
+        "classes of ~/ground, which are no obstacles; the model may lack those of the default",
+        changes=ANY_TIME,
+    ),
+    Parameter(
+        "dynamic_classes",
+        DYNAMIC,
+        "classes of ~/semantic/dynamic_mask; the model may lack those of the default",
+        changes=ANY_TIME,
+    ),
+    Parameter(
+        "ignore_classes",
+        (),
+        "classes that are neither obstacles nor ground, such as the robot itself",
+        changes=ANY_TIME,
+    ),
+    Parameter(
+        "min_obstacle_height",
+        0.1,
+        "metres from the ground plane below which nothing is an obstacle; 0: all heights",
+        (0.0, 10.0),
+        ANY_TIME,
+    ),
+    Parameter(
+        "max_obstacle_height",
+        2.0,
+        "metres over the ground plane that ~/clearing looks at; the same as in the costmap",
+        (0.0, 100.0),
+        ANY_TIME,
+    ),
+    Parameter(
+        "clearing_range", 20.0, "longest ray of ~/clearing in metres", (0.1, 1000.0), ANY_TIME
+    ),
+    Parameter(
+        "clearing_sigmas",
+        2.0,
+        "a ray of ~/clearing ends so many depth_std before the depth of its pixel",
+        (0.0, 10.0),
+        ANY_TIME,
+    ),
+    Parameter(
+        "stride",
+        1,
+        "the clouds have every n-th row and column; the semantic layer of Nav2 needs 1",
+        (1, 64),
+        ANY_TIME,
+    ),
+    Parameter(
+        "probability_groups",
+        (),
+        "channels of ~/semantic/probabilities, `NAME=CLASS,CLASS` or `CLASS`; empty: all classes",
+        changes=ANY_TIME,
+    ),
+    Parameter(
         "overlay_alpha", 0.5, "opacity of the class colours in the overlay", (0.0, 1.0), ANY_TIME
     ),
     Parameter("jpeg_quality", 80, "JPEG quality of ~/overlay/compressed", (1, 100), ANY_TIME),
@@ -137,6 +211,15 @@ class Settings(SimpleNamespace):
         """Whether uncertain pixels get the class `unknown`."""
         return 0 < self.unknown_above < 1
 
+    def roles(self, classes: ClassTable) -> Roles:
+        """Return the roles of a model's classes; raises ClassTableError for a wrong name."""
+        lists = (self.ground_classes, self.dynamic_classes, self.ignore_classes)
+        return class_roles(classes, *map(tuple, lists))
+
+    def groups(self, classes: ClassTable) -> dict[str, np.ndarray]:
+        """Return the groups of a model's classes; raises ClassTableError for a wrong name."""
+        return class_groups(classes, tuple(self.probability_groups))
+
 
 class Parameters:
     """Declare the parameters of a node and read their values.
@@ -147,6 +230,7 @@ class Parameters:
 
     def __init__(self, node: Node, is_unconfigured: Callable[[], bool]) -> None:
         self._node, self._is_unconfigured = node, is_unconfigured
+        self._classes: ClassTable | None = None
         for parameter in PARAMETERS:
             declare(node, parameter)
         node.add_on_set_parameters_callback(self._check)
@@ -157,6 +241,16 @@ class Parameters:
     def settings(self) -> Settings:
         """Return the current settings. Can be called from any thread."""
         return Settings(**{p.name: self[p.name] for p in PARAMETERS if p.changes == ANY_TIME})
+
+    def bind_classes(self, classes: ClassTable | None) -> None:
+        """Check names of classes against a model's, now and when they change; None: no longer.
+
+        Raises:
+            UserError: a name is no class.
+        """
+        if classes is not None and (problem := _class_problem(self.settings(), classes)):
+            raise UserError(f"parameter {problem}")
+        self._classes = classes
 
     def cameras(self) -> tuple[str, ...]:
         """Return the names of the cameras; a single empty name if there is only one camera."""
@@ -176,6 +270,10 @@ class Parameters:
                 )
             if problem:
                 return SetParametersResult(successful=False, reason=f"{parameter.name}: {problem}")
+        if self._classes is not None:
+            settings = Settings(**{**vars(self.settings()), **values})
+            if problem := _class_problem(settings, self._classes):
+                return SetParametersResult(successful=False, reason=problem)
         return SetParametersResult(successful=True)
 
 
@@ -208,7 +306,24 @@ def declare(node: Node, parameter: Parameter) -> Any:
     return value
 
 
-def _camera_problem(names: Sequence[str]) -> str:
+def _class_problem(settings: Settings, classes: ClassTable) -> str:
+    try:
+        settings.roles(classes)
+        settings.groups(classes)
+    except ClassTableError as error:
+        return str(error)
+    return ""
+
+
+def _list_problem(names: object, example: str = "['road', 'sidewalk']") -> str:
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+        return f"expected a list of names, such as {example}, but got {names!r}"
+    return ""
+
+
+def _camera_problem(names: Any) -> str:
+    if problem := _list_problem(names, "['front', 'rear']"):
+        return problem
     if list(names) == [""]:  # a launch file cannot write an empty list
         return ""
     for name in names:

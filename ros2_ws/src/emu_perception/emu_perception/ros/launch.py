@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from emu_core.bags.errors import BagError
+from emu_core.files import visible_entries
 from emu_perception.errors import UserError
 from emu_perception.ros import dds
 
@@ -141,7 +142,8 @@ def rosbag2_plays(bag: Path) -> bool:
     """Return whether `ros2 bag play` is installed, with the storage plugin of the bag."""
     if not (find_spec("ros2bag") and find_spec("rosbag2_py")):
         return False
-    is_mcap = bag.suffix == ".mcap" or (bag.is_dir() and any(bag.glob("*.mcap")))
+    files = visible_entries(bag) if bag.is_dir() else [bag]
+    is_mcap = any(".mcap" in file.suffixes for file in files)
     return not is_mcap or is_installed("rosbag2_storage_mcap")  # optional on Humble
 
 
