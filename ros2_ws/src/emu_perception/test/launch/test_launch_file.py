@@ -98,7 +98,7 @@ def test_a_bag_with_compressed_images_alone_is_played_to_a_node_that_reads_them(
     arguments = {"image": "/camera/image_raw", "bag": DRIVE, "model": model, "log_level": "INFO"}
     with launched(prefix, domain, "emu.launch.py", **arguments) as process:
         process.wait_for_line("waiting for /camera/image_raw/compressed")
-        process.wait_for_line("player: 120 frames of /camera/image_raw/compressed")
+        process.wait_for_line(r"player: \d+ frames", 60)
     assert "\x1b[" not in process.output, "colour codes in a log that is no terminal"
 
 
