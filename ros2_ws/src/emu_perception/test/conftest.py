@@ -78,3 +78,24 @@ def clock():
 
     clock.now = 0.0
     return clock
+
+
+@pytest.fixture
+def make_node(domain, model):
+    """Function that makes the node inside this process, with the dummy model and ROS arguments."""
+    import rclpy
+
+    from emu_perception.node.lifecycle import PerceptionNode
+
+    nodes = []
+
+    def make(*arguments):
+        rclpy.init(domain_id=domain, args=["--ros-args", "-p", f"model:={model}", *arguments])
+        nodes.append(PerceptionNode())
+        return nodes[0]
+
+    yield make
+    for node in nodes:
+        node.close()
+        node.destroy_node()
+    rclpy.try_shutdown()

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo
 
 DEPTH = 5  # messages that may arrive while the executor is busy
-_CHOICES = {
+_CHOICES: dict[str, dict[str, ReliabilityPolicy | DurabilityPolicy | None]] = {
     "reliability": {
         "automatic": None,
         "reliable": ReliabilityPolicy.RELIABLE,
