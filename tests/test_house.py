@@ -17,11 +17,17 @@ import emu_perception
 
 ROOT = Path(__file__).parents[1]
 ROBOT_FLOORS = (
-    *(("recordings", "annotations"), ("runtime",), ("bags",)),
-    *(("data", "metrics"), ("labels",), ("registry", "files", "options")),
+    *(("web",), ("recordings", "annotations", "predict"), ("runtime",), ("bags",)),
+    *(("data", "metrics"), ("labels",), ("registry", "files", "options", "privacy", "terminal")),
 )
 FLOORS = (
-    *(("study",), ("evaluation", "bench"), ("training", "drives"), ("methods",), ("networks",)),
+    *(
+        ("study",),
+        ("evaluation", "bench", "adapting"),
+        ("training", "drives"),
+        ("methods",),
+        ("networks",),
+    ),
     *ROBOT_FLOORS,
 )
 """Folders and files of emu_core, from top to bottom. Folders on one floor are independent."""

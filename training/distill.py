@@ -36,9 +36,9 @@ from emu_core.evaluation.candidate import Candidate
 from emu_core.evaluation.report import compare
 from emu_core.evaluation.splits import Split
 from emu_core.evaluation.tables import summary
-from emu_core.files import digest
+from emu_core.files import digest, expand
 from emu_core.methods.registry import METHODS, LoadOptions, load_method
-from emu_core.networks import SegDepthFormer, load_model
+from emu_core.networks import load_model
 from emu_core.training.command import (
     cache_sizes,
     check_devices,
@@ -50,7 +50,7 @@ from emu_core.training.config import Run, StudentConfig, TrainingConfig
 from emu_core.training.distillation import open_frames, train_control, train_student
 from emu_core.training.export import export
 from emu_core.training.release import model_facts
-from emu_core.training.run import check_start, print_once, write_config
+from emu_core.training.run import check_start, write_config
 from emu_core.training.teacher import (
     Teacher,
     check_teacher,
@@ -60,10 +60,6 @@ from emu_core.training.teacher import (
 
 HERE = Path(__file__).parent
 TINY = HERE / "configs" / "distill_tiny.yaml"
-
-_NO_MODEL_FILE = (
-    "no model file is written: it needs a network for both tasks, architecture.task joint"
-)
 
 
 @dataclass(frozen=True)
@@ -106,10 +102,7 @@ def distill(config: DistillConfig) -> None:
     frames, _, _ = open_frames(config), data.open_validation(), data.open_scored()
     survey_training(frames, config.architecture.task)
     check_start(config)
-    if config.architecture.task == "joint":
-        model_facts(config.distillation.inputs(data), config.run)
-    else:
-        print_once(f"note: {_NO_MODEL_FILE}")
+    model_facts(config.distillation.inputs(data), config.run, task=config.architecture.task)
     check_devices(config.run)
     student = StudentConfig.part_of(config)
     require_training_space(folder, trainings(config), cache_sizes(student))
@@ -163,7 +156,7 @@ def render_drives(drives: Path, root: Path) -> None:
     """
     path = drives if drives.is_file() else HERE / "configs" / drives
     frames = sum(drive.count for split in load_splits(path).values() for drive in split)
-    if len(list(root.glob("camera/*/*/*.json"))) >= frames:
+    if len(expand(root / "camera/*/*/*.json")) >= frames:
         return
     command = [HERE / "render_drives.py", "--config", path, "--output", root]
     with stage(f"Rendering {frames} frames into {root}"):
@@ -207,18 +200,16 @@ def evaluate(
 def write_model(
     weights: Path, table: pd.DataFrame, note: str, config: StudentConfig, path: Path
 ) -> None:
-    """Export the student with its metrics, if it predicts both classes and depth."""
+    """Export the student with its metrics."""
     network, _ = load_model(weights)
-    if not isinstance(network, SegDepthFormer):
-        print(_NO_MODEL_FILE)
-        return
     data = config.distillation.inputs(config.data)
     metrics = {
         f"{split}.{name}": value
         for split, name, value in zip(table.split, table.metric, table["mean"], strict=True)
         if name != "ms_per_image" and math.isfinite(value)
     }
-    export(network, path, metrics=metrics, **model_facts(data, config.run, note))
+    facts = model_facts(data, config.run, note, config.architecture.task)
+    export(network, path, metrics=metrics, **facts)
 
 
 @contextmanager

@@ -27,10 +27,11 @@ from emu_core.data.datasets import DATASETS, DataSet
 from emu_core.evaluation.model_scores import Scores, print_scores, score_split, scores_of
 from emu_core.evaluation.tables import to_markdown
 from emu_core.files import write_text
-from emu_core.networks import SegDepthFormer, load_model
+from emu_core.networks import Network, load_model
 from emu_core.networks.learned import MEANING, check_weights
 from emu_core.runtime.model_file import ModelInfo
 from emu_core.runtime.perceiver import Perceiver
+from emu_core.terminal import accept_any_text
 from emu_core.training.command import run_command
 from emu_core.training.config import Data, TrainingConfig
 from emu_core.training.export import export
@@ -46,7 +47,7 @@ def export_measured(
     """Export a network, score it, export it again with its scores, and write the model card.
 
     Args:
-        weights: .safetensors file of a network for both tasks.
+        weights: .safetensors file of a network for one task or for both.
         config: config.yaml of its training.
         output: ONNX file to write.
         note: Text about the training, for the card.
@@ -58,16 +59,11 @@ def export_measured(
         ValueError: No model file can be made of this training.
     """
     data, run = read_config(config)
-    facts = model_facts(data, run, note)
+    network, _ = load_model(weights)
+    facts = model_facts(data, run, note, network.task)
     if splits is None and not data.mixture:
         splits = [*filter(None, [data.test_split]), *data.split_names.extra]
     frames = data.open_scored(splits)
-    network, _ = load_model(weights)
-    if not isinstance(network, SegDepthFormer):
-        raise ValueError(
-            f"{weights} is a {type(network).__name__}, but a model file needs a network for both "
-            "tasks: train one with architecture.task joint."
-        )
     expected = {**describe_training(TrainingConfig(data)), "classes": list(facts["classes"].names)}
     advice = "Give --config the config.yaml beside the weights."
     check_weights(weights, expected, config, advice, (*MEANING, "depth_limit"))
@@ -91,7 +87,7 @@ def export_measured(
 
 def model_card(
     info: ModelInfo,
-    network: SegDepthFormer,
+    network: Network,
     scores: Mapping[str, Scores],
     data: Data,
     frames: Mapping[str, DataSet],
@@ -114,13 +110,40 @@ def model_card(
         megabytes=info.path.stat().st_size / 1e6,
         variant=network.variant.upper(),
         parameters=sum(weight.numel() for weight in network.parameters()) / 1e6,
-        classes=len(info.classes),
+        network=type(network).__name__,
+        outputs=_outputs(info),
+        depth_scale=_depth_scale(info),
         loss=", ".join(f"{k[5:]} {v}" for k, v in settings.items() if k.startswith("loss.")),
         max_depth=first.max_depth,
         command="`\n`".join(evaluate_commands(info.path, data, frames)),
         conditions=f"No training frame shows the conditions of {extra}." if extra else "",
         **notices(data, settings.get("architecture.encoder")),
         **tables(scores),
+    )
+
+
+def _outputs(info: ModelInfo) -> str:
+    """Say what the model computes for each pixel."""
+    classes = f"one of {len(info.classes)} classes ({info.classes.dataset})"
+    found = [classes] if "labels" in info.outputs else []
+    found += ["depth"] if "depth" in info.outputs else []
+    uncertain = "both" if len(found) == 2 else "it"
+    return f"{', '.join(found)}, and the uncertainty of {uncertain}"
+
+
+def _depth_scale(info: ModelInfo) -> str:
+    """Say which lenses the training saw, and what depth refers to."""
+    views = info.horizontal_fov
+    text = ""
+    if views is not None:
+        text = f"The training images have horizontal fields of view from {views[0]:g}°"
+        text += f" to {views[1]:g}°. "
+    if info.depth_range is None or info.canonical_focal is None:
+        return f"{text}The model has no depth."
+    return (
+        f"{text}Depth is learned for a canonical focal length\nof {info.canonical_focal:g} px at "
+        f"a width of {info.input_size[1]} px, up to {info.depth_range[1]:g} canonical metres. At "
+        "run time it is rescaled to the lens of the camera."
     )
 
 
@@ -174,6 +197,8 @@ def _markdown(values: pd.DataFrame) -> str:
 
 
 def main() -> int:
+    """Run the command line; returns the exit code."""
+    accept_any_text()
     parser = jsonargparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

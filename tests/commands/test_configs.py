@@ -82,3 +82,15 @@ def test_the_shipped_members_and_student_start_from_the_first_student(chosen):
     assert student.loss.class_balance == members.loss.class_balance
     seeds = range(members.run.seed, members.run.seed + members.members)
     assert student.run.seed not in seeds
+
+
+def test_the_student_of_streets_sees_what_its_members_saw_and_unlabelled_clips(chosen):
+    members = chosen("train_teacher", "mixtures/streets")
+    student = chosen("distill", "mixtures/streets", "mixtures/streets_student")
+    assert student.teacher.folder == Path("runs") / members.run.name
+    labelled = tuple(source for source in student.data.mixture if not source.unlabelled)
+    assert labelled == members.data.mixture and len(student.data.mixture) == len(labelled) + 1
+    ours, theirs = ({**vars(config.data), "mixture": ()} for config in (student, members))
+    assert ours == theirs
+    assert student.loss.supervised == members.loss and student.loss.mean_weight > 0
+    assert student.architecture.init == student.teacher.folder / "member-0" / "last.safetensors"

@@ -11,7 +11,8 @@ from emu_core.data.augment import Augmentation
 from emu_core.data.datasets import DATASETS, DataSet, PinholeCamera, SplitNames
 from emu_core.data.sample import Sample
 from emu_core.labels import ClassTable
-from emu_core.networks import SegDepthFormer, SegFormer, save_model
+from emu_core.networks import DepthFormer, SegDepthFormer, SegFormer, save_model
+from emu_core.networks.exported import load_exported
 from emu_core.runtime.model_file import read_info
 from emu_core.training.config import Architecture, Data, Run, TrainingConfig
 from emu_core.training.run import write_config
@@ -112,9 +113,37 @@ def test_nyuv2_is_reported_on_test_with_its_own_classes_and_range(
 
 
 @pytest.mark.parametrize(
+    ("network", "outputs", "said"),
+    [
+        (SegFormer, ("labels", "label_uncertainty"), ("SegFormer-B0", "The model has no depth.")),
+        (lambda variant, _: DepthFormer(variant), ("depth", "depth_std"), ("DepthFormer-B0",)),
+    ],
+)
+def test_a_network_for_one_task_becomes_a_file_for_this_task(
+    export, write_camera, tmp_path, run, network, outputs, said
+):
+    for number, split in enumerate(("train", "val", "test")):
+        write_camera(split, number)
+    assert export(Data("drives", Path("data"), augmentation=SIZE), network=network) == 0
+    info, card = exported(tmp_path)
+    assert info.outputs == outputs and all(text in card for text in said)
+    task = "label" if "labels" in outputs else "depth"
+    assert {name.split(".")[1][:5] for name in info.metrics} <= {task, "miou"}
+    assert any(name.startswith(f"test.{task}") for name in info.metrics)
+    # evaluate.py prints and writes only these metrics, and training goes on from the file.
+    options = ["--model", "out/tiny.onnx", "--root", "data", "--output", "scores.json"]
+    assert run("evaluate", *options) == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())["test"]
+    assert {
+        f"test.{name}" for name, value in scores.items() if name != "iou" and value is not None
+    } == set(info.metrics)
+    again = load_exported(tmp_path / "out" / "tiny.onnx")
+    assert again.task == ("segmentation" if "labels" in outputs else "depth")
+
+
+@pytest.mark.parametrize(
     ("options", "changes", "message"),
     [
-        ([], {"network": SegFormer}, "last.safetensors is a SegFormer, but a model file needs"),
         ([], {"classes": 5}, "to have the network's 5 classes, but got 19"),
         ([], {"learned": {"canonical_focal": 32.0}}, "canonical focal length 32 px against 60 px"),
         ([], {"learned": {"depth_limit": 80.0}}, "depth limit 80 m against 40 m"),

@@ -142,6 +142,14 @@ def test_onnx_runtime_and_torch_give_the_maps_of_the_definition(network, exporte
     assert_maps_equal(vars(to_perception(prediction, SKY, FARTHEST)), expected)
 
 
+def test_the_probabilities_belong_to_the_labels_and_their_uncertainty(exported, image):
+    seen, found = Perceiver(exported.path).perceive_groups(image, np.eye(19, dtype=bool))
+    assert np.mean(found.argmax(axis=-1) == seen.labels) > 0.999
+    p = np.maximum(found.astype(np.float64), 1e-30)
+    entropy = -(p * np.log(p)).sum(axis=-1) / np.log(19)
+    assert np.allclose(entropy, seen.label_uncertainty, atol=1e-3)
+
+
 def test_another_output_size_and_a_large_reference_image(network, image, write):
     large = np.repeat(np.repeat(image, 2, axis=0), 2, axis=1)
     info = write(reference_image=large, output_size=(50, 230))
@@ -182,11 +190,11 @@ def test_entropy_is_right_for_logits_whose_exponentials_overflow(network, image,
 @pytest.mark.parametrize("num_classes", [2, 19, 40, 64, 65])
 def test_the_first_of_equally_likely_classes_is_the_label(num_classes):
     generator = torch.Generator().manual_seed(0)
-    graph = export_module._Graph(SegDepthFormer("b0", num_classes), (20, 50), None, FARTHEST)
+    maps = export_module.ClassMaps(num_classes, (20, 50))
     # Few levels, so that most pixels have several largest logits; the first pixel all of them.
     logits = torch.randint(0, 3, (num_classes, 1000), generator=generator).float()
     logits[:, 0] = 0
-    labels, uncertainty = graph._label(logits)
+    labels, uncertainty = maps.label(logits)
     np.testing.assert_array_equal(labels.flatten().numpy(), logits.numpy().argmax(0))
     assert uncertainty[0, 0] == pytest.approx(1)
 
@@ -245,13 +253,13 @@ def test_the_network_is_not_changed_and_exported_in_eval_mode(network, exported,
 def test_a_graph_with_other_maps_is_not_written(write, tmp_path, monkeypatch):
     path = tmp_path / "kept.onnx"
     path.write_bytes(b"the previous file")
-    correct = export_module._Graph._label
+    correct = export_module.ClassMaps.label
 
     def wrong(self, logits):
         labels, uncertainty = correct(self, logits)
         return labels, uncertainty * 1.1
 
-    monkeypatch.setattr(export_module._Graph, "_label", wrong)
+    monkeypatch.setattr(export_module.ClassMaps, "label", wrong)
     with pytest.raises(ExportError, match=r"kept\.onnx was not written: .*label_uncertainty_abs"):
         write(path=path)
     assert path.read_bytes() == b"the previous file"

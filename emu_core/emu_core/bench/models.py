@@ -30,7 +30,9 @@ CLASSES = 19
 @functools.lru_cache
 def shipped_network() -> SegDepthFormer:
     """Load the network of the model file that comes with emu_core."""
-    return load_exported(default_model())
+    network = load_exported(default_model())
+    assert isinstance(network, SegDepthFormer)
+    return network
 
 
 def disturbed_member(seed: int, folded: bool = True) -> SegDepthFormer:

@@ -19,15 +19,16 @@ from torch import Tensor
 from emu_core.networks.decoder import AllMLPDecoder
 from emu_core.networks.encoder import recognize_variant
 from emu_core.networks.formats import first_line
-from emu_core.networks.models import Network, SegDepthFormer, normalize
+from emu_core.networks.models import DepthFormer, Network, SegDepthFormer, SegFormer, normalize
 from emu_core.networks.weights import WeightsError
 
 SUFFIX = ".onnx"
 
+_DECODERS = ("segmentation_decoder", "depth_decoder")
 _PREFIX = "network."  # of names in the exported graph
 
 
-def load_exported(path: str | Path) -> SegDepthFormer:
+def load_exported(path: str | Path) -> Network:
     """Load a network that `emu_core.training.export` wrote, on the CPU and in eval mode.
 
     Raises:
@@ -42,14 +43,20 @@ def load_exported(path: str | Path) -> SegDepthFormer:
         width = len(tensors["encoder.stages.0.embed.bias"])
         pattern = r"encoder\.stages\.(\d)\.blocks\.(\d+)\."
         variant = recognize_variant(tensors, pattern, width) or "unknown"
-        classes = len(tensors["segmentation_decoder.head.bias"])
+        decoders = [name for name in _DECODERS if f"{name}.head.bias" in tensors]
         norm = next(node for node in graph.node if node.op_type == "LayerNormalization")
         eps = next(float(a.f) for a in norm.attribute if a.name == "epsilon")
-        network = SegDepthFormer(variant, classes, layer_norm_eps=eps)
+        network: Network
+        if "segmentation_decoder" not in decoders:
+            network = DepthFormer(variant, layer_norm_eps=eps)
+        else:
+            kind = SegFormer if len(decoders) == 1 else SegDepthFormer
+            classes = len(tensors["segmentation_decoder.head.bias"])
+            network = kind(variant, classes, layer_norm_eps=eps)
         # Some linear layers of the encoder were exported as convolutions.
         encoder = network.encoder.state_dict(prefix="encoder.")
         state = {name: tensors[name].reshape(x.shape) for name, x in encoder.items()}
-        for name in ("segmentation_decoder", "depth_decoder"):
+        for name in decoders:
             decoder = getattr(network, name)
             state |= {f"{name}.{k}": x for k, x in _unfolded(decoder, tensors, name).items()}
         network.load_state_dict(state)

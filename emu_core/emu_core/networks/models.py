@@ -107,6 +107,13 @@ class Network(nn.Module):
         return self
 
     @property
+    def task(self) -> str:
+        """What it predicts: joint, segmentation or depth."""
+        if self.depth_decoder is None:
+            return "segmentation"
+        return "depth" if self.segmentation_decoder is None else "joint"
+
+    @property
     def is_folded(self) -> bool:
         """Whether `fold_for_inference` made this network."""
         decoders = (self.segmentation_decoder, self.depth_decoder)

@@ -6,7 +6,8 @@
 For a pixel (R, G, B): the label is R // 16 modulo the number of classes, its uncertainty G / 255,
 depth B / 4 metres (+Inf for B = 255, NaN for B = 0), its standard deviation R / 8 metres (+Inf and
 NaN where depth is). At another output size, pixel (v, u) is that of the input at
-(v·H // H', u·W // W').
+(v·H // H', u·W // W'). The optional logits, at the output size, depend on R, too (`_tables`); they
+do not fit the labels.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ def _tables(n_classes: int) -> dict[str, np.ndarray]:
         "metres": (byte / 4).astype(np.float32) + kind,
         "std": (byte / 8).astype(np.float32),
         "kind": kind,
+        # The logit of class i is -((R + i) modulo C) / 2.
+        "scores": -((byte[:, None] + np.arange(n_classes)) % n_classes / 2).astype(np.float32),
     }
 
 
@@ -69,19 +72,22 @@ def make_dummy_model(
     classes: ClassTable = CITYSCAPES,
     canonical_focal: float | None = 100.0,
     outputs: Sequence[str] = tuple(OUTPUTS),
+    logits: bool = False,
     metadata: Mapping[str, str | None] | None = None,
 ) -> Path:
     """Write the dummy model and return its path.
 
-    Sizes are (height, width). `outputs` is one of `metadata.OUTPUT_SETS`. `metadata` replaces raw
-    metadata entries, or removes those that it maps to None, which makes an invalid file.
+    Sizes are (height, width). `outputs` is one of `metadata.OUTPUT_SETS`; with `logits`, there is
+    also that output. `metadata` replaces raw metadata entries, or removes those that it maps to
+    None, which makes an invalid file.
     """
     import onnx
 
     path, output_size = Path(path), output_size or input_size
     image = np.random.default_rng(0).integers(0, 256, (*input_size, 3), np.uint8)
     graph = _graph(input_size, output_size, len(classes))
-    kept = [value for value in graph.output if value.name in outputs]
+    wanted = {*outputs, *(["logits"] if logits else [])}
+    kept = [value for value in graph.output if value.name in wanted]
     del graph.output[:]
     graph.output.extend(kept)
     maps = dummy_outputs(image, output_size, len(classes))
@@ -104,6 +110,7 @@ def make_dummy_model(
         precision="fp32",
         tolerances={"fp32": FP32_TOLERANCES},
         reference=Reference.sample(png, {name: maps[name] for name in outputs}, 512),
+        logits_size=output_size if logits else None,
     )
     entries = {**to_metadata(info), **(metadata or {})}
     onnx.helper.set_model_props(model, {k: v for k, v in entries.items() if v is not None})
@@ -122,7 +129,8 @@ def _graph(
     graph = parser.parse_graph(f"""
         dummy (uint8[1, {input_size[0]}, {input_size[1]}, 3] image) => (
             uint8[{height}, {width}] labels, float[{height}, {width}] label_uncertainty,
-            float[{height}, {width}] depth, float[{height}, {width}] depth_std
+            float[{height}, {width}] depth, float[{height}, {width}] depth_std,
+            float[1, {n_classes}, {height}, {width}] logits
         ) {{
             pixels = Squeeze (image, axis0)
             picked_rows = Gather <axis = 0> (pixels, rows)
@@ -137,6 +145,9 @@ def _graph(
             spread = Gather (std, R)
             kinds = Gather (kind, B)
             depth_std = Add (spread, kinds)
+            per_pixel = Gather (scores, R)
+            per_class = Transpose <perm = [2, 0, 1]> (per_pixel)
+            logits = Unsqueeze (per_class, axis0)
         }}""")
     constants = {
         "rows": np.arange(output_size[0]) * input_size[0] // output_size[0],

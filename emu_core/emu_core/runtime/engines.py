@@ -27,6 +27,7 @@ import numpy as np
 from emu_core.files import write_json
 from emu_core.runtime.model_file import (
     INPUT,
+    LOGITS,
     one_line,
     open_session,
     read_info,
@@ -116,10 +117,14 @@ class SessionEngine:
             self._first_run = onnxruntime.RunOptions()
             self._first_run.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
-    def run(self, image: np.ndarray) -> list[np.ndarray]:
-        """Compute the maps of `info.outputs` of an image, uint8 (H, W, 3), of input size."""
+    def run(self, image: np.ndarray, logits: bool = False) -> list[np.ndarray]:
+        """Compute the maps of `info.outputs` of an image, uint8 (H, W, 3), of input size.
+
+        With `logits`, which the model must have, they are the last element.
+        """
         options, self._first_run = self._first_run, None
-        return self.session.run(list(self.info.outputs), {INPUT: image[np.newaxis]}, options)
+        names = [*self.info.outputs, *([LOGITS] if logits else [])]
+        return self.session.run(names, {INPUT: image[np.newaxis]}, options)
 
 
 def _open_session(path: Path, provider: str, threads: int | None) -> onnxruntime.InferenceSession:
@@ -204,15 +209,17 @@ class OpenVinoEngine:
         try:
             model = core.compile_model(str(path), "CPU", options)
             self._request = model.create_infer_request()
-            self._outputs = [model.output(name) for name in self.info.outputs]
+            names = [*self.info.outputs, *([LOGITS] if self.info.logits_size else [])]
+            self._outputs = [model.output(name) for name in names]
         except RuntimeError as error:
             raise ProviderError(provider, path, one_line(error)) from error
 
-    def run(self, image: np.ndarray) -> list[np.ndarray]:
+    def run(self, image: np.ndarray, logits: bool = False) -> list[np.ndarray]:
         """As `SessionEngine.run`."""
         # `infer` copies its results, so the next run does not overwrite them.
         found = self._request.infer({INPUT: image[np.newaxis]}, share_inputs=True)
-        return [found[output] for output in self._outputs]
+        wanted = self._outputs if logits else self._outputs[: len(self.info.outputs)]
+        return [found[output] for output in wanted]
 
 
 def engine_folder(model_sha256: str, options: Mapping[str, str]) -> Path:
@@ -233,9 +240,13 @@ def engine_folder(model_sha256: str, options: Mapping[str, str]) -> Path:
 
 
 def cache_root() -> Path:
-    """Folder that holds the folders of all engines."""
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("EMU_ENGINE_CACHE") or Path(caches, "emu", "engines"))
+    """Folder that holds the folders of all engines; OSError if this user has no home folder."""
+    if chosen := os.environ.get("EMU_ENGINE_CACHE"):
+        return Path(chosen)
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if not os.path.isabs(caches):
+        raise OSError("There is no home folder: set EMU_ENGINE_CACHE to a folder.")
+    return Path(caches, "emu", "engines")
 
 
 def tensorrt_version() -> str:
@@ -249,10 +260,17 @@ def tensorrt_version() -> str:
 def gpu() -> str:
     """Names and drivers of the GPUs, or the model of the Jetson; empty if unknown."""
     if _JETSON.is_file():
-        return _JETSON.read_text(errors="replace").rstrip("\0\n")
+        return _JETSON.read_text(encoding="utf-8", errors="replace").rstrip("\0\n")
     command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        found = subprocess.run(
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=10,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     return "; ".join(found.stdout.splitlines())

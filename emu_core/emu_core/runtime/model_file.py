@@ -10,13 +10,17 @@ are (H', W') without a batch axis, at the size chosen at export:
 | `depth` | float32 | metres along Z; +Inf for sky and beyond range, NaN: no estimate |
 | `depth_std` | float32 | metres; +Inf and NaN where depth is |
 
+The optional output `logits`, float32 (1, C, h, w), is the segmentation before it is enlarged to
+the outputs' size; a run that does not ask for it costs nothing more.
+
 A network for one task has only that task's outputs, and one without a deviation of depth has no
 `depth_std` (`metadata.OUTPUT_SETS`). Depth refers to the canonical focal length
 (`ModelInfo.canonical_focal`); without one, it is in metres for every lens. The file's
 `metadata_props` hold everything else that a robot needs, one JSON text per key (`emu.*`). They are
 read through ONNX Runtime, so a robot needs no `onnx` package.
 
-Files with all outputs and facts have format version 1, others 2, which older readers refuse.
+Files with the four outputs and all facts have format version 1, others 2, which older readers
+refuse.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emu_core.files import file_digest
+from emu_core.files import file_digest, lfs_problem
 from emu_core.labels import ClassTable
 from emu_core.runtime.metadata import OUTPUTS, PARSERS, integer, pack, refuse_constant
 from emu_core.runtime.parity import Reference
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSIONS = (1, 2)
 INPUT = "image"
+LOGITS = "logits"
 OPSET = 18
 IR_VERSION = 8
 """IR version of opset 18. ONNX Runtime 1.17 and 1.23 (the last for Python 3.10) read both."""
@@ -70,6 +75,7 @@ class ModelInfo:
         tolerances: Limits on the errors of `runtime.parity`, by precision.
         reference: Reference image with sampled outputs.
         license: Licence of the weights, as text; empty if unknown.
+        logits_size: Size (h, w) of the output `logits`; None without it. Not stored.
     """
 
     name: str
@@ -84,6 +90,7 @@ class ModelInfo:
     tolerances: Mapping[str, Mapping[str, float]]
     reference: Reference = field(repr=False)
     license: str = ""
+    logits_size: tuple[int, int] | None = None
     input_size: tuple[int, int] = (0, 0)
     output_size: tuple[int, int] = (0, 0)
     path: Path = Path()
@@ -98,7 +105,8 @@ class ModelInfo:
     def format_version(self) -> int:
         """The lowest version that can hold this model."""
         facts = (self.depth_range, self.canonical_focal, self.horizontal_fov)
-        return 1 if len(self.outputs) == len(OUTPUTS) and None not in facts else 2
+        complete = len(self.outputs) == len(OUTPUTS) and None not in facts
+        return 1 if complete and self.logits_size is None else 2
 
 
 def default_model() -> Path:
@@ -139,6 +147,8 @@ def open_session(
         raise ModelError(f"{path} is a folder, not a model file. Give the .onnx file inside.")
     if not path.is_file():
         raise ModelError(f"there is no model file at {path}. Check the path.")
+    if problem := lfs_problem(path):
+        raise ModelError(f"{problem}.")
     # Without this, a file named *.ort would be read as another format.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
@@ -166,7 +176,8 @@ def session_info(session: onnxruntime.InferenceSession, path: str | Path) -> Mod
             f"'{_key('format_version')}'. Export a model with training/export.py."
         )
     facts = parse_metadata(metadata, path)
-    sizes = _check_signature(session, path, tuple(facts["reference"].values))
+    names = tuple(facts["reference"].values)
+    sizes = _check_signature(session, path, names, len(facts["classes"]))
     info = ModelInfo(**facts, **sizes, path=path, sha256=file_digest(path))
     (height, width), reference = info.output_size, info.reference
     if np.any(reference.rows >= height) or np.any(reference.cols >= width):
@@ -175,11 +186,12 @@ def session_info(session: onnxruntime.InferenceSession, path: str | Path) -> Mod
 
 
 def _check_signature(
-    session: onnxruntime.InferenceSession, path: Path, names: tuple[str, ...]
+    session: onnxruntime.InferenceSession, path: Path, names: tuple[str, ...], n_classes: int
 ) -> dict[str, Any]:
-    """Check names, types and shapes; returns `input_size` and `output_size`."""
+    """Check names, types and shapes; returns the sizes of a ModelInfo."""
     inputs = {node.name: node for node in session.get_inputs()}
     outputs = {node.name: node for node in session.get_outputs()}
+    logits = outputs.pop(LOGITS, None)
     if set(inputs) != {INPUT} or set(outputs) != set(names):
         raise ModelError(
             f"{path}: expected the input '{INPUT}' and the outputs {', '.join(names)}, but got "
@@ -198,7 +210,15 @@ def _check_signature(
                 f"{path}: expected the output '{name}' to be {np.dtype(dtype).name} (H, W) of the "
                 f"size of '{names[0]}' {size}, but got {node.type} {node.shape}. {_COPY_AGAIN}"
             )
-    return {"input_size": tuple(image.shape[1:3]), "output_size": tuple(size)}
+    sizes = {"input_size": tuple(image.shape[1:3]), "output_size": tuple(size)}
+    if logits is not None:
+        if not _is_fixed(logits, 4, np.float32) or logits.shape[:2] != [1, n_classes]:
+            raise ModelError(
+                f"{path}: expected the output '{LOGITS}' to be float32 (1, {n_classes}, h, w), "
+                f"but got {logits.type} {logits.shape}. {_COPY_AGAIN}"
+            )
+        sizes["logits_size"] = tuple(logits.shape[2:])
+    return sizes
 
 
 def _is_fixed(node: onnxruntime.NodeArg, axes: int, dtype: type[np.generic]) -> bool:

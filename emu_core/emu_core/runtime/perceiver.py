@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -109,11 +110,46 @@ class Perceiver:
         Raises:
             ValueError: The image or the focal length is invalid.
         """
+        return self._perceive(rgb, focal, None)[0]
+
+    def perceive_groups(
+        self,
+        rgb: np.ndarray,
+        groups: np.ndarray,
+        focal: tuple[float, float] | float | None = None,
+    ) -> tuple[Perception, np.ndarray]:
+        """Compute the maps of one image, and the probabilities of groups of classes.
+
+        Args:
+            groups: bool (C, k).
+
+        Returns:
+            The maps; and the probabilities, float32 (H, W, k), 0 to 1.
+
+        Raises:
+            ValueError: As `perceive`, or the model has no logits.
+        """
+        if self.info.logits_size is None:
+            raise ValueError(f"{self.info.path} has no output 'logits': export the model again")
+        return self._perceive(rgb, focal, groups)
+
+    def _perceive(
+        self,
+        rgb: np.ndarray,
+        focal: tuple[float, float] | float | None,
+        groups: np.ndarray | None,
+    ) -> tuple[Perception, Any]:
         fx, fy = _check_focal(focal) if focal is not None else (0.0, 0.0)
         check_image(rgb)
         fitting = self.fitting(*rgb.shape[:2])
         image = fit_pixels(rgb, fitting, self.info.input_size)
-        maps = dict(zip(self.info.outputs, self._run(image), strict=True))
+        if groups is None:
+            results = self._run(image)
+        else:
+            *results, logits = self._engine.run(image, logits=True)
+            results.append(group_probabilities(logits[0], self.info.output_size, groups))
+        names = (*self.info.outputs, "probabilities")
+        maps = dict(zip(names, results, strict=False))
         if (fitting.height, fitting.width) != self.info.output_size:
             rows = slice(fitting.crop_top, fitting.crop_top + fitting.height)
             columns = slice(fitting.crop_left, fitting.crop_left + fitting.width)
@@ -123,7 +159,8 @@ class Perceiver:
             for name in ("depth", "depth_std"):
                 if name in maps:
                     maps[name] *= ratio
-        return Perception(**maps)
+        probabilities = maps.pop("probabilities", None)
+        return Perception(**maps), probabilities
 
     def verify(self) -> dict[str, float]:
         """Run the file's reference image and return the errors named in `runtime.parity`.
@@ -154,6 +191,26 @@ class Perceiver:
 
     def _run(self, image: np.ndarray) -> list[np.ndarray]:  # the benchmark times it
         return self._engine.run(image)
+
+
+def group_probabilities(
+    logits: np.ndarray, size: tuple[int, int], groups: np.ndarray
+) -> np.ndarray:
+    """Sum the probabilities of the classes of each group; float32 (H, W, k), 0 to 1.
+
+    The logits are enlarged before the softmax, as for the model's labels.
+
+    Args:
+        logits: float32 (C, h, w).
+        size: (H, W).
+        groups: bool (C, k).
+    """
+    enlarged = [cv2.resize(p, size[::-1], interpolation=cv2.INTER_LINEAR) for p in logits]
+    flat = np.stack(enlarged).reshape(len(logits), -1)  # (C, H·W)
+    flat -= flat.max(axis=0)
+    cv2.exp(flat, flat)
+    flat /= flat.sum(axis=0)
+    return (flat.T @ groups.astype(np.float32)).reshape(*size, -1)
 
 
 def _check_focal(focal: tuple[float, float] | float) -> tuple[float, float]:

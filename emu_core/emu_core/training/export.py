@@ -1,8 +1,9 @@
-"""Export a trained SegDepthFormer to a model file for robots (`emu_core.runtime.model_file`).
+"""Export a trained network to a model file for robots (`emu_core.runtime.model_file`).
 
-The graph maps uint8 pixels to the four maps of a Perception. Raw outputs are upsampled first and
-then activated (`emu_core.methods.prediction`). `to_perception` defines the maps; `_Graph` computes
-the same in fewer passes over memory. A file whose maps differ from torch's is not written.
+The graph maps uint8 pixels to the maps of a Perception that the network predicts. Raw outputs are
+upsampled first and then activated (`emu_core.methods.prediction`). `to_perception` defines the
+maps; `_Graph` computes the same in fewer passes over memory. A file whose maps differ from torch's
+is not written.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import functools
 import math
 import subprocess
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import cv2
@@ -23,21 +24,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emu_core.files import write_atomically
-from emu_core.labels import ClassTable
+from emu_core.labels import NO_CLASSES, ClassTable
 from emu_core.methods.prediction import Prediction, to_prediction
 from emu_core.methods.uncertainty import normalized_entropy
 from emu_core.networks.models import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     VARIANCE_UNIT,
-    SegDepthFormer,
+    Network,
     normalize,
 )
 from emu_core.runtime.fitting import check_image, fit_image, fit_pixels
-from emu_core.runtime.metadata import OUTPUTS, PRECISIONS
+from emu_core.runtime.metadata import PRECISIONS
 from emu_core.runtime.model_file import (
     INPUT,
     IR_VERSION,
+    LOGITS,
     OPSET,
     ModelInfo,
     parse_metadata,
@@ -64,7 +66,7 @@ class ExportError(RuntimeError):
 
 
 def export(
-    model: SegDepthFormer,
+    model: Network,
     path: Path,
     *,
     reference_image: np.ndarray,
@@ -88,12 +90,14 @@ def export(
         reference_image: A typical image, RGB, uint8 (h, w, 3), resized to `input_size`. It is
             stored in the file with the network's maps for it.
         depth_range: Nearest and farthest depth in training, canonical metres. A mean beyond the
-            farthest becomes +Inf, like the sky.
-        canonical_focal: Focal length that depth was learned for, pixels at `input_size`.
-        horizontal_fov: Smallest and largest horizontal field of view in training, degrees.
+            farthest becomes +Inf, like the sky. Not used without depth.
+        canonical_focal: Focal length that depth was learned for, pixels at `input_size`. Not used
+            without depth.
+        horizontal_fov: Smallest and largest horizontal field of view in training, degrees; None
+            if unknown.
         training_data: Description of the training data.
         metrics: Metrics on held-out data.
-        classes: Classes of the labels.
+        classes: Classes of the labels. Not used without segmentation.
         input_size: (height, width) of the input.
         output_size: (height, width) of the maps; None for the input's.
         precision: "fp32"; or "fp16", which stores weights in half precision: half the file size,
@@ -113,7 +117,11 @@ def export(
         raise ValueError(
             f"Expected argument `precision` to be one of {PRECISIONS}, but got {precision!r}"
         )
-    if model.num_classes != len(classes):
+    if model.segmentation_decoder is None:
+        classes = NO_CLASSES
+    if model.depth_decoder is None:
+        depth_range = canonical_focal = None
+    if (model.num_classes or 0) != len(classes):
         raise ValueError(
             f"Expected argument `classes` to have the network's {model.num_classes} classes, but "
             f"got {len(classes)} ({classes.dataset})"
@@ -141,6 +149,7 @@ def export(
         precision=precision,
         tolerances=TOLERANCES,
         reference=Reference.sample(png, expected),
+        logits_size=None if raw.logits is None else tuple(raw.logits.shape[2:]),
     )
     metadata = to_metadata(info)
     parse_metadata(metadata, path)  # refuses values that no robot would accept
@@ -148,7 +157,7 @@ def export(
     errors: dict[str, float] = {}
 
     def write(part: Path) -> None:
-        proto = _to_onnx(graph, input_size, part)
+        proto = _to_onnx(graph, input_size, expected, part)
         if precision == "fp16":
             _store_in_half(proto.graph)
         onnx.helper.set_model_props(proto, metadata)
@@ -200,60 +209,46 @@ def head_commit() -> str:
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+            command, cwd=Path(__file__).parent, capture_output=True, encoding="utf-8", check=True
         )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return done.stdout.strip()
 
 
-class _Graph(nn.Module):
-    """uint8 (1, H, W, 3) → the four maps (H', W'), in the fewest passes over (C, H', W').
+class ClassMaps(nn.Module):
+    """Class scores (1, C, h, w) → train ids and entropy / ln C, both float (H', W').
 
-    Entropy needs no probabilities: with s = z − max z it is log Σe^s − Σs·e^s / Σe^s, one
-    exponential and one product over all logits. On CPUs, ONNX Runtime's element-wise operations
-    and matrix products run at memory speed, but its softmax and its sums over any axis but the
-    last do not. So the maximum is taken plane by plane, and sums are products with a row of ones:
-    58 ms instead of 278 ms for 19 classes at 512×1024 on one thread, with upsampling.
+    It takes the fewest passes over (C, H', W'). Entropy needs no probabilities: with s = z − max z
+    it is log Σe^s − Σs·e^s / Σe^s, one exponential and one product over all logits. On CPUs, ONNX
+    Runtime's element-wise operations and matrix products run at memory speed, but its softmax and
+    its sums over any axis but the last do not. So the maximum is taken plane by plane, and sums
+    are products with a row of ones: 58 ms instead of 278 ms for 19 classes at 512×1024 on one
+    thread, with upsampling.
+
+    Args:
+        num_classes: C, at least 2.
+        size: (H', W').
     """
 
-    def __init__(
-        self, network: SegDepthFormer, size: tuple[int, int], sky: int | None, farthest: float
-    ) -> None:
+    def __init__(self, num_classes: int, size: tuple[int, int]) -> None:
         super().__init__()
-        self.network, self.output_size, self.sky = network.fold_for_inference(), size, sky
-        self.uncertainty_scale = 1 / math.log(network.num_classes)
-        mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
-        # One affine operation on pixels. It is not folded into the first convolution, whose zero
-        # padding must come after it.
-        self.scale, self.shift = nn.Buffer(1 / (255 * std)), nn.Buffer(-mean / std)
-        self.ones = nn.Buffer(torch.ones(1, network.num_classes))
-        self.digits = nn.Buffer(4.0 ** torch.arange(network.num_classes).flip(0)[None])
+        self.output_size = size
+        self.uncertainty_scale = 1 / math.log(num_classes)
+        self.ones = nn.Buffer(torch.ones(1, num_classes))
+        self.digits = nn.Buffer(4.0 ** torch.arange(num_classes).flip(0)[None])
         # log4 of a number is up to log4(4/3) = 0.21 above that of its leading digit; adding half
         # of that range on both sides makes rounding exact.
-        self.leading = nn.Buffer(torch.tensor(network.num_classes - 0.9))
-        self.farthest = nn.Buffer(torch.tensor(farthest))
-        values = (0.0, 1.0, math.inf, math.nan)
-        self.zero, self.one, self.inf, self.nan = (nn.Buffer(torch.tensor(x)) for x in values)
+        self.leading = nn.Buffer(torch.tensor(num_classes - 0.9))
+        self.one = nn.Buffer(torch.tensor(1.0))
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        raw = self.network(image.permute(0, 3, 1, 2).float() * self.scale + self.shift)
-        logits, depth = (
-            F.interpolate(x, size=self.output_size, mode="bilinear", align_corners=False)
-            for x in raw
-        )
+    def forward(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        logits = upsampled(logits, self.output_size)
         # Not flatten and [0], for which ONNX Runtime copies the tensor.
-        labels, uncertainty = self._label(logits.reshape(logits.shape[1], -1))  # (C, H'·W')
-        mean = depth[0, 0].relu()
-        std = F.softplus(depth[0, 1]).sqrt() * math.sqrt(VARIANCE_UNIT)
-        far = mean > self.farthest
-        if self.sky is not None:
-            far = far | (labels == self.sky)
-        # 0, +Inf or NaN, added to both: x + 0 is x.
-        mark = torch.where(far, self.inf, torch.where(mean > self.zero, self.zero, self.nan))
-        return labels.to(torch.uint8), uncertainty, mean + mark, std + mark
+        return self.label(logits.reshape(logits.shape[1], -1))  # (C, H'·W')
 
-    def _label(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+    def label(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute both maps from logits (C, H'·W')."""
         largest = functools.reduce(torch.maximum, logits.split(1))  # (1, H'·W')
         shifted = logits - largest
         exp = shifted.exp()
@@ -276,7 +271,69 @@ class _Graph(nn.Module):
         return (self.leading - number.log() * (1 / math.log(4))).round()
 
 
-def _to_onnx(graph: _Graph, input_size: tuple[int, int], scratch: Path) -> onnx.ModelProto:
+class DepthMarks(nn.Module):
+    """Depth (H', W') → what is added to it and its deviation: 0, +Inf (far, sky) or NaN (none).
+
+    Args:
+        sky: Train id of the sky; None if there is no such class.
+        farthest: Depth beyond it is +Inf.
+    """
+
+    def __init__(self, sky: int | None, farthest: float) -> None:
+        super().__init__()
+        self.sky = sky
+        values = (farthest, 0.0, math.inf, math.nan)
+        self.farthest, self.zero, self.inf, self.nan = (nn.Buffer(torch.tensor(x)) for x in values)
+
+    def forward(self, depth: Tensor, labels: Tensor | None) -> Tensor:
+        far = depth > self.farthest
+        if self.sky is not None and labels is not None:
+            far = far | (labels == self.sky)
+        # x + 0 is x.
+        return torch.where(far, self.inf, torch.where(depth > self.zero, self.zero, self.nan))
+
+
+def upsampled(x: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+class _Graph(nn.Module):
+    """uint8 (1, H, W, 3) → the maps (H', W') that the network has, in the order of `OUTPUTS`.
+
+    The logits (1, C, h, w), if there are any, come last: the network computes them anyway, so
+    they need no operation.
+    """
+
+    def __init__(
+        self, network: Network, size: tuple[int, int], sky: int | None, farthest: float
+    ) -> None:
+        super().__init__()
+        self.network, self.output_size = network.fold_for_inference(), size
+        mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+        # One affine operation on pixels. It is not folded into the first convolution, whose zero
+        # padding must come after it.
+        self.scale, self.shift = nn.Buffer(1 / (255 * std)), nn.Buffer(-mean / std)
+        self.classes = ClassMaps(network.num_classes, size) if network.num_classes else None
+        self.marks = DepthMarks(sky, farthest)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        raw = self.network(image.permute(0, 3, 1, 2).float() * self.scale + self.shift)
+        labels, maps = None, []
+        if self.classes is not None:
+            labels, uncertainty = self.classes(raw.logits)
+            maps = [labels.to(torch.uint8), uncertainty]
+        if raw.depth is not None:
+            depth = upsampled(raw.depth, self.output_size)
+            mean = depth[0, 0].relu()
+            std = F.softplus(depth[0, 1]).sqrt() * math.sqrt(VARIANCE_UNIT)
+            mark = self.marks(mean, labels)
+            maps += [mean + mark, std + mark]
+        return (*maps, *([] if raw.logits is None else [raw.logits]))
+
+
+def _to_onnx(
+    graph: _Graph, input_size: tuple[int, int], outputs: Iterable[str], scratch: Path
+) -> onnx.ModelProto:
     with warnings.catch_warnings():
         # Shapes are fixed, so values that tracing freezes are right. The older exporter needs no
         # onnxscript, writes the IR of its opset, and ONNX Runtime fuses its GELU (the newer one's
@@ -290,7 +347,7 @@ def _to_onnx(graph: _Graph, input_size: tuple[int, int], scratch: Path) -> onnx.
             dynamo=False,
             opset_version=OPSET,
             input_names=[INPUT],
-            output_names=list(OUTPUTS),
+            output_names=[*outputs, *([LOGITS] if graph.classes else [])],
         )
     proto = onnx.load(str(scratch))
     proto.ir_version = IR_VERSION

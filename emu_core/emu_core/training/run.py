@@ -133,7 +133,8 @@ def check_start(config: TrainingConfig) -> None:
     if init.suffix != SUFFIX:
         check_weights(init, expected, source, advice, keys)
     elif expected["canonical_focal"] is not None:  # the file has one also for plain metres
-        found = {"canonical_focal": read_info(init).canonical_focal}
+        focal = read_info(init).canonical_focal
+        found = {} if focal is None else {"canonical_focal": focal}
         expect_same(init, found, expected, source, "Train with the values of that file.", keys)
 
 
@@ -300,7 +301,7 @@ def _expect_same_network(path: Path, weights: Mapping[str, Tensor], learner: Lea
 def read_settings(path: Path) -> dict[str, Any]:
     """Read a run's config.yaml by the names of the options; ValueError if it cannot be read."""
     try:
-        settings = yaml.safe_load(path.read_text())
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(settings, dict):
             raise ValueError("it holds no options")
         return flat(settings)

@@ -14,24 +14,30 @@ if TYPE_CHECKING:
 
 _OUTGOING: dict[str, tuple[type[np.generic] | None, tuple[int, ...]]] = {  # type, channels
     "mono8": (np.uint8, ()),
+    "16UC1": (np.uint16, ()),
+    "16SC1": (np.int16, ()),
     "32FC1": (np.float32, ()),
     "bgr8": (np.uint8, (3,)),
+    "rgb8": (np.uint8, (3,)),
 }
 
 
 def fill_image(message: Image, array: np.ndarray, encoding: str, header: Header) -> Image:
     """Write an array into an Image, with one copy and without padding, and return the message.
 
-    The encoding is mono8 (uint8, (h, w)), 32FC1 (float32, (h, w)) or bgr8 (uint8, (h, w, 3)).
+    The encoding is mono8 (uint8), 16UC1 (uint16), 16SC1 (int16) or 32FC1 (float32) for an array
+    (h, w), bgr8 or rgb8 (uint8) for one (h, w, 3), or 32FCk (float32) for one (h, w, k).
 
     Raises:
         ValueError: the array does not have the type and the channels of the encoding.
     """
     dtype, channels = _OUTGOING.get(encoding, (None, ()))
+    if encoding.startswith("32FC") and array.ndim == 3 and encoding == f"32FC{array.shape[2]}":
+        dtype, channels = np.float32, array.shape[2:]
     if array.dtype != dtype or array.ndim < 2 or array.shape[2:] != channels or not array.size:
         raise ValueError(
             f"Expected argument `array` to hold a {encoding} image and `encoding` to be one of "
-            f"{', '.join(_OUTGOING)}, but got {array.dtype} {array.shape}"
+            f"{', '.join(_OUTGOING)} or 32FCk, but got {array.dtype} {array.shape}"
         )
     message.header, message.encoding = header, encoding
     message.height, message.width = array.shape[:2]

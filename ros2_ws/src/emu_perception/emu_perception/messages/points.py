@@ -1,4 +1,4 @@
-"""The point cloud: position, colour, class and uncertainties of every pixel.
+"""Point clouds: position, colour, class and uncertainties of every pixel, or positions alone.
 
 A model without classes, or without a deviation of depth, has clouds without these fields.
 
@@ -7,14 +7,17 @@ There is only one copy: 512×1024 points are 14.7 MB and take about 5 ms.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from sensor_msgs.msg import CameraInfo, PointCloud2, PointField
 from std_msgs.msg import Header
 
-from emu_core.bags.distortion import camera_model, rays
+from emu_core.bags.distortion import Rays, camera_model, rays
 from emu_core.runtime.perceiver import Perception
 from emu_perception.messages.images import fill_data
+from emu_perception.planners.scene import strided, usable_depth
 
 FIELDS = (
     ("x", PointField.FLOAT32),
@@ -45,6 +48,7 @@ class PointCloudMaker:
         rgb: np.ndarray,
         max_depth_std_ratio: float,
         header: Header,
+        stride: int = 1,
     ) -> PointCloud2:
         """Make the point cloud of one frame; x, y and z are NaN where the position is unusable.
 
@@ -56,18 +60,15 @@ class PointCloudMaker:
             perception: maps of size (H, W), among them depth.
             camera_info: of the maps, without ROI and binning.
             rgb: the image at the size of the maps, uint8 (H, W, 3).
+            stride: only every n-th row and column becomes points.
 
         Raises:
             CameraInfoError: see `distortion.camera_model`.
         """
-        maps = perception.maps()
-        depth, std = maps["depth"], maps.get("depth_std")
-        pixel_rays = rays(camera_model(camera_info))
-        usable = np.isfinite(depth)
-        if std is not None:  # +Inf ≤ +Inf is true, so isfinite is needed, too
-            usable &= std <= max_depth_std_ratio * depth
-        if pixel_rays.known is not None:
-            usable &= pixel_rays.known
+        maps = {name: strided(values, stride) for name, values in perception.maps().items()}
+        depth, std, rgb = maps["depth"], maps.get("depth_std"), strided(rgb, stride)
+        pixel_rays = strided_rays(camera_info, stride)
+        usable = usable_depth(depth, std, max_depth_std_ratio, pixel_rays)
         z = np.where(usable, depth, np.float32(np.nan))  # (H, W)
         if self._colors.shape[:2] != z.shape:
             self._colors = np.zeros((*z.shape, 4), np.uint8)
@@ -83,12 +84,29 @@ class PointCloudMaker:
         if self._points.shape != (*z.shape, len(fields)):
             self._points = np.empty((*z.shape, len(fields)), np.float32)
         cv2.merge([channels[name] for name, _ in fields], self._points)  # (H, W, fields)
-        message = PointCloud2(header=header, height=z.shape[0], width=z.shape[1], is_dense=False)
-        message.fields = [
-            PointField(name=name, offset=4 * index, datatype=kind, count=1)
-            for index, (name, kind) in enumerate(fields)
-        ]
-        message.point_step = 4 * len(fields)
-        message.row_step = message.point_step * message.width
-        fill_data(message, self._points)
-        return message
+        return _message(self._points, fields, header)
+
+
+def strided_rays(camera_info: CameraInfo, stride: int) -> Rays:
+    """Return the rays of every n-th row and column; see `distortion.camera_model` for errors."""
+    every = rays(camera_model(camera_info))
+    return Rays(*(None if a is None else strided(a, stride) for a in every))  # type: ignore[arg-type]
+
+
+def xyz_cloud(points: np.ndarray, header: Header) -> PointCloud2:
+    """Make an organised point cloud of positions, float32 (H, W, 3), NaN where there is none."""
+    return _message(points, FIELDS[:3], header)
+
+
+def _message(points: np.ndarray, fields: Sequence[tuple[str, int]], header: Header) -> PointCloud2:
+    """Make a message of points, (H, W, fields) of four bytes each."""
+    height, width, _ = points.shape
+    message = PointCloud2(header=header, height=height, width=width, is_dense=False)
+    message.fields = [
+        PointField(name=name, offset=4 * index, datatype=kind, count=1)
+        for index, (name, kind) in enumerate(fields)
+    ]
+    message.point_step = 4 * len(fields)
+    message.row_step = message.point_step * width
+    fill_data(message, points)
+    return message

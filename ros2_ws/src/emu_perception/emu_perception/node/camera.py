@@ -20,7 +20,7 @@ from emu_perception.errors import UserError
 from emu_perception.messages.points import PointCloudMaker
 from emu_perception.node import label_info
 from emu_perception.node.frame_outputs import FrameOutputs
-from emu_perception.node.outputs import DEPTH, OUTPUTS, without_map
+from emu_perception.node.outputs import DEPTH, OUTPUTS, PROBABILITIES, unavailable
 from emu_perception.node.parameters import WRONG_QOS, Parameters
 from emu_perception.node.statistics import CameraStatistics, FrameTiming, stamp_age
 from emu_perception.node.subscription import AdaptiveSubscription
@@ -90,6 +90,14 @@ class Camera:
         self.subscriptions.append(images)
         self._log_once.logger.info(f"waiting for {images.topic} and {infos.topic}")
 
+    def adapt(self) -> None:
+        """Follow the publishers; say once if the images come by another transport."""
+        for subscription in self.subscriptions:
+            subscription.adapt()
+        for images in self.subscriptions[1:]:
+            if hint := images.other_transport():
+                self._log_once.warning("transport", f"no image on {images.topic}: {hint}")
+
     def close(self) -> None:
         """Unsubscribe."""
         while self.subscriptions:
@@ -119,8 +127,8 @@ class Camera:
 
     def _publish(self, message: Image | CompressedImage, received: float) -> FrameTiming | None:
         """Publish all outputs that have a subscriber; None if there are none."""
-        pairs = ((output, self._publishers.get(topic)) for topic, output in OUTPUTS.items())
-        subscribed = [(output, p) for output, p in pairs if p and p.get_subscription_count()]
+        publishers = {t: p for t, p in self._publishers.items() if p.get_subscription_count()}
+        subscribed = [(output, publishers[t]) for t, output in OUTPUTS.items() if t in publishers]
         if not subscribed:
             return None
         if not message.header.frame_id:
@@ -128,7 +136,7 @@ class Camera:
                 "the images have no frame_id, which the outputs need: set it in the camera driver"
             )
             self._log_once.warning("frame_id", text)
-        frame = FrameOutputs(message, self)
+        frame = FrameOutputs(message, self, with_probabilities=PROBABILITIES in publishers)
         with_unknown = frame.unknown is not None
         if with_unknown != self._with_unknown:
             self._publish_labels(with_unknown)
@@ -154,7 +162,7 @@ class Camera:
         """Create the publishers of LabelInfo and of the outputs; they are silent at first."""
         vision_msgs = label_info.messages()
         info = self.perceiver.info
-        has_labels, absent = "labels" in info.outputs, without_map(info)
+        has_labels, absent = "labels" in info.outputs, unavailable(info)
         kinds = {
             topic: (output.kind, QoSProfile(depth=DEPTH))
             for topic, output in OUTPUTS.items()
@@ -183,5 +191,6 @@ class Camera:
         """Publish LabelInfo, with or without the class `unknown`."""
         self._with_unknown = with_unknown
         if label_info.TOPIC in self._publishers:
-            message = label_info.message(self.perceiver.info.classes, with_unknown)
+            now = self._node.get_clock().now().to_msg()
+            message = label_info.message(self.perceiver.info.classes, with_unknown, now)
             self._publishers[label_info.TOPIC].publish(message)

@@ -79,6 +79,8 @@ def input_status(
     advice = transport.advice()
     if now.silence_s > SILENCE_S:
         text = f"no image on {images.topic} for {now.silence_s:.0f} s; publishers: {names}"
+        if hint := images.other_transport():
+            text += f"; {hint}"
         usable = len(publishers) > len(unusable)
         if usable and may_be_large:
             text += f"; {advice}"

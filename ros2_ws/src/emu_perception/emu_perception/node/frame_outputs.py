@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -14,15 +15,21 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from emu_core.bags.camera_info import CameraInfoError, focal_lengths
 from emu_core.bags.distortion import rectified
 from emu_core.bags.images import to_rgb
-from emu_core.labels import IGNORE
+from emu_core.labels import IGNORE, ClassTable
 from emu_core.runtime.fitting import resize
 from emu_core.runtime.overlay import blend
 from emu_core.runtime.perceiver import Perception
+from emu_perception.messages.images import fill_image
+from emu_perception.messages.points import strided_rays, xyz_cloud
 from emu_perception.node.label_info import unknown_id
 from emu_perception.node.parameters import Settings
+from emu_perception.planners.classes import Roles
+from emu_perception.planners.scene import Limits, Scene, strided
 
 if TYPE_CHECKING:
     from emu_perception.node.camera import Camera
+
+_MAX_MM = 65535.5  # rounds to the largest value of 16 bits
 
 
 class FrameOutputs:
@@ -31,12 +38,18 @@ class FrameOutputs:
     Each attribute is computed at its first use and may raise UnsupportedImage.
     """
 
-    def __init__(self, message: Image | CompressedImage, camera: Camera) -> None:
+    def __init__(
+        self,
+        message: Image | CompressedImage,
+        camera: Camera,
+        with_probabilities: bool = False,
+    ) -> None:
         self.message, self.header = message, message.header
         self.settings: Settings = camera.settings()
         self.inference_s: float | None = None
         """Duration of the inference; None before it."""
-        self._camera = camera
+        self._camera, self._with_probabilities = camera, with_probabilities
+        self._probabilities: np.ndarray | None = None
 
     @cached_property
     def image(self) -> tuple[np.ndarray, CameraInfo | None]:
@@ -56,8 +69,11 @@ class FrameOutputs:
     @property
     def unknown(self) -> int | None:
         """The id of uncertain pixels; None if they keep their class."""
-        classes = self._camera.perceiver.info.classes
-        return unknown_id(classes) if self.settings.marks_unknown else None
+        return unknown_id(self._classes) if self.settings.marks_unknown else None
+
+    @property
+    def _classes(self) -> ClassTable:
+        return self._camera.perceiver.info.classes
 
     @cached_property
     def perception(self) -> Perception:
@@ -65,14 +81,37 @@ class FrameOutputs:
         rgb, info = self.image
         focal = focal_lengths(info) if info is not None else None
         start = time.monotonic()
-        perception = self._camera.perceiver.perceive(rgb, focal=focal)
+        perceiver = self._camera.perceiver
+        if self._with_probabilities:
+            groups = np.stack(list(self.groups.values()), axis=-1)
+            perception, self._probabilities = perceiver.perceive_groups(rgb, groups, focal)
+        else:
+            perception = perceiver.perceive(rgb, focal=focal)
         self.inference_s = time.monotonic() - start
+        perception = self._without_doubtful_sky(perception)
         labels, uncertainty = perception.labels, perception.label_uncertainty
         if self.unknown is None or labels is None or uncertainty is None:
             return perception
         uncertain = uncertainty > self.settings.unknown_above
         unknown = uncertain & (labels != IGNORE)
         return replace(perception, labels=np.where(unknown, np.uint8(self.unknown), labels))
+
+    def _without_doubtful_sky(self, perception: Perception) -> Perception:
+        """Set depth to NaN where the class is sky, but doubtful: such pixels may be obstacles."""
+        labels, uncertainty = perception.labels, perception.label_uncertainty
+        sky, depth, std = self._classes.sky, perception.depth, perception.depth_std
+        if sky is None or labels is None or uncertainty is None or depth is None:
+            return perception
+        limit = self.settings.doubtful_above
+        if self.settings.marks_unknown:
+            limit = min(limit, self.settings.unknown_above)
+        doubtful = (labels == sky) & (uncertainty > limit)
+        if not doubtful.any():
+            return perception
+        nan = np.float32(np.nan)
+        if std is not None:
+            std = np.where(doubtful, nan, std)
+        return replace(perception, depth=np.where(doubtful, nan, depth), depth_std=std)
 
     @cached_property
     def maps(self) -> dict[str, np.ndarray]:
@@ -89,7 +128,7 @@ class FrameOutputs:
         return confidence
 
     @cached_property
-    def depth_camera_info(self) -> CameraInfo | None:
+    def map_camera_info(self) -> CameraInfo | None:
         """The CameraInfo of the maps; None if that of the image is unknown."""
         info = self.image[1]
         return None if info is None else self._camera.lens.map_info(info, self.header)
@@ -97,21 +136,84 @@ class FrameOutputs:
     @cached_property
     def points(self) -> PointCloud2 | None:
         """The point cloud; None if the ray of each pixel is unknown."""
-        info = self.depth_camera_info
+        info = self.map_camera_info
         if info is None:
             return None
-        rgb = resize(self.image[0], self.maps["depth"].shape)
-        limit = self.settings.max_depth_std_ratio
+        settings = self.settings
+        limit, stride = settings.max_depth_std_ratio, settings.stride
         try:
-            return self._camera.cloud.message(self.perception, info, rgb, limit, self.header)
+            return self._camera.cloud.message(
+                self.perception, info, self.rgb, limit, self.header, stride
+            )
         except CameraInfoError as error:
             self._camera.lens.report_no_points(error)
             return None
 
     @cached_property
+    def scene(self) -> Scene | None:
+        """Obstacles, ground and free space; None if the ray of each pixel is unknown."""
+        info = self.map_camera_info
+        if info is None:
+            return None
+        settings = self.settings
+        try:
+            rays = strided_rays(info, settings.stride)
+        except CameraInfoError as error:
+            self._camera.lens.report_no_points(error)
+            return None
+        maps = {name: strided(values, settings.stride) for name, values in self.maps.items()}
+        limits = Limits(**{f.name: getattr(settings, f.name) for f in fields(Limits)})
+        return Scene(maps, rays, self._roles, self._classes.sky, limits)
+
+    def cloud(self, points: Callable[[Scene], np.ndarray]) -> PointCloud2 | None:
+        """Make the cloud of some points of the scene; None if there is no scene."""
+        return None if self.scene is None else xyz_cloud(points(self.scene), self.header)
+
+    @cached_property
+    def groups(self) -> dict[str, np.ndarray]:
+        """Classes, bool (C,), of each channel of the probabilities, by name."""
+        return self.settings.groups(self._classes)
+
+    @cached_property
+    def probabilities(self) -> Image:
+        """The probability of each group; for frames `with_probabilities`."""
+        assert self.perception and self._probabilities is not None
+        encoding = f"32FC{len(self.groups)}"
+        return fill_image(Image(), self._probabilities, encoding, self.header)
+
+    @cached_property
+    def _roles(self) -> Roles:
+        return self.settings.roles(self._classes)
+
+    @cached_property
+    def dynamic_mask(self) -> np.ndarray:
+        """255 where the class is one of `dynamic_classes`, otherwise 0; uint8 (H, W)."""
+        return cv2.LUT(self.maps["labels"], 255 * self._roles.dynamic.astype(np.uint8))
+
+    @cached_property
+    def signed_labels(self) -> np.ndarray:
+        """Class ids, and -1 for pixels without a label; int16 (H, W)."""
+        labels = self.maps["labels"].astype(np.int16)
+        labels[labels == IGNORE] = -1
+        return labels
+
+    @cached_property
+    def depth_mm(self) -> np.ndarray:
+        """Millimetres along Z; 0 without an estimate or beyond 65.535 m; uint16 (H, W)."""
+        mm = self.maps["depth"] * np.float32(1000)
+        return np.where(mm < _MAX_MM, mm, 0).round().astype(np.uint16)
+
+    @cached_property
+    def rgb(self) -> np.ndarray:
+        """The image at the size of the maps; uint8 (H, W, 3)."""
+        image = self.image[0]
+        fitting = self._camera.perceiver.fitting(*image.shape[:2])
+        return resize(image, (fitting.height, fitting.width))
+
+    @cached_property
     def overlay(self) -> np.ndarray:
         """The image under the class colours, paler where uncertain; uint8 (H, W, 3) BGR."""
         labels, uncertainty = self.maps["labels"], self.maps["label_uncertainty"]
-        classes, alpha = self._camera.perceiver.info.classes, self.settings.overlay_alpha
+        classes, alpha = self._classes, self.settings.overlay_alpha
         rgb = blend(self.image[0], labels, uncertainty, classes, alpha)
         return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)

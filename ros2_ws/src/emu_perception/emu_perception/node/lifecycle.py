@@ -32,13 +32,14 @@ from emu_perception.node.worker import Worker
 from emu_perception.ros import dds
 from emu_perception.ros.command_line import missing_package
 from emu_perception.ros.distro import guard_transitions
+from emu_perception.ros.unchanged_parameters import NodeWithUnchangedParameters
 
 NAME = "emu_perception"
 SUCCESS = TransitionCallbackReturn.SUCCESS
 _MAX_BYTES_PER_PIXEL = 28  # of the largest output, the point cloud
 
 
-class PerceptionNode(LifecycleNode):
+class PerceptionNode(NodeWithUnchangedParameters, LifecycleNode):
     """Semantics, depth and the uncertainties of both, for one or several cameras.
 
     `configure` loads, checks and warms up the model, and creates the topics of `outputs.OUTPUTS`.
@@ -157,6 +158,7 @@ class PerceptionNode(LifecycleNode):
 
     def _configure(self) -> None:
         self._perceiver = perceiver = self._load()
+        self.parameters.bind_classes(perceiver.info.classes)
         for name in self.parameters.cameras():
             statistics = self._statistics.setdefault(name, CameraStatistics())
             self._cameras[name] = Camera(self, name, perceiver, statistics, self.parameters)
@@ -183,6 +185,7 @@ class PerceptionNode(LifecycleNode):
         while self._cameras:  # without a variable that would keep the last one
             self._cameras.popitem()[1].destroy()
         self._perceiver = None
+        self.parameters.bind_classes(None)
         gc.collect()  # the session is large, and cameras are part of reference cycles
 
     def _load(self) -> Perceiver:
@@ -211,6 +214,7 @@ class PerceptionNode(LifecycleNode):
             self.get_logger().info(missing)
         values = {"model": info.name, "file": str(info.path), "sha256": info.sha256}
         values["outputs"] = ", ".join(info.outputs)
+        values["topics not published"] = outputs.describe_missing(info, True) or "none"
         self._model_status = checks.model_status(requested, provider, values, missing)
         if self._model_status.problems:
             self.get_logger().error(self._model_status.message)
@@ -220,8 +224,7 @@ class PerceptionNode(LifecycleNode):
 
     def _beat(self) -> None:
         for camera in self._cameras.values():
-            for subscription in camera.subscriptions:
-                subscription.adapt()
+            camera.adapt()
         self._publish(self._statuses())
 
     def _publish(self, statuses: Iterable[tuple[str, Status]]) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,15 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from emu_core.registry import Registry
 from emu_core.runtime.metadata import OUTPUTS as MAPS
-from emu_core.runtime.model_file import ModelInfo
+from emu_core.runtime.model_file import LOGITS, ModelInfo
 from emu_perception.messages.images import fill_image, fill_jpeg
-from emu_perception.node import label_info
+from emu_perception.node import channel_info, label_info
 from emu_perception.node.frame_outputs import FrameOutputs
+from emu_perception.planners.scene import Scene
 
 DEPTH = 5
+PROBABILITIES = "semantic/probabilities"
+"""The topic for which the model has to compute more."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,8 @@ class Output:
     `range` (with special values) are documentation. `make` returns the message for one image, with
     its stamp and frame_id, or None. With `needs_labels`, the topic of a model with
     classes is not published without vision_msgs, because planners need LabelInfo to read it.
-    `needs` is the map that the topic is made from: without it, there is no topic.
+    `needs` are the maps that the topic is made from, separated by spaces: a model without one of
+    them has no such topic.
     """
 
     kind: type
@@ -46,6 +51,10 @@ class Output:
     make: Callable[[FrameOutputs], Any | None]
     needs_labels: bool = False
     needs: str = ""
+    missing: str = ""
+    """Reason why this installation cannot publish the topic; empty if it can."""
+    optional: bool = False
+    """Whether most models and installations lack what the topic needs."""
 
 
 OUTPUTS: Registry[Output] = Registry("output topic")
@@ -63,8 +72,8 @@ def add_image_output(
     """Register an Image topic.
 
     `pixels` returns the array for one image in the type of the encoding: mono8 (uint8, (H, W)),
-    32FC1 (float32, (H, W)) or bgr8 (uint8, (H, W, 3)). `needs` is the map of `FrameOutputs.maps`
-    that it is made from: a model without this map has no such topic.
+    32FC1 (float32, (H, W)) or bgr8 (uint8, (H, W, 3)), see `fill_image`. `needs` are maps of
+    `FrameOutputs.maps`, as for an `Output`.
     """
 
     def make(frame: FrameOutputs) -> Image:
@@ -101,7 +110,7 @@ add_image_output(
     "depth/image",
     "32FC1",
     "metres along Z",
-    "+Inf: sky or out of range; NaN: no estimate",
+    "+Inf: certainly sky, or out of range; NaN: no estimate (see `doubtful_above`)",
     lambda frame: frame.maps["depth"],
     needs="depth",
 )
@@ -113,17 +122,18 @@ add_image_output(
     lambda frame: frame.maps["depth_std"],
     needs="depth_std",
 )
-OUTPUTS.add(
-    "depth/camera_info",
-    Output(
-        CameraInfo,
-        "",
-        "pixels",
-        "K and P of depth/image; only with camera_info",
-        lambda frame: frame.depth_camera_info,
-        needs="depth",
-    ),
-)
+for _folder, _needs in (("depth", "depth"), ("semantic", "labels")):
+    OUTPUTS.add(
+        f"{_folder}/camera_info",
+        Output(
+            CameraInfo,
+            "",
+            "pixels",
+            "K and P of the maps; only with camera_info",
+            lambda frame: frame.map_camera_info,
+            needs=_needs,
+        ),
+    )
 OUTPUTS.add(
     "points",
     Output(
@@ -135,6 +145,79 @@ OUTPUTS.add(
         needs="depth",
         needs_labels=True,
     ),
+)
+for _topic, _range, _points in (
+    ("obstacles", "what is not certainly ground; NaN elsewhere", Scene.obstacles),
+    ("ground", "what is certainly ground; NaN elsewhere", Scene.ground),
+    ("clearing", "ends of free rays; NaN where nothing is known to be free", Scene.clearing),
+):
+    OUTPUTS.add(
+        _topic,
+        Output(
+            PointCloud2,
+            "",
+            "metres; x y z",
+            _range,
+            partial(FrameOutputs.cloud, points=_points),
+            needs="labels depth depth_std" if _topic == "clearing" else "labels depth",
+        ),
+    )
+add_image_output(
+    "semantic/dynamic_mask",
+    "mono8",
+    "1 / 255",
+    "255: one of `dynamic_classes`; 0: others",
+    lambda frame: frame.dynamic_mask,
+    needs="labels",
+)
+add_image_output(
+    "semantic/image_16sc1",
+    "16SC1",
+    "class id",
+    "as semantic/image; -1: unlabelled",
+    lambda frame: frame.signed_labels,
+    needs="labels",
+)
+OUTPUTS.add(
+    PROBABILITIES,
+    Output(
+        Image,
+        "32FCk",
+        "probability",
+        "0 to 1, one channel for each of `probability_groups`",
+        lambda frame: frame.probabilities,
+        needs="labels logits",
+        optional=True,
+    ),
+)
+OUTPUTS.add(
+    "semantic/channel_info",
+    Output(
+        channel_info.ChannelInfo,
+        "",
+        "names",
+        "channels of semantic/probabilities; only with elevation_map_msgs",
+        lambda frame: channel_info.message(list(frame.groups), frame.header),
+        needs="labels logits",
+        missing=channel_info.MISSING,
+        optional=True,
+    ),
+)
+add_image_output(
+    "depth/image_16uc1",
+    "16UC1",
+    "millimetres along Z",
+    "0: sky, no estimate or beyond 65.535 m",
+    lambda frame: frame.depth_mm,
+    needs="depth",
+)
+add_image_output(
+    "depth/rgb",
+    "rgb8",
+    "colours",
+    "the image at the size of the maps",
+    lambda frame: frame.rgb,
+    needs="depth",
 )
 add_image_output(
     "overlay",
@@ -159,21 +242,36 @@ OUTPUTS.add(
 )
 
 
-def without_map(info: ModelInfo) -> dict[str, str]:
-    """Return the topics that a model cannot fill, and the map that each needs."""
-    return {
-        topic: output.needs
+def unavailable(info: ModelInfo) -> dict[str, list[str]]:
+    """Return the topics that cannot be published with a model, and which of its outputs lack.
+
+    The list is empty if the installation, not the model, is the reason.
+    """
+    has = {*info.outputs, *([LOGITS] if info.logits_size else [])}
+    lacking = {
+        topic: [name for name in output.needs.split() if name not in has]
         for topic, output in OUTPUTS.items()
-        if output.needs and output.needs not in info.outputs
     }
+    return {topic: names for topic, names in lacking.items() if names or OUTPUTS[topic].missing}
 
 
-def describe_missing(info: ModelInfo) -> str:
-    """Return which maps a model lacks, and which topics with them; empty if it has all."""
-    if not (topics := without_map(info)):
-        return ""
-    maps = " and ".join(name for name in MAPS if name not in info.outputs)
-    return f"the model has no {maps}, so these topics are not published: {', '.join(topics)}"
+def describe_missing(info: ModelInfo, with_optional: bool = False) -> str:
+    """Return which topics are not published with a model, and why; empty if all are."""
+    topics = {
+        topic: lacking
+        for topic, lacking in unavailable(info).items()
+        if with_optional or not OUTPUTS[topic].optional
+    }
+    names = [name for name in (*MAPS, LOGITS) if any(name in lack for lack in topics.values())]
+    reasons = {f"the model has no {' and '.join(names)}": [t for t in topics if topics[t]]}
+    for topic, lacking in topics.items():
+        if not lacking:
+            reasons.setdefault(OUTPUTS[topic].missing, []).append(topic)
+    return "; ".join(
+        f"{reason}, so these topics are not published: {', '.join(absent)}"
+        for reason, absent in reasons.items()
+        if absent
+    )
 
 
 def describe_topics() -> list[tuple[str, ...]]:

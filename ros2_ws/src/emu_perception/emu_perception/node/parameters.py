@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import rclpy.parameter
 from rcl_interfaces.msg import (
     FloatingPointRange,
@@ -18,12 +19,20 @@ from rcl_interfaces.msg import (
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 
+from emu_core.labels import ClassTable, ClassTableError
 from emu_core.runtime.fitting import FITS
 from emu_core.runtime.perceiver import PROVIDERS
 from emu_perception.errors import UserError
+from emu_perception.planners.classes import DYNAMIC, GROUND, Roles, class_groups, class_roles
 
 AT_START, ON_CONFIGURE, ANY_TIME = "at start", "on configure", "any time"
 """When a parameter is read, and therefore when it may change."""
+
+_ADVICE = {
+    "DOUBLE": " (write 10.0, not 10)",
+    "STRING_ARRAY": " (write a list of names, such as ['front', 'rear'])",
+}
+"""What to do about a value that has not this type."""
 
 WRONG_QOS = (RuntimeError, ParameterException)
 """What rclpy raises for a wrong value or type among the `qos_overrides`."""
@@ -62,15 +71,15 @@ class Parameter:
                 result.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
             else:
                 result.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
-        # rclpy takes an empty list for a list of bytes, so `problem` checks the type instead.
-        result.dynamic_typing = self.is_list
         return result
 
-    def problem(self, value: object) -> str:
+    def problem(self, value: Any) -> str:
         """Return the problem with a value, beyond the checks of rclpy; empty if there is none."""
         if self.is_choice and value not in self.allowed:
             return f"expected one of {', '.join(self.allowed)}, but got {value!r}"
-        return _camera_problem(value) if self.is_list else ""
+        if not self.is_list:
+            return ""
+        return _camera_problem(value) if self.name == "cameras" else _list_problem(value)
 
 
 PARAMETERS = (
@@ -126,6 +135,68 @@ PARAMETERS = (
         ANY_TIME,
     ),
     Parameter(
+        "doubtful_above",
+        0.05,
+        "above this label uncertainty, sky is no free space and no class is ground or ignored",
+        (0.0, 1.0),
+        ANY_TIME,
+    ),
+    Parameter(
+        "ground_classes",
+        GROUND,
+        "classes of ~/ground, which are no obstacles; the model may lack those of the default",
+        changes=ANY_TIME,
+    ),
+    Parameter(
+        "dynamic_classes",
+        DYNAMIC,
+        "classes of ~/semantic/dynamic_mask; the model may lack those of the default",
+        changes=ANY_TIME,
+    ),
+    Parameter(
+        "ignore_classes",
+        (),
+        "classes that are neither obstacles nor ground, such as the robot itself",
+        changes=ANY_TIME,
+    ),
+    Parameter(
+        "min_obstacle_height",
+        0.1,
+        "metres from the ground plane below which nothing is an obstacle; 0: all heights",
+        (0.0, 10.0),
+        ANY_TIME,
+    ),
+    Parameter(
+        "max_obstacle_height",
+        2.0,
+        "metres over the ground plane that ~/clearing looks at; the same as in the costmap",
+        (0.0, 100.0),
+        ANY_TIME,
+    ),
+    Parameter(
+        "clearing_range", 20.0, "longest ray of ~/clearing in metres", (0.1, 1000.0), ANY_TIME
+    ),
+    Parameter(
+        "clearing_sigmas",
+        2.0,
+        "a ray of ~/clearing ends so many depth_std before the depth of its pixel",
+        (0.0, 10.0),
+        ANY_TIME,
+    ),
+    Parameter(
+        "stride",
+        1,
+        "the clouds have every n-th row and column; the semantic layer of Nav2 needs 1",
+        (1, 64),
+        ANY_TIME,
+    ),
+    Parameter(
+        "probability_groups",
+        (),
+        "channels of ~/semantic/probabilities, `NAME=CLASS,CLASS` or `CLASS`; empty: all classes",
+        changes=ANY_TIME,
+    ),
+    Parameter(
         "overlay_alpha", 0.5, "opacity of the class colours in the overlay", (0.0, 1.0), ANY_TIME
     ),
     Parameter("jpeg_quality", 80, "JPEG quality of ~/overlay/compressed", (1, 100), ANY_TIME),
@@ -140,6 +211,15 @@ class Settings(SimpleNamespace):
         """Whether uncertain pixels get the class `unknown`."""
         return 0 < self.unknown_above < 1
 
+    def roles(self, classes: ClassTable) -> Roles:
+        """Return the roles of a model's classes; raises ClassTableError for a wrong name."""
+        lists = (self.ground_classes, self.dynamic_classes, self.ignore_classes)
+        return class_roles(classes, *map(tuple, lists))
+
+    def groups(self, classes: ClassTable) -> dict[str, np.ndarray]:
+        """Return the groups of a model's classes; raises ClassTableError for a wrong name."""
+        return class_groups(classes, tuple(self.probability_groups))
+
 
 class Parameters:
     """Declare the parameters of a node and read their values.
@@ -150,6 +230,7 @@ class Parameters:
 
     def __init__(self, node: Node, is_unconfigured: Callable[[], bool]) -> None:
         self._node, self._is_unconfigured = node, is_unconfigured
+        self._classes: ClassTable | None = None
         for parameter in PARAMETERS:
             declare(node, parameter)
         node.add_on_set_parameters_callback(self._check)
@@ -160,6 +241,16 @@ class Parameters:
     def settings(self) -> Settings:
         """Return the current settings. Can be called from any thread."""
         return Settings(**{p.name: self[p.name] for p in PARAMETERS if p.changes == ANY_TIME})
+
+    def bind_classes(self, classes: ClassTable | None) -> None:
+        """Check names of classes against a model's, now and when they change; None: no longer.
+
+        Raises:
+            UserError: a name is no class.
+        """
+        if classes is not None and (problem := _class_problem(self.settings(), classes)):
+            raise UserError(f"parameter {problem}")
+        self._classes = classes
 
     def cameras(self) -> tuple[str, ...]:
         """Return the names of the cameras; a single empty name if there is only one camera."""
@@ -179,6 +270,10 @@ class Parameters:
                 )
             if problem:
                 return SetParametersResult(successful=False, reason=f"{parameter.name}: {problem}")
+        if self._classes is not None:
+            settings = Settings(**{**vars(self.settings()), **values})
+            if problem := _class_problem(settings, self._classes):
+                return SetParametersResult(successful=False, reason=problem)
         return SetParametersResult(successful=True)
 
 
@@ -188,21 +283,47 @@ def declare(node: Node, parameter: Parameter) -> Any:
     Raises:
         UserError: the value has the wrong type, is out of range, or is none of the choices.
     """
+    # rclpy takes an empty list for a list of bytes, so a list is declared with one empty name.
+    default: Any = parameter.default
+    if parameter.is_list:
+        default = list(default) or [""]
     try:
-        node.declare_parameter(parameter.name, parameter.default, parameter.descriptor())
+        node.declare_parameter(parameter.name, default, parameter.descriptor())
+        given = node.get_parameter_or(parameter.name)
+        if parameter.is_list and not any(given.value or ()):
+            kind = rclpy.parameter.Parameter.Type.STRING_ARRAY
+            node.set_parameters([rclpy.parameter.Parameter(parameter.name, kind, [])])
     except ParameterException as error:
         reason = str(error).removesuffix(f": {parameter.name}")
-        advice = " (write 10.0, not 10)" if "expecting type 'DOUBLE'" in reason else ""
+        expected = reason.rpartition("expecting type ")[2].strip("'")
+        advice = _ADVICE.get(expected, "")
         raise UserError(f"parameter {parameter.name}: {reason}{advice}") from None
-    value = node.get_parameter(parameter.name).value
+    value = node.get_parameter_or(parameter.name).value
+    if value is None:  # an empty list in YAML has no type
+        raise UserError(f"parameter {parameter.name} has no value: add one, or remove the line")
     if problem := parameter.problem(value):
         raise UserError(f"parameter {parameter.name}: {problem}")
     return value
 
 
-def _camera_problem(names: object) -> str:
+def _class_problem(settings: Settings, classes: ClassTable) -> str:
+    try:
+        settings.roles(classes)
+        settings.groups(classes)
+    except ClassTableError as error:
+        return str(error)
+    return ""
+
+
+def _list_problem(names: object, example: str = "['road', 'sidewalk']") -> str:
     if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
-        return f"expected a list of names, such as ['front', 'rear'], but got {names!r}"
+        return f"expected a list of names, such as {example}, but got {names!r}"
+    return ""
+
+
+def _camera_problem(names: Any) -> str:
+    if problem := _list_problem(names, "['front', 'rear']"):
+        return problem
     if list(names) == [""]:  # a launch file cannot write an empty list
         return ""
     for name in names:

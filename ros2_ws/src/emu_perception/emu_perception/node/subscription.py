@@ -108,6 +108,14 @@ class AdaptiveSubscription:
             result.append((f"{name} ({details})", problem))
         return result
 
+    def other_transport(self) -> str:
+        """Return what to do if only the other transport of these images is published."""
+        raw = self.topic.removesuffix("/compressed")
+        other, name = (raw, "raw") if raw != self.topic else (f"{raw}/compressed", "compressed")
+        if self._endpoints() or not self._node.get_publishers_info_by_topic(other):
+            return ""
+        return f"{other} is published: set image_transport:={name}"
+
     def adapt(self) -> None:
         """Subscribe again if the publishers changed their QoS; call it once a second."""
         offers = [info.qos_profile for info in self._endpoints()]
@@ -144,7 +152,7 @@ class AdaptiveSubscription:
         if not self._node.has_parameter(name):  # it stays declared after the first activation
             descriptor = ParameterDescriptor(description=f"one of {choices}", read_only=True)
             self._node.declare_parameter(name, "automatic", descriptor)
-        value = self._node.get_parameter(name).value
+        value = str(self._node.get_parameter(name).value)
         if value not in _CHOICES[policy]:
             raise UserError(f"parameter {name}: expected one of {choices}, but got {value!r}")
         return _CHOICES[policy][value]

@@ -47,6 +47,16 @@ _ZENOH = (
 )
 
 
+def config_folder() -> Path:
+    """Return share/emu_perception/config of this installation; without one, that of the sources.
+
+    Users look for the files there and change them there.
+    """
+    here = Path(__file__)
+    shares = (parent / "share" / "emu_perception" / "config" for parent in here.parents)
+    return next(filter(Path.is_dir, shares), here.parents[1] / "config")
+
+
 @dataclass(frozen=True)
 class Transport:
     """How messages leave and reach this process; sizes are in bytes.
@@ -145,7 +155,7 @@ def transport(
 
 def profile(segment: int = max(SEGMENTS)) -> Path:
     """Return the path of our profile with a segment of this size."""
-    return Path(__file__).parents[1] / "config" / SEGMENTS[segment]
+    return config_folder() / SEGMENTS[segment]
 
 
 def environment(

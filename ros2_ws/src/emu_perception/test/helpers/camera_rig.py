@@ -25,6 +25,8 @@ from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
+from emu_core.labels import CITYSCAPES
+from emu_core.runtime.dummy_model import dummy_outputs
 from helpers.remote import Remote
 from helpers.ros_processes import ChildProcess, TestNode, module, stopping, wait_until
 
@@ -70,6 +72,15 @@ def gray() -> Image:
 def noise(seed: int = 0, height: int = 48, width: int = 64) -> np.ndarray:
     """Random pixels, uint8 (H, W, 3)."""
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def node_maps(rgb: np.ndarray, doubtful_above: float = 0.05) -> dict[str, np.ndarray]:
+    """What the node publishes with the dummy model: its outputs, but no depth of doubtful sky."""
+    maps = dummy_outputs(rgb)
+    doubtful = (maps["labels"] == CITYSCAPES.sky) & (maps["label_uncertainty"] > doubtful_above)
+    for name in ("depth", "depth_std"):
+        maps[name] = np.where(doubtful, np.float32(np.nan), maps[name])
+    return maps
 
 
 def pinhole(focal: float, width: int = 64, height: int = 48) -> CameraInfo:

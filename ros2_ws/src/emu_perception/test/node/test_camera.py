@@ -6,14 +6,13 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 from helpers import labels
-from helpers.camera_rig import noise, pinhole, pixels, rgb8
+from helpers.camera_rig import node_maps, noise, pinhole, pixels, rgb8
 from helpers.clouds import cloud_array, positions
 from helpers.fake_node import FakeNode, make_camera
 
 from emu_core.bags.images import UnsupportedImage
 from emu_core.labels import CITYSCAPES
 from emu_core.registry import Registry
-from emu_core.runtime.dummy_model import dummy_outputs
 from emu_core.runtime.perceiver import Perceiver
 from emu_perception.node import checks
 from emu_perception.node.outputs import Output
@@ -109,7 +108,7 @@ FOCAL, CENTER = 80.0, (31.5, 23.5)
 ROWS, COLUMNS = np.mgrid[:48, :64]
 RAYS = np.stack([(COLUMNS - CENTER[0]) / FOCAL, (ROWS - CENTER[1]) / FOCAL, ROWS**0], axis=-1)
 RGB = noise()
-MAPS = dummy_outputs(RGB)
+MAPS = node_maps(RGB)
 
 
 def lens(model="plumb_bob", d=(0.0,) * 5):

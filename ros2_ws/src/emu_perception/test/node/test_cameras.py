@@ -3,11 +3,9 @@
 import numpy as np
 import pytest
 from helpers import labels
-from helpers.camera_rig import CameraRig, gray, noise, pinhole, pixels, rgb8
+from helpers.camera_rig import CameraRig, gray, node_maps, noise, pinhole, pixels, rgb8
 from helpers.clouds import cloud_array
 from helpers.remote import ERROR, OK
-
-from emu_core.runtime.dummy_model import dummy_outputs
 
 TOPICS = ("semantic/image", "depth/image", "depth/camera_info", "points")
 
@@ -41,7 +39,7 @@ def test_each_camera_has_its_own_topics_stamps_and_lens(rigs):
     for seed in range(10):
         for rig, name, scale in zip(rigs, ("front", "rear"), (1, 2), strict=True):
             rgb = noise(seed + 100 * scale)
-            outputs, expected = rig.process_image(rgb8(rgb)), dummy_outputs(rgb)
+            outputs, expected = rig.process_image(rgb8(rgb)), node_maps(rgb)
             assert np.array_equal(pixels(outputs["semantic/image"]), expected["labels"])
             depth = pixels(outputs["depth/image"])
             np.testing.assert_allclose(depth, scale * expected["depth"], rtol=1e-6)

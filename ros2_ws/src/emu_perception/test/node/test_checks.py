@@ -44,8 +44,10 @@ NORMAL = replace(
 SILENT = replace(NORMAL, silence_s=12.0, counts={"in": 0}, image_bytes=0)
 
 
-def subscription(*publishers):
-    return SimpleNamespace(topic="/topic", publishers=lambda: publishers)
+def subscription(*publishers, hint=""):
+    return SimpleNamespace(
+        topic="/topic", publishers=lambda: publishers, other_transport=lambda: hint
+    )
 
 
 def input_status(publishers=(GOOD,), statistics=NORMAL, transport=FAST_DDS, **given):
@@ -83,6 +85,14 @@ def test_silence_is_an_error_that_names_the_publishers():
     message = input_status((BAD,), SILENT).message
     assert "publishers: /driver (reliable; incompatible QoS: best effort)" in message
     assert PROFILE not in message, "there is another reason"
+
+
+def test_silence_names_the_transport_that_is_published():
+    images = subscription(hint="/topic/compressed is published: set image_transport:=compressed")
+    status = checks.input_status(SILENT, images, True)
+    assert status.message.endswith(
+        "publishers: none; /topic/compressed is published: set image_transport:=compressed"
+    )
 
 
 def test_silence_of_a_compatible_publisher_may_come_from_the_image_size():

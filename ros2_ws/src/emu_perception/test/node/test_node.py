@@ -14,6 +14,7 @@ from helpers.camera_rig import (
     RELIABLE,
     CameraRig,
     image_message,
+    node_maps,
     noise,
     pixels,
     rgb8,
@@ -23,7 +24,7 @@ from sensor_msgs.msg import CompressedImage
 
 from emu_core.bags.images import ENCODINGS, to_rgb
 from emu_core.registry import PLUGINS
-from emu_core.runtime.dummy_model import dummy_outputs, make_dummy_model
+from emu_core.runtime.dummy_model import make_dummy_model
 from emu_perception.ros.dds import PROFILE_VARIABLES
 
 HEIGHT, WIDTH = 48, 64
@@ -50,7 +51,7 @@ def rig(domain, model, models):
 
 def assert_maps(outputs, rgb):
     """Compare the maps with the dummy model's outputs for `rgb`, which has its input size."""
-    expected = dummy_outputs(rgb)
+    expected = node_maps(rgb)
     assert np.array_equal(pixels(outputs["semantic/image"]), expected["labels"])
     uncertainty = pixels(outputs["semantic/uncertainty"])
     assert np.array_equal(uncertainty, expected["label_uncertainty"])
@@ -82,7 +83,7 @@ def test_every_topic_has_its_encoding_and_the_stamp_and_frame_id_of_the_image(ri
     assert {header.frame_id for header in headers} == {FRAME_ID}
     assert len({(header.stamp.sec, header.stamp.nanosec) for header in headers}) == 1
     assert_maps(outputs, rgb)
-    inverse, depth = pixels(outputs["depth/inverse"]), dummy_outputs(rgb)["depth"]
+    inverse, depth = pixels(outputs["depth/inverse"]), node_maps(rgb)["depth"]
     assert np.array_equal(inverse, 1 / depth, equal_nan=True) and np.isinf(depth).any()
 
 
@@ -168,7 +169,7 @@ def test_with_the_stock_dds_profile_every_output_still_arrives(domain, models, t
             outputs = rig.process_image(rgb8(rgb))
         text = r"outputs of up to 14\.7 MB may be delayed: .*has 0\.5 MB"
         rig.remote.wait_for_status("output", WARN, text)
-    assert np.array_equal(pixels(outputs["depth/image"]), dummy_outputs(rgb)["depth"], True)
+    assert np.array_equal(pixels(outputs["depth/image"]), node_maps(rgb)["depth"], True)
 
 
 def test_compressed_images_come_from_the_topic_next_to_the_remapped_one(domain, model):

@@ -67,9 +67,16 @@ def test_max_rate_leaves_out_images_that_come_too_soon(rig):
         ("autostart", False, "read-only"),
         ("cameras", ["front", "front"], "front is named twice"),
         ("cameras", ["left eye"], "'left eye' cannot be part of a topic"),
-        ("cameras", "front", "expected a list of names"),
+        ("cameras", "front", "expected .*STRING_ARRAY"),
+        ("cameras", [0, 1], "expected .*STRING_ARRAY"),
         ("model", "other.onnx", "model: is read when the node configures: deactivate"),
         ("threads", 2, "threads: is read when the node configures"),
+        ("ground_classes", ["road", "rod"], "ground_classes: .*no class 'rod', only road"),
+        ("ignore_classes", ["road"], "'road' is in ground_classes and in ignore_classes"),
+        ("dynamic_classes", "person", "dynamic_classes: expected a list of names"),
+        ("probability_groups", ["free=rod"], "probability_groups: .*no class 'rod'"),
+        ("stride", 0, "out of range"),
+        ("doubtful_above", 1.1, "out of range"),
     ],
 )
 def test_a_wrong_value_is_refused_with_the_reason(rig, name, value, text):
@@ -108,6 +115,9 @@ def test_a_launch_file_can_write_no_names_as_one_empty_name(names, valid):
         ("provider:=quantum", "expected one of cpu"),
         ("provider:=tensorrt", "cannot be used"),
         ("threads:=many", "INTEGER"),
+        ("ground_classes:=[rod]", "parameter ground_classes: .*no class 'rod'"),
+        ("ground_classes:=rod", "ground_classes: expected a list of names"),
+        ("probability_groups:=['a=rod']", "probability_groups: .*no class 'rod'"),
         ("overlay_alpha:=7.0", "overlay_alpha"),
         ("max_rate:=10", "parameter max_rate: .*write 10.0, not 10"),
         ("model:=~no_such_user/m.onnx", "no model file at ~no_such_user/m.onnx"),
@@ -142,6 +152,21 @@ def test_every_publisher_and_subscription_has_its_qos_overrides(make_node):
     assert qos["/emu_perception/semantic/image"].reliability.name == "BEST_EFFORT"
     assert qos["/image"].depth == 3
     assert qos["/camera_info"].reliability.name == "BEST_EFFORT"
+
+
+def test_names_of_classes_change_at_any_time(rig):
+    for names in (["road"], [""], ["road", "sidewalk", "terrain"]):
+        assert rig.remote.set("ground_classes", names) == ""
+        assert rig.remote.get("ground_classes") == names
+
+
+def test_names_are_checked_again_when_the_node_configures(make_node):
+    node = make_node()
+    assert node.set_parameters([Parameter("ground_classes", value=["rod"])])[0].successful
+    with pytest.raises(UserError, match=r"cannot configure: parameter ground_classes: .*'rod'"):
+        node.bring_up()
+    assert node.set_parameters([Parameter("ground_classes", value=["road"])])[0].successful
+    node.bring_up()
 
 
 def test_cameras_change_only_while_the_node_is_unconfigured(make_node):

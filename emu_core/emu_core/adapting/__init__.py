@@ -1,0 +1,1 @@
+"""Other people's ONNX networks as model files of this project; `training/adapt.py` uses it."""

@@ -1,0 +1,1 @@
+"""What planners consume: obstacles, ground, free space. Imports no ROS."""

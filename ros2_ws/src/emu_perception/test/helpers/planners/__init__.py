@@ -1,0 +1,1 @@
+"""Readers that follow the rules of planners, as read in their sources."""
