@@ -2,6 +2,8 @@
 
 from types import SimpleNamespace
 
+from rclpy.time import Time
+
 from emu_perception.node.camera import Camera
 from emu_perception.node.parameters import ANY_TIME, PARAMETERS, Settings
 from emu_perception.node.statistics import CameraStatistics
@@ -25,7 +27,7 @@ class FakeNode:
         return SimpleNamespace(info=lambda text: None, warning=append, error=append)
 
     def get_clock(self):
-        now = SimpleNamespace(nanoseconds=round(1e9 * self.now_s))
+        now = Time(nanoseconds=round(1e9 * self.now_s))
         return SimpleNamespace(now=lambda: now)
 
     def resolve_topic_name(self, name):
