@@ -5,7 +5,7 @@ ROS_TESTS := ros2_ws/src/emu_perception/test
 
 # These tests depend on the versions of NumPy, OpenCV, ONNX Runtime or cv_bridge. They run a second
 # time, with the older versions that robots have.
-ROBOT_TESTS := tests/bags tests/runtime tests/test_house.py $(addprefix $(ROS_TESTS)/, \
+ROBOT_TESTS := tests/bags tests/predict tests/runtime tests/test_house.py $(addprefix $(ROS_TESTS)/, \
 	messages camera_model demo node/test_node.py node/test_camera.py \
 	bag_tools/test_drive_to_bag.py bag_tools/test_recorded_outputs.py \
 	record_uncertain/test_trigger.py package/test_build_engine.py)
@@ -21,13 +21,14 @@ BAG ?= demo/drive
 # ROS domain.
 PYTEST := -m pytest -q -n 2 --dist loadfile
 
-.PHONY: help demo test lint format test-all test-robot test-annotation test-long docs bench clean
+.PHONY: help demo test lint format test-all test-robot test-annotation test-web test-long docs bench clean
 
 help:
 	@echo "make demo        replay a drive through the real node, with or without ROS 2: out/demo/"
 	@echo "make demo BAG=path   the same with another bag: maps and video, and metrics if it has ground truth"
 	@echo "make test        lint, then run all tests: with recent packages and with older ones"
 	@echo "make test-annotation   run the tests of the exchange with annotation tools"
+	@echo "make test-web    run the tests of predict and of its page, in a headless browser"
 	@echo "make test-long   run the fuzz, endurance and training tests for 40 minutes, before a release"
 	@echo "make lint        only ruff and mypy"
 	@echo "make format      correct the format of the code with ruff"
@@ -59,6 +60,10 @@ test-robot:
 # datumaro needs older versions of OpenCV and pandas than the environment of the other tests.
 test-annotation:
 	@python=$$(tools/environment.sh annotation) && $$python -m pytest -q tests/annotations
+
+# The browser is Chromium of the system; without it, its test is skipped.
+test-web:
+	@python=$$(tools/environment.sh web) && $$python -m pytest -q tests/predict tests/web
 
 test-long:
 	@python=$$(tools/environment.sh test) && EMU_LONG_TESTS=1 tools/on_ros.sh $$python -m pytest -q $(LONG_TESTS)

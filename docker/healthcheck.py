@@ -21,7 +21,8 @@ TIMEOUT_S = 10.0  # shorter than Docker's own timeout, which gives no reason
 def main() -> int:
     """Ask the node for its state and print it."""
     name = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("EMU_NODE", "/emu_perception")
-    rclpy.init(args=[])
+    # Without a log file for each check.
+    rclpy.init(args=["--ros-args", "--disable-external-lib-logs"])
     node = rclpy.create_node("healthcheck", enable_rosout=False, start_parameter_services=False)
     try:
         state = _state(node, f"{name}/get_state")

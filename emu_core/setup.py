@@ -12,7 +12,10 @@ from setuptools import find_packages, setup
 # Real path: `colcon build --symlink-install` runs this file through a link.
 README = Path(__file__).resolve().with_name("README.md")
 DEMO_ON_ROS = ["onnxruntime", "rosbags", "av", "matplotlib"]  # OpenCV is installed by apt
+PREDICT = ["onnxruntime", "opencv-python-headless", "av", "rich"]
 EXTRAS = {
+    "predict": PREDICT,  # pictures and videos without ROS
+    "web": [*PREDICT, "gradio>=6"],
     "robot": ["onnxruntime", "opencv-python-headless", "rosbags"],
     "demo": [*DEMO_ON_ROS, "opencv-python-headless"],
     "demo-ros": DEMO_ON_ROS,
@@ -52,7 +55,6 @@ setup(
     maintainer_email="emu-maintainers@example.com",
     classifiers=[
         "Development Status :: 3 - Alpha",
-        "License :: OSI Approved :: Apache Software License",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3 :: Only",
         *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)),

@@ -10,21 +10,27 @@ from types import SimpleNamespace
 import pytest
 
 from emu_core import files
+from emu_core.data.description import read_yaml
+from emu_core.data.sample import DataError, read_image
 from emu_core.files import (
     DiskFullError,
     digest,
     expand,
     file_digest,
     folder_size,
+    lfs_problem,
     locked,
     natural_sort,
     read_json,
     require_space,
+    visible_entries,
+    visible_files,
     without_nan,
     write_atomically,
     write_json,
     write_text,
 )
+from emu_core.runtime.model_file import ModelError, read_info
 
 
 def test_a_text_replaces_another_and_the_folder_is_created(tmp_path):
@@ -155,6 +161,32 @@ def test_a_folder_with_brackets_is_no_pattern(tmp_path):
     assert expand(tmp_path / "a[1]/**/x") == numbered
     assert expand(tmp_path / "a[0-9]/*/x") == [tmp_path / "a1/member-0/x"]
     assert expand("") == expand(tmp_path / "b*") == []
+
+
+def test_hidden_files_are_never_listed_but_a_hidden_folder_above_does_not_matter(tmp_path):
+    root = tmp_path / ".cache" / "data"
+    for name in ("a/1.png", "a/._1.png", "a/.b/2.png", ".DS_Store", "c/.d/e/3.png", "4.png"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    assert [path.name for path in visible_entries(root)] == ["4.png", "a", "c"]
+    found = [root / "4.png", root / "a/1.png"]
+    assert list(visible_files(root)) == expand(root / "**/*.png") == found
+    assert expand(root / "c/**/3.png") == []
+
+
+def test_a_pointer_of_git_lfs_is_recognised(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    assert "model.onnx is a Git LFS pointer" in lfs_problem(path)
+    with pytest.raises(ModelError, match=r"is a Git LFS pointer.*`git lfs pull`"):
+        read_info(path)
+    for read in (read_yaml, lambda file: read_image(file, 1)):
+        with pytest.raises(DataError, match="is a Git LFS pointer"):
+            read(path)
+    for content in (b"", b"version", b"version https://git-lfs.github.com/spec/v1" + bytes(2000)):
+        path.write_bytes(content)
+        assert lfs_problem(path) is None
+    assert lfs_problem(tmp_path) is lfs_problem(tmp_path / "none") is None
 
 
 def test_json_has_no_nan():

@@ -17,8 +17,8 @@ import emu_perception
 
 ROOT = Path(__file__).parents[1]
 ROBOT_FLOORS = (
-    *(("recordings", "annotations"), ("runtime",), ("bags",)),
-    *(("data", "metrics"), ("labels",), ("registry", "files", "options")),
+    *(("web",), ("recordings", "annotations", "predict"), ("runtime",), ("bags",)),
+    *(("data", "metrics"), ("labels",), ("registry", "files", "options", "privacy", "terminal")),
 )
 FLOORS = (
     *(

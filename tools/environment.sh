@@ -5,6 +5,7 @@
 #   tools/environment.sh test     everything: training, rendering, the node on wheels, test tools
 #   tools/environment.sh robot    the node with NumPy 1 and OpenCV 4, as on Jazzy and Humble robots
 #   tools/environment.sh annotation   the exchange with annotation tools (no torch, no ROS 2)
+#   tools/environment.sh web      predictions in files and on a page in a browser (no torch, no ROS 2)
 #
 # The environments are in .venvs/. This script installs packages only after a requirement changed.
 # PYTHON=python3.12 chooses the Python interpreter (default: python3).
@@ -45,7 +46,10 @@ robot)
 annotation)
     name=annotation constraints=constraints-annotation.txt
     requirements="-e ./emu_core[annotation] pytest" ;;
-*) fail "expected demo, test, robot or annotation, but got '$kind'" ;;
+web)
+    name=web
+    requirements="-e ./emu_core[web,export] pytest playwright" ;;
+*) fail "expected demo, test, robot, annotation or web, but got '$kind'" ;;
 esac
 
 if [ -z "$options" ]; then

@@ -32,6 +32,7 @@ from emu_core.annotations.formats import FORMATS, SHAPES
 from emu_core.annotations.importing import import_annotations
 from emu_core.runtime.model_file import ModelError
 from emu_core.runtime.perceiver import Perceiver
+from emu_core.terminal import accept_any_text
 
 SHIPPED = "shipped"
 """Value of --prefill without a file: the model that is installed with emu_core."""
@@ -127,6 +128,7 @@ def run_export(options: Any) -> None:
 
 def main() -> int:
     """Run the command line; returns the exit code."""
+    accept_any_text()
     parser = make_parser()
     options = parser.parse_args()
     logging.getLogger().setLevel(logging.ERROR)  # datumaro warns of every image without objects

@@ -68,7 +68,7 @@ def parse_options(arguments: list[str]) -> ConversionOptions:
         "--rectified",
         type=bool,
         default=None,
-        help="whether images are rectified already (default: if their topic says rect)",
+        help="whether images are rectified already (default: if their topic is like image_rect)",
     )
     add("--image-format", default="jpg", help="jpg or png, for images that cannot be copied")
     add("--name", default=None, help="name of the data set (default: the folder's)")

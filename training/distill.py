@@ -36,7 +36,7 @@ from emu_core.evaluation.candidate import Candidate
 from emu_core.evaluation.report import compare
 from emu_core.evaluation.splits import Split
 from emu_core.evaluation.tables import summary
-from emu_core.files import digest
+from emu_core.files import digest, expand
 from emu_core.methods.registry import METHODS, LoadOptions, load_method
 from emu_core.networks import load_model
 from emu_core.training.command import (
@@ -156,7 +156,7 @@ def render_drives(drives: Path, root: Path) -> None:
     """
     path = drives if drives.is_file() else HERE / "configs" / drives
     frames = sum(drive.count for split in load_splits(path).values() for drive in split)
-    if len(list(root.glob("camera/*/*/*.json"))) >= frames:
+    if len(expand(root / "camera/*/*/*.json")) >= frames:
         return
     command = [HERE / "render_drives.py", "--config", path, "--output", root]
     with stage(f"Rendering {frames} frames into {root}"):

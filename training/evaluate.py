@@ -38,6 +38,7 @@ from emu_core.data.datasets import DATASETS
 from emu_core.evaluation.model_scores import print_scores, score_split, scores_of
 from emu_core.files import without_nan, write_json
 from emu_core.runtime.perceiver import Perceiver
+from emu_core.terminal import accept_any_text
 
 
 def make_parser() -> jsonargparse.ArgumentParser:
@@ -161,6 +162,7 @@ def evaluate_methods(given: jsonargparse.Namespace) -> None:
 
 def main() -> int:
     """Command line."""
+    accept_any_text()
     try:
         parser = make_parser()  # reads plugins
         given = parser.parse_args()

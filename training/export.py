@@ -31,6 +31,7 @@ from emu_core.networks import Network, load_model
 from emu_core.networks.learned import MEANING, check_weights
 from emu_core.runtime.model_file import ModelInfo
 from emu_core.runtime.perceiver import Perceiver
+from emu_core.terminal import accept_any_text
 from emu_core.training.command import run_command
 from emu_core.training.config import Data, TrainingConfig
 from emu_core.training.export import export
@@ -196,6 +197,8 @@ def _markdown(values: pd.DataFrame) -> str:
 
 
 def main() -> int:
+    """Run the command line; returns the exit code."""
+    accept_any_text()
     parser = jsonargparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

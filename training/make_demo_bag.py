@@ -23,6 +23,7 @@ from emu_core.bags.errors import BagError
 from emu_core.data.cityscapes import list_frames, read_camera, read_png
 from emu_core.data.sample import DataError
 from emu_core.options import Range
+from emu_core.terminal import accept_any_text
 
 RANGES = {"rate": Range(0, open_low=True), "quality": Range(1, 100)}
 
@@ -57,6 +58,7 @@ def write_bag(root: Path, split: str, output: Path, rate: float, quality: int) -
 
 def main() -> int:
     """Run the command line; returns the exit code."""
+    accept_any_text()
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

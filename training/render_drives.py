@@ -39,6 +39,7 @@ from emu_core.drives.drive import DriveSpec
 from emu_core.drives.rendering import RenderingError
 from emu_core.drives.splits import SplitsError, load_splits
 from emu_core.drives.survey import count_classes, learn_prior, score_prior
+from emu_core.terminal import accept_any_text
 
 _SHARED: dict[str, Any] = {}
 """In a worker process: `done`, the number of finished frames of all workers."""
@@ -144,6 +145,7 @@ def render_command(parser: jsonargparse.ArgumentParser, options: Any) -> None:
 
 def main() -> int:
     """Run the command line; returns the exit code."""
+    accept_any_text()
     parser = jsonargparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -4,4 +4,8 @@ The folders `runtime`, `bags`, `data`, `metrics` and `registry` are for robots a
 They need neither torch nor ROS. All other folders are for training and need torch.
 """
 
+from emu_core.privacy import keep_private
+
 __version__ = "0.1.0"
+
+keep_private()

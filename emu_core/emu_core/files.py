@@ -20,6 +20,10 @@ from typing import Any, TypeVar
 _FULL = 1 << 16
 """Free space, bytes, below which a file system counts as full."""
 
+_LFS = b"version https://git-lfs.github.com/spec/"
+_LFS_LARGEST = 1024  # bytes, by the specification of Git LFS
+_LFS_POINTER = "is a Git LFS pointer, not the file itself: run `git lfs pull` in its repository"
+
 _PathOrText = TypeVar("_PathOrText", bound="str | Path")
 
 
@@ -82,6 +86,38 @@ def folder_size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
+def visible_entries(folder: Path) -> list[Path]:
+    """Files and folders in a folder, sorted, without hidden ones such as ._image.png of macOS."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def visible_files(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """Yield the files below a folder that are not hidden and lie in no hidden folder below it.
+
+    A link to a folder that it lies in is not followed.
+    """
+    place = os.path.realpath(folder)
+    if place in above:
+        return
+    for path in visible_entries(folder):
+        if path.is_dir():
+            yield from visible_files(path, above | {place})
+        else:
+            yield path
+
+
+def lfs_problem(path: Path) -> str | None:
+    """Return what to do about a file that is only a pointer of Git LFS; None for all others."""
+    try:
+        if path.stat().st_size > _LFS_LARGEST:
+            return None
+        with path.open("rb") as file:
+            head = file.read(len(_LFS))
+    except OSError:  # its reader says why
+        return None
+    return f"{path} {_LFS_POINTER}" if head == _LFS else None
+
+
 def expand(pattern: str | Path) -> list[Path]:
     """Return the paths that match a pattern with wildcards, in the order of their numbers.
 
@@ -92,7 +128,8 @@ def expand(pattern: str | Path) -> list[Path]:
     def matches(path: Path, part: str) -> Iterable[Path]:
         if (path / part).exists():
             return [path / part]
-        return (match for match in path.glob(part) if not match.name.startswith("."))
+        found = ((match, match.relative_to(path).parts) for match in path.glob(part))
+        return (match for match, names in found if not any(n.startswith(".") for n in names))
 
     root = Path(Path(pattern).anchor)
     parts = Path(pattern).relative_to(root).parts

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from emu_core.files import lfs_problem
 from emu_core.registry import Registry
 
 IGNORE = 255
@@ -172,6 +173,8 @@ def load_classes(source: str | Path) -> ClassTable:
         raise ClassTableError(
             f"reading the class table {path} needs PyYAML: pip install PyYAML"
         ) from None
+    if problem := lfs_problem(path):
+        raise ClassTableError(problem)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

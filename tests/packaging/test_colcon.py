@@ -43,6 +43,7 @@ def workspace(request, tmp_path_factory):
     shutil.copy(ROOT / "colcon.meta", root)
     built = run(root, COLCON, "build", *request.param)
     assert built.returncode == 0, built.stdout + built.stderr
+    assert "DeprecationWarning" not in built.stderr, built.stderr
     return root
 
 
@@ -68,8 +69,10 @@ def test_resources_are_installed(workspace):
         *("config/fastdds.xml", "config/desktop.yaml", "config/jetson.yaml"),
     ):
         assert (share / "emu_perception" / file).is_file(), file
-    code = "from emu_perception.ros.dds import profile; print(profile().is_file())"
-    assert sourced(workspace, f"python3 -c '{code}'").stdout.strip() == "True"
+    # The files that a user finds and changes are the ones that are used.
+    code = "from emu_perception.ros.dds import profile; print(profile().resolve())"
+    used = sourced(workspace, f"python3 -c '{code}'").stdout.strip()
+    assert used == str((share / "emu_perception/config/fastdds.xml").resolve())
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

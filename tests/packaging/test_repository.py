@@ -48,7 +48,9 @@ def test_commands_in_workflows_exist():
 
 def test_tests_that_the_makefile_names_exist():
     commands = run_command(
-        "make", "--dry-run", *(f"test-{each}" for each in ("all", "robot", "annotation", "long"))
+        "make",
+        "--dry-run",
+        *(f"test-{each}" for each in ("all", "robot", "annotation", "web", "long")),
     )
     named = re.findall(r"(?<= )(?:tests|ros2_ws)[^ \n]*", commands)
     assert len(named) > 10
@@ -71,3 +73,12 @@ def test_pre_commit_uses_the_ruff_of_the_constraints():
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     (ruff,) = [repository for repository in hooks if "ruff" in repository["repo"]]
     assert ruff["rev"] == f"v{pinned}"
+
+
+def test_pip_is_used_in_virtual_environments_alone():
+    """Ubuntu and Debian refuse to install into their Python (PEP 668)."""
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    blocks = [b for p in pages for b in p.read_text("utf-8").split("```")[1::2]]
+    installing = [block for block in blocks if re.search(r"^pip install", block, re.MULTILINE)]
+    assert len(installing) > 4
+    assert [b for b in installing if "bin/activate" not in b.partition("pip install")[0]] == []

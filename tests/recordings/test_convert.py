@@ -1,5 +1,7 @@
 """Bags become data sets of folders: images, depth and cameras at the right places."""
 
+import struct
+
 import cv2
 import numpy as np
 import pytest
@@ -74,6 +76,27 @@ def test_a_jpeg_is_copied_byte_by_byte_if_the_lens_has_no_distortion(make, tmp_p
     assert (own.root / f"images/{FIRST}.jpg").read_bytes() == code
     assert own.names("depth") == []
     assert "depth" not in own.yaml()
+
+
+def test_a_copied_jpeg_has_an_end_and_no_orientation_that_its_truth_lacks(make, tmp_path):
+    """Labels, depth and camera have the pixels as stored; tools would turn the image."""
+    code = cv2.imencode(".jpg", picture())[1].tobytes()
+    tiff = b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0)
+    exif = b"\xff\xe1" + struct.pack(">H", len(tiff) + 8) + b"Exif\0\0" + tiff
+    image = compressed(code[:2] + exif + code[2:-2], "jpeg")
+    messages = [(INFO, 0, camera_info()), (f"{IMAGE}/compressed", 0, image)]
+    own = make(write_bag(tmp_path / "drive", messages))
+    written = own.root / f"images/{FIRST}.jpg"
+    stored = cv2.imdecode(np.frombuffer(code, np.uint8), cv2.IMREAD_COLOR)
+    assert np.array_equal(cv2.imread(str(written)), stored)  # OpenCV would turn it
+    assert written.read_bytes().endswith(b"\xff\xd9")
+
+
+def test_what_is_not_read_is_named_in_the_summary(make, tmp_path):
+    bag = write_bag(tmp_path / "drive", camera_messages([0.0]))
+    (bag / "other.mcap").write_bytes((bag / "drive.mcap").read_bytes())
+    own = make(bag)
+    assert "other.mcap (metadata.yaml does not list it)" in own.summary
 
 
 def test_distorted_images_are_rectified_and_their_depth_keeps_its_values(make, tmp_path):

@@ -19,7 +19,11 @@ OLDEST_OPSET = 11
 """Oldest opset with bilinear Resize as torch computes it."""
 
 _LARGEST = 2_000_000_000  # bytes of a protobuf file
-_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
+_TYPES: dict[str, type[np.generic]] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(uint8)": np.uint8,
+}
 
 
 class AdaptError(ValueError):
@@ -182,9 +186,9 @@ def _only_input(model: onnx.ModelProto, path: Path) -> tuple[str, str, list[int 
             "a network with one input."
         )
     tensor = inputs[0].type.tensor_type
-    names = {v: k.lower() for k, v in onnx.TensorProto.DataType.items()}
+    kinds = {number: kind.lower() for kind, number in onnx.TensorProto.DataType.items()}
     shape = [d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim]
-    return inputs[0].name, f"tensor({names.get(tensor.elem_type, 'unknown')})", shape
+    return inputs[0].name, f"tensor({kinds.get(tensor.elem_type, 'unknown')})", shape
 
 
 def _layout(path: Path, name: str, shape: list[int | None], source: Source, task: str) -> str:

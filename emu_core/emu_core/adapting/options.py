@@ -24,7 +24,8 @@ class Source:
             nhwc if axis 3 has.
         channels: Order of the colours: rgb or bgr.
         factor: Pixels, 0 to 255, are first multiplied by it; null: 1/255.
-        mean: Then the mean of each channel is subtracted; null: that of ImageNet.
+        mean: Then the mean of each channel, in the network's order, is subtracted; null: that of
+            ImageNet.
         std: Then they are divided by the deviation of each channel; null: that of ImageNet.
         output: Name of the output to use; null: the only one.
     """
@@ -47,11 +48,12 @@ class Source:
     def affine(self) -> tuple[Triple, Triple]:
         """Scale and shift of pixels from 0 to 255 for each channel in the network's order."""
         factor = 1 / 255 if self.factor is None else self.factor
-        order = slice(None) if self.channels == "rgb" else slice(None, None, -1)
-        mean = IMAGENET_MEAN[order] if self.mean is None else self.mean
-        std = IMAGENET_STD[order] if self.std is None else self.std
-        scale = tuple(factor / s for s in std)
-        return scale, tuple(-m / s for m, s in zip(mean, std, strict=True))  # type: ignore[return-value]
+        mean, std = self.mean or IMAGENET_MEAN, self.std or IMAGENET_STD
+        if self.channels == "bgr":
+            mean = self.mean or IMAGENET_MEAN[::-1]
+            std = self.std or IMAGENET_STD[::-1]
+        (a, b, c), (r, s, t) = mean, std
+        return (factor / r, factor / s, factor / t), (-a / r, -b / s, -c / t)
 
 
 @dataclass(frozen=True)

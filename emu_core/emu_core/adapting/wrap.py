@@ -155,7 +155,8 @@ def prepared(network: Foreign, options: Source, picture: np.ndarray) -> np.ndarr
     if network.dtype is np.uint8:
         return np.rint(pixels).astype(np.uint8)
     scale, shift = options.affine
-    return (pixels * np.float32(scale) + np.float32(shift)).astype(network.dtype)
+    factors, offsets = (np.asarray(values, np.float32) for values in (scale, shift))
+    return (pixels * factors + offsets).astype(network.dtype)
 
 
 def _pictures(paths: Sequence[Path], size: tuple[int, int]) -> list[np.ndarray]:

@@ -22,7 +22,9 @@ from emu_core.data.folder import (
     find_files,
     read_ids,
 )
+from emu_core.data.image_files import orientation, without_orientation
 from emu_core.data.sample import DataError, image_size, read_image
+from emu_core.files import visible_entries
 from emu_core.labels import ClassTable, normalized
 from emu_core.runtime.perceiver import Perceiver
 
@@ -81,7 +83,7 @@ def export_annotations(
         raise DataError(f"{name} holds {' or '.join(kind.shapes)}, but not {shapes}.")
     if not 0 <= max_uncertainty <= 1:
         raise DataError(f"Expected a largest uncertainty from 0 to 1, but got {max_uncertainty}.")
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    if output.exists() and (not output.is_dir() or visible_entries(output)):
         raise DataError(f"{output} is not empty: give a new folder.")
     if model and "labels" not in model.info.outputs:
         raise DataError(f"{model.info.path} predicts no classes: give a model of segmentation.")
@@ -115,7 +117,8 @@ def export_annotations(
                 done.empty += 1
             stored = Path(cache, f"{count}.png")
             cv2.imwrite(str(stored), indices)
-            media = datumaro.Image.from_file(path=str(path), size=indices.shape)
+            shown = _as_stored(path, Path(cache, f"{count}-image{path.suffix}"))
+            media = datumaro.Image.from_file(path=str(shown), size=indices.shape)
             smallest = 0.0 if frame in labels else _SPECK
             objects = _masks(indices, stored) if shapes == MASKS else _polygons(indices, smallest)
             items.append(datumaro.DatasetItem(frame, media=media, annotations=list(objects)))
@@ -135,6 +138,15 @@ def _images(root: Path, split: str | None) -> dict[str, Path]:
     if split is None:
         return images
     return {name: images[name] for name in FolderDataSet(root, split).list_names()}
+
+
+def _as_stored(path: Path, copy: Path) -> Path:
+    """Return an image that tools show as stored, as its labels are: a copy if EXIF turns it."""
+    code = path.read_bytes()
+    if orientation(code) == 1:
+        return path
+    copy.write_bytes(without_orientation(code))
+    return copy
 
 
 def _names(classes: dict[int, str], kind: Format) -> list[str]:

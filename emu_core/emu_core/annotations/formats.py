@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from emu_core.data.sample import DataError
+from emu_core.files import expand, lfs_problem
 from emu_core.labels import normalized
 
 INSTALL = 'pip install "emu_core[annotation]"'
@@ -162,11 +163,14 @@ def coco_files(source: Path) -> list[tuple[Path, dict[str, Any]]]:
     """
     paths = [source]
     if source.is_dir():
-        paths = sorted([*source.glob("*.json"), *source.glob("annotations/*.json")])
+        paths = [*expand(source / "*.json"), *expand(source / "annotations/*.json")]
+        paths.sort()
     found = []
     for path in paths:
         if path.suffix.lower() != ".json":
             continue
+        if problem := lfs_problem(path):
+            raise DataError(f"{problem}.")
         try:
             content = json.loads(path.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError) as error:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import re
+import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache, partial
@@ -24,6 +27,7 @@ from emu_core.annotations.formats import (
 from emu_core.annotations.shapes import paint_mask, paint_polygons
 from emu_core.data.folder import read_ids
 from emu_core.data.sample import DataError
+from emu_core.files import visible_files
 
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-")  # Label Studio puts it before the name of an uploaded file
 _COCO_TASK = re.compile(r"^(instances|stuff|person_keypoints)_")
@@ -43,6 +47,7 @@ def read_source(source: Path, name: str | None) -> tuple[str, ToolData]:
         raise DataError(f"No file or folder {source}.")
     if source.suffix.lower() == ".zip":
         raise DataError(f"{source} is a ZIP file: unpack it, and give the folder.")
+    source = without_hidden(source)
     name = detect_format(source) if name is None else name
     importers = check_format(name).importers
     load_datumaro()
@@ -58,6 +63,25 @@ def read_source(source: Path, name: str | None) -> tuple[str, ToolData]:
     if not data.frames:
         raise DataError(f"{source} has no frames in the format {name}.")
     return name, data
+
+
+def without_hidden(source: Path) -> Path:
+    """Return a folder, or if it has hidden files, links to the others: datumaro reads them all.
+
+    The links are deleted when the process ends.
+    """
+    if not source.is_dir():
+        return source
+    shown = list(visible_files(source))
+    if len(shown) == sum(path.is_file() for path in source.rglob("*")):
+        return source
+    copy = Path(tempfile.mkdtemp(prefix="emu_annotations_"), source.resolve().name)
+    atexit.register(shutil.rmtree, copy.parent, ignore_errors=True)
+    for path in shown:
+        link = copy / path.relative_to(source)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path.resolve())
+    return copy
 
 
 def _read_datumaro(source: Path, name: str, importers: tuple[str, ...]) -> ToolData:
@@ -109,13 +133,14 @@ def _cityscapes_ids(source: Path) -> dict[str, Path]:
     original data and some tools have.
     """
     folder, end = source / "gtFine", "_gtFine_labelIds.png"
-    if any(folder.rglob("*_labelTrainIds.png")):
+    paths = list(visible_files(folder)) if folder.is_dir() else []
+    if any(path.name.endswith("_labelTrainIds.png") for path in paths):
         raise DataError(
             f"{folder} has files *_labelTrainIds.png, whose classes depend on the tool that made "
             f"them. Remove them: the files *{end} are then read."
         )
-    paths = folder.rglob(f"*{end}")
-    return {path.relative_to(folder).as_posix().removesuffix(end): path for path in paths}
+    names = {path.relative_to(folder).as_posix(): path for path in paths}
+    return {name.removesuffix(end): path for name, path in names.items() if name.endswith(end)}
 
 
 @lru_cache(maxsize=2)

@@ -17,19 +17,33 @@ from numpy.typing import ArrayLike
 from emu_core.bags.errors import BagError
 from emu_core.bags.types import CameraInfo, Header, RegionOfInterest, Time
 from emu_core.data.cityscapes import OFFICIAL_SIZE, CameraFile, is_of_official_size
+from emu_core.files import lfs_problem
 
 _ASPECT_TOLERANCE = 0.01
 """Relative; resizing rounds to integer sizes."""
 
 
-def resized(camera: CameraInfo, width: int, height: int) -> CameraInfo:
+def resized(
+    camera: CameraInfo, width: int, height: int, stored: tuple[int, int] | None = None
+) -> CameraInfo:
     """Calibration of the same image at another size.
+
+    Args:
+        camera: The calibration.
+        width: Width of the image.
+        height: Height of the image.
+        stored: Its (width, height) before its pixels were made square; the calibration may be for
+            that shape as well.
 
     Raises:
         ValueError: The aspect ratio differs: the image was cropped by an unknown amount.
     """
     scale_x, scale_y = width / camera.width, height / camera.height
-    if not math.isclose(scale_x, scale_y, rel_tol=_ASPECT_TOLERANCE):
+    fits = [
+        math.isclose(w / camera.width, h / camera.height, rel_tol=_ASPECT_TOLERANCE)
+        for w, h in filter(None, ((width, height), stored))
+    ]
+    if not any(fits):
         raise ValueError(
             f"it is for {camera.width}x{camera.height}, but the image is {width}x{height}, which "
             "has another aspect ratio"
@@ -75,6 +89,8 @@ def read_calibration(path: str | Path) -> CameraInfo:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
+    if problem := lfs_problem(Path(path)):
+        raise BagError(problem)
     try:
         content = YAML(typ="safe").load(Path(path).read_text(encoding="utf-8"))
         result = _camera_info(

@@ -14,15 +14,25 @@ accept messages of ROS's own classes and those of `emu_core.bags.types`.
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from emu_core.bags.distortion import CameraModel
     from emu_core.bags.types import CameraInfo
 
 _SAME_SHAPE = 0.01
 """Largest relative difference between the scales of both axes of a resized image."""
+
+_RECTIFIED = re.compile("(?<![A-Za-z])rect(?!ang)|Rect(?!ang)")
+
+_MAX_BINNING = 4
+"""Cameras average at most so many pixels along an axis; smaller images are resized ones."""
+
+_CORNER, _EDGE = 0.3, 0.9
+"""A principal point nearer to a corner, relative to the size, belongs to another size."""
 
 
 class CameraInfoError(ValueError):
@@ -68,7 +78,8 @@ def changed(camera_info: CameraInfo, **fields: Any) -> CameraInfo:
 def for_image(camera_info: CameraInfo, width: int, height: int) -> CameraInfo:
     """Return the CameraInfo of an image of this size, without ROI and binning.
 
-    The matrices are scaled if the image was resized with its aspect ratio.
+    The matrices are scaled if the image was resized with its aspect ratio. In an image of the
+    full size, the ROI and the binning were not applied, whatever camera_info says.
 
     Raises:
         CameraInfoError: of kind `uncalibrated` (no finite, positive focal length), or of kind
@@ -78,6 +89,9 @@ def for_image(camera_info: CameraInfo, width: int, height: int) -> CameraInfo:
         raise CameraInfoError("uncalibrated", "camera_info has no focal length (K is zero)")
     if not np.isfinite([*camera_info.k, *camera_info.p]).all():
         raise CameraInfoError("uncalibrated", "K or P of camera_info has infinite or NaN elements")
+    hint = size_hint(camera_info, width, height)
+    if (width, height) == (camera_info.width, camera_info.height) != image_size(camera_info):
+        camera_info = changed(camera_info)
     described = image_size(camera_info)
     # A driver may leave the size at zero; then K belongs to the image.
     scale = (width / (described[0] or width), height / (described[1] or height))
@@ -85,9 +99,73 @@ def for_image(camera_info: CameraInfo, width: int, height: int) -> CameraInfo:
         raise CameraInfoError(
             "size",
             f"camera_info is for a {described[0]}x{described[1]} image, but the image is "
-            f"{width}x{height} (cropped or stretched): remap camera_info to the image's own topic",
+            f"{width}x{height} (cropped or stretched): remap camera_info to the image's own topic"
+            f"{hint and f'. {hint}'}",
         )
     return scaled(camera_info, scale, (0.0, 0.0), (width, height))
+
+
+def size_hint(camera_info: CameraInfo, width: int, height: int) -> str:
+    """Return what is probably wrong with ROI or binning for an image of this size; or empty."""
+    size, full = (width, height), (camera_info.width, camera_info.height)
+    described = image_size(camera_info)
+    bins = max(1, camera_info.binning_x), max(1, camera_info.binning_y)
+    if not all(full) or not all(described):
+        return ""
+    center = camera_info.k[2] / full[0], camera_info.k[5] / full[1]
+    if min(center) > _EDGE or (max(center) < _CORNER and min(center) > 0):
+        return (
+            f"The principal point of K does not fit the {full[0]}x{full[1]} of camera_info: K is "
+            "probably for another binning"
+        )
+    if size == described:
+        return ""
+    if max(bins) > 1:
+        return (
+            f"camera_info reports {full[0]}x{full[1]} and binning {bins[0]}x{bins[1]}: it should "
+            "have the size of the sensor, and a binning only if the images are binned"
+        )
+    if size == full:
+        return "camera_info reports a ROI, but the image shows the full sensor"
+    x, y = described[0] // width, described[1] // height
+    exact = min(x, y) > 0 and size == (described[0] // x, described[1] // y)
+    if exact and 1 < max(x, y) <= _MAX_BINNING:
+        return f"If the camera bins pixels, camera_info should report binning {x}x{y}"
+    return ""
+
+
+def rectified_matrix(camera_info: CameraInfo | CameraModel) -> np.ndarray:
+    """Return the part of P that replaces K in rectified images, or K without P; float (3, 3)."""
+    p = np.reshape(camera_info.p, (3, 4))
+    if p[0, 0] > 0 and p[1, 1] > 0:  # an uncalibrated P is zero
+        return p[:, :3]
+    return np.reshape(camera_info.k, (3, 3))
+
+
+def of_rectified_image(camera_info: CameraInfo) -> CameraInfo:
+    """Return the CameraInfo of the rectified image, from that of the raw image (`for_image`).
+
+    It has the numbers of P in K, no distortion and no R: it is in the rectified image's frame.
+    """
+    k = rectified_matrix(camera_info)
+    return changed(
+        camera_info,
+        distortion_model="plumb_bob",
+        d=np.zeros(5),
+        r=np.eye(3).ravel(),
+        k=k.ravel(),
+        p=np.hstack([k, np.reshape(camera_info.p, (3, 4))[:, 3:]]).ravel(),
+    )
+
+
+def is_rectified_name(topic: str) -> bool:
+    """Return whether images of a topic are rectified by its name, as image_rect and rect/image.
+
+    image_proc publishes them beside the camera_info of the raw images.
+    """
+    *before, name = topic.removesuffix("/compressed").split("/")
+    raw = "raw" in name.lower()
+    return any(_RECTIFIED.search(part) for part in (name, *([] if raw else before[-1:])))
 
 
 def image_size(camera_info: CameraInfo) -> tuple[int, int]:

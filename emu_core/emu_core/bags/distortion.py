@@ -7,6 +7,7 @@ to compute and needed once per camera, so they are cached by the numbers in came
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,19 +15,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from emu_core.bags.camera_info import CameraInfoError, changed
+from emu_core.bags.camera_info import CameraInfoError, of_rectified_image, rectified_matrix
 
 if TYPE_CHECKING:
     from emu_core.bags.types import CameraInfo
 
-EQUIDISTANT = "equidistant"
-COEFFICIENTS = {
-    "plumb_bob": (4, 5),
-    "rational_polynomial": (8, 12, 14),  # with thin prisms and a tilted sensor, as in OpenCV
-    EQUIDISTANT: (4,),
-    "": (),  # a pinhole: simulated cameras leave the model empty
-}
-"""Distortion model -> allowed numbers of coefficients."""
+PLUMB_BOB, RATIONAL, EQUIDISTANT = "plumb_bob", "rational_polynomial", "equidistant"
+_BROWN = {"plumbbob", "rationalpolynomial"}
+_FISHEYE = {"equidistant", "fisheye", "kannalabrandt", "kannalabrandt4"}
+"""Names of the two families of models in drivers, without case and separators."""
+
+_COEFFICIENTS = {PLUMB_BOB: (4, 5), RATIONAL: (8, 12, 14), EQUIDISTANT: (4,)}
+"""Model -> numbers of coefficients in OpenCV; a long D has thin prisms and a tilted sensor."""
 
 _CACHED_CAMERAS = 8
 _MAX_ERROR_PX = 0.05
@@ -54,35 +54,54 @@ class CameraModel:
 
     def matrix(self, rectified: bool = False) -> np.ndarray:
         """Return K, or the part of P that replaces it in rectified images; float64 (3, 3)."""
-        if rectified and self.p[0] > 0 and self.p[5] > 0:  # an uncalibrated P is zero
-            return np.reshape(self.p, (3, 4))[:, :3]
-        return np.reshape(self.k, (3, 3))
+        return rectified_matrix(self) if rectified else np.reshape(self.k, (3, 3))
+
+
+def is_equidistant(name: str) -> bool:
+    """Return whether a distortion model is the equidistant one, under any of its names."""
+    return _plain(name) in _FISHEYE
 
 
 def camera_model(camera_info: CameraInfo) -> CameraModel:
     """Return the camera model of a CameraInfo, whose ROI and binning are ignored.
 
+    Drivers call the models by several names and append zeros to D. So the number of coefficients
+    decides between plumb_bob and rational_polynomial, and D of zeros is a pinhole under any name
+    but those of the equidistant model.
+
     Raises:
         CameraInfoError: of kind `distortion`: unknown model, or wrong coefficients.
     """
-    model = camera_info.distortion_model
-    k, d, r, p = (tuple(map(float, getattr(camera_info, name))) for name in "kdrp")
-    if model not in COEFFICIENTS:
-        known = ", ".join(filter(None, COEFFICIENTS))
+    name = camera_info.distortion_model
+    k, d, r, p = (tuple(map(float, getattr(camera_info, field))) for field in "kdrp")
+    if is_equidistant(name):
+        models: tuple[str, ...] = (EQUIDISTANT,)
+    elif not any(d):
+        models = (PLUMB_BOB,)
+    elif _plain(name) in _BROWN:
+        models = (PLUMB_BOB, RATIONAL)
+    else:
         raise CameraInfoError(
             "distortion",
-            f"unsupported distortion model {model!r}: calibrate with {known}, or rectify images",
+            f"unsupported distortion model {name!r} with D {list(d)}: calibrate with "
+            f"{', '.join(_COEFFICIENTS)} (or: fisheye, kannala_brandt), or rectify images",
         )
-    valid = len(d) in COEFFICIENTS[model] and all(map(math.isfinite, d))
-    if not valid and (any(d) or model == EQUIDISTANT):
+    if not any(d):  # any number of zeros, which OpenCV does not accept
+        d = (0.0,) * _COEFFICIENTS[models[0]][-1]
+    sizes = {size: model for model in models for size in _COEFFICIENTS[model]}
+    size = next((n for n in sizes if n <= len(d) and not any(d[n:])), None)
+    if size is None or not all(map(math.isfinite, d)):
         raise CameraInfoError(
             "distortion",
-            f"distortion model {model!r} takes {COEFFICIENTS[model] or 'no'} coefficients, but "
-            f"camera_info has {list(d)}",
+            f"distortion model {name!r} takes {' or '.join(map(str, sizes))} finite coefficients, "
+            f"but camera_info has {list(d)}",
         )
-    if not any(d) and model != EQUIDISTANT:
-        d = (0.0,) * 5  # OpenCV does not accept every number of zeros
-    return CameraModel(camera_info.width, camera_info.height, model, k, d, r, p)
+    return CameraModel(camera_info.width, camera_info.height, sizes[size], k, d[:size], r, p)
+
+
+def _plain(name: str) -> str:
+    """A name in lower case without separators: `Plumb Bob` and `plumb-bob` are `plumbbob`."""
+    return re.sub("[^a-z0-9]", "", name.lower())
 
 
 class Rays(NamedTuple):
@@ -97,11 +116,11 @@ class Rays(NamedTuple):
 
 
 @lru_cache(maxsize=_CACHED_CAMERAS)
-def rays(camera: CameraModel, rectified: bool = False) -> Rays:
-    """Return the rays of an image, or of its rectified image, each in its own frame."""
-    k = camera.matrix(rectified)
+def rays(camera: CameraModel) -> Rays:
+    """Return the rays of an image."""
+    k = camera.matrix()
     columns, rows = np.meshgrid(np.arange(float(camera.width)), np.arange(float(camera.height)))
-    if rectified or not camera.distorted:
+    if not camera.distorted:
         x, y = (columns - k[0, 2]) / k[0, 0], (rows - k[1, 2]) / k[1, 1]
         return Rays(x.astype(np.float32), y.astype(np.float32), None)
     pixels = np.stack([columns, rows], axis=-1).reshape(-1, 1, 2)  # (H·W, 1, 2)
@@ -145,20 +164,11 @@ def rectified(rgb: np.ndarray, camera_info: CameraInfo) -> tuple[np.ndarray, Cam
     """Rectify an image, uint8 (h, w, 3), with P of its CameraInfo (see `camera_info.for_image`).
 
     Returns:
-        The image, of the same size, black where the lens saw nothing; and a new CameraInfo with
-        P's numbers in K, without distortion and without R, in the frame of the rectified image.
+        The image, of the same size, black where the lens saw nothing; and its CameraInfo, see
+        `camera_info.of_rectified_image`.
 
     Raises:
         CameraInfoError: see `camera_model`.
     """
-    camera = camera_model(camera_info)
-    image = cv2.remap(rgb, *rectification_maps(camera), cv2.INTER_LINEAR)
-    k = camera.matrix(rectified=True)
-    return image, changed(
-        camera_info,
-        distortion_model="plumb_bob",
-        d=np.zeros(5),
-        r=np.eye(3).ravel(),
-        k=k.ravel(),
-        p=np.hstack([k, np.reshape(camera_info.p, (3, 4))[:, 3:]]).ravel(),
-    )
+    maps = rectification_maps(camera_model(camera_info))
+    return cv2.remap(rgb, *maps, cv2.INTER_LINEAR), of_rectified_image(camera_info)

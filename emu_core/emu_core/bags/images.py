@@ -7,16 +7,21 @@ cv_bridge, if it has them. Otherwise: `8UC3` is bgr8, the order of OpenCV; nv12 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
 import cv2
 import numpy as np
 
-from emu_core.data.image_files import header_size, is_complete, is_jpeg, is_png
+from emu_core.data.image_files import header_size, is_complete, is_jpeg, is_png, with_end
 
 if TYPE_CHECKING:
     from emu_core.bags.types import CompressedImage, Image
+
+JPEG_SUFFIXES = (".jpg", ".jpeg")
+IMAGE_SUFFIXES = (*JPEG_SUFFIXES, ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
+"""Suffixes of the image files that OpenCV reads; capital letters count as well."""
 
 MAX_PIXELS = 1 << 27
 """134 megapixels: more than robot cameras have, and less than most damaged headers claim."""
@@ -47,6 +52,9 @@ _INTERLEAVED: dict[str, tuple[int, int | None]] = {  # bytes per pixel, conversi
     **{name: (1, code) for name, code in _BAYER.items()},
     **{name: (2, code) for name, code in _YUV_422.items()},
 }
+_ENCODING = re.compile(r"(rgba?|bgra?|mono|bayer_[rgb]{4})\d+|\d+[USF]C\d+|yuv|uyvy|yuyv|nv\d\d")
+"""Begin of the names in sensor_msgs/image_encodings.hpp; "jpeg" and "png" are none."""
+
 _PIXEL_BYTES = {**{name: size for name, (size, _) in _INTERLEAVED.items()}, "nv12": 1, "nv21": 1}
 ENCODINGS = tuple(_PIXEL_BYTES)
 """Encodings of Image that `to_rgb` reads."""
@@ -86,7 +94,7 @@ def _raw_to_rgb(message: Image) -> np.ndarray:
     if encoding == "mono16":
         order = ">u2" if message.is_bigendian else "<u2"
         deep = np.ascontiguousarray(pixels).view(order).astype(np.uint16, copy=False)
-        return cv2.cvtColor(_to_8_bits(deep), cv2.COLOR_GRAY2RGB)
+        return cv2.cvtColor(to_8_bits(deep), cv2.COLOR_GRAY2RGB)
     channels, code = _INTERLEAVED[encoding]
     if channels > 1:
         # A view, even of padded rows.
@@ -132,14 +140,24 @@ def image_rows(message: Image, pixel_bytes: Mapping[str, int]) -> np.ndarray:
 
 
 def _decode(message: CompressedImage) -> np.ndarray:
+    # The format of image_transport begins with the encoding of the raw image, then "; jpeg …".
+    encoding = message.format.partition(";")[0].strip()
     picture = decode_picture(bytes(message.data), message.format)
+    described = f"compressed image of format {message.format!r}"
+    if "compressedDepth" in message.format:
+        raise UnsupportedImage("encoding", f"{described}: it is depth, not the image of a camera")
+    if _ENCODING.match(encoding) and encoding not in ENCODINGS:
+        supported = f"unsupported encoding; supported: {', '.join(ENCODINGS)}"
+        raise UnsupportedImage("encoding", f"{described}: {supported}")
     if picture.dtype == np.uint16:
-        picture = _to_8_bits(picture)
+        if encoding != "mono16":
+            reason = "16 bits per pixel, which a camera has as mono16 only; is it depth?"
+            raise UnsupportedImage("encoding", f"{described}: {reason}")
+        picture = to_8_bits(picture)
     if picture.ndim == 3:
         return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-    # image_transport compresses a raw mosaic as a grey image; the format begins with its encoding.
-    mosaic = message.format.partition(";")[0].strip()
-    return cv2.cvtColor(picture, _BAYER.get(mosaic, cv2.COLOR_GRAY2RGB))
+    # image_transport compresses a raw mosaic as a grey image.
+    return cv2.cvtColor(picture, _BAYER.get(encoding, cv2.COLOR_GRAY2RGB))
 
 
 def decode_picture(data: bytes, image_format: str) -> np.ndarray:
@@ -159,12 +177,13 @@ def decode_picture(data: bytes, image_format: str) -> np.ndarray:
         raise UnsupportedImage("too large", f"{described}: {reason}")
     # As stored, in 8 or 16 bits, grey or colour; without alpha, as for raw images.
     flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if is_complete(data) else None
+    code = np.frombuffer(with_end(data), np.uint8)
+    picture = cv2.imdecode(code, flags) if is_complete(data) else None
     if picture is None:
         raise UnsupportedImage("damaged", f"{described}: truncated or damaged")
     return picture
 
 
-def _to_8_bits(deep: np.ndarray) -> np.ndarray:
+def to_8_bits(deep: np.ndarray) -> np.ndarray:
     """Scale uint16 to uint8 by 255/65535 = 1/257, rounded, as cv_bridge does."""
     return cv2.convertScaleAbs(deep, alpha=255 / 65535)

@@ -12,28 +12,36 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from emu_core.bags import calibration
 from emu_core.bags.errors import BagError
+from emu_core.bags.images import IMAGE_SUFFIXES, JPEG_SUFFIXES
 from emu_core.bags.types import CameraInfo
+from emu_core.bags.video_frames import read_video
 from emu_core.data.cityscapes import read_camera
-from emu_core.data.sample import read_image
-from emu_core.files import natural_sort
+from emu_core.data.image_files import orientation, with_end
+from emu_core.data.sample import existing_file, read_image
+from emu_core.files import natural_sort, visible_entries
 
-if TYPE_CHECKING:
-    import av
-
-_JPEG_SUFFIXES = (".jpg", ".jpeg")
-IMAGE_SUFFIXES = (*_JPEG_SUFFIXES, ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 CITYSCAPES_FOLDERS = ("leftImg8bit", "leftImg8bit_sequence")
 _NS = 10**9
+_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: np.fliplr,
+    3: lambda pixels: np.rot90(pixels, 2),
+    4: np.flipud,
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: np.rot90(pixels, 2).swapaxes(0, 1),
+    8: np.rot90,
+}
+"""EXIF orientation → what makes the pixels upright (CIPA DC-008, 4.6.5.1)."""
 
-CalibrationLookup = Callable[[Path, int, int], "CameraInfo | None"]
-"""Returns the calibration of an image (file, width, height), or None if it is unknown."""
+CalibrationLookup = Callable[[Path, int, int, "tuple[int, int] | None"], "CameraInfo | None"]
+"""Returns the calibration of an image, or None if it is unknown; arguments: file, width, height,
+and (width, height) before its pixels were made square, if they were."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +71,15 @@ class DriveFrame:
 
 @dataclass(frozen=True)
 class DriveSource:
-    """A drive that can be read once; `count` is its number of frames, None if unknown."""
+    """A drive that can be read once; `count` is its number of frames, None if unknown.
+
+    `ignored` has the names of files in the folder that are no images.
+    """
 
     kind: str
     count: int | None
     frames: Iterator[DriveFrame]
+    ignored: tuple[str, ...] = ()
 
 
 def open_source(path: Path, options: SourceOptions) -> DriveSource:
@@ -83,7 +95,7 @@ def open_source(path: Path, options: SourceOptions) -> DriveSource:
         return DriveSource("video", None, _video(path, options.rate, look_up))
     if not path.is_dir():
         raise BagError(f"no folder or file at {path}")
-    kind = "images"
+    kind, others = "images", []
     layout = next((path / name for name in CITYSCAPES_FOLDERS if (path / name).is_dir()), None)
     if layout is not None:
         kind, files, look_up = (
@@ -92,49 +104,56 @@ def open_source(path: Path, options: SourceOptions) -> DriveSource:
             _calibration_from_files(path, look_up),
         )
     else:
-        files = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
+        there = [entry for entry in visible_entries(path) if entry.is_file()]
+        files = [file for file in there if file.suffix.lower() in IMAGE_SUFFIXES]
+        others = [file.name for file in there if file not in files]
         if not files:
             raise BagError(
                 f"{path} has no images ({', '.join(IMAGE_SUFFIXES)}) and none of Cityscapes' "
                 f"folders ({', '.join(CITYSCAPES_FOLDERS)})"
             )
     files = natural_sort(files)
-    return DriveSource(kind, len(files), _images(files, options.rate, look_up))
+    return DriveSource(kind, len(files), _images(files, options.rate, look_up), tuple(others))
 
 
 def _calibration_from_options(options: SourceOptions) -> CalibrationLookup:
     if options.calibration is not None:
         known = calibration.read_calibration(options.calibration)
 
-        def look_up(file: Path, width: int, height: int) -> CameraInfo:
+        def look_up(
+            file: Path, width: int, height: int, stored: tuple[int, int] | None = None
+        ) -> CameraInfo:
             try:
-                return calibration.resized(known, width, height)
+                return calibration.resized(known, width, height, stored)
             except ValueError as error:
                 raise BagError(f"{options.calibration} does not fit {file}: {error}") from None
 
         return look_up
     if options.fov is not None:
         fov = options.fov
-        return lambda file, width, height: calibration.from_field_of_view(width, height, fov)
-    return lambda file, width, height: None
+        return lambda _, width, height, stored: calibration.from_field_of_view(width, height, fov)
+    return lambda _, width, height, stored: None
 
 
 def _images(files: list[Path], rate: float, look_up: CalibrationLookup) -> Iterator[DriveFrame]:
     for index, file in enumerate(files):
-        # Decode as the node does: 8 bits, grey or colour, without the rotation in EXIF.
-        bgr = read_image(file, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        # 8 bits, grey or colour. The camera of a robot has no EXIF: turn the pixels as it says.
+        turn = _TURNS.get(orientation(existing_file(file).read_bytes()))
+        bgr = read_image(file, cv2.IMREAD_ANYCOLOR, warn=False)
         color = bgr.ndim == 3
-        jpeg = file.read_bytes() if color and file.suffix.lower() in _JPEG_SUFFIXES else None
+        keep = color and turn is None and file.suffix.lower() in JPEG_SUFFIXES
+        jpeg = with_end(file.read_bytes()) if keep else None
         if not color:
             bgr = cv2.cvtColor(bgr, cv2.COLOR_GRAY2BGR)
+        bgr = bgr if turn is None else np.ascontiguousarray(turn(bgr))
         height, width = bgr.shape[:2]
-        yield DriveFrame(round(index * _NS / rate), bgr, jpeg, look_up(file, width, height))
+        yield DriveFrame(round(index * _NS / rate), bgr, jpeg, look_up(file, width, height, None))
 
 
 def _cityscapes_files(layout: Path, options: SourceOptions) -> list[Path]:
     split = _subfolder(layout, "split", options.split)
     city = _subfolder(split, "city", options.city)
-    files = list(city.glob("*_leftImg8bit.png"))
+    files = [f for f in visible_entries(city) if f.name.endswith("_leftImg8bit.png")]
     if not files:
         raise BagError(f"{city} has no *_leftImg8bit.png")
     return files
@@ -142,7 +161,7 @@ def _cityscapes_files(layout: Path, options: SourceOptions) -> list[Path]:
 
 def _subfolder(folder: Path, what: str, name: str | None) -> Path:
     """The subfolder of this name, by default the only one."""
-    existing = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    existing = [entry.name for entry in visible_entries(folder) if entry.is_dir()]
     if name is None and len(existing) == 1:
         name = existing[0]
     if name not in existing:
@@ -156,8 +175,10 @@ def _subfolder(folder: Path, what: str, name: str | None) -> Path:
 def _calibration_from_files(root: Path, given: CalibrationLookup) -> CalibrationLookup:
     """Use the calibration from the options, else the one from the nearest camera file."""
 
-    def look_up(image: Path, width: int, height: int) -> CameraInfo | None:
-        if camera := given(image, width, height):
+    def look_up(
+        image: Path, width: int, height: int, stored: tuple[int, int] | None
+    ) -> CameraInfo | None:
+        if camera := given(image, width, height, stored):
             return camera
         if file := _nearest_camera_file(root, image):
             return calibration.from_cityscapes(read_camera(file), (height, width), file)
@@ -180,7 +201,9 @@ def _nearest_camera_file(root: Path, image: Path) -> Path | None:
 def _camera_files(folder: Path) -> dict[str, dict[int, Path]]:
     """Camera files by sequence (CITY_SEQUENCE) and frame number."""
     result: dict[str, dict[int, Path]] = {}
-    for file in folder.glob("*_camera.json"):
+    for file in visible_entries(folder) if folder.is_dir() else ():
+        if not file.name.endswith("_camera.json"):
+            continue
         sequence, _, number = file.name.removesuffix("_camera.json").rpartition("_")
         if number.isdigit():
             result.setdefault(sequence, {})[int(number)] = file
@@ -188,39 +211,8 @@ def _camera_files(folder: Path) -> dict[str, dict[int, Path]]:
 
 
 def _video(path: Path, rate: float, look_up: CalibrationLookup) -> Iterator[DriveFrame]:
-    """Frames with the video's time stamps, starting at 0; without stamps, at its frame rate."""
-    import av
-
-    try:
-        container = av.open(str(path))
-    except (av.FFmpegError, OSError) as error:
-        raise BagError(f"PyAV cannot read {path} as a video: {error}") from error
-    with container:
-        if not container.streams.video:
-            raise BagError(f"{path} has no video stream")
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        step_ns = round(_NS / float(stream.average_rate or rate))
-        first_ns, last_ns, count = None, -step_ns, 0
-        try:
-            for picture in container.decode(stream):
-                time_ns = last_ns + step_ns
-                if picture.time is not None:
-                    stamp_ns = round(picture.time * _NS)
-                    first_ns = stamp_ns if first_ns is None else first_ns
-                    time_ns = stamp_ns - first_ns
-                last_ns = max(time_ns, last_ns + 1)  # stamps of an edited video may decrease
-                bgr = _decode_rotated(picture)
-                yield DriveFrame(last_ns, bgr, None, look_up(path, bgr.shape[1], bgr.shape[0]))
-                count += 1
-        except av.FFmpegError as error:
-            raise BagError(f"{path} is damaged after {count} readable frames: {error}") from error
-        if not count:
-            raise BagError(f"{path} has no frames")
-
-
-def _decode_rotated(picture: av.VideoFrame) -> np.ndarray:
-    """Decode a frame to uint8 (H, W, 3) BGR, and apply the rotation stored in its metadata."""
-    bgr = picture.to_ndarray(format="bgr24")
-    quarter_turns = round(getattr(picture, "rotation", 0) / 90)  # counterclockwise
-    return np.ascontiguousarray(np.rot90(bgr, quarter_turns)) if quarter_turns % 4 else bgr
+    for frame in read_video(path, rate):
+        height, width = frame.bgr.shape[:2]
+        yield DriveFrame(
+            frame.time_ns, frame.bgr, None, look_up(path, width, height, frame.stored)
+        )

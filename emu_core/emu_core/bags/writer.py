@@ -24,8 +24,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 from rosbags.typesys import TypesysError
 from rosbags.typesys.store import Typestore
 
-from emu_core.bags import mcap
 from emu_core.bags.errors import BagError
+from emu_core.bags.storage import mcap
 from emu_core.bags.types import typestore
 
 _STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}

@@ -17,10 +17,12 @@ from emu_core.bench.measurement import CLOCKS, ratio, run_rounds, summarize
 from emu_core.bench.models import fixed_image
 from emu_core.runtime.parity import measure_errors
 from emu_core.runtime.perceiver import PROVIDERS, Perceiver
+from emu_core.terminal import accept_any_text
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compare and print."""
+    accept_any_text()
     parser = argparse.ArgumentParser(prog="python -m emu_core.bench.compare")
     parser.add_argument("models", type=Path, nargs="+")
     parser.add_argument("--providers", choices=tuple(PROVIDERS), nargs="+", default=["cpu"])

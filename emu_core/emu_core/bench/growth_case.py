@@ -31,7 +31,11 @@ def run_case(path: str, cameras: int, threads: int, repetitions: int) -> dict[st
         milliseconds.append(1000 * (time.perf_counter() - start))
     # The peak of the resident memory; getrusage's would include the parent process.
     status = Path("/proc/self/status")
-    peak = re.search(r"VmHWM:\s*(\d+) kB", status.read_text()) if status.is_file() else None
+    peak = (
+        re.search(r"VmHWM:\s*(\d+) kB", status.read_text(encoding="utf-8"))
+        if status.is_file()
+        else None
+    )
     rss_mb = int(peak[1]) / 1024 if peak else None
     return {"milliseconds": milliseconds[1:], "rss_mb": rss_mb}  # the first is a warm-up
 

@@ -47,7 +47,9 @@ def run_program(module: str, *options: object, **environment: str) -> Any:
         ProgramError: the program failed or did not end within 10 minutes.
     """
     command = [sys.executable, "-m", module, *map(str, options)]
-    run = partial(subprocess.run, check=False, capture_output=True, text=True)
+    run = partial(
+        subprocess.run, check=False, capture_output=True, encoding="utf-8", errors="replace"
+    )
     try:
         done = run(command, timeout=_TIMEOUT_S, env={**os.environ, **environment})
     except subprocess.TimeoutExpired:

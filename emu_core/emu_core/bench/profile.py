@@ -65,7 +65,7 @@ def profile_model(path: Path, image: np.ndarray, threads: int) -> dict[str, dict
         session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
         for _ in range(_RUNS):
             session.run(None, {INPUT: image[np.newaxis]})
-        events = json.loads(Path(session.end_profiling()).read_text())
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     times: dict[tuple[str, str], list[float]] = defaultdict(list)
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):

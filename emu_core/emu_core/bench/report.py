@@ -22,6 +22,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from emu_core.bench.measurement import ABSOLUTE_VALUES
+from emu_core.terminal import accept_any_text
 
 Results = Mapping[str, Any]  # content of bench.json
 _MARK = re.compile(r"(<!-- bench:(\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
@@ -181,15 +182,17 @@ def write_tables(results: Path, document: Path | None = None) -> None:
         results: bench.json.
         document: Markdown file with marks.
     """
-    content = json.loads(results.read_text())
+    content = json.loads(results.read_text(encoding="utf-8"))
     if document is None:
         sys.stdout.write(render(content))
     else:
-        document.write_text(fill(document.read_text(), content))
+        filled = fill(document.read_text(encoding="utf-8"), content)
+        document.write_text(filled, encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
+    accept_any_text()
     jsonargparse.auto_cli(write_tables, args=arguments, prog="python -m emu_core.bench.report")
 
 

@@ -43,7 +43,7 @@ from emu_core.data.sample import (
     read_grey,
     read_image,
 )
-from emu_core.files import write_atomically
+from emu_core.files import expand, write_atomically
 from emu_core.labels import CITYSCAPES, IGNORE
 
 MAX_DEPTH = 80.0
@@ -123,7 +123,7 @@ def list_frames(root: str | Path, split: str) -> list[FrameFiles]:
     root = Path(root)
     folder = root / IMAGES / split
     if not folder.is_dir():
-        found = sorted(p.name for p in (root / IMAGES).glob("*") if p.is_dir())
+        found = [p.name for p in expand(root / IMAGES / "*") if p.is_dir()]
         raise (MissingSplitError if found else DataError)(
             f"No folder {folder}. Expected Cityscapes' layout (from {IMAGES}_trainvaltest.zip, "
             "or rendered by training/render_drives.py); splits found: "

@@ -32,7 +32,6 @@ from emu_core.data.description import (
     read_description,
     read_json,
 )
-from emu_core.data.image_files import visible_files
 from emu_core.data.label_space import LabelSpace
 from emu_core.data.sample import (
     DataError,
@@ -44,6 +43,7 @@ from emu_core.data.sample import (
     read_grey,
     read_image,
 )
+from emu_core.files import visible_files
 from emu_core.labels import TABLES, load_classes
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")

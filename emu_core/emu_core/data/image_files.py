@@ -1,21 +1,32 @@
-"""Find the image files of a folder, and read the headers of PNG and JPEG files."""
+"""Find the image files of a folder, read the headers of PNG and JPEG files, and find their end."""
 
 from __future__ import annotations
 
-import os
+import re
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
+
+import cv2
+import numpy as np
+
+from emu_core.files import visible_files
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 """Suffixes of images, in the order of preference; capital letters count as well."""
 
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 _SHORT = 3  # EXIF type of 16-bit numbers
+_EXIF = 0x8769  # EXIF tag: where the directory of the camera's settings begins
+_FILM_FOCAL = 0xA405  # EXIF tag of FocalLengthIn35mmFilm
+_SIZES = {3: 2, 4: 4}  # EXIF type -> bytes of a whole number
 _HEAD = 1 << 16  # bytes; a JPEG's EXIF segment is no longer than that
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+_SCAN = 0xDA  # marker of a JPEG's pixels
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
+_RESTART = re.compile(rb"\xff([\xd0-\xd7])")
+_TAIL = 64  # bytes that are decoded in the place of missing ones
 
 _known_flags: set[int] = set()  # that this process has warned of
 
@@ -87,43 +98,58 @@ def warn_of_orientation(path: Path, code: bytes) -> None:
 
 def orientation(code: bytes) -> int:
     """Read the EXIF orientation, 1…8, of a JPEG or PNG; 1 if there is none."""
+    flag = exif_numbers(code).get(_ORIENTATION, 1)
+    return flag if 1 <= flag <= 8 else 1
+
+
+def film_focal(code: bytes) -> int | None:
+    """Read the focal length in mm of 35 mm film from the EXIF of a JPEG or PNG; None if unknown.
+
+    By EXIF's definition, the diagonal of the image is then that of the film, 43.27 mm.
+    """
+    return exif_numbers(code).get(_FILM_FOCAL) or None
+
+
+def exif_numbers(code: bytes) -> dict[int, int]:
+    """Read the whole numbers in the EXIF of a JPEG or PNG, by their tags; none if it is damaged.
+
+    Source: CIPA DC-008 (Exif 3.0), 4.6.
+    """
     head = code[:_HEAD]
     for mark in (b"Exif\0\0", b"eXIf"):
         start = head.find(mark)
         if start >= 0:
-            return _orientation_of(head[start + len(mark) :])
-    return 1
+            return _numbers(head[start + len(mark) :])
+    return {}
 
 
-def _orientation_of(tiff: bytes) -> int:
+def without_orientation(jpeg: bytes) -> bytes:
+    """Return a JPEG whose EXIF does not ask viewers to rotate or mirror it; no pixel changes."""
+    flag = orientation(jpeg)
+    for order in ("big", "little"):
+        numbers = ((_ORIENTATION, 2), (_SHORT, 2), (1, 4))  # tag, type, count
+        entry = b"".join(number.to_bytes(size, order) for number, size in numbers)
+        upright = entry + (1).to_bytes(2, order)
+        jpeg = jpeg.replace(entry + flag.to_bytes(2, order), upright, 1)
+    return jpeg
+
+
+def _numbers(tiff: bytes) -> dict[int, int]:
+    """Read the whole numbers of the first directory and of EXIF's own."""
     order = {b"II": "little", b"MM": "big"}.get(tiff[:2])
     if order is None:
-        return 1
+        return {}
 
     def number(place: int, size: int) -> int:
         return int.from_bytes(tiff[place : place + size], order)  # type: ignore[arg-type]
 
-    directory = number(4, 4)
-    for k in range(number(directory, 2)):
-        entry = directory + 2 + 12 * k
-        if number(entry, 2) == _ORIENTATION and number(entry + 2, 2) == _SHORT:
-            flag = number(entry + 8, 2)
-            return flag if 1 <= flag <= 8 else 1
-    return 1
+    def directory(start: int) -> dict[int, int]:
+        entries = range(start + 2, min(start + 2 + 12 * number(start, 2), len(tiff)), 12)
+        sizes = {at: _SIZES.get(number(at + 2, 2)) for at in entries}
+        return {number(at, 2): number(at + 8, size) for at, size in sizes.items() if size}
 
-
-def visible_files(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
-    """Yield the files below a folder; a link to a folder that it lies in is not followed."""
-    place = os.path.realpath(folder)
-    if place in above:
-        return
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        if path.is_dir():
-            yield from visible_files(path, above | {place})
-        else:
-            yield path
+    first = directory(number(4, 4))
+    return {**directory(first[_EXIF]), **first} if _EXIF in first else first
 
 
 def _preference(path: Path) -> tuple[int, bool, str]:
@@ -161,15 +187,93 @@ def header_size(data: bytes) -> tuple[int, int]:
     return 0, 0
 
 
+def with_end(data: bytes) -> bytes:
+    """Return a JPEG with its end marker, which some cameras leave out; other files unchanged.
+
+    Without it, OpenCV loses the last rows.
+    """
+    if not is_jpeg(data) or _has_end(data):
+        return data
+    return data.rstrip(b"\xff") + _JPEG_END
+
+
+def _has_end(jpeg: bytes) -> bool:
+    return jpeg.rfind(_JPEG_END, _pixels_start(jpeg)) > 0
+
+
+def _pixels_start(data: bytes) -> int:
+    """Return where the segments before a JPEG's pixels end; EXIF's is a JPEG of its own."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != _SCAN:
+        fill = data[at + 1] == 0xFF
+        at += 1 if fill else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return at
+
+
+def _last_scan(jpeg: bytes) -> int | None:
+    """Return where the pixels of a JPEG's last scan begin; None if a scan is missing.
+
+    A progressive JPEG has several, for parts of the coefficients and of their bits (ITU-T T.81,
+    B.2.3 and G.1.1.1).
+    """
+    components, progressive, scan = 0, False, None
+    whole: dict[int, set[int]] = {}  # component → coefficients with all bits
+    at = 2
+    while found := _MARKER.search(jpeg, at):
+        start, kind = found.end(), found[0][1]
+        at = start + int.from_bytes(jpeg[start : start + 2], "big")
+        if at > len(jpeg) or at < start + 2:
+            return None
+        if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):
+            components, progressive = jpeg[start + 7], kind % 4 == 2
+        elif kind == _SCAN:
+            end = start + 3 + 2 * jpeg[start + 2]
+            first, last, bits = jpeg[end : end + 3] if progressive else (0, 63, 0)
+            if not bits & 15:
+                for component in jpeg[start + 3 : end : 2]:
+                    whole.setdefault(component, set()).update(range(first, last + 1))
+            scan = at
+    complete = len(whole) == components and all(len(each) == 64 for each in whole.values())
+    return scan if complete else None
+
+
+def _has_all_pixels(jpeg: bytes) -> bool:
+    """Whether a JPEG without an end marker lacks nothing else.
+
+    Then it does not matter which bytes follow. Otherwise they are decoded as pixels. Where rows
+    restart, the next of eight markers must follow (ITU-T T.81, F.2.2.5).
+    """
+    try:
+        scan = _last_scan(jpeg)
+    except (IndexError, ValueError):  # a damaged segment
+        return False
+    if scan is None:
+        return False
+    restarts = _RESTART.findall(jpeg, scan)
+    following = restarts[-1][0] + 1 if restarts else 0xD0
+    markers = [bytes((0xFF, 0xD0 + (following + k) % 8)) for k in range(16)]
+    first: np.ndarray | None = None
+    for seed in range(3):
+        noise = np.random.default_rng(seed).integers(0, 255, (len(markers), _TAIL), np.uint8)
+        tail = b"".join(row.tobytes() + mark for row, mark in zip(noise, markers, strict=True))
+        code = np.frombuffer(jpeg.rstrip(b"\xff") + tail + _JPEG_END, np.uint8)
+        pixels = cv2.imdecode(code, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        if pixels is None or (first is not None and not np.array_equal(first, pixels)):
+            return False
+        first = pixels
+    return True
+
+
 def is_complete(data: bytes) -> bool:
     """Whether a PNG or JPEG is there to its end; true for other formats.
 
-    All chunks of a PNG must fit into it, and the last is IEND (ISO/IEC 15948, 5.3). OpenCV
-    allocates the length of a chunk before it checks it: a flipped bit costs 2 GB. Of a truncated
-    image, OpenCV returns the first rows without an error.
+    A JPEG may lack its end marker, but nothing else; `with_end` adds it. All chunks of a PNG must
+    fit into it, and the last is IEND (ISO/IEC 15948, 5.3). OpenCV allocates the length of a chunk
+    before it checks it: a flipped bit costs 2 GB. Of a truncated image, OpenCV returns the first
+    rows without an error.
     """
     if is_jpeg(data):
-        return data.rfind(_JPEG_END) > 0
+        return _has_end(data) or _has_all_pixels(data)
     if not is_png(data):
         return True
     at = len(_PNG_START)

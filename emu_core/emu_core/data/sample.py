@@ -9,7 +9,13 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from emu_core.data.image_files import header_size, is_complete, warn_of_orientation
+from emu_core.data.image_files import (
+    header_size,
+    is_complete,
+    warn_of_orientation,
+    with_end,
+)
+from emu_core.files import lfs_problem
 from emu_core.labels import IGNORE
 
 _HEADER = 1 << 18  # bytes: more than the segments of a JPEG before its frame header
@@ -78,7 +84,7 @@ def partial_sample(
 
 
 def existing_file(path: Path, origin: str = "") -> Path:
-    """Return the path of a file; DataError if it does not exist or is empty.
+    """Return the path of a file; DataError if it is not there, empty, or a Git LFS pointer.
 
     Args:
         path: The path.
@@ -88,13 +94,15 @@ def existing_file(path: Path, origin: str = "") -> Path:
         raise DataError(f"No file {path}{origin}.")
     if path.stat().st_size == 0:
         raise DataError(f"{path}{origin} is empty. Unpack or render it again.")
+    if problem := lfs_problem(path):
+        raise DataError(f"{problem}.")
     return path
 
 
-def read_image(path: Path, flags: int, origin: str = "") -> np.ndarray:
+def read_image(path: Path, flags: int, origin: str = "", *, warn: bool = True) -> np.ndarray:
     """Read an image as OpenCV decodes it (BGR); DataError if the file is missing or damaged.
 
-    It has the pixels as stored: an EXIF orientation is ignored, with one warning.
+    It has the pixels as stored: an EXIF orientation is ignored, with one warning if `warn`.
 
     Args:
         path: Path of the image.
@@ -102,10 +110,12 @@ def read_image(path: Path, flags: int, origin: str = "") -> np.ndarray:
         origin: As for `existing_file`.
     """
     content = existing_file(path, origin).read_bytes()
-    warn_of_orientation(path, content)
+    if warn:
+        warn_of_orientation(path, content)
     flags |= cv2.IMREAD_IGNORE_ORIENTATION
     complete = is_complete(content)
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if complete else None
+    code = np.frombuffer(with_end(content), np.uint8)
+    image = cv2.imdecode(code, flags) if complete else None
     if image is None:
         reason = "OpenCV cannot decode it" if complete else "its end is missing"
         raise DataError(f"{path}{origin} is damaged: {reason}. Unpack or render it again.")

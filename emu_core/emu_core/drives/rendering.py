@@ -22,6 +22,9 @@ def off_screen() -> Iterator[None]:
     """
     if sys.platform == "linux":
         os.environ.setdefault("MUJOCO_GL", "egl")  # MuJoCo reads it at import
+        # Mesa and the driver of NVIDIA would keep their shaders in the home folder.
+        os.environ.setdefault("MESA_SHADER_CACHE_DISABLE", "true")
+        os.environ.setdefault("__GL_SHADER_DISK_CACHE", "0")
     try:
         yield
     except ModuleNotFoundError as error:

@@ -29,7 +29,7 @@ def load_splits(path: str | Path) -> dict[str, list[DriveSpec]]:
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SplitsError(f"Cannot read {path}: {error.strerror}.") from error
     except yaml.YAMLError as error:

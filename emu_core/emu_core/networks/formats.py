@@ -17,6 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from emu_core.files import expand
+
 _ENCODERS = (
     "to start from it, set architecture.encoder to nvidia/mit-b0 … nvidia/mit-b5, or to a folder "
     "in Hugging Face's SegFormer format"
@@ -104,7 +106,7 @@ def first_line(error: BaseException) -> str:
 
 def _recognise(path: Path) -> tuple[str, str]:
     if path.is_dir():
-        if (path / "saved_model.pb").is_file() or any(path.glob("*.ckpt*.index")):
+        if (path / "saved_model.pb").is_file() or expand(path / "*.ckpt*.index"):
             return "a TensorFlow model", _ENCODERS
         return "", ""
     with path.open("rb") as file:

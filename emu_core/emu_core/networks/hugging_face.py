@@ -7,6 +7,7 @@ on request, and never ships them. Only tensors are read; nothing else is unpickl
 from __future__ import annotations
 
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -189,7 +190,7 @@ def _tensors(layers: dict[str, str]) -> dict[str, str]:
 
 
 def _find(source: str | Path) -> Path:
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if path.is_file():
         return path
     if not path.is_dir():

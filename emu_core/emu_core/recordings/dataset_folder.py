@@ -11,7 +11,7 @@ import numpy as np
 from ruamel.yaml import YAML
 
 from emu_core.bags.errors import BagError
-from emu_core.files import read_json, write_atomically, write_json
+from emu_core.files import read_json, visible_entries, write_atomically, write_json
 from emu_core.recordings.options import ConversionOptions
 
 _DATASET, _CAMERAS, _RECORD = "dataset.yaml", "cameras.json", "bag_to_dataset.json"
@@ -35,7 +35,7 @@ class DatasetFolder:
         record = read_json(root / _RECORD)
         if root.exists() and not root.is_dir():
             raise BagError(f"{root} is a file: choose another --output")
-        if record is None and root.exists() and any(root.iterdir()):
+        if record is None and root.exists() and visible_entries(root):
             raise BagError(f"{root} is not empty and not of bag_to_dataset: choose another folder")
         if (root / _DATASET).exists() and not options.resume:
             raise BagError(

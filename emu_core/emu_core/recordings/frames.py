@@ -8,11 +8,11 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from emu_core.bags.camera_info import for_image
+from emu_core.bags.camera_info import for_image, of_rectified_image
 from emu_core.bags.distortion import CameraModel, camera_model, rectification_maps
 from emu_core.bags.errors import BagError
 from emu_core.bags.types import CameraInfo, CompressedImage, Image, PointCloud2
-from emu_core.data.image_files import is_jpeg
+from emu_core.data.image_files import is_jpeg, with_end, without_orientation
 from emu_core.recordings.clouds import cloud_points, project, remove_hidden
 from emu_core.recordings.depth_images import depth_metres
 
@@ -82,11 +82,11 @@ def open_lens(info: CameraInfo, shape: tuple[int, ...], already_rectified: bool)
     Raises:
         CameraInfoError: camera_info is not calibrated, or not for these images.
     """
-    model = camera_model(for_image(info, shape[1], shape[0]))
-    rectify = model.distorted and not already_rectified
-    uses_p = rectify or already_rectified
-    rotation = np.reshape(model.r, (3, 3)) if uses_p and any(model.r) else np.eye(3)
-    return Lens(model, rectify, model.matrix(rectified=uses_p), rotation)
+    raw = for_image(info, shape[1], shape[0])
+    model = camera_model(of_rectified_image(raw) if already_rectified else raw)
+    turned = (already_rectified or model.distorted) and np.any(raw.r)
+    rotation = np.reshape(raw.r, (3, 3)) if turned else np.eye(3)
+    return Lens(model, model.distorted, model.matrix(rectified=model.distorted), rotation)
 
 
 def image_file(
@@ -103,7 +103,8 @@ def image_file(
     if not changed and not hasattr(message, "encoding"):
         data = bytes(message.data)
         if is_jpeg(data) and not message.format.startswith("bayer"):
-            return ".jpg", data
+            # camera_info, depth and labels have the pixels as stored, whatever EXIF asks for.
+            return ".jpg", without_orientation(with_end(data))
     flags = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if image_format == "jpg" else []
     bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
     return f".{image_format}", cv2.imencode(f".{image_format}", bgr, flags)[1].tobytes()

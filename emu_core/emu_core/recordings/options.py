@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from emu_core.bags.errors import BagError
-from emu_core.files import read_json
+from emu_core.files import expand, read_json
 
 SHIPPED = "shipped"
 NO_CAMERA = "none"
@@ -36,7 +36,7 @@ class ConversionOptions:
         gap: Time between the frames for training and those for validation, seconds.
         max_depth: Larger depths are dropped, metres.
         max_time_difference: Largest time between an image and its depth, seconds.
-        rectified: Whether images are rectified already; None: those with "rect" in their topic.
+        rectified: Whether images are rectified already; None: those with a topic like image_rect.
         image_format: Format of the images that are not copied as they are: jpg or png.
         name, license, attribution: Entries of dataset.yaml.
         prefill: Model file whose predictions are written as labels, or "shipped"; None: no labels.
@@ -107,7 +107,7 @@ def find_bags(options: ConversionOptions) -> tuple[dict[str, Path], list[str]]:
         paths = []
         for path in options.bags:
             here = [path] if (path / _WHY).is_file() else []
-            found = here or sorted(file.parent for file in path.glob(f"*/{_WHY}"))
+            found = here or [file.parent for file in expand(path / "*" / _WHY)]
             if not found:
                 raise BagError(
                     f"{path} holds no moments of record_uncertain (bags with {_WHY}): give the "

@@ -61,6 +61,8 @@ def open_recording(path: Path, name: str, options: ConversionOptions) -> Recordi
                 depth = bag.decode(next(bag.messages([camera.depth])))
                 _check_frames(bag, camera, frame_id(message, info), depth, plan)
                 _check_depth(bag, camera.depth, depth, lens)
+        if bag.left_out:
+            plan.notes.append(f"not read from {path}: {bag.not_read()}")
         if not options.depth and (found := depth_topics(bag)):
             plan.notes.append(f"no depth was asked for; {path} has {', '.join(found)} (--depth)")
     return recording

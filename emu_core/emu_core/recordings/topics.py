@@ -8,6 +8,7 @@ from pathlib import Path
 
 from emu_core.bags import types
 from emu_core.bags.calibration import read_calibration
+from emu_core.bags.camera_info import is_rectified_name
 from emu_core.bags.errors import BagError
 from emu_core.bags.reader import IMAGE_TYPES, Bag, is_color
 from emu_core.bags.types import CameraInfo
@@ -46,7 +47,7 @@ def find_cameras(bag: Bag, options: ConversionOptions) -> list[CameraTopics]:
     Raises:
         BagError: A topic is missing, has the wrong type, or is ambiguous.
     """
-    images = list(options.image) or [_only_camera(bag)]
+    images = [bag.topic_name(topic) for topic in options.image] or [_only_camera(bag)]
     for topic in images:
         _check_type(bag, topic, IMAGE_TYPES)
     infos = list(options.camera_info)
@@ -57,7 +58,7 @@ def find_cameras(bag: Bag, options: ConversionOptions) -> list[CameraTopics]:
             f"--camera-info must have one entry for each of the {len(images)} images, "
             f"but has {len(infos)}"
         )
-    depths: list[str | None] = list(options.depth) or [None]
+    depths: list[str | None] = [bag.topic_name(topic) for topic in options.depth] or [None]
     for topic in filter(None, depths):
         _check_type(bag, topic, (*IMAGE_TYPES, CLOUD_TYPE))
     clouds = all(topic is None or bag.topics[topic].type == CLOUD_TYPE for topic in depths)
@@ -81,8 +82,8 @@ def find_cameras(bag: Bag, options: ConversionOptions) -> list[CameraTopics]:
                 f"{bag.path}: the depth of {image} needs its camera: give --camera-info, "
                 "or leave out --depth"
             )
-        base = _base(image).rsplit("/", 1)[-1]
-        rectified = "rect" in base if options.rectified is None else options.rectified
+        rectified = options.rectified
+        rectified = is_rectified_name(image) if rectified is None else rectified
         cameras.append(CameraTopics(folders[i], image, info, calibration, depths[i], rectified))
     return cameras
 
@@ -140,7 +141,7 @@ def _find_info(bag: Bag, image: str, given: str | None) -> tuple[str | None, Cam
     if given is not None and given not in bag.topics and Path(given).is_file():
         return None, read_calibration(given)
     by_convention = f"{_base(image).rpartition('/')[0]}/camera_info"
-    topic = by_convention if given is None else given
+    topic = bag.topic_name(by_convention if given is None else given)
     if given is not None or topic in bag.topics:
         _check_type(bag, topic, (INFO_TYPE,))
         return topic, None

@@ -240,9 +240,13 @@ def engine_folder(model_sha256: str, options: Mapping[str, str]) -> Path:
 
 
 def cache_root() -> Path:
-    """Folder that holds the folders of all engines."""
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("EMU_ENGINE_CACHE") or Path(caches, "emu", "engines"))
+    """Folder that holds the folders of all engines; OSError if this user has no home folder."""
+    if chosen := os.environ.get("EMU_ENGINE_CACHE"):
+        return Path(chosen)
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if not os.path.isabs(caches):
+        raise OSError("There is no home folder: set EMU_ENGINE_CACHE to a folder.")
+    return Path(caches, "emu", "engines")
 
 
 def tensorrt_version() -> str:
@@ -256,10 +260,17 @@ def tensorrt_version() -> str:
 def gpu() -> str:
     """Names and drivers of the GPUs, or the model of the Jetson; empty if unknown."""
     if _JETSON.is_file():
-        return _JETSON.read_text(errors="replace").rstrip("\0\n")
+        return _JETSON.read_text(encoding="utf-8", errors="replace").rstrip("\0\n")
     command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        found = subprocess.run(
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=10,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     return "; ".join(found.stdout.splitlines())

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emu_core.files import file_digest
+from emu_core.files import file_digest, lfs_problem
 from emu_core.labels import ClassTable
 from emu_core.runtime.metadata import OUTPUTS, PARSERS, integer, pack, refuse_constant
 from emu_core.runtime.parity import Reference
@@ -147,6 +147,8 @@ def open_session(
         raise ModelError(f"{path} is a folder, not a model file. Give the .onnx file inside.")
     if not path.is_file():
         raise ModelError(f"there is no model file at {path}. Check the path.")
+    if problem := lfs_problem(path):
+        raise ModelError(f"{problem}.")
     # Without this, a file named *.ort would be read as another format.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     try:

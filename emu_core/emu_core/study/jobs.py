@@ -31,6 +31,7 @@ from emu_core.methods.registry import LoadOptions, load_method
 from emu_core.study.config import Study, study_method
 from emu_core.study.copies import FOR_TRAINING, copy_drives
 from emu_core.study.plan import COPIES, DATA, Job, Scoring, Training, make_plan
+from emu_core.terminal import accept_any_text
 from emu_core.training.command import (
     parse_config,
     prepare_cpu,
@@ -205,6 +206,7 @@ def one_gpu() -> Iterator[None]:
 
 def main(folder: str, key: str) -> None:
     """Run the job that the command line names."""
+    accept_any_text()
     study = parse_config(Study, ["--config", f"{folder}/{SETTINGS}"], "")
     plan = {job.key: job for job in make_plan(study)}
     prepare_cpu(study.run.threads)

@@ -58,7 +58,10 @@ def prepare(study: Study, plan: Sequence[Job], redo: bool = False, retry: bool =
             failed = {} if retry else failures(folder, plan)
             write_text(folder / SETTINGS, settings)
             write_json(folder / PLAN, _content(study, plan, failed))
-        elif not (folder / SETTINGS).is_file() or (folder / SETTINGS).read_text() != settings:
+        elif (
+            not (folder / SETTINGS).is_file()
+            or (folder / SETTINGS).read_text(encoding="utf-8") != settings
+        ):
             raise StudyError(
                 f"Another process is at work on {folder} with other settings: wait for it, or "
                 "stop it first."
@@ -151,7 +154,7 @@ def run(
         log = study.folder / "logs" / f"{job.key}.log"
         is_new = log.is_file() and log.stat().st_mtime >= begun
         if is_new and not (study.folder / job.output).is_file():
-            last = log.read_text(errors="replace").strip().rpartition("\n")[2]
+            last = log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
             failed.setdefault(job.key, f"{last.removeprefix('study: ')} ({log})")
     if status not in (0, _STOPPED) and not failed:
         raise StudyError(f"Snakemake ended with status {status}: see its messages above.")
@@ -199,7 +202,7 @@ def jobs_left(study: Study, snakefile: Path) -> set[str]:
         StudyError: Snakemake is not installed, or cannot read the plan.
     """
     command = _command(study, snakefile, "--summary")
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, encoding="utf-8")
     if done.returncode:
         raise StudyError(f"Snakemake cannot read the plan: {done.stderr.strip()}")
     summary = pd.read_csv(io.StringIO(done.stdout), sep="\t")

@@ -21,6 +21,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from emu_core.files import DiskFullError, folder_size, is_disk_full, require_space
 from emu_core.networks import DepthFormer, Network, SegDepthFormer, SegFormer
+from emu_core.terminal import accept_any_text
 from emu_core.training.config import Architecture, Run, StudentConfig, TrainingConfig
 from emu_core.training.export import ExportError
 
@@ -60,6 +61,7 @@ def parse_config(kind: type[Config], arguments: Sequence[str], description: str)
 
 def run_command(name: str, call: Callable[[], object]) -> int:
     """Run a command and return its exit status; print errors of its user in one line on stderr."""
+    accept_any_text()
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     set_global_rank()
     for message in _HIDDEN_WARNINGS:

@@ -88,7 +88,11 @@ def train_student(
         ValueError: The folder holds a student of another teacher or with other settings.
     """
     teacher_file = folder / _TEACHER
-    if teacher_file.is_file() and teacher_id and teacher_file.read_text().strip() != teacher_id:
+    if (
+        teacher_file.is_file()
+        and teacher_id
+        and teacher_file.read_text("utf-8").strip() != teacher_id
+    ):
         raise ValueError(
             f"{folder} holds a student of another teacher. Choose another run.name, or delete "
             "that folder."

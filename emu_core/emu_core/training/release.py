@@ -30,7 +30,7 @@ def read_config(path: str | Path) -> tuple[Data, Run]:
         ValueError: The file is missing, or it is not the configuration of a training.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text())
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         sections = {name: content[name] for name in ("data", "run")}
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         raise ValueError(

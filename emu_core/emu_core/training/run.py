@@ -301,7 +301,7 @@ def _expect_same_network(path: Path, weights: Mapping[str, Tensor], learner: Lea
 def read_settings(path: Path) -> dict[str, Any]:
     """Read a run's config.yaml by the names of the options; ValueError if it cannot be read."""
     try:
-        settings = yaml.safe_load(path.read_text())
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(settings, dict):
             raise ValueError("it holds no options")
         return flat(settings)

@@ -25,14 +25,15 @@ from emu_perception.ros.command_line import argument_parser, run, split_ros_argu
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     own, _ = split_ros_arguments(sys.argv[1:] if arguments is None else arguments)
+    return run("build_engine", lambda: _build(own))
+
+
+def _build(arguments: Sequence[str]) -> int:
     parser = argument_parser("build_engine", __doc__)
     parser.add_argument("--model", help="ONNX file (default: the shipped model)")
     parser.add_argument("--provider", default="tensorrt", help="default: %(default)s")
-    given = parser.parse_args(own)
-    return run("build_engine", lambda: _build(given.model, given.provider))
-
-
-def _build(model: str | None, provider: str) -> int:
+    given = parser.parse_args(arguments)
+    model, provider = given.model, given.provider
     from emu_core.runtime.engines import cache_root
     from emu_core.runtime.model_file import ModelError
     from emu_core.runtime.perceiver import Perceiver, ProviderError

@@ -4,10 +4,12 @@
     ros2 launch emu_perception emu.launch.py namespace:=front provider:=cuda
     ros2 launch emu_perception emu.launch.py bag:=drive image:=/camera/image_raw rviz:=true
 
-`--show-args` lists the arguments. All processes use `config/fastdds.xml`, because images between
-processes get lost without it, unless the user has chosen a Fast DDS profile.
+`--show-args` lists the arguments. All processes use a Fast DDS profile of `config`, because images
+between processes get lost without it, unless the user has chosen the transport.
 """
 
+import sys
+import threading
 from pathlib import Path, PurePosixPath
 
 from launch import LaunchDescription
@@ -15,30 +17,40 @@ from launch.actions import (
     DeclareLaunchArgument,
     ExecuteProcess,
     OpaqueFunction,
+    RegisterEventHandler,
     SetEnvironmentVariable,
     TimerAction,
 )
+from launch.event_handlers import OnProcessExit
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.ros_adapters import get_ros_node
 
 from emu_perception.errors import UserError
 from emu_perception.ros import dds
-from emu_perception.ros.launch import LAUNCH_ARGUMENTS, require, rosbag2_plays
+from emu_perception.ros.launch import (
+    IMAGES,
+    LAUNCH_ARGUMENTS,
+    checked,
+    require,
+    rosbag2_plays,
+    with_transport_of_bag,
+)
 
 PACKAGE = NODE = "emu_perception"
 RVIZ = Path(__file__).parents[1] / "rviz" / "emu.rviz"
 TEXTS, SWITCHES = ("model", "provider", "image_transport"), ("autostart", "use_sim_time")
 """Arguments that set the node's parameters of the same names."""
 
-IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
-
 
 def generate_launch_description() -> LaunchDescription:
     """Return the arguments and actions for `ros2 launch`."""
     arguments = [
         DeclareLaunchArgument(
-            a.name, default_value=a.default, description=a.description, choices=a.choices or None
+            a.name,
+            default_value=a.default,
+            # Without launch's own choices, which would refuse True and WARN.
+            description=a.description + _choices(a.choices),
         )
         for a in LAUNCH_ARGUMENTS
     ]
@@ -46,20 +58,29 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription([*arguments, *profile, OpaqueFunction(function=_start)])
 
 
+def _choices(choices):
+    return f" ({', '.join(filter(None, choices))})" if choices else ""
+
+
 def _start(context):
     """Check the arguments, and then return the processes."""
-    given = dict(context.launch_configurations)
+    given = checked({a.name: context.launch_configurations[a.name] for a in LAUNCH_ARGUMENTS})
     if not Path(given["params_file"]).expanduser().is_file():
         raise UserError(f"there is no params_file {given['params_file']}")
-    if given["bag"] and not Path(given["bag"]).expanduser().exists():
-        raise UserError(f"there is no bag {given['bag']}")
     if given["rviz"] == "true":
         require(["rviz2"], "rviz:=true")
     given["use_sim_time"] = given["use_sim_time"] or ("true" if given["bag"] else "")
     given["namespace"] = "/" + given["namespace"].strip("/")
-    actions = [_node(given)]
     if given["bag"]:
-        actions.append(_bag(given))
+        if not Path(given["bag"]).expanduser().exists():
+            raise UserError(f"there is no bag {given['bag']}")
+        given = with_transport_of_bag(given)
+    node = _node(given)
+    actions = [node]
+    if given["bag"]:
+        ended = threading.Event()
+        on_exit = OnProcessExit(target_action=node, on_exit=lambda *_: ended.set())
+        actions = [RegisterEventHandler(on_exit), node, _bag(given, ended)]
     if given["rviz"] == "true":
         actions.append(_rviz(given))
     return actions
@@ -89,11 +110,11 @@ def _node(given):
         ],
         ros_arguments=["--log-level", f"{logger}:={given['log_level']}"],
         output="screen",
-        emulate_tty=True,
+        emulate_tty=sys.stdout.isatty(),  # else a redirected log would have colour codes
     )
 
 
-def _bag(given):
+def _bag(given, ended):
     """Return the player, which starts when the node has subscribed: earlier images are lost."""
     bag = Path(given["bag"]).expanduser()
     clock = ["--clock"] if given["use_sim_time"] == "true" else []
@@ -104,18 +125,23 @@ def _bag(given):
     else:
         arguments = [str(bag), "--wait-for-subscribers", "1", *clock]
         play = Node(package=PACKAGE, executable="player", arguments=arguments, output="screen")
-    return _after_subscription(given["namespace"], play)
+    return _after_subscription(given["namespace"], play, ended)
 
 
-def _after_subscription(namespace, play):
-    """Check once per second for the subscription, which the node makes on activation."""
+def _after_subscription(namespace, play, ended):
+    """Check once per second for the subscription, which the node makes on activation.
+
+    `ended` is set when the node has ended: then there is nothing to play for.
+    """
 
     def check(context):
+        if ended.is_set():
+            return []
         ros, ready = get_ros_node(context), False
         if (NODE, namespace) in ros.get_node_names_and_namespaces():
             subscribed = ros.get_subscriber_names_and_types_by_node(NODE, namespace)
             ready = any(kind in IMAGES for _, kinds in subscribed for kind in kinds)
-        return [play if ready else _after_subscription(namespace, play)]
+        return [play if ready else _after_subscription(namespace, play, ended)]
 
     return TimerAction(period=1.0, actions=[OpaqueFunction(function=check)])
 

@@ -16,10 +16,20 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from emu_perception.errors import UserError
 from emu_perception.ros import dds
 from emu_perception.ros.launch import require
 
 NEEDED = ("nav2_costmap_2d", "nav2_lifecycle_manager", "semantic_segmentation_layer")
+
+
+def _check(context):
+    require(NEEDED, "the costmap")
+    if context.launch_configurations.get("autostart", "").lower() == "true":
+        raise UserError(
+            "autostart:=true is not possible here, because the lifecycle manager of the costmap "
+            "starts the node: leave it out, or use emu.launch.py"
+        )
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -41,10 +51,10 @@ def generate_launch_description() -> LaunchDescription:
         [
             DeclareLaunchArgument(
                 "costmap_params",
-                default_value=str(dds.profile().with_name("nav2_semantic_costmap.yaml")),
+                default_value=str(dds.config_folder() / "nav2_semantic_costmap.yaml"),
                 description="parameter file of the costmap and of the lifecycle manager",
             ),
-            OpaqueFunction(function=lambda _: require(NEEDED, "the costmap")),
+            OpaqueFunction(function=_check),
             perception,
             costmap,
             manager,

@@ -5,6 +5,7 @@ if the variable was set before their import. So both are set here, before ROS is
 processes inherit them.
 """
 
+import importlib
 import os
 
 import pytest
@@ -14,9 +15,33 @@ from emu_perception.ros import dds
 os.environ.update(dds.environment())
 os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"
 
+PACKAGE = "emu_perception"
+
 # launch_testing's plugin imports every file that pytest 7 collects, also every __init__.py. The
 # stand-in would then replace an installed vision_msgs.
 collect_ignore = ["helpers/stand_ins"]
+
+
+LAUNCH_TEST = "test_launch_node.py"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makemodule(module_path, parent):
+    """Keep launch_testing's plugin, which imports a file to look for a launch test, from others.
+
+    With pytest 8, a file that is skipped by this import would end the collection of its folder.
+    """
+    if module_path.name == LAUNCH_TEST and _is_installed():
+        return None
+    return pytest.Module.from_parent(parent, path=module_path)
+
+
+def _is_installed():
+    """Whether the package is installed for launch files, as after `colcon build`."""
+    try:
+        return bool(importlib.import_module("ament_index_python").get_package_share_path(PACKAGE))
+    except (ImportError, LookupError):
+        return False
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +78,24 @@ def clock():
 
     clock.now = 0.0
     return clock
+
+
+@pytest.fixture
+def make_node(domain, model):
+    """Function that makes the node inside this process, with the dummy model and ROS arguments."""
+    import rclpy
+
+    from emu_perception.node.lifecycle import PerceptionNode
+
+    nodes = []
+
+    def make(*arguments):
+        rclpy.init(domain_id=domain, args=["--ros-args", "-p", f"model:={model}", *arguments])
+        nodes.append(PerceptionNode())
+        return nodes[0]
+
+    yield make
+    for node in nodes:
+        node.close()
+        node.destroy_node()
+    rclpy.try_shutdown()

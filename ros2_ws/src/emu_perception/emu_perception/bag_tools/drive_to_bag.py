@@ -5,9 +5,10 @@
     drive_to_bag dashcam.mp4 drive --fov 78 --compressed none
 
 The source is a folder in Cityscapes' layout (leftImg8bit or leftImg8bit_sequence), a folder of
-images in natural order (frame_9 before frame_10), or a video, whose stamps are kept. A JPEG bag
-stores JPEG files unchanged. Without camera_info a network's depth has no known scale: give the
-calibration file of ROS's camera_calibration, or the field of view.
+images in natural order (frame_9 before frame_10), or a video, whose stamps are kept. Images become
+upright with square pixels, as the files ask viewers to show them; a calibration is for these. A
+JPEG bag stores upright JPEG files unchanged. Without camera_info a network's depth has no known
+scale: give the calibration file of ROS's camera_calibration, or the field of view.
 
 Exit codes: 0 written, 1 user error (one line on stderr; no bag is left), 2 wrong arguments.
 """
@@ -30,8 +31,7 @@ _PROGRESS_PERIOD_S = 2.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     own, _ = cli.split_ros_arguments(sys.argv[1:] if arguments is None else arguments)
-    given = _parser().parse_args(own)
-    return cli.run("drive_to_bag", lambda: _convert(given))
+    return cli.run("drive_to_bag", lambda: _convert(_parser().parse_args(own)))
 
 
 def _convert(given: argparse.Namespace) -> int:
@@ -45,6 +45,9 @@ def _convert(given: argparse.Namespace) -> int:
     try:
         source, reported_s = open_source(given.source, options), time.monotonic()
         total = f" of {source.count}" if source.count else ""
+        if source.ignored:
+            names = ", ".join(source.ignored[:3])
+            _log(f"{len(source.ignored)} files of {given.source} are no images: {names}")
         with cli.stop_signals() as stop, DriveWriter(given.output, **form) as drive:
             for done, frame in enumerate(source.frames, 1):
                 drive.write(start_ns + frame.time_ns, frame.bgr, frame.calibration, frame.jpeg)

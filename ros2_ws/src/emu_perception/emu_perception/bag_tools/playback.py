@@ -6,7 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rclpy.duration import Duration
@@ -16,7 +16,14 @@ from rosgraph_msgs.msg import Clock
 from emu_core.bags.reader import Bag, Message
 from emu_core.bags.types import stamp_ns
 from emu_perception.bag_tools.disk_queue import Received
-from emu_perception.bag_tools.topics import RawTopics, message_class, publishers, writer_qos
+from emu_perception.bag_tools.topics import (
+    RawTopics,
+    absolute,
+    message_class,
+    name_problem,
+    publishers,
+    writer_qos,
+)
 from emu_perception.errors import UserError
 from emu_perception.ros.ros_process import RosProcess
 
@@ -30,7 +37,7 @@ class PlaybackOptions:
     """What to play, and how; see the help of `player`.
 
     Topics in `lock_step` and values of `remap` are names in the running system, all others names
-    in the bag.
+    in the bag, with or without the slash at their beginning.
     """
 
     rate: float | None = None
@@ -118,7 +125,10 @@ class Playback:
     """
 
     def __init__(self, ros: RosProcess, bag: Bag, options: PlaybackOptions) -> None:
-        bag.require((*options.topics, *options.remap))
+        topics = [bag.topic_name(topic) for topic in options.topics]
+        remap = {bag.topic_name(topic): name for topic, name in options.remap.items()}
+        bag.require((*topics, *remap))
+        options = replace(options, topics=topics, remap=remap)
         self.ros, self.bag, self.options = ros, bag, options
         self.image = bag.image_topic(options.image, options.topics)
         self.shown = self.unanswered = 0
@@ -180,10 +190,10 @@ class Playback:
         }
 
     def _live(self, topic: str) -> str:
-        return self.options.remap.get(topic, topic)
+        return absolute(self.options.remap.get(topic, topic))
 
     def _create_publishers(self) -> None:
-        options = self.options
+        options, names = self.options, dict[str, str]()
         for topic in self.bag.topics.values():
             kind = message_class(topic.type)
             if options.topics and topic.name not in options.topics:
@@ -194,17 +204,23 @@ class Playback:
                 self._skipped[topic.name] = "--clock publishes another one"
             elif kind is None:
                 self._skipped[topic.name] = f"{topic.type} is not installed here"
+            elif problem := name_problem(self._live(topic.name)):
+                self._skipped[topic.name] = f"{problem}; --remap it"
+            elif other := names.get(self._live(topic.name)):
+                self._skipped[topic.name] = f"{other} is played under this name"
             else:
                 qos = writer_qos(topic.qos, lossless=bool(options.lock_step))
+                names[self._live(topic.name)] = topic.name
                 publisher = self.ros.node.create_publisher(kind, self._live(topic.name), qos)
                 self._publishers[topic.name] = publisher
-        for name, encoding in self.bag.left_out.items():
-            self._skipped[name] = f"its encoding is {encoding}, not CDR"
+        self._skipped.update(self.bag.left_out)
         if self._skipped:
             reasons = ", ".join(f"{name} ({reason})" for name, reason in self._skipped.items())
             log(f"not played: {reasons}")
         if self.image not in self._publishers:
-            raise UserError(f"the image topic {self.image} cannot be played")
+            raise UserError(
+                f"the image topic {self.image} cannot be played: {self._skipped[self.image]}"
+            )
         if options.clock:
             self._clock = self.ros.node.create_publisher(Clock, "/clock", 10)
 

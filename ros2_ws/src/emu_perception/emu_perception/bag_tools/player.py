@@ -9,6 +9,10 @@ In lock-step the player publishes all messages up to and including an image. It 
 every named topic has delivered a message with that image's stamp, or after --timeout: then the
 frame counts as unanswered. It publishes everything reliably, otherwise with the recorded QoS.
 
+Before it plays, it names what it leaves out: topics that are not CDR, of types that are not
+installed here, or with names that ROS 2 forbids, and files that are no part of the bag. A bag that
+holds fewer messages than it states is an error, unless --salvage is given.
+
 Exit codes: 0 played (or interrupted), 1 user error (one line on stderr), 2 wrong arguments, 3
 played in lock-step with unanswered frames.
 """
@@ -27,8 +31,7 @@ from emu_perception.ros import command_line as cli
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     own, ros = cli.split_ros_arguments(sys.argv[1:] if arguments is None else arguments)
-    options = _parser().parse_args(own)
-    return cli.run("player", lambda: _play(options, ros))
+    return cli.run("player", lambda: _play(_parser().parse_args(own), ros))
 
 
 def _play(given: argparse.Namespace, ros_arguments: Sequence[str]) -> int:
@@ -55,16 +58,21 @@ def _play(given: argparse.Namespace, ros_arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = cli.argument_parser("player", __doc__)
     add = parser.add_argument
-    topics: dict[str, Any] = {"nargs": "+", "type": _topic, "default": (), "metavar": "TOPIC"}
+    topics: dict[str, Any] = {"nargs": "+", "default": (), "metavar": "TOPIC"}
     a_time: dict[str, Any] = {"type": cli.seconds, "metavar": "S"}
     add("bag", type=Path, help="folder of a rosbag2 recording, or its .mcap or .db3 file")
     add("--rate", type=cli.positive, help="bag seconds per second (1; in lock-step: no limit)")
     add("--loop", action="store_true", help="start again at the end")
-    add("--lock-step", **topics, help="wait for an answer on these topics after every image")
+    add(
+        "--lock-step",
+        **topics,
+        type=_absolute,
+        help="wait for an answer on these topics after every image",
+    )
     add("--timeout", **a_time, default=10.0, help="seconds to wait for an answer (10)")
     add("--wait", **a_time, default=60.0, help="seconds to wait for the node at the start (60)")
     add("--topics", **topics, help="play only these topics")
-    add("--image", type=_topic, metavar="TOPIC", help="camera topic (the first colour images)")
+    add("--image", metavar="TOPIC", help="camera topic (the first colour images)")
     add(
         "--remap",
         nargs="+",
@@ -88,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _topic(text: str) -> str:
+def _absolute(text: str) -> str:
     return text if text.startswith("/") else f"/{text}"
 
 
@@ -96,4 +104,4 @@ def _remapping(text: str) -> tuple[str, str]:
     old, sign, new = text.partition(":=")
     if not (old and sign and new):
         raise argparse.ArgumentTypeError(f"{text} is not of the form FROM:=TO")
-    return _topic(old), _topic(new)
+    return old, _absolute(new)

@@ -26,8 +26,7 @@ from emu_perception.ros import command_line as cli
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     own, ros = cli.split_ros_arguments(sys.argv[1:] if arguments is None else arguments)
-    options = _parser().parse_args(own)
-    return cli.run("recorder", lambda: _record(options, ros))
+    return cli.run("recorder", lambda: _record(_parser().parse_args(own), ros))
 
 
 def _record(given: argparse.Namespace, ros_arguments: Sequence[str]) -> int:

@@ -176,7 +176,9 @@ class BagRecording(Recording):
         options = self._options
         if options.max_frames is not None and self._ready:
             counts = [self._counts[name] for name, t in self.topics.items() if not t.latched]
-            if counts and min(counts) >= options.max_frames:
+            # Some cameras publish all topics latched, and camera_info only once.
+            counts = counts or [max(self._counts.values(), default=0)]
+            if min(counts) >= options.max_frames:
                 return True
         if options.until_idle is None or not self._counts:
             return False

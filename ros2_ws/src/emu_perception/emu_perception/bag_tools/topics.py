@@ -10,10 +10,12 @@ from importlib import import_module
 from typing import Any
 
 from rclpy.duration import Duration
+from rclpy.exceptions import InvalidTopicNameException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
+from rclpy.validate_full_topic_name import validate_full_topic_name
 from rosbags import interfaces as bag
 
 from emu_core.bags.writer import offered
@@ -112,10 +114,28 @@ class RawTopics(dict[str, RawTopic]):
 def message_class(msgtype: str) -> type[Any] | None:
     """Class of a type such as "sensor_msgs/msg/Image"; None if it is not installed."""
     package, _, name = msgtype.partition("/msg/")
+    if not (package.isidentifier() and name.isidentifier()):  # a bag may name any type
+        return None
     try:
-        return getattr(import_module(f"{package}.msg"), name)
+        found = getattr(import_module(f"{package}.msg"), name)
     except (ImportError, AttributeError, ValueError):
         return None
+    return found if isinstance(found, type) else None
+
+
+def absolute(topic: str) -> str:
+    """Full name of a topic; some writers of bags leave out the slash at the beginning."""
+    return topic if topic.startswith("/") else f"/{topic}"
+
+
+def name_problem(topic: str) -> str | None:
+    """Why ROS 2 forbids the full name of a topic; None if it allows it."""
+    try:
+        validate_full_topic_name(topic)
+    except (InvalidTopicNameException, ValueError) as error:  # ValueError: a null character
+        reason = str(error).splitlines()[0].removeprefix("Invalid topic name: ").rstrip(":")
+        return f"ROS 2 forbids this name: {reason}"
+    return None
 
 
 def publishers(node: Node, topic: str) -> list[TopicEndpointInfo]:

@@ -24,6 +24,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from emu_core.runtime.perceiver import Perceiver
+from emu_core.terminal import accept_any_text
 from emu_perception.node.camera import Camera
 from emu_perception.node.parameters import Parameters
 from emu_perception.node.statistics import CameraStatistics, FrameTiming
@@ -139,6 +140,7 @@ def options_parser(program: str, frames: int) -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; returns the exit code."""
+    accept_any_text()
     parser = options_parser("path", frames=50)
     parser.add_argument("--clock", choices=tuple(CLOCKS), default="wall", help="(wall)")
     given = parser.parse_args(arguments)

@@ -28,6 +28,7 @@ from typing import Any
 from sensor_msgs.msg import Image
 
 from emu_core.runtime.perceiver import Perceiver
+from emu_core.terminal import accept_any_text
 from emu_perception.bench.path import IMAGE_TOPICS, options_parser, random_image
 from emu_perception.ros import dds
 from emu_perception.ros.distro import localhost_only
@@ -72,13 +73,14 @@ class ProbeCamera:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; returns the exit code."""
+    accept_any_text()
     parser = options_parser("round_trip", frames=30)
     parser.add_argument("--stock-dds", action="store_true", help="without our Fast DDS profile")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         if given.stock_dds:
             stock = Path(folder, "stock.xml")
-            stock.write_text(_STOCK_PROFILE)
+            stock.write_text(_STOCK_PROFILE, encoding="utf-8")
             # `ros_process` and the node keep a profile that their user has set.
             os.environ.update(dict.fromkeys(dds.PROFILE_VARIABLES, str(stock)))
         os.environ.update(localhost_only())
@@ -117,7 +119,7 @@ def measure_trips(
 
 def peak_rss_mb(pid: int) -> float:
     """Return the largest resident memory that a process has had, MiB, as Linux counts it."""
-    status = Path(f"/proc/{pid}/status").read_text()
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     found = re.search(r"VmHWM:\s*(\d+) kB", status)
     if found is None:
         raise ValueError(f"process {pid} has no VmHWM: has it ended?")

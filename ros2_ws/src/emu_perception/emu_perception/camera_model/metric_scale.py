@@ -18,8 +18,11 @@ from emu_core.bags.camera_info import (
     focal_lengths,
     for_image,
     image_size,
+    of_rectified_image,
     scaled,
+    size_hint,
 )
+from emu_core.bags.distortion import is_equidistant
 from emu_core.runtime.perceiver import Perceiver
 from emu_perception.ros.log_once import LogOnce
 
@@ -44,6 +47,38 @@ class MetricScale:
     text: str
 
 
+@dataclass(frozen=True)
+class Geometry:
+    """Which numbers of camera_info hold for the images.
+
+    `rectified` images have P, others K and D. `chosen`: the user decided, not the topic's name.
+    `publishers` returns the names of the nodes that publish the images.
+    """
+
+    rectified: bool = False
+    chosen: bool = False
+    publishers: Callable[[], list[str]] = list
+
+    def doubt(self, distorted: bool) -> str:
+        """Return why this may be wrong if camera_info has distortion; empty if there is no why."""
+        if self.chosen or not distorted:
+            return ""
+        if self.rectified:
+            return (
+                "the images are taken for rectified because of their topic's name: P of "
+                "camera_info holds, not K and D. If so, set image_geometry to rectified, else to "
+                "raw"
+            )
+        rectifiers = [name for name in self.publishers() if "rectif" in name.lower()]
+        if rectifiers:
+            return (
+                f"the images come from {', '.join(rectifiers)}, but K and D of camera_info, which "
+                "has distortion, are used. If the images are rectified, set image_geometry to "
+                "rectified, else to raw"
+            )
+        return ""
+
+
 class Lens:
     """Provide the CameraInfo of an image of any size, and check its metric scale. Thread-safe.
 
@@ -51,9 +86,14 @@ class Lens:
     """
 
     def __init__(
-        self, perceiver: Perceiver, is_published: Callable[[], bool], log_once: LogOnce
+        self,
+        perceiver: Perceiver,
+        is_published: Callable[[], bool],
+        log_once: LogOnce,
+        geometry: Geometry = Geometry(),
     ) -> None:
         self._perceiver, self._is_published, self._log_once = perceiver, is_published, log_once
+        self._geometry = geometry
         self._received = threading.Event()
         self._latest: CameraInfo | None = None
         self._waited = False
@@ -89,14 +129,16 @@ class Lens:
         except CameraInfoError as error:
             self._set_unverified(error.kind, str(error))
             return None
-        described = image_size(latest)
+        described, hint = image_size(latest), size_hint(latest, width, height)
         if described != (width, height):
-            self._log_once.warning(
-                "camera_info resized",
+            text = (
                 f"camera_info is for a {described[0]}x{described[1]} image, but the image is "
-                f"{width}x{height}: focal lengths are scaled, as for a resized image",
+                f"{width}x{height}: focal lengths are scaled, as for a resized image"
             )
-        return result
+            self._log_once.warning("camera_info resized", f"{text}. {hint}" if hint else text)
+        elif hint:
+            self._log_once.warning("camera_info binning", hint)
+        return of_rectified_image(result) if self._geometry.rectified else result
 
     def map_info(self, image_info: CameraInfo, header: Header) -> CameraInfo:
         """Return the CameraInfo of the output maps for the image that `image_info` describes."""
@@ -139,6 +181,14 @@ class Lens:
         elif not narrowest * (1 - VIEW_TOLERANCE) <= view <= widest * (1 + VIEW_TOLERANCE):
             self._log_once.logger.warning(f"{views}: expect less accurate classes and depths")
 
+    def doubt(self) -> str:
+        """Return why camera_info may be misread, and log it once; call it once a second."""
+        info = self._latest
+        distorted = info is not None and (any(info.d) or is_equidistant(info.distortion_model))
+        if text := self._geometry.doubt(distorted):
+            self._log_once.warning("camera_info geometry", text)
+        return text
+
     def report_no_points(self, error: CameraInfoError) -> None:
         """Log and store the reason why the ray of each pixel is unknown."""
         self.no_points = f"no points: {error}"
@@ -159,7 +209,7 @@ class Lens:
 
 def _field_of_view(camera_info: CameraInfo, fx: float) -> float:
     """Horizontal field of view in degrees."""
-    if camera_info.distortion_model == "equidistant":  # pixels are proportional to the angle
+    if is_equidistant(camera_info.distortion_model):  # pixels are proportional to the angle
         return math.degrees(camera_info.width / fx)
     return math.degrees(2 * math.atan(camera_info.width / (2 * fx)))
 

@@ -36,14 +36,14 @@ _UNANSWERED = 3  # the player's exit code
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    options = _parser().parse_args(arguments)
-    return run("demo", lambda: _demo(options))
+    return run("demo", lambda: _demo(_parser().parse_args(arguments)))
 
 
 def _demo(options: argparse.Namespace) -> int:
     from emu_core.bags.reader import open_bag
     from emu_core.files import write_json
     from emu_core.runtime.model_file import ModelError, default_model, read_info
+    from emu_perception.bag_tools.topics import absolute, name_problem
     from emu_perception.demo.report import summarize, write_report
     from emu_perception.demo.results import MAPS, collect
 
@@ -55,7 +55,12 @@ def _demo(options: argparse.Namespace) -> int:
     _clear(output)
     with open_bag(options.bag) as bag:
         image = bag.image_topic()
+        if problem := name_problem(absolute(image)):
+            raise UserError(f"{options.bag}: the image topic {image} cannot be played: {problem}")
+        if bag.left_out:
+            print(f"demo: not read from {options.bag}: {bag.not_read()}")
         infos = [t.name for t in bag.topics.values() if t.type == "sensor_msgs/msg/CameraInfo"]
+        infos = [name for name in infos if not name_problem(absolute(name))]
         total = min(bag.topics[image].count, options.frames or sys.maxsize)
     info = infos[0] if infos else None
     print(f"demo: replaying {total} frames of {options.bag} with {model.name} ({model.path.name})")
@@ -110,11 +115,13 @@ class Processes:
         Raises:
             UserError: A process failed; the message contains its last line.
         """
-        raw = image.removesuffix("/compressed")
-        transport = "raw" if raw == image else "compressed"
+        from emu_perception.bag_tools.topics import absolute
+
+        raw = absolute(image.removesuffix("/compressed"))
+        transport = "compressed" if image.endswith("/compressed") else "raw"
         arguments: list[object] = ["--ros-args", "-r", f"image:={raw}", "-p", f"model:={model}"]
         arguments += ["-p", f"provider:={options.provider}", "-p", f"image_transport:={transport}"]
-        arguments += ["-r", f"camera_info:={info}"] if info else []
+        arguments += ["-r", f"camera_info:={absolute(info)}"] if info else []
         self._start("node", *arguments)
         report = self._logs / "recorder.json"
         bag = options.output / "bag"
@@ -172,7 +179,7 @@ class Processes:
             time.sleep(0.1)
 
     def _log(self, name: str) -> str:
-        return (self._logs / f"{name}.log").read_text(errors="replace")
+        return (self._logs / f"{name}.log").read_text(encoding="utf-8", errors="replace")
 
     def _last_line(self, name: str) -> str:
         return (self._log(name).strip().splitlines() or ["it printed nothing"])[-1]

@@ -14,6 +14,7 @@ import numpy as np
 from emu_core.bags import ground_truth
 from emu_core.bags.images import to_rgb
 from emu_core.bags.reader import Bag, open_bag
+from emu_core.bags.video_writer import write_video
 from emu_core.data.cityscapes import MAX_DEPTH
 from emu_core.labels import IGNORE
 from emu_core.metrics import PerceptionMetrics
@@ -21,7 +22,6 @@ from emu_core.runtime.model_file import ModelInfo
 from emu_core.runtime.overlay import panel
 from emu_core.runtime.perceiver import Perception
 from emu_core.runtime.scoring import score_frame
-from emu_perception.demo.video import write_video
 
 PICTURES = 4
 MAPS = {
@@ -70,8 +70,10 @@ def collect(
 
     `image` and `info` are topics of the played bag; `output` holds the demo's bag/ and logs/.
     """
-    played = json.loads((output / "logs" / "player.json").read_text())["frames"]
-    receipts = json.loads((output / "logs" / "recorder.json").read_text())["messages"]
+    played = json.loads((output / "logs" / "player.json").read_text(encoding="utf-8"))["frames"]
+    receipts = json.loads((output / "logs" / "recorder.json").read_text(encoding="utf-8"))[
+        "messages"
+    ]
     results = Results(
         stamps_in=[frame["stamp_ns"] for frame in played],
         latency_ms=_latencies(played, receipts),

@@ -34,12 +34,10 @@ FIELDS = (
 class PointCloudMaker:
     """Make organised point clouds with the size of the maps. Use it from one thread only.
 
-    Rays follow K of camera_info and the distortion; with `rectify`, the images are rectified, and
-    rays follow P.
+    Rays follow K of camera_info and its distortion, which rectified images do not have.
     """
 
-    def __init__(self, rectify: bool = False) -> None:
-        self._rectified = rectify
+    def __init__(self) -> None:
         self._points = np.empty((0, 0, 0), np.float32)
         self._colors = np.empty((0, 0, 4), np.uint8)
 
@@ -69,7 +67,7 @@ class PointCloudMaker:
         """
         maps = {name: strided(values, stride) for name, values in perception.maps().items()}
         depth, std, rgb = maps["depth"], maps.get("depth_std"), strided(rgb, stride)
-        pixel_rays = strided_rays(camera_info, self._rectified, stride)
+        pixel_rays = strided_rays(camera_info, stride)
         usable = usable_depth(depth, std, max_depth_std_ratio, pixel_rays)
         z = np.where(usable, depth, np.float32(np.nan))  # (H, W)
         if self._colors.shape[:2] != z.shape:
@@ -89,9 +87,9 @@ class PointCloudMaker:
         return _message(self._points, fields, header)
 
 
-def strided_rays(camera_info: CameraInfo, rectified: bool, stride: int) -> Rays:
+def strided_rays(camera_info: CameraInfo, stride: int) -> Rays:
     """Return the rays of every n-th row and column; see `distortion.camera_model` for errors."""
-    every = rays(camera_model(camera_info), rectified)
+    every = rays(camera_model(camera_info))
     return Rays(*(None if a is None else strided(a, stride) for a in every))  # type: ignore[arg-type]
 
 

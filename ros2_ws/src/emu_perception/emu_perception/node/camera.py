@@ -12,9 +12,10 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from emu_core.bags.camera_info import is_rectified_name
 from emu_core.bags.images import UnsupportedImage
 from emu_core.runtime.perceiver import Perceiver
-from emu_perception.camera_model.metric_scale import Lens
+from emu_perception.camera_model.metric_scale import Geometry, Lens
 from emu_perception.errors import UserError
 from emu_perception.messages.points import PointCloudMaker
 from emu_perception.node import label_info
@@ -49,8 +50,7 @@ class Camera:
         parameters: Parameters,
     ) -> None:
         self.perceiver, self.statistics = perceiver, statistics
-        self.rectify, self.settings = parameters["rectify"], parameters.settings
-        self._node = node
+        self.settings, self._node = parameters.settings, node
         prefix = f"{name}/" if name else ""
         self._info_name, self._image_name = f"{prefix}camera_info", f"{prefix}image"
         self._kind = Image
@@ -60,8 +60,12 @@ class Camera:
         info_topic = node.resolve_topic_name(self._info_name)
         logger = node.get_logger()
         self._log_once = LogOnce(logger.get_child(name) if name else logger)
-        self.lens = Lens(perceiver, lambda: node.count_publishers(info_topic) > 0, self._log_once)
-        self.cloud = PointCloudMaker(self.rectify)
+        geometry = self._geometry(parameters["image_geometry"])
+        self.lens = Lens(
+            perceiver, lambda: node.count_publishers(info_topic) > 0, self._log_once, geometry
+        )
+        self.rectify = parameters["rectify"] and not geometry.rectified
+        self.cloud = PointCloudMaker()
         self._publishers: dict[str, LifecyclePublisher] = {}
         self._with_unknown: bool | None = None
         self._create_publishers(f"~/{prefix}")
@@ -85,6 +89,14 @@ class Camera:
         )
         self.subscriptions.append(images)
         self._log_once.logger.info(f"waiting for {images.topic} and {infos.topic}")
+
+    def adapt(self) -> None:
+        """Follow the publishers; say once if the images come by another transport."""
+        for subscription in self.subscriptions:
+            subscription.adapt()
+        for images in self.subscriptions[1:]:
+            if hint := images.other_transport():
+                self._log_once.warning("transport", f"no image on {images.topic}: {hint}")
 
     def close(self) -> None:
         """Unsubscribe."""
@@ -136,6 +148,16 @@ class Camera:
         age = stamp_age(now_ns, message.header.stamp)
         return FrameTiming(time.monotonic() - received, frame.inference_s, *age)
 
+    def _geometry(self, choice: str) -> Geometry:
+        node = self._node
+        by_name = is_rectified_name(node.resolve_topic_name(self._image_name))
+
+        def publishers() -> list[str]:
+            return [info.node_name for info in node.get_publishers_info_by_topic(self._image_name)]
+
+        rectified = by_name if choice == "auto" else choice == "rectified"
+        return Geometry(rectified, choice != "auto", publishers)
+
     def _create_publishers(self, prefix: str) -> None:
         """Create the publishers of LabelInfo and of the outputs; they are silent at first."""
         vision_msgs = label_info.messages()
@@ -169,5 +191,6 @@ class Camera:
         """Publish LabelInfo, with or without the class `unknown`."""
         self._with_unknown = with_unknown
         if label_info.TOPIC in self._publishers:
-            message = label_info.message(self.perceiver.info.classes, with_unknown)
+            now = self._node.get_clock().now().to_msg()
+            message = label_info.message(self.perceiver.info.classes, with_unknown, now)
             self._publishers[label_info.TOPIC].publish(message)

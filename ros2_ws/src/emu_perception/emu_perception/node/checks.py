@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from emu_perception.camera_model.metric_scale import Lens
 from emu_perception.node import label_info
 from emu_perception.node.statistics import DURATIONS, WINDOW_S, StatisticsSnapshot
-from emu_perception.ros import dds
+from emu_perception.ros.dds import STOCK_SEGMENT, Transport
 
 if TYPE_CHECKING:
     from emu_perception.node.subscription import AdaptiveSubscription
@@ -57,8 +57,10 @@ class Status:
         return "; ".join(text for _, text in worst_first) or self.fine
 
 
-def input_status(now: StatisticsSnapshot, images: AdaptiveSubscription, fast_dds: bool) -> Status:
-    """Check whether images arrive; `fast_dds` is true if Fast DDS is the middleware."""
+def input_status(
+    now: StatisticsSnapshot, images: AdaptiveSubscription, transport: Transport
+) -> Status:
+    """Check whether images arrive."""
     publishers, names = images.publishers(), _names(images)
     status = Status(
         f"{now.input_rate:.1f} Hz" if now.counts["in"] else "waiting for the first image",
@@ -73,11 +75,12 @@ def input_status(now: StatisticsSnapshot, images: AdaptiveSubscription, fast_dds
     )
     unusable = [name for name, problem in publishers if problem]
     size = f"{now.image_bytes / 1e6:.1f} MB" if now.image_bytes else "unknown size"
-    may_be_large = fast_dds and not 0 < now.image_bytes <= dds.STOCK_SEGMENT
-    profile = f"FASTRTPS_DEFAULT_PROFILES_FILE={dds.profile()}"
-    advice = f"raw images above 512 KB need {profile} in the camera driver"
+    may_be_large = transport.may_lose and not 0 < now.image_bytes <= STOCK_SEGMENT
+    advice = transport.advice()
     if now.silence_s > SILENCE_S:
         text = f"no image on {images.topic} for {now.silence_s:.0f} s; publishers: {names}"
+        if hint := images.other_transport():
+            text += f"; {hint}"
         usable = len(publishers) > len(unusable)
         if usable and may_be_large:
             text += f"; {advice}"
@@ -108,12 +111,12 @@ def _largest_delay_ms(now: StatisticsSnapshot) -> float:
     return (age_p99 - p99) - (age_p50 - p50)
 
 
-def output_status(now: StatisticsSnapshot, output_bytes: int, segment: int | None) -> Status:
+def output_status(now: StatisticsSnapshot, output_bytes: int, transport: Transport) -> Status:
     """Check whether outputs are published, and in time.
 
     Args:
         output_bytes: size of the largest output.
-        segment: bytes of this process's shared-memory segment; None without Fast DDS.
+        transport: of this process.
     """
     p50 = {name: pair[0] for name, pair in now.durations_ms.items()}
     fine = [f"{now.output_rate:.1f} Hz"]
@@ -121,6 +124,7 @@ def output_status(now: StatisticsSnapshot, output_bytes: int, segment: int | Non
     if now.recent["no_subscriber"] and not now.recent["processed"]:
         fine = ["no output has a subscriber: nothing is computed"]
     status = Status(", ".join(fine), {"output rate": f"{now.output_rate:.2f} Hz"})
+    status.values["transport"] = str(transport)
     for name in DURATIONS:
         pair = now.durations_ms.get(name)
         for position, label in enumerate(("p50", "p99")):
@@ -144,16 +148,24 @@ def output_status(now: StatisticsSnapshot, output_bytes: int, segment: int | Non
     if p50.get("age", 0.0) > OLD_MS:
         text = f"outputs are {p50['age'] / 1e3:.1f} s old, of which this node takes "
         status.add(Level.WARN, f"{text}{p50['latency'] / 1e3:.1f} s")
-    if segment is not None and now.recent["processed"] and segment < output_bytes:
-        text = f"outputs of up to {output_bytes / 1e6:.1f} MB may be delayed: the shared-memory "
-        status.add(Level.WARN, f"{text}segment of the DDS profile has {segment / 1e6:.1f} MB")
+    problem = transport.problem(output_bytes)
+    if problem and now.recent["processed"]:
+        text = f"outputs of up to {output_bytes / 1e6:.1f} MB may be delayed"
+        status.add(Level.WARN, f"{text}: {problem}")
     return status
 
 
-def scale_status(lens: Lens, infos: AdaptiveSubscription) -> Status:
-    """Check whether depth is in metres; `infos` is the subscription to camera_info."""
+def scale_status(lens: Lens, infos: AdaptiveSubscription, doubt: str = "") -> Status:
+    """Check whether depth is in metres.
+
+    Args:
+        infos: the subscription to camera_info.
+        doubt: why camera_info may be misread; empty if there is no reason.
+    """
     scale, names = lens.scale, _names(infos)
     status = Status(scale.text, {"state": scale.state, "topic": infos.topic, "publishers": names})
+    if doubt:
+        status.add(Level.WARN, doubt)
     if lens.no_points:
         status.add(Level.WARN, lens.no_points)
     if scale.state == "unverified":

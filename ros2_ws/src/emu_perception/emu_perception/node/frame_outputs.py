@@ -157,7 +157,7 @@ class FrameOutputs:
             return None
         settings = self.settings
         try:
-            rays = strided_rays(info, self._camera.rectify, settings.stride)
+            rays = strided_rays(info, settings.stride)
         except CameraInfoError as error:
             self._camera.lens.report_no_points(error)
             return None

@@ -9,9 +9,12 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from std_msgs.msg import Header
+
 from emu_core.labels import IGNORE, UNKNOWN, ClassTable
 
 if TYPE_CHECKING:
+    from builtin_interfaces.msg import Time
     from vision_msgs.msg import LabelInfo
 
 TOPIC = "semantic/label_info"
@@ -34,11 +37,11 @@ def unknown_id(classes: ClassTable) -> int | None:
     return len(classes) if len(classes) < IGNORE else None
 
 
-def message(classes: ClassTable, with_unknown: bool) -> LabelInfo:
-    """Return the names of all classes; unlabelled pixels (255) have no entry."""
+def message(classes: ClassTable, with_unknown: bool, stamp: Time) -> LabelInfo:
+    """Return the names of all classes, as of now; unlabelled pixels (255) have no entry."""
     vision_msgs = import_module("vision_msgs.msg")
     names = list(classes.names)
     if with_unknown and unknown_id(classes) is not None:
         names.append(UNKNOWN)
     entries = [vision_msgs.VisionClass(class_id=i, class_name=n) for i, n in enumerate(names)]
-    return vision_msgs.LabelInfo(class_map=entries)
+    return vision_msgs.LabelInfo(header=Header(stamp=stamp), class_map=entries)

@@ -32,13 +32,14 @@ from emu_perception.node.worker import Worker
 from emu_perception.ros import dds
 from emu_perception.ros.command_line import missing_package
 from emu_perception.ros.distro import guard_transitions
+from emu_perception.ros.unchanged_parameters import NodeWithUnchangedParameters
 
 NAME = "emu_perception"
 SUCCESS = TransitionCallbackReturn.SUCCESS
 _MAX_BYTES_PER_PIXEL = 28  # of the largest output, the point cloud
 
 
-class PerceptionNode(LifecycleNode):
+class PerceptionNode(NodeWithUnchangedParameters, LifecycleNode):
     """Semantics, depth and the uncertainties of both, for one or several cameras.
 
     `configure` loads, checks and warms up the model, and creates the topics of `outputs.OUTPUTS`.
@@ -72,8 +73,6 @@ class PerceptionNode(LifecycleNode):
         self._cameras: dict[str, Camera] = {}
         self._statistics: dict[str, CameraStatistics] = {}
         self._worker: Worker | None = None
-        fast_dds = "fastrtps" in get_rmw_implementation_identifier()
-        self._segment = dds.segment_size() if fast_dds else None
         # Steady time, because simulated time may stand still.
         self._heartbeat = self.create_timer(
             1.0, self._beat, clock=Clock(clock_type=ClockType.STEADY_TIME)
@@ -225,8 +224,7 @@ class PerceptionNode(LifecycleNode):
 
     def _beat(self) -> None:
         for camera in self._cameras.values():
-            for subscription in camera.subscriptions:
-                subscription.adapt()
+            camera.adapt()
         self._publish(self._statuses())
 
     def _publish(self, statuses: Iterable[tuple[str, Status]]) -> None:
@@ -254,15 +252,16 @@ class PerceptionNode(LifecycleNode):
         info = self._perceiver.info
         yield "labels", checks.labels_status("labels" in info.outputs)
         output_bytes = math.prod(info.output_size) * _MAX_BYTES_PER_PIXEL
+        transport = dds.transport(get_rmw_implementation_identifier())
         for name, camera in self._cameras.items():
             if not camera.subscriptions:
                 continue
             infos, images = camera.subscriptions
-            now, fast_dds = camera.statistics.snapshot(), self._segment is not None
+            now = camera.statistics.snapshot()
             for task, status in (
-                ("input", checks.input_status(now, images, fast_dds)),
-                ("output", checks.output_status(now, output_bytes, self._segment)),
-                ("scale", checks.scale_status(camera.lens, infos)),
+                ("input", checks.input_status(now, images, transport)),
+                ("output", checks.output_status(now, output_bytes, transport)),
+                ("scale", checks.scale_status(camera.lens, infos, camera.lens.doubt())),
             ):
                 yield f"{name} {task}".strip(), status
 

@@ -28,6 +28,12 @@ from emu_perception.planners.classes import DYNAMIC, GROUND, Roles, class_groups
 AT_START, ON_CONFIGURE, ANY_TIME = "at start", "on configure", "any time"
 """When a parameter is read, and therefore when it may change."""
 
+_ADVICE = {
+    "DOUBLE": " (write 10.0, not 10)",
+    "STRING_ARRAY": " (write a list of names, such as ['front', 'rear'])",
+}
+"""What to do about a value that has not this type."""
+
 WRONG_QOS = (RuntimeError, ParameterException)
 """What rclpy raises for a wrong value or type among the `qos_overrides`."""
 
@@ -65,11 +71,9 @@ class Parameter:
                 result.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
             else:
                 result.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
-        # rclpy takes an empty list for a list of bytes, so `problem` checks the type instead.
-        result.dynamic_typing = self.is_list
         return result
 
-    def problem(self, value: object) -> str:
+    def problem(self, value: Any) -> str:
         """Return the problem with a value, beyond the checks of rclpy; empty if there is none."""
         if self.is_choice and value not in self.allowed:
             return f"expected one of {', '.join(self.allowed)}, but got {value!r}"
@@ -87,7 +91,14 @@ PARAMETERS = (
     Parameter(
         "rectify",
         False,
-        "rectify images with P of camera_info; if false, only points are corrected for distortion",
+        "rectify raw images with P of camera_info; if false, only points are corrected",
+    ),
+    Parameter(
+        "image_geometry",
+        "auto",
+        "raw: K and D of camera_info hold; rectified: P holds; auto: rectified if the image topic "
+        "has such a name, as image_rect",
+        ("auto", "raw", "rectified"),
     ),
     Parameter(
         "image_transport",
@@ -272,13 +283,24 @@ def declare(node: Node, parameter: Parameter) -> Any:
     Raises:
         UserError: the value has the wrong type, is out of range, or is none of the choices.
     """
+    # rclpy takes an empty list for a list of bytes, so a list is declared with one empty name.
+    default: Any = parameter.default
+    if parameter.is_list:
+        default = list(default) or [""]
     try:
-        node.declare_parameter(parameter.name, parameter.default, parameter.descriptor())
+        node.declare_parameter(parameter.name, default, parameter.descriptor())
+        given = node.get_parameter_or(parameter.name)
+        if parameter.is_list and not any(given.value or ()):
+            kind = rclpy.parameter.Parameter.Type.STRING_ARRAY
+            node.set_parameters([rclpy.parameter.Parameter(parameter.name, kind, [])])
     except ParameterException as error:
         reason = str(error).removesuffix(f": {parameter.name}")
-        advice = " (write 10.0, not 10)" if "expecting type 'DOUBLE'" in reason else ""
+        expected = reason.rpartition("expecting type ")[2].strip("'")
+        advice = _ADVICE.get(expected, "")
         raise UserError(f"parameter {parameter.name}: {reason}{advice}") from None
-    value = node.get_parameter(parameter.name).value
+    value = node.get_parameter_or(parameter.name).value
+    if value is None:  # an empty list in YAML has no type
+        raise UserError(f"parameter {parameter.name} has no value: add one, or remove the line")
     if problem := parameter.problem(value):
         raise UserError(f"parameter {parameter.name}: {problem}")
     return value

@@ -176,7 +176,7 @@ def resident_bytes(pid: int | str = "self") -> int:
     statm = Path(f"/proc/{pid}/statm")
     if not statm.is_file():
         return 0
-    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(statm.read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def stamp_age(now_ns: int, stamp: Time) -> tuple[float | None, str]:

@@ -1,20 +1,23 @@
-"""Subscriptions that follow the reliability of their publishers.
+"""Subscriptions that follow the reliability and the durability of their publishers.
 
 A reliable subscription receives nothing from a best-effort publisher, and a best-effort
-subscription may lose images of a reliable publisher. So a subscription starts reliable and is
-replaced when the publishers require it: when the middleware reports an incompatible QoS, and
-after a check once per second.
+subscription may lose images of a reliable publisher. A volatile subscription does not receive
+what a transient-local publisher sent before, such as the only camera_info of a driver, and a
+transient-local subscription receives nothing from a volatile publisher. So a subscription starts
+reliable and volatile, and is replaced when the publishers require it: when the middleware reports
+an incompatible QoS, and after a check once per second.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from rclpy.qos import (
+    DurabilityPolicy,
     QoSCompatibility,
     QoSPolicyKind,
     QoSProfile,
@@ -34,18 +37,25 @@ if TYPE_CHECKING:
     from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo
 
 DEPTH = 5  # messages that may arrive while the executor is busy
-_RELIABILITY = {
-    "automatic": None,
-    "reliable": ReliabilityPolicy.RELIABLE,
-    "best_effort": ReliabilityPolicy.BEST_EFFORT,
+_CHOICES: dict[str, dict[str, ReliabilityPolicy | DurabilityPolicy | None]] = {
+    "reliability": {
+        "automatic": None,
+        "reliable": ReliabilityPolicy.RELIABLE,
+        "best_effort": ReliabilityPolicy.BEST_EFFORT,
+    },
+    "durability": {
+        "automatic": None,
+        "volatile": DurabilityPolicy.VOLATILE,
+        "transient_local": DurabilityPolicy.TRANSIENT_LOCAL,
+    },
 }
-_NAMES = {policy: name.replace("_", " ") for name, policy in _RELIABILITY.items()}
+_FOLLOWED = {QoSPolicyKind.RELIABILITY: "reliability", QoSPolicyKind.DURABILITY: "durability"}
 
 
 class AdaptiveSubscription:
-    """Subscription with the reliability of its publishers.
+    """Subscription with the reliability and the durability of its publishers.
 
-    The parameter `qos_overrides.TOPIC.subscription.reliability` fixes the reliability.
+    The parameters `qos_overrides.TOPIC.subscription.reliability` and `.durability` fix them.
 
     Args:
         name: topic before remapping; the attribute `topic` is the full name after it.
@@ -70,8 +80,8 @@ class AdaptiveSubscription:
         # The node's default group keeps references to everything that was ever in it.
         self._group = MutuallyExclusiveCallbackGroup()
         try:
-            self._fixed = self._fixed_reliability()
-            self._reliability = self._fixed or ReliabilityPolicy.RELIABLE
+            self._fixed = {policy: self._fixed_policy(policy) for policy in _CHOICES}
+            self._qos = self._wanted(())
             self._subscription = self._subscribe()
         except WRONG_QOS as error:
             raise UserError(f"cannot subscribe to {self.topic}: {error}") from error
@@ -89,42 +99,63 @@ class AdaptiveSubscription:
         """Return the present publishers, and why the messages of each are not received, if so."""
         result = []
         for info in self._endpoints():
-            reliability = _NAMES.get(info.qos_profile.reliability, "unknown reliability")
+            offer = _words(info.qos_profile.reliability)
+            if info.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL:
+                offer += ", transient local"
             problem = self._problem(info)
-            details = f"{reliability}; {problem}" if problem else reliability
+            details = f"{offer}; {problem}" if problem else offer
             name = f"{info.node_namespace.rstrip('/')}/{info.node_name}"
             result.append((f"{name} ({details})", problem))
         return result
 
+    def other_transport(self) -> str:
+        """Return what to do if only the other transport of these images is published."""
+        raw = self.topic.removesuffix("/compressed")
+        other, name = (raw, "raw") if raw != self.topic else (f"{raw}/compressed", "compressed")
+        if self._endpoints() or not self._node.get_publishers_info_by_topic(other):
+            return ""
+        return f"{other} is published: set image_transport:={name}"
+
     def adapt(self) -> None:
-        """Subscribe again if the publishers changed their reliability; call it once a second."""
-        offered = {info.qos_profile.reliability for info in self._endpoints()}
-        best_effort = ReliabilityPolicy.BEST_EFFORT in offered
-        wanted = ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
-        if self._fixed is not None or not offered or wanted == self._reliability:
+        """Subscribe again if the publishers changed their QoS; call it once a second."""
+        offers = [info.qos_profile for info in self._endpoints()]
+        wanted = self._wanted(offers)
+        if not offers or wanted == self._qos:
             return
-        self._reliability = wanted
+        changed = [policy for policy in wanted if wanted[policy] != self._qos[policy]]
+        self._qos = wanted
         self._node.destroy_subscription(self._subscription)
         self._subscription = self._subscribe()
-        name = _NAMES[wanted]
-        consequence = " (messages may be lost under load)" if best_effort else ""
+        names = " and ".join(_words(wanted[policy]) for policy in changed)
+        consequence = " (messages may be lost under load)" if "best effort" in names else ""
         self._node.get_logger().warning(
-            f"{self.topic} is published as {name}: subscribed again as {name}{consequence}"
+            f"{self.topic} is published as {names}: subscribed again as {names}{consequence}"
         )
+
+    def _wanted(self, offers: Sequence[QoSProfile]) -> dict[str, Any]:
+        """Return the strongest policies that all publishers offer, unless they are fixed."""
+        lossy = any(offer.reliability == ReliabilityPolicy.BEST_EFFORT for offer in offers)
+        durabilities = {offer.durability for offer in offers}
+        latched = durabilities == {DurabilityPolicy.TRANSIENT_LOCAL}
+        followed = {
+            "reliability": ReliabilityPolicy["BEST_EFFORT" if lossy else "RELIABLE"],
+            "durability": DurabilityPolicy["TRANSIENT_LOCAL" if latched else "VOLATILE"],
+        }
+        return {policy: self._fixed[policy] or value for policy, value in followed.items()}
 
     def _endpoints(self) -> list[TopicEndpointInfo]:
         return self._node.get_publishers_info_by_topic(self._name)
 
-    def _fixed_reliability(self) -> ReliabilityPolicy | None:
-        name = f"qos_overrides.{self.topic}.subscription.reliability"
-        choices = ", ".join(_RELIABILITY)
+    def _fixed_policy(self, policy: str) -> ReliabilityPolicy | DurabilityPolicy | None:
+        name = f"qos_overrides.{self.topic}.subscription.{policy}"
+        choices = ", ".join(_CHOICES[policy])
         if not self._node.has_parameter(name):  # it stays declared after the first activation
             descriptor = ParameterDescriptor(description=f"one of {choices}", read_only=True)
             self._node.declare_parameter(name, "automatic", descriptor)
-        value = self._node.get_parameter(name).value
-        if value not in _RELIABILITY:
+        value = str(self._node.get_parameter(name).value)
+        if value not in _CHOICES[policy]:
             raise UserError(f"parameter {name}: expected one of {choices}, but got {value!r}")
-        return _RELIABILITY[value]
+        return _CHOICES[policy][value]
 
     def _subscribe(self) -> Subscription:
         return with_events(
@@ -132,11 +163,11 @@ class AdaptiveSubscription:
                 self._kind,
                 self._name,
                 self._receive,
-                QoSProfile(depth=DEPTH, reliability=self._reliability),
+                QoSProfile(depth=DEPTH, **self._qos),
                 callback_group=self._group,
                 event_callbacks=events,
                 qos_overriding_options=QoSOverridingOptions(
-                    (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.DURABILITY)
+                    (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH)
                 ),
             ),
             incompatible_qos=self._incompatible_qos,
@@ -147,7 +178,8 @@ class AdaptiveSubscription:
         self._callback(message)
 
     def _incompatible_qos(self, event: QoSRequestedIncompatibleQoSInfo) -> None:
-        if event.last_policy_kind == QoSPolicyKind.RELIABILITY and self._fixed is None:
+        followed = _FOLLOWED.get(event.last_policy_kind)
+        if followed and self._fixed[followed] is None:
             self._adapt_soon.trigger()
             return
         policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
@@ -171,3 +203,7 @@ class AdaptiveSubscription:
             "Change the publisher's QoS, or this node's parameters "
             f"qos_overrides.{self.topic}.subscription.*"
         )
+
+
+def _words(policy: ReliabilityPolicy | DurabilityPolicy) -> str:
+    return policy.name.lower().replace("_", " ")

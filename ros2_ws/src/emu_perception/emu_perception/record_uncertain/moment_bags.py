@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from emu_core.bags.errors import BagError
 from emu_core.bags.writer import BagWriter
-from emu_core.files import read_json, write_json
+from emu_core.files import expand, read_json, write_json
 from emu_perception.bag_tools.disk_queue import Received
 from emu_perception.record_uncertain.trigger import DEPTH, LABEL, Moment
 
@@ -36,7 +36,7 @@ class Quota:
 
     def begin(self) -> None:
         """Measure the existing bags, before a new one."""
-        bags = [file.parent for file in self._folder.glob(f"*/{WHY}") if _is_ours(file)]
+        bags = [file.parent for file in expand(self._folder / "*" / WHY) if _is_ours(file)]
         bags.sort(key=lambda bag: bag.name)  # names begin with the time
         self._others = [(bag, sum(f.stat().st_size for f in bag.iterdir())) for bag in bags]
         self._used = sum(size for _, size in self._others)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 from collections.abc import Callable
@@ -89,7 +90,7 @@ class UncertainRecording(Recording):
         super().__init__(ros, self._logger.warning, 2 * buffer_bytes)
         self._log_once = LogOnce(self._logger)
         self._recorded, self._measures = self._resolve_topics(values)
-        folder = Path(values["folder"]).expanduser()
+        folder = Path(os.path.expanduser(values["folder"]))
         quota = Quota(folder, values["quota_mb"] * _MB, values["when_full"])
         log = (self._logger.info, self._logger.error)
         self._bags = MomentBags(folder, quota, values["storage"], self.write, *log)

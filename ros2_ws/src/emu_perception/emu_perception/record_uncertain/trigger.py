@@ -109,11 +109,11 @@ class Trigger:
     def take(self, message: Received) -> None:
         """Process a message."""
         self.tick(message.time_ns)
-        if message.latched:  # it is sent only once, so every moment includes it
+        if message.latched:  # it may be sent only once, so every moment includes the last one
             self._latched[message.topic] = message
         if self._moment is not None:
             self._queue(len(message.data), partial(self._bags.add, message))
-        elif not message.latched:
+        else:
             self._buffer.add(message)
 
     def check(self, frame: FrameUncertainty) -> None:
@@ -135,7 +135,9 @@ class Trigger:
         self._moment = Moment(frame, limit, list(self._recent))
         self._recent.clear()
         # Latched messages of any age, timed like the first buffered one; then the buffer.
-        messages, latched = self._buffer.drain(), list(self._latched.values())
+        messages = self._buffer.drain()
+        buffered = {message.topic for message in messages}
+        latched = [m for topic, m in self._latched.items() if topic not in buffered]
         if messages:
             latched = [m._replace(bag_time_ns=messages[0].bag_time_ns) for m in latched]
         size = sum(len(message.data) for message in (*latched, *messages))

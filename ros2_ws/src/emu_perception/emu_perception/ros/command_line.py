@@ -19,6 +19,7 @@ from typing import Any
 from emu_core.bags.errors import BagError
 from emu_core.files import write_text
 from emu_core.registry import RegistryError
+from emu_core.terminal import accept_any_text
 from emu_perception.errors import UserError
 
 
@@ -36,6 +37,7 @@ def split_ros_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]
 
 def run(program: str, work: Callable[[], int]) -> int:
     """Return the exit code of `work`; print a user mistake as one line and return 1."""
+    accept_any_text()
     try:
         return work()
     except ModuleNotFoundError as error:
@@ -66,7 +68,11 @@ def argument_parser(
 
 @contextmanager
 def stop_signals() -> Iterator[threading.Event]:
-    """Yield an event that SIGINT and SIGTERM set, so that the command ends in its own time."""
+    """Yield an event that SIGINT and SIGTERM set, so that the command ends in its own time.
+
+    After such a signal the process ignores further ones: a terminal and `ros2 launch` both send
+    SIGINT, and Python resets handlers that are functions long before the process has ended.
+    """
     stop = threading.Event()
     previous = {
         number: signal.signal(number, lambda *_: stop.set())
@@ -76,7 +82,7 @@ def stop_signals() -> Iterator[threading.Event]:
         yield stop
     finally:
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if stop.is_set() else handler)
 
 
 def check_writable(file: Path | None) -> None:

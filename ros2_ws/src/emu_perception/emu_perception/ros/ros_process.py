@@ -6,6 +6,7 @@ Here SIGINT and SIGTERM only set an event, and the command ends by itself.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from rclpy.signals import SignalHandlerOptions
 from emu_perception.errors import UserError
 from emu_perception.ros import dds
 from emu_perception.ros.command_line import stop_signals
+from emu_perception.ros.unchanged_parameters import NodeWithUnchangedParameters
 
 
 class RosProcess:
@@ -57,7 +59,9 @@ def ros_process(
     """Run a plain node, see `running`; a `visible` one logs to /rosout and offers parameters."""
 
     def create() -> Node:
-        return rclpy.create_node(name, enable_rosout=visible, start_parameter_services=visible)
+        return NodeWithUnchangedParameters(
+            name, enable_rosout=visible, start_parameter_services=visible
+        )
 
     with stop_signals() as stop, running(create, arguments, stop) as process:
         yield process
@@ -74,7 +78,9 @@ def running(
     """
     dds.use_profile()  # before the first DDS participant, which reads it
     try:
-        rclpy.init(args=list(arguments), signal_handler_options=SignalHandlerOptions.NO)
+        rclpy.init(
+            args=[*_log_arguments(), *arguments], signal_handler_options=SignalHandlerOptions.NO
+        )
     except Exception as error:  # rclpy's exceptions for wrong arguments differ by distribution
         raise UserError(f"ROS does not start: {error}") from error
     try:
@@ -86,3 +92,14 @@ def running(
             yield process
     finally:
         rclpy.try_shutdown()
+
+
+def _log_arguments() -> list[str]:
+    """Return the ROS arguments that keep log files out of the home folder.
+
+    rcl would write ~/.ros/log, and end the process if there is no home folder. With a folder that
+    the user has chosen it writes there.
+    """
+    if os.environ.get("ROS_LOG_DIR") or os.environ.get("ROS_HOME"):
+        return []
+    return ["--ros-args", "--disable-external-lib-logs", "--"]

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import struct
 import sys
 from fractions import Fraction
 
@@ -227,6 +228,57 @@ def test_a_rotated_video_is_turned_upright(tmp_path):
     pixels = message.data.reshape(64, 32, 3)
     assert pixels[-14:, :6].mean() > 220
     assert pixels[:30].mean() < 60 and pixels[:, 12:].mean() < 60
+
+
+def with_orientation(jpeg, flag):
+    """A JPEG whose EXIF has this orientation (CIPA DC-008, 4.6)."""
+    tiff = b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, flag, 0, 0)
+    segment = b"Exif\0\0" + tiff
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + jpeg[2:]
+
+
+@pytest.mark.parametrize("flag", range(1, 9))
+def test_photos_are_turned_as_their_exif_asks_for(tmp_path, flag):
+    (tmp_path / "photos").mkdir()
+    smooth = cv2.GaussianBlur(picture(0), (0, 0), 5)
+    jpeg = with_orientation(cv2.imencode(".jpg", smooth)[1].tobytes(), flag)
+    file = tmp_path / "photos" / "a.jpg"
+    file.write_bytes(jpeg)
+    expected = cv2.imread(str(file), cv2.IMREAD_COLOR)  # OpenCV turns it
+    assert convert(tmp_path / "photos", tmp_path / "bag", "--fov", "90") == 0
+    found = contents(tmp_path / "bag")
+    ((_, message),), ((_, info),) = found[COMPRESSED], found[INFO]
+    assert np.abs(decoded(message).astype(int) - expected).max() <= 8
+    assert (info.height, info.width) == expected.shape[:2]
+    assert info.k[0] == pytest.approx(expected.shape[1] / 2)
+    assert (bytes(message.data) == jpeg) == (flag == 1)
+
+
+def test_hidden_files_are_no_images_and_others_are_named(tmp_path, capsys):
+    source = folder_of(tmp_path / "photos", ["1.png", "2.png"])
+    for name in ("._1.png", ".DS_Store", ".thumbnails.png"):
+        (source / name).write_bytes(b"\0\5\x16\7")
+    (source / "notes.txt").write_text("notes")
+    assert convert(source, tmp_path / "bag") == 0
+    assert len(contents(tmp_path / "bag")[COMPRESSED]) == 2
+    assert "1 files of " in (error := capsys.readouterr().err) and "notes.txt" in error
+
+
+def test_a_jpeg_without_its_end_marker_gets_one(tmp_path):
+    (tmp_path / "photos").mkdir()
+    jpeg = cv2.imencode(".jpg", picture(0))[1].tobytes()
+    (tmp_path / "photos" / "a.jpg").write_bytes(jpeg[:-2])
+    assert convert(tmp_path / "photos", tmp_path / "bag") == 0
+    ((_, message),) = contents(tmp_path / "bag")[COMPRESSED]
+    assert bytes(message.data) == jpeg
+
+
+def test_a_pointer_of_git_lfs_is_named_as_such(tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    (tmp_path / "photos" / "a.jpg").write_text(pointer)
+    assert convert(tmp_path / "photos", tmp_path / "bag") == 1
+    assert "a.jpg is a Git LFS pointer" in capsys.readouterr().err
 
 
 def damaged(tmp_path):

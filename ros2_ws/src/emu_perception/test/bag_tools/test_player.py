@@ -17,7 +17,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from emu_core.bags.reader import open_bag
-from emu_core.bags.writer import offered
+from emu_core.bags.writer import BagWriter, offered
 from emu_perception.bag_tools import playback, player
 from emu_perception.ros import command_line
 
@@ -159,6 +159,45 @@ def test_a_damaged_bag_is_reported_in_one_line(tmp_path, capsys):
     assert player.main([str(tmp_path / "drive")]) == 1
     error = capsys.readouterr().err
     assert re.match(r"player: .*drive.mcap is truncated.*--salvage.*\n$", error), error
+
+
+FOREIGN = ["/lidar/1_2v", "/option/Enable Auto Exposure", "/a//b", "/{node}/x", "/end/", "/~x"]
+
+
+def test_topics_that_ros_2_forbids_are_named_and_the_others_played(tmp_path, finish):
+    extra = [(name, "std_msgs/msg/String", None) for name in (*FOREIGN, "relative", "/odd_type")]
+    extra[-1] = ("/odd_type", "no type", None)
+    bag = write_bag(tmp_path / "drive", 2, extra=extra)
+    report = tmp_path / "play.json"
+    code, output = finish("player", bag, "--rate", "100", "--report", report, "--image", IMAGE[1:])
+    assert code == 0, output
+    assert all(f"{name} (ROS 2 forbids this name: " in output for name in FOREIGN)
+    content = json.loads(report.read_text())
+    assert content["skipped_topics"].keys() == {*FOREIGN, "/odd_type"}
+    assert content["totals"]["messages"] == {IMAGE: 2, "/relative": 2}
+
+
+def test_a_camera_with_a_forbidden_name_is_played_under_another(tmp_path, finish):
+    name = "davis/0/an image"
+    with open_bag(write_bag(tmp_path / "drive", 2)) as bag, BagWriter(tmp_path / "odd") as writer:
+        writer.add_topic(name, "sensor_msgs/msg/Image")
+        for message in bag.messages():
+            writer.write(name, message.time_ns, message.data)
+    code, output = finish("player", tmp_path / "odd", "--rate", "100")
+    assert code == 1 and f"the image topic {name} cannot be played: ROS 2 forbids" in output
+    assert "--remap it" in output and "Traceback" not in output
+    remap = ("--remap", f"{name}:=/davis/image", "--image", name)
+    code, output = finish("player", tmp_path / "odd", "--rate", "100", *remap)
+    assert code == 0, output
+
+
+def test_a_bag_that_lacks_messages_is_refused_before_anything_is_played(tmp_path, capsys):
+    file = write_bag(tmp_path / "drive", 2) / "metadata.yaml"
+    file.write_text(file.read_text().replace("message_count: 2", "message_count: 9"))
+    assert player.main([str(tmp_path / "drive")]) == 1
+    error = capsys.readouterr().err
+    assert "is incomplete" in error and f"{IMAGE} has 9 messages, but 2 are there" in error
+    assert error.count("\n") == 1
 
 
 def test_a_schedule_divides_bag_time_by_the_rate_and_is_postponed_by_late_answers(monkeypatch):

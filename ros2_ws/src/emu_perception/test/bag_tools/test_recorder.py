@@ -72,6 +72,27 @@ def test_topics_of_a_pattern_are_recorded_until_each_has_its_messages(tmp_path, 
         assert counts == {"/lab/a": 3, "/lab/b": 3}
 
 
+def test_a_camera_that_publishes_everything_latched_is_recorded_until_it_has_its_images(
+    tmp_path, ros, domain
+):
+    latched = QoSProfile(depth=1, durability=LATCHED)
+    names = ("/latched/image", "/latched/camera_info")
+    images, info = (ros.node.create_publisher(String, name, latched) for name in names)
+    info.publish(String(data="once, before the recorder"))
+    record = start(domain, tmp_path / "out", "--topics", *names, "--max-frames", "3")
+    with stopping(record):
+        record.wait_for_line("recording 2 topics")
+        ros.wait_until(images.get_subscription_count, "recorder")
+        wait_until(
+            lambda: record.process.poll() is not None,
+            "the recorder's end",
+            lambda: (images.publish(String(data="image")), ros.spin()),
+        )
+        assert record.wait() == 0, record.output
+    with open_bag(tmp_path / "out") as bag:
+        assert bag.topics[names[0]].count >= 3 and bag.topics[names[1]].count == 1
+
+
 def test_a_full_disk_ends_the_recorder_with_an_error_and_a_readable_bag(tmp_path, ros, domain):
     publisher = ros.node.create_publisher(Image, IMAGE, 10)
     record = start(domain, tmp_path / "out", "--topics", IMAGE)

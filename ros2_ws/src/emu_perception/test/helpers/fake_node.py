@@ -39,7 +39,7 @@ class FakeParameters(dict):
     """The part of `Parameters` that `Camera` uses."""
 
     def __init__(self, rectify=False, **settings):
-        super().__init__(rectify=rectify, image_transport="raw")
+        super().__init__({p.name: p.default for p in PARAMETERS}, rectify=rectify)
         self.settings = lambda: default_settings(**settings)
 
 

@@ -28,6 +28,13 @@ def label_info_type() -> type:
     return LabelInfo
 
 
+def time_ns(message: Any) -> int:
+    """The stamp, in nanoseconds."""
+    if hasattr(message, "class_map"):
+        return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+    return int(message.hardware_id)
+
+
 def classes(message: Any) -> dict[int, str]:
     """Class names by id."""
     if hasattr(message, "class_map"):

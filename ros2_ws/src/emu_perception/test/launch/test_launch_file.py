@@ -1,5 +1,6 @@
 """launch/emu.launch.py starts the node with the right parameters, bag and DDS profile."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from emu_perception.ros import dds
 from emu_perception.ros.launch import LAUNCH_ARGUMENTS
 
 FRAMES = 20
+DRIVE = Path(__file__).parents[5] / "demo" / "drive"
 
 
 @pytest.fixture(scope="module")
@@ -90,12 +92,30 @@ def test_no_image_of_a_bag_is_lost_because_the_player_waits_for_the_node(
     assert totals["processed"] + totals["dropped"] + totals["no_subscriber"] == FRAMES
 
 
+def test_a_bag_with_compressed_images_alone_is_played_to_a_node_that_reads_them(
+    prefix, domain, model
+):
+    arguments = {"image": "/camera/image_raw", "bag": DRIVE, "model": model, "log_level": "INFO"}
+    with launched(prefix, domain, "emu.launch.py", **arguments) as process:
+        process.wait_for_line("waiting for /camera/image_raw/compressed")
+        process.wait_for_line(r"player: \d+ frames", 60)
+    assert "\x1b[" not in process.output, "colour codes in a log that is no terminal"
+
+
+def test_a_bag_is_not_waited_for_when_the_node_has_ended(prefix, domain, tmp_path):
+    arguments = {"bag": write_bag(tmp_path / "drive", 1), "image": IMAGE}
+    with launched(prefix, domain, "emu.launch.py", model="/no/such.onnx", **arguments) as process:
+        process.wait(90)
+    assert "no model file at /no/such.onnx" in process.output
+    assert "player" not in process.output
+
+
 def test_ctrl_c_before_the_node_subscribes_ends_the_node_and_starts_no_bag(
     prefix, domain, tmp_path
 ):
     slow = installed(tmp_path / "slow")
     stand_in(slow / "lib/emu_perception/emu_node")
-    arguments = {"bag": write_bag(tmp_path / "drive", FRAMES, reliable=True)}
+    arguments = {"bag": write_bag(tmp_path / "drive", FRAMES, reliable=True), "image": IMAGE}
     with launched(slow, domain, "emu.launch.py", **arguments) as process:
         number = int(process.wait_for_line(r"emu_node (\d+) ").group(1))
         assert process.stop() == 0
@@ -109,28 +129,44 @@ def test_ctrl_c_before_the_node_subscribes_ends_the_node_and_starts_no_bag(
         ("emu", {"rviz": "true"}, "rviz:=true needs rviz2, which the sourced ROS does not have"),
         ("emu", {"params_file": "/no/such.yaml"}, "there is no params_file /no/such.yaml"),
         ("emu", {"bag": "/no/such"}, "there is no bag /no/such"),
-        ("emu", {"provider": "quantum"}, "Valid options are"),
+        ("emu", {"provider": "quantum"}, "provider: expected one of cpu, .*, but got 'quantum'"),
+        ("emu", {"bag": "{drive}"}, "has no images on /image; .*image:=/camera/image_raw"),
         ("nav2_semantic", {}, "the costmap needs nav2_costmap_2d and nav2_lifecycle_manager and"),
     ],
 )
 def test_a_mistake_is_reported_before_a_process_starts(prefix, domain, file, arguments, text):
+    if "bag" in arguments:
+        arguments = {"bag": arguments["bag"].format(drive=DRIVE)}
     with launched(prefix, domain, f"{file}.launch.py", alone=True, **arguments) as process:
         assert process.wait() == 1
-    assert text in process.output
+    assert re.search(text, process.output), process.output
     assert "process started" not in process.output
 
 
-def test_the_example_for_nav2_gives_costmap_and_manager_its_parameter_file(tmp_path, domain):
-    """Stand-ins for Nav2's programs print their arguments."""
-    prefix = installed(tmp_path / "prefix")
+def test_the_example_for_nav2_refuses_to_start_the_node_itself(domain, tmp_path):
+    prefix = with_nav2(tmp_path / "prefix")
+    with launched(prefix, domain, "nav2_semantic.launch.py", autostart="True") as process:
+        assert process.wait() == 1
+    assert "autostart:=true is not possible here" in process.output
+    assert "process started" not in process.output
+
+
+def with_nav2(prefix):
+    """Install stand-ins for Nav2's programs, which print their arguments."""
     programs = {
         "nav2_costmap_2d": "nav2_costmap_2d",
         "nav2_lifecycle_manager": "lifecycle_manager",
     }
+    installed(prefix)
     for package in (*programs, "semantic_segmentation_layer"):
         (prefix / "share/ament_index/resource_index/packages" / package).touch()
     for package, program in programs.items():
         stand_in(prefix / "lib" / package / program)
+    return prefix
+
+
+def test_the_example_for_nav2_gives_costmap_and_manager_its_parameter_file(tmp_path, domain):
+    prefix = with_nav2(tmp_path / "prefix")
     own = tmp_path / "own.yaml"
     own.write_text("{}")
     with launched(prefix, domain, "nav2_semantic.launch.py", costmap_params=own) as process:

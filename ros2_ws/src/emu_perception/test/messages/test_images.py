@@ -158,12 +158,46 @@ def test_a_png_keeps_every_pixel_but_loses_alpha(shape):
     assert np.array_equal(to_rgb(compressed(encoded(".png", picture))), expected)
 
 
-@pytest.mark.parametrize("channels", [(), (3,)])
-def test_a_16_bit_png_is_divided_by_257_and_rounded_like_mono16(channels):
-    deep = noise(20, 30, *channels, dtype=np.uint16)
-    expected = (deep.astype(int) + 128) // 257
-    expected = expected[..., ::-1] if channels else np.dstack([expected] * 3)
-    assert np.array_equal(to_rgb(compressed(encoded(".png", deep))), expected)
+def test_a_16_bit_png_of_mono16_is_divided_by_257_and_rounded():
+    deep = noise(20, 30, dtype=np.uint16)
+    expected = np.dstack([(deep.astype(int) + 128) // 257] * 3)
+    message = compressed(encoded(".png", deep), "mono16; png compressed ")
+    assert np.array_equal(to_rgb(message), expected)
+
+
+@pytest.mark.parametrize(
+    ("form", "picture"),
+    [
+        ("16UC1; png compressed ", noise(8, 9, dtype=np.uint16)),
+        ("16UC1; compressedDepth png", noise(8, 9, dtype=np.uint16)),
+        ("32FC1; compressedDepth", noise(8, 9, dtype=np.uint16)),
+        ("bayer_rggb16; png compressed ", noise(8, 9, dtype=np.uint16)),
+        ("bayer_grbg16; jpeg compressed ", noise(8, 9)),
+        ("rgb16; png compressed bgr16", noise(8, 9, 3, dtype=np.uint16)),
+        ("8UC1; png compressed ", noise(8, 9)),
+        ("16SC1; png compressed ", noise(8, 9)),
+        ("png", noise(8, 9, dtype=np.uint16)),
+        ("", noise(8, 9, 3, dtype=np.uint16)),
+    ],
+)
+def test_depth_and_16_bit_mosaics_are_no_cameras_compressed_or_not(form, picture):
+    problem = refusal(compressed(encoded(".png", picture), form))
+    assert problem.kind == "encoding" and repr(form) in str(problem)
+    encoding = form.partition(";")[0]
+    assert refusal(raw(encoding, 9, 8, picture.tobytes())).kind == "encoding"
+
+
+@pytest.mark.parametrize(
+    "form", ["", "png", "jpg", "rgb8; png compressed bgr8", "8UC3; png", "a;b"]
+)
+def test_other_names_of_formats_are_decoded(form):
+    picture = noise(8, 9, 3)
+    assert np.array_equal(to_rgb(compressed(encoded(".png", picture), form)), picture[..., ::-1])
+
+
+def test_a_jpeg_without_its_end_marker_is_decoded():
+    data = encoded(".jpg", cv2.GaussianBlur(noise(40, 60, 3), (0, 0), 3))
+    assert np.array_equal(to_rgb(compressed(data[:-2])), to_rgb(compressed(data)))
 
 
 def test_a_compressed_mosaic_gets_its_colours():

@@ -10,7 +10,7 @@ from helpers.clouds import cloud_array, positions
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from emu_core.bags.camera_info import CameraInfoError
+from emu_core.bags.camera_info import CameraInfoError, of_rectified_image
 from emu_core.runtime.perceiver import Perception
 from emu_perception.messages.points import PointCloudMaker
 
@@ -180,8 +180,8 @@ def test_a_zoom_lens_moves_the_points_at_once():
 
 def test_points_of_rectified_images_follow_p_without_distortion():
     p = [40.0, 0.0, 31.0, -4.0, 0.0, 45.0, 20.0, 0.0, 0.0, 0.0, 1.0, 0.0]
-    info, maker = camera_info("plumb_bob", PLUMB_BOB, p=p), PointCloudMaker(rectify=True)
-    points = positions(cloud(perception(np.full((HEIGHT, WIDTH), 2.0)), info, maker=maker))
+    info = of_rectified_image(camera_info("plumb_bob", PLUMB_BOB, p=p))
+    points = positions(cloud(perception(np.full((HEIGHT, WIDTH), 2.0)), info))
     u, v = pixel_grid()
     assert np.allclose(points[..., 0], (u - 31) / 40 * 2)
     assert np.allclose(points[..., 1], (v - 20) / 45 * 2)
@@ -199,10 +199,8 @@ def test_pixels_without_a_ray_are_left_out():
 @pytest.mark.parametrize(
     ("model", "d", "text"),
     [
-        ("fisheye", EQUIDISTANT, "'fisheye': calibrate with plumb_bob, rational"),
-        ("plumb_bob", (0.1, 0.2, 0.3), r"takes \(4, 5\) .*\[0.1, 0.2, 0.3\]"),
-        ("", (0.1,), "distortion model '' takes no coeff"),
-        ("equidistant", (), r"takes \(4,\)"),
+        ("fov", (0.9,), r"'fov' with D \[0.9\]: calibrate with plumb_bob, rational"),
+        ("plumb_bob", (0.1, 0.2, 0.3), r"takes 4 or 5 or 8 .*\[0.1, 0.2, 0.3\]"),
         ("plumb_bob", (np.nan,) * 5, "nan"),
     ],
 )

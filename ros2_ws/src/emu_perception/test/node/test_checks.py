@@ -10,11 +10,15 @@ from emu_perception.node import checks
 from emu_perception.node.checks import Level, Status
 from emu_perception.node.statistics import OUTCOMES, CameraStatistics
 from emu_perception.ros import dds
+from emu_perception.ros.dds import Transport
 
 OK, WARN, ERROR = Level
 PROFILE = f"FASTRTPS_DEFAULT_PROFILES_FILE={dds.profile()}"
 LARGE = 2_764_800  # bytes
-
+FAST_DDS = Transport("rmw_fastrtps_cpp", segment=64 << 20, total=8 << 30, free=4 << 30)
+CONTAINER = replace(FAST_DDS, segment=0, total=64 << 20, free=60 << 20)
+ZENOH = replace(FAST_DDS, middleware="rmw_zenoh_cpp", segment=0)
+CYCLONE = replace(ZENOH, middleware="rmw_cyclonedds_cpp")
 
 GOOD = ("/driver (reliable)", "")
 BAD = ("/driver (reliable; incompatible QoS: best effort)", "incompatible QoS: best effort")
@@ -40,16 +44,18 @@ NORMAL = replace(
 SILENT = replace(NORMAL, silence_s=12.0, counts={"in": 0}, image_bytes=0)
 
 
-def subscription(*publishers):
-    return SimpleNamespace(topic="/topic", publishers=lambda: publishers)
+def subscription(*publishers, hint=""):
+    return SimpleNamespace(
+        topic="/topic", publishers=lambda: publishers, other_transport=lambda: hint
+    )
 
 
-def input_status(publishers=(GOOD,), statistics=NORMAL, fast_dds=True, **given):
-    return checks.input_status(replace(statistics, **given), subscription(*publishers), fast_dds)
+def input_status(publishers=(GOOD,), statistics=NORMAL, transport=FAST_DDS, **given):
+    return checks.input_status(replace(statistics, **given), subscription(*publishers), transport)
 
 
-def output_status(segment=64 << 20, **given):
-    return checks.output_status(replace(NORMAL, **given), 2_000_000, segment)
+def output_status(transport=FAST_DDS, **given):
+    return checks.output_status(replace(NORMAL, **given), 2_000_000, transport)
 
 
 def scale_status(state, text, *publishers, no_points=""):
@@ -81,9 +87,17 @@ def test_silence_is_an_error_that_names_the_publishers():
     assert PROFILE not in message, "there is another reason"
 
 
+def test_silence_names_the_transport_that_is_published():
+    images = subscription(hint="/topic/compressed is published: set image_transport:=compressed")
+    status = checks.input_status(SILENT, images, True)
+    assert status.message.endswith(
+        "publishers: none; /topic/compressed is published: set image_transport:=compressed"
+    )
+
+
 def test_silence_of_a_compatible_publisher_may_come_from_the_image_size():
     assert PROFILE in input_status(statistics=SILENT).message
-    assert PROFILE not in input_status(statistics=SILENT, fast_dds=False).message
+    assert PROFILE not in input_status(statistics=SILENT, transport=CYCLONE).message
     assert PROFILE not in input_status(silence_s=12.0).message, "small images did arrive"
 
 
@@ -117,7 +131,7 @@ def test_large_images_that_stall_in_transport_are_a_warning():
         {"durations_ms": slow_node},
         {"durations_ms": slow_camera},
         {"durations_ms": {"latency": (40.0, 50.0)}},
-        {"fast_dds": False},
+        {"transport": CYCLONE},
     ):
         assert input_status(statistics=stalling, **other).level == OK, other
 
@@ -170,10 +184,39 @@ def test_old_outputs_and_unknown_ages_are_warnings():
     assert status.values["age p50"] == "unknown"
 
 
-def test_outputs_larger_than_the_node_s_segment_are_a_warning():
-    status = output_status(segment=512 * 1024)
-    assert status.level == WARN and "2.0 MB may be delayed" in status.message
-    assert output_status(segment=None).level == OK
+def test_lost_images_name_the_shared_memory_of_the_container_and_zenoh_s_settings():
+    lost = {"lost": 63, "input_rate": 3.7, "image_bytes": LARGE}
+    message = input_status(**lost, transport=CONTAINER).message
+    assert "in transport: /dev/shm has 60.0 MB of 64.0 MB free: run the container with" in message
+    assert "--ipc=host or --shm-size" in message
+    # The profile for the driver is one that fits there.
+    assert str(dds.profile(16 << 20)) in message and "FASTDDS_DEFAULT_PROFILES_FILE" in message
+    message = input_status(**lost, transport=ZENOH).message
+    assert "transport/shared_memory/enabled" in message and "router" in message
+    assert "overloaded" in input_status(**lost, transport=CYCLONE).message
+    chosen = replace(CONTAINER, choice="FASTDDS_BUILTIN_TRANSPORTS=UDPv4", excluded=True)
+    message = input_status(**lost, transport=chosen).message
+    assert "UDPv4 excludes shared memory: raise" in message and "container" not in message
+
+
+def test_outputs_larger_than_the_segment_that_exists_are_a_warning():
+    status = output_status(replace(FAST_DDS, segment=512 * 1024))
+    assert status.level == WARN
+    expected = "2.0 MB may be delayed: the shared-memory segment of this process has 0.5 MB"
+    assert status.message.endswith(expected)
+    for other in (
+        FAST_DDS,
+        ZENOH,
+        replace(CONTAINER, choice="FASTDDS_BUILTIN_TRANSPORTS=UDPv4", excluded=True),
+    ):
+        status = output_status(other)
+        assert status.level == OK and status.values["transport"] == str(other)
+    message = output_status(CONTAINER).message
+    assert "this process could not be opened; /dev/shm has 60.0 MB of 64.0 MB free: run" in message
+    own = replace(FAST_DDS, segment=0, choice="FASTDDS_DEFAULT_PROFILES_FILE=/my.xml")
+    assert f"(FASTDDS_DEFAULT_PROFILES_FILE=/my.xml): use the transports of {dds.profile()}" in (
+        output_status(own).message
+    )
 
 
 def test_the_worst_problem_decides_and_comes_first():

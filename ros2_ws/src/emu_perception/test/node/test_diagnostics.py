@@ -9,7 +9,7 @@ from helpers.camera_rig import BEST_EFFORT, RELIABLE, CameraRig, gray, noise, pi
 from helpers.remote import ERROR, OK, WARN
 from helpers.ros_processes import ChildProcess, stopping
 from rclpy.qos import DurabilityPolicy
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CompressedImage, Image
 
 from emu_perception.node.statistics import resident_bytes
 from emu_perception.ros.dds import PROFILE_VARIABLES
@@ -85,6 +85,26 @@ def test_a_publisher_of_another_type_is_reported_until_the_camera_returns(rig):
     rig.replace_camera(RELIABLE)
     rig.wait_for_node()
     rig.remote.wait_for_status("input", OK, "Hz", show(rig))
+
+
+@pytest.mark.parametrize(
+    ("transport", "kind", "published", "advice"),
+    [
+        ("raw", CompressedImage, "image/compressed", "compressed"),
+        ("compressed", Image, "image", "raw"),
+    ],
+)
+def test_a_driver_with_the_other_transport_is_named(
+    domain, model, transport, kind, published, advice
+):
+    space = f"/other_than_{transport}"
+    rig = CameraRig(domain, space, topics=[], image=kind, image_topic=published)
+    with rig.node("-p", f"model:={model}", "-p", f"image_transport:={transport}") as process:
+        text = f"{space}/{published} is published: set image_transport:={advice}"
+        process.wait_for_line(f"no image on {space}/image.*: {text}")
+        rig.remote.wait_for_status("input", ERROR, f"publishers: none; {text}")
+        rig.remote.next_statuses()
+        assert process.output.count(text) == 1
 
 
 def test_incompatible_qos_is_reported_in_the_log_and_in_the_diagnostics(domain, model):

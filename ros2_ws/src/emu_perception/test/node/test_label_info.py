@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from builtin_interfaces.msg import Time
 from helpers import labels
 from helpers.camera_rig import CameraRig, noise, pixels, rgb8
 from helpers.remote import OK
@@ -23,9 +24,14 @@ class Planner:
         rig.ros.node.create_subscription(
             labels.label_info_type(),
             f"{rig.namespace}/emu_perception/semantic/label_info",
-            lambda message: self.received.append(labels.classes(message)),
+            self.receive,
             LATCHED,
         )
+
+    def receive(self, message):
+        self.received.append(labels.classes(message))
+        age_ns = self.rig.ros.node.get_clock().now().nanoseconds - labels.time_ns(message)
+        assert 0 <= age_ns < 100 * 10**9, "the stamp is the time of publishing"
 
     def wait_for_classes(self, wanted):
         self.rig.ros.wait_until(
@@ -108,8 +114,9 @@ def test_own_classes_have_their_names_and_colours(domain, models):
 
 @pytest.mark.skipif(not labels.INSTALLED, reason="needs vision_msgs, which has no wheel")
 def test_the_installed_message_has_every_class():
-    message = label_info.message(CITYSCAPES, with_unknown=True)
+    message = label_info.message(CITYSCAPES, with_unknown=True, stamp=Time(sec=7, nanosec=8))
     assert labels.classes(message) == {**NAMES, 19: "unknown"}
+    assert labels.time_ns(message) == 7_000_000_008
 
 
 @pytest.mark.parametrize(("count", "unknown"), [(254, 254), (255, None)])

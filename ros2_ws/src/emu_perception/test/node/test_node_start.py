@@ -26,6 +26,37 @@ def test_sigterm_ends_even_a_finalized_node_with_code_0_and_the_counts(domain, m
     assert process.output.rstrip().splitlines()[-1].count("frames: ") == 1
 
 
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"HOME": ""},
+        {"HOME": "/dev/null"},
+        {"TMPDIR": "/no/such", "MPLCONFIGDIR": ""},
+        {"PYTHONIOENCODING": "ascii"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ],
+    ids="+".join,
+)
+def test_a_node_runs_as_a_service_without_a_home_folder_or_utf_8(domain, model, environment):
+    space = "/service_" + "_".join(environment).lower()
+    rig = CameraRig(domain, space, topics=[])
+    no_logs = {"ROS_LOG_DIR": "", "ROS_HOME": ""}
+    with rig.node("-p", f"model:={model}", **no_logs, **environment) as process:
+        rig.wait_for_node()
+    assert process.process.returncode == 0, process.output
+
+
+def test_log_files_are_written_where_the_user_wants_them(domain, tmp_path):
+    assert "quantum" in failed_start(
+        domain, "-p", "provider:=quantum", ROS_LOG_DIR=str(tmp_path), HOME="/dev/null"
+    )
+    assert len(list(tmp_path.glob("*.log"))) == 1
+
+
+def test_a_log_folder_that_cannot_be_made_ends_the_start(domain):
+    assert "/dev/null/log" in failed_start(domain, ROS_LOG_DIR="/dev/null/log")
+
+
 def failed_start(domain, *arguments, **environment):
     """The line that a node prints before it ends by itself with code 1."""
     process = ChildProcess(*module("node", "--ros-args", *arguments), domain=domain, **environment)

@@ -115,6 +115,15 @@ def test_latched_messages_of_any_age_come_first_with_the_time_of_the_first_other
     assert [m.bag_time_ns // S - WALL_S for m in sink.first] == [12, 12, 13, 14]
 
 
+def test_a_camera_that_publishes_all_images_latched_is_buffered_like_any_other():
+    trigger, sink = make_trigger(rules())
+    trigger.take(message(0, "info", "/camera_info", latched=True))
+    for second in range(10, 15):
+        trigger.take(message(second, f"i{second}", latched=True))
+    trigger.check(FrameUncertainty(LABEL, 0.7, 14, 14 * S))
+    assert sink.bags == [["info", "i12", "i13", "i14"]]
+
+
 def test_a_moment_ends_by_time_even_without_messages():
     trigger, sink = drive(rules(), [0.1, 0.6])
     trigger.tick(2 * S)

@@ -1,4 +1,4 @@
-"""Truncated mcap files: the recorder was killed, the disk was full, or a copy was interrupted.
+"""The mcap format, and truncated files: the recorder was killed, or a copy was interrupted.
 
 An mcap file is a magic number, records (opcode, length, content), and the magic number again
 (mcap.dev/spec). Messages lie in chunk records, so all data up to the last complete record can be
@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 MAGIC = b"\x89MCAP0\r\n"
-_DATA_END, _FOOTER = 0x0F, 0x02
-_HEAD = struct.Struct("<BQ")  # opcode, length of the content
+DATA_END, FOOTER = 0x0F, 0x02
+HEAD = struct.Struct("<BQ")
+"""Opcode, and length of the content."""
+
 # End of the data without a checksum, then a footer that declares no summary.
-_END = _HEAD.pack(_DATA_END, 4) + bytes(4) + _HEAD.pack(_FOOTER, 20) + bytes(20) + MAGIC
+_END = HEAD.pack(DATA_END, 4) + bytes(4) + HEAD.pack(FOOTER, 20) + bytes(20) + MAGIC
 
 
 def is_truncated(file: Path) -> bool:
@@ -49,13 +51,13 @@ def _record_ends(stream: BinaryIO) -> list[int]:
     """End offsets of the magic number and of every complete record."""
     size = stream.seek(0, 2)
     ends = [len(MAGIC)]
-    while ends[-1] + _HEAD.size <= size:
+    while ends[-1] + HEAD.size <= size:
         stream.seek(ends[-1])
-        opcode, length = _HEAD.unpack(stream.read(_HEAD.size))
-        end = ends[-1] + _HEAD.size + length
+        opcode, length = HEAD.unpack(stream.read(HEAD.size))
+        end = ends[-1] + HEAD.size + length
         # A crashed file system leaves zeros after the data. Readers rebuild the summary and
         # the footer, which follow the data.
-        if end > size or opcode in (0, _DATA_END, _FOOTER):
+        if end > size or opcode in (0, DATA_END, FOOTER):
             break
         ends.append(end)
     return ends

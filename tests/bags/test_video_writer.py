@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from emu_perception.demo.video import write_video
+from emu_core.bags.video_writer import VideoWriter, write_video
 
 av = pytest.importorskip("av", reason="videos need PyAV (pip install av)")
 
@@ -45,3 +45,14 @@ def test_images_are_not_flipped_and_rates_need_not_be_integers(tmp_path, rate):
 def test_no_images_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"no frames for the video .*video\.mp4"):
         write_video(tmp_path / "video.mp4", [], 10)
+
+
+def test_images_keep_their_own_times_and_an_interrupted_file_is_complete(tmp_path):
+    times = [0, 0.04, 1.5, 1.501]
+    with pytest.raises(KeyboardInterrupt), VideoWriter(tmp_path / "video.mp4") as video:
+        for picture, time_s in zip(PICTURES, times, strict=False):
+            video.write(picture, time_s)
+        raise KeyboardInterrupt
+    with av.open(str(tmp_path / "video.mp4")) as container:
+        found = [frame.time for frame in container.decode(video=0)]
+    assert found == pytest.approx(times, abs=1e-4)

@@ -1,0 +1,1 @@
+"""A page on which pictures and clips are dropped, through Gradio."""
