@@ -89,7 +89,12 @@ def test_bgr_probabilities_in_nhwc_of_any_size_are_wrapped(adapted, tmp_path, cl
     axes = {"pixels": {0: "n", 1: "h", 2: "w"}}
     names = {"input_names": ["pixels"], "output_names": ["out"], "dynamic_axes": axes}
     torch.onnx.export(
-        Other(), (torch.zeros(1, *SIZE, 3),), str(path), dynamo=False, opset_version=17, **names
+        Other().eval(),
+        (torch.zeros(1, *SIZE, 3),),
+        str(path),
+        dynamo=False,
+        opset_version=17,
+        **names,
     )
     perceiver = adapted(
         *("--segmentation.file", path, "--segmentation.classes", classes),

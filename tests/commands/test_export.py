@@ -12,7 +12,6 @@ from emu_core.data.datasets import DATASETS, DataSet, PinholeCamera, SplitNames
 from emu_core.data.sample import Sample
 from emu_core.labels import ClassTable
 from emu_core.networks import DepthFormer, SegDepthFormer, SegFormer, save_model
-from emu_core.networks.exported import load_exported
 from emu_core.runtime.model_file import read_info
 from emu_core.training.config import Architecture, Data, Run, TrainingConfig
 from emu_core.training.run import write_config
@@ -130,15 +129,13 @@ def test_a_network_for_one_task_becomes_a_file_for_this_task(
     task = "label" if "labels" in outputs else "depth"
     assert {name.split(".")[1][:5] for name in info.metrics} <= {task, "miou"}
     assert any(name.startswith(f"test.{task}") for name in info.metrics)
-    # evaluate.py prints and writes only these metrics, and training goes on from the file.
+    # evaluate.py prints and writes only these metrics.
     options = ["--model", "out/tiny.onnx", "--root", "data", "--output", "scores.json"]
     assert run("evaluate", *options) == 0
     scores = json.loads((tmp_path / "scores.json").read_text())["test"]
     assert {
         f"test.{name}" for name, value in scores.items() if name != "iou" and value is not None
     } == set(info.metrics)
-    again = load_exported(tmp_path / "out" / "tiny.onnx")
-    assert again.task == ("segmentation" if "labels" in outputs else "depth")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import torch
 from reference_segformer import randomize
 
 from emu_core.labels import CITYSCAPES
-from emu_core.networks import SegDepthFormer, WeightsError
+from emu_core.networks import DepthFormer, SegDepthFormer, SegFormer, WeightsError
 from emu_core.networks.exported import load_exported, settle_norms
 from emu_core.networks.models import normalize
 from emu_core.training.export import export
@@ -44,6 +44,20 @@ def test_a_network_is_restored_from_its_model_file(tmp_path, precision, toleranc
     assert (again.variant, again.num_classes, again.training) == ("b0", 19, False)
     assert again.encoder.layer_norm_eps == pytest.approx(1e-5)
     assert_same_outputs(again, network, tolerance)
+
+
+@pytest.mark.parametrize("kind", [SegFormer, lambda variant, _: DepthFormer(variant)])
+def test_a_network_for_one_task_is_restored(tmp_path, kind):
+    network = kind("b0", 19).eval()
+    randomize(network.state_dict())
+    again = load_exported(export_to(tmp_path / "model.onnx", network))
+    assert (type(again), again.task) == (type(network), network.task)
+    with torch.no_grad():
+        pairs = zip(again(normalize(IMAGES)), network(normalize(IMAGES)), strict=True)
+    for own, other in pairs:
+        assert (own is None) == (other is None)
+        if own is not None:
+            torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-4)
 
 
 def test_settled_norms_do_not_change_the_outputs_in_both_modes(tmp_path):

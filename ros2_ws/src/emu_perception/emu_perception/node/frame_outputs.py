@@ -97,7 +97,7 @@ class FrameOutputs:
         return replace(perception, labels=np.where(unknown, np.uint8(self.unknown), labels))
 
     def _without_doubtful_sky(self, perception: Perception) -> Perception:
-        """Set depth to NaN where the class is sky, but doubtful: such pixels may be obstacles."""
+        """Set depth from +Inf to NaN where the sky is doubtful: there may be an obstacle."""
         labels, uncertainty = perception.labels, perception.label_uncertainty
         sky, depth, std = self._classes.sky, perception.depth, perception.depth_std
         if sky is None or labels is None or uncertainty is None or depth is None:
@@ -105,7 +105,7 @@ class FrameOutputs:
         limit = self.settings.doubtful_above
         if self.settings.marks_unknown:
             limit = min(limit, self.settings.unknown_above)
-        doubtful = (labels == sky) & (uncertainty > limit)
+        doubtful = (labels == sky) & (uncertainty > limit) & np.isinf(depth)
         if not doubtful.any():
             return perception
         nan = np.float32(np.nan)

@@ -75,9 +75,10 @@ def noise(seed: int = 0, height: int = 48, width: int = 64) -> np.ndarray:
 
 
 def node_maps(rgb: np.ndarray, doubtful_above: float = 0.05) -> dict[str, np.ndarray]:
-    """What the node publishes with the dummy model: its outputs, but no depth of doubtful sky."""
+    """What the node publishes with the dummy model: its outputs, but no +Inf of doubtful sky."""
     maps = dummy_outputs(rgb)
     doubtful = (maps["labels"] == CITYSCAPES.sky) & (maps["label_uncertainty"] > doubtful_above)
+    doubtful &= np.isinf(maps["depth"])
     for name in ("depth", "depth_std"):
         maps[name] = np.where(doubtful, np.float32(np.nan), maps[name])
     return maps

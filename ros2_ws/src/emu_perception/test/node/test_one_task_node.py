@@ -20,14 +20,18 @@ OF_LABELS = {"semantic/label_info", "semantic/image", "semantic/confidence"} | {
     "semantic/uncertainty",
     "overlay",
     "overlay/compressed",
+    "semantic/camera_info",
+    "semantic/dynamic_mask",
+    "semantic/image_16sc1",
 }
-OF_DEPTH = {"depth/image", "depth/camera_info", "points"}
+OF_DEPTH = {"depth/image", "depth/camera_info", "points", "depth/rgb", "depth/image_16uc1"}
+OF_BOTH = OF_LABELS | OF_DEPTH | {"obstacles", "ground"}
 TOPICS = {
     LABELS: OF_LABELS,
     DEPTH: OF_DEPTH,
     DEPTH_STD: OF_DEPTH | {"depth/uncertainty"},
-    BOTH: OF_LABELS | OF_DEPTH,
-    ALL: OF_LABELS | OF_DEPTH | {"depth/uncertainty"},
+    BOTH: OF_BOTH,
+    ALL: OF_BOTH | {"depth/uncertainty", "clearing"},
 }
 FIELDS = {"labels": ["label", "label_uncertainty"], "depth_std": ["depth_std"]}
 
