@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from builtin_interfaces.msg import Time
 
 from emu_core.labels import load_classes
 from emu_core.networks import SegDepthFormer
@@ -92,7 +93,7 @@ def test_its_names_are_in_the_model_file_and_in_label_info(perceiver, monkeypatc
     stand_in = SimpleNamespace(VisionClass=SimpleNamespace, LabelInfo=SimpleNamespace)
     monkeypatch.setitem(sys.modules, "vision_msgs", SimpleNamespace(msg=stand_in))
     monkeypatch.setitem(sys.modules, "vision_msgs.msg", stand_in)
-    message = label_info.message(classes, with_unknown=True)
+    message = label_info.message(classes, with_unknown=True, stamp=Time())
     assert {entry.class_id: entry.class_name for entry in message.class_map} == {
         0: "ground",
         1: "tree",

@@ -37,10 +37,12 @@ from emu_core.predict.sources import Picture, Source, open_source
 from emu_core.runtime.fitting import FITS
 from emu_core.runtime.model_file import ModelError
 from emu_core.runtime.perceiver import PROVIDERS, Perceiver, ProviderError
+from emu_core.terminal import accept_any_text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    accept_any_text()
     parser = make_parser()
     options = parser.parse_args(arguments)
     try:

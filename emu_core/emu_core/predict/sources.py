@@ -113,7 +113,7 @@ def read_picture(path: Path) -> tuple[np.ndarray, float | None]:
     Raises:
         DataError: The file is damaged, or its numbers are neither of 8 nor of 16 bits.
     """
-    code = with_end(existing_file(path).read_bytes())
+    code = existing_file(path).read_bytes()
     height, width = header_size(code)
     if height * width > MAX_PIXELS:
         raise DataError(
@@ -123,7 +123,7 @@ def read_picture(path: Path) -> tuple[np.ndarray, float | None]:
     complete = is_complete(code)
     try:
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
-        bgr = cv2.imdecode(np.frombuffer(code, np.uint8), flags) if complete else None
+        bgr = cv2.imdecode(np.frombuffer(with_end(code), np.uint8), flags) if complete else None
     except cv2.error:  # e.g. a header that claims too many pixels
         bgr = None
     if bgr is None:

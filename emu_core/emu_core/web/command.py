@@ -22,6 +22,7 @@ from pathlib import Path
 from emu_core.runtime.fitting import FITS
 from emu_core.runtime.model_file import ModelError
 from emu_core.runtime.perceiver import PROVIDERS, Perceiver, ProviderError
+from emu_core.terminal import accept_any_text
 
 OFFLINE = {
     "GRADIO_ANALYTICS_ENABLED": "False",
@@ -33,6 +34,7 @@ OFFLINE = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    accept_any_text()
     options = make_parser().parse_args(arguments)
     os.environ.update(OFFLINE)
     try:
