@@ -40,7 +40,7 @@ def _is_installed():
     """Whether the package is installed for launch files, as after `colcon build`."""
     try:
         return bool(importlib.import_module("ament_index_python").get_package_share_path(PACKAGE))
-    except (ImportError, LookupError):
+    except (ImportError, LookupError, OSError):  # also without AMENT_PREFIX_PATH
         return False
 
 

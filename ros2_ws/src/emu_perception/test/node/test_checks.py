@@ -89,7 +89,7 @@ def test_silence_is_an_error_that_names_the_publishers():
 
 def test_silence_names_the_transport_that_is_published():
     images = subscription(hint="/topic/compressed is published: set image_transport:=compressed")
-    status = checks.input_status(SILENT, images, True)
+    status = checks.input_status(SILENT, images, FAST_DDS)
     assert status.message.endswith(
         "publishers: none; /topic/compressed is published: set image_transport:=compressed"
     )
