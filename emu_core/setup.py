@@ -62,7 +62,7 @@ setup(
     ],
     python_requires=">=3.10",
     packages=find_packages(include=["emu_core", "emu_core.*"]),
-    package_data={"emu_core": ["models/*", "drives/objects/*.yaml"]},
+    package_data={"emu_core": ["models/*", "drives/objects/*.yaml", "evaluation/*.md"]},
     include_package_data=True,
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/emu_core"]),

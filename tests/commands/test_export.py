@@ -69,8 +69,12 @@ def test_rendered_drives_are_reported_on_test_and_on_the_extra_splits_that_exist
     for split in ("val", "test", "night"):
         write_camera(split, 9)
     data = Data("drives", Path("data"), augmentation=SIZE, cache=Path("cache"), limit=5)
-    assert export(data, "--note", "a test") == 0
+    (tmp_path / "more.md").write_text("## Training\n\nSee here.\n")
+    more = ("--sections", "more.md", "--license", "Apache-2.0")
+    assert export(data, "--note", "a test", *more) == 0
     info, card = exported(tmp_path)
+    assert "## Training\n\nSee here.\n\n## Licence\n\nApache-2.0." in card
+    assert "rendered by this project" in card
     assert info.horizontal_fov == pytest.approx((36.9, 53.1), abs=0.1)  # two lenses
     assert splits_of(info) == {"test", "night"}
     assert info.metrics["test.depth_delta1"] > 0.5  # the untrained network predicts 11.7 m

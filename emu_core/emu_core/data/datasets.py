@@ -80,6 +80,8 @@ class DataSet(ABC):
     """Description of the images for readers, e.g. "rendered frames"."""
     real_images = True
     """False if all images are rendered."""
+    license, attribution = "", ""
+    """Licence of the frames, and whom to name if results are published; empty if unknown."""
     space: LabelSpace
     """What the classes stand for among the classes of a model."""
     cache: DecodedFrames | None = None

@@ -14,6 +14,7 @@ class Drives(CityscapesLayout):
 
     image_source = "rendered frames"
     real_images = False
+    license, attribution = "Apache-2.0", "rendered by this project"
 
     @classmethod
     def split_names(cls, root: Path) -> SplitNames:

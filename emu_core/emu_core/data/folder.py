@@ -67,6 +67,7 @@ class FolderDataSet(DataSet):
             max_depth = self.about.depth_limit
         super().__init__(root, split, max_depth, labelled)
         self.image_source = f"images of {self.about.name}"
+        self.license, self.attribution = self.about.license, self.about.attribution
         if self.about.maps_to is not None:
             model = load_classes(_beside(self.root, self.about.maps_to))
             self.space = LabelSpace.of(self.classes.names, model, self.about.mapping)
