@@ -26,7 +26,7 @@ from std_msgs.msg import Header
 from emu_perception.node.outputs import OUTPUTS
 
 depth = np.array([[0.5, np.inf]], np.float32)
-frame = SimpleNamespace(perception=SimpleNamespace(depth=depth), header=Header(frame_id="camera"))
+frame = SimpleNamespace(maps={"depth": depth}, header=Header(frame_id="camera"))
 message = OUTPUTS["depth/inverse"].make(frame)
 print(message.header.frame_id, message.encoding, *np.frombuffer(message.data, np.float32))
 """
