@@ -22,7 +22,8 @@ class PerceptionMetrics:
     probability, which is not available: compare this ECE only with itself.
 
     Args:
-        num_classes, max_depth: C, and the end of the depth range in metres.
+        num_classes, max_depth: C (of any value without labels), and the end of the depth range in
+            metres.
         bins: of each pooled ranking.
         outputs: what the model has of labels, depth and depth_std; other metrics are left out.
     """
@@ -35,7 +36,7 @@ class PerceptionMetrics:
         outputs: Collection[str] = ("labels", "depth", "depth_std"),
     ):
         self.outputs = outputs
-        self.confusion = Confusion(num_classes)
+        self.confusion = Confusion(num_classes if "labels" in outputs else 2)
         self.calibration = CalibrationError()
         self.label_ranking, self.depth_ranking = ScoreHistogram(bins), ScoreHistogram(bins)
         self.depth, self.intervals = DepthErrors(max_depth), GaussianScores()

@@ -194,6 +194,24 @@ def test_the_classes_of_another_table_are_not_scored(bag, models, tmp_path):
     assert "The ground truth has other classes than the model: only depth is scored." in page
 
 
+@pytest.mark.parametrize(
+    ("outputs", "scored", "text"),
+    [
+        (("depth",), "depth_rmse_m", "The model has no classes."),
+        (("labels", "label_uncertainty"), "miou", "<td>road</td>"),
+    ],
+)
+def test_a_model_for_one_task_is_scored_on_this_task(bag, models, tmp_path, outputs, scored, text):
+    path = models / f"{outputs[0]}.onnx"
+    model = make_dummy_model(path, (HEIGHT, WIDTH), canonical_focal=CANONICAL, outputs=outputs)
+    done = run_demo("--bag", bag, "--model", model, "--output", tmp_path, "--frames", 2)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["frames_out"] == 2 and summary[scored] >= 0
+    assert ("miou" in summary) != ("depth_rmse_m" in summary)
+    assert text in (tmp_path / "report.html").read_text()
+
+
 def test_a_drive_without_camera_info_is_answered_without_one(model, tmp_path):
     drive = write_bag(tmp_path / "drive", frames=3, size=(48, 64))
     arguments = ("--bag", drive, "--model", model, "--output", tmp_path / "out", "--timeout", 10)
