@@ -13,6 +13,7 @@ from emu_core.annotations.formats import FORMATS, MASKS
 from emu_core.annotations.importing import import_annotations
 from emu_core.data.sample import DataError
 from emu_core.labels import CITYSCAPES
+from emu_core.runtime.perceiver import Perception
 
 CLASSES = {3: "grass", 7: "fence post", 250: "sky"}
 IDS = np.array([0, *CLASSES], np.uint8)
@@ -60,7 +61,7 @@ def test_a_class_named_background_is_the_background_of_mask_formats(
 class Model:
     """A model that sees road on the left, sky on the right, and is unsure of the lowest rows."""
 
-    info = SimpleNamespace(classes=CITYSCAPES)
+    info = SimpleNamespace(classes=CITYSCAPES, outputs=("labels", "label_uncertainty"))
 
     def perceive(self, rgb):
         assert rgb.dtype == np.uint8 and rgb.shape == (48, 64, 3)
@@ -69,7 +70,7 @@ class Model:
         labels[:, :4] = CITYSCAPES.index("car")
         uncertainty = np.full((24, 32), 0.2, np.float32)
         uncertainty[20:] = 0.6
-        return SimpleNamespace(labels=labels, label_uncertainty=uncertainty)
+        return Perception(labels, uncertainty)
 
 
 PREDICTED = np.zeros((48, 64), np.uint8)
