@@ -11,15 +11,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-_SWITCHES = {
+SWITCHES = {
     "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime from 1.29 on
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
+"""Environment that turns the telemetry of packages off; they read it when they are imported."""
 
 
 def keep_private() -> None:
     """Switch telemetry off, and let matplotlib keep its list of fonts outside the home folder."""
-    for name, value in _SWITCHES.items():
+    for name, value in SWITCHES.items():
         os.environ.setdefault(name, value)
     # OpenVINO and Datumaro send usage data through this package, and work without it.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

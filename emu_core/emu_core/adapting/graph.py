@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from emu_core.adapting.foreign import AdaptError
 from emu_core.adapting.outputs import After, Before, Networks
 from emu_core.runtime.model_file import INPUT, IR_VERSION, OPSET, one_line
+from emu_core.training.export import trace
 
 _NAMES = ("first", "second")  # prefixes of the networks in the graph
 
@@ -65,27 +66,18 @@ def joined(networks: Networks, folder: Path) -> onnx.ModelProto:
     )
 
 
-def trace(
+def quietly_traced(
     module: nn.Module,
     arguments: tuple[Tensor, ...],
     inputs: Sequence[str],
-    outputs: Iterable[str],
+    outputs: Sequence[str],
     opset: int,
     path: Path,
 ) -> onnx.ModelProto:
-    """Export a torch module for inputs of fixed shape."""
+    """Export a module as `training.export.trace` does, without warnings."""
     with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")  # of tracing: shapes are fixed; see `training.export`
-        torch.onnx.export(
-            module.eval(),
-            arguments,
-            str(path),
-            dynamo=False,
-            opset_version=opset,
-            input_names=list(inputs),
-            output_names=list(outputs),
-        )
-    return onnx.load(str(path))
+        warnings.simplefilter("ignore")  # other people's modules have warnings of their own
+        return trace(module, arguments, inputs, outputs, opset, path)
 
 
 def _part(
@@ -99,10 +91,10 @@ def _part(
 ) -> onnx.ModelProto:
     """Export one of our parts; its inputs and outputs keep their names."""
     path = folder / "part.onnx"
-    model = trace(module, arguments, inputs, outputs, min(opset, OPSET), path)
+    model = quietly_traced(module, arguments, inputs, outputs, min(opset, OPSET), path)
     if opset > OPSET:
         model = version_converter.convert_version(model, opset)
-    kept = {**{name: name for name in (*inputs, *outputs)}}
+    kept = {name: name for name in (*inputs, *outputs)}
     del model.graph.value_info[:]
     for node in model.graph.node:
         node.name = prefix + node.name

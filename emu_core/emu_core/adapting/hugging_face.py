@@ -12,7 +12,7 @@ import yaml
 from torch import Tensor, nn
 
 from emu_core.adapting.foreign import AdaptError
-from emu_core.adapting.graph import trace
+from emu_core.adapting.graph import quietly_traced
 from emu_core.adapting.options import AdaptOptions, Depth, Segmentation, Source
 from emu_core.labels import CITYSCAPES, NYUV2, class_table, normalized
 from emu_core.runtime.model_file import OPSET, one_line
@@ -53,7 +53,7 @@ def export_hugging_face(options: AdaptOptions, folder: Path) -> AdaptOptions:
         path = folder / f"{Path(source).name}.onnx"
         pixels = torch.zeros((1, 3, *asked.size))
         try:
-            trace(_Plain(model), (pixels,), ["pixels"], [task], OPSET, path)
+            quietly_traced(_Plain(model), (pixels,), ["pixels"], [task], OPSET, path)
         except Exception as error:  # of tracing, of torch and of transformers
             raise AdaptError(
                 f"{source} cannot be exported at {asked.size[1]}×{asked.size[0]} pixels: "

@@ -35,7 +35,7 @@ from emu_core.runtime.model_file import (
     read_info,
     to_metadata,
 )
-from emu_core.runtime.parity import Reference, measure_errors, violations
+from emu_core.runtime.parity import Reference, encode_png, measure_errors, violations
 from emu_core.runtime.perceiver import Perceiver
 from emu_core.training.export import TOLERANCES, head_commit
 
@@ -189,7 +189,6 @@ def _info(
         f"{network.path.name}, SHA-256 {file_digest(network.path)}" for network, _ in networks.all
     )
     half = any(network.dtype is np.float16 for network, _ in networks.all)
-    png = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
     note = options.note or "its training data is not known here"
     return ModelInfo(
         name=options.name or options.output.stem,
@@ -202,6 +201,6 @@ def _info(
         metrics={},
         precision="fp16" if half else "fp32",
         tolerances=TOLERANCES,
-        reference=Reference.sample(png, expected),
+        reference=Reference.sample(encode_png(picture), expected),
         license=options.license,
     )

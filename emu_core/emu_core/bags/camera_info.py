@@ -89,13 +89,13 @@ def for_image(camera_info: CameraInfo, width: int, height: int) -> CameraInfo:
         raise CameraInfoError("uncalibrated", "camera_info has no focal length (K is zero)")
     if not np.isfinite([*camera_info.k, *camera_info.p]).all():
         raise CameraInfoError("uncalibrated", "K or P of camera_info has infinite or NaN elements")
-    hint = size_hint(camera_info, width, height)
     if (width, height) == (camera_info.width, camera_info.height) != image_size(camera_info):
         camera_info = changed(camera_info)
     described = image_size(camera_info)
     # A driver may leave the size at zero; then K belongs to the image.
     scale = (width / (described[0] or width), height / (described[1] or height))
     if not math.isclose(*scale, rel_tol=_SAME_SHAPE):
+        hint = size_hint(camera_info, width, height)
         raise CameraInfoError(
             "size",
             f"camera_info is for a {described[0]}x{described[1]} image, but the image is "

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 import cv2
 import numpy as np
 
-from emu_core.data.image_files import header_size, is_complete, is_jpeg, is_png, with_end
+from emu_core.data.image_files import decode_image, header_size, is_jpeg, is_png
 
 if TYPE_CHECKING:
     from emu_core.bags.types import CompressedImage, Image
@@ -177,8 +177,7 @@ def decode_picture(data: bytes, image_format: str) -> np.ndarray:
         raise UnsupportedImage("too large", f"{described}: {reason}")
     # As stored, in 8 or 16 bits, grey or colour; without alpha, as for raw images.
     flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-    code = np.frombuffer(with_end(data), np.uint8)
-    picture = cv2.imdecode(code, flags) if is_complete(data) else None
+    picture = decode_image(data, flags)
     if picture is None:
         raise UnsupportedImage("damaged", f"{described}: truncated or damaged")
     return picture

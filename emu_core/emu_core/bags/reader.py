@@ -23,8 +23,9 @@ from rosbags.interfaces import Qos, QosDurability
 
 from emu_core.bags import types
 from emu_core.bags.errors import BagError
+from emu_core.bags.storage.compression import zstd
 from emu_core.bags.storage.data_file import Channel, DataFile, merged, offered_qos
-from emu_core.bags.storage.files import ZSTD, BagFiles, find_files, open_file, reason, zstd
+from emu_core.bags.storage.files import ZSTD, BagFiles, find_files, open_file, reason
 
 IMAGE_TYPES = (types.Image.__msgtype__, types.CompressedImage.__msgtype__)
 """Types of messages with one image."""

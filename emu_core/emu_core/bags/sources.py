@@ -23,7 +23,7 @@ from emu_core.bags.types import CameraInfo
 from emu_core.bags.video_frames import read_video
 from emu_core.data.cityscapes import read_camera
 from emu_core.data.image_files import orientation, with_end
-from emu_core.data.sample import existing_file, read_image
+from emu_core.data.sample import decode_file, existing_file
 from emu_core.files import natural_sort, visible_entries
 
 CITYSCAPES_FOLDERS = ("leftImg8bit", "leftImg8bit_sequence")
@@ -138,11 +138,12 @@ def _calibration_from_options(options: SourceOptions) -> CalibrationLookup:
 def _images(files: list[Path], rate: float, look_up: CalibrationLookup) -> Iterator[DriveFrame]:
     for index, file in enumerate(files):
         # 8 bits, grey or colour. The camera of a robot has no EXIF: turn the pixels as it says.
-        turn = _TURNS.get(orientation(existing_file(file).read_bytes()))
-        bgr = read_image(file, cv2.IMREAD_ANYCOLOR, warn=False)
+        content = existing_file(file).read_bytes()
+        turn = _TURNS.get(orientation(content))
+        bgr = decode_file(file, content, cv2.IMREAD_ANYCOLOR)
         color = bgr.ndim == 3
         keep = color and turn is None and file.suffix.lower() in JPEG_SUFFIXES
-        jpeg = with_end(file.read_bytes()) if keep else None
+        jpeg = with_end(content) if keep else None
         if not color:
             bgr = cv2.cvtColor(bgr, cv2.COLOR_GRAY2BGR)
         bgr = bgr if turn is None else np.ascontiguousarray(turn(bgr))

@@ -230,9 +230,13 @@ def _window(
     return slice(top, top + a.height), slice(left, left + a.width)
 
 
+def occurring_classes(labels: np.ndarray) -> np.ndarray:
+    """Return the train ids that occur in labels, uint8 (H, W), ascending."""
+    return np.flatnonzero(np.bincount(labels.ravel(), minlength=256)[:IGNORE])
+
+
 def _pixel_of_a_class(labels: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
     """Draw one of the classes that occur, then row and column of one of its pixels."""
-    occurring = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)[:IGNORE])
-    pixels = np.flatnonzero(labels == rng.choice(occurring))
+    pixels = np.flatnonzero(labels == rng.choice(occurring_classes(labels)))
     row, column = divmod(int(rng.choice(pixels)), labels.shape[1])
     return row, column

@@ -264,6 +264,24 @@ def _has_all_pixels(jpeg: bytes) -> bool:
     return True
 
 
+def decode_image(data: bytes, flags: int) -> np.ndarray | None:
+    """Decode a complete image with OpenCV; None if it is truncated (`is_complete`) or damaged.
+
+    Args:
+        data: Content of an image file.
+        flags: Flags of `cv2.imread`.
+    """
+    # The check comes first: with an end marker, also a truncated JPEG would look complete.
+    return (
+        cv2.imdecode(np.frombuffer(with_end(data), np.uint8), flags) if is_complete(data) else None
+    )
+
+
+def damage(data: bytes) -> str:
+    """Say why `decode_image` cannot decode an image."""
+    return "OpenCV cannot decode it" if is_complete(data) else "its end is missing"
+
+
 def is_complete(data: bytes) -> bool:
     """Whether a PNG or JPEG is there to its end; true for other formats.
 

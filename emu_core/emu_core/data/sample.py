@@ -9,12 +9,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from emu_core.data.image_files import (
-    header_size,
-    is_complete,
-    warn_of_orientation,
-    with_end,
-)
+from emu_core.data.image_files import damage, decode_image, header_size, warn_of_orientation
 from emu_core.files import lfs_problem
 from emu_core.labels import IGNORE
 
@@ -99,10 +94,10 @@ def existing_file(path: Path, origin: str = "") -> Path:
     return path
 
 
-def read_image(path: Path, flags: int, origin: str = "", *, warn: bool = True) -> np.ndarray:
+def read_image(path: Path, flags: int, origin: str = "") -> np.ndarray:
     """Read an image as OpenCV decodes it (BGR); DataError if the file is missing or damaged.
 
-    It has the pixels as stored: an EXIF orientation is ignored, with one warning if `warn`.
+    It has the pixels as stored: an EXIF orientation is ignored, with one warning.
 
     Args:
         path: Path of the image.
@@ -110,15 +105,17 @@ def read_image(path: Path, flags: int, origin: str = "", *, warn: bool = True) -
         origin: As for `existing_file`.
     """
     content = existing_file(path, origin).read_bytes()
-    if warn:
-        warn_of_orientation(path, content)
-    flags |= cv2.IMREAD_IGNORE_ORIENTATION
-    complete = is_complete(content)
-    code = np.frombuffer(with_end(content), np.uint8)
-    image = cv2.imdecode(code, flags) if complete else None
+    warn_of_orientation(path, content)
+    return decode_file(path, content, flags, origin)
+
+
+def decode_file(path: Path, content: bytes, flags: int, origin: str = "") -> np.ndarray:
+    """Decode the content of an image file, without a warning; the rest is as for `read_image`."""
+    image = decode_image(content, flags | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
-        reason = "OpenCV cannot decode it" if complete else "its end is missing"
-        raise DataError(f"{path}{origin} is damaged: {reason}. Unpack or render it again.")
+        raise DataError(
+            f"{path}{origin} is damaged: {damage(content)}. Unpack or render it again."
+        )
     return image
 
 

@@ -12,13 +12,11 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from emu_core.data.appearance.effects import KOSCHMIEDER, SKY_DISTANCE, SRGB_GAMMA
 from emu_core.drives.layout import Rng
 from emu_core.drives.objects import textures
 
-_GAMMA = 2.2  # exponent that approximates the sRGB curve
-_SKY_DISTANCE = 450.0  # distance of the sky in the formula of haze, metres
 _MIN_SKY_HAZE = 0.01  # by day, weaker haze (β, 1/m) does not change the sky
-_KOSCHMIEDER = 3.9  # β times visibility, the distance where a black object's contrast is 2 %
 
 
 @dataclass(frozen=True)
@@ -144,7 +142,7 @@ def draw_conditions(rng: Rng) -> Conditions:
 def dense_haze(rng: Rng, day: Conditions) -> Conditions:
     """Change a day to fog: visibility of 40 to 130 m, hardly any sun."""
     visibility = rng.uniform(40, 130)
-    return replace(day, haze=float(_KOSCHMIEDER / visibility), clouds=1.0, sun=0.05, ambient=0.62)
+    return replace(day, haze=float(KOSCHMIEDER / visibility), clouds=1.0, sun=0.05, ambient=0.62)
 
 
 def at_night(rng: Rng, day: Conditions) -> Conditions:
@@ -213,7 +211,7 @@ def expose(
     Returns:
         Image, uint8 sRGB (H,W,3).
     """
-    light: np.ndarray = (image.astype(np.float32) / 255) ** _GAMMA
+    light: np.ndarray = (image.astype(np.float32) / 255) ** SRGB_GAMMA
     if conditions.night:
         light = _light_at_night(light, depth, glow, lamps, camera)
     light = _add_haze(light, depth, conditions)
@@ -223,13 +221,13 @@ def expose(
     noise = rng.standard_normal(light.shape, np.float32)
     variance = np.maximum(light, 0) * conditions.shot_noise**2 + conditions.read_noise**2
     light = light + noise * np.sqrt(variance)
-    return textures.finish(255 * np.clip(light, 0, 1) ** (1 / _GAMMA) + 0.5)
+    return textures.finish(255 * np.clip(light, 0, 1) ** (1 / SRGB_GAMMA) + 0.5)
 
 
 def _add_haze(light: np.ndarray, depth: np.ndarray, conditions: Conditions) -> np.ndarray:
     """Apply Koschmieder's law to linear light (H,W,3)."""
-    airlight = conditions.horizon.astype(np.float32) ** _GAMMA
-    distance = np.minimum(depth, _SKY_DISTANCE)
+    airlight = conditions.horizon.astype(np.float32) ** SRGB_GAMMA
+    distance = np.minimum(depth, SKY_DISTANCE)
     transmission = np.exp(-conditions.haze * distance).astype(np.float32)[..., None]
     if not conditions.night and conditions.haze < _MIN_SKY_HAZE:
         transmission[np.isinf(depth)] = 1

@@ -8,7 +8,7 @@ import numpy as np
 
 from emu_core.files import write_atomically
 from emu_core.runtime.fitting import Fitting, resize
-from emu_core.runtime.perceiver import Perception
+from emu_core.runtime.perceiver import Perception, usable_depth
 
 _PLY_TYPES = {"<f4": "float", "|u1": "uchar"}
 
@@ -35,12 +35,10 @@ def point_cloud(
         Records (N,): x right, y down, z forward in metres, red, green, blue; and where the model
         has them, label, label_uncertainty and depth_std.
     """
-    depth, std = perception.depth, perception.depth_std
+    depth = perception.depth
     if depth is None:
         raise ValueError("Expected argument `perception` to have a depth, but it has none")
-    usable = np.isfinite(depth)
-    if std is not None:
-        usable &= std <= max_std_ratio * depth
+    usable = usable_depth(depth, perception.depth_std, max_std_ratio)
     rows, columns = np.nonzero(usable)
     fx, fy, cx, cy = fitting.intrinsics(*intrinsics)
     z = depth[usable]

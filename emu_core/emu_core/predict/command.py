@@ -178,11 +178,16 @@ def make_parser() -> argparse.ArgumentParser:
     add("--frames", type=_count, metavar="N", help="stop after N pictures or frames")
     ratio = "leave points with a larger depth deviation / depth out of the cloud (%(default)s)"
     add("--max-std-ratio", type=_ratio, default=MAX_STD_RATIO, metavar="R", help=ratio)
-    fit = "how other aspect ratios are resized (%(default)s)"
-    add("--fit", choices=FITS, default=FITS[0], help=fit)
-    provider = "execution provider of the inference (%(default)s)"
-    add("--provider", choices=tuple(PROVIDERS), default="cpu", help=provider)
+    add_inference_options(parser)
     return parser
+
+
+def add_inference_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a `Perceiver` beside its model."""
+    fit = "how other aspect ratios are resized (%(default)s)"
+    parser.add_argument("--fit", choices=FITS, default=FITS[0], help=fit)
+    provider = "execution provider of the inference (%(default)s)"
+    parser.add_argument("--provider", choices=tuple(PROVIDERS), default="cpu", help=provider)
 
 
 def _count(text: str) -> int:

@@ -24,6 +24,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from emu_core.data.cityscapes import write_png
 from emu_core.data.sample import DataError
 from emu_core.files import write_atomically, write_json, write_text
 from emu_core.labels import ClassTable
@@ -137,20 +138,6 @@ def to_png(metres: np.ndarray) -> np.ndarray:
     scaled = np.round(256 * np.where(known, metres, 0))
     codes = np.where(known, np.clip(scaled, 1, LARGEST), np.where(np.isnan(metres), 0, INFINITE))
     return codes.astype(np.uint16)
-
-
-def write_png(path: Path, image: np.ndarray) -> None:
-    """Write an RGB or grey image in one step.
-
-    Raises:
-        DiskFullError: There is no space left.
-        OSError: OpenCV cannot write it.
-    """
-    pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
-    encoded, code = cv2.imencode(".png", pixels)
-    if not encoded:
-        raise OSError(f"OpenCV cannot write {path}.")
-    write_atomically(path, lambda part: part.write_bytes(code.tobytes()))
 
 
 def write_npy(path: Path, array: np.ndarray) -> None:

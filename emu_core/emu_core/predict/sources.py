@@ -13,7 +13,7 @@ import numpy as np
 from emu_core.bags.errors import BagError
 from emu_core.bags.images import IMAGE_SUFFIXES, MAX_PIXELS, to_8_bits
 from emu_core.bags.video_frames import frame_count, read_video
-from emu_core.data.image_files import film_focal, header_size, is_complete, with_end
+from emu_core.data.image_files import damage, decode_image, film_focal, header_size
 from emu_core.data.sample import DataError, existing_file
 from emu_core.files import natural_sort, visible_files
 
@@ -120,15 +120,12 @@ def read_picture(path: Path) -> tuple[np.ndarray, float | None]:
             f"{path} has {width}x{height} pixels, but at most {MAX_PIXELS} are supported. Make it "
             "smaller."
         )
-    complete = is_complete(code)
     try:
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
-        bgr = cv2.imdecode(np.frombuffer(with_end(code), np.uint8), flags) if complete else None
+        bgr = decode_image(code, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error:  # e.g. a header that claims too many pixels
         bgr = None
     if bgr is None:
-        reason = "OpenCV cannot decode it" if complete else "its end is missing"
-        raise DataError(f"{path} is damaged: {reason}. Copy it again.")
+        raise DataError(f"{path} is damaged: {damage(code)}. Copy it again.")
     if bgr.dtype == np.uint16:
         bgr = to_8_bits(bgr)
     if bgr.dtype != np.uint8:

@@ -16,13 +16,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from emu_core.labels import CITYSCAPES, NO_CLASSES, ClassTable
 from emu_core.runtime.metadata import OUTPUTS
 from emu_core.runtime.model_file import IR_VERSION, OPSET, ModelInfo, to_metadata
-from emu_core.runtime.parity import FP32_TOLERANCES, Reference
+from emu_core.runtime.parity import FP32_TOLERANCES, Reference, encode_png
 
 if TYPE_CHECKING:
     import onnx
@@ -97,7 +96,6 @@ def make_dummy_model(
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
         producer_name="emu_core.runtime.dummy_model",
     )
-    png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
     info = ModelInfo(
         name=path.stem,
         classes=classes if "labels" in outputs else NO_CLASSES,
@@ -109,7 +107,7 @@ def make_dummy_model(
         metrics={"miou": 0.0},
         precision="fp32",
         tolerances={"fp32": FP32_TOLERANCES},
-        reference=Reference.sample(png, {name: maps[name] for name in outputs}, 512),
+        reference=Reference.sample(encode_png(image), {name: maps[name] for name in outputs}, 512),
         logits_size=output_size if logits else None,
     )
     entries = {**to_metadata(info), **(metadata or {})}

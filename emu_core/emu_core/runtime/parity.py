@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 FLOOR_M = 0.5
@@ -78,6 +79,11 @@ class Reference:
         """Errors of `outputs`, name -> (H, W), against this reference."""
         sampled = {name: outputs[name][self.rows, self.cols] for name in self.values}
         return measure_errors(sampled, self.values)
+
+
+def encode_png(rgb: np.ndarray) -> bytes:
+    """Encode an image, uint8 (H, W, 3), for a `Reference`."""
+    return cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
 def measure_errors(

@@ -193,6 +193,14 @@ class Perceiver:
         return self._engine.run(image)
 
 
+def usable_depth(depth: np.ndarray, depth_std: np.ndarray | None, max_ratio: float) -> np.ndarray:
+    """Whether depth is finite and depth_std (if there is any) at most `max_ratio` · depth."""
+    usable = np.isfinite(depth)
+    if depth_std is not None:  # +Inf ≤ +Inf is true, so isfinite is needed, too
+        usable &= depth_std <= max_ratio * depth
+    return usable
+
+
 def group_probabilities(
     logits: np.ndarray, size: tuple[int, int], groups: np.ndarray
 ) -> np.ndarray:

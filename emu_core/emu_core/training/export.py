@@ -13,10 +13,9 @@ import functools
 import math
 import subprocess
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
 import torch
@@ -50,6 +49,7 @@ from emu_core.runtime.parity import (
     FP16_TOLERANCES,
     FP32_TOLERANCES,
     Reference,
+    encode_png,
     measure_errors,
     violations,
 )
@@ -136,7 +136,6 @@ def export(
         prediction = to_prediction(raw, output_size)
     farthest = depth_range[1] if depth_range else math.inf
     expected = to_perception(prediction, classes.sky, farthest).maps()
-    png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
     info = ModelInfo(
         name=name or path.stem,
         classes=classes,
@@ -148,7 +147,7 @@ def export(
         metrics=metrics,
         precision=precision,
         tolerances=TOLERANCES,
-        reference=Reference.sample(png, expected),
+        reference=Reference.sample(encode_png(image), expected),
         logits_size=None if raw.logits is None else tuple(raw.logits.shape[2:]),
     )
     metadata = to_metadata(info)
@@ -331,9 +330,24 @@ class _Graph(nn.Module):
         return (*maps, *([] if raw.logits is None else [raw.logits]))
 
 
-def _to_onnx(
-    graph: _Graph, input_size: tuple[int, int], outputs: Iterable[str], scratch: Path
+def trace(
+    module: nn.Module,
+    arguments: tuple[Tensor, ...],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    opset: int,
+    scratch: Path,
 ) -> onnx.ModelProto:
+    """Export a module for arguments of fixed shape.
+
+    Args:
+        module: The module.
+        arguments: Its arguments.
+        inputs: Names of its inputs in the graph.
+        outputs: Names of its outputs in the graph.
+        opset: Version of the operators.
+        scratch: File that is written.
+    """
     with warnings.catch_warnings():
         # Shapes are fixed, so values that tracing freezes are right. The older exporter needs no
         # onnxscript, writes the IR of its opset, and ONNX Runtime fuses its GELU (the newer one's
@@ -341,15 +355,23 @@ def _to_onnx(
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
-            graph.eval(),
-            (torch.zeros((1, *input_size, 3), dtype=torch.uint8),),
+            module.eval(),
+            arguments,
             str(scratch),
             dynamo=False,
-            opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=[*outputs, *([LOGITS] if graph.classes else [])],
+            opset_version=opset,
+            input_names=list(inputs),
+            output_names=list(outputs),
         )
-    proto = onnx.load(str(scratch))
+    return onnx.load(str(scratch))
+
+
+def _to_onnx(
+    graph: _Graph, input_size: tuple[int, int], outputs: Iterable[str], scratch: Path
+) -> onnx.ModelProto:
+    image = torch.zeros((1, *input_size, 3), dtype=torch.uint8)
+    names = [*outputs, *([LOGITS] if graph.classes else [])]
+    proto = trace(graph, (image,), [INPUT], names, OPSET, scratch)
     proto.ir_version = IR_VERSION
     proto.producer_name = "emu_core.training.export"
     proto.graph.name = type(graph.network).__name__

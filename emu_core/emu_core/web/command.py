@@ -19,17 +19,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from emu_core.runtime.fitting import FITS
+from emu_core.predict.command import add_inference_options
+from emu_core.privacy import SWITCHES
 from emu_core.runtime.model_file import ModelError
-from emu_core.runtime.perceiver import PROVIDERS, Perceiver, ProviderError
+from emu_core.runtime.perceiver import Perceiver, ProviderError
 from emu_core.terminal import accept_any_text
 
-OFFLINE = {
-    "GRADIO_ANALYTICS_ENABLED": "False",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "ORT_DISABLE_TELEMETRY": "1",
-}
-"""Environment that turns the telemetry of packages off; they read it when they are imported."""
+OFFLINE = {**SWITCHES, "GRADIO_ANALYTICS_ENABLED": "False"}
+"""Environment of the page, whatever the user has set: it has no telemetry."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,8 +70,5 @@ def make_parser() -> argparse.ArgumentParser:
     add("--model", type=Path, help="model file (default: the one that comes with emu_core)")
     frames = "only the first N frames of a clip are predicted (%(default)s)"
     add("--clip-frames", type=int, default=300, metavar="N", help=frames)
-    fit = "how other aspect ratios are resized (%(default)s)"
-    add("--fit", choices=FITS, default=FITS[0], help=fit)
-    provider = "execution provider of the inference (%(default)s)"
-    add("--provider", choices=tuple(PROVIDERS), default="cpu", help=provider)
+    add_inference_options(parser)
     return parser

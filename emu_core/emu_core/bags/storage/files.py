@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import sys
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -15,14 +14,10 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from emu_core.bags.errors import BagError
 from emu_core.bags.storage import mcap, sqlite
+from emu_core.bags.storage.compression import zstd
 from emu_core.bags.storage.data_file import DataFile
 from emu_core.bags.storage.mcap_file import McapFile
 from emu_core.files import lfs_problem, visible_entries
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 _STORAGES = {"mcap": ".mcap", "sqlite3": ".db3"}
 _PACKED = (".zstd", ".zst")

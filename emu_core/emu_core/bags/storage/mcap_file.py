@@ -7,7 +7,6 @@ channels beside CDR, chunks without index, messages that are not in order of tim
 from __future__ import annotations
 
 import struct
-import sys
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import replace
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
+from emu_core.bags.storage.compression import zstd
 from emu_core.bags.storage.data_file import (
     Channel,
     Record,
@@ -25,11 +25,6 @@ from emu_core.bags.storage.data_file import (
     offered_qos,
 )
 from emu_core.bags.storage.mcap import DATA_END, FOOTER, HEAD, MAGIC
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _CHUNK_INDEX, _STATISTICS = 3, 4, 5, 6, 8, 11
 _MESSAGE_HEAD = struct.Struct("<HIQQ")  # channel, number, log time, time of publication

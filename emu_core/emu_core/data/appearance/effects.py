@@ -15,8 +15,14 @@ from emu_core.options import Range, allowed
 SHARE = allowed(Range(0, 1))
 """Metadata of a share of the crops."""
 
-_SRGB_GAMMA = 2.2  # exponent that approximates the sRGB curve
-_SKY_DISTANCE = 450.0  # of pixels without depth, metres
+SRGB_GAMMA = 2.2
+"""Exponent that approximates the sRGB curve."""
+
+SKY_DISTANCE = 450.0
+"""Distance of the sky in the formula of fog, metres."""
+
+KOSCHMIEDER = 3.9
+"""β times visibility, the distance where a black object's contrast is 2 %."""
 
 
 @dataclass(frozen=True)
@@ -126,17 +132,17 @@ def compression(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def night(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Leave 3 to 25 % of the light, tint it, and add the noise of a high gain."""
-    light = (image.astype(np.float32) / 255) ** _SRGB_GAMMA
+    light = (image.astype(np.float32) / 255) ** SRGB_GAMMA
     tint = 1 + rng.uniform(0, 0.3) * np.array([-0.6, -0.2, 0.6], np.float32)
     light = light * tint * np.float32(np.exp(rng.uniform(np.log(0.03), np.log(0.25))))
     light = light + _sensor_noise(light, rng.uniform(0.01, 0.05), rng.uniform(0, 0.004), rng)
-    return as_bytes(255 * np.clip(light, 0, 1) ** (1 / _SRGB_GAMMA))
+    return as_bytes(255 * np.clip(light, 0, 1) ** (1 / SRGB_GAMMA))
 
 
 def fog(image: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Add fog with a visibility of 30 to 400 m: I = J·t + A·(1 − t), t = exp(−β·z).
 
-    Koschmieder's law for each pixel in linear light, with β = 3.9 / visibility.
+    Koschmieder's law for each pixel in linear light, with β = `KOSCHMIEDER` / visibility.
 
     Args:
         image: RGB, uint8 (H, W, 3).
@@ -145,11 +151,11 @@ def fog(image: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np.nd
     """
     visibility = np.exp(rng.uniform(np.log(30), np.log(400)))
     air = rng.uniform(0.5, 0.95) + rng.uniform(-0.03, 0.03, 3)
-    distance = np.where(np.isfinite(depth), depth, _SKY_DISTANCE)
-    seen = np.exp(-3.9 / visibility * distance).astype(np.float32)[..., None]
-    light = (image.astype(np.float32) / 255) ** _SRGB_GAMMA
-    light = light * seen + air.astype(np.float32) ** _SRGB_GAMMA * (1 - seen)
-    return as_bytes(255 * light ** (1 / _SRGB_GAMMA))
+    distance = np.where(np.isfinite(depth), depth, SKY_DISTANCE)
+    seen = np.exp(-KOSCHMIEDER / visibility * distance).astype(np.float32)[..., None]
+    light = (image.astype(np.float32) / 255) ** SRGB_GAMMA
+    light = light * seen + air.astype(np.float32) ** SRGB_GAMMA * (1 - seen)
+    return as_bytes(255 * light ** (1 / SRGB_GAMMA))
 
 
 def as_bytes(pixels: np.ndarray) -> np.ndarray:

@@ -7,9 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from emu_core.data.appearance.effects import as_bytes
-from emu_core.data.augment import Augmentation, Prepared, crop
+from emu_core.data.augment import Augmentation, Prepared, crop, occurring_classes
 from emu_core.data.mixture import Mixture
-from emu_core.labels import IGNORE
 
 _BANDS = (0.005, 0.02)
 """Range of the half width of the low frequencies, as a share of the image's size (β of
@@ -47,7 +46,7 @@ def with_classes(ready: Prepared, other: Prepared, rng: np.random.Generator) -> 
 
     Both have canonical depths, so that the pasted pixels keep their scale.
     """
-    occurring = np.flatnonzero(np.bincount(other.labels.ravel(), minlength=256)[:IGNORE])
+    occurring = occurring_classes(other.labels)
     chosen = rng.permutation(occurring)[: (len(occurring) + 1) // 2]
     pasted = np.isin(other.labels, chosen)
     return replace(

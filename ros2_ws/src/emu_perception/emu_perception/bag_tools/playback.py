@@ -18,13 +18,13 @@ from emu_core.bags.types import stamp_ns
 from emu_perception.bag_tools.disk_queue import Received
 from emu_perception.bag_tools.topics import (
     RawTopics,
-    absolute,
     message_class,
     name_problem,
     publishers,
     writer_qos,
 )
 from emu_perception.errors import UserError
+from emu_perception.ros.command_line import absolute
 from emu_perception.ros.ros_process import RosProcess
 
 _CLOCK_PERIOD_S = 0.025

@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--lock-step",
         **topics,
-        type=_absolute,
+        type=cli.absolute,
         help="wait for an answer on these topics after every image",
     )
     add("--timeout", **a_time, default=10.0, help="seconds to wait for an answer (10)")
@@ -96,12 +96,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _absolute(text: str) -> str:
-    return text if text.startswith("/") else f"/{text}"
-
-
 def _remapping(text: str) -> tuple[str, str]:
     old, sign, new = text.partition(":=")
     if not (old and sign and new):
         raise argparse.ArgumentTypeError(f"{text} is not of the form FROM:=TO")
-    return old, _absolute(new)
+    return old, cli.absolute(new)

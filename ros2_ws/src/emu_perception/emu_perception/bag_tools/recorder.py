@@ -87,7 +87,7 @@ def _topic(text: str) -> tuple[str, str | None]:
     name, _, msgtype = text.partition(":=")
     if msgtype and "/msg/" not in msgtype:
         raise argparse.ArgumentTypeError(f"{msgtype} is not a type such as sensor_msgs/msg/Image")
-    return name if name.startswith("/") else f"/{name}", msgtype or None
+    return cli.absolute(name), msgtype or None
 
 
 def _pattern(text: str) -> re.Pattern:

@@ -22,6 +22,7 @@ from emu_core.bags.writer import offered
 from emu_perception.bag_tools.disk_queue import Received
 from emu_perception.errors import UserError
 from emu_perception.ros.distro import matched
+from emu_perception.ros.qos import offered_by_all
 
 READER_DEPTH = 100
 """Messages of a topic that may wait for the callback."""
@@ -123,11 +124,6 @@ def message_class(msgtype: str) -> type[Any] | None:
     return found if isinstance(found, type) else None
 
 
-def absolute(topic: str) -> str:
-    """Full name of a topic; some writers of bags leave out the slash at the beginning."""
-    return topic if topic.startswith("/") else f"/{topic}"
-
-
 def name_problem(topic: str) -> str | None:
     """Why ROS 2 forbids the full name of a topic; None if it allows it."""
     try:
@@ -146,15 +142,9 @@ def publishers(node: Node, topic: str) -> list[TopicEndpointInfo]:
 
 
 def reader_qos(infos: Sequence[TopicEndpointInfo]) -> QoSProfile:
-    """QoS that receives from all these publishers.
-
-    Reliable if all are reliable, transient local if all are (no publisher: reliable, volatile).
-    """
-    offers = [info.qos_profile for info in infos]
-    lossy = any(offer.reliability == ReliabilityPolicy.BEST_EFFORT for offer in offers)
-    durabilities = {offer.durability for offer in offers}
-    latched = durabilities == {DurabilityPolicy.TRANSIENT_LOCAL}
-    return _profile(READER_DEPTH, reliable=not lossy, latched=latched)
+    """QoS that receives from all these publishers, see `offered_by_all`."""
+    followed = offered_by_all(info.qos_profile for info in infos)
+    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=READER_DEPTH, **followed)
 
 
 def writer_qos(recorded: Sequence[bag.Qos], *, lossless: bool) -> QoSProfile:

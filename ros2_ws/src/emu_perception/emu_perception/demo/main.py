@@ -25,7 +25,7 @@ from pathlib import Path
 
 from emu_perception.errors import UserError
 from emu_perception.ros import dds
-from emu_perception.ros.command_line import argument_parser, count, run, seconds
+from emu_perception.ros.command_line import absolute, argument_parser, count, run, seconds
 
 NODE = "/emu_perception"
 CAMERA_INFO = f"{NODE}/depth/camera_info"
@@ -43,7 +43,7 @@ def _demo(options: argparse.Namespace) -> int:
     from emu_core.bags.reader import open_bag
     from emu_core.files import write_json
     from emu_core.runtime.model_file import ModelError, default_model, read_info
-    from emu_perception.bag_tools.topics import absolute, name_problem
+    from emu_perception.bag_tools.topics import name_problem
     from emu_perception.demo.report import summarize, write_report
     from emu_perception.demo.results import MAPS, collect
 
@@ -115,8 +115,6 @@ class Processes:
         Raises:
             UserError: A process failed; the message contains its last line.
         """
-        from emu_perception.bag_tools.topics import absolute
-
         raw = absolute(image.removesuffix("/compressed"))
         transport = "compressed" if image.endswith("/compressed") else "raw"
         arguments: list[object] = ["--ros-args", "-r", f"image:={raw}", "-p", f"model:={model}"]

@@ -17,7 +17,7 @@ from std_msgs.msg import Header
 from emu_core.bags.distortion import Rays, camera_model, rays
 from emu_core.runtime.perceiver import Perception
 from emu_perception.messages.images import fill_data
-from emu_perception.planners.scene import strided, usable_depth
+from emu_perception.planners.scene import has_position, strided
 
 FIELDS = (
     ("x", PointField.FLOAT32),
@@ -68,7 +68,7 @@ class PointCloudMaker:
         maps = {name: strided(values, stride) for name, values in perception.maps().items()}
         depth, std, rgb = maps["depth"], maps.get("depth_std"), strided(rgb, stride)
         pixel_rays = strided_rays(camera_info, stride)
-        usable = usable_depth(depth, std, max_depth_std_ratio, pixel_rays)
+        usable = has_position(depth, std, max_depth_std_ratio, pixel_rays)
         z = np.where(usable, depth, np.float32(np.nan))  # (H, W)
         if self._colors.shape[:2] != z.shape:
             self._colors = np.zeros((*z.shape, 4), np.uint8)

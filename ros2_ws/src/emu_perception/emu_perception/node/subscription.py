@@ -32,6 +32,7 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 from emu_perception.errors import UserError
 from emu_perception.node.parameters import WRONG_QOS
 from emu_perception.ros.distro import with_events
+from emu_perception.ros.qos import offered_by_all
 
 if TYPE_CHECKING:
     from rclpy.event_handler import QoSRequestedIncompatibleQoSInfo
@@ -134,13 +135,7 @@ class AdaptiveSubscription:
 
     def _wanted(self, offers: Sequence[QoSProfile]) -> dict[str, Any]:
         """Return the strongest policies that all publishers offer, unless they are fixed."""
-        lossy = any(offer.reliability == ReliabilityPolicy.BEST_EFFORT for offer in offers)
-        durabilities = {offer.durability for offer in offers}
-        latched = durabilities == {DurabilityPolicy.TRANSIENT_LOCAL}
-        followed = {
-            "reliability": ReliabilityPolicy["BEST_EFFORT" if lossy else "RELIABLE"],
-            "durability": DurabilityPolicy["TRANSIENT_LOCAL" if latched else "VOLATILE"],
-        }
+        followed = offered_by_all(offers)
         return {policy: self._fixed[policy] or value for policy, value in followed.items()}
 
     def _endpoints(self) -> list[TopicEndpointInfo]:

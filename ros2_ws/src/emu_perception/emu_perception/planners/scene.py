@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from emu_core.bags.distortion import Rays
+from emu_core.runtime.perceiver import usable_depth
 from emu_perception.planners.classes import Roles
 from emu_perception.planners.ground import GroundPlane, fit_ground
 
@@ -46,17 +47,11 @@ def strided(array: np.ndarray, stride: int) -> np.ndarray:
     return array if stride == 1 else np.ascontiguousarray(array[::stride, ::stride])
 
 
-def usable_depth(
+def has_position(
     depth: np.ndarray, depth_std: np.ndarray | None, max_ratio: float, rays: Rays
 ) -> np.ndarray:
-    """Whether a pixel has a position, bool (H, W).
-
-    Depth is finite, depth_std (if there is any) is at most `max_ratio` · depth, and the pixel has
-    a ray.
-    """
-    usable = np.isfinite(depth)
-    if depth_std is not None:  # +Inf ≤ +Inf is true, so isfinite is needed, too
-        usable &= depth_std <= max_ratio * depth
+    """Whether a pixel has a usable depth (`usable_depth`) and a ray, bool (H, W)."""
+    usable = usable_depth(depth, depth_std, max_ratio)
     return usable if rays.known is None else usable & rays.known
 
 
@@ -81,7 +76,7 @@ class Scene:
         self._labels, self._depth, self._std = maps["labels"], maps["depth"], maps.get("depth_std")
         self._rays, self._roles, self._sky, self._limits = rays, roles, sky, limits
         self._certain = maps["label_uncertainty"] <= limits.doubtful_above
-        self._usable = usable_depth(self._depth, self._std, limits.max_depth_std_ratio, rays)
+        self._usable = has_position(self._depth, self._std, limits.max_depth_std_ratio, rays)
 
     @cached_property
     def on_ground(self) -> np.ndarray:

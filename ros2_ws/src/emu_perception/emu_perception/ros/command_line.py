@@ -66,6 +66,11 @@ def argument_parser(
     return argparse.ArgumentParser(program, None, description, epilog, formatter_class=layout)
 
 
+def absolute(topic: str) -> str:
+    """Full name of a topic; users and some writers of bags leave out the first slash."""
+    return topic if topic.startswith("/") else f"/{topic}"
+
+
 @contextmanager
 def stop_signals() -> Iterator[threading.Event]:
     """Yield an event that SIGINT and SIGTERM set, so that the command ends in its own time.
