@@ -8,6 +8,9 @@ depth B / 4 metres (+Inf for B = 255, NaN for B = 0), its standard deviation R /
 NaN where depth is). At another output size, pixel (v, u) is that of the input at
 (v·H // H', u·W // W'). The optional logits, at the output size, depend on R, too (`_tables`); they
 do not fit the labels.
+
+With `fixed` maps, such as those of `street`, the outputs do not depend on the image, and an
+inference takes about as long as a copy of them.
 """
 
 from __future__ import annotations
@@ -72,24 +75,29 @@ def make_dummy_model(
     canonical_focal: float | None = 100.0,
     outputs: Sequence[str] = tuple(OUTPUTS),
     logits: bool = False,
+    fixed: Mapping[str, np.ndarray] | None = None,
     metadata: Mapping[str, str | None] | None = None,
 ) -> Path:
     """Write the dummy model and return its path.
 
     Sizes are (height, width). `outputs` is one of `metadata.OUTPUT_SETS`; with `logits`, there is
-    also that output. `metadata` replaces raw metadata entries, or removes those that it maps to
-    None, which makes an invalid file.
+    also that output. `fixed` are all maps by name, (H, W), and perhaps logits (1, C, h, w), which
+    are then the outputs for every image. `metadata` replaces raw metadata entries, or removes
+    those that it maps to None, which makes an invalid file.
     """
     import onnx
 
     path, output_size = Path(path), output_size or input_size
     image = np.random.default_rng(0).integers(0, 256, (*input_size, 3), np.uint8)
-    graph = _graph(input_size, output_size, len(classes))
+    if fixed is None:
+        graph = _graph(input_size, output_size, len(classes))
+        maps = dummy_outputs(image, output_size, len(classes))
+    else:
+        graph, maps = _fixed_graph(input_size, fixed), dict(fixed)
     wanted = {*outputs, *(["logits"] if logits else [])}
     kept = [value for value in graph.output if value.name in wanted]
     del graph.output[:]
     graph.output.extend(kept)
-    maps = dummy_outputs(image, output_size, len(classes))
     model = onnx.helper.make_model(
         graph,
         ir_version=IR_VERSION,
@@ -108,13 +116,55 @@ def make_dummy_model(
         precision="fp32",
         tolerances={"fp32": FP32_TOLERANCES},
         reference=Reference.sample(encode_png(image), {name: maps[name] for name in outputs}, 512),
-        logits_size=output_size if logits else None,
+        logits_size=(maps["logits"].shape[2:] if fixed else output_size) if logits else None,
     )
     entries = {**to_metadata(info), **(metadata or {})}
     onnx.helper.set_model_props(model, {k: v for k, v in entries.items() if v is not None})
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
     return path
+
+
+def street(size: tuple[int, int], logits_size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Return maps and logits of a street with class ids of Cityscapes, as for `fixed`.
+
+    Below the horizon there is road, 1.5 metres below the camera (focal length: the width), with a
+    car on it; above, buildings at 40 metres and sky. Sizes are (height, width).
+    """
+    road, building, sky, car = 0, 2, 10, 13
+    rows, columns = np.indices(size, np.float32)
+    below = rows - (size[0] - 1) / 2
+    maps = {"labels": np.full(size, road, np.uint8)}
+    maps["depth"] = np.float32(1.5 * size[1]) / np.maximum(below, np.float32(0.25))
+    for label, metres, area in (
+        (building, 40, maps["depth"] > 40),
+        (sky, np.inf, (maps["depth"] > 40) & (np.abs(columns / size[1] - 0.5) < 0.2)),
+        (car, 8, (np.abs(below) < size[0] / 8) & (np.abs(columns / size[1] - 0.7) < 0.1)),
+    ):
+        maps["labels"][area], maps["depth"][area] = label, metres
+    maps["label_uncertainty"] = np.full(size, 0.02, np.float32)
+    maps["depth_std"] = maps["depth"] / np.float32(20)
+    y, x = np.indices(logits_size)
+    near = maps["labels"][y * size[0] // logits_size[0], x * size[1] // logits_size[1]]
+    maps["logits"] = 8 * np.eye(19, dtype=np.float32)[near].transpose(2, 0, 1)[None]
+    return maps
+
+
+def _fixed_graph(input_size: tuple[int, int], maps: Mapping[str, np.ndarray]) -> onnx.GraphProto:
+    """A graph whose outputs are constants."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    stored = [numpy_helper.from_array(values, f"fixed_{name}") for name, values in maps.items()]
+    return helper.make_graph(
+        [helper.make_node("Identity", [f"fixed_{name}"], [name]) for name in maps],
+        "fixed",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, [1, *input_size, 3])],
+        [
+            helper.make_tensor_value_info(name, tensor.data_type, values.shape)
+            for (name, values), tensor in zip(maps.items(), stored, strict=True)
+        ],
+        stored,
+    )
 
 
 def _graph(

@@ -128,13 +128,14 @@ def _to_message(array: np.ndarray, encoding: str, header: Header) -> Image:
     return message
 
 
-def options_parser(program: str, frames: int) -> argparse.ArgumentParser:
-    """Return a parser with the options of both programs; `frames` is the default."""
+def options_parser(program: str, frames: int | None) -> argparse.ArgumentParser:
+    """Return a parser with the options of the programs; `frames` is a default, or no option."""
     parser = argparse.ArgumentParser(prog=f"python -m emu_perception.bench.{program}")
     add = parser.add_argument
     add("--model", help="model file (the one that comes with emu_core)")
     add("--threads", type=int, default=2, help="CPU threads of the inference (2)")
-    add("--frames", type=int, default=frames, help=f"measured frames ({frames})")
+    if frames is not None:
+        add("--frames", type=int, default=frames, help=f"measured frames ({frames})")
     return parser
 
 
@@ -166,7 +167,7 @@ def measure_path(
         for topic, kind in TOPICS.items():
             name = f"{node.get_name()}/{topic}"
             ros.node.create_subscription(kind, name, lambda _: None, 1)
-        node.take_info(_camera_info(width, height))
+        node.take_info(calibrated(width, height))
     publishers = [p for node in nodes.values() for p in node.publishers]
     outputs = [p for p in publishers if p.topic_name.endswith(tuple(TOPICS))]
     if not ros.spin_until(lambda: all(p.get_subscription_count() for p in outputs), _TIMEOUT_S):
@@ -188,7 +189,8 @@ def measure_path(
     return measured
 
 
-def _camera_info(width: int, height: int) -> CameraInfo:
+def calibrated(width: int, height: int) -> CameraInfo:
+    """Return the camera_info of a pinhole camera."""
     k = np.diag([0.6 * width, 0.6 * width, 1])
     k[:2, 2] = (width - 1) / 2, (height - 1) / 2
     p = np.hstack([k, np.zeros((3, 1))])

@@ -97,7 +97,7 @@ def measure_trips(
     """Start a node, wait for its first result, and send frames one after the other."""
     milliseconds: list[float] = []
     start = time.monotonic()
-    with _node(model, threads) as process:
+    with running_node(model, threads) as process:
         while not camera.send(_SEND_PERIOD_S) and not camera.answered:
             if process.poll() is not None:
                 raise RuntimeError(f"emu_node ended with code {process.returncode}")
@@ -127,10 +127,13 @@ def peak_rss_mb(pid: int) -> float:
 
 
 @contextmanager
-def _node(model: str | None, threads: int) -> Iterator[subprocess.Popen]:
+def running_node(
+    model: str | None, threads: int, parameters: Sequence[str] = ()
+) -> Iterator[subprocess.Popen]:
+    """Run `emu_node` in its own process; `parameters` are of the form NAME:=VALUE."""
     command = [sys.executable, "-m", "emu_perception.node", "--ros-args", "--log-level", "error"]
-    command += ["-p", f"threads:={threads}"]
-    command += ["-p", f"model:={model}"] if model else []
+    for parameter in (f"threads:={threads}", *([f"model:={model}"] if model else []), *parameters):
+        command += ["-p", parameter]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
         yield process

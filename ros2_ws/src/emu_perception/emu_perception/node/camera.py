@@ -20,7 +20,7 @@ from emu_perception.errors import UserError
 from emu_perception.messages.points import PointCloudMaker
 from emu_perception.node import label_info
 from emu_perception.node.frame_outputs import FrameOutputs
-from emu_perception.node.outputs import DEPTH, OUTPUTS, PROBABILITIES, unavailable
+from emu_perception.node.outputs import DEPTH, OUTPUTS, PROBABILITIES, published
 from emu_perception.node.parameters import WRONG_QOS, Parameters
 from emu_perception.node.statistics import CameraStatistics, FrameTiming, stamp_age
 from emu_perception.node.subscription import AdaptiveSubscription
@@ -162,14 +162,11 @@ class Camera:
         """Create the publishers of LabelInfo and of the outputs; they are silent at first."""
         vision_msgs = label_info.messages()
         info = self.perceiver.info
-        has_labels, absent = "labels" in info.outputs, unavailable(info)
         kinds = {
             topic: (output.kind, QoSProfile(depth=DEPTH))
-            for topic, output in OUTPUTS.items()
-            if topic not in absent
-            and (vision_msgs is not None or not (output.needs_labels and has_labels))
+            for topic, output in published(info).items()
         }
-        if vision_msgs is not None and has_labels:
+        if vision_msgs is not None and "labels" in info.outputs:
             latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
             kinds[label_info.TOPIC] = (vision_msgs.LabelInfo, latched)
         # The node's default group keeps references to everything that was ever in it.

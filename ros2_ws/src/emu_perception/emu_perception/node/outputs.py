@@ -255,6 +255,17 @@ def unavailable(info: ModelInfo) -> dict[str, list[str]]:
     return {topic: names for topic, names in lacking.items() if names or OUTPUTS[topic].missing}
 
 
+def published(info: ModelInfo) -> dict[str, Output]:
+    """Return the outputs of a node with a model, by topic."""
+    absent, no_labels = unavailable(info), label_info.messages() is None
+    return {
+        topic: output
+        for topic, output in OUTPUTS.items()
+        if topic not in absent
+        and not (output.needs_labels and no_labels and "labels" in info.outputs)
+    }
+
+
 def describe_missing(info: ModelInfo, with_optional: bool = False) -> str:
     """Return which topics are not published with a model, and why; empty if all are."""
     topics = {
