@@ -31,6 +31,12 @@ _RECTIFIED = re.compile("(?<![A-Za-z])rect(?!ang)|Rect(?!ang)")
 _MAX_BINNING = 4
 """Cameras average at most so many pixels along an axis; smaller images are resized ones."""
 
+MAX_RAY = 1e4
+"""Largest x or y of a ray through (x, y, 1): beyond it, a pixel looks to the side."""
+
+_MAX_NUMBER = 1e9
+"""No number of K, R or P is larger, in pixels, unless camera_info is malformed."""
+
 _CORNER, _EDGE = 0.3, 0.9
 """A principal point nearer to a corner, relative to the size, belongs to another size."""
 
@@ -82,13 +88,17 @@ def for_image(camera_info: CameraInfo, width: int, height: int) -> CameraInfo:
     full size, the ROI and the binning were not applied, whatever camera_info says.
 
     Raises:
-        CameraInfoError: of kind `uncalibrated` (no finite, positive focal length), or of kind
-            `size`: the image has another aspect ratio, so it was cropped in an unknown way.
+        CameraInfoError: of kind `uncalibrated` (no finite, positive focal length, or a matrix of
+            no lens), or of kind `size`: the image has another aspect ratio, so it was cropped in
+            an unknown way.
     """
     if focal_lengths(camera_info) is None:
         raise CameraInfoError("uncalibrated", "camera_info has no focal length (K is zero)")
-    if not np.isfinite([*camera_info.k, *camera_info.p]).all():
-        raise CameraInfoError("uncalibrated", "K or P of camera_info has infinite or NaN elements")
+    matrices = np.array([*camera_info.k, *camera_info.r, *camera_info.p], float)
+    if not (np.abs(matrices) < _MAX_NUMBER).all():
+        raise CameraInfoError(
+            "uncalibrated", "K, R or P of camera_info has infinite, NaN or huge elements"
+        )
     if (width, height) == (camera_info.width, camera_info.height) != image_size(camera_info):
         camera_info = changed(camera_info)
     described = image_size(camera_info)
@@ -102,7 +112,24 @@ def for_image(camera_info: CameraInfo, width: int, height: int) -> CameraInfo:
             f"{width}x{height} (cropped or stretched): remap camera_info to the image's own topic"
             f"{hint and f'. {hint}'}",
         )
-    return scaled(camera_info, scale, (0.0, 0.0), (width, height))
+    result = scaled(camera_info, scale, (0.0, 0.0), (width, height))
+    for name, matrix in (("K", np.reshape(result.k, (3, 3))), ("P", rectified_matrix(result))):
+        if not _sees(matrix, width, height):
+            raise CameraInfoError(
+                "uncalibrated",
+                f"no lens has the {name} of camera_info: fx {matrix[0, 0]:g}, fy "
+                f"{matrix[1, 1]:g}, cx {matrix[0, 2]:g}, cy {matrix[1, 2]:g} px in a "
+                f"{width}x{height} image",
+            )
+    return result
+
+
+def _sees(matrix: np.ndarray, width: int, height: int) -> bool:
+    """Whether the rays of an image's corners, and the angles of its pixels, are those of a lens."""
+    focal, center = np.diag(matrix)[:2], matrix[:2, 2]
+    size = np.array([width, height])
+    farthest = np.maximum(np.abs(center), np.abs(size - 1 - center))
+    return bool((farthest <= MAX_RAY * focal).all() and (focal <= MAX_RAY * size).all())
 
 
 def size_hint(camera_info: CameraInfo, width: int, height: int) -> str:

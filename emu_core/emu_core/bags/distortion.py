@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
-from emu_core.bags.camera_info import CameraInfoError, of_rectified_image, rectified_matrix
+from emu_core.bags.camera_info import (
+    MAX_RAY,
+    CameraInfoError,
+    of_rectified_image,
+    rectified_matrix,
+)
 
 if TYPE_CHECKING:
     from emu_core.bags.types import CameraInfo
@@ -105,9 +110,10 @@ def _plain(name: str) -> str:
 
 
 class Rays(NamedTuple):
-    """The ray of each pixel through (x, y, 1), float32 (H, W).
+    """The ray of each pixel through (x, y, 1), float32 (H, W), at most `MAX_RAY`.
 
-    `known` is False for pixels without a ray in front of the lens; None if there are none.
+    `known` is False for pixels without a ray in front of the lens, whose x and y are NaN; None if
+    there are none.
     """
 
     x: np.ndarray
@@ -127,7 +133,8 @@ def rays(camera: CameraModel) -> Rays:
     points = _undistorted(camera, pixels)  # (H·W, 1, 2)
     with np.errstate(all="ignore"):
         error_px = np.abs(_projected(camera, points) - pixels).max(axis=(1, 2))
-        known = np.isfinite(points).all(axis=(1, 2)) & (error_px < _MAX_ERROR_PX)
+        known = (np.abs(points) <= MAX_RAY).all(axis=(1, 2)) & (error_px < _MAX_ERROR_PX)
+    points[~known] = np.nan
     x, y = points[:, 0].T.reshape(2, *columns.shape).astype(np.float32)
     return Rays(x, y, None if known.all() else known.reshape(columns.shape))
 

@@ -64,14 +64,19 @@ def test_focal_lengths_and_size_are_those_of_the_image():
     ("field", "index", "value", "text"),
     [
         *(("k", 0, focal, "no focal length") for focal in (0.0, -500.0, math.nan, math.inf)),
-        ("k", 2, math.nan, "infinite or NaN"),
-        ("p", 2, math.inf, "infinite or NaN"),
+        ("k", 2, math.nan, "infinite, NaN or huge"),
+        ("r", 4, math.nan, "infinite, NaN or huge"),
+        ("p", 2, math.inf, "infinite, NaN or huge"),
+        *(("k", index, 1e300, "huge") for index in (0, 2, 4)),
+        *(("k", 0, focal, "no lens has the K .*fx ") for focal in (1e-300, 1e-30, 0.01, 1e8)),
+        *(("k", index, center, "no lens has the K") for index in (2, 5) for center in (1e8, -1e8)),
+        *(("p", index, focal, "no lens has the P") for index in (0, 5) for focal in (1e-30, 1e8)),
     ],
 )
 def test_a_camera_without_usable_matrices_is_uncalibrated(field, index, value, text):
     given = camera()
     getattr(given, field)[index] = value
-    assert (focal_lengths(given) is None) == (index == 0)
+    assert (focal_lengths(given) is None) == (text == "no focal length")
     with pytest.raises(CameraInfoError, match=text) as caught:
         for_image(given, 640, 480)
     assert caught.value.kind == "uncalibrated"

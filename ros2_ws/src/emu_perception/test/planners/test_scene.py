@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from emu_core.bags.distortion import Rays
+pytest.importorskip("sensor_msgs", reason="needs ROS 2 messages, from a robot or from the wheels")
+
+from sensor_msgs.msg import CameraInfo
+
+from emu_core.bags.camera_info import CameraInfoError, for_image
+from emu_core.bags.distortion import Rays, camera_model, rays
 from emu_core.labels import CITYSCAPES, IGNORE
 from emu_perception.planners.classes import DYNAMIC, GROUND, class_roles
 from emu_perception.planners.scene import Limits, Scene
@@ -244,3 +249,23 @@ def test_pixels_without_a_ray_are_left_out():
     for points in (seen.obstacles(), seen.ground(), seen.clearing()):
         assert not shown(points)[~known].any()
     assert shown(seen.clearing())[known & (V > 40)].all()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("model", ["plumb_bob", "equidistant"])
+@pytest.mark.parametrize("d", [0.0, -0.3, 1e9, -1e30, 1e300])
+@pytest.mark.parametrize(("index", "value"), [(0, FOCAL), (0, 1e-30), (4, 0.01), (0, 1e5), (2, -1e5)])
+def test_a_malformed_camera_info_is_refused_or_gives_usable_rays(model, d, index, value):
+    info = CameraInfo(width=WIDTH, height=HEIGHT, distortion_model=model, d=[d, 0.0, 0.0, 0.0])
+    info.k[:] = FOCAL, 0, (WIDTH - 1) / 2, 0, FOCAL, (HEIGHT - 1) / 2, 0, 0, 1
+    info.k[index] = value
+    try:
+        found = rays(camera_model(for_image(info, WIDTH, HEIGHT)))
+    except CameraInfoError:
+        assert value != FOCAL, "the lens is an ordinary one"
+        return
+    known = np.full((HEIGHT, WIDTH), True) if found.known is None else found.known
+    assert np.array_equal(np.isfinite(found.x) & np.isfinite(found.y), known)
+    seen = scene(street(), rays=found)
+    for points in (seen.obstacles(), seen.ground(), seen.clearing()):
+        assert not shown(points)[~known].any()
