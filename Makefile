@@ -11,7 +11,8 @@ ROBOT_TESTS := tests/bags tests/predict tests/runtime tests/test_house.py $(addp
 	record_uncertain/test_trigger.py package/test_build_engine.py)
 
 # These tests try more cases or run longer if EMU_LONG_TESTS is set.
-LONG_TESTS := tests/bags/test_fuzz_files.py tests/commands/test_own_data.py $(addprefix $(ROS_TESTS)/, \
+LONG_TESTS := tests/bags/test_fuzz_files.py tests/commands/test_own_data.py \
+	tests/packaging/test_privacy.py $(addprefix $(ROS_TESTS)/, \
 	messages/test_fuzz_messages.py node/test_robustness.py bag_tools/test_soak.py)
 
 # The bag of `make demo`; it may lack ground truth and camera_info. BAG=path/to/bag make demo

@@ -29,6 +29,16 @@ RESULTS = {
         },
         "ros_path_milliseconds": {"ours": summarize([3.0])},
         "ros_round_trip": {"stock": {"milliseconds": summarize([9.0]), "lost": 1, "sent": 2}},
+        "rate": {
+            "all": {
+                "sent": 3,
+                "answered": 2,
+                "milliseconds": {
+                    "a/topic": {**summarize([5.0, 7.0]), "p99": 6.98},
+                    "b": missing("nothing was answered"),
+                },
+            }
+        },
     },
 }
 
@@ -37,10 +47,16 @@ ROS = [
     "in one process: ours | 3 | 3 | 3 | 1 | ",
     "between processes, stock | 9 | 9 | 9 | 1 | 1 of 2",
 ]
+RATE = [
+    "all: 2 of 3 images answered | a/topic | 6 | 5 | 7 | 2 | 6.98",
+    " | b | – | – | – | nothing was answered | –",
+]
 TIMES = ["8x16 | a | 2 | 1 | 3 | 2", "8x16 | b | – | – | – | not / installed"]
 
 
-@pytest.mark.parametrize(("name", "rows"), [("times", TIMES), ("profile", PARTS), ("ros", ROS)])
+@pytest.mark.parametrize(
+    ("name", "rows"), [("times", TIMES), ("profile", PARTS), ("ros", ROS), ("rate", RATE)]
+)
 def test_tables_have_a_row_per_model_or_part(name, rows):
     """The last column of the profile is the time at the highest rate."""
     assert TABLES[name](RESULTS).splitlines()[2:] == [f"| {row} |" for row in rows]

@@ -39,6 +39,12 @@ from matplotlib.figure import Figure
 Figure().savefig("figure.png")
 """
 
+FOREIGN = """
+from transformers import SegformerConfig, SegformerForSemanticSegmentation
+sizes = {"hidden_sizes": [8, 16, 16, 24], "depths": [1, 1, 1, 1], "decoder_hidden_size": 16}
+config = SegformerConfig(num_attention_heads=[1, 1, 2, 2], id2label={0: "road", 1: "sky"}, **sizes)
+SegformerForSemanticSegmentation(config).save_pretrained("foreign")
+"""
 CONNECT = """
 import contextlib, socket
 with contextlib.suppress(OSError):
@@ -71,10 +77,26 @@ PROGRAMS = {
     "export": training(
         "export", "--weights", WEIGHTS[0], "--config", WEIGHTS[1], "--output", "tiny.onnx"
     ),
+    "distill": training(
+        *("distill", "--config", "base.yaml", *TINY, "--run.name", "distilled", "--run.steps", 1),
+        *("--teacher.members", 2, "--teacher.steps", 1),
+        *("--distillation.variants", 1, "--distillation.cache", "cache"),
+    ),
+    "foreign": ("-c", FOREIGN),
+    "adapt": training(
+        *("adapt", "--hugging-face", "foreign", "--segmentation.size", "[32, 64]"),
+        *("--license", "none", "--output", "adapted.onnx"),
+    ),
     "evaluate": training(
         *("evaluate", "--methods", f"single={WEIGHTS[0]}", "--config", WEIGHTS[1]),
         *("--splits", "test", "--output", "evaluation"),
     ),
+    "evaluate_model": training(
+        *("evaluate", "--model", "tiny.onnx", "--kind", "folder", "--root", "data"),
+        *("--splits", "test", "--output", "scores.json"),
+    ),
+    "predict": ("-m", "emu_core.predict", "data/images/test_0.png", "--output", "predictions"),
+    "bag_to_dataset": training("bag_to_dataset", DRIVE, "--output", "own", "--rate", 0.5),
     "study": training("study", "--config", STUDY, "--data.root", "data", "--plan"),
     "render": training(
         *("render_drives", "--config", ROOT / "training/configs/drives_tiny.yaml"),
@@ -83,9 +105,13 @@ PROGRAMS = {
 }
 """Arguments of Python; later programs use files of earlier ones."""
 
+LONG = {"distill", "foreign", "adapt", "evaluate_model", "bag_to_dataset"}
+"""Programs that only `make test-long` runs: together they take a minute."""
+
 NEEDS = {
     **dict.fromkeys(("demo", "record_uncertain"), "rclpy"),
-    **dict.fromkeys(("train", "export", "evaluate"), "lightning"),
+    **dict.fromkeys(("train", "export", "distill", "evaluate", "evaluate_model"), "lightning"),
+    **dict.fromkeys(("foreign", "adapt"), "transformers"),
     **{"plot": "matplotlib", "study": "snakemake", "render": "mujoco"},
 }
 
@@ -107,6 +133,7 @@ def folder(tmp_path_factory):
     about = {"splits": {s: f"{s}_*" for s in ("train", "val", "test")}}
     about |= {"classes": {0: "ground", 1: "wall", 2: "box"}}
     (folder / "data/dataset.yaml").write_text(yaml.safe_dump(about))
+    (folder / "base.yaml").write_text("optimisation: {learning_rate: 1.0e-4}\n")
     return folder
 
 
@@ -155,6 +182,8 @@ def packets_without_route(output):
 
 @pytest.fixture(params=PROGRAMS)
 def program(request):
+    if request.param in LONG and not os.environ.get("EMU_LONG_TESTS"):
+        pytest.skip("set EMU_LONG_TESTS=1")
     if (package := NEEDS.get(request.param)) and not find_spec(package):
         pytest.skip(f"needs {package}")
     return PROGRAMS[request.param]

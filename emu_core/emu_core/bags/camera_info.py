@@ -125,7 +125,7 @@ def for_image(camera_info: CameraInfo, width: int, height: int) -> CameraInfo:
 
 
 def _sees(matrix: np.ndarray, width: int, height: int) -> bool:
-    """Whether the rays of an image's corners, and the angles of its pixels, are those of a lens."""
+    """Whether the rays of the corners and the angles of the pixels are those of a lens."""
     focal, center = np.diag(matrix)[:2], matrix[:2, 2]
     size = np.array([width, height])
     farthest = np.maximum(np.abs(center), np.abs(size - 1 - center))

@@ -100,6 +100,17 @@ def ros_table(results: Results) -> str:
     return _table(("milliseconds", *_COLUMNS, "lost"), rows)
 
 
+def rate_table(results: Results) -> str:
+    """List the times of all topics and of calls of services at a fixed rate of images."""
+    rows = []
+    for name, case in results["details"].get("rate", {}).items():
+        answered = f"{name}: {case['answered']} of {case['sent']} images answered"
+        for what, values in case["milliseconds"].items():
+            rows.append([answered, what, *_cells(values), _number(values.get("p99"))])
+            answered = ""
+    return _table(("", "milliseconds", *_COLUMNS, "p99"), rows)
+
+
 def growth_table(results: Results) -> str:
     """List time and memory by image size, cameras, members and backbone."""
     rows = [
@@ -129,6 +140,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "ratios": ratios_table,
     "times": partial(models_table, "milliseconds", "milliseconds"),
     "ros": ros_table,
+    "rate": rate_table,
     "training": partial(models_table, "training_images_per_s", "images per second"),
     "growth": growth_table,
     "profile": profile_table,

@@ -18,7 +18,7 @@ from jsonargparse.typing import PositiveInt
 
 from emu_core.bench.measurement import CLOCKS
 
-PARTS = ("inference", "ros", "training", "growth", "profile")
+PARTS = ("inference", "ros", "rate", "training", "growth", "profile")
 SIZES = ((256, 512), (512, 1024), (1024, 2048))
 RATIO_SIZE = (512, 1024)
 """Image size of the ratios. If --sizes does not contain it, the largest size is used."""

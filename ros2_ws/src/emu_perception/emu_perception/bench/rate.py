@@ -16,7 +16,7 @@ import os
 import struct
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
@@ -36,7 +36,7 @@ from emu_perception.ros.distro import localhost_only
 from emu_perception.ros.ros_process import RosProcess, ros_process
 
 Times = dict[str, dict[int, float]]
-"""Milliseconds from the camera's publish to a message, by topic and by the camera's stamp in ns."""
+"""Milliseconds from an image's publish to a message, by topic and by the stamp of both in ns."""
 
 NODE = "/emu_perception"
 _TIMEOUT_S = 60.0
@@ -87,18 +87,16 @@ def measure_rate(
 
         _wait(ros, ready, "emu_node did not start")
         reader.subscribe(topics)
-        warm_up = ros.node.create_timer(1 / rate, camera.send)
-        _wait(ros, lambda: reader.count() > 0, "no message on some topics")
-        ros.node.destroy_timer(warm_up)
-        before, start = len(camera.sent), time.monotonic()
         timers = [ros.node.create_timer(1 / rate, camera.send)]
-        timers += [ros.node.create_timer(_CALL_PERIOD_S, services.call)]
-        ros.spin_until(lambda: time.monotonic() - start > seconds, seconds + 1)
+        _wait(ros, lambda: reader.count() > 0, "no message on some topics")
+        warm_up = len(camera.sent)
+        timers.append(ros.node.create_timer(_CALL_PERIOD_S, services.call))
+        ros.spin_until(lambda: False, seconds)
         for timer in timers:
             ros.node.destroy_timer(timer)
-        ros.spin_until(lambda: not services.waiting, _LAST_MESSAGES_S)
+        _wait(ros, lambda: not services.waiting, "a service did not answer")
         times = reader.finish()
-    sent = set(camera.sent[before:])
+    sent = set(camera.sent[warm_up:])
     frames = [[times[t].get(stamp) for t in topics] for stamp in sent]
     whole = [max(ms) for ms in frames if None not in ms]  # type: ignore[type-var]
     return {
@@ -205,13 +203,6 @@ class Reader:
 def _read(connection: Connection) -> None:
     """Answer the questions of `Reader` in its process."""
     times: Times = {}
-
-    def take(topic: str, message: bytes) -> None:
-        now = time.time_ns()
-        sec, nanosec = _STAMP.unpack_from(message)
-        stamp = sec * 10**9 + nanosec
-        times[topic][stamp] = (now - stamp) / 1e6
-
     with ros_process("reader", []) as ros:
         while not ros.stop.is_set():
             ros.spin_once(0.01)
@@ -219,22 +210,31 @@ def _read(connection: Connection) -> None:
                 continue
             question = connection.recv()
             if isinstance(question, dict):
-                times = {topic: {} for topic in question}
-                # Serialised messages, so that a reader in Python keeps up.
-                subscriptions = [
-                    ros.node.create_subscription(
-                        kind, f"{NODE}/{topic}", partial(take, topic), QoSProfile(depth=5), raw=True
-                    )
-                    for topic, kind in question.items()
-                ]
-                names = [s.topic_name for s in subscriptions]
-                _wait(ros, lambda: all(map(ros.node.count_publishers, names)), "no publishers")
+                times = _subscribe(ros, question)
             elif question == "finish":
                 ros.spin_until(lambda: False, _LAST_MESSAGES_S)
-            connection.send(times if isinstance(question, str) else None)
+            connection.send(None if isinstance(question, dict) else times)
 
 
-def _wait(ros: RosProcess, condition: Any, problem: str) -> None:
+def _subscribe(ros: RosProcess, topics: Mapping[str, type]) -> Times:
+    """Subscribe to topics of the node; the times of the messages come into the result."""
+    times: Times = {topic: {} for topic in topics}
+
+    def take(topic: str, message: bytes) -> None:
+        now = time.time_ns()
+        sec, nanosec = _STAMP.unpack_from(message)
+        stamp = sec * 10**9 + nanosec
+        times[topic][stamp] = (now - stamp) / 1e6
+
+    subscribe = partial(ros.node.create_subscription, qos_profile=QoSProfile(depth=5), raw=True)
+    for topic, kind in topics.items():  # serialised messages, so that a reader in Python keeps up
+        subscribe(kind, f"{NODE}/{topic}", partial(take, topic))
+    names = [f"{NODE}/{topic}" for topic in topics]
+    _wait(ros, lambda: all(map(ros.node.count_publishers, names)), "the topics do not appear")
+    return times
+
+
+def _wait(ros: RosProcess, condition: Callable[[], bool], problem: str) -> None:
     if not ros.spin_until(condition, _TIMEOUT_S):
         if ros.stop.is_set():
             raise KeyboardInterrupt

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from helpers.ros_processes import ChildProcess, module
 
+from emu_core.runtime.dummy_model import make_dummy_model, street
 from emu_perception.bench.round_trip import peak_rss_mb
+from emu_perception.node.outputs import OUTPUTS
 
 
 @pytest.fixture
@@ -36,6 +38,24 @@ def test_a_round_trip_measures_start_memory_and_losses(run, options):
     assert all(0 < value < 2000 for value in found["milliseconds"])
     assert 0 < found["start_to_first_result_s"] < 60
     assert 20 < found["node_rss_mb"] < 2000
+
+
+def test_parameters_and_lifecycle_answer_while_large_messages_are_published(domain, models):
+    """Messages have up to 3.7 MB, and the node has more images than it can process."""
+    size = (256, 512)
+    fixed = street(size, (64, 128))
+    file = make_dummy_model(models / "street.onnx", size, logits=True, fixed=fixed)
+    options = ("--model", file, "--threads", "1", "--stride", "1", "--seconds", "2")
+    process = ChildProcess(*module("bench.rate", *options), domain=domain)
+    assert process.wait(200.0) == 0, process.output
+    found = json.loads(process.output.splitlines()[-1])
+    assert found["answered"] <= found["sent"] and found["sent"] > 0
+    clouds = {"obstacles", "ground", "clearing"}
+    assert clouds < found["topics"].keys() <= set(OUTPUTS)
+    assert set(found["services"]) == {"get_parameters", "set_parameters", "get_state"}
+    for milliseconds in found["services"].values():
+        # 0.1 s if the machine has nothing else to do: docs/performance.md
+        assert milliseconds and 0 < np.median(milliseconds) < 2000
 
 
 def test_the_peak_of_memory_includes_what_was_freed():

@@ -254,7 +254,9 @@ def test_pixels_without_a_ray_are_left_out():
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("model", ["plumb_bob", "equidistant"])
 @pytest.mark.parametrize("d", [0.0, -0.3, 1e9, -1e30, 1e300])
-@pytest.mark.parametrize(("index", "value"), [(0, FOCAL), (0, 1e-30), (4, 0.01), (0, 1e5), (2, -1e5)])
+@pytest.mark.parametrize(
+    ("index", "value"), [(0, FOCAL), (0, 1e-30), (4, 0.01), (0, 1e5), (2, -1e5)]
+)
 def test_a_malformed_camera_info_is_refused_or_gives_usable_rays(model, d, index, value):
     info = CameraInfo(width=WIDTH, height=HEIGHT, distortion_model=model, d=[d, 0.0, 0.0, 0.0])
     info.k[:] = FOCAL, 0, (WIDTH - 1) / 2, 0, FOCAL, (HEIGHT - 1) / 2, 0, 0, 1
