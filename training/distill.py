@@ -27,7 +27,6 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from lightning.pytorch.utilities import rank_zero_only
 
 from emu_core.data.sample import DataError
 from emu_core.data.survey import survey_training
@@ -42,6 +41,7 @@ from emu_core.networks import load_model
 from emu_core.training.command import (
     cache_sizes,
     check_devices,
+    is_first_process,
     parse_config,
     require_training_space,
     run_command,
@@ -118,7 +118,7 @@ def distill(config: DistillConfig) -> None:
     if config.control:
         with stage("Control"):
             networks["control"] = train_control(student, folder / "control")
-    if rank_zero_only.rank:
+    if not is_first_process():
         return
     with stage("Evaluation"):
         splits = {name: Split(data, part) for name, part in data.open_scored().items()}
@@ -215,7 +215,7 @@ def write_model(
 @contextmanager
 def stage(name: str) -> Iterator[None]:
     """Print the name of a stage, and its duration at the end."""
-    first = rank_zero_only.rank == 0
+    first = is_first_process()
     begun = time.monotonic()
     if first:
         print(f"── {name}", flush=True)

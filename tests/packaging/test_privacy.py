@@ -4,6 +4,7 @@ Each runs with an empty home folder, in a network namespace that has only the lo
 where the kernel counts the packets that have no route.
 """
 
+import ast
 import json
 import os
 import re
@@ -45,6 +46,10 @@ sizes = {"hidden_sizes": [8, 16, 16, 24], "depths": [1, 1, 1, 1], "decoder_hidde
 config = SegformerConfig(num_attention_heads=[1, 1, 2, 2], id2label={0: "road", 1: "sky"}, **sizes)
 SegformerForSemanticSegmentation(config).save_pretrained("foreign")
 """
+WATCHED = {"datumaro", "gradio", "huggingface_hub", "lightning", "matplotlib", "onnxruntime"}
+WATCHED |= {"openvino", "snakemake", "torchmetrics", "transformers"}
+"""Packages that write to the home folder or report, or import such a package."""
+
 CONNECT = """
 import contextlib, socket
 with contextlib.suppress(OSError):
@@ -59,6 +64,9 @@ def module(name, *arguments):
 def training(name, *arguments):
     return (str(ROOT / "training" / f"{name}.py"), *map(str, arguments))
 
+
+NODE = ROOT / "ros2_ws/src/emu_perception/emu_perception"
+OUTSIDE = [*sorted((ROOT / "training").glob("*.py")), *sorted(NODE.rglob("*.py"))]
 
 TINY = ("--data.kind", "folder", "--data.root", "data", "--data.batch", "2", "--data.workers", "0")
 TINY += ("--data.augmentation.height", "32", "--data.augmentation.width", "64")
@@ -199,6 +207,18 @@ def test_a_program_sends_nothing_to_the_network(ran, without_network, program):
         pytest.skip("this machine allows no network namespace (unshare)")
     _, packets = ran(*program)
     assert packets == 0
+
+
+@pytest.mark.parametrize("file", OUTSIDE, ids=lambda file: "/".join(file.parts[-2:]))
+def test_emu_core_is_imported_before_the_packages_that_it_silences(file):
+    names = []
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.ImportFrom):
+            names.append(str(node.module).partition(".")[0])
+        elif isinstance(node, ast.Import):
+            names += [alias.name.partition(".")[0] for alias in node.names]
+    before = names[: names.index("emu_core")] if "emu_core" in names else names
+    assert WATCHED.isdisjoint(before)
 
 
 def test_the_counter_notices_a_packet(ran, without_network):

@@ -16,6 +16,7 @@ from emu_core.training import command
 from emu_core.training.command import (
     cache_sizes,
     check_devices,
+    is_first_process,
     prepare_cpu,
     require_training_space,
     run_command,
@@ -50,7 +51,7 @@ def test_exactly_one_process_has_rank_0_for_every_launcher(launcher, monkeypatch
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(rank_zero_only, "rank", 0)  # set when Lightning was imported
     set_global_rank()
-    assert rank_zero_only.rank == rank
+    assert rank_zero_only.rank == rank and is_first_process() == (rank == 0)
 
 
 def test_a_command_sets_the_rank_before_it_writes(monkeypatch, tmp_path):

@@ -178,6 +178,11 @@ def set_global_rank() -> None:
     rank_zero_only.rank = rank  # type: ignore[attr-defined]
 
 
+def is_first_process() -> bool:
+    """Return whether this process of a training is the one that prints and writes results."""
+    return rank_zero_only.rank == 0
+
+
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
