@@ -14,6 +14,9 @@ from emu_core.bench.settings import BenchSettings, describe_machine, parse, size
 from emu_core.runtime.model_file import default_model, read_info
 from emu_core.terminal import accept_any_text
 
+_MODULES = {"rate": "ros"}
+"""Modules of parts that do not have their own."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; returns the exit code."""
@@ -53,7 +56,7 @@ def run(settings: BenchSettings, arguments: Sequence[str] = ()) -> dict[str, Any
     }
     for part in settings.parts:
         print(f"--- {part}", file=sys.stderr)
-        module = importlib.import_module(f"emu_core.bench.{part}")
+        module = importlib.import_module(f"emu_core.bench.{_MODULES.get(part, part)}")
         measured = getattr(module, f"measure_{part}")(settings)
         for kind in ("ratios", "figures", "details"):
             results[kind] |= measured.get(kind, {})
