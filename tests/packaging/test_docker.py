@@ -69,7 +69,8 @@ def test_ros_packages_of_the_desktop_image_are_our_dependencies():
     tree = ElementTree.parse(ROOT / "ros2_ws/src/emu_perception/package.xml")
     depends = {element.text for element in tree.iter("exec_depend")}
     text = (DOCKER / "desktop.Dockerfile").read_text().partition(" AS rviz")[0]
-    packages = {p.replace("-", "_") for p in re.findall(r"ros-\$\{ROS_DISTRO\}-([a-z0-9-]+)", text)}
+    names = re.findall(r"ros-\$\{ROS_DISTRO\}-([a-z0-9-]+)", text)
+    packages = {name.replace("-", "_") for name in names}
     assert packages == {"cv_bridge", "vision_msgs"}
     assert {"cv_bridge", "vision_msgs"} <= depends
 
