@@ -10,13 +10,14 @@ ROBOT_TESTS := tests/bags tests/predict tests/runtime tests/test_house.py $(addp
 	bag_tools/test_drive_to_bag.py bag_tools/test_recorded_outputs.py \
 	record_uncertain/test_trigger.py package/test_build_engine.py)
 
-# These tests depend on rclpy, its messages or the middleware. They run another time, on ROS 2 Kilted.
-KILTED_TESTS := $(addprefix $(ROS_TESTS)/, messages camera_model demo node bag_tools record_uncertain ros \
-	package/test_healthcheck.py)
-
 # These tests try more cases or run longer if EMU_LONG_TESTS is set.
 LONG_TESTS := tests/bags/test_fuzz_files.py tests/commands/test_own_data.py $(addprefix $(ROS_TESTS)/, \
 	messages/test_fuzz_messages.py node/test_robustness.py bag_tools/test_soak.py)
+
+# These tests depend on rclpy, on its messages or on the middleware. They run another time, on Kilted.
+KILTED_TESTS := $(filter-out $(LONG_TESTS), $(wildcard $(addprefix $(ROS_TESTS)/, \
+	$(addsuffix /test_*.py, messages camera_model node ros demo bag_tools record_uncertain) \
+	package/test_healthcheck.py)))
 
 # The bag of `make demo`; it may lack ground truth and camera_info. BAG=path/to/bag make demo
 BAG ?= demo/drive

@@ -60,7 +60,7 @@ if [ -z "$options" ]; then
     "$python" - <<'CHECK' || fail "set PYTHON to another interpreter, or source ROS 2 and run this again"
 import platform, sys
 if not (3, 10) <= sys.version_info[:2] <= (3, 13) or platform.machine() != "x86_64" or sys.platform != "linux":
-    sys.exit("ROS 2 wheels exist only for Linux on x86-64 with CPython 3.10 to 3.13, but this is "
+    sys.exit("This was tested only on Linux on x86-64 with CPython 3.10 to 3.13, but this is "
              f"{platform.system()} on {platform.machine()} with Python {platform.python_version()}.")
 CHECK
 fi
