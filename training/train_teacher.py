@@ -4,6 +4,8 @@ r"""Train a teacher: the members of a Deep Ensemble, or the heads of a Deep Sub-
     python training/train_teacher.py --config training/configs/b0_drives.yaml --members 10
     python training/train_teacher.py --config training/configs/b0_drives.yaml --members 10 \
         --method sub_ensemble --run.name sub_ensemble
+    python training/train_teacher.py --config training/configs/b0_drives.yaml --members 5 \
+        --first 5   # members 5 to 9, while another process trains 0 to 4
     python training/train_teacher.py --config training/configs/cityscapes.yaml \
         --architecture.variant b5 --run.devices 4
     python training/train_teacher.py --help
@@ -30,7 +32,7 @@ from emu_core.training.command import (
 )
 from emu_core.training.config import TrainingConfig
 from emu_core.training.release import report_impossible_export
-from emu_core.training.teacher import TEACHERS
+from emu_core.training.teacher import TEACHERS, train_ensemble
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,22 @@ class TeacherConfig(TrainingConfig):
         members: Number of networks; network K has seed run.seed + K.
         method: ensemble trains the networks independently, sub_ensemble trains new heads on the
             trunk of the first one.
+        first: Number of the first network; those before it are trained by other calls, e.g. on
+            another machine or from other weights.
     """
 
     members: int = field(default=1, metadata=at_least(1))
     method: str = "ensemble"
+    first: int = field(default=0, metadata=at_least(0))
 
     def __post_init__(self) -> None:
         super().__post_init__()
         TEACHERS.check(self.method)
+        if self.first and self.method != "ensemble":
+            raise ValueError(
+                f"Expected first to be 0 with method {self.method!r}, whose networks share the "
+                f"trunk of the first one, but got {self.first}"
+            )
 
 
 def train(config: TeacherConfig) -> None:
@@ -56,7 +66,10 @@ def train(config: TeacherConfig) -> None:
     report_impossible_export(training)
     check_devices(training.run)
     require_training_space(folder, [training] * config.members, cache_sizes(training))
-    TEACHERS[config.method].train(training, config.members, folder)
+    if config.first:
+        train_ensemble(training, config.members, folder, config.first)
+    else:
+        TEACHERS[config.method].train(training, config.members, folder)
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ from emu_core.training.command import parse_config
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 BASES = ("b0_drives", "cityscapes", "nyuv2")
-FIRST = Path("runs/first_student.onnx")
+STREETS = [f"mixtures/{name}" for name in ("streets", "streets_members", "streets_student")]
 
 
 @pytest.fixture(scope="module")
@@ -70,24 +70,23 @@ def test_the_tiny_configuration_trains_its_own_members_on_drives_that_it_renders
     assert options.run.steps == 3 and options.run.name == "distill_tiny"
 
 
-def test_the_shipped_members_and_student_start_from_the_first_student(chosen):
-    first = chosen("train_teacher", "b0_drives")
-    members = chosen("train_teacher", "b0_drives", "shipped_members")
-    assert (members.data, members.loss) == (first.data, first.loss)
-    assert members.architecture == replace(first.architecture, init=FIRST)
-    student = chosen("distill", "b0_drives", "shipped_student")
-    assert (student.data, student.architecture) == (members.data, members.architecture)
-    assert student.teacher.folder == Path("runs") / members.run.name
-    assert student.teacher.members == members.members == 5
-    assert student.loss.class_balance == members.loss.class_balance
-    seeds = range(members.run.seed, members.run.seed + members.members)
-    assert student.run.seed not in seeds
+def test_the_members_of_streets_continue_its_two_networks(chosen):
+    networks = chosen("train_teacher", *STREETS[:1], arguments=("--first", "1"))
+    for first, count, network in (("0", "3", 0), ("3", "2", 1)):
+        init = f"runs/streets/member-{network}/last.safetensors"
+        options = ("--first", first, "--members", count, "--architecture.init", init)
+        members = chosen("train_teacher", *STREETS[:2], arguments=options)
+        assert (members.data, members.loss) == (networks.data, networks.loss)
+        assert members.architecture == replace(networks.architecture, init=Path(init))
+    defaults = chosen("train_teacher", *STREETS[:2])
+    assert (defaults.members, defaults.architecture.init.parts[-2]) == (3, "member-0")
 
 
 def test_the_student_of_streets_sees_what_its_members_saw_and_unlabelled_clips(chosen):
-    members = chosen("train_teacher", "mixtures/streets")
-    student = chosen("distill", "mixtures/streets", "mixtures/streets_student")
+    members, student = chosen("train_teacher", *STREETS[:2]), chosen("distill", *STREETS[::2])
     assert student.teacher.folder == Path("runs") / members.run.name
+    assert student.teacher.members == 5
+    assert student.run.seed not in range(members.run.seed, members.run.seed + 5)
     labelled = tuple(source for source in student.data.mixture if not source.unlabelled)
     assert labelled == members.data.mixture and len(student.data.mixture) == len(labelled) + 1
     ours, theirs = ({**vars(config.data), "mixture": ()} for config in (student, members))

@@ -265,6 +265,16 @@ def test_a_diverged_run_keeps_its_last_good_checkpoint_and_resumes_at_a_lower_ra
     assert 0 < max(moved) < 2e-8  # ten times that rate, in one step
 
 
+def test_later_members_are_trained_without_the_first_ones(trained, train, folder, capsys):
+    options = ("--first", "2", "--run.name", "later", "--run.steps", "1")
+    assert train(*options) == 0
+    assert "member 2 of 3, seed 2: runs/later/member-2" in capsys.readouterr().out
+    assert [path.name for path in (folder / "runs/later").iterdir()] == ["member-2"]
+    assert load_model(folder / "runs/later/member-2/last.safetensors")[1]["seed"] == 2
+    assert train(*options, "--method", "sub_ensemble") != 0
+    assert "Expected first to be 0 with method 'sub_ensemble'" in capsys.readouterr().err
+
+
 def test_a_sub_ensembles_heads_share_one_trunk(trained, train, folder):
     options = ("--method", "sub_ensemble", "--members", "2", "--run.name", "sub")
     assert train(*options) == 0

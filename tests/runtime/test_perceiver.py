@@ -171,7 +171,7 @@ for _ in range(4):
 
 
 def peak_growth(mode):
-    """How much higher the peak of memory is after the fourth frame than after the first, in KiB."""
+    """KiB by which the peak of memory is higher after the fourth frame than after the first."""
     run = subprocess.run(
         [sys.executable, "-c", PEAKS, mode], capture_output=True, text=True, check=True
     )

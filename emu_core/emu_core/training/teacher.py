@@ -129,15 +129,24 @@ def obtain_teacher(
     return kind.method, kind.train(own, teacher.members, folder)
 
 
-def train_ensemble(config: TrainingConfig, members: int, folder: Path) -> list[Path]:
+def train_ensemble(
+    config: TrainingConfig, members: int, folder: Path, first: int = 0
+) -> list[Path]:
     """Train the members of a Deep Ensemble, member k with seed run.seed + k.
+
+    Args:
+        config: Settings of every member.
+        members: Number of members to train.
+        folder: Folder of the ensemble.
+        first: Number of the first one; other processes or settings train those before it.
 
     Returns:
         folder/member-K/last.safetensors of each; complete members are not trained again.
     """
-    for k in range(members):  # before hours of training
+    numbers = range(first, first + members)
+    for k in numbers:  # before hours of training
         complete(folder / f"member-{k}", _seeded(config, k))
-    return [_train_one(config, f"member {k} of {members}", k, folder) for k in range(members)]
+    return [_train_one(config, f"member {k} of {numbers.stop}", k, folder) for k in numbers]
 
 
 def train_sub_ensemble(config: TrainingConfig, heads: int, folder: Path) -> Path:
