@@ -15,6 +15,11 @@ LONG_TESTS := tests/bags/test_fuzz_files.py tests/commands/test_own_data.py \
 	tests/packaging/test_privacy.py $(addprefix $(ROS_TESTS)/, \
 	messages/test_fuzz_messages.py node/test_robustness.py bag_tools/test_soak.py)
 
+# These tests depend on rclpy, on its messages or on the middleware. They run another time, on Kilted.
+KILTED_TESTS := $(filter-out $(LONG_TESTS), $(wildcard $(addprefix $(ROS_TESTS)/, \
+	$(addsuffix /test_*.py, messages camera_model node ros demo bag_tools record_uncertain) \
+	package/test_healthcheck.py)))
+
 # The bag of `make demo`; it may lack ground truth and camera_info. BAG=path/to/bag make demo
 BAG ?= demo/drive
 
@@ -22,7 +27,7 @@ BAG ?= demo/drive
 # ROS domain.
 PYTEST := -m pytest -q -n 2 --dist loadfile
 
-.PHONY: help demo test lint format test-all test-robot test-annotation test-web test-long docs bench clean
+.PHONY: help demo test lint format test-all test-robot test-annotation test-web test-kilted test-long docs bench clean
 
 help:
 	@echo "make demo        replay a drive through the real node, with or without ROS 2: out/demo/"
@@ -30,6 +35,7 @@ help:
 	@echo "make test        lint, then run all tests: with recent packages and with older ones"
 	@echo "make test-annotation   run the tests of the exchange with annotation tools"
 	@echo "make test-web    run the tests of predict and of its page, in a headless browser"
+	@echo "make test-kilted   run the tests that depend on ROS 2, on ROS 2 Kilted"
 	@echo "make test-long   run the fuzz, endurance and training tests for 40 minutes, before a release"
 	@echo "make lint        only ruff and mypy"
 	@echo "make format      correct the format of the code with ruff"
@@ -65,6 +71,9 @@ test-annotation:
 # The browser is Chromium of the system; without it, its test is skipped.
 test-web:
 	@python=$$(tools/environment.sh web) && $$python -m pytest -q tests/predict tests/web
+
+test-kilted:
+	@python=$$(tools/environment.sh kilted) && tools/on_ros.sh $$python $(PYTEST) $(KILTED_TESTS)
 
 test-long:
 	@python=$$(tools/environment.sh test) && EMU_LONG_TESTS=1 tools/on_ros.sh $$python -m pytest -q $(LONG_TESTS)

@@ -22,7 +22,7 @@ FROM base AS build
 WORKDIR /build
 COPY emu_core src/emu_core
 COPY ros2_ws/src/emu_perception src/emu_perception
-RUN . /opt/ros/humble/install/setup.bash \
+RUN . "/opt/ros/${ROS_DISTRO}/install/setup.bash" \
     && colcon build --merge-install --install-base /opt/emu/install
 
 FROM base AS node

@@ -4,6 +4,7 @@
 #   tools/environment.sh demo     what a robot needs (no torch), on a sourced ROS 2 or on ROS 2 wheels
 #   tools/environment.sh test     everything: training, rendering, the node on wheels, test tools
 #   tools/environment.sh robot    the node with NumPy 1 and OpenCV 4, as on Jazzy and Humble robots
+#   tools/environment.sh kilted   the node on ROS 2 Kilted with NumPy 2 and OpenCV 5
 #   tools/environment.sh annotation   the exchange with annotation tools (no torch, no ROS 2)
 #   tools/environment.sh web      predictions in files and on a page in a browser (no torch, no ROS 2)
 #
@@ -17,9 +18,8 @@ python=${PYTHON:-python3}
 log() { echo "environment: $*" >&2; }
 fail() { log "$*"; exit 1; }
 
-WHEELS="ros-jazzy-rclpy ros-jazzy-rmw-fastrtps-cpp ros-jazzy-common-interfaces
-        ros-jazzy-lifecycle-msgs ros-jazzy-rcl-interfaces"
-TESTS="pytest pytest-xdist hypothesis ros-jazzy-domain-coordinator"
+wheels() { for name in rclpy rmw-fastrtps-cpp common-interfaces lifecycle-msgs rcl-interfaces; do echo "ros-$1-$name"; done; }
+TESTS="pytest pytest-xdist hypothesis ros-jazzy-domain-coordinator" # there is none of Kilted
 packages() { echo "-e ./emu_core[$1] -e ./ros2_ws/src/emu_perception"; }
 
 command -v "$python" >/dev/null || fail "there is no program '$python'; set PYTHON to a Python 3.10 to 3.13"
@@ -35,21 +35,23 @@ demo)
         requirements=$(packages demo)
         if "$python" -c 'import cv2' 2>/dev/null; then requirements=$(packages demo-ros); fi
     else
-        name=demo requirements="$(packages demo) $WHEELS"
+        name=demo requirements="$(packages demo) $(wheels jazzy)"
     fi ;;
 test)
     name=test
-    requirements="$(packages train,render,demo,openvino,study,test) $TESTS $WHEELS" ;;
+    requirements="$(packages train,render,demo,openvino,study,test) $TESTS $(wheels jazzy)" ;;
 robot)
     name=robot constraints=constraints-robot.txt
-    requirements="$(packages demo,export) $TESTS $WHEELS cv-bridge" ;;
+    requirements="$(packages demo,export) $TESTS $(wheels jazzy) cv-bridge" ;;
+kilted)
+    name=kilted requirements="$(packages demo,export) $TESTS $(wheels kilted)" ;;
 annotation)
     name=annotation constraints=constraints-annotation.txt
     requirements="-e ./emu_core[annotation] pytest" ;;
 web)
     name=web
     requirements="-e ./emu_core[web,export] pytest playwright" ;;
-*) fail "expected demo, test, robot, annotation or web, but got '$kind'" ;;
+*) fail "expected demo, test, robot, kilted, annotation or web, but got '$kind'" ;;
 esac
 
 if [ -z "$options" ]; then
@@ -58,7 +60,7 @@ if [ -z "$options" ]; then
     "$python" - <<'CHECK' || fail "set PYTHON to another interpreter, or source ROS 2 and run this again"
 import platform, sys
 if not (3, 10) <= sys.version_info[:2] <= (3, 13) or platform.machine() != "x86_64" or sys.platform != "linux":
-    sys.exit("ROS 2 wheels exist only for Linux on x86-64 with CPython 3.10 to 3.13, but this is "
+    sys.exit("This was tested only on Linux on x86-64 with CPython 3.10 to 3.13, but this is "
              f"{platform.system()} on {platform.machine()} with Python {platform.python_version()}.")
 CHECK
 fi

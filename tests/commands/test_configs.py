@@ -10,7 +10,9 @@ from emu_core.training.command import parse_config
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 BASES = ("b0_drives", "cityscapes", "nyuv2")
-STREETS = [f"mixtures/{name}" for name in ("streets", "streets_members", "streets_student")]
+STREETS, AROUND, MEMBERS, STUDENT = (
+    f"mixtures/streets{name}" for name in ("", "_around", "_members", "_student")
+)
 
 
 @pytest.fixture(scope="module")
@@ -70,20 +72,28 @@ def test_the_tiny_configuration_trains_its_own_members_on_drives_that_it_renders
     assert options.run.steps == 3 and options.run.name == "distill_tiny"
 
 
-def test_the_members_of_streets_continue_its_two_networks(chosen):
-    networks = chosen("train_teacher", *STREETS[:1], arguments=("--first", "1"))
-    for first, count, network in (("0", "3", 0), ("3", "2", 1)):
-        init = f"runs/streets/member-{network}/last.safetensors"
-        options = ("--first", first, "--members", count, "--architecture.init", init)
-        members = chosen("train_teacher", *STREETS[:2], arguments=options)
-        assert (members.data, members.loss) == (networks.data, networks.loss)
-        assert members.architecture == replace(networks.architecture, init=Path(init))
-    defaults = chosen("train_teacher", *STREETS[:2])
-    assert (defaults.members, defaults.architecture.init.parts[-2]) == (3, "member-0")
+@pytest.mark.parametrize(
+    ("name", "first", "count", "network"),
+    [(AROUND, "0", "1", 0), (AROUND, "1", "1", 1), (MEMBERS, "0", "3", 0), (MEMBERS, "3", "2", 1)],
+)
+def test_trainings_on_streets_continue_the_networks_before(name, first, count, network, chosen):
+    files = [STREETS, AROUND, MEMBERS]
+    files = files[: files.index(name) + 1]
+    before = chosen("train_teacher", *files[:-1])
+    init = Path("runs") / before.run.name / f"member-{network}/last.safetensors"
+    options = ("--first", first, "--members", count, "--architecture.init", str(init))
+    after = chosen("train_teacher", *files, arguments=options)
+    assert after.architecture == replace(before.architecture, init=init)
+    assert after.loss == before.loss
+    roots, earlier = ({source.root for source in run.data.mixture} for run in (after, before))
+    assert roots - earlier == ({Path("data/drives_around")} if name == AROUND else set())
+    if network == 0:  # the default
+        assert chosen("train_teacher", *files).architecture == after.architecture
 
 
 def test_the_student_of_streets_sees_what_its_members_saw_and_unlabelled_clips(chosen):
-    members, student = chosen("train_teacher", *STREETS[:2]), chosen("distill", *STREETS[::2])
+    members = chosen("train_teacher", STREETS, AROUND, MEMBERS)
+    student = chosen("distill", STREETS, AROUND, STUDENT)
     assert student.teacher.folder == Path("runs") / members.run.name
     assert student.teacher.members == 5
     assert student.run.seed not in range(members.run.seed, members.run.seed + 5)

@@ -20,6 +20,18 @@ def test_the_same_seed_generates_the_same_drive(small_drive):
     assert again.camera != other.camera and again.conditions != other.conditions
 
 
+def test_cameras_around_the_car_look_in_all_directions_through_wide_lenses():
+    drives = [
+        draw(DriveSpec("train", seed, 2, 1.0, width=256, height=128, around=True))
+        for seed in range(20, 32)
+    ]
+    quarters = {int(drive.camera.yaw // (np.pi / 2)) for drive in drives}
+    assert quarters == {-2, -1, 0, 1}
+    views = [2 * np.degrees(np.arctan(128 / drive.camera.focal)) for drive in drives]
+    assert 56 <= min(views) < 70 and 82 < max(views) <= 96
+    assert all(drive.scenery.path.s[0] < -100 for drive in drives)  # a street to look back on
+
+
 @pytest.mark.parametrize("condition", ["haze", "night"])
 def test_weather_changes_the_light_and_not_the_street(small_drive, condition):
     day, other = small_drive(11), small_drive(11, condition)

@@ -27,6 +27,15 @@ def test_training_drives_have_neither_haze_nor_night_nor_unknown_objects(splits)
     }
 
 
+def test_the_drives_around_have_seeds_of_their_own(splits):
+    around = load_splits(CONFIG.with_name("drives_around.yaml"))
+    assert all(drive.around for drives in around.values() for drive in drives)
+    theirs, ours = (
+        {drive.seed for drives in each.values() for drive in drives} for each in (around, splits)
+    )
+    assert not theirs & ours
+
+
 def test_the_two_drives_of_a_pair_are_adjacent_and_share_their_seed(splits):
     drives = [(drive.seed, drive.intruder) for drive in splits["unknown"]]
     assert drives == [(s, kind) for s, _ in drives[::2] for kind in ("unknown", "known")]
@@ -49,7 +58,7 @@ PLAIN = "frames: 1, interval: 1"
         (f"{HEAD}  val: {{seeds: [3, 1], {PLAIN}}}", "seeds as [first, last]"),
         (f"{HEAD}  val: {{seeds: [a, b], {PLAIN}}}", "split val"),
         (f"{HEAD}  val: {{seeds: [1, 2], frames: 0, interval: 1}}", "a positive frames"),
-        (f"{HEAD}  val: {{seeds: [1, 2], {PLAIN}, fog: 2}}", "optionally condition, paired"),
+        (f"{HEAD}  val: {{seeds: [1, 2], {PLAIN}, fog: 2}}", "optionally around, condition"),
         (
             f"{HEAD}  val: {{seeds: [1, 2], {PLAIN}}}\n  test: {{seeds: [2, 5], {PLAIN}}}",
             "seed 2 is in two splits, val and test",

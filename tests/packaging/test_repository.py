@@ -50,7 +50,7 @@ def test_tests_that_the_makefile_names_exist():
     commands = run_command(
         "make",
         "--dry-run",
-        *(f"test-{each}" for each in ("all", "robot", "annotation", "web", "long")),
+        *(f"test-{each}" for each in ("all", "robot", "kilted", "annotation", "web", "long")),
     )
     named = re.findall(r"(?<= )(?:tests|ros2_ws)[^ \n]*", commands)
     assert len(named) > 10

@@ -65,6 +65,20 @@ def draw_camera(rng: Rng, width: int, height: int) -> PinholeCamera:
     )
 
 
+AROUND_FOV = (56.0, 96.0)  # the same for cameras that look in any direction
+
+
+def look_around(rng: Rng, camera: PinholeCamera) -> PinholeCamera:
+    """Turn a camera in any direction, as those at the sides and the rear of a car."""
+    fov = np.radians(rng.uniform(*AROUND_FOV))
+    return replace(
+        camera,
+        focal=float(camera.width / 2 / np.tan(fov / 2)),
+        mount_height=float(rng.uniform(1.2, 2.2)),
+        yaw=float(rng.uniform(-np.pi, np.pi)),
+    )
+
+
 @dataclass(frozen=True)
 class Conditions:
     """Sun, sky, air and sensor of a drive; angles in radians, `haze` is β in 1/m.

@@ -29,6 +29,7 @@ WEATHER: dict[str, Callable[[Rng, Conditions], Conditions]] = {
 
 INTRUDERS = (None, "unknown", "known")
 _BEHIND = 35.0  # length of street behind the first camera position, metres
+_BEHIND_AROUND = 120.0  # the same if the camera may look back
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class DriveSpec:
 
     `interval` is the time between frames, seconds. `condition` is day, haze or night. `intruder`
     is None, "unknown" (an object that no training drive contains) or "known" (an ordinary object
-    of the same size at the same place). `first` limits the number of rendered frames.
+    of the same size at the same place). `first` limits the number of rendered frames. With
+    `around`, the camera looks in any direction, not only ahead.
 
     Raises:
         ValueError: a value is out of range.
@@ -52,6 +54,7 @@ class DriveSpec:
     first: int | None = None
     width: int = 1024
     height: int = 512
+    around: bool = False
 
     def __post_init__(self) -> None:
         problems = {
@@ -93,13 +96,15 @@ def draw(spec: DriveSpec) -> Drive:
     rng = np.random.default_rng(spec.seed)
     duration = spec.frames * spec.interval
     speed = float(rng.uniform(5, 11))
-    start, end = -_BEHIND, speed * duration + VIEW
+    start, end = -(_BEHIND_AROUND if spec.around else _BEHIND), speed * duration + VIEW
     path = draw_path(rng, start - 40, end + 60)
     layout = draw_layout(rng, end)
     scenery = build_street(rng, layout, path, start, end)
     ego = draw_ego(rng, layout, duration, speed)
     movers = populate(rng, layout, ego, end)
     camera = conditions.draw_camera(rng, spec.width, spec.height)
+    if spec.around:
+        camera = conditions.look_around(rng, camera)
     weather = WEATHER[spec.condition](rng, conditions.draw_conditions(rng))
     intruder = None
     if spec.intruder:

@@ -10,7 +10,7 @@ import yaml
 from emu_core.drives.drive import DriveSpec
 
 _REQUIRED = {"seeds", "frames", "interval"}
-_OPTIONAL = {"condition", "paired"}
+_OPTIONAL = {"condition", "paired", "around"}
 
 
 class SplitsError(ValueError):
@@ -21,7 +21,8 @@ def load_splits(path: str | Path) -> dict[str, list[DriveSpec]]:
     """Load the drives of every split in the order of their seeds; pairs are adjacent.
 
     The file has the keys `width`, `height` and `splits`. `splits` maps a name to `seeds`
-    ([first, last]), `frames`, `interval` (seconds) and optionally `condition` and `paired`.
+    ([first, last]), `frames`, `interval` (seconds) and optionally `condition`, `paired` and
+    `around`.
 
     Raises:
         SplitsError: the file is missing or not YAML, an entry is missing or invalid, or a seed is
@@ -66,7 +67,7 @@ def _drives(split: str, entry: Any, size: tuple[int, int]) -> list[DriveSpec]:
         raise ValueError(f"expected seeds as [first, last], but got {seeds!r}.")
     length = (entry["frames"], entry["interval"], entry.get("condition", "day"))
     return [
-        DriveSpec(split, seed, *length, intruder, None, *size)
+        DriveSpec(split, seed, *length, intruder, None, *size, bool(entry.get("around")))
         for seed in range(seeds[0], seeds[1] + 1)
         for intruder in (("unknown", "known") if entry.get("paired") else (None,))
     ]

@@ -83,6 +83,9 @@ def cross_entropy(
     classes = rows.shape[1]
     single = torch.where(codes < classes, codes, IGNORE)
     total = F.cross_entropy(rows, single, class_weights, ignore_index=IGNORE, reduction="sum")
+    # One selection for all sets: the gradient of each selection is as large as all rows.
+    in_set = (codes >= classes) & (codes != IGNORE)
+    rows, codes = rows[in_set], codes[in_set]
     for code, members in enumerate(sets, classes):
         chosen = rows[codes == code]  # (P, C)
         inside = chosen[:, list(members)].logsumexp(dim=1)

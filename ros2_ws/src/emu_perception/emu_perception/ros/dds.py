@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
@@ -167,7 +168,7 @@ def environment(
     larger segments than Fast DDS's own.
     """
     size = None if user_choice(given) else _fitting(_space(SHM)[1], processes)
-    return dict.fromkeys(PROFILE_VARIABLES, str(profile(size))) if size else {}
+    return dict.fromkeys(_variables_that_are_read(), str(profile(size))) if size else {}
 
 
 def user_choice(given: Mapping[str, str] = os.environ, folder: Path = Path()) -> str:
@@ -193,6 +194,19 @@ def use_profile() -> None:
         if _is_ours(os.environ.get(name, "")):  # set by a parent process, with its free memory
             del os.environ[name]
     os.environ.update(environment(processes=2))  # the camera's driver may start later
+
+
+def _variables_that_are_read() -> tuple[str, ...]:
+    """The one variable that the installed ROS reads; both if that is unknown.
+
+    With Fast DDS 3, every process warns of the old variable.
+    """
+    try:
+        version = metadata.version("rclpy")
+    except metadata.PackageNotFoundError:
+        return PROFILE_VARIABLES
+    is_new = int(version.partition(".")[0]) >= 9  # rclpy 9 is that of Kilted
+    return PROFILE_VARIABLES[is_new:][:1]
 
 
 def _is_ours(path: str) -> bool:

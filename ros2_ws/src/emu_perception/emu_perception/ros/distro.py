@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from rclpy.parameter import Parameter
 
 try:
     from rclpy import event_handler
@@ -46,6 +49,17 @@ def with_events(
     except event_handler.UnsupportedEventTypeError:
         events.message_lost = None  # some middlewares do not count lost messages
         return subscribe(events)
+
+
+def with_type_names(reason: str) -> str:
+    """Return rclpy's reason to refuse a parameter; types have names, from Kilted on numbers."""
+    if not reason.startswith("Wrong parameter type"):
+        return reason
+    return re.sub(r"'(\d+)'", lambda found: f"'{_type_name(int(found[1]))}'", reason)
+
+
+def _type_name(number: int) -> str:
+    return f"Type.{Parameter.Type(number).name}"
 
 
 def guard_transitions(node: LifecycleNode) -> None:

@@ -8,6 +8,8 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from emu_perception.ros.distro import with_type_names
+
 
 class NodeWithUnchangedParameters(Node):
     """Node that accepts the present value of every parameter, also of a read-only one.
@@ -29,7 +31,9 @@ class NodeWithUnchangedParameters(Node):
                 changed.append(new)
         if not changed:
             return SetParametersResult(successful=True)
-        return super().set_parameters_atomically(changed)
+        result = super().set_parameters_atomically(changed)
+        result.reason = with_type_names(result.reason)
+        return result
 
 
 def _is_list(parameter: Parameter) -> bool:

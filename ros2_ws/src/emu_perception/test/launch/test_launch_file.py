@@ -49,8 +49,8 @@ def test_every_process_gets_our_dds_profile(monkeypatch):
     for entity in description("emu.launch.py").entities:
         if isinstance(entity, SetEnvironmentVariable):
             entity.visit(context)
-    for name in dds.PROFILE_VARIABLES:
-        assert context.environment[name] == str(dds.profile())
+    found = [context.environment.get(name) for name in dds.PROFILE_VARIABLES]
+    assert set(filter(None, found)) == {str(dds.profile())}
 
 
 def test_arguments_override_the_parameter_file_which_overrides_defaults(
