@@ -94,6 +94,9 @@ def make_dummy_model(
         maps = dummy_outputs(image, output_size, len(classes))
     else:
         graph, maps = _fixed_graph(input_size, fixed), dict(fixed)
+    logits_size = output_size
+    if "logits" in maps:
+        logits_size = (maps["logits"].shape[2], maps["logits"].shape[3])
     wanted = {*outputs, *(["logits"] if logits else [])}
     kept = [value for value in graph.output if value.name in wanted]
     del graph.output[:]
@@ -116,7 +119,7 @@ def make_dummy_model(
         precision="fp32",
         tolerances={"fp32": FP32_TOLERANCES},
         reference=Reference.sample(encode_png(image), {name: maps[name] for name in outputs}, 512),
-        logits_size=(maps["logits"].shape[2:] if fixed else output_size) if logits else None,
+        logits_size=logits_size if logits else None,
     )
     entries = {**to_metadata(info), **(metadata or {})}
     onnx.helper.set_model_props(model, {k: v for k, v in entries.items() if v is not None})
