@@ -201,6 +201,10 @@ def usable_depth(depth: np.ndarray, depth_std: np.ndarray | None, max_ratio: flo
     return usable
 
 
+_STRIP = 8
+"""Rows of the softmax at a time: their scores of all classes fit into a processor's cache."""
+
+
 def group_probabilities(
     logits: np.ndarray, size: tuple[int, int], groups: np.ndarray
 ) -> np.ndarray:
@@ -214,11 +218,16 @@ def group_probabilities(
         groups: bool (C, k).
     """
     enlarged = [cv2.resize(p, size[::-1], interpolation=cv2.INTER_LINEAR) for p in logits]
-    flat = np.stack(enlarged).reshape(len(logits), -1)  # (C, H·W)
-    flat -= flat.max(axis=0)
-    cv2.exp(flat, flat)
-    flat /= flat.sum(axis=0)
-    return (flat.T @ groups.astype(np.float32)).reshape(*size, -1)
+    weights = np.vstack([groups.T, np.ones(len(groups))]).astype(np.float32)  # the last: all
+    result = np.empty((*size, groups.shape[1]), np.float32)
+    for top in range(0, size[0], _STRIP):
+        rows = slice(top, top + _STRIP)
+        flat = np.stack([plane[rows] for plane in enlarged]).reshape(len(logits), -1)
+        flat -= flat.max(axis=0)
+        cv2.exp(flat, flat)
+        sums = weights @ flat  # (k + 1, pixels)
+        result[rows] = (sums[:-1] / sums[-1]).T.reshape(-1, *result.shape[1:])
+    return result
 
 
 def _check_focal(focal: tuple[float, float] | float) -> tuple[float, float]:
