@@ -85,8 +85,9 @@ def measure_rate(settings: BenchSettings) -> dict[str, Any]:
     settings.models.mkdir(parents=True, exist_ok=True)
     fixed = street(size, (size[0] // _FOLD, size[1] // _FOLD))
     model = make_dummy_model(settings.models / "street.onnx", size, logits=True, fixed=fixed)
-    options = ("--model", model, "--threads", settings.threads, "--rate", _RATE)
-    options += ("--stride", _STRIDE, "--seconds", 2.0 if settings.quick else _SECONDS)
+    seconds = 2.0 if settings.quick else _SECONDS
+    options: tuple[object, ...] = ("--model", model, "--threads", settings.threads)
+    options += ("--rate", _RATE, "--stride", _STRIDE, "--seconds", seconds)
     cases: dict[str, Any] = {}
     for name, more in (("all topics", ()), (f"without {_SLOW}", ("--without", _SLOW))):
         try:

@@ -137,7 +137,7 @@ def street(size: tuple[int, int], logits_size: tuple[int, int]) -> dict[str, np.
     road, building, sky, car = 0, 2, 10, 13
     rows, columns = np.indices(size, np.float32)
     below = rows - (size[0] - 1) / 2
-    maps = {"labels": np.full(size, road, np.uint8)}
+    maps: dict[str, np.ndarray] = {"labels": np.full(size, road, np.uint8)}
     maps["depth"] = np.float32(1.5 * size[1]) / np.maximum(below, np.float32(0.25))
     for label, metres, area in (
         (building, 40, maps["depth"] > 40),

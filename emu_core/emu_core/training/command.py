@@ -180,7 +180,7 @@ def set_global_rank() -> None:
 
 def is_first_process() -> bool:
     """Return whether this process of a training is the one that prints and writes results."""
-    return rank_zero_only.rank == 0
+    return rank_zero_only.rank == 0  # type: ignore[attr-defined]
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
