@@ -32,7 +32,8 @@ def camera(node, model, monkeypatch):
 
     registry = Registry("output topic")
     registry.add("test", Output(object, "", "", "", make))
-    monkeypatch.setattr("emu_perception.node.camera.OUTPUTS", registry)
+    for module in ("camera", "outputs"):
+        monkeypatch.setattr(f"emu_perception.node.{module}.OUTPUTS", registry)
     camera = make_camera(node, Perceiver(model, threads=1))
     camera.make = lambda frame: "message"
     return camera
