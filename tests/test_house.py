@@ -18,7 +18,8 @@ import emu_perception
 ROOT = Path(__file__).parents[1]
 ROBOT_FLOORS = (
     *(("web",), ("recordings", "annotations", "predict"), ("runtime",), ("bags",)),
-    *(("data", "metrics"), ("labels",), ("registry", "files", "options", "privacy", "terminal")),
+    *(("data", "metrics"), ("labels",)),
+    ("registry", "files", "memory", "options", "privacy", "terminal"),
 )
 FLOORS = (
     *(

@@ -6,7 +6,6 @@ python -m emu_core.bench.growth_case model.onnx CAMERAS THREADS REPETITIONS
 from __future__ import annotations
 
 import json
-import re
 import sys
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from emu_core.memory import peak_rss_mb
 from emu_core.runtime.engines import session_options
 from emu_core.runtime.model_file import INPUT, open_session
 
@@ -29,14 +29,7 @@ def run_case(path: str, cameras: int, threads: int, repetitions: int) -> dict[st
         for _ in range(cameras):
             session.run(None, {INPUT: image})
         milliseconds.append(1000 * (time.perf_counter() - start))
-    # The peak of the resident memory; getrusage's would include the parent process.
-    status = Path("/proc/self/status")
-    peak = (
-        re.search(r"VmHWM:\s*(\d+) kB", status.read_text(encoding="utf-8"))
-        if status.is_file()
-        else None
-    )
-    rss_mb = int(peak[1]) / 1024 if peak else None
+    rss_mb = peak_rss_mb() if Path("/proc/self/status").is_file() else None
     return {"milliseconds": milliseconds[1:], "rss_mb": rss_mb}  # the first is a warm-up
 
 

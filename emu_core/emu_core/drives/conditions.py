@@ -53,11 +53,10 @@ HORIZONTAL_FOV = (56.0, 76.0)  # range of the horizontal field of view, degrees
 
 def draw_camera(rng: Rng, width: int, height: int) -> PinholeCamera:
     """Draw focal length, mounting height and angles at random."""
-    fov = np.radians(rng.uniform(*HORIZONTAL_FOV))
     return PinholeCamera(
         width=width,
         height=height,
-        focal=float(width / 2 / np.tan(fov / 2)),
+        focal=_draw_focal(rng, HORIZONTAL_FOV, width),
         mount_height=float(rng.uniform(1.25, 1.9)),
         pitch=float(np.radians(rng.uniform(-3.0, 5.0))),
         roll=float(np.radians(rng.normal(0, 0.5))),
@@ -70,13 +69,18 @@ AROUND_FOV = (56.0, 96.0)  # the same for cameras that look in any direction
 
 def look_around(rng: Rng, camera: PinholeCamera) -> PinholeCamera:
     """Turn a camera in any direction, as those at the sides and the rear of a car."""
-    fov = np.radians(rng.uniform(*AROUND_FOV))
     return replace(
         camera,
-        focal=float(camera.width / 2 / np.tan(fov / 2)),
+        focal=_draw_focal(rng, AROUND_FOV, camera.width),
         mount_height=float(rng.uniform(1.2, 2.2)),
         yaw=float(rng.uniform(-np.pi, np.pi)),
     )
+
+
+def _draw_focal(rng: Rng, views: tuple[float, float], width: int) -> float:
+    """Draw a horizontal field of view, degrees, and return its focal length in pixels."""
+    fov = np.radians(rng.uniform(*views))
+    return float(width / 2 / np.tan(fov / 2))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from typing import Any
 
 from sensor_msgs.msg import Image
 
+from emu_core.memory import peak_rss_mb
 from emu_core.runtime.perceiver import Perceiver
 from emu_core.terminal import accept_any_text
 from emu_perception.bench.path import IMAGE_TOPICS, options_parser, random_image
@@ -115,15 +115,6 @@ def measure_trips(
         "start_to_first_result_s": first_result_s,
         "node_rss_mb": rss_mb,
     }
-
-
-def peak_rss_mb(pid: int) -> float:
-    """Return the largest resident memory that a process has had, MiB, as Linux counts it."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    found = re.search(r"VmHWM:\s*(\d+) kB", status)
-    if found is None:
-        raise ValueError(f"process {pid} has no VmHWM: has it ended?")
-    return int(found[1]) / 1024
 
 
 @contextmanager

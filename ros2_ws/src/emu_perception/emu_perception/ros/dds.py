@@ -206,7 +206,7 @@ def _variables_that_are_read() -> tuple[str, ...]:
     except metadata.PackageNotFoundError:
         return PROFILE_VARIABLES
     is_new = int(version.partition(".")[0]) >= 9  # rclpy 9 is that of Kilted
-    return PROFILE_VARIABLES[is_new:][:1]
+    return (PROFILE_VARIABLES[is_new],)
 
 
 def _is_ours(path: str) -> bool:
