@@ -9,8 +9,8 @@ from emu_core.metrics import DepthErrors
 def scored(estimate, truth):
     """Errors of one image in a range of 80 m, and the metrics."""
     errors = DepthErrors(80.0)
-    wrong = errors.update(np.array(estimate, float), np.array(truth, float))
-    return wrong.tolist(), errors.compute()
+    off = errors.update(np.array(estimate, float), np.array(truth, float))
+    return off.wrong_ratio.tolist(), errors.compute()
 
 
 def test_depth_errors_follow_a_hand_computation():

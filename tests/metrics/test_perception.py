@@ -111,8 +111,12 @@ def test_all_metrics_agree_with_single_metrics_and_references():
     )
     confusion, depth_errors = Confusion(CLASSES), DepthErrors(80)
     confusion.update(guess, truth)
-    bad, s = depth_errors.update(depth, metres), std[np.isfinite(metres)]
+    depth_errors.update(depth, metres)
     valid = np.isfinite(metres)
+    y, mean, s = metres[valid], depth[valid], std[valid]
+    bad = np.maximum(mean / y, y / mean) >= 1.25
+    relative = roc_auc_score(bad, s / mean)
+    far = roc_auc_score(np.abs(mean - y.astype(float)) >= 1, s)
     there = np.isfinite(depth) & (depth > 0) & np.isfinite(std)
     inside = (there & (np.abs(depth - metres) <= 1.6448536 * std))[valid]
     u, wrong = uncertainty[truth != IGNORE], (guess != truth)[truth != IGNORE]
@@ -130,7 +134,9 @@ def test_all_metrics_agree_with_single_metrics_and_references():
         "depth_interval_90": pytest.approx(np.mean(inside), abs=1e-9),
         "label_ece": pytest.approx(float(ece), abs=1e-6),
         "label_error_auroc": pytest.approx(roc_auc_score(wrong, u), abs=1e-9),
-        "depth_error_auroc": pytest.approx(roc_auc_score(bad, s), abs=1e-9),
+        "depth_ratio_error_auroc": pytest.approx(relative, abs=1e-9),
+        "depth_metre_error_auroc": pytest.approx(far, abs=1e-9),
+        "depth_ratio_error_auroc_given": pytest.approx(relative, abs=1e-9),
     }
     assert list(scores) == list(expected)
     assert scores == expected
@@ -142,15 +148,20 @@ def test_a_missing_depth_is_an_undetected_error_and_a_false_alarm(nothing):
     depth = np.array([[10.0, 10.0, 20.0, nothing]])
     std = np.array([[0.1, 0.2, 0.3, np.inf]])
     metrics.update_depth(depth, std, np.full((1, 4), 10.0))
-    # One error ranks above two of the three correct pixels, the missing one above none.
-    assert metrics.compute()["depth_error_auroc"] == pytest.approx(2 / 6)
+    # By std/depth, one error ranks above one of the three correct pixels, the missing one above
+    # none; by std, it ranks above two of them.
+    scores = metrics.compute()
+    assert scores["depth_ratio_error_auroc"] == pytest.approx(1 / 6)
+    assert scores["depth_ratio_error_auroc_given"] == pytest.approx(1 / 2)
+    assert scores["depth_metre_error_auroc"] == pytest.approx(2 / 6)
 
 
 def test_pooled_rankings_have_error_bounds():
     rng = np.random.default_rng(4)
     frames = [frame(rng) for _ in range(3)]
     metrics, exact = counted(frames, bins=50), counted(frames)
-    assert exact.bounds() == {"label_error_auroc": 0.0, "depth_error_auroc": 0.0}
+    names = ("label_error_auroc", "depth_ratio_error_auroc", "depth_metre_error_auroc")
+    assert exact.bounds() == dict.fromkeys(names, 0.0)
     for name, bound in metrics.bounds().items():
         assert 1e-4 < bound < 0.5
         assert abs(metrics.compute()[name] - exact.compute()[name]) <= bound

@@ -10,6 +10,7 @@ from torchmetrics.classification import MulticlassCalibrationError, MulticlassJa
 from emu_core.evaluation.tables import METRICS
 from emu_core.labels import IGNORE
 from emu_core.metrics import PerceptionMetrics, StudyMetrics, road_objects
+from emu_core.metrics.drives import DriveResults
 
 
 def test_every_reported_metric_exists_and_is_finite():
@@ -65,8 +66,40 @@ def test_metrics_of_depth_agree_with_plain_formulas():
     assert metrics["depth.nll"] == pytest.approx(nll, rel=1e-6)
     inside = np.abs(mu - y) < 1.6448536 * np.sqrt(s2)
     assert metrics["depth.coverage90"] == pytest.approx(inside.mean(), abs=1e-3)
+    auroc = roc_auc_score(wrong, np.sqrt(s2) / mu)
+    assert metrics["depth.ratio_error_auroc"] == pytest.approx(auroc, abs=1e-5)
+    assert metrics["depth.ratio_error_auroc_given"] == metrics["depth.ratio_error_auroc"]
     auroc = roc_auc_score(wrong, np.sqrt(s2))
-    assert metrics["depth.error_auroc"] == pytest.approx(auroc, abs=1e-5)
+    assert metrics["depth.ratio_error_auroc_by_std"] == pytest.approx(auroc, abs=1e-5)
+    auroc = roc_auc_score(np.abs(mu - y) >= 1, np.sqrt(s2))
+    assert metrics["depth.metre_error_auroc"] == pytest.approx(auroc, abs=1e-5)
+
+
+def test_what_missing_depths_cost_is_told_apart():
+    """The AUROC with them, and without them, of one image and of weighted drives."""
+    rng, drives, pixels = np.random.default_rng(3), {}, []
+    for drive, missing in (("a", 0.0), ("b", 0.3)):
+        mean, variance, truth = depths(rng)
+        mean[rng.random(mean.shape) < missing] = np.nan
+        drives[drive] = StudyMetrics(CLASSES, 80.0)
+        drives[drive].update_depth(mean, variance, truth)
+        pixels.append((mean, variance, truth))
+    mean, variance, truth = (np.stack(x)[..., None] for x in zip(*pixels, strict=True))
+    mean, variance, truth = (np.concatenate([x[0], x[1], x[1]]) for x in (mean, variance, truth))
+    given, valid = np.isfinite(mean), np.isfinite(truth)
+    relative = (np.sqrt(variance) / mean)[given & valid]
+    ratio = np.maximum(mean / truth, truth / mean)[given & valid]
+    expected = roc_auc_score(ratio >= 1.25, relative)
+    results = DriveResults.of(drives).compute([1, 2])
+    assert results["depth.ratio_error_auroc_given"] == pytest.approx(expected, abs=1e-5)
+    m = int((valid & ~given).sum())
+    pairs = np.count_nonzero(ratio >= 1.25) * np.count_nonzero(ratio < 1.25)
+    possible = (np.count_nonzero(ratio >= 1.25) + m) * (np.count_nonzero(ratio < 1.25) + m)
+    assert results["depth.ratio_error_auroc"] == pytest.approx(expected * pairs / possible)
+    pooled = DriveResults.of(drives)
+    assert pooled.compute() == pytest.approx(
+        {k: v for k, v in pooled.pooled.items() if not k.endswith("_bound")}
+    )
 
 
 def test_a_task_without_updates_has_no_metrics():

@@ -51,14 +51,14 @@ def test_a_lower_nll_and_a_higher_auroc_are_better(methods):
     nll = found["claim 2", "de", "single", "seg.nll"]
     assert nll.mean == pytest.approx(-0.5)
     assert verdict(nll) == "better"
-    assert verdict(found["claim 2", "de", "single", "depth.error_auroc"]) == "worse"
+    assert verdict(found["claim 2", "de", "single", "depth.ratio_error_auroc"]) == "worse"
 
 
 def test_depth_losses_and_the_distilled_variance_are_compared_by_depth(methods):
     values = {"student": (1.0,), "student_l1": (1.5,), "control_l1": (1.8,), "single_l1": (2.0,)}
     found = compared(methods(**values, student_novar=(1.5,), student_logvar=(0.9,)))
     accuracy = {"rmse", "abs_rel", "delta1"}
-    uncertainty = {"depth.nll", "depth.error_auroc", "depth.ause"}
+    uncertainty = {"depth.nll", "depth.ratio_error_auroc", "depth.ause"}
     metrics = {}
     for claim, method, other, metric in found:
         assert claim == "claim 4"

@@ -31,7 +31,7 @@ TIMING = "timing.json"
 
 OVERVIEWS = {
     "classes": ("miou", "ece", "seg.nll", "seg.brier", "seg.error_auroc", "seg.ause"),
-    "depth": ("rmse", "delta1", "depth.nll", "depth.error_auroc", "depth.ause"),
+    "depth": ("rmse", "delta1", "depth.nll", "depth.ratio_error_auroc", "depth.ause"),
 }
 """Metrics of the plots that show a mark for each method, by task."""
 

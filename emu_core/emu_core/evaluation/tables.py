@@ -104,7 +104,10 @@ _DEPTH = _of_task(
     Metric("depth_coverage", "estimates", "higher"),
     Metric("depth.nll", "NLL", "lower", 2),
     Metric("depth.coverage90", "within 90 %", None),
-    Metric("depth.error_auroc", "error AUROC", "higher"),
+    Metric("depth.ratio_error_auroc", "ratio error AUROC", "higher"),
+    Metric("depth.ratio_error_auroc_given", "ratio error AUROC of estimates", "higher"),
+    Metric("depth.ratio_error_auroc_by_std", "ratio error AUROC by std", "higher"),
+    Metric("depth.metre_error_auroc", "metre error AUROC", "higher"),
     Metric("depth.ause", "AUSE", "lower", beside="depth.ause_random"),
     Metric("depth.aurc", "AURC", "lower", beside="depth.aurc_random"),
 )
@@ -136,7 +139,8 @@ HEADLINES = [
     METRICS[name]
     for name in (
         *("miou", "ece", "seg.nll", "seg.brier", "seg.error_auroc", "seg.ause"),
-        *("rmse", "abs_rel", "depth.nll", "depth.error_auroc", "depth.ause", MILLISECONDS),
+        *("rmse", "abs_rel", "depth.nll", "depth.ratio_error_auroc"),
+        *("depth.ratio_error_auroc_by_std", "depth.ause", MILLISECONDS),
     )
 ]
 """What a terminal shows."""

@@ -11,6 +11,9 @@ from emu_core.metrics.accumulator import Accumulator, same_shape
 DELTA = 1.25
 """Base of δ1…δ3; a depth is inaccurate from this ratio on (docs/method.md, Metrics)."""
 
+METRE = 1.0
+"""A depth is inaccurate in metres from this distance to the truth on (docs/method.md, Metrics)."""
+
 
 class Residuals(NamedTuple):
     """Errors of the estimates ŷ of pixels with a valid truth y; float64, each (n,)."""
@@ -19,6 +22,20 @@ class Residuals(NamedTuple):
     relative: np.ndarray  # |ŷ − y|/y, with ŷ limited to the depth range
     ratio: np.ndarray  # max(ŷ/y, y/ŷ), Inf for a missing estimate
     usable: np.ndarray  # whether there is an estimate, bool
+
+    def where(self, chosen: np.ndarray) -> Residuals:
+        """Return the errors of some pixels, bool (n,)."""
+        return Residuals(*(values[chosen] for values in self))
+
+    @property
+    def wrong_ratio(self) -> np.ndarray:
+        """Whether the ratio is an error, bool (n,)."""
+        return self.ratio >= DELTA
+
+    @property
+    def wrong_metres(self) -> np.ndarray:
+        """Whether the distance in metres is an error, bool (n,)."""
+        return self.distance >= METRE
 
 
 def is_estimate(depth: np.ndarray, spread: np.ndarray | None = None) -> np.ndarray:
@@ -61,17 +78,17 @@ class DepthErrors(Accumulator):
         # All pixels, pixels with an estimate, squared and relative errors, pixels in δ1…δ3.
         self.sums = np.zeros(7)
 
-    def update(self, depth: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    def update(self, depth: np.ndarray, truth: np.ndarray) -> Residuals:
         """Add an image: estimate and truth in metres (H,W), the truth NaN where it is invalid.
 
         Returns:
-            Which valid pixels are errors, max(ŷ/y, y/ŷ) ≥ 1.25; bool (number of valid pixels,).
+            The errors of the pixels with a valid truth.
         """
         same_shape(depth=depth, truth=truth)
         valid = np.isfinite(truth)
         off = residuals(depth[valid], truth[valid], self.max_depth)
         self.add(off)
-        return off.ratio >= DELTA
+        return off
 
     def add(self, off: Residuals) -> None:
         """Add pixels by their residuals."""

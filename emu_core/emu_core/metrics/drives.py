@@ -17,15 +17,20 @@ from pathlib import Path
 
 import numpy as np
 
-from emu_core.metrics.ranking import ScoreHistogram, pairs_won
+from emu_core.metrics.ranking import ScoreHistogram, pairs_won, without_missing
 from emu_core.metrics.study import StudyMetrics, restore
+from emu_core.metrics.tasks import ClassMetrics, DepthMetrics
 
 RANKED = {
-    "errors": "error_auroc",
-    "unknown": "unknown_auroc",
-    "unknown_twin": "unknown_twin_auroc",
+    f"{task.PREFIX}.{part}": f"{task.PREFIX}.{name}"
+    for task in (ClassMetrics, DepthMetrics)
+    for part, name in {
+        **task.RANKED,
+        "unknown": "unknown_auroc",
+        "unknown_twin": "unknown_twin_auroc",
+    }.items()
 }
-"""Histogram → its metric, both after `seg.` or `depth.`."""
+"""Histogram → its metric."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +92,13 @@ class DriveResults:
         parts = {n: p for n, p in study.parts().items() if not isinstance(p, ScoreHistogram)}
         restore(parts, {name: np.tensordot(w, array, 1) for name, array in self.sums.items()})
         metrics = {n: value for n, value in study.compute().items() if not n.endswith("_bound")}
-        for task in ("seg", "depth"):
-            for part, name in RANKED.items():
-                # Absent tasks and splits without unknown objects never have these metrics.
-                if f"{task}.{name}" in self.pooled:
-                    metrics[f"{task}.{name}"] = self._auroc(f"{task}.{part}", w)
+        for part, name in RANKED.items():
+            # Absent tasks and splits without unknown objects never have these metrics.
+            if name in self.pooled:
+                metrics[name] = self._auroc(part, w)
+        if (name := "depth.ratio_error_auroc_given") in self.pooled:
+            missing = float(w @ self.sums["depth.certainty.missing"])
+            metrics[name] = self._auroc("depth.errors", w, missing)
         return metrics
 
     def bootstrap(self, weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -132,10 +139,9 @@ class DriveResults:
             {name: float(value) for name, value in below("pooled/").items()},
         )
 
-    def _auroc(self, part: str, w: np.ndarray) -> float:
-        possible = (w @ self.pairs[f"{part}.positives"]) * (w @ self.pairs[f"{part}.negatives"])
-        won = w @ self.pairs[f"{part}.won"] @ w
-        return float(won / possible) if possible else float("nan")
+    def _auroc(self, part: str, w: np.ndarray, missing: float = 0.0) -> float:
+        positives, negatives = (w @ self.pairs[f"{part}.{x}"] for x in ("positives", "negatives"))
+        return without_missing(w @ self.pairs[f"{part}.won"] @ w, positives, negatives, missing)
 
 
 def drive_weights(drives: int, resamples: int, seed: int) -> np.ndarray:

@@ -10,7 +10,14 @@ from emu_core.metrics.accumulator import same_shape
 from emu_core.metrics.classes import CalibrationError, Confusion
 from emu_core.metrics.depth import DepthErrors, is_estimate
 from emu_core.metrics.proper import COVERAGES, GaussianScores
-from emu_core.metrics.ranking import BINS, ScoreHistogram, add_missing, auroc, sort_scores
+from emu_core.metrics.ranking import (
+    BINS,
+    ScoreHistogram,
+    add_missing,
+    auroc,
+    auroc_without,
+    sort_scores,
+)
 
 _NINETY = COVERAGES.index(0.9)
 
@@ -38,7 +45,9 @@ class PerceptionMetrics:
         self.outputs = outputs
         self.confusion = Confusion(num_classes if "labels" in outputs else 2)
         self.calibration = CalibrationError()
-        self.label_ranking, self.depth_ranking = ScoreHistogram(bins), ScoreHistogram(bins)
+        self.label_ranking = ScoreHistogram(bins)
+        self.ratio_ranking, self.metre_ranking = ScoreHistogram(bins), ScoreHistogram(bins)
+        self.missing = 0  # pixels with a true depth but without an estimate
         self.depth, self.intervals = DepthErrors(max_depth), GaussianScores()
 
     def update_labels(
@@ -64,13 +73,19 @@ class PerceptionMetrics:
         std = np.zeros_like(depth) if depth_std is None else depth_std
         same_shape(depth=depth, depth_std=std, truth=truth)
         there = is_estimate(depth, std)
-        wrong = self.depth.update(np.where(there, depth, np.float32(np.nan)), truth)
+        off = self.depth.update(np.where(there, depth, np.float32(np.nan)), truth)
         if depth_std is None:
             return
         valid = np.isfinite(truth)
         given = there[valid]
-        self.depth_ranking.update(sort_scores(depth_std[valid][given]), wrong[given])
-        add_missing(self.depth_ranking, int(np.count_nonzero(~given)))
+        deviation, off = depth_std[valid][given], off.where(given)
+        relative = deviation / depth[valid][given]
+        missing = int(np.count_nonzero(~given))
+        self.missing += missing
+        self.ratio_ranking.update(sort_scores(relative), off.wrong_ratio)
+        self.metre_ranking.update(sort_scores(deviation), off.wrong_metres)
+        for histogram in (self.ratio_ranking, self.metre_ranking):
+            add_missing(histogram, missing)
         variance = depth_std[valid].astype(np.float64) ** 2
         variance[~given] = np.nan  # outside of every interval
         self.intervals.update(depth[valid], variance, truth[valid], self.depth.max_depth)
@@ -84,21 +99,27 @@ class PerceptionMetrics:
             **{f"depth_{name}": depth[name] for name in ("abs_rel", "delta1", "coverage")},
             "depth_interval_90": float(np.asarray(self.intervals.compute()["coverage"])[_NINETY]),
             "label_ece": float(self.calibration.compute()["ece"]),
-            "label_error_auroc": auroc(self.label_ranking.bins()).value,
-            "depth_error_auroc": auroc(self.depth_ranking.bins()).value,
+            **{name: auroc(x.bins()).value for name, x in self._rankings().items()},
+            "depth_ratio_error_auroc_given": auroc_without(
+                self.ratio_ranking.bins(), self.missing
+            ),
         }
         return {name: value for name, value in values.items() if _needs(name) in self.outputs}
 
     def bounds(self) -> dict[str, float]:
         """Compute the error bounds of the pooled rankings, which come from binning the scores."""
+        return {name: auroc(x.bins()).bound for name, x in self._rankings().items()}
+
+    def _rankings(self) -> dict[str, ScoreHistogram]:
         return {
-            "label_error_auroc": auroc(self.label_ranking.bins()).bound,
-            "depth_error_auroc": auroc(self.depth_ranking.bins()).bound,
+            "label_error_auroc": self.label_ranking,
+            "depth_ratio_error_auroc": self.ratio_ranking,
+            "depth_metre_error_auroc": self.metre_ranking,
         }
 
 
 def _needs(metric: str) -> str:
     """Return the output that a metric is about."""
-    if metric in ("depth_error_auroc", "depth_interval_90"):
+    if metric == "depth_interval_90" or ("error_auroc" in metric and metric.startswith("depth")):
         return "depth_std"
     return "depth" if metric.startswith("depth") else "labels"

@@ -239,6 +239,21 @@ def auroc(bins: Bins) -> RankingMetric:
     return RankingMetric(float(positives @ below / pairs), bound)
 
 
+def auroc_without(bins: Bins, missing: float) -> float:
+    """Compute the AUROC without the pixels of `add_missing`, which win no pair.
+
+    A given score of exactly 0 or Inf ties with them, and then wins half a pair too many for each.
+    """
+    won = auroc(bins).value * bins.positives.sum() * bins.negatives.sum()
+    return without_missing(won, bins.positives.sum(), bins.negatives.sum(), missing)
+
+
+def without_missing(won: float, positives: float, negatives: float, missing: float) -> float:
+    """Divide the pairs that were won by the pairs of the pixels that have a prediction."""
+    possible = (positives - missing) * (negatives - missing)
+    return float(won / possible) if possible else _NAN
+
+
 def average_precision(bins: Bins) -> RankingMetric:
     """Compute Σ (R_k − R_{k−1}) P_k of recall and precision; NaN without a positive."""
     # Descending: a threshold at the lower end of a bin includes the complete bin.

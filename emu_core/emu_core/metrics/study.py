@@ -20,7 +20,7 @@ from emu_core.metrics.ranking import BINS
 from emu_core.metrics.road_objects import RoadObjects
 from emu_core.metrics.tasks import ClassMetrics, DepthMetrics
 
-METRICS_VERSION = 2
+METRICS_VERSION = 3
 """Increase it when the definition of a metric changes: stored results are then computed again."""
 
 
@@ -29,7 +29,7 @@ class StudyMetrics:
 
     A task without updates has no metrics; those of a task whose images have no truth are NaN.
     Memory does not grow with the number of images: a ranking takes at most 21 bytes per bin, twice
-    that while it joins bins. There are two rankings, and four more with unknown objects.
+    that while it joins bins. There are four rankings, and four more with unknown objects.
 
     Args:
         num_classes, max_depth: C, and the end of the depth range in metres.

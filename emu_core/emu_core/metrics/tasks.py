@@ -11,7 +11,7 @@ from emu_core.metrics import ranking
 from emu_core.metrics.accumulator import Accumulator, same_shape
 from emu_core.metrics.certainty import Certainty
 from emu_core.metrics.classes import CalibrationError, Confusion
-from emu_core.metrics.depth import DELTA, DepthErrors, Residuals, is_estimate, residuals
+from emu_core.metrics.depth import DepthErrors, is_estimate, residuals
 from emu_core.metrics.proper import COVERAGES, ClassScores, GaussianScores, class_pixels
 from emu_core.metrics.road_objects import RoadObjects
 from emu_core.metrics.sparsification import FRACTIONS, RiskCoverage, Sparsification
@@ -24,6 +24,8 @@ class TaskMetrics:
     """The metrics of an uncertainty, which both tasks have; attributes are the accumulators."""
 
     PREFIX: ClassVar[str]
+    RANKED: ClassVar[dict[str, str]]
+    """Histogram of errors → name of its AUROC; `errors` is also that of `risk` and `certainty`."""
     SPARSIFICATIONS: ClassVar[dict[str, tuple[str, str]]]
     """Accumulator → names of its AUSE and of its error."""
 
@@ -58,8 +60,9 @@ class TaskMetrics:
         return order, mistakes
 
     def _uncertainty(self, scores: Mapping[str, float]) -> dict[str, float]:
-        value, bound = ranking.auroc(self.errors.bins())
-        metrics = {**scores, "error_auroc": value, "error_auroc_bound": bound}
+        metrics = dict(scores)
+        for part, name in self.RANKED.items():
+            metrics[name], metrics[f"{name}_bound"] = ranking.auroc(getattr(self, part).bins())
         metrics |= self.risk.compute()
         for part, (name, _) in self.SPARSIFICATIONS.items():
             areas = getattr(self, part).compute()
@@ -95,6 +98,7 @@ class ClassMetrics(TaskMetrics):
     """Streaming metrics of class probabilities and their entropy; see `StudyMetrics`."""
 
     PREFIX = "seg"
+    RANKED: ClassVar = {"errors": "error_auroc"}
     SPARSIFICATIONS: ClassVar = {
         "by_error": ("ause", "error"),
         "by_brier": ("ause_brier", "brier"),
@@ -173,6 +177,10 @@ class ClassMetrics(TaskMetrics):
 class DepthMetrics(TaskMetrics):
     """Streaming metrics of Gaussian depths and their standard deviation; see `StudyMetrics`.
 
+    Errors in metres are ranked by the standard deviation, ratio errors by the relative deviation,
+    which is the standard deviation divided by the estimate. `Certainty` and risk use the latter.
+    The ranking of ratio errors by the standard deviation is there to compare with older results.
+
     A pixel with a truth but without an estimate (`is_estimate`) is an undetected error, and in the
     pooled ranking also a false alarm. On an unknown object it counts as undetected, on the road as
     a false alarm. So a missing estimate improves no metric, with two exceptions: it may move the
@@ -181,6 +189,11 @@ class DepthMetrics(TaskMetrics):
     """
 
     PREFIX = "depth"
+    RANKED: ClassVar = {
+        "errors": "ratio_error_auroc",
+        "errors_by_std": "ratio_error_auroc_by_std",
+        "metre_errors": "metre_error_auroc",
+    }
     SPARSIFICATIONS: ClassVar = {
         "by_square": ("ause", "rmse"),
         "by_relative": ("ause_abs_rel", "abs_rel"),
@@ -189,6 +202,7 @@ class DepthMetrics(TaskMetrics):
     def __init__(self, max_depth: float, bins: int):
         self.distances, self.scores = DepthErrors(max_depth), GaussianScores()
         self.by_square, self.by_relative = Sparsification(root=True), Sparsification()
+        self.errors_by_std, self.metre_errors = (ranking.ScoreHistogram(bins) for _ in range(2))
         super().__init__(bins)
 
     def update(
@@ -216,14 +230,22 @@ class DepthMetrics(TaskMetrics):
         off = residuals(mu, y, limit)
         self.distances.add(off)
         self.scores.update(mu, variance[valid], y, limit)
-        given = Residuals(*(values[off.usable] for values in off))
-        missing = Residuals(*(values[~off.usable] for values in off))
-        wrong = given.ratio >= DELTA
-        order, _ = self._rank(std[valid][off.usable], wrong, len(missing.usable))
-        squares, relative = order.cumulative(given.distance**2), order.cumulative(given.relative)
-        ascending = _sorted(given.distance) ** 2
-        self.by_square.update(order, squares, ascending, missing.distance**2)
+        given, missing = off.where(off.usable), off.where(~off.usable)
+        deviation = std[valid][off.usable]
+        order, _ = self._rank(
+            deviation / mu[off.usable], given.wrong_ratio, missing=len(missing.usable)
+        )
+        relative = order.cumulative(given.relative)
         self.by_relative.update(order, relative, _sorted(given.relative), missing.relative)
+        order = ranking.sort_scores(deviation)
+        for histogram, wrong in (
+            (self.errors_by_std, given.wrong_ratio),
+            (self.metre_errors, given.wrong_metres),
+        ):
+            histogram.update(order, wrong)
+            ranking.add_missing(histogram, len(missing.usable))
+        squares, ascending = order.cumulative(given.distance**2), _sorted(given.distance) ** 2
+        self.by_square.update(order, squares, ascending, missing.distance**2)
 
     def compute(self) -> dict[str, float]:
         """Compute the metrics.
@@ -231,9 +253,11 @@ class DepthMetrics(TaskMetrics):
         Returns:
             `rmse` (m), `abs_rel`, `delta1`…`delta3`, `depth_coverage` (share of pixels with an
             estimate). With the prefix `depth.`: `nll`; `coverage50`, `coverage90` and `coverage95`
-            of central intervals; `error_auroc` and `error_auroc_bound` (errors: ratios ≥ 1.25);
-            `aurc`, `ause` (RMSE) and `ause_abs_rel`, each with `_random`; metrics of
-            `Certainty`; metrics of unknown objects as in `ClassMetrics.compute`.
+            of central intervals; `ratio_error_auroc` (errors: ratios ≥ 1.25) and
+            `metre_error_auroc` (errors: ≥ 1 m), each with `_bound`; `ratio_error_auroc_given`,
+            only over pixels with an estimate; `ratio_error_auroc_by_std`; `aurc` (of ratio
+            errors), `ause` (RMSE) and `ause_abs_rel`, each with `_random`; metrics of `Certainty`;
+            metrics of unknown objects as in `ClassMetrics.compute`.
             All are NaN if no pixel of the images has a depth.
         """
         if not self.images and not self.distances.sums[0]:
@@ -242,7 +266,9 @@ class DepthMetrics(TaskMetrics):
         distances["depth_coverage"] = distances.pop("coverage")
         shares = np.asarray(gauss["coverage"])
         coverage = {f"coverage{100 * p:.0f}": shares[COVERAGES.index(p)] for p in _PRINTED}
-        return {**distances, **self._uncertainty({"nll": float(gauss["nll"]), **coverage})}
+        given = ranking.auroc_without(self.errors.bins(), float(self.certainty.missing))
+        scores = {"nll": float(gauss["nll"]), "ratio_error_auroc_given": given, **coverage}
+        return {**distances, **self._uncertainty(scores)}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Compute the curves, with the prefix `depth.`; empty without a pixel.

@@ -39,7 +39,7 @@ CLAIMS = {
 """Claims of the paper (arXiv 2402.10580) by number."""
 
 SEG_UNCERTAINTY = ("seg.nll", "seg.brier", "ece", "seg.error_auroc", "seg.ause")
-DEPTH_UNCERTAINTY = ("depth.nll", "depth.error_auroc", "depth.ause")
+DEPTH_UNCERTAINTY = ("depth.nll", "depth.ratio_error_auroc", "depth.ause")
 UNCERTAINTY = (*SEG_UNCERTAINTY, *DEPTH_UNCERTAINTY)
 DEPTH_ACCURACY = ("rmse", "abs_rel", "delta1")
 

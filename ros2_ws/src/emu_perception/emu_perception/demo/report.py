@@ -28,7 +28,9 @@ _MEANING = {
     "depth_interval_90": "share of true depths inside the 90 % interval; 0.9 is right",
     "label_ece": "calibration error of 1 - entropy / ln C (not of the top probability)",
     "label_error_auroc": "how well class uncertainty ranks wrong pixels; 0.5 is chance",
-    "depth_error_auroc": "how well depth uncertainty ranks errors beyond 1.25; 0.5 is chance",
+    "depth_ratio_error_auroc": "how well std/depth ranks errors beyond a factor of 1.25",
+    "depth_ratio_error_auroc_given": "the same, where there is an estimate",
+    "depth_metre_error_auroc": "how well std ranks errors beyond 1 m; 0.5 is chance",
 }
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1100px;

@@ -136,6 +136,7 @@ def test_the_metrics_are_those_of_a_plain_computation(summary, bag, layout):
     with np.errstate(divide="ignore"):
         wrong = ~covered | (np.maximum(filled / y, y / filled) >= 1.25)
     limited = np.minimum(filled, 80.0)
+    far = np.abs(limited - y) >= 1
     assert summary["depth_coverage"] == pytest.approx(covered.mean(), abs=1e-4)
     # 16-bit disparity rounds the truth: by 0.6 % at 55 m with this focal length.
     assert summary["depth_rmse_m"] == pytest.approx(np.sqrt(np.mean((limited - y) ** 2)), rel=0.01)
@@ -143,9 +144,12 @@ def test_the_metrics_are_those_of_a_plain_computation(summary, bag, layout):
     assert summary["depth_delta1"] == pytest.approx(1 - wrong.mean(), abs=0.01)
     # A missing depth counts as an error that was not found, and as a false alarm.
     alarms = np.full(np.count_nonzero(~covered), np.inf)
-    scores = np.concatenate([np.where(covered, std[valid], 0), alarms])
-    errors = np.concatenate([wrong, np.zeros(alarms.size, bool)])
-    assert summary["depth_error_auroc"] == pytest.approx(auroc(scores, errors), abs=0.01)
+    errors, far = (np.concatenate([x, np.zeros(alarms.size, bool)]) for x in (wrong, far))
+    relative = std / np.where(np.isfinite(depth), depth, 1)
+    for name, score, positive in (("ratio", relative, errors), ("metre", std, far)):
+        scores = np.concatenate([np.where(covered, score[valid], 0), alarms])
+        expected = pytest.approx(auroc(scores, positive), abs=0.01)
+        assert summary[f"depth_{name}_error_auroc"] == expected
 
 
 def auroc(scores: np.ndarray, errors: np.ndarray) -> float:
