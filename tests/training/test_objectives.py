@@ -98,6 +98,16 @@ def test_a_members_loss_is_cross_entropy_and_a_weighted_depth_loss_at_full_size(
     torch.testing.assert_close(total(terms), terms["ce"] + terms["depth"])
 
 
+def test_relative_errors_count_by_the_true_depth_and_only_where_there_is_one():
+    raw, (labels, depth) = make_raw(), make_truth()
+    terms = member_loss(raw, labels, depth, MemberLoss(relative_weight=2.0))
+    mean, valid = upsampled(raw)[1], torch.isfinite(depth)
+    assert 0 < valid.sum() < valid.numel()
+    expected = 2 * ((mean - depth).abs() / depth)[valid].mean()
+    torch.testing.assert_close(terms["relative"], expected)
+    torch.testing.assert_close(total(terms), terms["ce"] + terms["depth"] + terms["relative"])
+
+
 def test_class_weights_reach_the_cross_entropy_of_members_and_students():
     raw, truth, weights = make_raw(), make_truth(), torch.arange(1.0, CLASSES + 1)
     weighted = cross_entropy(upsampled(raw)[0], truth[0], weights)

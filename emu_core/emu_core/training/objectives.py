@@ -34,13 +34,13 @@ from emu_core.training.losses import (
 )
 
 Terms = dict[str, Tensor]
-"""Weighted scalars by name: `ce` (segmentation) and `depth`; `kl`, `variance` and `mean` from a
-teacher."""
+"""Weighted scalars by name: `ce` (segmentation), `depth`, `relative`; `kl`, `variance` and
+`mean` from a teacher."""
 
 
 @dataclass(frozen=True)
 class MemberLoss:
-    """Loss on ground truth: L = L_segmentation + w1·L_depth.
+    """Loss on ground truth: L = L_segmentation + w1·L_depth + w5·L_relative.
 
     Args:
         depth: Depth loss: gnll (Gaussian negative log-likelihood), rmsle, l1, or one of a plugin.
@@ -51,6 +51,8 @@ class MemberLoss:
             segmentation loss, scaled to a mean of 1. Rare classes are learned sooner, and
             predicted too often where the network is in doubt. Not in the paper.
         segmentation: Segmentation loss: cross_entropy, or one of a plugin.
+        relative_weight: w5, of |μ − y|/y. Where near and far are both possible, the Gaussian NLL
+            alone puts the mean between them, far beyond the near one. Not in the paper.
     """
 
     depth: str = "gnll"
@@ -58,6 +60,7 @@ class MemberLoss:
     depth_weight: float = field(default=1.0, metadata=at_least(0))
     class_balance: float = field(default=0.0, metadata=at_least(0))
     segmentation: str = "cross_entropy"
+    relative_weight: float = field(default=0.0, metadata=at_least(0))
 
     def __post_init__(self) -> None:
         DEPTH_LOSSES.check(self.depth)
@@ -247,6 +250,8 @@ def _supervised(
         terms["depth"] = options.depth_weight * compute(
             estimate.depth_mean, estimate.depth_variance, depth, options
         )
+    if estimate.depth_mean is not None and options.relative_weight:
+        terms["relative"] = options.relative_weight * l1(estimate.depth_mean, depth, scale=depth)
     return terms
 
 
