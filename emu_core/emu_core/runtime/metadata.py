@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from emu_core.labels import IGNORE, ClassTable
+from emu_core.runtime.calibration import Calibration
 from emu_core.runtime.parity import ERROR_NAMES, Reference
 
 OUTPUTS: dict[str, type[np.generic]] = {
@@ -127,6 +128,17 @@ def _reference(value: dict[str, Any]) -> Reference:
     if not reference.png.startswith(b"\x89PNG"):
         raise ValueError("its image is not a PNG")
     return reference
+
+
+def calibration(value: dict[str, Any] | None) -> Calibration | None:
+    """Read how a file was calibrated; None if it was not."""
+    if value is None:
+        return None
+    numbers = {name: _number(value[name]) for name in ("temperature", "std_scale", "std_doubt")}
+    positive = numbers["temperature"] > 0 and numbers["std_scale"] > 0
+    _checked(numbers, positive, "a temperature and a std_scale above 0")
+    metrics = {name: _numbers(value[name]) for name in ("before", "after")}
+    return Calibration(**numbers, frames=_text(value["frames"]), **metrics)
 
 
 PARSERS: dict[str, Callable[[Any], Any]] = {

@@ -36,7 +36,15 @@ import numpy as np
 
 from emu_core.files import file_digest, lfs_problem
 from emu_core.labels import ClassTable
-from emu_core.runtime.metadata import OUTPUTS, PARSERS, integer, pack, refuse_constant
+from emu_core.runtime.calibration import Calibration
+from emu_core.runtime.metadata import (
+    OUTPUTS,
+    PARSERS,
+    calibration,
+    integer,
+    pack,
+    refuse_constant,
+)
 from emu_core.runtime.parity import Reference
 
 if TYPE_CHECKING:
@@ -75,6 +83,7 @@ class ModelInfo:
         tolerances: Limits on the errors of `runtime.parity`, by precision.
         reference: Reference image with sampled outputs.
         license: Licence of the weights, as text; empty if unknown.
+        calibration: What was fitted on held-out frames and is part of the graph; None if nothing.
         logits_size: Size (h, w) of the output `logits`; None without it. Not stored.
     """
 
@@ -90,6 +99,7 @@ class ModelInfo:
     tolerances: Mapping[str, Mapping[str, float]]
     reference: Reference = field(repr=False)
     license: str = ""
+    calibration: Calibration | None = None
     logits_size: tuple[int, int] | None = None
     input_size: tuple[int, int] = (0, 0)
     output_size: tuple[int, int] = (0, 0)
@@ -252,6 +262,8 @@ def to_metadata(info: ModelInfo) -> dict[str, str]:
             **{name: pack(values, OUTPUTS[name]) for name, values in reference.values.items()},
         },
     }
+    if info.calibration is not None:
+        values["calibration"] = asdict(info.calibration)
     return {_key(name): json.dumps(value, allow_nan=False) for name, value in values.items()}
 
 
@@ -276,6 +288,8 @@ def parse_metadata(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
         )
     facts = {name: parse(name, parser) for name, parser in PARSERS.items()}
     facts |= facts.pop("training")
+    if _key("calibration") in metadata:
+        facts["calibration"] = parse("calibration", calibration)
     outputs = facts["reference"].values
     if ("labels" in outputs) != (len(facts["classes"]) > 0):
         raise _corrupt(path, "classes", "only the output labels has classes")

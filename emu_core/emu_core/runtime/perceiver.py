@@ -24,7 +24,7 @@ import numpy as np
 
 from emu_core.runtime.engines import HALF_PRECISION, PROVIDERS, ProviderError, open_engine
 from emu_core.runtime.fitting import FITS, Fitting, check_image, fit_image, fit_pixels
-from emu_core.runtime.model_file import ModelError, default_model, one_line
+from emu_core.runtime.model_file import ModelError, ModelInfo, default_model, one_line
 from emu_core.runtime.parity import violations
 
 __all__ = ["PROVIDERS", "Perceiver", "Perception", "ProviderError"]
@@ -170,11 +170,9 @@ class Perceiver:
                 damaged, or the engine computes other results.
         """
         info = self.info
-        picture = cv2.imdecode(np.frombuffer(info.reference.png, np.uint8), cv2.IMREAD_COLOR)
-        if picture is None or picture.shape != (*info.input_size, 3):
-            raise ModelError(f"{info.path}: its reference image is damaged. Copy it again.")
+        picture = decode_reference(info)
         try:
-            maps = self._run(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+            maps = self._run(picture)
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise ModelError(
                 f"{info.path} does not run on '{self.provider}': {one_line(error)}. "
@@ -191,6 +189,18 @@ class Perceiver:
 
     def _run(self, image: np.ndarray) -> list[np.ndarray]:  # the benchmark times it
         return self._engine.run(image)
+
+
+def decode_reference(info: ModelInfo) -> np.ndarray:
+    """Decode the reference image of a model file: RGB, uint8 (H, W, 3).
+
+    Raises:
+        ModelError: It is damaged.
+    """
+    picture = cv2.imdecode(np.frombuffer(info.reference.png, np.uint8), cv2.IMREAD_COLOR)
+    if picture is None or picture.shape != (*info.input_size, 3):
+        raise ModelError(f"{info.path}: its reference image is damaged. Copy it again.")
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
 def usable_depth(depth: np.ndarray, depth_std: np.ndarray | None, max_ratio: float) -> np.ndarray:

@@ -1,0 +1,260 @@
+"""Fit a temperature of the classes and a factor of the depth deviation on held-out frames.
+
+    pixels = sample_pixels(Perceiver("student.onnx"), validation)
+    calibration = fit([pixels])
+    after = measure(pixels, calibration)                   # NLL, ECE, share inside 90 % intervals
+
+The temperature minimises the NLL (Guo et al., ICML 2017). The factor is that of split conformal
+prediction with the score |error| / deviation (Angelopoulos and Bates, arXiv 2107.07511): on the
+frames of the fit, intervals of 90 % hold 90 % of the depths. It may grow with the uncertainty of
+the class, if that is better on frames that were left out. Needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from emu_core.data.datasets import DataSet
+from emu_core.data.label_space import LabelSpace
+from emu_core.evaluation.progress import with_progress
+from emu_core.labels import IGNORE
+from emu_core.metrics.classes import CalibrationError
+from emu_core.metrics.depth import is_estimate
+from emu_core.runtime.calibration import UNCALIBRATED, Calibration
+from emu_core.runtime.perceiver import Perceiver
+
+SHARE = 0.9
+"""Share of the true depths that the intervals of the fit hold."""
+
+PIXELS = 4000
+"""Number of pixels per frame and task, for the default of `sample_pixels`."""
+
+_Z = NormalDist().inv_cdf(0.5 + SHARE / 2)
+_RATIOS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+"""Candidates for std_doubt / std_scale; 0: the class has no influence."""
+
+_TEMPERATURES = (0.2, 5.0)
+_TINY = 1e-30
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Pixels with a true class or a true depth, and what the model without calibration says.
+
+    All arrays have a length; `scores` are log probabilities of the classes (C), `depth`, `std` and
+    `true_depth` metres. Without a task, its arrays are empty.
+    """
+
+    scores: np.ndarray  # (n, C)
+    group: np.ndarray  # (n,), index of the true group of classes
+    frame: np.ndarray  # (n,)
+    groups: np.ndarray  # bool (C, G)
+    depth: np.ndarray  # (m,)
+    std: np.ndarray  # (m,)
+    true_depth: np.ndarray  # (m,)
+    depth_scores: np.ndarray  # (m, C)
+    depth_frame: np.ndarray  # (m,)
+
+
+def sample_pixels(
+    perceiver: Perceiver, data: DataSet, stride: int = 1, count: int = PIXELS, seed: int = 0
+) -> Pixels:
+    """Run a model file on every `stride`-th frame, and draw pixels that have ground truth.
+
+    What an earlier calibration of the file changed is undone.
+
+    Args:
+        perceiver: The model.
+        data: Frames that no training has seen.
+        stride: Step between the frames.
+        count: Maximum number of pixels of one frame, for each task.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: The model has neither the output `logits` nor `depth_std`, or the frames have
+            no ground truth for what it has.
+    """
+    info, space = perceiver.info, data.space
+    if info.logits_size is None and "depth_std" not in info.outputs:
+        raise ValueError(
+            f"{info.path} has neither the output 'logits' nor 'depth_std': there is nothing to "
+            "calibrate. Export the model again with training/export.py."
+        )
+    rng = np.random.default_rng(seed)
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in Pixels.__annotations__}
+    indices = range(0, len(data), stride)
+    for index in with_progress(indices, data.split, len(indices)):
+        sample = data[index]
+        rgb = np.ascontiguousarray(sample.image)
+        if info.logits_size is None:
+            seen, scores = perceiver.perceive(rgb, sample.focal), None
+        else:
+            each = np.eye(len(info.classes), dtype=bool)
+            seen, scores = perceiver.perceive_groups(rgb, each, sample.focal)
+        truth = space.group_of_label[sample.labels]
+        if scores is not None:
+            rows, columns = _drawn(truth != IGNORE, count, rng)
+            found = scores[_nearest(rows, columns, truth.shape, scores.shape)]
+            parts["scores"].append(found)
+            parts["group"].append(truth[rows, columns])
+            parts["frame"].append(np.full(len(rows), index))
+        if seen.depth is not None and seen.depth_std is not None:
+            rows, columns = _drawn(np.isfinite(sample.depth), count, rng)
+            at = _nearest(rows, columns, sample.depth.shape, seen.depth.shape)
+            there = is_estimate(seen.depth[at], seen.depth_std[at])
+            parts["depth"].append(seen.depth[at][there])
+            parts["std"].append(seen.depth_std[at][there])
+            parts["true_depth"].append(sample.depth[rows, columns][there])
+            parts["depth_frame"].append(np.full(np.count_nonzero(there), index))
+            found = np.ones((len(rows), 1)) if scores is None else scores[at]
+            parts["depth_scores"].append(found[there])
+    pixels = _pixels(parts, space, info.calibration or UNCALIBRATED)
+    if not len(pixels.group) and not len(pixels.depth):
+        raise ValueError(f"{data.root}, split {data.split}: no pixel has ground truth.")
+    return pixels
+
+
+def _pixels(parts: dict[str, list[np.ndarray]], space: LabelSpace, before: Calibration) -> Pixels:
+    def joined(name: str, shape: tuple[int, ...]) -> np.ndarray:
+        return np.concatenate([np.zeros(shape), *parts[name]])
+
+    classes = len(space.model) if parts["scores"] else 1
+    scores, of_depth = (
+        before.temperature * np.log(np.maximum(joined(name, (0, classes)), _TINY))
+        for name in ("scores", "depth_scores")
+    )
+    std = joined("std", (0,))
+    if before is not UNCALIBRATED:
+        std = std / before.factor(normalized_entropy(of_depth / before.temperature))
+    groups = np.zeros((classes, len(space.groups) if parts["scores"] else 1), bool)
+    for index, group in enumerate(space.groups if parts["scores"] else ()):
+        groups[list(group), index] = True
+    whole = {name: joined(name, (0,)).astype(int) for name in ("group", "frame", "depth_frame")}
+    metres = {name: joined(name, (0,)) for name in ("depth", "true_depth")}
+    return Pixels(scores=scores, depth_scores=of_depth, std=std, groups=groups, **whole, **metres)
+
+
+def fit(parts: Sequence[Pixels]) -> Calibration:
+    """Fit the temperature, then the factor of the deviation, on the pixels of data sets."""
+    of_classes = [part for part in parts if len(part.group)]
+    of_depth = [part for part in parts if len(part.depth)]
+    temperature = fit_temperature(of_classes) if of_classes else 1.0
+    scale, doubt = fit_deviation(of_depth, temperature) if of_depth else (1.0, 0.0)
+    return Calibration(temperature, scale, doubt)
+
+
+def fit_temperature(parts: Sequence[Pixels]) -> float:
+    """Find the temperature of the lowest NLL, 0.2 to 5, by golden section search of its log.
+
+    The NLL of single classes is convex in 1/T, so it has one minimum. All data sets count equally.
+    """
+    low, high = np.log(_TEMPERATURES)
+    golden = (np.sqrt(5) - 1) / 2
+
+    def loss(log: float) -> float:
+        return sum(class_nll(part, float(np.exp(log))) for part in parts)
+
+    while high - low > 1e-4:
+        left, right = high - golden * (high - low), low + golden * (high - low)
+        if loss(left) < loss(right):
+            high = right
+        else:
+            low = left
+    return float(np.exp((low + high) / 2))
+
+
+def fit_deviation(parts: Sequence[Pixels], temperature: float) -> tuple[float, float]:
+    """Find the factor `scale + doubt · uncertainty` of the deviation.
+
+    The ratio of the two is chosen by the Gaussian NLL of one half of the frames after a fit on the
+    other half. Then the factor is fitted on all.
+    """
+    error = np.concatenate([np.abs(part.depth - part.true_depth) for part in parts])
+    std = np.concatenate([part.std for part in parts])
+    uncertainty = np.concatenate(
+        [normalized_entropy(part.depth_scores / temperature) for part in parts]
+    )
+    odd = np.concatenate(
+        [np.unique(part.depth_frame, return_inverse=True)[1] % 2 == 1 for part in parts]
+    )
+    ratio = 0.0
+    if uncertainty.any() and odd.any():
+        losses = {}
+        for candidate in _RATIOS:
+            inflated, loss = std * (1 + candidate * uncertainty), 0.0
+            for ours, theirs in ((odd, ~odd), (~odd, odd)):
+                scaled = _conformal(error[ours], inflated[ours]) * inflated[theirs] + 1e-6
+                loss += float(np.mean(0.5 * (error[theirs] / scaled) ** 2 + np.log(scaled)))
+            losses[candidate] = loss
+        ratio = min(losses, key=losses.__getitem__)
+    scale = _conformal(error, std * (1 + ratio * uncertainty))
+    return scale, scale * ratio
+
+
+def _conformal(error: np.ndarray, std: np.ndarray) -> float:
+    """Factor of the deviation with which the intervals hold `SHARE` of the errors."""
+    score = error / np.maximum(std, 1e-6)
+    level = min(1.0, np.ceil((len(score) + 1) * SHARE) / len(score))
+    return max(float(np.quantile(score, level, method="higher")) / _Z, 1e-3)
+
+
+def measure(pixels: Pixels, calibration: Calibration = UNCALIBRATED) -> dict[str, float]:
+    """Measure `nll` and `ece` of the classes, and `interval_90` of the depth estimates."""
+    metrics = {}
+    if len(pixels.group):
+        p = _group_probabilities(pixels, calibration.temperature)
+        error = CalibrationError()
+        error.update(p.max(axis=1), p.argmax(axis=1) == pixels.group)
+        metrics["nll"] = class_nll(pixels, calibration.temperature)
+        metrics["ece"] = float(error.compute()["ece"])
+    if len(pixels.depth):
+        uncertainty = normalized_entropy(pixels.depth_scores / calibration.temperature)
+        std = pixels.std * calibration.factor(uncertainty)
+        inside = np.abs(pixels.depth - pixels.true_depth) <= _Z * std
+        metrics["interval_90"] = float(inside.mean())
+    return metrics
+
+
+def class_nll(pixels: Pixels, temperature: float) -> float:
+    """Mean of −log p of the true group of classes, nats."""
+    p = _group_probabilities(pixels, temperature)
+    return float(-np.log(np.maximum(p[np.arange(len(p)), pixels.group], _TINY)).mean())
+
+
+def normalized_entropy(scores: np.ndarray) -> np.ndarray:
+    """Entropy / ln C of the softmax of scores (n, C): 0 to 1; 0 if there is one class."""
+    if scores.shape[1] < 2:
+        return np.zeros(len(scores))
+    p = _softmax(scores)
+    return -(p * np.log(np.maximum(p, _TINY))).sum(axis=1) / np.log(scores.shape[1])
+
+
+def _group_probabilities(pixels: Pixels, temperature: float) -> np.ndarray:
+    return _softmax(pixels.scores / temperature) @ pixels.groups
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    exp = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return exp / exp.sum(axis=1, keepdims=True)
+
+
+def _drawn(mask: np.ndarray, count: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """Rows and columns of up to `count` true pixels of a mask, drawn without replacement."""
+    there = np.flatnonzero(mask)
+    chosen = rng.choice(there, min(count, len(there)), replace=False)
+    return np.unravel_index(chosen, mask.shape)
+
+
+def _nearest(
+    rows: np.ndarray, columns: np.ndarray, of: tuple[int, ...], to: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels in maps of the size `to` for pixels in ground truth of the size `of`."""
+    at = (
+        np.minimum(((index + 0.5) * there / here).astype(int), there - 1)
+        for index, here, there in zip((rows, columns), of, to, strict=False)
+    )
+    return tuple(at)  # type: ignore[return-value]

@@ -1,0 +1,55 @@
+"""`training/calibrate.py`: from frames to a calibrated model file."""
+
+import re
+
+import numpy as np
+import pytest
+
+from emu_core.runtime.dummy_model import make_dummy_model
+from emu_core.runtime.model_file import read_info
+
+
+@pytest.fixture
+def model(tmp_path):
+    return make_dummy_model(tmp_path / "model.onnx", logits=True)
+
+
+def metrics(text):
+    """Metrics before and after by name, from the output of the command."""
+    found = re.findall(r": (\w+) ([\d.]+) → ([\d.]+)", text)
+    return {name: (float(before), float(after)) for name, before, after in found}
+
+
+def test_a_model_is_calibrated_on_drives(run, model, tmp_path, write_drive, capsys):
+    for frame in range(4):
+        write_drive(tmp_path / "drives", "val", f"val3000_000000_00000{frame}", seed=frame)
+    new = tmp_path / "new.onnx"
+    options = ("--model", model, "--kind", "drives", "--root", "drives", "--output", new)
+    assert run("calibrate", *options, "--dry-run") == 0 and not new.exists()
+    assert run("calibrate", *options) == 0
+    shown = metrics(capsys.readouterr().out)
+    assert shown["nll"][1] < shown["nll"][0]
+    assert shown["interval_90"][1] == pytest.approx(0.9, abs=2e-3)
+    found = read_info(new).calibration
+    assert found.frames == "4 frames of drives (val)"
+    assert found.after["drives (val).nll"] == pytest.approx(shown["nll"][1], abs=1e-4)
+    # Calibrated again, from the file itself, it comes to the same values.
+    assert run("calibrate", "--model", new, *options[2:-2]) == 0
+    again = metrics(capsys.readouterr().out)
+    assert again["nll"] == pytest.approx((shown["nll"][1], shown["nll"][1]), abs=2e-4)
+    np.testing.assert_allclose(
+        read_info(new).calibration.temperature, found.temperature, rtol=1e-2
+    )
+
+
+def test_what_cannot_be_calibrated_is_refused(run, tmp_path, write_drive, capsys):
+    write_drive(tmp_path / "drives", "val", "val3000_000000_000000")
+    only = {"outputs": ("labels", "label_uncertainty")}
+    plain = make_dummy_model(tmp_path / "plain.onnx", **only)
+    options = ("--model", plain, "--kind", "drives", "--root", "drives")
+    assert run("calibrate", *options) == 1
+    assert "neither the output 'logits' nor 'depth_std'" in capsys.readouterr().err
+    assert run("calibrate", *options, "other") == 1
+    assert "--kind and --root equally often: got 1 and 2" in capsys.readouterr().err
+    assert run("calibrate", *options, "--splits", "haze") == 1
+    assert "haze" in capsys.readouterr().err
