@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import jsonargparse
@@ -23,9 +22,7 @@ from jsonargparse.typing import PositiveInt
 from emu_core.data.config import Data
 from emu_core.data.datasets import DATASETS, DataSet
 from emu_core.evaluation.calibrated_file import write_calibrated
-from emu_core.evaluation.calibration import fit, measure, sample_pixels
-from emu_core.runtime.calibration import UNCALIBRATED, Calibration
-from emu_core.runtime.perceiver import Perceiver
+from emu_core.evaluation.calibration import calibrate as fit_on_frames
 from emu_core.terminal import accept_any_text
 from emu_core.training.command import run_command
 
@@ -36,34 +33,13 @@ def calibrate(given: jsonargparse.Namespace) -> None:
         raise ValueError(
             f"Give --kind and --root equally often: got {len(given.kind)} and {len(given.root)}."
         )
-    perceiver = Perceiver(given.model)
     parts: list[DataSet] = []
     for kind, root in zip(given.kind, given.root, strict=True):
         data = Data(kind, root=root, mapping=given.mapping, classes=given.classes)
         parts += data.open_scored(given.splits).values()
-    pixels = [sample_pixels(perceiver, part, given.stride) for part in parts]
-    found = fit(pixels)
-    print(
-        f"temperature {found.temperature:.3f}, deviation × ({found.std_scale:.3f} + "
-        f"{found.std_doubt:.3f} · class uncertainty)"
-    )
-    earlier = perceiver.info.calibration or UNCALIBRATED
-    before: dict[str, float] = {}
-    after: dict[str, float] = {}
-    for part, of_part in zip(parts, pixels, strict=True):
-        name = f"{part.title} ({part.split})"
-        first, second = (measure(of_part, c) for c in (earlier, found))
-        for metric in first:
-            print(f"{name}: {metric} {first[metric]:.4f} → {second[metric]:.4f}")
-        before |= {f"{name}.{metric}": value for metric, value in first.items()}
-        after |= {f"{name}.{metric}": value for metric, value in second.items()}
-    frames = ", ".join(
-        f"{len(range(0, len(part), given.stride))} frames of {part.title} ({part.split})"
-        for part in parts
-    )
+    found = fit_on_frames(given.model, parts, given.stride)
     if not given.dry_run:
-        complete: Calibration = replace(found, frames=frames, before=before, after=after)
-        info = write_calibrated(perceiver.info.path, given.output or perceiver.info.path, complete)
+        info = write_calibrated(given.model, given.output or given.model, found)
         print(f"{info.path}: written, sha256 {info.sha256[:12]}")
 
 

@@ -7,6 +7,10 @@ r"""Turn trained weights into the one file that a robot runs, with its metrics a
 The graph is checked against torch. The outputs that a robot would receive are scored on the
 test split of the data set and on its extra splits. The metrics become part of the file and of
 the model card next to it, which has the name of the file: student.onnx and student.md.
+
+With --calibrate, a temperature of the classes and a factor of the depth deviation are fitted on
+validation frames and become part of the graph, as by training/calibrate.py. The card has the
+metrics before and after.
 """
 
 from __future__ import annotations
@@ -15,20 +19,23 @@ import argparse
 import math
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jsonargparse
 
+from emu_core.data.datasets import DataSet
+from emu_core.evaluation.calibrated_file import write_calibrated
+from emu_core.evaluation.calibration import calibrate
 from emu_core.evaluation.model_card import Origin, model_card
-from emu_core.evaluation.model_scores import print_scores, score_split, scores_of
+from emu_core.evaluation.model_scores import Scores, print_scores, score_split, scores_of
 from emu_core.files import write_text
 from emu_core.networks import load_model
 from emu_core.networks.learned import MEANING, check_weights
 from emu_core.runtime.perceiver import Perceiver
 from emu_core.terminal import accept_any_text
 from emu_core.training.command import run_command
-from emu_core.training.config import TrainingConfig
+from emu_core.training.config import Data, TrainingConfig
 from emu_core.training.export import export
 from emu_core.training.release import model_facts, read_config
 from emu_core.training.run import describe_training, read_settings
@@ -42,6 +49,7 @@ def export_measured(
     splits: Sequence[str] | None = None,
     license: str = "",
     sections: Path | None = None,
+    calibrate_on: Sequence[Path] = (),
 ) -> None:
     """Export a network, score it, export it again with its scores, and write the model card.
 
@@ -53,6 +61,7 @@ def export_measured(
         splits: Splits to score on; None for those that the data set reports.
         license: Licence of the weights, for the card.
         sections: Markdown file with further sections for the card.
+        calibrate_on: Folders of the data sets whose validation frames calibrate the file.
 
     Raises:
         DataError, ModelError, WeightsError: A file is missing or damaged.
@@ -66,14 +75,19 @@ def export_measured(
     if splits is None and not data.mixture:
         splits = [*filter(None, [data.test_split]), *data.split_names.extra]
     frames = data.open_scored(splits)
+    fitted = _validation_frames(data, calibrate_on)
     expected = {**describe_training(TrainingConfig(data)), "classes": list(facts["classes"].names)}
     advice = "Give --config the config.yaml beside the weights."
     check_weights(weights, expected, config, advice, (*MEANING, "depth_limit"))
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / output.name
         export(network, draft, metrics={}, **facts)
-        perceiver = Perceiver(draft)
-        scores = {s: scores_of(part, score_split(perceiver, part)) for s, part in frames.items()}
+        before, calibration = {}, None
+        if fitted:
+            before = _scores(draft, frames)
+            calibration = calibrate(draft, fitted)
+            write_calibrated(draft, draft, calibration)
+        scores = _scores(draft, frames)
     print_scores(scores)
     metrics = {
         f"{split}.{name}": value
@@ -82,12 +96,27 @@ def export_measured(
         if name != "iou" and math.isfinite(value)
     }
     info = export(network, output, metrics=metrics, **facts)
+    if calibration is not None:
+        info = write_calibrated(output, output, calibration)
     card, settings = output.with_suffix(".md"), read_settings(config)
     student = any(name.startswith("distillation.") for name in settings)
     parts = data.open_training(unlabelled=student).parts
     origin = Origin(data, parts, settings, license, more)
-    write_text(card, model_card(info, network, scores, frames, origin))
+    write_text(card, model_card(info, network, scores, frames, origin, before))
     print(f"{card} written")
+
+
+def _scores(model: Path, frames: Mapping[str, DataSet]) -> dict[str, Scores]:
+    perceiver = Perceiver(model)
+    return {s: scores_of(part, score_split(perceiver, part)) for s, part in frames.items()}
+
+
+def _validation_frames(data: Data, roots: Sequence[Path]) -> list[DataSet]:
+    parts = data.open_validation() if roots else []
+    if unknown := [str(root) for root in roots if root not in [part.root for part in parts]]:
+        there = ", ".join(str(part.root) for part in parts)
+        raise ValueError(f"--calibrate {', '.join(unknown)}: validation frames are in {there}.")
+    return [part for part in parts if part.root in roots]
 
 
 def main() -> int:
@@ -108,6 +137,15 @@ def main() -> int:
     )
     add("--license", default="", help="licence of the weights, for the card, e.g. Apache-2.0")
     add("--sections", type=Path, help="Markdown file with further sections for the card")
+    add(
+        "--calibrate",
+        nargs="+",
+        type=Path,
+        default=[],
+        dest="calibrate_on",
+        metavar="ROOT",
+        help="folders of data sets of the training, whose validation frames calibrate the file",
+    )
     given = parser.parse_args()
     return run_command("export", lambda: export_measured(**vars(given)))
 

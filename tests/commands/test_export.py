@@ -1,6 +1,7 @@
 """`training/export.py`: every data set's network becomes a model file with scores and a card."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,25 @@ def test_rendered_drives_are_reported_on_test_and_on_the_extra_splits_that_exist
     assert "--kind drives --root data --splits test night`" in card
     assert "No training frame shows the conditions of `night`" in card
     assert "Apache-2.0" in card and "never seen a real image" in card
+
+
+def test_a_file_is_calibrated_on_validation_frames(export, write_camera, tmp_path, capsys):
+    for split in ("train", "val", "test"):
+        write_camera(split, 1)
+    data = Data("drives", Path("data"), augmentation=SIZE)
+    assert export(data) == 0
+    info, card = exported(tmp_path)
+    assert info.calibration is None and "Calibration" not in card
+    assert export(data, "--calibrate", "data", "--splits", "test") == 0
+    info, card = exported(tmp_path)
+    assert info.calibration.frames == "1 frames of data (val)"
+    assert info.calibration.after["data (val).interval_90"] == pytest.approx(0.9, abs=2e-3)
+    factor = f"{info.calibration.std_scale:.3f} + {info.calibration.std_doubt:.3f}"
+    assert f"The deviation of depth is multiplied by {factor} · class uncertainty" in card
+    after = info.metrics["test.depth_interval_90"]
+    assert re.search(rf"\| test: depth_interval_90 +\| [\d.]+ +\| {after:.3f} ", card)
+    assert export(data, "--calibrate", "elsewhere") == 1
+    assert "--calibrate elsewhere: validation frames are in data." in capsys.readouterr().err
 
 
 def test_cityscapes_is_reported_on_val_with_images_of_different_sizes(

@@ -1,8 +1,7 @@
 """Fit a temperature of the classes and a factor of the depth deviation on held-out frames.
 
-    pixels = sample_pixels(Perceiver("student.onnx"), validation)
-    calibration = fit([pixels])
-    after = measure(pixels, calibration)                   # NLL, ECE, share inside 90 % intervals
+    found = calibrate(Path("student.onnx"), [validation])
+    write_calibrated(Path("student.onnx"), Path("calibrated.onnx"), found)
 
 The temperature minimises the NLL (Guo et al., ICML 2017). The factor is that of split conformal
 prediction with the score |error| / deviation (Angelopoulos and Bates, arXiv 2107.07511): on the
@@ -13,7 +12,8 @@ the class, if that is better on frames that were left out. Needs no torch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
@@ -58,6 +58,39 @@ class Pixels:
     true_depth: np.ndarray  # (m,)
     depth_scores: np.ndarray  # (m, C)
     depth_frame: np.ndarray  # (m,)
+
+
+def calibrate(model: Path, parts: Sequence[DataSet], stride: int = 1) -> Calibration:
+    """Fit the calibration of a model file on frames, and print the metrics before and after.
+
+    Args:
+        model: Model file; it is not changed.
+        parts: Frames that no training has seen, of each data set.
+        stride: Step between the frames.
+
+    Raises:
+        ModelError: The file is not usable.
+        ValueError: There is nothing to calibrate, see `sample_pixels`.
+    """
+    perceiver = Perceiver(model)
+    pixels = [sample_pixels(perceiver, part, stride) for part in parts]
+    found = fit(pixels)
+    print(
+        f"temperature {found.temperature:.3f}, deviation × ({found.std_scale:.3f} + "
+        f"{found.std_doubt:.3f} · class uncertainty)"
+    )
+    earlier, frames = perceiver.info.calibration or UNCALIBRATED, []
+    before: dict[str, float] = {}
+    after: dict[str, float] = {}
+    for part, of_part in zip(parts, pixels, strict=True):
+        name = f"{part.title} ({part.split})"
+        first, second = (measure(of_part, c) for c in (earlier, found))
+        for metric in first:
+            print(f"{name}: {metric} {first[metric]:.4f} → {second[metric]:.4f}")
+        before |= {f"{name}.{metric}": value for metric, value in first.items()}
+        after |= {f"{name}.{metric}": value for metric, value in second.items()}
+        frames.append(f"{len(range(0, len(part), stride))} frames of {name}")
+    return replace(found, frames=", ".join(frames), before=before, after=after)
 
 
 def sample_pixels(

@@ -18,6 +18,9 @@ from emu_core.networks import Network
 from emu_core.runtime.model_file import ModelInfo
 from emu_core.training.config import Data
 
+_CALIBRATED = ("label_ece", "depth_interval_90")
+"""Metrics that a calibration changes."""
+
 TEMPLATE = Path(__file__).with_name("model_card_template.md")
 
 
@@ -56,6 +59,7 @@ def model_card(
     scores: Mapping[str, Scores],
     frames: Mapping[str, DataSet],
     origin: Origin,
+    before: Mapping[str, Scores] | None = None,
 ) -> str:
     """Return the model card in Markdown.
 
@@ -65,6 +69,7 @@ def model_card(
         scores: Scores by split.
         frames: The frames of every split in `scores`.
         origin: Where the network comes from.
+        before: Scores without the file's calibration, by split.
     """
     data, settings = origin.data, origin.settings
     extra = " and ".join(f"`{split}`" for split in scores if split in data.split_names.extra)
@@ -79,6 +84,7 @@ def model_card(
         loss=", ".join(f"{k[5:]} {v}" for k, v in settings.items() if k.startswith("loss.")),
         max_depth=_range_of_truth(frames),
         data=data_table(origin.parts),
+        calibration=calibration_section(info, scores, before or {}),
         more=origin.more.strip() + "\n\n" if origin.more else "",
         command="`\n`".join(evaluate_commands(info.path, data, frames)),
         conditions=f"No training frame shows the conditions of {extra}." if extra else "",
@@ -109,6 +115,28 @@ def _depth_scale(info: ModelInfo) -> str:
         f"{text}Depth is learned for a canonical focal length\nof {info.canonical_focal:g} px at "
         f"a width of {info.input_size[1]} px, up to {info.depth_range[1]:g} canonical metres. At "
         "run time it is rescaled to the lens of the camera."
+    )
+
+
+def calibration_section(
+    info: ModelInfo, scores: Mapping[str, Scores], before: Mapping[str, Scores]
+) -> str:
+    """Say how the file was calibrated, with the metrics that it changes; empty if it was not."""
+    found = info.calibration
+    if found is None:
+        return ""
+    rows = {
+        f"{split}: {metric}": {"before": before[split][metric], "after": scores[split][metric]}
+        for split in scores
+        for metric in _CALIBRATED
+        if split in before and metric in scores[split]
+    }
+    table = f"\n\n{_markdown(pd.DataFrame.from_dict(rows, orient='index'))}" if rows else "\n"
+    return (
+        f"**Calibration.** Class scores are divided by {found.temperature:.3f}. The deviation of "
+        f"depth is multiplied by {found.std_scale:.3f} + {found.std_doubt:.3f} · class "
+        f"uncertainty.\nBoth were fitted on {found.frames}, which no training saw, and are part "
+        f"of the graph.{table}\n"
     )
 
 

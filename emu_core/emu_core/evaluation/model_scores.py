@@ -50,10 +50,10 @@ def scores_of(data: DataSet, metrics: PerceptionMetrics) -> Scores:
 def print_scores(scores: Mapping[str, Scores]) -> None:
     """Print one line for each metric, with one column for each split."""
     splits = list(scores)
-    print(f"{'':22}" + "".join(f"{split:>10}" for split in splits))
+    print(f"{'':30}" + "".join(f"{split:>10}" for split in splits))
     for name in [key for key in scores[splits[0]] if key != "iou"]:
-        print(f"{name:22}" + "".join(f"{number(scores[split][name], 4):>10}" for split in splits))
+        print(f"{name:30}" + "".join(f"{number(scores[split][name], 4):>10}" for split in splits))
     for name in sorted({name for split in splits for name in scores[split]["iou"]}):
         values = (scores[split]["iou"].get(name) for split in splits)
         columns = (f"{'-':>10}" if value is None else f"{value:10.4f}" for value in values)
-        print(f"  IoU {name:16}" + "".join(columns))
+        print(f"  IoU {name:24}" + "".join(columns))
