@@ -134,11 +134,16 @@ def calibration(value: dict[str, Any] | None) -> Calibration | None:
     """Read how a file was calibrated; None if it was not."""
     if value is None:
         return None
-    numbers = {name: _number(value[name]) for name in ("temperature", "std_scale", "std_doubt")}
-    positive = numbers["temperature"] > 0 and numbers["std_scale"] > 0
-    _checked(numbers, positive, "a temperature and a std_scale above 0")
-    metrics = {name: _numbers(value[name]) for name in ("before", "after")}
-    return Calibration(**numbers, frames=_text(value["frames"]), **metrics)
+    found = Calibration(
+        temperature=_number(value["temperature"]),
+        std_scale=_number(value["std_scale"]),
+        std_doubt=_number(value["std_doubt"]),
+        frames=_text(value["frames"]),
+        before=_numbers(value["before"]),
+        after=_numbers(value["after"]),
+    )
+    positive = found.temperature > 0 and found.std_scale > 0 and found.std_doubt >= 0
+    return _checked(found, positive, "a temperature and a std_scale above 0, a std_doubt from 0")
 
 
 PARSERS: dict[str, Callable[[Any], Any]] = {
