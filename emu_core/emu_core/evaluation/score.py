@@ -59,7 +59,9 @@ class DriveMetrics:
             self._drive = view.drive
         if prediction.probabilities is not None:
             probabilities = _numpy(prediction.probabilities[place])
-            self._current.update_classes(probabilities, view.labels, view.objects)
+            own = prediction.class_score
+            score = None if own is None else _numpy(own[place, 0])
+            self._current.update_classes(probabilities, view.labels, view.objects, score)
         if prediction.depth_mean is not None and prediction.depth_variance is not None:
             factor = np.float32(view.depth_factor)
             mean = _numpy(prediction.depth_mean[place, 0]) * factor

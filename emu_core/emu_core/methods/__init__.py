@@ -6,5 +6,7 @@ project needs one module here and one import line.
 
 import emu_core.methods.deep_ensemble
 import emu_core.methods.mc_dropout
+import emu_core.methods.scores
 import emu_core.methods.single
-import emu_core.methods.sub_ensemble  # noqa: F401
+import emu_core.methods.sub_ensemble
+import emu_core.methods.test_time_augmentation  # noqa: F401

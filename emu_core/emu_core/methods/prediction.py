@@ -34,6 +34,9 @@ class Prediction:
     """Mean of the samples' variances (N, 1, H, W), m²; None without samples."""
     depth_epistemic: Tensor | None = None
     """Variance of the samples' means (N, 1, H, W), m²; None without samples."""
+    class_score: Tensor | None = None
+    """What ranks the pixels by doubt about their class (N, 1, H, W), at least 0; None: the entropy
+    of the probabilities."""
 
 
 def grouped(prediction: Prediction, space: LabelSpace) -> Prediction:

@@ -42,7 +42,11 @@ class StudyMetrics:
         self.depth = DepthMetrics(max_depth, bins)
 
     def update_classes(
-        self, probabilities: np.ndarray, truth: np.ndarray, objects: RoadObjects | None = None
+        self,
+        probabilities: np.ndarray,
+        truth: np.ndarray,
+        objects: RoadObjects | None = None,
+        score: np.ndarray | None = None,
     ) -> None:
         """Add the classes of an image.
 
@@ -50,11 +54,12 @@ class StudyMetrics:
             probabilities: (C,H,W); with samples, their mean.
             truth: true train ids uint8 (H,W); other ids, e.g. `IGNORE`, are ignored.
             objects: where an unknown object or its twin is on the road.
+            score: uncertainty that ranks the pixels (H,W), at least 0; None for the entropy.
 
         Raises:
             ValueError: the shapes do not match, or the values are not probabilities.
         """
-        self.seg.update(probabilities, truth, objects)
+        self.seg.update(probabilities, truth, objects, score)
 
     def update_depth(
         self,

@@ -95,7 +95,7 @@ class TaskMetrics:
 
 
 class ClassMetrics(TaskMetrics):
-    """Streaming metrics of class probabilities and their entropy; see `StudyMetrics`."""
+    """Streaming metrics of class probabilities and of their uncertainty; see `StudyMetrics`."""
 
     PREFIX = "seg"
     RANKED: ClassVar = {"errors": "error_auroc"}
@@ -111,7 +111,11 @@ class ClassMetrics(TaskMetrics):
         super().__init__(bins)
 
     def update(
-        self, probabilities: np.ndarray, truth: np.ndarray, objects: RoadObjects | None = None
+        self,
+        probabilities: np.ndarray,
+        truth: np.ndarray,
+        objects: RoadObjects | None = None,
+        score: np.ndarray | None = None,
     ) -> None:
         """Add an image, see `StudyMetrics.update_classes`."""
         count = len(self.confusion.matrix)
@@ -120,15 +124,17 @@ class ClassMetrics(TaskMetrics):
                 f"Expected `probabilities` of {count} classes, but got {probabilities.shape}."
             )
         pixels = class_pixels(probabilities, truth)
+        score = pixels.entropy if score is None else score
+        same_shape(score=score, truth=truth)
         self.images += 1
         if objects is not None:
-            self._update_objects(pixels.entropy, objects)
+            self._update_objects(score, objects)
         self.confusion.update(pixels.labels, truth)
         known = truth < count
         right, brier = (pixels.labels == truth)[known], pixels.brier[known]
         self.calibration.update(pixels.confidence[known], right)
         self.scores.update(pixels.nll[known], brier)
-        order, mistakes = self._rank(pixels.entropy[known], ~right)
+        order, mistakes = self._rank(score[known], ~right)
         ascending = np.arange(len(order)) >= np.count_nonzero(right)
         self.by_error.update(order, mistakes, ascending)
         self.by_brier.update(order, order.cumulative(brier), np.sort(brier))
