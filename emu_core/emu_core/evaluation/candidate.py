@@ -118,8 +118,10 @@ class Candidate:
         Raises:
             OSError: A file cannot be read.
         """
-        draws = METHODS[self.kind].draws_samples
-        use = self.kind + (f" {self.samples} {self.seed}" if draws else "")
+        method = METHODS[self.kind]
+        use = self.kind + (f" {self.samples} {self.seed}" if method.draws_samples else "")
+        if method.beside is not None:
+            use += f" {[file_digest(method.beside(path)) for path in self.files]}"
         files = [list(map(file_digest, paths)) for paths in (self.paths, self.depth_paths)]
         return hashlib.sha256(f"{use} {files}".encode()).hexdigest()[:16]
 

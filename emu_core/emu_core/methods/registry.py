@@ -57,6 +57,8 @@ class MethodKind:
             otherwise each file is one seed of the method.
         draws_samples: Whether predictions depend on `LoadOptions.samples` and `seed`.
         color: Color in plots; None takes one of a palette.
+        beside: Function from a file to another one beside it that the method needs as well; None
+            if it needs no other.
     """
 
     heading: str
@@ -65,6 +67,7 @@ class MethodKind:
     takes_all_files: bool = False
     draws_samples: bool = False
     color: str | None = None
+    beside: Callable[[Path], Path] | None = None
 
 
 METHODS: Registry[MethodKind] = Registry("method")

@@ -1,0 +1,69 @@
+r"""Learn how the features of a network vary on its training frames, for three scores of doubt.
+
+    python training/fit_features.py --weights runs/teacher/member-0/last.safetensors \
+        --config runs/teacher/member-0/config.yaml
+    python training/evaluate.py --config runs/teacher/member-0/config.yaml \
+        --methods single=runs/teacher/member-0/last.safetensors \
+                  mahalanobis=runs/teacher/member-0/last.safetensors \
+                  neco=runs/teacher/member-0/last.safetensors \
+                  neco_energy=runs/teacher/member-0/last.safetensors
+
+Writes last.features.safetensors beside the weights. The methods mahalanobis, neco and neco_energy
+need it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import jsonargparse
+import numpy as np
+from jsonargparse.typing import PositiveInt
+
+from emu_core.evaluation.progress import with_progress
+from emu_core.methods.feature_scores import FeatureSums, save_statistics
+from emu_core.networks import load_model
+from emu_core.terminal import accept_any_text
+from emu_core.training.command import run_command
+from emu_core.training.loader import as_tensors
+from emu_core.training.release import read_config
+
+
+def fit_features(weights: Path, config: Path, frames: int) -> None:
+    """Add up the features of training frames, evenly spread, and write their statistics."""
+    data, _ = read_config(config)
+    network, _ = load_model(weights)
+    try:
+        sums = FeatureSums.of(network)
+    except ValueError as error:
+        raise ValueError(f"{weights}: {error}") from error
+    samples = data.open_training()
+    chosen = np.unique(np.linspace(0, len(samples) - 1, min(frames, len(samples))).astype(int))
+    for index in with_progress(chosen.tolist(), "features", len(chosen)):
+        batch = as_tensors(samples[index], data.whole_images, None)
+        sums.add(batch["image"][None], batch["labels"][None])
+    path = save_statistics(sums, weights)
+    print(
+        f"{path}: from {int(sums.counts.sum())} places in {len(chosen)} training frames, "
+        f"{int((sums.counts > 0).sum())} of {len(sums.counts)} classes"
+    )
+
+
+def main() -> int:
+    """Run the command line; returns the exit code."""
+    accept_any_text()
+    parser = jsonargparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--weights", type=Path, required=True, help="…/last.safetensors")
+    add("--config", type=Path, required=True, help="config.yaml in the same folder")
+    add("--frames", type=PositiveInt, default=300, help="at most so many training frames")
+    given = parser.parse_args()
+    return run_command("fit_features", lambda: fit_features(**vars(given)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
