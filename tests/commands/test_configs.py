@@ -10,8 +10,8 @@ from emu_core.training.command import parse_config
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 BASES = ("b0_drives", "cityscapes", "nyuv2")
-STREETS, AROUND, MEMBERS, STUDENT = (
-    f"mixtures/streets{name}" for name in ("", "_around", "_members", "_student")
+STREETS, AROUND, MEMBERS, STUDENT, TRIAL = (
+    f"mixtures/streets{name}" for name in ("", "_around", "_members", "_student", "_trial")
 )
 
 
@@ -84,11 +84,31 @@ def test_trainings_on_streets_continue_the_networks_before(name, first, count, n
     options = ("--first", first, "--members", count, "--architecture.init", str(init))
     after = chosen("train_teacher", *files, arguments=options)
     assert after.architecture == replace(before.architecture, init=init)
-    assert after.loss == before.loss
+    weight = 2.0 if name == AROUND else before.loss.relative_weight
+    assert after.loss == replace(before.loss, relative_weight=weight)
     roots, earlier = ({source.root for source in run.data.mixture} for run in (after, before))
     assert roots - earlier == ({Path("data/drives_around")} if name == AROUND else set())
     if network == 0:  # the default
         assert chosen("train_teacher", *files).architecture == after.architecture
+
+
+@pytest.mark.parametrize("change", ["rendered_only", "plain_look"])
+def test_a_trial_differs_from_the_recipe_in_one_thing(change, chosen):
+    recipe = chosen("train_teacher", STREETS, AROUND, TRIAL)
+    trial = chosen("train_teacher", STREETS, AROUND, TRIAL, f"mixtures/streets_{change}")
+    assert (
+        trial.architecture == recipe.architecture == chosen("train_teacher", STREETS).architecture
+    )
+    for name in ("loss", "optimisation"):
+        assert getattr(trial, name) == getattr(recipe, name)
+    assert replace(trial.run, name="") == replace(recipe.run, name="")
+    if change == "rendered_only":
+        assert trial.data.mixture == recipe.data.mixture[:2]
+        assert {source.kind for source in trial.data.mixture} == {"drives"}
+    else:
+        assert trial.data.mixture == recipe.data.mixture
+        assert trial.data.augmentation.jitter == recipe.data.augmentation.jitter
+        assert not any(vars(trial.data.augmentation.appearance).values())
 
 
 def test_the_student_of_streets_sees_what_its_members_saw_and_unlabelled_clips(chosen):
