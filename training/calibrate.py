@@ -1,13 +1,17 @@
-r"""Calibrate a model file on frames that its training has not seen.
+r"""Calibrate a model file, or weights, on frames that the training has not seen.
 
     python training/calibrate.py --model runs/student.onnx --kind folder --root data/yard \
         --output runs/student_calibrated.onnx
     python training/calibrate.py --model runs/student.onnx --kind drives folder \
         --root data/drives data/yard --splits val --output runs/student_calibrated.onnx
+    python training/calibrate.py --weights runs/distilled/student/last.safetensors \
+        --config runs/distilled/student/config.yaml
 
 Fits a temperature of the class scores, and a factor of the standard deviation of depth with which
-intervals of 90 % hold 90 % of the true depths. Both become part of the graph, at no cost. An
-earlier calibration of the file is replaced. With --dry-run, it only prints what it finds.
+intervals of 90 % hold 90 % of the true depths. In a model file both become part of the graph; an
+earlier calibration of the file is replaced. For weights, which use the validation frames of their
+training, they are written to last.calibration.json: evaluate.py knows the method `calibrated`.
+With --dry-run, it only prints what it finds.
 """
 
 from __future__ import annotations
@@ -22,25 +26,59 @@ from jsonargparse.typing import PositiveInt
 from emu_core.data.config import Data
 from emu_core.data.datasets import DATASETS, DataSet
 from emu_core.evaluation.calibrated_file import write_calibrated
-from emu_core.evaluation.calibration import calibrate as fit_on_frames
+from emu_core.evaluation.calibration import calibrate, fit_and_print, sample_views
+from emu_core.evaluation.splits import Split
+from emu_core.methods.calibrated import save_calibration
+from emu_core.methods.registry import load_method
 from emu_core.terminal import accept_any_text
 from emu_core.training.command import run_command
+from emu_core.training.release import read_config
 
 
-def calibrate(given: jsonargparse.Namespace) -> None:
+def calibrate_model(given: jsonargparse.Namespace) -> None:
     """Fit on the frames, print the metrics before and after, and write the file."""
-    if len(given.kind) != len(given.root):
+    roots = given.root or []
+    if len(given.kind) != len(roots):
         raise ValueError(
-            f"Give --kind and --root equally often: got {len(given.kind)} and {len(given.root)}."
+            f"Give --kind and --root equally often: got {len(given.kind)} and {len(roots)}."
         )
     parts: list[DataSet] = []
-    for kind, root in zip(given.kind, given.root, strict=True):
+    for kind, root in zip(given.kind, roots, strict=True):
         data = Data(kind, root=root, mapping=given.mapping, classes=given.classes)
         parts += data.open_scored(given.splits).values()
-    found = fit_on_frames(given.model, parts, given.stride)
+    found = calibrate(given.model, parts, given.stride)
     if not given.dry_run:
         info = write_calibrated(given.model, given.output or given.model, found)
         print(f"{info.path}: written, sha256 {info.sha256[:12]}")
+
+
+def calibrate_weights(given: jsonargparse.Namespace) -> None:
+    """Fit on the validation frames of a training, and write the values beside its weights."""
+    data, _ = read_config(given.config)
+    parts = data.open_validation()
+    if given.root:
+        parts = [part for part in parts if part.root in given.root]
+    if not parts:
+        raise ValueError(f"No data set of {given.config} with validation frames is in --root.")
+    method = load_method("single", [given.weights])
+    splits = [Split(data, part, stride=given.stride) for part in parts]
+    pixels = [sample_views(method, split) for split in splits]
+    names = [f"{part.title} ({part.split})" for part in parts]
+    found = fit_and_print(pixels, names, [len(split) for split in splits])
+    if not given.dry_run:
+        print(f"{save_calibration(found, given.weights)}: written")
+
+
+def run(given: jsonargparse.Namespace) -> None:
+    """Calibrate what was given."""
+    if (given.model is None) == (given.weights is None):
+        raise ValueError("Give either --model or --weights.")
+    if given.weights is None:
+        calibrate_model(given)
+    elif given.config is None:
+        raise ValueError("--weights needs --config, the config.yaml in the same folder.")
+    else:
+        calibrate_weights(given)
 
 
 def main() -> int:
@@ -50,9 +88,11 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--model", type=Path, required=True, help="ONNX file")
+    add("--model", type=Path, help="ONNX file")
+    add("--weights", type=Path, help="…/last.safetensors")
+    add("--config", type=Path, help="config.yaml in the same folder as --weights")
     add("--kind", nargs="+", default=["folder"], help=f"of the data: {', '.join(DATASETS)}")
-    add("--root", type=Path, nargs="+", required=True, help="folder of the data, for each kind")
+    add("--root", type=Path, nargs="+", help="folder of the data, for each kind")
     add("--splits", nargs="+", default=["val"], help="frames of the fit (default: val)")
     add("--stride", type=PositiveInt, default=1, help="use only every so many frames")
     add("--classes", help="class table of the model: a name or a YAML file")
@@ -60,7 +100,7 @@ def main() -> int:
     add("--output", type=Path, help="ONNX file to write (default: --model is replaced)")
     add(*("--dry-run", "--dry_run"), action="store_true", help="write nothing")
     given = parser.parse_args()
-    return run_command("calibrate", lambda: calibrate(given))
+    return run_command("calibrate", lambda: run(given))
 
 
 if __name__ == "__main__":

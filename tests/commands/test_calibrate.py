@@ -1,12 +1,17 @@
 """`training/calibrate.py`: from frames to a calibrated model file."""
 
+import json
 import re
 
 import numpy as np
 import pytest
+import torch
 
+from emu_core.networks import SegDepthFormer, save_model
 from emu_core.runtime.dummy_model import make_dummy_model
 from emu_core.runtime.model_file import read_info
+from emu_core.training.config import Data, Run, TrainingConfig
+from emu_core.training.run import describe_training, write_config
 
 
 @pytest.fixture
@@ -40,6 +45,39 @@ def test_a_model_is_calibrated_on_drives(run, model, tmp_path, write_drive, caps
     np.testing.assert_allclose(
         read_info(new).calibration.temperature, found.temperature, rtol=1e-2
     )
+
+
+def test_weights_are_calibrated_on_the_validation_frames_of_their_training(
+    run, tmp_path, write_drive, capsys
+):
+    for split in ("train", "val"):
+        for frame in range(3):
+            write_drive(tmp_path / "data", split, f"{split}1_000000_00000{frame}", seed=frame)
+    config = TrainingConfig(Data("drives", tmp_path / "data"), run=Run(steps=7))
+    torch.manual_seed(0)
+    network = SegDepthFormer("b0", 19)
+    network.init_depth(11.0, 0.5)
+    learned = {**describe_training(config), "method": "network", "seed": 0}
+    save_model(network, tmp_path / "last.safetensors", {"learned": learned})
+    write_config(tmp_path, config)
+    files = ("--weights", "last.safetensors", "--config", "config.yaml")
+    assert run("calibrate", *files) == 0
+    shown = metrics(capsys.readouterr().out)
+    assert shown["nll"][1] < shown["nll"][0]
+    assert shown["interval_90"][1] == pytest.approx(0.9, abs=2e-3)
+    methods = ("single=last.safetensors", "calibrated=last.safetensors")
+    options = ("--methods", *methods, "--config", "config.yaml", "--splits", "val")
+    assert run("evaluate", *options, "--output", "scores") == 0
+    found = json.loads((tmp_path / "scores" / "evaluation.json").read_text())
+    values = {(r["method"], r["metric"]): r["mean"] for r in found}
+    assert values["calibrated", "seg.nll"] < values["single", "seg.nll"]
+    assert values["calibrated", "depth.coverage90"] == pytest.approx(0.9, abs=0.01)
+    assert run("calibrate", *files, "--root", "elsewhere") == 1
+    assert "with validation frames is in --root" in capsys.readouterr().err
+    assert run("calibrate", *files[:2]) == 1
+    assert "--weights needs --config" in capsys.readouterr().err
+    assert run("calibrate", *files, "--model", "model.onnx") == 1
+    assert "either --model or --weights" in capsys.readouterr().err
 
 
 def test_what_cannot_be_calibrated_is_refused(run, tmp_path, write_drive, capsys):

@@ -21,7 +21,9 @@ import numpy as np
 from emu_core.data.datasets import DataSet
 from emu_core.data.label_space import LabelSpace
 from emu_core.evaluation.progress import with_progress
+from emu_core.evaluation.splits import Split, as_batch
 from emu_core.labels import IGNORE
+from emu_core.methods.registry import Method
 from emu_core.metrics.classes import CalibrationError
 from emu_core.metrics.depth import is_estimate
 from emu_core.runtime.calibration import UNCALIBRATED, Calibration
@@ -74,23 +76,38 @@ def calibrate(model: Path, parts: Sequence[DataSet], stride: int = 1) -> Calibra
     """
     perceiver = Perceiver(model)
     pixels = [sample_pixels(perceiver, part, stride) for part in parts]
+    names = [f"{part.title} ({part.split})" for part in parts]
+    counts = [len(range(0, len(part), stride)) for part in parts]
+    return fit_and_print(pixels, names, counts, perceiver.info.calibration or UNCALIBRATED)
+
+
+def fit_and_print(
+    pixels: Sequence[Pixels],
+    names: Sequence[str],
+    counts: Sequence[int],
+    earlier: Calibration = UNCALIBRATED,
+) -> Calibration:
+    """Fit on the pixels of data sets, and print the metrics before and after.
+
+    Args:
+        pixels, names, counts: Pixels, name and number of frames of each data set.
+        earlier: Calibration before this one.
+    """
     found = fit(pixels)
     print(
         f"temperature {found.temperature:.3f}, deviation × ({found.std_scale:.3f} + "
         f"{found.std_doubt:.3f} · class uncertainty)"
     )
-    earlier, frames = perceiver.info.calibration or UNCALIBRATED, []
     before: dict[str, float] = {}
     after: dict[str, float] = {}
-    for part, of_part in zip(parts, pixels, strict=True):
-        name = f"{part.title} ({part.split})"
+    for name, of_part in zip(names, pixels, strict=True):
         first, second = (measure(of_part, c) for c in (earlier, found))
         for metric in first:
             print(f"{name}: {metric} {first[metric]:.4f} → {second[metric]:.4f}")
         before |= {f"{name}.{metric}": value for metric, value in first.items()}
         after |= {f"{name}.{metric}": value for metric, value in second.items()}
-        frames.append(f"{len(range(0, len(part), stride))} frames of {name}")
-    return replace(found, frames=", ".join(frames), before=before, after=after)
+    frames = ", ".join(f"{n} frames of {name}" for n, name in zip(counts, names, strict=True))
+    return replace(found, frames=frames, before=before, after=after)
 
 
 def sample_pixels(
@@ -117,58 +134,110 @@ def sample_pixels(
             f"{info.path} has neither the output 'logits' nor 'depth_std': there is nothing to "
             "calibrate. Export the model again with training/export.py."
         )
-    rng = np.random.default_rng(seed)
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in Pixels.__annotations__}
+    drawn = _Draws(space, len(info.classes) if info.logits_size else 0, count, seed)
     indices = range(0, len(data), stride)
     for index in with_progress(indices, data.split, len(indices)):
         sample = data[index]
-        rgb = np.ascontiguousarray(sample.image)
+        rgb, scores = np.ascontiguousarray(sample.image), None
         if info.logits_size is None:
-            seen, scores = perceiver.perceive(rgb, sample.focal), None
+            seen = perceiver.perceive(rgb, sample.focal)
         else:
             each = np.eye(len(info.classes), dtype=bool)
             seen, scores = perceiver.perceive_groups(rgb, each, sample.focal)
-        truth = space.group_of_label[sample.labels]
+        drawn.add(
+            scores, seen.depth, seen.depth_std, space.group_of_label[sample.labels], sample.depth
+        )
+    return drawn.pixels(f"{data.root}, split {data.split}", info.calibration or UNCALIBRATED)
+
+
+def sample_views(method: Method, split: Split, count: int = PIXELS, seed: int = 0) -> Pixels:
+    """Predict the images of a split, and draw pixels that have ground truth.
+
+    Args:
+        method: Predicts classes, depth or both.
+        split: Images that no training has seen.
+        count: Maximum number of pixels of one image, for each task.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: The images have no ground truth for what it predicts.
+    """
+    drawn = None
+    for view in with_progress(split, split.name, len(split)):
+        prediction = method(as_batch(view, "cpu"))
+        scores = depth = std = None
+        if prediction.probabilities is not None:
+            scores = prediction.probabilities[0].permute(1, 2, 0).numpy()
+        if prediction.depth_mean is not None and prediction.depth_variance is not None:
+            depth = prediction.depth_mean[0, 0].numpy() * view.depth_factor
+            std = prediction.depth_variance[0, 0].sqrt().numpy() * view.depth_factor
+        if drawn is None:
+            drawn = _Draws(split.space, 0 if scores is None else scores.shape[-1], count, seed)
+        drawn.add(scores, depth, std, view.labels, view.depth)
+    if drawn is None:
+        raise ValueError(f"{split.samples.root}, split {split.name}: there is no image.")
+    return drawn.pixels(f"{split.samples.root}, split {split.name}", UNCALIBRATED)
+
+
+class _Draws:
+    """Pixels that were drawn from images so far."""
+
+    def __init__(self, space: LabelSpace, classes: int, count: int, seed: int) -> None:
+        self.space, self.classes, self.count = space, classes, count
+        self.rng, self.frame = np.random.default_rng(seed), 0
+        self.parts: dict[str, list[np.ndarray]] = {name: [] for name in Pixels.__annotations__}
+
+    def add(
+        self,
+        scores: np.ndarray | None,
+        depth: np.ndarray | None,
+        std: np.ndarray | None,
+        group: np.ndarray,
+        true_depth: np.ndarray,
+    ) -> None:
+        """Add an image: probabilities (H, W, C), depth and deviation (H, W), and the truth."""
+        parts = self.parts
         if scores is not None:
-            rows, columns = _drawn(truth != IGNORE, count, rng)
-            found = scores[_nearest(rows, columns, truth.shape, scores.shape)]
-            parts["scores"].append(found)
-            parts["group"].append(truth[rows, columns])
-            parts["frame"].append(np.full(len(rows), index))
-        if seen.depth is not None and seen.depth_std is not None:
-            rows, columns = _drawn(np.isfinite(sample.depth), count, rng)
-            at = _nearest(rows, columns, sample.depth.shape, seen.depth.shape)
-            there = is_estimate(seen.depth[at], seen.depth_std[at])
-            parts["depth"].append(seen.depth[at][there])
-            parts["std"].append(seen.depth_std[at][there])
-            parts["true_depth"].append(sample.depth[rows, columns][there])
-            parts["depth_frame"].append(np.full(np.count_nonzero(there), index))
+            rows, columns = _drawn(group != IGNORE, self.count, self.rng)
+            parts["scores"].append(scores[_nearest(rows, columns, group.shape, scores.shape)])
+            parts["group"].append(group[rows, columns])
+            parts["frame"].append(np.full(len(rows), self.frame))
+        if depth is not None and std is not None:
+            rows, columns = _drawn(np.isfinite(true_depth), self.count, self.rng)
+            at = _nearest(rows, columns, true_depth.shape, depth.shape)
+            there = is_estimate(depth[at], std[at])
+            parts["depth"].append(depth[at][there])
+            parts["std"].append(std[at][there])
+            parts["true_depth"].append(true_depth[rows, columns][there])
+            parts["depth_frame"].append(np.full(np.count_nonzero(there), self.frame))
             found = np.ones((len(rows), 1)) if scores is None else scores[at]
             parts["depth_scores"].append(found[there])
-    pixels = _pixels(parts, space, info.calibration or UNCALIBRATED)
-    if not len(pixels.group) and not len(pixels.depth):
-        raise ValueError(f"{data.root}, split {data.split}: no pixel has ground truth.")
-    return pixels
+        self.frame += 1
 
+    def pixels(self, source: str, before: Calibration) -> Pixels:
+        """Return them, without an earlier calibration of the model; ValueError if none."""
+        classes = self.classes or 1
+        scores, of_depth = (
+            before.temperature * np.log(np.maximum(self._joined(name, (0, classes)), _TINY))
+            for name in ("scores", "depth_scores")
+        )
+        std = self._joined("std", (0,))
+        if before is not UNCALIBRATED:
+            std = std / before.factor(normalized_entropy(of_depth / before.temperature))
+        groups = np.zeros((classes, len(self.space.groups) if self.classes else 1), bool)
+        for index, group in enumerate(self.space.groups if self.classes else ()):
+            groups[list(group), index] = True
+        names = ("group", "frame", "depth_frame")
+        whole = {name: self._joined(name, (0,)).astype(int) for name in names}
+        metres = {name: self._joined(name, (0,)) for name in ("depth", "true_depth")}
+        if not len(whole["group"]) and not len(metres["depth"]):
+            raise ValueError(f"{source}: no pixel has ground truth.")
+        return Pixels(
+            scores=scores, depth_scores=of_depth, std=std, groups=groups, **whole, **metres
+        )
 
-def _pixels(parts: dict[str, list[np.ndarray]], space: LabelSpace, before: Calibration) -> Pixels:
-    def joined(name: str, shape: tuple[int, ...]) -> np.ndarray:
-        return np.concatenate([np.zeros(shape), *parts[name]])
-
-    classes = len(space.model) if parts["scores"] else 1
-    scores, of_depth = (
-        before.temperature * np.log(np.maximum(joined(name, (0, classes)), _TINY))
-        for name in ("scores", "depth_scores")
-    )
-    std = joined("std", (0,))
-    if before is not UNCALIBRATED:
-        std = std / before.factor(normalized_entropy(of_depth / before.temperature))
-    groups = np.zeros((classes, len(space.groups) if parts["scores"] else 1), bool)
-    for index, group in enumerate(space.groups if parts["scores"] else ()):
-        groups[list(group), index] = True
-    whole = {name: joined(name, (0,)).astype(int) for name in ("group", "frame", "depth_frame")}
-    metres = {name: joined(name, (0,)) for name in ("depth", "true_depth")}
-    return Pixels(scores=scores, depth_scores=of_depth, std=std, groups=groups, **whole, **metres)
+    def _joined(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        return np.concatenate([np.zeros(shape), *self.parts[name]])
 
 
 def fit(parts: Sequence[Pixels]) -> Calibration:

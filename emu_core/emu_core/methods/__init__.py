@@ -4,6 +4,7 @@ Importing this package registers the methods below in `registry.METHODS`. A new 
 project needs one module here and one import line.
 """
 
+import emu_core.methods.calibrated
 import emu_core.methods.deep_ensemble
 import emu_core.methods.feature_scores
 import emu_core.methods.mc_dropout
