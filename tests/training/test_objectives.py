@@ -100,11 +100,15 @@ def test_a_members_loss_is_cross_entropy_and_a_weighted_depth_loss_at_full_size(
 
 def test_relative_errors_count_by_the_true_depth_and_only_where_there_is_one():
     raw, (labels, depth) = make_raw(), make_truth()
+    raw.depth.data[0, 0] -= 40  # below 0, where the ReLU would have no gradient
     terms = member_loss(raw, labels, depth, MemberLoss(relative_weight=2.0))
-    mean, valid = upsampled(raw)[1], torch.isfinite(depth)
-    assert 0 < valid.sum() < valid.numel()
+    mean = F.interpolate(raw.depth, SIZE, mode="bilinear")[:, :1]
+    valid = torch.isfinite(depth)
+    assert 0 < valid.sum() < valid.numel() and (mean[valid] < 0).any()
     expected = 2 * ((mean - depth).abs() / depth)[valid].mean()
     torch.testing.assert_close(terms["relative"], expected)
+    (gradient,) = torch.autograd.grad(terms["relative"], raw.depth, retain_graph=True)
+    assert (gradient[0, 0] < 0).any()  # a step makes these means larger
     torch.testing.assert_close(total(terms), terms["ce"] + terms["depth"] + terms["relative"])
 
 

@@ -122,7 +122,8 @@ def member_loss(
         class_weights: Weight of a pixel of each class (C,); None for 1.
         sets: Sets of train ids that codes stand for.
     """
-    return _supervised(*_full_size(raw, depth), labels, depth, options, class_weights, sets)
+    full = _full_size(raw, depth)
+    return _supervised(full, labels, depth, options, class_weights, sets)
 
 
 def student_loss(
@@ -168,8 +169,9 @@ def student_loss(
         )
     labels = batch["labels"].where(labelled, IGNORE)  # (N,H,W)
     depth = batch["depth"].where(measured[:, None], torch.nan)  # (N,1,H,W)
-    logits, estimate = _full_size(raw, depth)
-    terms = _supervised(logits, estimate, labels, depth, options, class_weights, sets)
+    full = _full_size(raw, depth)
+    logits, estimate = full.logits, activate(RawOutputs(None, full.depth))
+    terms = _supervised(full, labels, depth, options, class_weights, sets)
     if logits is not None and options.kl_weight:
         assert teacher.probabilities is not None
         classified = (labels != IGNORE) | ~labelled
@@ -225,33 +227,33 @@ def gradient_shares(terms: Terms, raw: RawOutputs) -> dict[str, float]:
     }
 
 
-def _full_size(raw: RawOutputs, depth: Tensor) -> tuple[Tensor | None, Prediction]:
-    """Logits and activated depth at the size of the ground truth."""
-    full = upsample(raw, (depth.shape[-2], depth.shape[-1]))
-    return full.logits, activate(RawOutputs(None, full.depth))
+def _full_size(raw: RawOutputs, depth: Tensor) -> RawOutputs:
+    """Raw outputs at the size of the ground truth."""
+    return upsample(raw, (depth.shape[-2], depth.shape[-1]))
 
 
 def _supervised(
-    logits: Tensor | None,
-    estimate: Prediction,
+    full: RawOutputs,
     labels: Tensor,
     depth: Tensor,
     options: MemberLoss,
     class_weights: Tensor | None,
     sets: Sequence[Sequence[int]],
 ) -> Terms:
-    terms = {}
-    if logits is not None:
+    terms, estimate = {}, activate(RawOutputs(None, full.depth))
+    if full.logits is not None:
         compute_ce = SEGMENTATION_LOSSES[options.segmentation]
-        terms["ce"] = compute_ce(logits, labels, class_weights, sets)
+        terms["ce"] = compute_ce(full.logits, labels, class_weights, sets)
     if estimate.depth_mean is not None and options.depth_weight:
         assert estimate.depth_variance is not None
         compute = DEPTH_LOSSES[options.depth].compute
         terms["depth"] = options.depth_weight * compute(
             estimate.depth_mean, estimate.depth_variance, depth, options
         )
-    if estimate.depth_mean is not None and options.relative_weight:
-        terms["relative"] = options.relative_weight * l1(estimate.depth_mean, depth, scale=depth)
+    if full.depth is not None and options.relative_weight:
+        # Before the ReLU, which has no gradient where the mean is below 0: such pixels, which have
+        # no estimate, would stay so, and this loss is the one that brings near means there.
+        terms["relative"] = options.relative_weight * l1(full.depth[:, :1], depth, scale=depth)
     return terms
 
 
