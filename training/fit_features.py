@@ -19,9 +19,9 @@ import sys
 from pathlib import Path
 
 import jsonargparse
-import numpy as np
 from jsonargparse.typing import PositiveInt
 
+from emu_core.data.datasets import evenly
 from emu_core.evaluation.progress import with_progress
 from emu_core.methods.feature_scores import FeatureSums, save_statistics
 from emu_core.networks import load_model
@@ -40,8 +40,8 @@ def fit_features(weights: Path, config: Path, frames: int) -> None:
     except ValueError as error:
         raise ValueError(f"{weights}: {error}") from error
     samples = data.open_training()
-    chosen = np.unique(np.linspace(0, len(samples) - 1, min(frames, len(samples))).astype(int))
-    for index in with_progress(chosen.tolist(), "features", len(chosen)):
+    chosen = evenly(len(samples), frames)
+    for index in with_progress(chosen, "features", len(chosen)):
         batch = as_tensors(samples[index], data.whole_images, None)
         sums.add(batch["image"][None], batch["labels"][None])
     path = save_statistics(sums, weights)

@@ -34,7 +34,6 @@ def pixels(groups=None, std=1.0, error=None, seed=0, count=6000, temperature=1.0
     return Pixels(
         scores=scores,
         group=groups.argmax(axis=1)[truth],
-        frame=frame,
         groups=groups,
         depth=true_depth + error,
         std=np.full(count, std),
@@ -104,7 +103,7 @@ def test_one_task_leaves_the_values_of_the_other():
     values = {name: getattr(part, name) for name in Pixels.__annotations__}
     classes = fit([Pixels(**{**values, **without, "depth_scores": np.zeros((0, CLASSES))})])
     assert classes.temperature > 1.5 and (classes.std_scale, classes.std_doubt) == (1, 0)
-    labels = {"scores": np.zeros((0, 1)), "group": none.astype(int), "frame": none}
+    labels = {"scores": np.zeros((0, 1)), "group": none.astype(int)}
     depth = {"depth_scores": np.zeros((len(part.depth), 1)), "groups": np.ones((1, 1), bool)}
     only_depth = fit([Pixels(**{**values, **labels, **depth})])
     assert only_depth.temperature == 1 and only_depth.std_doubt == 0

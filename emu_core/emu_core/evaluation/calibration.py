@@ -6,7 +6,7 @@
 The temperature minimises the NLL (Guo et al., ICML 2017). The factor is that of split conformal
 prediction with the score |error| / deviation (Angelopoulos and Bates, arXiv 2107.07511): on the
 frames of the fit, intervals of 90 % hold 90 % of the depths. It may grow with the uncertainty of
-the class, if that is better on frames that were left out. Needs no torch.
+the class, if that is better on frames that were left out.
 """
 
 from __future__ import annotations
@@ -53,7 +53,6 @@ class Pixels:
 
     scores: np.ndarray  # (n, C)
     group: np.ndarray  # (n,), index of the true group of classes
-    frame: np.ndarray  # (n,)
     groups: np.ndarray  # bool (C, G)
     depth: np.ndarray  # (m,)
     std: np.ndarray  # (m,)
@@ -201,7 +200,6 @@ class _Draws:
             rows, columns = _drawn(group != IGNORE, self.count, self.rng)
             parts["scores"].append(scores[_nearest(rows, columns, group.shape, scores.shape)])
             parts["group"].append(group[rows, columns])
-            parts["frame"].append(np.full(len(rows), self.frame))
         if depth is not None and std is not None:
             rows, columns = _drawn(np.isfinite(true_depth), self.count, self.rng)
             at = _nearest(rows, columns, true_depth.shape, depth.shape)
@@ -227,7 +225,7 @@ class _Draws:
         groups = np.zeros((classes, len(self.space.groups) if self.classes else 1), bool)
         for index, group in enumerate(self.space.groups if self.classes else ()):
             groups[list(group), index] = True
-        names = ("group", "frame", "depth_frame")
+        names = ("group", "depth_frame")
         whole = {name: self._joined(name, (0,)).astype(int) for name in names}
         metres = {name: self._joined(name, (0,)) for name in ("depth", "true_depth")}
         if not len(whole["group"]) and not len(metres["depth"]):

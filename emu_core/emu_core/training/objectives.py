@@ -123,7 +123,8 @@ def member_loss(
         sets: Sets of train ids that codes stand for.
     """
     full = _full_size(raw, depth)
-    return _supervised(full, labels, depth, options, class_weights, sets)
+    estimate = activate(RawOutputs(None, full.depth))
+    return _supervised(full, estimate, labels, depth, options, class_weights, sets)
 
 
 def student_loss(
@@ -171,7 +172,7 @@ def student_loss(
     depth = batch["depth"].where(measured[:, None], torch.nan)  # (N,1,H,W)
     full = _full_size(raw, depth)
     logits, estimate = full.logits, activate(RawOutputs(None, full.depth))
-    terms = _supervised(full, labels, depth, options, class_weights, sets)
+    terms = _supervised(full, estimate, labels, depth, options, class_weights, sets)
     if logits is not None and options.kl_weight:
         assert teacher.probabilities is not None
         classified = (labels != IGNORE) | ~labelled
@@ -234,13 +235,14 @@ def _full_size(raw: RawOutputs, depth: Tensor) -> RawOutputs:
 
 def _supervised(
     full: RawOutputs,
+    estimate: Prediction,
     labels: Tensor,
     depth: Tensor,
     options: MemberLoss,
     class_weights: Tensor | None,
     sets: Sequence[Sequence[int]],
 ) -> Terms:
-    terms, estimate = {}, activate(RawOutputs(None, full.depth))
+    terms = {}
     if full.logits is not None:
         compute_ce = SEGMENTATION_LOSSES[options.segmentation]
         terms["ce"] = compute_ce(full.logits, labels, class_weights, sets)
