@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
-import time
+from functools import partial
 
 import rclpy
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 from rclpy.node import Node
+
+from emu_perception.ros.services import call
 
 TIMEOUT_S = 10.0  # shorter than Docker's own timeout, which gives no reason
 
@@ -34,13 +36,10 @@ def main() -> int:
 
 
 def _state(node: Node, service: str) -> State | None:
-    deadline = time.monotonic() + TIMEOUT_S
     client = node.create_client(GetState, service)
-    if not client.wait_for_service(TIMEOUT_S):
-        return None
-    future = client.call_async(GetState.Request())
-    rclpy.spin_until_future_complete(node, future, timeout_sec=deadline - time.monotonic())
-    return future.result().current_state if future.done() else None
+    spin = partial(rclpy.spin_once, node, timeout_sec=0.1)
+    response = call(client, GetState.Request(), spin, TIMEOUT_S)
+    return response.current_state if response else None
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from emu_perception.bench.round_trip import running_node
 from emu_perception.node.outputs import published
 from emu_perception.ros.distro import localhost_only
 from emu_perception.ros.ros_process import RosProcess, ros_process
+from emu_perception.ros.services import RepeatedCall
 
 Times = dict[str, dict[int, float]]
 """Milliseconds from an image's publish to a message, by topic and by the stamp of both in ns."""
@@ -83,7 +84,7 @@ def measure_rate(
         def ready() -> bool:
             if process.poll() is not None:
                 raise RuntimeError(f"emu_node ended with code {process.returncode}")
-            return camera.has_node and services.are_ready
+            return camera.has_node and services.are_ready()
 
         _wait(ros, ready, "emu_node did not start")
         reader.subscribe(topics)
@@ -146,12 +147,13 @@ class Services:
             name: ros.node.create_client(kind, f"{NODE}/{name}")
             for name, (kind, _) in requests.items()
         }
+        self._first = [RepeatedCall(c, self._requests[name]) for name, c in self._clients.items()]
         self.waiting: set[str] = set()
         self.milliseconds: dict[str, list[float]] = {name: [] for name in requests}
 
-    @property
     def are_ready(self) -> bool:
-        return all(client.service_is_ready() for client in self._clients.values())
+        """Return whether each service has answered a first call, which may have to be repeated."""
+        return all(first.is_done() for first in self._first)
 
     def call(self) -> None:
         """Call each service that has answered the last call."""

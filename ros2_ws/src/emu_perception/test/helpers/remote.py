@@ -11,9 +11,11 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import ParameterDescriptor
 from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
+from rclpy.client import Client
 from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.qos import QoSProfile
 
+from emu_perception.ros.services import RepeatedCall
 from helpers.ros_processes import TestNode, wait_until
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -38,7 +40,8 @@ class Remote:
         self.statuses: dict[str, DiagnosticStatus] = {}
         self.states: list[str] = []
         self.beats, self.beat_s = 0, 0.0
-        self._clients: dict[str, Any] = {}
+        self._clients: dict[str, Client] = {}
+        self._client(ChangeState, "change_state")  # before get_state's, see `change`
         ros.node.create_subscription(
             DiagnosticArray, "/diagnostics", self._receive, QoSProfile(depth=20)
         )
@@ -47,28 +50,34 @@ class Remote:
         """Request a transition by its id alone, as Nav2's manager does; whether it succeeded."""
         request = ChangeState.Request()
         request.transition.id = TRANSITIONS[transition]
-        return self._call(ChangeState, "change_state", request).success
+        client = self._client(ChangeState, "change_state")
+        # A transition cannot be requested twice. After this response, the node knows this client.
+        self.state()
+        self.ros.wait_until(client.service_is_ready, f"change_state of {self.node}")
+        future = client.call_async(request)
+        self.ros.wait_until(future.done, f"the response of change_state of {self.node}")
+        return future.result().success
 
     def state(self) -> str:
-        return self._call(GetState, "get_state", GetState.Request()).current_state.label
+        return self.call(GetState, "get_state", GetState.Request()).current_state.label
 
     def set(self, name: str, value: Any) -> str:
         """Set a parameter; the reason if it was refused, otherwise an empty text."""
         request = SetParameters.Request(
             parameters=[Parameter(name, value=value).to_parameter_msg()]
         )
-        result = self._call(SetParameters, "set_parameters", request).results[0]
+        result = self.call(SetParameters, "set_parameters", request).results[0]
         assert result.successful or result.reason
         return "" if result.successful else result.reason
 
     def get(self, name: str) -> Any:
         request = GetParameters.Request(names=[name])
-        response = self._call(GetParameters, "get_parameters", request)
+        response = self.call(GetParameters, "get_parameters", request)
         return parameter_value_to_python(response.values[0])
 
     def describe(self, name: str) -> ParameterDescriptor:
         request = DescribeParameters.Request(names=[name])
-        return self._call(DescribeParameters, "describe_parameters", request).descriptors[0]
+        return self.call(DescribeParameters, "describe_parameters", request).descriptors[0]
 
     def values(self, task: str) -> dict[str, str]:
         """The values of a task in the last diagnostics; empty before the first."""
@@ -111,12 +120,13 @@ class Remote:
             self.beat_s = message.header.stamp.sec + message.header.stamp.nanosec / 1e9
             self.states.append(self.values("state")["state"])
 
-    def _call(self, kind: type, service: str, request: Any) -> Any:
-        client = self._clients.get(service)
-        if client is None:
-            client = self.ros.node.create_client(kind, f"{self.node}/{service}")
-            self._clients[service] = client
-        self.ros.wait_until(client.service_is_ready, f"{service} of {self.node}")
-        future = client.call_async(request)
-        self.ros.wait_until(future.done, f"the response of {service}")
-        return future.result()
+    def call(self, kind: type, service: str, request: Any) -> Any:
+        """Call a service whose request may be sent twice; fail the test without a response."""
+        repeated = RepeatedCall(self._client(kind, service), request)
+        self.ros.wait_until(repeated.is_done, f"the response of {service} of {self.node}")
+        return repeated.result()
+
+    def _client(self, kind: type, service: str) -> Client:
+        if service not in self._clients:
+            self._clients[service] = self.ros.node.create_client(kind, f"{self.node}/{service}")
+        return self._clients[service]

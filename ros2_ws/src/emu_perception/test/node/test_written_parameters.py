@@ -27,7 +27,7 @@ def rig(domain, model):
 
 def dump(remote):
     """All parameters by name, as `ros2 param dump` asks for them."""
-    listed = remote._call(ListParameters, "list_parameters", ListParameters.Request())
+    listed = remote.call(ListParameters, "list_parameters", ListParameters.Request())
     return {name: remote.get(name) for name in listed.result.names}
 
 
