@@ -16,6 +16,7 @@ from emu_core.training.losses import (
     kl_divergence,
     l1,
     log_variance,
+    mean_of_frames,
     rmsle,
 )
 
@@ -27,6 +28,8 @@ TERMS = {
     "beta-nll": lambda x, d: gaussian_nll(x[:, :1], x[:, 1:2].exp(), d["depth"], 0.5),
     "l1": lambda x, d: l1(x[:, :1], d["depth"]),
     "rmsle": lambda x, d: rmsle(x[:, :1].exp(), d["depth"]),
+    "frames": lambda x, d: mean_of_frames(cross_entropy, d["mask"], x, d["labels"]),
+    "depth of frames": lambda x, d: mean_of_frames(l1, d["mask"], x[:, :1], d["depth"]),
 }
 
 
@@ -315,6 +318,22 @@ def test_other_classes_and_temperatures_are_refused(kl_data):
         kl_divergence(logits, teacher, temperature=0)
 
 
+# Frames of equal weight
+
+
+def test_sparse_frames_have_the_weight_of_dense_ones_unless_they_have_very_few_pixels(monkeypatch):
+    monkeypatch.setattr(losses, "MIN_FRAME_PIXELS", 4)
+    truth = torch.full((4, 1, 5, 5), math.nan)
+    truth[0] = 10.0  # 25 pixels, all wrong by 1 m
+    truth[1, 0, 0, :4] = 10.0  # 4 pixels, wrong by 3 m
+    truth[2, 0, 2, 2] = 10.0  # 1 pixel: a quarter of the weight, wrong by 9 m; the last has none
+    mean = 10 + torch.tensor([1.0, 3.0, 9.0, 5.0]).view(4, 1, 1, 1).expand(truth.shape)
+    value, gradient = gradients(lambda m: mean_of_frames(l1, truth.isfinite(), m, truth), mean)
+    assert value.item() == pytest.approx((1 + 3 + 9 / 4) / 2.25)
+    expected = torch.tensor([1 / 25, 1 / 4, 1 / 4, 0]).view(4, 1, 1, 1) / 2.25
+    torch.testing.assert_close(gradient, expected * truth.isfinite())
+
+
 # Several processes: `test_distributed` runs two
 
 
@@ -329,12 +348,13 @@ def test_unequal_parts_of_a_batch_give_the_loss_and_gradients_of_the_joint_batch
     assert not torch.allclose(torch.cat(alone) / 2, gradient), "the test must be hard"
 
     counts = []
-    monkeypatch.setattr(losses, "global_mean_count", lambda count: counts.append(count) or count)
+    mean_count = "_mean_over_processes"
+    monkeypatch.setattr(losses, mean_count, lambda count: counts.append(count) or count)
     for part in split(x, data):
         loss(*part)
     assert len(counts) == 2  # once in each process, whatever the batch holds
     assert counts[0] != counts[1]
-    monkeypatch.setattr(losses, "global_mean_count", lambda _: (counts[0] + counts[1]) / 2)
+    monkeypatch.setattr(losses, mean_count, lambda _: (counts[0] + counts[1]) / 2)
     parts = [gradients(lambda z, d=d: loss(z, d), z) for z, d in split(x, data)]
     torch.testing.assert_close((parts[0][0] + parts[1][0]) / 2, joint)
     averaged = torch.cat([parts[0][1], parts[1][1]]) / 2  # as DDP averages gradients

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from emu_core.labels import IGNORE
 from emu_core.methods.prediction import Prediction
 from emu_core.networks.models import RawOutputs
+from emu_core.training import losses
 from emu_core.training.losses import (
     cross_entropy,
     gaussian_nll,
@@ -121,6 +122,28 @@ def test_class_weights_reach_the_cross_entropy_of_members_and_students():
         student_loss(raw, make_teacher(), make_batch(), StudentLoss(), class_weights=weights),
     ):
         torch.testing.assert_close(terms["ce"], weighted)
+
+
+@pytest.mark.parametrize("weights", [None, torch.arange(1.0, CLASSES + 1)])
+def test_terms_can_be_averages_over_the_frames(weights, monkeypatch):
+    monkeypatch.setattr(losses, "MIN_FRAME_PIXELS", 1)
+    raw, batch = make_raw(), make_batch()
+    batch["labels"][1, :30], batch["depth"][1, :, :30] = IGNORE, math.nan
+    truth = batch["labels"], batch["depth"]
+    options = StudentLoss(relative_weight=2.0, depth_weight=0.5, average="frames")
+    each = [
+        member_loss(
+            RawOutputs(*(x[i : i + 1] for x in raw)),
+            *(x[i : i + 1] for x in truth),
+            replace(options.supervised, average="pixels"),
+            weights,
+        )
+        for i in range(2)
+    ]
+    expected = {name: (each[0][name] + each[1][name]) / 2 for name in ("ce", "depth", "relative")}
+    same(member_loss(raw, *truth, options.supervised, weights), expected)
+    terms = student_loss(raw, make_teacher(), batch, options, class_weights=weights)
+    same({name: terms[name] for name in expected}, expected)
 
 
 def test_a_network_with_one_decoder_has_one_term():

@@ -9,7 +9,9 @@ otherwise one process waits for another forever.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,6 +34,9 @@ MIN_VARIANCE = 1e-4
 
 MIN_PROBABILITY = 1e-12
 """Lower limit of a teacher's probabilities: keeps their logarithm finite."""
+
+MIN_FRAME_PIXELS = 1000
+"""A frame with fewer valid pixels than this counts less in `mean_of_frames`, in proportion."""
 
 ROOT_EPS = 1e-12
 """Added inside every root: keeps its gradient finite at exact equality, where the loss is 1e-6."""
@@ -58,14 +63,46 @@ classes; gives a scalar. A code is a train id, C + k for the set k, or `IGNORE`.
 DEPTH_LOSSES: Registry[DepthLoss] = Registry("depth loss")
 SEGMENTATION_LOSSES: Registry[SegmentationLoss] = Registry("segmentation loss")
 
+_own_counts = ContextVar("own_counts", default=False)  # whether `global_mean_count` does nothing
+
 
 def global_mean_count(count: Tensor) -> Tensor:
     """Average a count over all processes that train together."""
+    return count if _own_counts.get() else _mean_over_processes(count)
+
+
+def _mean_over_processes(count: Tensor) -> Tensor:
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return count
     total = count.detach().clone()
     torch.distributed.all_reduce(total)
     return total / torch.distributed.get_world_size()
+
+
+def mean_of_frames(compute: Callable[..., Tensor], valid: Tensor, *maps: Tensor) -> Tensor:
+    """Average a term over the frames instead of the pixels of a batch.
+
+    Lidar measures 6 % of the pixels of a frame. In an average over pixels, a rendered frame, which
+    is measured everywhere, has 15 times the weight of such a frame.
+
+    Args:
+        compute: The term, a function of slices of the maps that averages over valid pixels.
+        valid: Valid pixels, bool (N, …).
+        maps: Tensors (N, …).
+    """
+    with _counts_of_this_process():
+        each = [compute(*(x[i : i + 1] for x in maps)) for i in range(len(valid))]
+    weights = (valid.flatten(1).sum(dim=1) / MIN_FRAME_PIXELS).clamp(max=1)
+    return _mean((weights * torch.stack(each)).sum(), weights.sum())
+
+
+@contextmanager
+def _counts_of_this_process() -> Iterator[None]:
+    token = _own_counts.set(True)
+    try:
+        yield
+    finally:
+        _own_counts.reset(token)
 
 
 @SEGMENTATION_LOSSES.register("cross_entropy")

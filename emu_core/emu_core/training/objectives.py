@@ -10,7 +10,7 @@ compute the same terms (`losses`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
@@ -30,6 +30,7 @@ from emu_core.training.losses import (
     kl_divergence,
     l1,
     log_variance,
+    mean_of_frames,
     rmsle,
 )
 
@@ -53,6 +54,8 @@ class MemberLoss:
         segmentation: Segmentation loss: cross_entropy, or one of a plugin.
         relative_weight: w5, of |μ − y|/y. Where near and far are both possible, the Gaussian NLL
             alone puts the mean between them, far beyond the near one. Not in the paper.
+        average: What has equal weight in these terms: pixels, as in the paper; or frames, so that
+            sparse ground truth counts as much as dense one (`losses.mean_of_frames`).
     """
 
     depth: str = "gnll"
@@ -61,6 +64,7 @@ class MemberLoss:
     class_balance: float = field(default=0.0, metadata=at_least(0))
     segmentation: str = "cross_entropy"
     relative_weight: float = field(default=0.0, metadata=at_least(0))
+    average: Literal["pixels", "frames"] = "pixels"
 
     def __post_init__(self) -> None:
         DEPTH_LOSSES.check(self.depth)
@@ -242,20 +246,37 @@ def _supervised(
     class_weights: Tensor | None,
     sets: Sequence[Sequence[int]],
 ) -> Terms:
+    def average(compute: Callable[..., Tensor], valid: Tensor, *maps: Tensor) -> Tensor:
+        if options.average == "frames":
+            return mean_of_frames(compute, valid, *maps)
+        return compute(*maps)
+
     terms = {}
     if full.logits is not None:
-        compute_ce = SEGMENTATION_LOSSES[options.segmentation]
-        terms["ce"] = compute_ce(full.logits, labels, class_weights, sets)
+        classify = SEGMENTATION_LOSSES[options.segmentation]
+        terms["ce"] = average(
+            lambda logits, codes: classify(logits, codes, class_weights, sets),
+            labels != IGNORE,
+            full.logits,
+            labels,
+        )
+    measured = torch.isfinite(depth)
     if estimate.depth_mean is not None and options.depth_weight:
         assert estimate.depth_variance is not None
         compute = DEPTH_LOSSES[options.depth].compute
-        terms["depth"] = options.depth_weight * compute(
-            estimate.depth_mean, estimate.depth_variance, depth, options
+        terms["depth"] = options.depth_weight * average(
+            lambda mean, variance, truth: compute(mean, variance, truth, options),
+            measured,
+            estimate.depth_mean,
+            estimate.depth_variance,
+            depth,
         )
     if full.depth is not None and options.relative_weight:
         # Before the ReLU, which has no gradient where the mean is below 0: such pixels, which have
         # no estimate, would stay so, and this loss is the one that brings near means there.
-        terms["relative"] = options.relative_weight * l1(full.depth[:, :1], depth, scale=depth)
+        terms["relative"] = options.relative_weight * average(
+            lambda mean, truth: l1(mean, truth, scale=truth), measured, full.depth[:, :1], depth
+        )
     return terms
 
 
