@@ -1,4 +1,4 @@
-r"""Learn how the features of a network vary on its training frames, for three scores of doubt.
+r"""Learn how the features of a network vary on its training frames, for methods that need it.
 
     python training/fit_features.py --weights runs/teacher/member-0/last.safetensors \
         --config runs/teacher/member-0/config.yaml
@@ -6,10 +6,11 @@ r"""Learn how the features of a network vary on its training frames, for three s
         --methods single=runs/teacher/member-0/last.safetensors \
                   mahalanobis=runs/teacher/member-0/last.safetensors \
                   neco=runs/teacher/member-0/last.safetensors \
-                  neco_energy=runs/teacher/member-0/last.safetensors
+                  neco_energy=runs/teacher/member-0/last.safetensors \
+                  laplace=runs/teacher/member-0/last.safetensors
 
-Writes last.features.safetensors beside the weights. The methods mahalanobis, neco and neco_energy
-need it.
+Writes two files beside the weights: last.features.safetensors, which the methods mahalanobis, neco
+and neco_energy need, and last.laplace.safetensors for the method laplace.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from jsonargparse.typing import PositiveInt
 from emu_core.data.datasets import evenly
 from emu_core.evaluation.progress import with_progress
 from emu_core.methods.feature_scores import FeatureSums, save_statistics
+from emu_core.methods.laplace import CurvatureSums, save_curvature
 from emu_core.networks import load_model
 from emu_core.terminal import accept_any_text
 from emu_core.training.command import run_command
@@ -32,23 +34,26 @@ from emu_core.training.release import read_config
 
 
 def fit_features(weights: Path, config: Path, frames: int) -> None:
-    """Add up the features of training frames, evenly spread, and write their statistics."""
+    """Add up features and curvature over training frames, evenly spread, and write both files."""
     data, _ = read_config(config)
     network, _ = load_model(weights)
-    try:
-        sums = FeatureSums.of(network)
-    except ValueError as error:
-        raise ValueError(f"{weights}: {error}") from error
+    curvature = CurvatureSums.of(network)
+    sums = None if network.segmentation_decoder is None else FeatureSums.of(network)
     samples = data.open_training()
     chosen = evenly(len(samples), frames)
     for index in with_progress(chosen, "features", len(chosen)):
         batch = as_tensors(samples[index], data.whole_images, None)
-        sums.add(batch["image"][None], batch["labels"][None])
-    path = save_statistics(sums, weights)
-    print(
-        f"{path}: from {int(sums.counts.sum())} places in {len(chosen)} training frames, "
-        f"{int((sums.counts > 0).sum())} of {len(sums.counts)} classes"
-    )
+        images, labels, depth = (batch[name][None] for name in ("image", "labels", "depth"))
+        curvature.add(images, labels, depth)
+        if sums is not None:
+            sums.add(images, labels)
+    if sums is not None:
+        path = save_statistics(sums, weights)
+        print(
+            f"{path}: from {int(sums.counts.sum())} places in {len(chosen)} training frames, "
+            f"{int((sums.counts > 0).sum())} of {len(sums.counts)} classes"
+        )
+    print(f"{save_curvature(curvature, weights)}: curvature of the loss on the same frames")
 
 
 def main() -> int:

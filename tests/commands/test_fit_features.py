@@ -2,10 +2,13 @@
 
 import json
 
+import pytest
 import torch
 
 from emu_core.methods.feature_scores import statistics_file
-from emu_core.networks import DepthFormer, SegDepthFormer, save_model
+from emu_core.methods.laplace import curvature_file
+from emu_core.methods.registry import load_method
+from emu_core.networks import DepthFormer, SegDepthFormer, WeightsError, save_model
 from emu_core.training.config import Data, Run, TrainingConfig
 from emu_core.training.run import describe_training, write_config
 
@@ -26,18 +29,22 @@ def test_scores_of_features_are_evaluated(run, tmp_path, write_drive, capsys):
     assert statistics_file(tmp_path / "last.safetensors").is_file()
     assert "2 training frames, 2 of 19 classes" in capsys.readouterr().out
     methods = ("single=last.safetensors", "neco=last.safetensors", "mahalanobis=last.safetensors")
+    methods = (*methods, "laplace=last.safetensors")
     options = ("--methods", *methods, "--config", "config.yaml", "--size", 64, 128)
     assert run("evaluate", *options, "--splits", "test", "--output", "scores") == 0
     found = json.loads((tmp_path / "scores" / "evaluation.json").read_text())
     auroc = {r["method"]: r["mean"] for r in found if r["metric"] == "seg.error_auroc"}
-    assert len(set(auroc.values())) == 3
+    assert len(set(auroc.values())) == 4
     miou = {r["method"]: r["mean"] for r in found if r["metric"] == "miou"}
-    assert len(set(miou.values())) == 1
+    assert miou["single"] == miou["neco"] == miou["mahalanobis"]
 
 
-def test_a_network_without_classes_is_refused(run, tmp_path, write_drive, capsys):
+def test_a_network_without_classes_has_only_a_curvature(run, tmp_path, write_drive, capsys):
     write_drive(tmp_path / "data", "train", "train1_000000_000000")
-    save_model(DepthFormer("b0"), tmp_path / "depth.safetensors")
+    path = tmp_path / "depth.safetensors"
+    save_model(DepthFormer("b0"), path)
     write_config(tmp_path, TrainingConfig(Data("drives", tmp_path / "data")))
-    assert run("fit_features", "--weights", "depth.safetensors", "--config", "config.yaml") == 1
-    assert "depth.safetensors: Scores of features need a network with" in capsys.readouterr().err
+    assert run("fit_features", "--weights", "depth.safetensors", "--config", "config.yaml") == 0
+    assert curvature_file(path).is_file() and not statistics_file(path).exists()
+    with pytest.raises(WeightsError, match=r"neco needs .* there is no .*depth\.features"):
+        load_method("neco", [path])
