@@ -4,6 +4,7 @@ A model file, at the size of the ground truth:
 
     python training/evaluate.py                                        # the shipped model, test
     python training/evaluate.py --splits test haze night --output runs/scores.json
+    python training/evaluate.py --splits test test+rain test+dirt      # with changed images
     python training/evaluate.py --model runs/distilled/student.onnx --stride 4
     python training/evaluate.py --model runs/b2/student.onnx --kind nyuv2 --root data/nyuv2
 
@@ -33,6 +34,7 @@ from pathlib import Path
 import jsonargparse
 from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 
+from emu_core.data.appearance.shifts import SHIFTS
 from emu_core.data.config import Data
 from emu_core.data.datasets import DATASETS
 from emu_core.evaluation.model_scores import print_scores, score_split, scores_of
@@ -47,7 +49,12 @@ def make_parser() -> jsonargparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--splits", nargs="+", help="what to score on (default: the data set's test split)")
+    add(
+        "--splits",
+        nargs="+",
+        help="what to score on (default: the data set's test split); SPLIT+SHIFT changes its "
+        f"images: {', '.join(SHIFTS)}",
+    )
     add("--root", type=Path, help="folder of the data (default: data/KIND, or --config's)")
     add(
         *("--max-depth", "--max_depth"),

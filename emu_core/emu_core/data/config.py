@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from emu_core.data.appearance.shifts import SHIFTS
 from emu_core.data.augment import MIN_SIZE, Augmentation
 from emu_core.data.datasets import DATASETS, DataSet, SplitNames, default_root, open_dataset
 from emu_core.data.description import read_yaml
@@ -58,11 +59,25 @@ class Source(Selection):
             truth is not read.
         style: Whether crops of the other data sets take the look of this one, and crops of this
             one their objects, see `augmentation.appearance`.
+        shift: Change of the training images, one of `SHIFTS` (docs/method.md, Shifts); null: none.
+            With `unlabelled`, a student learns the changed images from its teacher alone.
     """
 
     share: float | None = field(default=None, metadata=above(0))
     unlabelled: bool = False
     style: bool = False
+    shift: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.shift is not None:
+            SHIFTS.check(self.shift)
+
+    @property
+    def training_split(self) -> str:
+        """The split that trains, with its shift; see `open_dataset`."""
+        split = self.split_names.training
+        return split if self.shift is None else f"{split}+{self.shift}"
 
     @property
     def split_names(self) -> SplitNames:
@@ -194,7 +209,7 @@ class Data(Selection):
         parts = [
             self._open(
                 source,
-                source.split_names.training,
+                source.training_split,
                 source.limit,
                 sequences=source.sequences,
                 rest=rest,
@@ -245,14 +260,14 @@ class Data(Selection):
                 except MissingSplitError:
                     if not self.mixture:
                         raise
-        missing = [s for s in splits or () if s not in {data.split for data in found}]
+        missing = [s for s in splits or () if s not in {data.split_title for data in found}]
         if missing or not found:
             raise DataError(
                 f"No data set of {self.roots} has the split {', '.join(missing) or 'test or val'}."
             )
-        names = [data.split for data in found]
+        names = [data.split_title for data in found]
         if self.mixture:
-            names = unique([f"{data.title}-{data.split}" for data in found])
+            names = unique([f"{data.title}-{data.split_title}" for data in found])
         return dict(zip(names, with_one_model(found), strict=True))
 
     def open(self, split: str, limit: int | None = None, **choice: Any) -> DataSet:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emu_core.data.appearance.shifts import SHIFTS, apply_shift
 from emu_core.data.label_space import LabelSpace
 from emu_core.data.sample import DataError, Sample
 from emu_core.labels import ClassTable
@@ -85,6 +86,8 @@ class DataSet(ABC):
     space: LabelSpace
     """What the classes stand for among the classes of a model."""
     cache: DecodedFrames | None = None
+    shift: str | None = None
+    """Name in `SHIFTS` of a change of every image; None for none."""
 
     def __init__(
         self, root: str | Path, split: str, max_depth: float | None = None, labelled: bool = True
@@ -99,6 +102,11 @@ class DataSet(ABC):
     def title(self) -> str:
         """Name of the data set in tables and messages."""
         return self.root.name
+
+    @property
+    def split_title(self) -> str:
+        """Name of the split in tables and messages: the split, or SPLIT+SHIFT."""
+        return self.split if self.shift is None else f"{self.split}+{self.shift}"
 
     @classmethod
     def split_names(cls, root: Path) -> SplitNames:
@@ -157,7 +165,8 @@ class DataSet(ABC):
 
     def __getitem__(self, index: int, /) -> Sample:
         name = self.names[index]
-        return self.read(name) if self.cache is None else self.cache.get(self, name)
+        sample = self.read(name) if self.cache is None else self.cache.get(self, name)
+        return sample if self.shift is None else apply_shift(self.shift, sample)
 
     def select(self, indices: Iterable[int]) -> DataSet:
         """Return a part of this data set, in the order of `indices`."""
@@ -190,7 +199,8 @@ def open_dataset(
 
     Args:
         kind: Name in `DATASETS`.
-        root, split, max_depth, labelled: As for `DataSet`.
+        root, max_depth, labelled: As for `DataSet`.
+        split: Name of the split, or SPLIT+SHIFT with a name in `SHIFTS`: its images are changed.
         limit: Take at most this many frames, spread evenly.
         sequences: Take at most this many sequences, spread evenly; `limit` then applies to their
             frames. Fewer sequences have fewer different scenes.
@@ -198,7 +208,7 @@ def open_dataset(
             one of their sequences.
 
     Raises:
-        RegistryError: There is no such kind of data set.
+        RegistryError: There is no such kind of data set, or no such shift.
         DataError: An argument is out of range, the data is missing, or no frame is left.
     """
     for name, value in (("max_depth", max_depth), ("limit", limit), ("sequences", sequences)):
@@ -209,7 +219,11 @@ def open_dataset(
             "Expected limit or sequences together with rest: without them no frame of "
             f"{split} is left out, so the rest is empty."
         )
+    split, *shifts = split.split("+", 1)
+    for shift in shifts:
+        SHIFTS.check(shift)
     data = DATASETS[kind](root, split, max_depth, labelled)
+    data.shift = shifts[0] if shifts else None
     if limit is None and sequences is None:
         return data
     sequence_names = [data.sequence_of(name) for name in data.names]

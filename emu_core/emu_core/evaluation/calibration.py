@@ -75,7 +75,7 @@ def calibrate(model: Path, parts: Sequence[DataSet], stride: int = 1) -> Calibra
     """
     perceiver = Perceiver(model)
     pixels = [sample_pixels(perceiver, part, stride) for part in parts]
-    names = [f"{part.title} ({part.split})" for part in parts]
+    names = [f"{part.title} ({part.split_title})" for part in parts]
     counts = [len(range(0, len(part), stride)) for part in parts]
     return fit_and_print(pixels, names, counts, perceiver.info.calibration or UNCALIBRATED)
 
@@ -135,7 +135,7 @@ def sample_pixels(
         )
     drawn = _Draws(space, len(info.classes) if info.logits_size else 0, count, seed)
     indices = range(0, len(data), stride)
-    for index in with_progress(indices, data.split, len(indices)):
+    for index in with_progress(indices, data.split_title, len(indices)):
         sample = data[index]
         rgb, scores = np.ascontiguousarray(sample.image), None
         if info.logits_size is None:

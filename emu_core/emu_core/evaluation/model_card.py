@@ -144,7 +144,7 @@ def evaluate_commands(model: Path, data: Data, frames: Mapping[str, DataSet]) ->
     """Return the commands that score the model file again, one line for each data set."""
     commands = []
     for source in data.sources:
-        splits = [part.split for part in frames.values() if part.root == source.root]
+        splits = [part.split_title for part in frames.values() if part.root == source.root]
         command = ["python", "training/evaluate.py", "--model", str(model), "--kind", source.kind]
         command += ["--root", str(source.root), "--splits", *splits]
         if source.max_depth is not None:
@@ -161,7 +161,7 @@ def data_table(parts: Sequence[DataSet]) -> str:
     """Return a table of the data sets of a training, with ground truth and licence."""
     rows = [
         {
-            "data set": f"{part.title} ({part.split})",
+            "data set": f"{part.title} ({part.split_title})",
             "frames": f"{len(part)} {part.image_source}",
             "ground truth": _ground_truth(part),
             "licence": part.license or "unknown",

@@ -33,7 +33,7 @@ def score_split(perceiver: Perceiver, data: DataSet, stride: int = 1) -> Percept
             "right?"
         )
     indices = range(0, len(data), stride)
-    frames = (data[index] for index in with_progress(indices, data.split, len(indices)))
+    frames = (data[index] for index in with_progress(indices, data.split_title, len(indices)))
     return score(perceiver, frames, data.space, data.max_depth)
 
 

@@ -71,7 +71,7 @@ class Split:
         samples = data.open_scored([split])[split] if isinstance(split, str) else split
         if size is not None:
             whole = replace(whole, height=size[0], width=size[1], image_width=None)
-        self.samples, self.name = samples, samples.split
+        self.samples, self.name = samples, samples.split_title
         self.space, self.max_depth = samples.space, samples.max_depth
         # No limit: depth beyond the range of the network counts as an error.
         self.augmentation = replace(whole, depth_limit=inf)
@@ -96,6 +96,8 @@ class Split:
                 lines.append(f"{os.path.relpath(path, self.samples.root)} {size}")
         if len(set(lines)) < len(lines):  # frames share a file: only their names differ
             lines += names
+        if self.samples.shift is not None:
+            lines.append(self.samples.shift)
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
     def __len__(self) -> int:

@@ -70,7 +70,7 @@ def model_facts(data: Data, run: Run, note: str = "", task: str = "joint") -> di
     if task != "segmentation":
         of_depth = _depth_facts(data, cameras)
     origin = "; ".join(
-        f"{len(part)} {part.image_source} ({part.root}, split {part.split})"
+        f"{len(part)} {part.image_source} ({part.root}, split {part.split_title})"
         for part in train.parts
     )
     steps = f"{run.steps} steps of {data.batch} images, seed {run.seed}"

@@ -1,0 +1,134 @@
+"""Shifts: changes of all images of a split, one family each, to test a network or to distil one.
+
+    python training/evaluate.py --splits test test+rain test+dirt
+
+A frame always gets the same change. `HELD_OUT` names the families that no training of this project
+uses: how well uncertainties hold on them tells how well they hold in conditions that nobody
+thought of.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from emu_core.data.appearance import effects
+from emu_core.data.appearance.effects import SRGB_GAMMA, as_bytes
+from emu_core.data.sample import DataError, Sample
+from emu_core.registry import Registry
+
+Shift = Callable[[Sample, np.random.Generator], np.ndarray]
+"""Function of a frame and a source of randomness that returns its changed image, uint8 RGB."""
+
+SHIFTS: Registry[Shift] = Registry("shift")
+"""Families of shift by the names that commands use."""
+
+HELD_OUT = ("rain", "dirt", "glare")
+"""Families that no training uses."""
+
+DENSE = 0.5
+"""Share of the pixels with a depth from which fog by depth can be drawn."""
+
+
+def apply_shift(name: str, sample: Sample) -> Sample:
+    """Change the image of a frame; its ground truth stays."""
+    seed = zlib.crc32(f"{name} {sample.name}".encode())
+    return replace(sample, image=SHIFTS[name](sample, np.random.default_rng(seed)))
+
+
+@SHIFTS.register("rain")
+def rain(sample: Sample, rng: np.random.Generator) -> np.ndarray:
+    """Bright streaks of two sizes, blurred along their fall, and less contrast."""
+    light = _light(sample.image)
+    height, width = light.shape[:2]
+    veil = rng.uniform(0.1, 0.3)
+    light = (1 - veil) * light + veil * light.mean()
+    lean = rng.uniform(-0.35, 0.35)  # columns per row
+    for size in (1, 2):  # far and near drops
+        length = max(3, int(size * height / 24))
+        starts = rng.random((height, width)) < rng.uniform(0.002, 0.006) / size**2
+        drops = cv2.dilate(starts.astype(np.float32), np.ones((size, size), np.uint8))
+        streaks = cv2.filter2D(drops, -1, _line(length, lean))
+        opacity = np.clip(streaks * length, 0, 1) * rng.uniform(0.25, 0.5)
+        light += opacity[..., None] * (0.8 - light)
+    return _image(light)
+
+
+@SHIFTS.register("dirt")
+def dirt(sample: Sample, rng: np.random.Generator) -> np.ndarray:
+    """Blurred brown spots on the lens, which hide 5 to 20 % of the image."""
+    light = _light(sample.image)
+    height, width = light.shape[:2]
+    grain = rng.standard_normal((height, width), np.float32)
+    # Spots of two sizes, out of focus.
+    spots = cv2.GaussianBlur(grain, (0, 0), height / 24)
+    spots = _unit(spots) + 0.5 * _unit(cv2.GaussianBlur(grain, (0, 0), height / 64))
+    limit = np.quantile(spots, 1 - rng.uniform(0.05, 0.2))
+    opacity = rng.uniform(0.7, 0.95) / (1 + np.exp(-6 * (spots - limit)))
+    brown = np.array([0.10, 0.07, 0.04], np.float32) * rng.uniform(0.5, 1.5)
+    return _image(light + opacity[..., None] * (brown - light))
+
+
+@SHIFTS.register("glare")
+def glare(sample: Sample, rng: np.random.Generator) -> np.ndarray:
+    """Light of a low sun in the upper half, which spreads in the lens: it falls with distance."""
+    light = _light(sample.image)
+    height, width = light.shape[:2]
+    row, column = rng.uniform(0.05, 0.5) * height, rng.uniform(0.1, 0.9) * width
+    y, x = np.mgrid[:height, :width]
+    distance = np.hypot(y - row, x - column) / height
+    spread = 4 * np.exp(-distance / 0.06) + rng.uniform(0.3, 0.8) * np.exp(-distance / 0.5)
+    color = np.array([1.0, 0.95, 0.85], np.float32)
+    return _image(light + spread[..., None] * color)
+
+
+@SHIFTS.register("fog")
+def fog(sample: Sample, rng: np.random.Generator) -> np.ndarray:
+    """Fog by depth, see `effects.fog`; DataError for a frame without a depth almost everywhere."""
+    known = float(np.isfinite(sample.depth).mean())
+    if known < DENSE:
+        raise DataError(
+            f"Fog needs the depth of at least {DENSE:.0%} of the pixels, but {sample.name} has "
+            f"that of {known:.0%}. Choose another shift for this data set; frames that are "
+            "`unlabelled` have no depth at all."
+        )
+    return effects.fog(sample.image, sample.depth, rng)
+
+
+def _line(length: int, lean: float) -> np.ndarray:
+    """Return a kernel whose sum is 1: a line of `length` rows that leans by columns per row."""
+    half = length // 2
+    kernel = np.zeros((2 * half + 1, 2 * half + 1), np.float32)
+    rows = np.arange(-half, half + 1)
+    kernel[half + rows, half + np.rint(lean * rows).astype(int)] = 1
+    return kernel / kernel.sum()
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / x.std()
+
+
+def _light(image: np.ndarray) -> np.ndarray:
+    return (image.astype(np.float32) / 255) ** SRGB_GAMMA
+
+
+def _image(light: np.ndarray) -> np.ndarray:
+    return as_bytes(255 * np.clip(light, 0, 1) ** (1 / SRGB_GAMMA))
+
+
+def _register(effect: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> None:
+    SHIFTS.add(effect.__name__, lambda sample, rng: effect(sample.image, rng))
+
+
+for _effect in (
+    effects.night,
+    effects.exposure,
+    effects.blur,
+    effects.noise,
+    effects.compression,
+):
+    _register(_effect)
