@@ -11,7 +11,8 @@ Fits a temperature of the class scores, and a factor of the standard deviation o
 intervals of 90 % hold 90 % of the true depths. In a model file both become part of the graph; an
 earlier calibration of the file is replaced. For weights, which use the validation frames of their
 training, they are written to last.calibration.json: evaluate.py knows the method `calibrated`.
-With --dry-run, it only prints what it finds.
+With --shifts, the deviation grows as much with the uncertainty of the class as changed frames
+need; intervals still hold 90 % on the frames of the fit. --dry-run only prints what it finds.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from pathlib import Path
 import jsonargparse
 from jsonargparse.typing import PositiveInt
 
+from emu_core.data.appearance.shifts import SHIFTS
 from emu_core.data.config import Data
 from emu_core.data.datasets import DATASETS, DataSet
 from emu_core.evaluation.calibrated_file import write_calibrated
-from emu_core.evaluation.calibration import calibrate, fit_and_print, sample_views
+from emu_core.evaluation.calibration import Drawn, calibrate, fit_and_print, sample_views
 from emu_core.evaluation.splits import Split
 from emu_core.methods.calibrated import save_calibration
 from emu_core.methods.registry import load_method
@@ -46,7 +48,7 @@ def calibrate_model(given: jsonargparse.Namespace) -> None:
     for kind, root in zip(given.kind, roots, strict=True):
         data = Data(kind, root=root, mapping=given.mapping, classes=given.classes)
         parts += data.open_scored(given.splits).values()
-    found = calibrate(given.model, parts, given.stride)
+    found = calibrate(given.model, parts, given.stride, given.shifts)
     if not given.dry_run:
         info = write_calibrated(given.model, given.output or given.model, found)
         print(f"{info.path}: written, sha256 {info.sha256[:12]}")
@@ -61,10 +63,12 @@ def calibrate_weights(given: jsonargparse.Namespace) -> None:
     if not parts:
         raise ValueError(f"No data set of {given.config} with validation frames is in --root.")
     method = load_method("single", [given.weights])
-    splits = [Split(data, part, stride=given.stride) for part in parts]
-    pixels = [sample_views(method, split) for split in splits]
-    names = [f"{part.title} ({part.split})" for part in parts]
-    found = fit_and_print(pixels, names, [len(split) for split in splits])
+    changed = [part.shifted(name) for part in parts for name in given.shifts]
+    splits = [Split(data, part, stride=given.stride) for part in [*parts, *changed]]
+    draws = [
+        Drawn(f"{s.samples.title} ({s.name})", len(s), sample_views(method, s)) for s in splits
+    ]
+    found = fit_and_print(draws[: len(parts)], draws[len(parts) :])
     if not given.dry_run:
         print(f"{save_calibration(found, given.weights)}: written")
 
@@ -94,6 +98,13 @@ def main() -> int:
     add("--kind", nargs="+", default=["folder"], help=f"of the data: {', '.join(DATASETS)}")
     add("--root", type=Path, nargs="+", help="folder of the data, for each kind")
     add("--splits", nargs="+", default=["val"], help="frames of the fit (default: val)")
+    add(
+        "--shifts",
+        nargs="+",
+        default=[],
+        help="changes of the frames, on which it is chosen how much the deviation grows with the "
+        f"uncertainty of the class: {', '.join(SHIFTS)}",
+    )
     add("--stride", type=PositiveInt, default=1, help="use only every so many frames")
     add("--classes", help="class table of the model: a name or a YAML file")
     add("--mapping", type=Path, help="YAML file: what each class of the data is")

@@ -50,6 +50,7 @@ def export_measured(
     license: str = "",
     sections: Path | None = None,
     calibrate_on: Sequence[Path] = (),
+    calibrate_shifts: Sequence[str] = (),
 ) -> None:
     """Export a network, score it, export it again with its scores, and write the model card.
 
@@ -62,6 +63,7 @@ def export_measured(
         license: Licence of the weights, for the card.
         sections: Markdown file with further sections for the card.
         calibrate_on: Folders of the data sets whose validation frames calibrate the file.
+        calibrate_shifts: Changes of these frames, see `calibrate`.
 
     Raises:
         DataError, ModelError, WeightsError: A file is missing or damaged.
@@ -85,7 +87,7 @@ def export_measured(
         before, calibration = {}, None
         if fitted:
             before = _scores(draft, frames)
-            calibration = calibrate(draft, fitted)
+            calibration = calibrate(draft, fitted, shifts=calibrate_shifts)
             write_calibrated(draft, draft, calibration)
         scores = _scores(draft, frames)
     print_scores(scores)
@@ -145,6 +147,14 @@ def main() -> int:
         dest="calibrate_on",
         metavar="ROOT",
         help="folders of data sets of the training, whose validation frames calibrate the file",
+    )
+    add(
+        *("--calibrate-shifts", "--calibrate_shifts"),
+        nargs="+",
+        default=[],
+        metavar="SHIFT",
+        help="changes of these frames, on which it is chosen how much the deviation grows with the "
+        "uncertainty of the class, see training/calibrate.py",
     )
     given = parser.parse_args()
     return run_command("export", lambda: export_measured(**vars(given)))

@@ -37,6 +37,16 @@ def test_a_model_is_calibrated_on_drives(run, model, tmp_path, write_drive, caps
     assert shown["interval_90"][1] == pytest.approx(0.9, abs=2e-3)
     found = read_info(new).calibration
     assert found.frames == "4 frames of drives (val)"
+    assert run("calibrate", *options, "--shifts", "fog", "night", "--dry-run") == 0
+    shown_shifted = capsys.readouterr().out
+    assert (
+        "drives (val+fog): interval_90" in shown_shifted and "drives (val+night)" in shown_shifted
+    )
+    assert (
+        metrics(shown_shifted.split("drives (val+fog)")[0])["interval_90"] == shown["interval_90"]
+    )
+    assert run("calibrate", *options, "--shifts", "snow") == 1
+    assert "Expected a shift of rain, dirt" in capsys.readouterr().err
     assert found.after["drives (val).nll"] == pytest.approx(shown["nll"][1], abs=1e-4)
     # Calibrated again, from the file itself, it comes to the same values.
     assert run("calibrate", "--model", new, *options[2:-2]) == 0
@@ -72,6 +82,8 @@ def test_weights_are_calibrated_on_the_validation_frames_of_their_training(
     values = {(r["method"], r["metric"]): r["mean"] for r in found}
     assert values["calibrated", "seg.nll"] < values["single", "seg.nll"]
     assert values["calibrated", "depth.coverage90"] == pytest.approx(0.9, abs=0.01)
+    assert run("calibrate", *files, "--shifts", "rain", "--dry-run") == 0
+    assert "data (val+rain): interval_90" in capsys.readouterr().out
     assert run("calibrate", *files, "--root", "elsewhere") == 1
     assert "with validation frames is in --root" in capsys.readouterr().err
     assert run("calibrate", *files[:2]) == 1

@@ -97,6 +97,19 @@ def test_the_factor_grows_with_the_uncertainty_of_the_class_where_that_is_better
     assert fit_deviation([alike], 1.0)[1] <= 0.5 * fit_deviation([alike], 1.0)[0]
 
 
+def test_shifted_frames_choose_how_much_the_factor_grows_and_leave_the_coverage():
+    part = pixels(count=20000)
+    shifted = pixels(error=lambda scores: 1 + 8 * normalized_entropy(scores), count=20000, seed=3)
+    scale, doubt = fit_deviation([part], 1.0, [shifted])
+    assert doubt / scale > max(2, 2 * np.divide(*fit_deviation([part], 1.0)[::-1]))
+    found = fit([part], [shifted])
+    assert (found.std_scale, found.std_doubt) == pytest.approx((scale, doubt), rel=1e-2)
+    assert found.temperature == fit([part]).temperature
+    assert measure(part, found)["interval_90"] == pytest.approx(0.9, abs=1e-3)
+    before = measure(shifted, fit([part]))["interval_90"]
+    assert measure(shifted, found)["interval_90"] > before + 0.05
+
+
 def test_one_task_leaves_the_values_of_the_other():
     part, none = pixels(temperature=2.0), np.zeros(0)
     without = dict.fromkeys(("depth", "std", "true_depth", "depth_frame"), none)

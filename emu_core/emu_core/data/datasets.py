@@ -168,6 +168,12 @@ class DataSet(ABC):
         sample = self.read(name) if self.cache is None else self.cache.get(self, name)
         return sample if self.shift is None else apply_shift(self.shift, sample)
 
+    def shifted(self, shift: str | None) -> DataSet:
+        """Return these frames with another shift; RegistryError if there is no such shift."""
+        changed = copy.copy(self)
+        changed.shift = None if shift is None else SHIFTS.check(shift)
+        return changed
+
     def select(self, indices: Iterable[int]) -> DataSet:
         """Return a part of this data set, in the order of `indices`."""
         part = copy.copy(self)
@@ -219,11 +225,8 @@ def open_dataset(
             "Expected limit or sequences together with rest: without them no frame of "
             f"{split} is left out, so the rest is empty."
         )
-    split, *shifts = split.split("+", 1)
-    for shift in shifts:
-        SHIFTS.check(shift)
-    data = DATASETS[kind](root, split, max_depth, labelled)
-    data.shift = shifts[0] if shifts else None
+    split, _, shift = split.partition("+")
+    data = DATASETS[kind](root, split, max_depth, labelled).shifted(shift or None)
     if limit is None and sequences is None:
         return data
     sequence_names = [data.sequence_of(name) for name in data.names]

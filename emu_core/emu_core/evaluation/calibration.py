@@ -6,7 +6,7 @@
 The temperature minimises the NLL (Guo et al., ICML 2017). The factor is that of split conformal
 prediction with the score |error| / deviation (Angelopoulos and Bates, arXiv 2107.07511): on the
 frames of the fit, intervals of 90 % hold 90 % of the depths. It may grow with the uncertainty of
-the class, if that is better on frames that were left out.
+the class, if that is better on frames that were left out, or on shifted frames.
 """
 
 from __future__ import annotations
@@ -61,51 +61,71 @@ class Pixels:
     depth_frame: np.ndarray  # (m,)
 
 
-def calibrate(model: Path, parts: Sequence[DataSet], stride: int = 1) -> Calibration:
+def calibrate(
+    model: Path, parts: Sequence[DataSet], stride: int = 1, shifts: Sequence[str] = ()
+) -> Calibration:
     """Fit the calibration of a model file on frames, and print the metrics before and after.
 
     Args:
         model: Model file; it is not changed.
         parts: Frames that no training has seen, of each data set.
         stride: Step between the frames.
+        shifts: Names in `SHIFTS`. On the frames with these changes, it is chosen how much the
+            deviation grows with the uncertainty of the class.
 
     Raises:
         ModelError: The file is not usable.
+        RegistryError: There is no such shift.
         ValueError: There is nothing to calibrate, see `sample_pixels`.
     """
+    shifted = [part.shifted(name) for part in parts for name in shifts]
     perceiver = Perceiver(model)
-    pixels = [sample_pixels(perceiver, part, stride) for part in parts]
-    names = [f"{part.title} ({part.split_title})" for part in parts]
-    counts = [len(range(0, len(part), stride)) for part in parts]
-    return fit_and_print(pixels, names, counts, perceiver.info.calibration or UNCALIBRATED)
+    draws = [
+        Drawn(
+            f"{part.title} ({part.split_title})",
+            len(range(0, len(part), stride)),
+            sample_pixels(perceiver, part, stride),
+        )
+        for part in [*parts, *shifted]
+    ]
+    earlier = perceiver.info.calibration or UNCALIBRATED
+    return fit_and_print(draws[: len(parts)], draws[len(parts) :], earlier)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Name of a split, the number of its frames, and pixels that were drawn from them."""
+
+    name: str
+    frames: int
+    pixels: Pixels
 
 
 def fit_and_print(
-    pixels: Sequence[Pixels],
-    names: Sequence[str],
-    counts: Sequence[int],
+    draws: Sequence[Drawn],
+    shifted: Sequence[Drawn] = (),
     earlier: Calibration = UNCALIBRATED,
 ) -> Calibration:
     """Fit on the pixels of data sets, and print the metrics before and after.
 
     Args:
-        pixels, names, counts: Pixels, name and number of frames of each data set.
+        draws, shifted: The arguments of `fit`.
         earlier: Calibration before this one.
     """
-    found = fit(pixels)
+    found = fit([each.pixels for each in draws], [each.pixels for each in shifted])
     print(
         f"temperature {found.temperature:.3f}, deviation × ({found.std_scale:.3f} + "
         f"{found.std_doubt:.3f} · class uncertainty)"
     )
     before: dict[str, float] = {}
     after: dict[str, float] = {}
-    for name, of_part in zip(names, pixels, strict=True):
-        first, second = (measure(of_part, c) for c in (earlier, found))
+    for each in [*draws, *shifted]:
+        first, second = (measure(each.pixels, c) for c in (earlier, found))
         for metric in first:
-            print(f"{name}: {metric} {first[metric]:.4f} → {second[metric]:.4f}")
-        before |= {f"{name}.{metric}": value for metric, value in first.items()}
-        after |= {f"{name}.{metric}": value for metric, value in second.items()}
-    frames = ", ".join(f"{n} frames of {name}" for n, name in zip(counts, names, strict=True))
+            print(f"{each.name}: {metric} {first[metric]:.4f} → {second[metric]:.4f}")
+        before |= {f"{each.name}.{metric}": value for metric, value in first.items()}
+        after |= {f"{each.name}.{metric}": value for metric, value in second.items()}
+    frames = ", ".join(f"{each.frames} frames of {each.name}" for each in [*draws, *shifted])
     return replace(found, frames=frames, before=before, after=after)
 
 
@@ -146,7 +166,7 @@ def sample_pixels(
         drawn.add(
             scores, seen.depth, seen.depth_std, space.group_of_label[sample.labels], sample.depth
         )
-    return drawn.pixels(f"{data.root}, split {data.split}", info.calibration or UNCALIBRATED)
+    return drawn.pixels(f"{data.root}, split {data.split_title}", info.calibration or UNCALIBRATED)
 
 
 def sample_views(method: Method, split: Split, count: int = PIXELS, seed: int = 0) -> Pixels:
@@ -238,12 +258,19 @@ class _Draws:
         return np.concatenate([np.zeros(shape), *self.parts[name]])
 
 
-def fit(parts: Sequence[Pixels]) -> Calibration:
-    """Fit the temperature, then the factor of the deviation, on the pixels of data sets."""
+def fit(parts: Sequence[Pixels], shifted: Sequence[Pixels] = ()) -> Calibration:
+    """Fit the temperature, then the factor of the deviation, on the pixels of data sets.
+
+    Args:
+        parts: Pixels of frames like those of the training.
+        shifted: Pixels of changed frames, see `fit_deviation`.
+    """
     of_classes = [part for part in parts if len(part.group)]
     of_depth = [part for part in parts if len(part.depth)]
     temperature = fit_temperature(of_classes) if of_classes else 1.0
-    scale, doubt = fit_deviation(of_depth, temperature) if of_depth else (1.0, 0.0)
+    scale, doubt = (1.0, 0.0)
+    if of_depth:
+        scale, doubt = fit_deviation(of_depth, temperature, [p for p in shifted if len(p.depth)])
     return Calibration(temperature, scale, doubt)
 
 
@@ -267,32 +294,63 @@ def fit_temperature(parts: Sequence[Pixels]) -> float:
     return float(np.exp((low + high) / 2))
 
 
-def fit_deviation(parts: Sequence[Pixels], temperature: float) -> tuple[float, float]:
+def fit_deviation(
+    parts: Sequence[Pixels], temperature: float, shifted: Sequence[Pixels] = ()
+) -> tuple[float, float]:
     """Find the factor `scale + doubt · uncertainty` of the deviation.
 
-    The ratio of the two is chosen by the Gaussian NLL of one half of the frames after a fit on the
-    other half. Then the factor is fitted on all.
+    For each candidate of the ratio of the two, `scale` is fitted on `parts`. The ratio is the one
+    with the lowest Gaussian NLL on `shifted`, or without these on one half of the frames of
+    `parts` after a fit on the other half.
     """
-    error = np.concatenate([np.abs(part.depth - part.true_depth) for part in parts])
-    std = np.concatenate([part.std for part in parts])
-    uncertainty = np.concatenate(
-        [normalized_entropy(part.depth_scores / temperature) for part in parts]
-    )
-    odd = np.concatenate(
-        [np.unique(part.depth_frame, return_inverse=True)[1] % 2 == 1 for part in parts]
-    )
-    ratio = 0.0
-    if uncertainty.any() and odd.any():
-        losses = {}
-        for candidate in _RATIOS:
-            inflated, loss = std * (1 + candidate * uncertainty), 0.0
-            for ours, theirs in ((odd, ~odd), (~odd, odd)):
-                scaled = _conformal(error[ours], inflated[ours]) * inflated[theirs] + 1e-6
-                loss += float(np.mean(0.5 * (error[theirs] / scaled) ** 2 + np.log(scaled)))
-            losses[candidate] = loss
-        ratio = min(losses, key=losses.__getitem__)
-    scale = _conformal(error, std * (1 + ratio * uncertainty))
-    return scale, scale * ratio
+    fitted = _Deviations.of(parts, temperature)
+    if shifted:
+        folds = [(fitted, _Deviations.of(shifted, temperature))]
+    else:
+        halves = fitted.select(fitted.odd), fitted.select(~fitted.odd)
+        folds = [halves, halves[::-1]] if all(len(half.error) for half in halves) else []
+    losses = {ratio: sum(_loss(*fold, ratio) for fold in folds) for ratio in _RATIOS}
+    best = min(losses, key=losses.__getitem__)  # the first one if all are equal
+    return fitted.scale(best), best * fitted.scale(best)
+
+
+@dataclass(frozen=True)
+class _Deviations:
+    """Errors and deviations of pixels, the uncertainty of their class, and whether their frame has
+    an odd number; all (m,)."""
+
+    error: np.ndarray
+    std: np.ndarray
+    uncertainty: np.ndarray
+    odd: np.ndarray
+
+    @classmethod
+    def of(cls, parts: Sequence[Pixels], temperature: float) -> _Deviations:
+        columns = (
+            (
+                np.abs(part.depth - part.true_depth),
+                part.std,
+                normalized_entropy(part.depth_scores / temperature),
+                np.unique(part.depth_frame, return_inverse=True)[1] % 2 == 1,
+            )
+            for part in parts
+        )
+        return cls(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+
+    def select(self, mask: np.ndarray) -> _Deviations:
+        return _Deviations(*(column[mask] for column in vars(self).values()))
+
+    def inflated(self, ratio: float) -> np.ndarray:
+        return self.std * (1 + ratio * self.uncertainty)
+
+    def scale(self, ratio: float) -> float:
+        return _conformal(self.error, self.inflated(ratio))
+
+
+def _loss(fitted: _Deviations, tested: _Deviations, ratio: float) -> float:
+    """Gaussian NLL of some pixels with the scale that was fitted on others."""
+    scaled = fitted.scale(ratio) * tested.inflated(ratio) + 1e-6
+    return float(np.mean(0.5 * (tested.error / scaled) ** 2 + np.log(scaled)))
 
 
 def _conformal(error: np.ndarray, std: np.ndarray) -> float:
