@@ -153,8 +153,8 @@ def main() -> int:
         nargs="+",
         default=[],
         metavar="SHIFT",
-        help="changes of these frames, on which it is chosen how much the deviation grows with the "
-        "uncertainty of the class, see training/calibrate.py",
+        help="changes of these frames, on which it is chosen how much the deviation grows with "
+        "the uncertainty of the class, see training/calibrate.py",
     )
     given = parser.parse_args()
     return run_command("export", lambda: export_measured(**vars(given)))

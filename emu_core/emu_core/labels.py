@@ -31,6 +31,9 @@ from emu_core.registry import Registry
 IGNORE = 255
 """Train id of pixels that losses and metrics leave out; in messages, unlabelled pixels."""
 
+DOUBTFUL = 0.05
+"""Uncertainty of the class, entropy / ln C, above which the node does not trust it by default."""
+
 
 UNKNOWN = "unknown"
 """Name of uncertain pixels in messages."""

@@ -156,6 +156,17 @@ def test_a_missing_depth_is_an_undetected_error_and_a_false_alarm(nothing):
     assert scores["depth_metre_error_auroc"] == pytest.approx(2 / 6)
 
 
+def test_an_infinite_depth_is_false_where_there_is_something_and_the_class_is_not_doubtful():
+    metrics = PerceptionMetrics(19, 80.0)
+    assert "depth_false_infinity" not in metrics.compute()
+    truth = np.array([[10.0, 20.0, 30.0, 40.0, np.nan]])
+    depth = np.array([[np.inf, np.inf, np.nan, 40.0, np.inf]])
+    metrics.update_infinite(depth, np.array([[0.05, 0.06, 0.0, 0.0, 0.0]]), truth)
+    assert metrics.compute()["depth_false_infinity"] == 1 / 4
+    metrics.update_infinite(depth, None, truth)
+    assert metrics.compute()["depth_false_infinity"] == 3 / 8
+
+
 def test_pooled_rankings_have_error_bounds():
     rng = np.random.default_rng(4)
     frames = [frame(rng) for _ in range(3)]

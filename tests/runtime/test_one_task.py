@@ -19,6 +19,7 @@ from emu_core.runtime.scoring import score
 LABELS, DEPTH, DEPTH_STD, BOTH, ALL = OUTPUT_SETS
 LABEL_METRICS = {"miou", "label_ece", "label_error_auroc"}
 DEPTH_METRICS = {f"depth_{name}" for name in ("rmse_m", "abs_rel", "delta1", "coverage")}
+DEPTH_METRICS |= {"depth_false_infinity"}
 STD_METRICS = {"depth_ratio_error_auroc", "depth_ratio_error_auroc_given"}
 STD_METRICS |= {"depth_metre_error_auroc", "depth_interval_90"}
 METRICS = {

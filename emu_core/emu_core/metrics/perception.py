@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 import numpy as np
 
+from emu_core.labels import DOUBTFUL
 from emu_core.metrics.accumulator import same_shape
 from emu_core.metrics.classes import CalibrationError, Confusion
 from emu_core.metrics.depth import DepthErrors, is_estimate
@@ -49,6 +50,7 @@ class PerceptionMetrics:
         self.ratio_ranking, self.metre_ranking = ScoreHistogram(bins), ScoreHistogram(bins)
         self.missing = 0  # pixels with a true depth but without an estimate
         self.depth, self.intervals = DepthErrors(max_depth), GaussianScores()
+        self.infinite, self.measured = 0, 0
 
     def update_labels(
         self, labels: np.ndarray, uncertainty: np.ndarray, truth: np.ndarray
@@ -90,6 +92,25 @@ class PerceptionMetrics:
         variance[~given] = np.nan  # outside of every interval
         self.intervals.update(depth[valid], variance, truth[valid], self.depth.max_depth)
 
+    def update_infinite(
+        self, depth: np.ndarray, uncertainty: np.ndarray | None, truth: np.ndarray
+    ) -> None:
+        """Count the pixels with a true depth that a planner takes for free space.
+
+        Args:
+            depth: Estimate in metres (H,W); +Inf: sky or beyond the range of the model.
+            uncertainty: Of the class, 0 to 1 (H,W); where it is above `DOUBTFUL`, the node gives
+                no estimate instead of +Inf. None: never.
+            truth: Metres (H,W), NaN where invalid.
+        """
+        same_shape(depth=depth, truth=truth)
+        free = np.isposinf(depth)
+        if uncertainty is not None:
+            free &= uncertainty <= DOUBTFUL
+        valid = np.isfinite(truth)
+        self.infinite += int(np.count_nonzero(free & valid))
+        self.measured += int(np.count_nonzero(valid))
+
     def compute(self) -> dict[str, float]:
         """Compute the metrics of the model's outputs by their names in `summary.json`."""
         depth = self.depth.compute()
@@ -104,6 +125,8 @@ class PerceptionMetrics:
                 self.ratio_ranking.bins(), self.missing
             ),
         }
+        if self.measured:
+            values["depth_false_infinity"] = self.infinite / self.measured
         return {name: value for name, value in values.items() if _needs(name) in self.outputs}
 
     def bounds(self) -> dict[str, float]:

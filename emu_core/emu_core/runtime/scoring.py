@@ -31,8 +31,13 @@ def score_frame(
         uncertainty = _resized(p.label_uncertainty, labels.shape)
         metrics.update_labels(_resized(p.labels, labels.shape), uncertainty, labels)
     if p.depth is not None:
+        at_truth = _resized(p.depth, depth.shape)
         std = None if p.depth_std is None else _resized(p.depth_std, depth.shape)
-        metrics.update_depth(_resized(p.depth, depth.shape), std, depth)
+        metrics.update_depth(at_truth, std, depth)
+        uncertainty = p.label_uncertainty
+        if uncertainty is not None:
+            uncertainty = _resized(uncertainty, depth.shape)
+        metrics.update_infinite(at_truth, uncertainty, depth)
 
 
 def score(

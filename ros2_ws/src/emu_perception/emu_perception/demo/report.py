@@ -31,6 +31,7 @@ _MEANING = {
     "depth_ratio_error_auroc": "how well std/depth ranks errors beyond a factor of 1.25",
     "depth_ratio_error_auroc_given": "the same, where there is an estimate",
     "depth_metre_error_auroc": "how well std ranks errors beyond 1 m; 0.5 is chance",
+    "depth_false_infinity": "share of pixels with ground truth that pass for free: depth +Inf",
 }
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1100px;

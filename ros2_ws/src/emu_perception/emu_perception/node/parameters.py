@@ -19,7 +19,7 @@ from rcl_interfaces.msg import (
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 
-from emu_core.labels import ClassTable, ClassTableError
+from emu_core.labels import DOUBTFUL, ClassTable, ClassTableError
 from emu_core.runtime.fitting import FITS
 from emu_core.runtime.perceiver import PROVIDERS
 from emu_perception.errors import UserError
@@ -136,7 +136,7 @@ PARAMETERS = (
     ),
     Parameter(
         "doubtful_above",
-        0.05,
+        DOUBTFUL,
         "above this label uncertainty, sky is no free space and no class is ground or ignored",
         (0.0, 1.0),
         ANY_TIME,
