@@ -34,10 +34,9 @@ def score_frame(
         at_truth = _resized(p.depth, depth.shape)
         std = None if p.depth_std is None else _resized(p.depth_std, depth.shape)
         metrics.update_depth(at_truth, std, depth)
-        uncertainty = p.label_uncertainty
-        if uncertainty is not None:
-            uncertainty = _resized(uncertainty, depth.shape)
-        metrics.update_infinite(at_truth, uncertainty, depth)
+        of_class = p.label_uncertainty
+        doubt = None if of_class is None else _resized(of_class, depth.shape)
+        metrics.update_infinite(at_truth, doubt, depth)
 
 
 def score(
