@@ -11,7 +11,7 @@ from emu_core.data.augment import Augmentation, prepare
 from emu_core.data.sample import Sample
 
 PHOTO = np.random.default_rng(5).integers(0, 256, (24, 32, 3), np.uint8)
-SENSOR = ("exposure", "blur", "noise", "compression", "night")
+SENSOR = ("exposure", "blur", "noise", "compression", "night", "texture")
 GREY: np.ndarray = np.full((200, 200, 3), 128, np.uint8)
 
 
@@ -86,6 +86,20 @@ def test_night_leaves_little_light_and_shifts_it_to_blue():
         red, green, blue = light.mean((0, 1))
         assert 0.02 < light.mean() < 0.3
         assert red < green < blue
+
+
+def test_a_texture_adds_at_most_half_of_the_light_and_varies_in_space():
+    ways, strengths = set(), []
+    for seed in range(40):
+        change = effects.texture(GREY, random(seed)).astype(float) - 128
+        share = np.abs(change).max() / 128
+        assert share <= 0.5 + 1 / 128
+        assert change.std() > 0.3
+        grey = np.ptp(change.reshape(-1, 3).mean(axis=0)) < 1e-9
+        ways.add("multiplied" if grey else "mixed")
+        strengths.append(share)
+    assert ways == {"multiplied", "mixed"}
+    assert max(strengths) > 0.3
 
 
 def test_a_black_object_in_fog_has_a_contrast_of_2_percent_at_the_visibility():

@@ -36,6 +36,8 @@ class Appearance:
         compression: JPEG with low quality.
         fog: Fog by depth (Koschmieder's law), in frames with a depth for almost every pixel.
         night: Little light, a blue tint and strong noise.
+        texture: A random pattern over the image, mixed or multiplied (in the spirit of PixMix,
+            arXiv 2112.05135): no weather, but what weather does to the look of surfaces.
         fourier: Low-frequency amplitudes of a frame of the mixture's data sets with `style`, in
             frames of the others (Fourier domain adaptation, arXiv 2004.05498).
         class_mix: Pixels of half of the classes of a frame of the others, pasted into a frame of
@@ -48,6 +50,7 @@ class Appearance:
     compression: float = field(default=0.0, metadata=SHARE)
     fog: float = field(default=0.0, metadata=SHARE)
     night: float = field(default=0.0, metadata=SHARE)
+    texture: float = field(default=0.0, metadata=SHARE)
     fourier: float = field(default=0.0, metadata=SHARE)
     class_mix: float = field(default=0.0, metadata=SHARE)
 
@@ -56,6 +59,7 @@ def degrade(image: np.ndarray, appearance: Appearance, rng: np.random.Generator)
     """Apply each effect of light, lens, sensor and compression with its share."""
     effects = (
         (appearance.night, night),
+        (appearance.texture, texture),
         (appearance.exposure, exposure),
         (appearance.blur, blur),
         (appearance.noise, noise),
@@ -106,13 +110,8 @@ def blur(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Blur like a lens (Gaussian, σ of 0.4 to 1.6 pixels) or a motion of 3 to 9 pixels."""
     if rng.random() < 0.5:
         return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.6))
-    length, angle = int(rng.integers(3, 10)), rng.uniform(0, np.pi)
-    reach = 0.5 * (length - 1) * np.array([np.cos(angle), np.sin(angle)])
-    kernel: np.ndarray = np.zeros((length, length), np.float32)
-    for along in np.linspace(-1, 1, 4 * length):  # dense enough to leave no gap
-        column, row = np.rint(0.5 * (length - 1) + along * reach).astype(int)
-        kernel[row, column] = 1
-    return cv2.filter2D(image, -1, kernel / kernel.sum())
+    kernel = line_kernel(int(rng.integers(3, 10)), rng.uniform(0, np.pi))
+    return cv2.filter2D(image, -1, kernel)
 
 
 def noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -139,6 +138,29 @@ def night(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return as_bytes(255 * np.clip(light, 0, 1) ** (1 / SRGB_GAMMA))
 
 
+def texture(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Mix a pattern into the image, or multiply it with one; at most half of the light is new.
+
+    The pattern is noise that was blurred along a random direction, with details of 1 to 12 pixels,
+    turned into patches of a random sharpness.
+    """
+    height, width = image.shape[:2]
+    fine, long = np.exp(rng.uniform(0, np.log(4))), np.exp(rng.uniform(0, np.log(12)))
+    size = (int(np.ceil(width / fine)), int(np.ceil(height / fine)))
+    pattern = rng.standard_normal(size[::-1], np.float32)
+    pattern = cv2.filter2D(pattern, -1, line_kernel(max(3, int(long)), rng.uniform(0, np.pi)))
+    pattern = (pattern - pattern.mean()) / (pattern.std() + 1e-6)
+    limit, sharpness = rng.uniform(-1, 1.5), np.exp(rng.uniform(0, np.log(8)))
+    mask = cv2.resize(1 / (1 + np.exp(-sharpness * (pattern - limit))), (width, height))
+    strength = rng.uniform(0.1, 0.5) * mask[..., None]
+    light = image.astype(np.float32) / 255
+    if rng.random() < 0.5:
+        light = light + strength * (rng.uniform(0, 1, 3).astype(np.float32) - light)
+    else:
+        light = light * (1 + np.float32(rng.choice([-1, 1])) * strength)
+    return as_bytes(255 * light)
+
+
 def fog(image: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Add fog with a visibility of 30 to 400 m: I = J·t + A·(1 − t), t = exp(−β·z).
 
@@ -156,6 +178,16 @@ def fog(image: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np.nd
     light = (image.astype(np.float32) / 255) ** SRGB_GAMMA
     light = light * seen + air.astype(np.float32) ** SRGB_GAMMA * (1 - seen)
     return as_bytes(255 * light ** (1 / SRGB_GAMMA))
+
+
+def line_kernel(length: int, angle: float) -> np.ndarray:
+    """Return a line of a length in pixels at an angle in radians, whose sum is 1."""
+    reach = 0.5 * (length - 1) * np.array([np.cos(angle), np.sin(angle)])
+    kernel: np.ndarray = np.zeros((length, length), np.float32)
+    for along in np.linspace(-1, 1, 4 * length):  # dense enough to leave no gap
+        column, row = np.rint(0.5 * (length - 1) + along * reach).astype(int)
+        kernel[row, column] = 1
+    return kernel / kernel.sum()
 
 
 def as_bytes(pixels: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from emu_core.data.appearance import effects
-from emu_core.data.appearance.effects import SRGB_GAMMA, as_bytes
+from emu_core.data.appearance.effects import SRGB_GAMMA, as_bytes, line_kernel
 from emu_core.data.sample import DataError, Sample
 from emu_core.registry import Registry
 
@@ -47,12 +47,12 @@ def rain(sample: Sample, rng: np.random.Generator) -> np.ndarray:
     height, width = light.shape[:2]
     veil = rng.uniform(0.1, 0.3)
     light = (1 - veil) * light + veil * light.mean()
-    lean = rng.uniform(-0.35, 0.35)  # columns per row
+    angle = np.pi / 2 + rng.uniform(-0.35, 0.35)
     for size in (1, 2):  # far and near drops
         length = max(3, int(size * height / 24))
         starts = rng.random((height, width)) < rng.uniform(0.002, 0.006) / size**2
         drops = cv2.dilate(starts.astype(np.float32), np.ones((size, size), np.uint8))
-        streaks = cv2.filter2D(drops, -1, _line(length, lean))
+        streaks = cv2.filter2D(drops, -1, line_kernel(length, angle))
         opacity = np.clip(streaks * length, 0, 1) * rng.uniform(0.25, 0.5)
         light += opacity[..., None] * (0.8 - light)
     return _image(light)
@@ -99,15 +99,6 @@ def fog(sample: Sample, rng: np.random.Generator) -> np.ndarray:
     return effects.fog(sample.image, sample.depth, rng)
 
 
-def _line(length: int, lean: float) -> np.ndarray:
-    """Return a kernel whose sum is 1: a line of `length` rows that leans by columns per row."""
-    half = length // 2
-    kernel = np.zeros((2 * half + 1, 2 * half + 1), np.float32)
-    rows = np.arange(-half, half + 1)
-    kernel[half + rows, half + np.rint(lean * rows).astype(int)] = 1
-    return kernel / kernel.sum()
-
-
 def _unit(x: np.ndarray) -> np.ndarray:
     return x / x.std()
 
@@ -126,6 +117,7 @@ def _register(effect: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -
 
 for _effect in (
     effects.night,
+    effects.texture,
     effects.exposure,
     effects.blur,
     effects.noise,
