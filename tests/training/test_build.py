@@ -78,6 +78,16 @@ def test_a_decoder_that_is_not_in_the_file_starts_from_random_weights(tmp_path):
     assert isinstance(make(Architecture(init=path, task="depth")), DepthFormer)
 
 
+def test_an_evidential_network_starts_from_another_one_but_for_the_last_layer_of_depth(trained):
+    network, path = trained
+    found = make(Architecture(init=path, evidential=True))
+    assert same(found.encoder, network.encoder)
+    assert same(found.segmentation_decoder, network.segmentation_decoder)
+    assert same(found.depth_decoder.fuse, network.depth_decoder.fuse)
+    head = found.depth_decoder.head
+    assert len(head.bias) == 4 and head.bias[0].item() == pytest.approx(20)
+
+
 def test_an_encoder_is_loaded_alone(trained):
     other, path = trained
     network = make(Architecture(encoder=str(path)), TABLES["nyuv2"])

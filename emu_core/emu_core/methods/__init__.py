@@ -6,6 +6,7 @@ project needs one module here and one import line.
 
 import emu_core.methods.calibrated
 import emu_core.methods.deep_ensemble
+import emu_core.methods.evidential
 import emu_core.methods.feature_scores
 import emu_core.methods.laplace
 import emu_core.methods.mc_dropout

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from emu_core.methods.prediction import Prediction, to_prediction
 from emu_core.methods.uncertainty import RunningMoments
-from emu_core.networks.models import Network, RawOutputs, normalize
+from emu_core.networks.models import AnyOutputs, Network, normalize
 
 
 class NetworkMethod(ABC):
@@ -38,7 +38,7 @@ class SampledMethod(NetworkMethod):
     """A method that averages samples, such as MC Dropout and the ensembles."""
 
     @abstractmethod
-    def raw_outputs(self, x: Tensor) -> Iterator[RawOutputs]:
+    def raw_outputs(self, x: Tensor) -> Iterator[AnyOutputs]:
         """Yield the raw outputs of each sample for normalised images (N, 3, H, W)."""
 
     def samples(self, images: Tensor) -> Iterator[Prediction]:
@@ -97,7 +97,7 @@ def image_size(images: Tensor) -> tuple[int, int]:
 
 
 @torch.no_grad()
-def _next_prediction(raws: Iterator[RawOutputs], size: tuple[int, int]) -> Prediction | None:
+def _next_prediction(raws: Iterator[AnyOutputs], size: tuple[int, int]) -> Prediction | None:
     # Gradients are off only here. Around a `yield`, they would be off for the caller, too.
     raw = next(raws, None)
     return None if raw is None else to_prediction(raw, size)

@@ -10,7 +10,7 @@ from torch import Tensor
 from emu_core.methods.base import SampledMethod
 from emu_core.methods.registry import METHODS, LoadOptions, MethodKind
 from emu_core.networks.learned import check_independent
-from emu_core.networks.models import Network, RawOutputs
+from emu_core.networks.models import AnyOutputs, Network
 from emu_core.networks.weights import load_model, read_header
 
 
@@ -39,12 +39,12 @@ class DeepEnsemble(SampledMethod):
         super().__init__([member for member in members if isinstance(member, Network)])
         self.members = [m if isinstance(m, Network) else Path(m) for m in members]
 
-    def raw_outputs(self, x: Tensor) -> Iterator[RawOutputs]:
+    def raw_outputs(self, x: Tensor) -> Iterator[AnyOutputs]:
         for member in self.members:
             yield _run(member, x)
 
 
-def _run(member: Network | Path, x: Tensor) -> RawOutputs:
+def _run(member: Network | Path, x: Tensor) -> AnyOutputs:
     # A separate function, so that a member leaves memory before the next one is read.
     network = member if isinstance(member, Network) else load_model(member)[0].to(x.device)
     return network(x)

@@ -30,7 +30,7 @@ from emu_core.methods.prediction import Prediction, activate, upsample
 from emu_core.methods.registry import METHODS, LoadOptions, MethodKind
 from emu_core.methods.scores import OFFSET
 from emu_core.networks.decoder import AllMLPDecoder
-from emu_core.networks.models import Network, RawOutputs
+from emu_core.networks.models import Network
 from emu_core.networks.weights import WeightsError, load_model, read_tensors
 
 NECO_SHARE = 0.9
@@ -152,7 +152,7 @@ class FeatureScore(NetworkMethod):
         decoder, depth = _decoder(network), network.depth_decoder
         features = decoder.fuse_features(stages)
         logits = decoder.read_out(features)
-        raw = RawOutputs(logits, None if depth is None else depth(stages))
+        raw = network.interpret(logits, None if depth is None else depth(stages))
         score = self._score(features, logits)
         size = image_size(images)
         full = F.interpolate(score.float(), size=size, mode="bilinear", align_corners=False)

@@ -61,10 +61,14 @@ class CurvatureSums:
 
     @classmethod
     def of(cls, network: Network) -> CurvatureSums:
-        """Start with no pixel; ValueError for a network that is folded for inference."""
+        """Start with no pixel; ValueError for a network that is folded or evidential."""
         decoders = (network.segmentation_decoder, network.depth_decoder)
-        if any(d is not None and not isinstance(d, AllMLPDecoder) for d in decoders):
-            raise ValueError("The Laplace approximation needs a network with unfolded decoders.")
+        folded = any(d is not None and not isinstance(d, AllMLPDecoder) for d in decoders)
+        if folded or network.evidential:
+            raise ValueError(
+                "The Laplace approximation needs a network with unfolded decoders that is not "
+                "evidential."
+            )
         width, classes = network.encoder.sizes.decoder_width + 1, network.num_classes or 0
         shapes = ((width, width), (classes, classes), (width, width))
         zeros = (torch.zeros(shape, dtype=torch.float64) for shape in shapes)

@@ -14,7 +14,7 @@ from emu_core.methods.base import SampledMethod
 from emu_core.methods.registry import METHODS, LoadOptions, MethodKind
 from emu_core.networks.decoder import AllMLPDecoder
 from emu_core.networks.dropout import sampling
-from emu_core.networks.models import Network, RawOutputs
+from emu_core.networks.models import AnyOutputs, Network
 from emu_core.networks.weights import load_model
 
 
@@ -48,7 +48,7 @@ class MCDropout(SampledMethod):
         super().__init__([network])
         self.number, self.seed = samples, seed
 
-    def raw_outputs(self, x: Tensor) -> Iterator[RawOutputs]:
+    def raw_outputs(self, x: Tensor) -> Iterator[AnyOutputs]:
         (network,) = self.networks
         draw = partial(network, x) if network.encoder_dropout else _share(network, x)
         for m in range(self.number):
@@ -60,15 +60,15 @@ class MCDropout(SampledMethod):
             del raw
 
 
-def _share(network: Network, x: Tensor) -> Callable[[], RawOutputs]:
+def _share(network: Network, x: Tensor) -> Callable[[], AnyOutputs]:
     """Run the layers before the decoders' dropout; return a function that runs the rest."""
     features = network.encoder(x)
     decoders = (network.segmentation_decoder, network.depth_decoder)
     fused = [(d, d.fuse_features(features)) for d in decoders if isinstance(d, AllMLPDecoder)]
 
-    def draw() -> RawOutputs:
+    def draw() -> AnyOutputs:
         outputs: dict[nn.Module, Tensor] = {d: d.read_out(maps) for d, maps in fused}
-        return RawOutputs(*(None if d is None else outputs[d] for d in decoders))
+        return network.interpret(*(None if d is None else outputs[d] for d in decoders))
 
     return draw
 

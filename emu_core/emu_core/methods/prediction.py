@@ -8,13 +8,16 @@ variances and labels (docs/method.md, Uncertainties).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from emu_core.data.label_space import LabelSpace
-from emu_core.networks.models import VARIANCE_UNIT, RawOutputs
+from emu_core.networks.models import VARIANCE_UNIT, AnyOutputs
+
+Raw = TypeVar("Raw", bound=AnyOutputs)
 
 
 @dataclass(frozen=True)
@@ -48,17 +51,17 @@ def grouped(prediction: Prediction, space: LabelSpace) -> Prediction:
     return replace(prediction, probabilities=torch.stack(sums, dim=1))
 
 
-def to_prediction(raw: RawOutputs, size: tuple[int, int]) -> Prediction:
+def to_prediction(raw: AnyOutputs, size: tuple[int, int]) -> Prediction:
     """Turn one network's raw outputs into a Prediction of size (height, width)."""
     return activate(upsample(raw, size))
 
 
-def upsample(raw: RawOutputs, size: tuple[int, int]) -> RawOutputs:
+def upsample(raw: Raw, size: tuple[int, int]) -> Raw:
     """Interpolate raw outputs bilinearly to (height, width), in float32 even under autocast."""
-    return RawOutputs(*(None if x is None else _upsample(x, size) for x in raw))
+    return type(raw)(*(None if x is None else _upsample(x, size) for x in raw))
 
 
-def activate(raw: RawOutputs) -> Prediction:
+def activate(raw: AnyOutputs) -> Prediction:
     """Apply softmax, ReLU and softplus to raw outputs at full size, in float32.
 
     Channel 0 of depth becomes the mean, channel 1 the variance (arXiv 2402.10580).

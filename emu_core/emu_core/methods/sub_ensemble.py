@@ -15,7 +15,7 @@ from torch import Tensor
 
 from emu_core.methods.base import SampledMethod
 from emu_core.methods.registry import METHODS, LoadOptions, MethodKind
-from emu_core.networks.models import Network, RawOutputs
+from emu_core.networks.models import AnyOutputs, Network
 from emu_core.networks.weights import (
     WeightsError,
     build,
@@ -44,7 +44,7 @@ class SubEnsemble(SampledMethod):
             )
         super().__init__(networks)
 
-    def raw_outputs(self, x: Tensor) -> Iterator[RawOutputs]:
+    def raw_outputs(self, x: Tensor) -> Iterator[AnyOutputs]:
         features = self.networks[0].encoder(x)
         for network in self.networks:
             yield network.decode(features)

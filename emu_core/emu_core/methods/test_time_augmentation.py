@@ -12,7 +12,7 @@ from torch import Tensor
 from emu_core.methods.base import NetworkMethod, average, image_size, to_input
 from emu_core.methods.prediction import Prediction, activate, upsample
 from emu_core.methods.registry import METHODS, LoadOptions, MethodKind
-from emu_core.networks.models import Network, RawOutputs
+from emu_core.networks.models import Network
 from emu_core.networks.weights import load_model
 
 SCALES = (0.75, 1.0, 1.25)
@@ -56,7 +56,7 @@ class TestTimeAugmentation(NetworkMethod):
         enlarged = (factors[0] * factors[1]) ** 0.5  # as the focal length of a stretched image
         raw = network(x.flip(-1) if mirrored else x)
         if mirrored:
-            raw = RawOutputs(*(None if maps is None else maps.flip(-1) for maps in raw))
+            raw = type(raw)(*(None if maps is None else maps.flip(-1) for maps in raw))
         prediction = activate(upsample(raw, (height, width)))
         if prediction.depth_mean is None or prediction.depth_variance is None:
             return prediction

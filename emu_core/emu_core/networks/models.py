@@ -17,18 +17,17 @@ from torch import Tensor, nn
 
 from emu_core.networks.decoder import AllMLPDecoder, FoldedDecoder
 from emu_core.networks.encoder import MixFFN, MixTransformer
+from emu_core.networks.evidence import (
+    VARIANCE_UNIT,
+    depth_evidence,
+    first_biases,
+    log_concentrations,
+    raw_variance,
+)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Mean and standard deviation of ImageNet's RGB in 0…1; they scale the input of all networks."""
-
-VARIANCE_UNIT = 100.0
-"""Unit of the raw depth variance, m²; means are in metres.
-
-Most variances are below this unit, where softplus is nearly exponential: a step of the optimiser
-multiplies them. In m² softplus would be like a ReLU: variances would change slowly at first, later
-some would collapse to 0, and their error/s² would dominate the gradient of every fifth batch.
-"""
 
 
 class RawOutputs(NamedTuple):
@@ -39,6 +38,21 @@ class RawOutputs(NamedTuple):
     depth: Tensor | None
     """Mean before ReLU in metres, variance before softplus in `VARIANCE_UNIT` (N, 2, H/4, W/4);
     None without a depth decoder."""
+
+
+class EvidentialOutputs(NamedTuple):
+    """Outputs of an evidential network: those of any network, and what its loss needs.
+
+    The softmax of the logits is the mean of the Dirichlet; depth has the predictive variance.
+    """
+
+    logits: Tensor | None
+    depth: Tensor | None
+    evidence: Tensor | None
+    """Raw ν, α and β of depth (N, 3, H/4, W/4), see `evidence.depth_evidence`."""
+
+
+AnyOutputs = RawOutputs | EvidentialOutputs
 
 
 class Network(nn.Module):
@@ -54,6 +68,7 @@ class Network(nn.Module):
         dropout: Dropout probability before each decoder's last layer.
         folded: Compute the decoders in their folded form, with the same result (`decoder.py`).
         encoder_dropout, drop_path, layer_norm_eps: See `MixTransformer`.
+        evidential: Predict distributions over probabilities and depth, see `evidence`.
 
     Raises:
         ValueError: `num_classes` is below 2, or there is no such variant.
@@ -70,29 +85,45 @@ class Network(nn.Module):
         drop_path: float = 0.1,
         folded: bool = True,
         layer_norm_eps: float = 1e-6,
+        evidential: bool = False,
     ) -> None:
         super().__init__()
         if num_classes is not None and num_classes < 2:
             raise ValueError(f"Expected `num_classes` to be at least 2, but got {num_classes}.")
         self.variant, self.num_classes, self.encoder_frozen = variant, num_classes, False
         self.dropout, self.encoder_dropout, self.drop_path = dropout, encoder_dropout, drop_path
+        self.evidential = evidential
         self.encoder = MixTransformer(variant, drop_path, layer_norm_eps, encoder_dropout)
         widths, width = self.encoder.sizes.widths, self.encoder.sizes.decoder_width
         decoder = partial(AllMLPDecoder, widths, width, dropout=dropout, folded=folded)
         self.segmentation_decoder: nn.Module | None = decoder(num_classes) if num_classes else None
         # Its last layer runs in float32: the resolution of bfloat16 at 60 m is 0.25 m.
-        self.depth_decoder: nn.Module | None = decoder(2, float32_head=True) if depth else None
+        channels = 4 if evidential else 2
+        self.depth_decoder: nn.Module | None = (
+            decoder(channels, float32_head=True) if depth else None
+        )
 
-    def forward(self, image: Tensor) -> RawOutputs:
+    def forward(self, image: Tensor) -> AnyOutputs:
         """Run on ImageNet-normalised RGB, float (N, 3, H, W); see `normalize`."""
         return self.decode(self.encoder(image))
 
-    def decode(self, features: Sequence[Tensor]) -> RawOutputs:
+    def decode(self, features: Sequence[Tensor]) -> AnyOutputs:
         """Run only the decoders, on the features of the encoder."""
-        return RawOutputs(
+        return self.interpret(
             None if self.segmentation_decoder is None else self.segmentation_decoder(features),
             None if self.depth_decoder is None else self.depth_decoder(features),
         )
+
+    def interpret(self, scores: Tensor | None, depth: Tensor | None) -> AnyOutputs:
+        """Turn what the decoders return into raw outputs."""
+        if not self.evidential:
+            return RawOutputs(scores, depth)
+        logits = None if scores is None else log_concentrations(scores)
+        if depth is None:
+            return EvidentialOutputs(logits, None, None)
+        evidence = depth[:, 1:]
+        variance = raw_variance(depth_evidence(evidence))
+        return EvidentialOutputs(logits, torch.cat([depth[:, :1], variance], dim=1), evidence)
 
     def freeze_encoder(self) -> None:
         """Train only the decoders: the encoder has no gradients and stays in eval mode."""
@@ -133,6 +164,9 @@ class Network(nn.Module):
         if mean <= 0 or std <= 0:
             raise ValueError(f"Expected `mean` and `std` above 0 m, but got {mean} and {std}.")
         assert self.depth_decoder.head.bias is not None
+        if self.evidential:
+            self.depth_decoder.head.bias.copy_(torch.tensor(first_biases(mean, std)))
+            return
         variance = std**2 / VARIANCE_UNIT
         # softplus(b) = s²  ⇔  b = s² + log(1 − exp(−s²))
         bias = (mean, variance + math.log(-math.expm1(-variance)))

@@ -66,6 +66,8 @@ def describe(model: Network) -> dict[str, Any]:
     names = ("variant", "num_classes", "dropout", "encoder_dropout", "drop_path")
     options = {name: getattr(model, name) for name in names}
     options["layer_norm_eps"] = model.encoder.layer_norm_eps
+    if model.evidential:
+        options["evidential"] = True
     return {"version": FORMAT_VERSION, "kind": kind, **options}
 
 
@@ -79,6 +81,7 @@ def build(header: Mapping[str, Any]) -> Network:
     kind = KINDS[header["kind"]]
     options = {k: header[k] for k in ("dropout", "drop_path", "layer_norm_eps")}
     options["encoder_dropout"] = header.get("encoder_dropout", 0.0)  # missing in older files
+    options["evidential"] = header.get("evidential", False)
     if kind is not DepthFormer:
         options["num_classes"] = header["num_classes"]
     return kind(header["variant"], **options)

@@ -48,7 +48,7 @@ def build_network(
         ValueError: The weights are of another variant, or no frame has depth.
     """
     variant, init = architecture.variant, architecture.init
-    names = ("dropout", "encoder_dropout", "drop_path")
+    names = ("dropout", "encoder_dropout", "drop_path", "evidential")
     rates = {name: getattr(architecture, name) for name in names}
     if architecture.task == "depth":
         network: Network = DepthFormer(variant, **rates)
@@ -123,7 +123,11 @@ def _load_weights(network: Network, weights: Path, classes: ClassTable) -> tuple
                 f"{weights} has other classes: the last layer of the segmentation starts from "
                 "random weights, all other layers from the file"
             )
+        if name == "depth_decoder" and other.evidential != network.evidential:
+            state |= {k: x for k, x in decoder.state_dict().items() if k.startswith("head.")}
         decoder.load_state_dict(state)
+    if other.evidential != network.evidential:
+        both.remove("depth_decoder")  # its last layer has other channels
     return tuple(both)
 
 

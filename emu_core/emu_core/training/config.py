@@ -70,6 +70,8 @@ class Architecture:
             training data.
         depth_std: First standard deviation that the network predicts, canonical metres; null: the
             standard deviation of the training data.
+        evidential: Predict distributions over class probabilities and depth (docs/method.md,
+            Uncertainties), with the losses of evidential learning.
     """
 
     variant: str = field(default="b0", metadata=allowed(OneOf(tuple(VARIANTS))))
@@ -81,6 +83,7 @@ class Architecture:
     init: Path | None = None
     depth_mean: float | None = field(default=None, metadata=above(0))
     depth_std: float | None = field(default=None, metadata=above(0))
+    evidential: bool = False
 
     def __post_init__(self) -> None:
         if self.encoder is not None and self.init is not None:

@@ -9,6 +9,7 @@ otherwise one process waits for another forever.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from emu_core.labels import IGNORE
+from emu_core.networks.evidence import depth_evidence
 from emu_core.registry import Registry
 
 if TYPE_CHECKING:
@@ -129,6 +131,71 @@ def cross_entropy(
         weight = 1.0 if class_weights is None else class_weights[list(members)].mean()
         total = total + weight * (chosen.logsumexp(dim=1) - inside).sum()
     return _mean(total, (labels != IGNORE).sum())
+
+
+def evidential_cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    class_weights: Tensor | None = None,
+    sets: Sequence[Sequence[int]] = (),
+    weight: float = 0.0,
+) -> Tensor:
+    """Expected cross-entropy of a Dirichlet, E[−log p] = ψ(Σα) − ψ(α_y) (Sensoy et al., eq. 4).
+
+    For a set of classes, α_y is the sum of its members' α: Dirichlet distributions aggregate.
+
+    Args:
+        logits: log α (N,C,H,W), α ≥ 1.
+        labels, class_weights, sets: As for `cross_entropy`.
+        weight: λ of KL(Dir(α̃) ‖ Dir(1)), where α̃ is α without the evidence for the true classes
+            (eq. 5).
+    """
+    alpha, codes = _rows(logits).exp(), labels.long().ravel()
+    classes = alpha.shape[1]
+    members = alpha.new_zeros(IGNORE + 1, classes)  # of each code; empty for IGNORE
+    members[:classes] = torch.eye(classes, device=alpha.device)
+    for code, own in enumerate(sets, classes):
+        members[code, list(own)] = 1
+    known = codes != IGNORE
+    alpha, true = alpha[known], members[codes[known]]  # (P, C)
+    of_label = (alpha * true).sum(dim=1)
+    loss = alpha.sum(dim=1).digamma() - of_label.digamma()
+    if class_weights is not None:
+        loss = loss * (true @ class_weights) / true.sum(dim=1)
+    if weight:
+        wrong = torch.where(true > 0, 1.0, alpha)
+        total = wrong.sum(dim=1, keepdim=True)
+        divergence = total[:, 0].lgamma() - math.lgamma(classes) - wrong.lgamma().sum(dim=1)
+        loss = loss + weight * (
+            divergence + ((wrong - 1) * (wrong.digamma() - total.digamma())).sum(dim=1)
+        )
+    return _mean(loss.sum(), known.sum())
+
+
+def evidential_nll(mean: Tensor, raw: Tensor, target: Tensor, weight: float = 0.0) -> Tensor:
+    """−log of the Student-t that a normal-inverse-gamma predicts (Amini et al., eq. 8).
+
+    Args:
+        mean: γ, metres (N,1,H,W).
+        raw: Raw ν, α and β (N,3,H,W), see `depth_evidence`.
+        target: y, metres, NaN where invalid.
+        weight: λ of |y − γ|·(2ν + α), which takes evidence away where the mean is wrong (eq. 9).
+    """
+    nu, alpha, beta = depth_evidence(raw)
+    beta = beta + MIN_VARIANCE
+    valid = torch.isfinite(target)
+    y = torch.where(valid, target.float(), mean.detach().float())
+    error, omega = y - mean.float(), 2 * beta * (1 + nu)
+    loss = (
+        0.5 * (math.pi / nu).log()
+        - alpha * omega.log()
+        + (alpha + 0.5) * (error.square() * nu + omega).log()
+        + alpha.lgamma()
+        - (alpha + 0.5).lgamma()
+    )
+    if weight:
+        loss = loss + weight * error.abs() * (2 * nu + alpha)
+    return _mean(torch.where(valid, loss, 0).sum(), valid.sum())
 
 
 def gaussian_nll(mean: Tensor, variance: Tensor, target: Tensor, beta: float = 0.0) -> Tensor:

@@ -12,14 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from emu_core.labels import IGNORE
-from emu_core.methods.prediction import Prediction, activate, upsample
-from emu_core.networks.models import RawOutputs
+from emu_core.methods.prediction import Prediction, Raw, activate, upsample
+from emu_core.networks.models import AnyOutputs, EvidentialOutputs, RawOutputs
 from emu_core.options import above, at_least
 from emu_core.training.loader import Batch
 from emu_core.training.losses import (
@@ -27,6 +28,8 @@ from emu_core.training.losses import (
     MIN_VARIANCE,
     SEGMENTATION_LOSSES,
     Groups,
+    evidential_cross_entropy,
+    evidential_nll,
     kl_divergence,
     l1,
     log_variance,
@@ -56,6 +59,9 @@ class MemberLoss:
             alone puts the mean between them, far beyond the near one. Not in the paper.
         average: What has equal weight in these terms: pixels, as in the paper; or frames, so that
             sparse ground truth counts as much as dense one (`losses.mean_of_frames`).
+        evidence_weight: λ of the terms that take evidence away where an evidential network is
+            wrong; see `architecture.evidential`, whose losses replace those of `depth` and
+            `segmentation`.
     """
 
     depth: str = "gnll"
@@ -65,6 +71,7 @@ class MemberLoss:
     segmentation: str = "cross_entropy"
     relative_weight: float = field(default=0.0, metadata=at_least(0))
     average: Literal["pixels", "frames"] = "pixels"
+    evidence_weight: float = field(default=0.01, metadata=at_least(0))
 
     def __post_init__(self) -> None:
         DEPTH_LOSSES.check(self.depth)
@@ -109,7 +116,7 @@ class StudentLoss(MemberLoss):
 
 
 def member_loss(
-    raw: RawOutputs,
+    raw: AnyOutputs,
     labels: Tensor,
     depth: Tensor,
     options: MemberLoss,
@@ -132,7 +139,7 @@ def member_loss(
 
 
 def student_loss(
-    raw: RawOutputs,
+    raw: AnyOutputs,
     teacher: Prediction,
     batch: Batch,
     options: StudentLoss,
@@ -214,7 +221,7 @@ def gradient_shares(terms: Terms, raw: RawOutputs) -> dict[str, float]:
     Returns:
         Shares by "output/term"; the outputs are logits, depth_mean and depth_variance.
     """
-    outputs = {name: x for name, x in raw._asdict().items() if x is not None}
+    outputs = {name: x for name, x in zip(("logits", "depth"), raw, strict=False) if x is not None}
     norms: dict[str, dict[str, float]] = {}
     for name, term in terms.items():
         found = torch.autograd.grad(
@@ -232,13 +239,13 @@ def gradient_shares(terms: Terms, raw: RawOutputs) -> dict[str, float]:
     }
 
 
-def _full_size(raw: RawOutputs, depth: Tensor) -> RawOutputs:
+def _full_size(raw: Raw, depth: Tensor) -> Raw:
     """Raw outputs at the size of the ground truth."""
     return upsample(raw, (depth.shape[-2], depth.shape[-1]))
 
 
 def _supervised(
-    full: RawOutputs,
+    full: AnyOutputs,
     estimate: Prediction,
     labels: Tensor,
     depth: Tensor,
@@ -254,6 +261,8 @@ def _supervised(
     terms = {}
     if full.logits is not None:
         classify = SEGMENTATION_LOSSES[options.segmentation]
+        if isinstance(full, EvidentialOutputs):
+            classify = partial(evidential_cross_entropy, weight=options.evidence_weight)
         terms["ce"] = average(
             lambda logits, codes: classify(logits, codes, class_weights, sets),
             labels != IGNORE,
@@ -263,12 +272,15 @@ def _supervised(
     measured = torch.isfinite(depth)
     if estimate.depth_mean is not None and options.depth_weight:
         assert estimate.depth_variance is not None
-        compute = DEPTH_LOSSES[options.depth].compute
+        compute, spread = DEPTH_LOSSES[options.depth].compute, estimate.depth_variance
+        if isinstance(full, EvidentialOutputs):
+            assert full.evidence is not None
+            compute, spread = _evidential_depth, full.evidence
         terms["depth"] = options.depth_weight * average(
-            lambda mean, variance, truth: compute(mean, variance, truth, options),
+            lambda mean, spread, truth: compute(mean, spread, truth, options),
             measured,
             estimate.depth_mean,
-            estimate.depth_variance,
+            spread,
             depth,
         )
     if full.depth is not None and options.relative_weight:
@@ -278,6 +290,10 @@ def _supervised(
             lambda mean, truth: l1(mean, truth, scale=truth), measured, full.depth[:, :1], depth
         )
     return terms
+
+
+def _evidential_depth(mean: Tensor, raw: Tensor, truth: Tensor, options: MemberLoss) -> Tensor:
+    return evidential_nll(mean, raw, truth, options.evidence_weight)
 
 
 def _groups_of_frames(batch: Batch, groups: Sequence[Groups | None]) -> list[Groups | None] | None:
