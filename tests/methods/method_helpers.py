@@ -8,10 +8,10 @@ SIZE = (32, 64)
 KINDS = (SegFormer, DepthFormer, SegDepthFormer)
 
 
-def make(kind=SegDepthFormer, seed=0, **options):
+def make(kind=SegDepthFormer, seed=0, variant="b0", **options):
     """A network whose outputs differ at every pixel and for every seed."""
     torch.manual_seed(seed)
-    network = kind("b0", **options)
+    network = kind(variant, **options)
     if network.depth_decoder is not None:
         network.init_depth(20.0, 3.0)
     for decoder in (network.segmentation_decoder, network.depth_decoder):

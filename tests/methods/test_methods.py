@@ -174,6 +174,17 @@ def test_samples_have_no_gradients_and_leave_them_on_for_the_caller():
 # Deep Sub-Ensemble
 
 
+def test_a_packed_ensemble_has_the_parameters_of_one_network_and_averages_its_members(tmp_path):
+    members = [make(seed=k, variant="b0_half") for k in range(4)]
+    size = sum(x.numel() for member in members for x in member.parameters())
+    assert size == pytest.approx(sum(x.numel() for x in make().parameters()), rel=0.05)
+    paths = [tmp_path / f"member-{k}.safetensors" for k in range(4)]
+    for k, (member, path) in enumerate(zip(members, paths, strict=True)):
+        save_model(member, path, {"learned": {"seed": k}})
+    found = load_method("packed", paths)(make_images())
+    assert_same(found, DeepEnsemble(members)(make_images()))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_sub_ensemble_equals_an_ensemble_of_its_networks_with_one_pass_of_the_trunk(
     kind, tmp_path

@@ -24,7 +24,7 @@ def test_invalid_images_and_variants_are_refused():
     for shape in ((1, 3, 31, 64), (1, 1, 64, 64), (3, 64, 64)):
         with pytest.raises(ValueError, match=r"\(N, 3, H, W\).*at least 32, but got"):
             encoder(torch.zeros(shape))
-    with pytest.raises(ValueError, match=r"b0, b1, b2, b3, b4, b5, but got 'b6'"):
+    with pytest.raises(ValueError, match=r"b0, b1, b2, b3, b4, b5, b0_half, but got 'b6'"):
         MixTransformer("b6")
 
 

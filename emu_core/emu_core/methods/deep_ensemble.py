@@ -1,4 +1,4 @@
-"""Deep Ensembles."""
+"""Deep Ensembles, and Packed-Ensembles of narrower members."""
 
 from __future__ import annotations
 
@@ -67,3 +67,7 @@ def _load(paths: Sequence[Path], options: LoadOptions) -> DeepEnsemble:
 METHODS.add(
     "de", MethodKind("Deep Ensemble", _load, "members", takes_all_files=True, color="#111111")
 )
+# A Packed-Ensemble (Laurent et al., ICLR 2023) with γ = 1 consists of independent networks, each
+# α/M as wide as one network; it computes them with grouped convolutions, which changes only the
+# speed. With α = 2 and M = 4, the four together have as many parameters as one network.
+METHODS.add("packed", MethodKind("Packed-Ensemble", _load, "members", takes_all_files=True))

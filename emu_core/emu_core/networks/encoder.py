@@ -22,7 +22,7 @@ from emu_core.networks.dropout import Dropout
 
 @dataclass(frozen=True)
 class Variant:
-    """Sizes that differ between MiT-B0…B5 (SegFormer, table 6)."""
+    """Sizes that differ between MiT-B0…B5 (SegFormer, table 6), and a B0 of half its widths."""
 
     widths: tuple[int, int, int, int]
     depths: tuple[int, int, int, int]
@@ -36,6 +36,7 @@ VARIANTS = {
     "b3": Variant((64, 128, 320, 512), (3, 4, 18, 3), 768),
     "b4": Variant((64, 128, 320, 512), (3, 8, 27, 3), 768),
     "b5": Variant((64, 128, 320, 512), (3, 6, 40, 3), 768),
+    "b0_half": Variant((16, 32, 80, 128), (2, 2, 2, 2), 128),  # for Packed-Ensembles of a B0
 }
 
 # Common to all variants, one value per stage.
@@ -50,7 +51,7 @@ MIN_IMAGE_SIZE = 32
 
 
 def find_variant(name: str) -> Variant:
-    """Return a variant by its name, "b0"…"b5"; ValueError if there is none."""
+    """Return a variant by its name in `VARIANTS`; ValueError if there is none."""
     if name not in VARIANTS:
         raise ValueError(
             f"Expected `variant` to be one of {', '.join(VARIANTS)}, but got {name!r}."

@@ -56,7 +56,7 @@ class Architecture:
     """The network, and the weights that it starts from.
 
     Args:
-        variant: Size of the encoder, b0 to b5.
+        variant: Size of the encoder, b0 to b5; or b0_half, for the members of a Packed-Ensemble.
         task: joint (SegDepthFormer), segmentation (SegFormer) or depth (DepthFormer).
         dropout: Dropout rate before the last layer of each decoder.
         encoder_dropout: Dropout rate in the blocks of the encoder.
