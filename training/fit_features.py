@@ -24,8 +24,8 @@ from jsonargparse.typing import PositiveInt
 
 from emu_core.data.datasets import evenly
 from emu_core.evaluation.progress import with_progress
-from emu_core.methods.feature_scores import FeatureSums, save_statistics
-from emu_core.methods.laplace import CurvatureSums, save_curvature
+from emu_core.methods.feature_scores import STATISTICS, FeatureSums
+from emu_core.methods.laplace import CURVATURE, CurvatureSums
 from emu_core.networks import load_model
 from emu_core.terminal import accept_any_text
 from emu_core.training.command import run_command
@@ -48,12 +48,13 @@ def fit_features(weights: Path, config: Path, frames: int) -> None:
         if sums is not None:
             sums.add(images, labels)
     if sums is not None:
-        path = save_statistics(sums, weights)
+        path = STATISTICS.save(sums.statistics(), weights)
         print(
             f"{path}: from {int(sums.counts.sum())} places in {len(chosen)} training frames, "
             f"{int((sums.counts > 0).sum())} of {len(sums.counts)} classes"
         )
-    print(f"{save_curvature(curvature, weights)}: curvature of the loss on the same frames")
+    path = CURVATURE.save(curvature.posterior(), weights)
+    print(f"{path}: curvature of the loss on the same frames")
 
 
 def main() -> int:

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from emu_core.methods.feature_scores import statistics_file
-from emu_core.methods.laplace import curvature_file
+from emu_core.methods.feature_scores import STATISTICS
+from emu_core.methods.laplace import CURVATURE
 from emu_core.methods.registry import load_method
 from emu_core.networks import DepthFormer, SegDepthFormer, WeightsError, save_model
 from emu_core.training.config import Data, Run, TrainingConfig
@@ -26,7 +26,7 @@ def test_scores_of_features_are_evaluated(run, tmp_path, write_drive, capsys):
     write_config(tmp_path, config)
     files = ("--weights", "last.safetensors", "--config", "config.yaml")
     assert run("fit_features", *files, "--frames", 2) == 0
-    assert statistics_file(tmp_path / "last.safetensors").is_file()
+    assert STATISTICS.path(tmp_path / "last.safetensors").is_file()
     assert "2 training frames, 2 of 19 classes" in capsys.readouterr().out
     methods = ("single=last.safetensors", "neco=last.safetensors", "mahalanobis=last.safetensors")
     methods = (*methods, "laplace=last.safetensors")
@@ -45,6 +45,6 @@ def test_a_network_without_classes_has_only_a_curvature(run, tmp_path, write_dri
     save_model(DepthFormer("b0"), path)
     write_config(tmp_path, TrainingConfig(Data("drives", tmp_path / "data")))
     assert run("fit_features", "--weights", "depth.safetensors", "--config", "config.yaml") == 0
-    assert curvature_file(path).is_file() and not statistics_file(path).exists()
+    assert CURVATURE.path(path).is_file() and not STATISTICS.path(path).exists()
     with pytest.raises(WeightsError, match=r"neco needs .* there is no .*depth\.features"):
         load_method("neco", [path])

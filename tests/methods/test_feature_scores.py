@@ -11,11 +11,10 @@ from sklearn.preprocessing import StandardScaler
 
 from emu_core.methods.feature_scores import (
     NECO_SHARE,
+    STATISTICS,
     FeatureSums,
     mahalanobis,
     neco,
-    save_statistics,
-    statistics_file,
 )
 from emu_core.methods.registry import load_method
 from emu_core.methods.scores import OFFSET
@@ -91,7 +90,7 @@ def test_the_methods_rank_what_the_single_network_predicts(network, sums, featur
     save_model(network, path)
     with pytest.raises(WeightsError, match=r"no .*last\.features\.safetensors.*fit_features\.py"):
         load_method("neco", [path])
-    assert save_statistics(sums, path) == statistics_file(path)
+    assert STATISTICS.save(sums.statistics(), path) == STATISTICS.path(path)
     plain, statistics = SingleNetwork(network)(images), sums.statistics()
     at_quarter = features[0].permute(0, 2, 3, 1)
     with torch.no_grad():

@@ -11,11 +11,10 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import DotProduct
 
 from emu_core.methods.laplace import (
+    CURVATURE,
     CurvatureSums,
     LastLayerLaplace,
-    curvature_file,
     logit_variances,
-    save_curvature,
 )
 from emu_core.methods.registry import load_method
 from emu_core.methods.single import SingleNetwork
@@ -115,7 +114,7 @@ def test_the_method_adds_its_variances_to_the_single_network(network, tmp_path):
     with pytest.raises(WeightsError, match=r"no .*last\.laplace\.safetensors.*fit_features\.py"):
         load_method("laplace", [path])
     sums, _ = fitted(network)
-    assert save_curvature(sums, path) == curvature_file(path)
+    assert CURVATURE.save(sums.posterior(), path) == CURVATURE.path(path)
     found, plain = load_method("laplace", [path])(images), SingleNetwork(network)(images)
     torch.testing.assert_close(found.depth_mean, plain.depth_mean)
     torch.testing.assert_close(found.depth_aleatoric, plain.depth_variance)

@@ -1,9 +1,9 @@
 """Scores of doubt from the features of the segmentation decoder: Mahalanobis distance and NECO.
 
-    statistics = FeatureSums.of(network)
+    sums = FeatureSums.of(network)
     for images, labels in batches:
-        statistics.add(images, labels)
-    save_statistics(statistics, weights)       # beside the weights
+        sums.add(images, labels)
+    STATISTICS.save(sums.statistics(), weights)    # beside the weights
     method = load_method("mahalanobis", [weights])
 
 The features are those before the last layer, (N, D, H/4, W/4). A pixel is doubtful if its feature
@@ -21,17 +21,16 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor
 
-from emu_core.files import write_atomically
 from emu_core.methods.base import NetworkMethod, image_size, to_input
+from emu_core.methods.fitted_file import FittedFile
 from emu_core.methods.prediction import Prediction, activate, upsample
 from emu_core.methods.registry import METHODS, LoadOptions, MethodKind
 from emu_core.methods.scores import OFFSET
 from emu_core.networks.decoder import AllMLPDecoder
 from emu_core.networks.models import Network
-from emu_core.networks.weights import WeightsError, load_model, read_tensors
+from emu_core.networks.weights import load_model
 
 NECO_SHARE = 0.9
 """Share of the variance of the training features that the directions of NECO hold."""
@@ -116,16 +115,8 @@ class FeatureSums:
         return {name: x.float().contiguous() for name, x in found.items()}
 
 
-def statistics_file(weights: Path) -> Path:
-    """Path of the statistics of a weights file."""
-    return weights.with_name(f"{weights.stem}.features.safetensors")
-
-
-def save_statistics(sums: FeatureSums, weights: Path) -> Path:
-    """Write the statistics beside the weights; returns the path."""
-    path, statistics = statistics_file(weights), sums.statistics()
-    write_atomically(path, lambda part: save_file(statistics, str(part)))
-    return path
+STATISTICS = FittedFile("features", "the statistics of training features")
+"""The file of `FeatureSums.statistics`."""
 
 
 class FeatureScore(NetworkMethod):
@@ -202,14 +193,8 @@ def _features(network: Network, x: Tensor) -> Tensor:
 
 
 def _load(kind: str, paths: Sequence[Path], options: LoadOptions) -> FeatureScore:
-    path = statistics_file(paths[0])
-    if not path.is_file():
-        raise WeightsError(
-            f"{kind} needs the statistics of training features, but there is no {path}. Compute "
-            f"them: python training/fit_features.py --weights {paths[0]} --config "
-            f"{paths[0].parent / 'config.yaml'}"
-        )
-    method = FeatureScore(load_model(paths[0])[0], read_tensors(path), kind)
+    statistics = STATISTICS.read(kind, paths[0])
+    method = FeatureScore(load_model(paths[0])[0], statistics, kind)
     method.to(options.device)
     return method
 
@@ -219,4 +204,4 @@ for _kind, _heading in (
     ("neco", "single network, ranked by NECO"),
     ("neco_energy", "single network, ranked by NECO × energy"),
 ):
-    METHODS.add(_kind, MethodKind(_heading, partial(_load, _kind), beside=statistics_file))
+    METHODS.add(_kind, MethodKind(_heading, partial(_load, _kind), beside=STATISTICS.path))

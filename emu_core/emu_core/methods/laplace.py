@@ -3,7 +3,7 @@
     curvature = CurvatureSums.of(network)
     for images, labels, depth in batches:
         curvature.add(images, labels, depth)
-    save_curvature(curvature, weights)       # beside the weights
+    CURVATURE.save(curvature.posterior(), weights)    # beside the weights
     method = load_method("laplace", [weights])
 
 The prior of every weight is a Gaussian with precision `PRIOR_PRECISION`; the trained weights count
@@ -22,16 +22,15 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from emu_core.files import write_atomically
 from emu_core.methods.base import NetworkMethod, image_size, to_input
+from emu_core.methods.fitted_file import FittedFile
 from emu_core.methods.prediction import Prediction, activate, upsample
 from emu_core.methods.registry import METHODS, LoadOptions, MethodKind
 from emu_core.networks.decoder import AllMLPDecoder
 from emu_core.networks.models import VARIANCE_UNIT, Network, RawOutputs
-from emu_core.networks.weights import WeightsError, load_model, read_tensors
+from emu_core.networks.weights import load_model
 
 PRIOR_PRECISION = 1.0
 """Precision of the prior of each weight, as Daxberger et al. set it by default."""
@@ -125,16 +124,8 @@ class CurvatureSums:
         return {name: x.float().contiguous() for name, x in found.items()}
 
 
-def curvature_file(weights: Path) -> Path:
-    """Path of the curvature of a weights file."""
-    return weights.with_name(f"{weights.stem}.laplace.safetensors")
-
-
-def save_curvature(sums: CurvatureSums, weights: Path) -> Path:
-    """Write the posterior beside the weights; returns the path."""
-    path, posterior = curvature_file(weights), sums.posterior()
-    write_atomically(path, lambda part: save_file(posterior, str(part)))
-    return path
+CURVATURE = FittedFile("laplace", "the curvature of the loss on training frames")
+"""The file of `CurvatureSums.posterior`."""
 
 
 class LastLayerLaplace(NetworkMethod):
@@ -212,16 +203,10 @@ def _nearest(truth: Tensor, features: Tensor) -> Tensor:
 
 
 def _load(paths: Sequence[Path], options: LoadOptions) -> LastLayerLaplace:
-    path = curvature_file(paths[0])
-    if not path.is_file():
-        raise WeightsError(
-            f"laplace needs the curvature of the loss on training frames, but there is no {path}. "
-            f"Compute it: python training/fit_features.py --weights {paths[0]} --config "
-            f"{paths[0].parent / 'config.yaml'}"
-        )
-    method = LastLayerLaplace(load_model(paths[0])[0], read_tensors(path))
+    posterior = CURVATURE.read("laplace", paths[0])
+    method = LastLayerLaplace(load_model(paths[0])[0], posterior)
     method.to(options.device)
     return method
 
 
-METHODS.add("laplace", MethodKind("Last-layer Laplace", _load, beside=curvature_file))
+METHODS.add("laplace", MethodKind("Last-layer Laplace", _load, beside=CURVATURE.path))

@@ -28,6 +28,7 @@ from emu_core.training.losses import (
     MIN_VARIANCE,
     SEGMENTATION_LOSSES,
     Groups,
+    SegmentationLoss,
     evidential_cross_entropy,
     evidential_nll,
     kl_divergence,
@@ -260,9 +261,7 @@ def _supervised(
 
     terms = {}
     if full.logits is not None:
-        classify = SEGMENTATION_LOSSES[options.segmentation]
-        if isinstance(full, EvidentialOutputs):
-            classify = partial(evidential_cross_entropy, weight=options.evidence_weight)
+        classify = _class_loss(full, options)
         terms["ce"] = average(
             lambda logits, codes: classify(logits, codes, class_weights, sets),
             labels != IGNORE,
@@ -271,17 +270,9 @@ def _supervised(
         )
     measured = torch.isfinite(depth)
     if estimate.depth_mean is not None and options.depth_weight:
-        assert estimate.depth_variance is not None
-        compute, spread = DEPTH_LOSSES[options.depth].compute, estimate.depth_variance
-        if isinstance(full, EvidentialOutputs):
-            assert full.evidence is not None
-            compute, spread = _evidential_depth, full.evidence
+        compute, spread = _depth_loss(full, estimate, options)
         terms["depth"] = options.depth_weight * average(
-            lambda mean, spread, truth: compute(mean, spread, truth, options),
-            measured,
-            estimate.depth_mean,
-            spread,
-            depth,
+            compute, measured, estimate.depth_mean, spread, depth
         )
     if full.depth is not None and options.relative_weight:
         # Before the ReLU, which has no gradient where the mean is below 0: such pixels, which have
@@ -292,8 +283,22 @@ def _supervised(
     return terms
 
 
-def _evidential_depth(mean: Tensor, raw: Tensor, truth: Tensor, options: MemberLoss) -> Tensor:
-    return evidential_nll(mean, raw, truth, options.evidence_weight)
+def _class_loss(full: AnyOutputs, options: MemberLoss) -> SegmentationLoss:
+    if isinstance(full, EvidentialOutputs):
+        return partial(evidential_cross_entropy, weight=options.evidence_weight)
+    return SEGMENTATION_LOSSES[options.segmentation]
+
+
+def _depth_loss(
+    full: AnyOutputs, estimate: Prediction, options: MemberLoss
+) -> tuple[Callable[..., Tensor], Tensor]:
+    """Return the loss of (mean, spread, truth), and the maps of the spread that it needs."""
+    if isinstance(full, EvidentialOutputs):
+        assert full.evidence is not None
+        return partial(evidential_nll, weight=options.evidence_weight), full.evidence
+    assert estimate.depth_variance is not None
+    compute = DEPTH_LOSSES[options.depth].compute
+    return (lambda *maps: compute(*maps, options)), estimate.depth_variance
 
 
 def _groups_of_frames(batch: Batch, groups: Sequence[Groups | None]) -> list[Groups | None] | None:
