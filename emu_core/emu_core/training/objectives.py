@@ -298,7 +298,11 @@ def _depth_loss(
         return partial(evidential_nll, weight=options.evidence_weight), full.evidence
     assert estimate.depth_variance is not None
     compute = DEPTH_LOSSES[options.depth].compute
-    return (lambda *maps: compute(*maps, options)), estimate.depth_variance
+
+    def loss(mean: Tensor, variance: Tensor, truth: Tensor) -> Tensor:
+        return compute(mean, variance, truth, options)
+
+    return loss, estimate.depth_variance
 
 
 def _groups_of_frames(batch: Batch, groups: Sequence[Groups | None]) -> list[Groups | None] | None:
