@@ -28,13 +28,10 @@ from emu_core.data.appearance.shifts import SHIFTS
 from emu_core.data.config import Data
 from emu_core.data.datasets import DATASETS, DataSet
 from emu_core.evaluation.calibrated_file import write_calibrated
-from emu_core.evaluation.calibration import Drawn, calibrate, fit_and_print, sample_views
-from emu_core.evaluation.splits import Split
-from emu_core.methods.calibrated import save_calibration
-from emu_core.methods.registry import load_method
+from emu_core.evaluation.calibration import calibrate
+from emu_core.evaluation.fitting import fit_calibration
 from emu_core.terminal import accept_any_text
 from emu_core.training.command import run_command
-from emu_core.training.release import read_config
 
 
 def calibrate_model(given: jsonargparse.Namespace) -> None:
@@ -54,25 +51,6 @@ def calibrate_model(given: jsonargparse.Namespace) -> None:
         print(f"{info.path}: written, sha256 {info.sha256[:12]}")
 
 
-def calibrate_weights(given: jsonargparse.Namespace) -> None:
-    """Fit on the validation frames of a training, and write the values beside its weights."""
-    data, _ = read_config(given.config)
-    parts = data.open_validation()
-    if given.root:
-        parts = [part for part in parts if part.root in given.root]
-    if not parts:
-        raise ValueError(f"No data set of {given.config} with validation frames is in --root.")
-    method = load_method("single", [given.weights])
-    changed = [part.shifted(name) for part in parts for name in given.shifts]
-    splits = [Split(data, part, stride=given.stride) for part in [*parts, *changed]]
-    draws = [
-        Drawn(f"{s.samples.title} ({s.name})", len(s), sample_views(method, s)) for s in splits
-    ]
-    found = fit_and_print(draws[: len(parts)], draws[len(parts) :])
-    if not given.dry_run:
-        print(f"{save_calibration(found, given.weights)}: written")
-
-
 def run(given: jsonargparse.Namespace) -> None:
     """Calibrate what was given."""
     if (given.model is None) == (given.weights is None):
@@ -82,7 +60,14 @@ def run(given: jsonargparse.Namespace) -> None:
     elif given.config is None:
         raise ValueError("--weights needs --config, the config.yaml in the same folder.")
     else:
-        calibrate_weights(given)
+        fit_calibration(
+            given.weights,
+            given.config,
+            given.root or (),
+            given.stride,
+            given.shifts,
+            given.dry_run,
+        )
 
 
 def main() -> int:

@@ -22,39 +22,9 @@ from pathlib import Path
 import jsonargparse
 from jsonargparse.typing import PositiveInt
 
-from emu_core.data.datasets import evenly
-from emu_core.evaluation.progress import with_progress
-from emu_core.methods.feature_scores import STATISTICS, FeatureSums
-from emu_core.methods.laplace import CURVATURE, CurvatureSums
-from emu_core.networks import load_model
+from emu_core.evaluation.fitting import FRAMES, fit_features
 from emu_core.terminal import accept_any_text
 from emu_core.training.command import run_command
-from emu_core.training.loader import as_tensors
-from emu_core.training.release import read_config
-
-
-def fit_features(weights: Path, config: Path, frames: int) -> None:
-    """Add up features and curvature over training frames, evenly spread, and write both files."""
-    data, _ = read_config(config)
-    network, _ = load_model(weights)
-    curvature = CurvatureSums.of(network)
-    sums = None if network.segmentation_decoder is None else FeatureSums.of(network)
-    samples = data.open_training()
-    chosen = evenly(len(samples), frames)
-    for index in with_progress(chosen, "features", len(chosen)):
-        batch = as_tensors(samples[index], data.whole_images, None)
-        images, labels, depth = (batch[name][None] for name in ("image", "labels", "depth"))
-        curvature.add(images, labels, depth)
-        if sums is not None:
-            sums.add(images, labels)
-    if sums is not None:
-        path = STATISTICS.save(sums.statistics(), weights)
-        print(
-            f"{path}: from {int(sums.counts.sum())} places in {len(chosen)} training frames, "
-            f"{int((sums.counts > 0).sum())} of {len(sums.counts)} classes"
-        )
-    path = CURVATURE.save(curvature.posterior(), weights)
-    print(f"{path}: curvature of the loss on the same frames")
 
 
 def main() -> int:
@@ -66,7 +36,7 @@ def main() -> int:
     add = parser.add_argument
     add("--weights", type=Path, required=True, help="…/last.safetensors")
     add("--config", type=Path, required=True, help="config.yaml in the same folder")
-    add("--frames", type=PositiveInt, default=300, help="at most so many training frames")
+    add("--frames", type=PositiveInt, default=FRAMES, help="at most so many training frames")
     given = parser.parse_args()
     return run_command("fit_features", lambda: fit_features(**vars(given)))
 

@@ -16,6 +16,7 @@ from emu_core.study import jobs
 from emu_core.study.config import Distilling, Item, Pretraining, Regime, Study
 from emu_core.study.plan import make_plan
 from emu_core.training.config import Architecture, Data, Optimisation, Run
+from emu_core.training.run import write_config
 
 TRAINING = Path(__file__).parents[2] / "training"
 
@@ -80,12 +81,14 @@ def trained(monkeypatch):
     def train(config, folder, *_):
         configs[folder.relative_to("runs/tiny").as_posix()] = config
         torch.manual_seed(config.run.seed)
-        options = {"dropout": config.architecture.dropout}
+        asked = config.architecture
+        options = {"dropout": asked.dropout, "evidential": asked.evidential}
         kinds = {"segmentation": SegFormer, "depth": DepthFormer, "joint": SegDepthFormer}
-        network = kinds[config.architecture.task]("b0", **options)
+        network = kinds[asked.task](asked.variant, **options)
         if network.depth_decoder is not None:
             network.init_depth(11.0, 5.0)
         save_model(network, folder / "last.safetensors", {"steps": config.run.steps})
+        write_config(folder, config)
 
     def train_heads(config, heads, folder):
         configs[folder.relative_to("runs/tiny").as_posix()] = config

@@ -42,6 +42,35 @@ def test_every_job_leaves_its_output_and_starts_from_the_plans_networks(
     assert set(timing) == {*joint, "single_task-single"}
 
 
+def test_methods_get_what_they_need_beside_the_weights_of_the_single_networks(
+    small, drives, trained, run_all
+):
+    names = ("max_softmax", "mahalanobis", "laplace", "calibrated", "evidential", "packed")
+    study = replace(small, order=[Item(name) for name in ("single", *names)])
+    plan = run_all(study)
+    assert set(trained) == {
+        MEMBER,
+        "few/joint-evidential/member-0",
+        *(f"few/joint-packed/member-{k}" for k in range(4)),
+    }
+    beside = {path.name for path in (FOLDER / MEMBER).iterdir()}
+    assert beside >= {"last.features.safetensors", "last.laplace.safetensors"}
+    assert "last.calibration.json" in beside
+    scores = load_scores(study, list(plan.values()), jobs.open_splits(study))["few"]["haze"]
+    assert set(scores) == {"single", *names}
+
+
+def test_a_training_from_before_an_option_existed_is_kept(small, drives, trained, run_all):
+    plan, record = run_all(small), FOLDER / MEMBER / jobs.RECORD
+    found = json.loads(record.read_text())
+    del found["settings"]["loss.average"]
+    record.write_text(json.dumps(found))
+    (FOLDER / MEMBER / "last.ckpt").write_bytes(b"kept")
+    assert changed_settings(plan[MEMBER], FOLDER) is None
+    run_job(MEMBER, small, plan)
+    assert (FOLDER / MEMBER / "last.ckpt").is_file()
+
+
 def test_what_was_trained_from_other_weights_is_deleted_and_trained_again(
     small, drives, trained, run_all
 ):

@@ -87,6 +87,31 @@ def test_members_differ_only_in_their_seed_and_start_from_one_encoder(study):
     assert pretraining.architecture.encoder is None
 
 
+def test_post_hoc_methods_train_nothing_of_their_own(study):
+    for name in ("energy", "neco", "laplace", "calibrated", "tta", "de_information"):
+        more = plan_of(study, order=[Item("single", seeds=2), Item(name, seeds=1)])
+        assert set(more) - {f"{r}/evaluation/{name}-0" for r in study.regimes} == set(
+            plan_of(study, order=[Item("single", seeds=2)])
+        )
+
+
+def test_a_packed_ensemble_has_four_narrow_members_that_start_from_a_narrow_encoder(study):
+    order = [Item("packed", regimes=["few"])]
+    plan, configs = plan_of(study, order=order), configs_of(study, order=order)
+    keys = [f"few/joint-packed/member-{k}" for k in range(4)]
+    assert set(configs) == {"pretraining-b0_half", *keys}
+    assert {config.architecture.variant for config in configs.values()} == {"b0_half"}
+    assert plan["few/evaluation/packed-0"].needs == tuple(keys)
+    assert plan[keys[0]].needs == ("pretraining-b0_half",)
+
+
+def test_an_evidential_network_differs_from_a_single_one_only_in_its_outputs(study):
+    configs = configs_of(study, order=[Item("single"), Item("evidential")])
+    plain, other = (configs[f"few/joint{s}/member-0"] for s in ("", "-evidential"))
+    assert other.architecture == replace(plain.architecture, evidential=True)
+    assert replace(other, architecture=plain.architecture) == plain
+
+
 def test_single_task_networks_pair_up_with_the_seeds_of_the_joint_ones(study):
     plan, configs = plan_of(study), configs_of(study)
     pair = plan["few/evaluation/single_task-single-1"]

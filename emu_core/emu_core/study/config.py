@@ -36,6 +36,10 @@ class StudyMethod:
         log_variance: Compute that RMSLE on log s² instead of log(1 + s²).
         unlabelled: Distil also on unlabelled frames that no member was trained on.
         leaves_out: Seed k of an ensemble leaves out member k.
+        post_hoc: It takes the networks of `single` as they are.
+        evidential: Train evidential networks.
+        variant: Size of the encoder; None for the study's.
+        members: Number of members of an ensemble; None for the study's.
     """
 
     kind: str
@@ -47,6 +51,10 @@ class StudyMethod:
     log_variance: bool = False
     unlabelled: bool = False
     leaves_out: bool = False
+    post_hoc: bool = False
+    evidential: bool = False
+    variant: str | None = None
+    members: int | None = None
 
     @property
     def networks(self) -> str:
@@ -87,8 +95,15 @@ for _name, _method in {
     # The effect of the distilled variance.
     "student_novar": StudyMethod("student", "student, no variance distilled", variance_weight=0.0),
     "student_logvar": StudyMethod("student", "student, RMSLE of log s²", log_variance=True),
+    "evidential": StudyMethod("evidential", "evidential network", evidential=True),
+    "packed": StudyMethod("packed", "Packed-Ensemble", variant="b0_half", members=4),
 }.items():
     STUDY_METHODS.add(_name, _method)
+for _name in (
+    *("max_softmax", "max_logit", "energy", "mahalanobis", "neco", "neco_energy"),
+    *("calibrated", "laplace", "tta"),
+):
+    STUDY_METHODS.add(_name, StudyMethod(_name, METHODS[_name].heading, post_hoc=True))
 
 
 def study_method(name: str) -> StudyMethod:

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from emu_core.evaluation.candidate import Store
+from emu_core.evaluation.fitting import fit_beside
 from emu_core.evaluation.score import score_missing
 from emu_core.evaluation.splits import Split, as_batch
 from emu_core.evaluation.timing import time_missing
@@ -125,9 +126,11 @@ def _score(job: Scoring, study: Study, device: str) -> None:
     opened = open_splits(study)
     splits = {name: opened[name] for name in job.settings["splits"]}
     candidate, method = job.candidate, study_method(job.method)
+    for weights in candidate.files:
+        fit_beside(candidate.kind, weights)
     score_missing([candidate], splits, store_of(study, job.regime), device)
     result: dict[str, Any] = {"weights": candidate.fingerprint()}
-    if method.networks == "members" and not method.leaves_out and not candidate.depth_paths:
+    if method.kind in ("de", "packed") and not method.leaves_out and not candidate.depth_paths:
         ensemble = candidate.load(device)
         assert isinstance(ensemble, SampledMethod)
         result["disagreement"] = {
@@ -167,7 +170,7 @@ def _prepare_folder(job: Training, study: Study) -> None:
     digests = {key: digest([path]) for key, path in inputs.items()}
     record = {"settings": job.settings, "inputs": digests}
     before = read_json(target / RECORD)
-    if before not in (None, record):
+    if before is not None and before["inputs"] != digests:
         print(f"{target} was trained from other weights or data: deleted")
         shutil.rmtree(target)
     (target / FAILURE).unlink(missing_ok=True)
@@ -180,9 +183,10 @@ def changed_settings(job: Job, folder: Path) -> str | None:
     if before is None:
         return None
     changed = [
-        f"{name}: {before.get(name)} → {value}"
+        f"{name}: {before[name]} → {value}"
         for name, value in job.settings.items()
-        if before.get(name) != value
+        # A training from before an option existed did what is now the option's default.
+        if name in before and before[name] != value
     ]
     named = "; ".join(changed[:4])
     return f"was trained with other settings ({named})" if changed else None

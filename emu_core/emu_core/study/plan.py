@@ -164,15 +164,16 @@ class _Networks:
         method = study_method(name)
         if method.networks == "members":
             left_out = seed if method.leaves_out else None
-            members = [k for k in range(self.study.members) if k != left_out]
-            return [self._network("single", k, task) for k in members]
+            members = [k for k in range(method.members or self.study.members) if k != left_out]
+            own = "single" if method.variant is None else name
+            return [self._network(own, k, task) for k in members]
         if method.networks == "heads":
             trunk, heads = self._network("single", 0, task), self.study.members
             key = f"{self.regime}/{task}-{name}"
             more: dict[str, Any] = {"trunk": trunk.key, "heads": heads}
             return [self._training(key, trunk.config, (trunk.key,), **more)]
         if not method.from_teacher:
-            return [self._network(name, seed, task)]
+            return [self._network("single" if method.post_hoc else name, seed, task)]
         key, config = f"{self.regime}/{name}/seed-{seed}", self._distilled(name, seed)
         if method.networks == "control":
             return [self._training(key, config.supervised)]
@@ -217,9 +218,11 @@ class _Networks:
     def _adapted(self, config: Config, name: str, seed: int, task: Task = "joint") -> Config:
         """Return the configuration with task, seed and the special settings of the method."""
         method, architecture, loss = study_method(name), config.architecture, config.loss
-        architecture = replace(architecture, task=task)
+        variant = method.variant or architecture.variant
+        evidential = method.evidential or architecture.evidential
+        architecture = replace(architecture, task=task, variant=variant, evidential=evidential)
         if self.study.pretraining is not None:
-            encoder = self.study.folder / self._pretraining().output
+            encoder = self.study.folder / self._pretraining(variant).output
             architecture = replace(architecture, encoder=str(encoder))
         if method.dropout is not None:
             architecture = replace(architecture, dropout=method.dropout)
@@ -228,17 +231,18 @@ class _Networks:
         run = replace(config.run, seed=seed)
         return replace(config, architecture=architecture, loss=loss, run=run)
 
-    def _pretraining(self) -> Training:
+    def _pretraining(self, variant: str) -> Training:
         study, plan = self.study, self.study.pretraining
         assert plan is not None
         root = plan.root or study.folder / DATA / PRETRAINING
         config = TrainingConfig(
             replace(study.data, root=root, limit=None, sequences=plan.sequences),
-            replace(self._base.architecture, task=plan.task),
+            replace(self._base.architecture, task=plan.task, variant=variant),
             optimisation=plan.optimisation,
             run=replace(self._base.run, steps=plan.steps, seed=plan.seed),
         )
-        return self._training(PRETRAINING + self.suffix, config)
+        own = variant == study.architecture.variant
+        return self._training(PRETRAINING + ("" if own else f"-{variant}"), config)
 
     def _training(
         self, key: str, config: TrainingConfig, needs: tuple[str, ...] = (), **more: Any
