@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from emu_core.labels import CITYSCAPES
+from emu_core.methods.registry import load_method
 from emu_core.methods.sub_ensemble import load_sub_ensemble
 from emu_core.networks import load_model
 from emu_core.networks.weights import read_header
@@ -263,6 +264,16 @@ def test_a_diverged_run_keeps_its_last_good_checkpoint_and_resumes_at_a_lower_ra
     after = weights(diverged / "last.safetensors")
     moved = [(after[name] - before[name]).abs().max() for name in after if "head" in name]
     assert 0 < max(moved) < 2e-8  # ten times that rate, in one step
+
+
+def test_an_evidential_network_starts_from_the_weights_of_another_one(trained, train, folder):
+    options = ("--run.name", "evidential", "--architecture.evidential", "true")
+    start = ("--architecture.init", str(trained / "last.safetensors"))
+    assert train(*options, *start, "--run.steps", "2") == 0
+    path = folder / "runs" / "evidential" / "member-0" / "last.safetensors"
+    assert load_model(path)[0].evidential
+    found = load_method("evidential", [path])(torch.zeros(1, 3, 64, 128, dtype=torch.uint8))
+    assert found.depth_epistemic.isfinite().all()
 
 
 def test_later_members_are_trained_without_the_first_ones(trained, train, folder, capsys):
