@@ -27,9 +27,9 @@ from jsonargparse.typing import PositiveInt
 from emu_core.data.appearance.shifts import SHIFTS
 from emu_core.data.config import Data
 from emu_core.data.datasets import DATASETS, DataSet
-from emu_core.evaluation.calibrated_file import write_calibrated
-from emu_core.evaluation.calibration import calibrate
-from emu_core.evaluation.fitting import fit_calibration
+from emu_core.evaluation.fitting.beside import fit_calibration
+from emu_core.evaluation.fitting.calibrated_file import write_calibrated
+from emu_core.evaluation.fitting.calibration import calibrate
 from emu_core.terminal import accept_any_text
 from emu_core.training.command import run_command
 

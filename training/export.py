@@ -25,8 +25,8 @@ from pathlib import Path
 import jsonargparse
 
 from emu_core.data.datasets import DataSet
-from emu_core.evaluation.calibrated_file import write_calibrated
-from emu_core.evaluation.calibration import calibrate
+from emu_core.evaluation.fitting.calibrated_file import write_calibrated
+from emu_core.evaluation.fitting.calibration import calibrate
 from emu_core.evaluation.model_card import Origin, model_card
 from emu_core.evaluation.model_scores import Scores, print_scores, score_split, scores_of
 from emu_core.files import write_text

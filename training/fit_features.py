@@ -22,7 +22,7 @@ from pathlib import Path
 import jsonargparse
 from jsonargparse.typing import PositiveInt
 
-from emu_core.evaluation.fitting import FRAMES, fit_features
+from emu_core.evaluation.fitting.beside import FRAMES, fit_features
 from emu_core.terminal import accept_any_text
 from emu_core.training.command import run_command
 

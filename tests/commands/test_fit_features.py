@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from emu_core.methods.feature_scores import STATISTICS
-from emu_core.methods.laplace import CURVATURE
+from emu_core.methods.post_hoc.feature_scores import STATISTICS
+from emu_core.methods.post_hoc.laplace import CURVATURE
 from emu_core.methods.registry import load_method
 from emu_core.networks import DepthFormer, SegDepthFormer, WeightsError, save_model
 from emu_core.training.config import Data, Run, TrainingConfig

@@ -8,7 +8,7 @@ import onnx
 import pytest
 import torch
 
-from emu_core.evaluation.calibrated_file import write_calibrated
+from emu_core.evaluation.fitting.calibrated_file import write_calibrated
 from emu_core.labels import CITYSCAPES
 from emu_core.networks.models import SegDepthFormer
 from emu_core.runtime.calibration import Calibration

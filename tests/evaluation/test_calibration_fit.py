@@ -6,15 +6,14 @@ import torch
 from scipy.optimize import minimize_scalar
 from torchmetrics.classification import MulticlassCalibrationError
 
-from emu_core.evaluation.calibration import (
-    Pixels,
+from emu_core.evaluation.fitting.calibration import (
     class_nll,
     fit,
     fit_deviation,
     fit_temperature,
     measure,
-    normalized_entropy,
 )
+from emu_core.evaluation.fitting.pixels import Pixels, normalized_entropy
 from emu_core.runtime.calibration import Calibration
 
 CLASSES = 5

@@ -7,7 +7,11 @@ import torch
 import torch.nn.functional as F
 from method_helpers import SIZE, assert_same, make, make_images
 
-from emu_core.methods.calibrated import CalibratedNetwork, calibration_file, save_calibration
+from emu_core.methods.post_hoc.calibrated import (
+    CalibratedNetwork,
+    calibration_file,
+    save_calibration,
+)
 from emu_core.methods.registry import load_method
 from emu_core.methods.single import SingleNetwork
 from emu_core.networks import DepthFormer, WeightsError, normalize, save_model

@@ -9,15 +9,15 @@ from sklearn.covariance import EmpiricalCovariance
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from emu_core.methods.feature_scores import (
+from emu_core.methods.post_hoc.feature_scores import (
     NECO_SHARE,
     STATISTICS,
     FeatureSums,
     mahalanobis,
     neco,
 )
+from emu_core.methods.post_hoc.scores import OFFSET
 from emu_core.methods.registry import load_method
-from emu_core.methods.scores import OFFSET
 from emu_core.methods.single import SingleNetwork
 from emu_core.networks import DepthFormer, SegFormer, WeightsError, normalize, save_model
 

@@ -10,7 +10,7 @@ from method_helpers import SIZE, make, make_images
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import DotProduct
 
-from emu_core.methods.laplace import (
+from emu_core.methods.post_hoc.laplace import (
     CURVATURE,
     CurvatureSums,
     LastLayerLaplace,

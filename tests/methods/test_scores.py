@@ -10,10 +10,10 @@ from sklearn.metrics import roc_auc_score
 
 from emu_core.methods.base import average
 from emu_core.methods.deep_ensemble import DeepEnsemble
+from emu_core.methods.post_hoc.scores import OFFSET, MutualInformation
+from emu_core.methods.post_hoc.test_time_augmentation import TestTimeAugmentation
 from emu_core.methods.registry import LoadOptions, load_method
-from emu_core.methods.scores import OFFSET, MutualInformation
 from emu_core.methods.single import SingleNetwork
-from emu_core.methods.test_time_augmentation import TestTimeAugmentation
 from emu_core.metrics import StudyMetrics
 from emu_core.networks import DepthFormer, normalize, save_model
 from emu_core.networks.models import RawOutputs

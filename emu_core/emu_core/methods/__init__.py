@@ -4,13 +4,13 @@ Importing this package registers the methods below in `registry.METHODS`. A new 
 project needs one module here and one import line.
 """
 
-import emu_core.methods.calibrated
 import emu_core.methods.deep_ensemble
 import emu_core.methods.evidential
-import emu_core.methods.feature_scores
-import emu_core.methods.laplace
 import emu_core.methods.mc_dropout
-import emu_core.methods.scores
+import emu_core.methods.post_hoc.calibrated
+import emu_core.methods.post_hoc.feature_scores
+import emu_core.methods.post_hoc.laplace
+import emu_core.methods.post_hoc.scores
+import emu_core.methods.post_hoc.test_time_augmentation
 import emu_core.methods.single
-import emu_core.methods.sub_ensemble
-import emu_core.methods.test_time_augmentation  # noqa: F401
+import emu_core.methods.sub_ensemble  # noqa: F401

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from emu_core.evaluation.candidate import Store
-from emu_core.evaluation.fitting import fit_beside
+from emu_core.evaluation.fitting.beside import fit_beside
 from emu_core.evaluation.score import score_missing
 from emu_core.evaluation.splits import Split, as_batch
 from emu_core.evaluation.timing import time_missing

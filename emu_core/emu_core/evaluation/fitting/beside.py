@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from emu_core.data.datasets import evenly
-from emu_core.evaluation.calibration import Drawn, fit_and_print, sample_views
+from emu_core.evaluation.fitting.calibration import Drawn, fit_and_print
+from emu_core.evaluation.fitting.pixels import sample_views
 from emu_core.evaluation.progress import with_progress
 from emu_core.evaluation.splits import Split
-from emu_core.methods.calibrated import calibration_file, save_calibration
-from emu_core.methods.feature_scores import STATISTICS, FeatureSums
-from emu_core.methods.laplace import CURVATURE, CurvatureSums
+from emu_core.methods.post_hoc.calibrated import calibration_file, save_calibration
+from emu_core.methods.post_hoc.feature_scores import STATISTICS, FeatureSums
+from emu_core.methods.post_hoc.laplace import CURVATURE, CurvatureSums
 from emu_core.methods.registry import METHODS, load_method
 from emu_core.networks import load_model
 from emu_core.training.loader import as_tensors

@@ -19,46 +19,25 @@ from statistics import NormalDist
 import numpy as np
 
 from emu_core.data.datasets import DataSet
-from emu_core.data.label_space import LabelSpace
-from emu_core.evaluation.progress import with_progress
-from emu_core.evaluation.splits import Split, as_batch
-from emu_core.labels import IGNORE
-from emu_core.methods.registry import Method
+from emu_core.evaluation.fitting.pixels import (
+    TINY,
+    Pixels,
+    normalized_entropy,
+    sample_pixels,
+    softmax,
+)
 from emu_core.metrics.classes import CalibrationError
-from emu_core.metrics.depth import is_estimate
 from emu_core.runtime.calibration import UNCALIBRATED, Calibration
 from emu_core.runtime.perceiver import Perceiver
 
 SHARE = 0.9
 """Share of the true depths that the intervals of the fit hold."""
 
-PIXELS = 4000
-"""Number of pixels per frame and task, for the default of `sample_pixels`."""
-
 _Z = NormalDist().inv_cdf(0.5 + SHARE / 2)
 _RATIOS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """Candidates for std_doubt / std_scale; 0: the class has no influence."""
 
 _TEMPERATURES = (0.2, 5.0)
-_TINY = 1e-30
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """Pixels with a true class or a true depth, and what the model without calibration says.
-
-    All arrays have a length; `scores` are log probabilities of the classes (C), `depth`, `std` and
-    `true_depth` metres. Without a task, its arrays are empty.
-    """
-
-    scores: np.ndarray  # (n, C)
-    group: np.ndarray  # (n,), index of the true group of classes
-    groups: np.ndarray  # bool (C, G)
-    depth: np.ndarray  # (m,)
-    std: np.ndarray  # (m,)
-    true_depth: np.ndarray  # (m,)
-    depth_scores: np.ndarray  # (m, C)
-    depth_frame: np.ndarray  # (m,)
 
 
 def calibrate(
@@ -127,135 +106,6 @@ def fit_and_print(
         after |= {f"{each.name}.{metric}": value for metric, value in second.items()}
     frames = ", ".join(f"{each.frames} frames of {each.name}" for each in [*draws, *shifted])
     return replace(found, frames=frames, before=before, after=after)
-
-
-def sample_pixels(
-    perceiver: Perceiver, data: DataSet, stride: int = 1, count: int = PIXELS, seed: int = 0
-) -> Pixels:
-    """Run a model file on every `stride`-th frame, and draw pixels that have ground truth.
-
-    What an earlier calibration of the file changed is undone.
-
-    Args:
-        perceiver: The model.
-        data: Frames that no training has seen.
-        stride: Step between the frames.
-        count: Maximum number of pixels of one frame, for each task.
-        seed: Of the draws.
-
-    Raises:
-        ValueError: The model has neither the output `logits` nor `depth_std`, or the frames have
-            no ground truth for what it has.
-    """
-    info, space = perceiver.info, data.space
-    if info.logits_size is None and "depth_std" not in info.outputs:
-        raise ValueError(
-            f"{info.path} has neither the output 'logits' nor 'depth_std': there is nothing to "
-            "calibrate. Export the model again with training/export.py."
-        )
-    drawn = _Draws(space, len(info.classes) if info.logits_size else 0, count, seed)
-    indices = range(0, len(data), stride)
-    for index in with_progress(indices, data.split_title, len(indices)):
-        sample = data[index]
-        rgb, scores = np.ascontiguousarray(sample.image), None
-        if info.logits_size is None:
-            seen = perceiver.perceive(rgb, sample.focal)
-        else:
-            each = np.eye(len(info.classes), dtype=bool)
-            seen, scores = perceiver.perceive_groups(rgb, each, sample.focal)
-        drawn.add(
-            scores, seen.depth, seen.depth_std, space.group_of_label[sample.labels], sample.depth
-        )
-    return drawn.pixels(f"{data.root}, split {data.split_title}", info.calibration or UNCALIBRATED)
-
-
-def sample_views(method: Method, split: Split, count: int = PIXELS, seed: int = 0) -> Pixels:
-    """Predict the images of a split, and draw pixels that have ground truth.
-
-    Args:
-        method: Predicts classes, depth or both.
-        split: Images that no training has seen.
-        count: Maximum number of pixels of one image, for each task.
-        seed: Of the draws.
-
-    Raises:
-        ValueError: The images have no ground truth for what it predicts.
-    """
-    drawn = None
-    for view in with_progress(split, split.name, len(split)):
-        prediction = method(as_batch(view, "cpu"))
-        scores = depth = std = None
-        if prediction.probabilities is not None:
-            scores = prediction.probabilities[0].permute(1, 2, 0).numpy()
-        if prediction.depth_mean is not None and prediction.depth_variance is not None:
-            depth = prediction.depth_mean[0, 0].numpy() * view.depth_factor
-            std = prediction.depth_variance[0, 0].sqrt().numpy() * view.depth_factor
-        if drawn is None:
-            drawn = _Draws(split.space, 0 if scores is None else scores.shape[-1], count, seed)
-        drawn.add(scores, depth, std, view.labels, view.depth)
-    if drawn is None:
-        raise ValueError(f"{split.samples.root}, split {split.name}: there is no image.")
-    return drawn.pixels(f"{split.samples.root}, split {split.name}", UNCALIBRATED)
-
-
-class _Draws:
-    """Pixels that were drawn from images so far."""
-
-    def __init__(self, space: LabelSpace, classes: int, count: int, seed: int) -> None:
-        self.space, self.classes, self.count = space, classes, count
-        self.rng, self.frame = np.random.default_rng(seed), 0
-        self.parts: dict[str, list[np.ndarray]] = {name: [] for name in Pixels.__annotations__}
-
-    def add(
-        self,
-        scores: np.ndarray | None,
-        depth: np.ndarray | None,
-        std: np.ndarray | None,
-        group: np.ndarray,
-        true_depth: np.ndarray,
-    ) -> None:
-        """Add an image: probabilities (H, W, C), depth and deviation (H, W), and the truth."""
-        parts = self.parts
-        if scores is not None:
-            rows, columns = _drawn(group != IGNORE, self.count, self.rng)
-            parts["scores"].append(scores[_nearest(rows, columns, group.shape, scores.shape)])
-            parts["group"].append(group[rows, columns])
-        if depth is not None and std is not None:
-            rows, columns = _drawn(np.isfinite(true_depth), self.count, self.rng)
-            at = _nearest(rows, columns, true_depth.shape, depth.shape)
-            there = is_estimate(depth[at], std[at])
-            parts["depth"].append(depth[at][there])
-            parts["std"].append(std[at][there])
-            parts["true_depth"].append(true_depth[rows, columns][there])
-            parts["depth_frame"].append(np.full(np.count_nonzero(there), self.frame))
-            found = np.ones((len(rows), 1)) if scores is None else scores[at]
-            parts["depth_scores"].append(found[there])
-        self.frame += 1
-
-    def pixels(self, source: str, before: Calibration) -> Pixels:
-        """Return them, without an earlier calibration of the model; ValueError if none."""
-        classes = self.classes or 1
-        scores, of_depth = (
-            before.temperature * np.log(np.maximum(self._joined(name, (0, classes)), _TINY))
-            for name in ("scores", "depth_scores")
-        )
-        std = self._joined("std", (0,))
-        if before is not UNCALIBRATED:
-            std = std / before.factor(normalized_entropy(of_depth / before.temperature))
-        groups = np.zeros((classes, len(self.space.groups) if self.classes else 1), bool)
-        for index, group in enumerate(self.space.groups if self.classes else ()):
-            groups[list(group), index] = True
-        names = ("group", "depth_frame")
-        whole = {name: self._joined(name, (0,)).astype(int) for name in names}
-        metres = {name: self._joined(name, (0,)) for name in ("depth", "true_depth")}
-        if not len(whole["group"]) and not len(metres["depth"]):
-            raise ValueError(f"{source}: no pixel has ground truth.")
-        return Pixels(
-            scores=scores, depth_scores=of_depth, std=std, groups=groups, **whole, **metres
-        )
-
-    def _joined(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        return np.concatenate([np.zeros(shape), *self.parts[name]])
 
 
 def fit(parts: Sequence[Pixels], shifted: Sequence[Pixels] = ()) -> Calibration:
@@ -380,39 +230,8 @@ def measure(pixels: Pixels, calibration: Calibration = UNCALIBRATED) -> dict[str
 def class_nll(pixels: Pixels, temperature: float) -> float:
     """Mean of −log p of the true group of classes, nats."""
     p = _group_probabilities(pixels, temperature)
-    return float(-np.log(np.maximum(p[np.arange(len(p)), pixels.group], _TINY)).mean())
-
-
-def normalized_entropy(scores: np.ndarray) -> np.ndarray:
-    """Entropy / ln C of the softmax of scores (n, C): 0 to 1; 0 if there is one class."""
-    if scores.shape[1] < 2:
-        return np.zeros(len(scores))
-    p = _softmax(scores)
-    return -(p * np.log(np.maximum(p, _TINY))).sum(axis=1) / np.log(scores.shape[1])
+    return float(-np.log(np.maximum(p[np.arange(len(p)), pixels.group], TINY)).mean())
 
 
 def _group_probabilities(pixels: Pixels, temperature: float) -> np.ndarray:
-    return _softmax(pixels.scores / temperature) @ pixels.groups
-
-
-def _softmax(scores: np.ndarray) -> np.ndarray:
-    exp = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return exp / exp.sum(axis=1, keepdims=True)
-
-
-def _drawn(mask: np.ndarray, count: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-    """Rows and columns of up to `count` true pixels of a mask, drawn without replacement."""
-    there = np.flatnonzero(mask)
-    chosen = rng.choice(there, min(count, len(there)), replace=False)
-    return np.unravel_index(chosen, mask.shape)
-
-
-def _nearest(
-    rows: np.ndarray, columns: np.ndarray, of: tuple[int, ...], to: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels in maps of the size `to` for pixels in ground truth of the size `of`."""
-    at = (
-        np.minimum(((index + 0.5) * there / here).astype(int), there - 1)
-        for index, here, there in zip((rows, columns), of, to, strict=False)
-    )
-    return tuple(at)  # type: ignore[return-value]
+    return softmax(pixels.scores / temperature) @ pixels.groups

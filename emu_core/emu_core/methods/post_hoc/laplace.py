@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emu_core.methods.base import NetworkMethod, image_size, to_input
-from emu_core.methods.fitted_file import FittedFile
+from emu_core.methods.post_hoc.fitted_file import FittedFile
 from emu_core.methods.prediction import Prediction, activate, upsample
 from emu_core.methods.registry import METHODS, LoadOptions, MethodKind
 from emu_core.networks.decoder import AllMLPDecoder

@@ -1,0 +1,1 @@
+"""Values that are fitted on frames after a training: calibration, and statistics of features."""

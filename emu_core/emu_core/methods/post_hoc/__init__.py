@@ -1,0 +1,1 @@
+"""Methods that use trained networks as they are: scores, calibration, and fitted statistics."""
