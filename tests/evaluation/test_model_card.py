@@ -9,7 +9,7 @@ from emu_core.evaluation.model_card import Origin, _range_of_truth, data_table, 
 
 def part(title, kinds=("labels", "depth"), **changes):
     """A data set of two frames with these kinds of ground truth."""
-    about = {"split": "train", "labelled": bool(kinds), "license": "", "attribution": ""}
+    about = {"split_title": "train", "labelled": bool(kinds), "license": "", "attribution": ""}
     about |= {
         "image_source": "photos",
         "real_images": True,

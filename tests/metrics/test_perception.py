@@ -159,6 +159,9 @@ def test_a_missing_depth_is_an_undetected_error_and_a_false_alarm(nothing):
 def test_an_infinite_depth_is_false_where_there_is_something_and_the_class_is_not_doubtful():
     metrics = PerceptionMetrics(19, 80.0)
     assert "depth_false_infinity" not in metrics.compute()
+    nothing = np.full((1, 5), np.nan)
+    metrics.update_infinite(nothing, None, nothing)
+    assert np.isnan(metrics.compute()["depth_false_infinity"])
     truth = np.array([[10.0, 20.0, 30.0, 40.0, np.nan]])
     depth = np.array([[np.inf, np.inf, np.nan, 40.0, np.inf]])
     metrics.update_infinite(depth, np.array([[0.05, 0.06, 0.0, 0.0, 0.0]]), truth)

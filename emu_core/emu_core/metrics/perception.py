@@ -50,7 +50,8 @@ class PerceptionMetrics:
         self.ratio_ranking, self.metre_ranking = ScoreHistogram(bins), ScoreHistogram(bins)
         self.missing = 0  # pixels with a true depth but without an estimate
         self.depth, self.intervals = DepthErrors(max_depth), GaussianScores()
-        self.infinite, self.measured = 0, 0
+        self.infinite: int | None = None  # of `measured` pixels; None before the first frame
+        self.measured = 0
 
     def update_labels(
         self, labels: np.ndarray, uncertainty: np.ndarray, truth: np.ndarray
@@ -108,7 +109,7 @@ class PerceptionMetrics:
         if uncertainty is not None:
             free &= uncertainty <= DOUBTFUL
         valid = np.isfinite(truth)
-        self.infinite += int(np.count_nonzero(free & valid))
+        self.infinite = (self.infinite or 0) + int(np.count_nonzero(free & valid))
         self.measured += int(np.count_nonzero(valid))
 
     def compute(self) -> dict[str, float]:
@@ -125,8 +126,8 @@ class PerceptionMetrics:
                 self.ratio_ranking.bins(), self.missing
             ),
         }
-        if self.measured:
-            values["depth_false_infinity"] = self.infinite / self.measured
+        if self.infinite is not None:
+            values["depth_false_infinity"] = self.infinite / (self.measured or float("nan"))
         return {name: value for name, value in values.items() if _needs(name) in self.outputs}
 
     def bounds(self) -> dict[str, float]:

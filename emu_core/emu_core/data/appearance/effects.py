@@ -147,13 +147,13 @@ def texture(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     height, width = image.shape[:2]
     fine, long = np.exp(rng.uniform(0, np.log(4))), np.exp(rng.uniform(0, np.log(12)))
     size = (int(np.ceil(width / fine)), int(np.ceil(height / fine)))
-    pattern = rng.standard_normal(size[::-1], np.float32)
+    pattern: np.ndarray = rng.standard_normal(size[::-1], np.float32)
     pattern = cv2.filter2D(pattern, -1, line_kernel(max(3, int(long)), rng.uniform(0, np.pi)))
     pattern = (pattern - pattern.mean()) / (pattern.std() + 1e-6)
     limit, sharpness = rng.uniform(-1, 1.5), np.exp(rng.uniform(0, np.log(8)))
     mask = cv2.resize(1 / (1 + np.exp(-sharpness * (pattern - limit))), (width, height))
     strength = rng.uniform(0.1, 0.5) * mask[..., None]
-    light = image.astype(np.float32) / 255
+    light: np.ndarray = image.astype(np.float32) / 255
     if rng.random() < 0.5:
         light = light + strength * (rng.uniform(0, 1, 3).astype(np.float32) - light)
     else:
