@@ -131,11 +131,11 @@ def compression(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def night(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Leave 3 to 25 % of the light, tint it, and add the noise of a high gain."""
-    light = (image.astype(np.float32) / 255) ** SRGB_GAMMA
+    light = to_light(image)
     tint = 1 + rng.uniform(0, 0.3) * np.array([-0.6, -0.2, 0.6], np.float32)
     light = light * tint * np.float32(np.exp(rng.uniform(np.log(0.03), np.log(0.25))))
     light = light + _sensor_noise(light, rng.uniform(0.01, 0.05), rng.uniform(0, 0.004), rng)
-    return as_bytes(255 * np.clip(light, 0, 1) ** (1 / SRGB_GAMMA))
+    return from_light(light)
 
 
 def texture(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -175,9 +175,9 @@ def fog(image: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np.nd
     air = rng.uniform(0.5, 0.95) + rng.uniform(-0.03, 0.03, 3)
     distance = np.where(np.isfinite(depth), depth, SKY_DISTANCE)
     seen = np.exp(-KOSCHMIEDER / visibility * distance).astype(np.float32)[..., None]
-    light = (image.astype(np.float32) / 255) ** SRGB_GAMMA
+    light = to_light(image)
     light = light * seen + air.astype(np.float32) ** SRGB_GAMMA * (1 - seen)
-    return as_bytes(255 * light ** (1 / SRGB_GAMMA))
+    return from_light(light)
 
 
 def line_kernel(length: int, angle: float) -> np.ndarray:
@@ -188,6 +188,16 @@ def line_kernel(length: int, angle: float) -> np.ndarray:
         column, row = np.rint(0.5 * (length - 1) + along * reach).astype(int)
         kernel[row, column] = 1
     return kernel / kernel.sum()
+
+
+def to_light(image: np.ndarray) -> np.ndarray:
+    """Return the linear light, 0 to 1, of an image, uint8."""
+    return (image.astype(np.float32) / 255) ** SRGB_GAMMA
+
+
+def from_light(light: np.ndarray) -> np.ndarray:
+    """Return the image, uint8, of linear light; values outside of 0 to 1 are clipped."""
+    return as_bytes(255 * np.clip(light, 0, 1) ** (1 / SRGB_GAMMA))
 
 
 def as_bytes(pixels: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from emu_core.data.appearance import effects
-from emu_core.data.appearance.effects import SRGB_GAMMA, as_bytes, line_kernel
+from emu_core.data.appearance.effects import from_light, line_kernel, to_light
 from emu_core.data.sample import DataError, Sample
 from emu_core.registry import Registry
 
@@ -43,7 +43,7 @@ def apply_shift(name: str, sample: Sample) -> Sample:
 @SHIFTS.register("rain")
 def rain(sample: Sample, rng: np.random.Generator) -> np.ndarray:
     """Bright streaks of two sizes, blurred along their fall, and less contrast."""
-    light = _light(sample.image)
+    light = to_light(sample.image)
     height, width = light.shape[:2]
     veil = rng.uniform(0.1, 0.3)
     light = (1 - veil) * light + veil * light.mean()
@@ -55,13 +55,13 @@ def rain(sample: Sample, rng: np.random.Generator) -> np.ndarray:
         streaks = cv2.filter2D(drops, -1, line_kernel(length, angle))
         opacity = np.clip(streaks * length, 0, 1) * rng.uniform(0.25, 0.5)
         light += opacity[..., None] * (0.8 - light)
-    return _image(light)
+    return from_light(light)
 
 
 @SHIFTS.register("dirt")
 def dirt(sample: Sample, rng: np.random.Generator) -> np.ndarray:
     """Blurred brown spots on the lens, which hide 5 to 20 % of the image."""
-    light = _light(sample.image)
+    light = to_light(sample.image)
     height, width = light.shape[:2]
     grain = rng.standard_normal((height, width), np.float32)
     # Spots of two sizes, out of focus.
@@ -70,20 +70,20 @@ def dirt(sample: Sample, rng: np.random.Generator) -> np.ndarray:
     limit = np.quantile(spots, 1 - rng.uniform(0.05, 0.2))
     opacity = rng.uniform(0.7, 0.95) / (1 + np.exp(-6 * (spots - limit)))
     brown = np.array([0.10, 0.07, 0.04], np.float32) * rng.uniform(0.5, 1.5)
-    return _image(light + opacity[..., None] * (brown - light))
+    return from_light(light + opacity[..., None] * (brown - light))
 
 
 @SHIFTS.register("glare")
 def glare(sample: Sample, rng: np.random.Generator) -> np.ndarray:
     """Light of a low sun in the upper half, which spreads in the lens: it falls with distance."""
-    light = _light(sample.image)
+    light = to_light(sample.image)
     height, width = light.shape[:2]
     row, column = rng.uniform(0.05, 0.5) * height, rng.uniform(0.1, 0.9) * width
     y, x = np.mgrid[:height, :width]
     distance = np.hypot(y - row, x - column) / height
     spread = 4 * np.exp(-distance / 0.06) + rng.uniform(0.3, 0.8) * np.exp(-distance / 0.5)
     color = np.array([1.0, 0.95, 0.85], np.float32)
-    return _image(light + spread[..., None] * color)
+    return from_light(light + spread[..., None] * color)
 
 
 @SHIFTS.register("fog")
@@ -101,14 +101,6 @@ def fog(sample: Sample, rng: np.random.Generator) -> np.ndarray:
 
 def _unit(x: np.ndarray) -> np.ndarray:
     return x / x.std()
-
-
-def _light(image: np.ndarray) -> np.ndarray:
-    return (image.astype(np.float32) / 255) ** SRGB_GAMMA
-
-
-def _image(light: np.ndarray) -> np.ndarray:
-    return as_bytes(255 * np.clip(light, 0, 1) ** (1 / SRGB_GAMMA))
 
 
 def _register(effect: Callable[[np.ndarray, np.random.Generator], np.ndarray]) -> None:
