@@ -9,8 +9,9 @@ r"""Calibrate a model file, or weights, on frames that the training has not seen
 
 Fits a temperature of the class scores, and a factor of the standard deviation of depth with which
 intervals of 90 % hold 90 % of the true depths. In a model file both become part of the graph; an
-earlier calibration of the file is replaced. For weights, which use the validation frames of their
-training, they are written to last.calibration.json: evaluate.py knows the method `calibrated`.
+earlier calibration of the file is replaced. For weights, which use the split `calibration` of
+their training's data, or `val` if there is none, they are written to last.calibration.json:
+evaluate.py knows the method `calibrated`.
 With --shifts, the deviation grows as much with the uncertainty of the class as changed frames
 need; intervals still hold 90 % on the frames of the fit. --dry-run only prints what it finds.
 """

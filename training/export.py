@@ -9,8 +9,8 @@ test split of the data set and on its extra splits. The metrics become part of t
 the model card next to it, which has the name of the file: student.onnx and student.md.
 
 With --calibrate, a temperature of the classes and a factor of the depth deviation are fitted on
-validation frames and become part of the graph, as by training/calibrate.py. The card has the
-metrics before and after.
+the split `calibration` of a data set, or on `val` if there is none, and become part of the graph,
+as by training/calibrate.py. The card has the metrics before and after.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from emu_core.networks.learned import MEANING, check_weights
 from emu_core.runtime.perceiver import Perceiver
 from emu_core.terminal import accept_any_text
 from emu_core.training.command import run_command
-from emu_core.training.config import Data, TrainingConfig
+from emu_core.training.config import TrainingConfig
 from emu_core.training.export import export
 from emu_core.training.release import model_facts, read_config
 from emu_core.training.run import describe_training, read_settings
@@ -62,7 +62,8 @@ def export_measured(
         splits: Splits to score on; None for those that the data set reports.
         license: Licence of the weights, for the card.
         sections: Markdown file with further sections for the card.
-        calibrate_on: Folders of the data sets whose validation frames calibrate the file.
+        calibrate_on: Folders of the data sets whose frames calibrate the file, see
+            `Data.open_calibration`.
         calibrate_shifts: Changes of these frames, see `calibrate`.
 
     Raises:
@@ -77,7 +78,7 @@ def export_measured(
     if splits is None and not data.mixture:
         splits = [*filter(None, [data.test_split]), *data.split_names.extra]
     frames = data.open_scored(splits)
-    fitted = _validation_frames(data, calibrate_on)
+    fitted = data.open_calibration(calibrate_on) if calibrate_on else []
     expected = {**describe_training(TrainingConfig(data)), "classes": list(facts["classes"].names)}
     advice = "Give --config the config.yaml beside the weights."
     check_weights(weights, expected, config, advice, (*MEANING, "depth_limit"))
@@ -113,14 +114,6 @@ def _scores(model: Path, frames: Mapping[str, DataSet]) -> dict[str, Scores]:
     return {s: scores_of(part, score_split(perceiver, part)) for s, part in frames.items()}
 
 
-def _validation_frames(data: Data, roots: Sequence[Path]) -> list[DataSet]:
-    parts = data.open_validation() if roots else []
-    if unknown := [str(root) for root in roots if root not in [part.root for part in parts]]:
-        there = ", ".join(str(part.root) for part in parts)
-        raise ValueError(f"--calibrate {', '.join(unknown)}: validation frames are in {there}.")
-    return [part for part in parts if part.root in roots]
-
-
 def main() -> int:
     """Run the command line; returns the exit code."""
     accept_any_text()
@@ -146,7 +139,7 @@ def main() -> int:
         default=[],
         dest="calibrate_on",
         metavar="ROOT",
-        help="folders of data sets of the training, whose validation frames calibrate the file",
+        help="folders of data sets of the training, whose held-out frames calibrate the file",
     )
     add(
         *("--calibrate-shifts", "--calibrate_shifts"),

@@ -85,7 +85,7 @@ def test_weights_are_calibrated_on_the_validation_frames_of_their_training(
     assert run("calibrate", *files, "--shifts", "rain", "--dry-run") == 0
     assert "data (val+rain): interval_90" in capsys.readouterr().out
     assert run("calibrate", *files, "--root", "elsewhere") == 1
-    assert "with validation frames is in --root" in capsys.readouterr().err
+    assert "elsewhere: no frames for a calibration" in capsys.readouterr().err
     assert run("calibrate", *files[:2]) == 1
     assert "--weights needs --config" in capsys.readouterr().err
     assert run("calibrate", *files, "--model", "model.onnx") == 1

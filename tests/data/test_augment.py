@@ -13,6 +13,7 @@ from emu_core.data.appearance.effects import color_jitter
 from emu_core.data.augment import Augmentation, prepare, resize_truth
 from emu_core.data.sample import Sample
 from emu_core.labels import IGNORE
+from emu_core.runtime.fitting import fit_image
 
 
 def coordinates(height, width, focal=(100.0, 100.0)):
@@ -77,14 +78,17 @@ def test_unequal_focal_lengths_count_as_their_geometric_mean():
     size=st.sampled_from([(24, 48), (16, 48), (32, 64), (20, 30), (40, 90)]),
     canonical=st.none() | st.floats(20, 500),
     scale=st.sampled_from([(1.0, 1.0), (0.5, 2.0), (0.9, 1.6), (1.3, 1.3)]),
+    aspect=st.sampled_from([(1.0, 1.0), (0.5, 2.0), (0.7, 0.7)]),
     flip=st.booleans(),
     rescale=st.booleans(),
 )
 def test_pixels_stay_together_and_depth_stays_metric(
-    seed, source, focal, size, canonical, scale, flip, rescale
+    seed, source, focal, size, canonical, scale, aspect, flip, rescale
 ):
     sample = coordinates(*source, focal)
-    augmentation = Augmentation(*size, canonical, np.inf, scale, flip, rescale_depth=rescale)
+    augmentation = Augmentation(
+        *size, canonical, np.inf, scale, flip, rescale_depth=rescale, aspect=aspect
+    )
     ready = prepare(sample, augmentation, np.random.default_rng(seed))
     assert (ready.image.shape, ready.image.dtype) == ((*size, 3), np.uint8)
     assert (ready.labels.shape, ready.labels.dtype) == (size, np.uint8)
@@ -94,7 +98,7 @@ def test_pixels_stay_together_and_depth_stays_metric(
     rows, columns = source_pixels(ready.depth[inside], ready.depth_factor, source[1])
     np.testing.assert_array_equal(ready.labels[inside], sample.labels[rows, columns])
     # The image is interpolated, the others take a neighbour: at most one pixel of the coarser.
-    largest = 1 + max(1.0, source[1] / size[1] / scale[0])
+    largest = 1 + max(1.0, source[1] / size[1] / scale[0]) * np.sqrt(2.0)
     assert np.abs(ready.image[inside][:, 0].astype(int) - columns).max() <= largest
     assert np.abs(ready.image[inside][:, 1].astype(int) - rows).max() <= largest
     assert (ready.labels[~inside] == IGNORE).all()
@@ -180,6 +184,18 @@ def test_random_scaling_divides_depth_only_with_rescale_depth(canonical):
     assert rescaled.depth_factor == pytest.approx(2.0 * lens)
     assert plain.depth_factor == pytest.approx(lens)
     np.testing.assert_allclose(plain.depth, 2.0 * rescaled.depth, rtol=1e-6)
+
+
+def test_another_aspect_ratio_is_a_camera_stretched_to_the_input_of_the_network():
+    sample = coordinates(48, 64, focal=(100.0, 100.0))  # 4:3 to 2:1
+    fitting = fit_image((48, 64), (32, 64), (32, 64))
+    a = Augmentation(32, 64, 50.0, np.inf, (np.sqrt(2 / 3),) * 2, aspect=(2 / 3,) * 2)
+    ready = prepare(sample, a, np.random.default_rng(0))
+    assert ready.depth_factor == pytest.approx(fitting.network_focal(100.0, 100.0) / 50.0)
+    stretched = cv2.resize(sample.image, (64, 32), interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(ready.image, stretched)
+    plain = prepare(sample, replace(a, scale=(1.0, 1.0)), None)
+    np.testing.assert_array_equal(plain.image, sample.image[8:40])
 
 
 def test_the_depth_limit_is_canonical_and_inclusive_and_invalid_depth_stays_invalid():

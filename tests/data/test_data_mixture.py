@@ -245,6 +245,9 @@ def test_missing_splits_are_refused(streets):
     a, b = streets("a"), streets("b", splits={"train": ["0"], "val": ["1"]})
     data = Data(mixture=(source(a), source(b)))
     assert [part.title for part in data.open_validation()] == ["b"]
+    assert [part.title for part in data.open_calibration([b])] == ["b"]
+    with pytest.raises(DataError, match=r"a: no frames for a calibration; .*frames in .*b\."):
+        data.open_calibration([a])
     assert set(data.open_scored(["val", "train"])) == {"a-train", "b-train", "b-val"}
     with pytest.raises(DataError, match=r"No data set of .*a, .*b has the split night"):
         data.open_scored(["val", "night"])

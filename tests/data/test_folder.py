@@ -161,6 +161,8 @@ def test_splits_are_patterns_of_names_or_names_themselves(write_folder, photo):
     assert FolderDataSet.split_names(root) == SplitNames("train", "val", "test")
     two = write_folder({}, "two", splits={"train": ["a"], "val": ["b"]})
     assert FolderDataSet.split_names(two) == SplitNames("train", "val", "val")
+    calibrated = write_folder({}, "calibrated", splits={"calibration": ["a"], "val": ["b"]})
+    assert FolderDataSet.split_names(calibrated).calibration == "calibration"
     one = write_folder({}, "one", license="CC0-1.0")
     assert FolderDataSet.split_names(one) == SplitNames("train", None, None)
 

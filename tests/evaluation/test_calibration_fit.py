@@ -78,6 +78,14 @@ def test_all_data_sets_count_equally():
     assert twice[0] == twice[1] and 1.2 * alone[0] < twice[0] < alone[1] / 1.2
 
 
+def test_intervals_hold_the_share_on_average_over_data_sets():
+    many, few = pixels(std=1.5, seed=4), pixels(std=0.5, seed=5, count=600)
+    scale, doubt = fit_deviation([many, few], 1.0)
+    found = Calibration(std_scale=scale, std_doubt=doubt)
+    held = [measure(part, found)["interval_90"] for part in (many, few)]
+    assert held[0] > held[1] and np.mean(held) == pytest.approx(0.9, abs=1e-3)
+
+
 def test_the_factor_makes_intervals_hold_what_they_say():
     part = pixels(std=0.5)
     scale, doubt = fit_deviation([part], 1.0)

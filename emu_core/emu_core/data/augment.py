@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from math import inf
+from math import inf, sqrt
 
 import cv2
 import numpy as np
@@ -44,6 +44,8 @@ class Augmentation:
             crops of 768×768 from Cityscapes; None for `width`.
         class_crops: Share of the crops that are placed on a pixel of a random class of the frame,
             so that rare classes are seen more often.
+        aspect: Range of a random factor on the height of the image over its width, at equal area:
+            a camera of another aspect ratio is stretched to the network's input at run time.
         appearance: Shares of the crops whose appearance changes
     """
 
@@ -61,6 +63,9 @@ class Augmentation:
     rescale_depth: bool = True
     image_width: int | None = field(default=None, metadata=at_least(1))
     class_crops: float = field(default=0.0, metadata=allowed(Range(0, 1)))
+    aspect: tuple[float, float] = field(
+        default=(1.0, 1.0), metadata=allowed(Range(0, open_low=True, ascending=True))
+    )
     appearance: Appearance = field(default_factory=Appearance)
 
 
@@ -118,9 +123,10 @@ def crop(
 ) -> Prepared:
     """Resize, crop and flip a sample; without `rng`, nothing is random."""
     a = augmentation
-    zoom = 1.0 if rng is None else float(np.exp(rng.uniform(*np.log(a.scale))))
+    zoom = 1.0 if rng is None else _log_uniform(a.scale, rng)
+    aspect = 1.0 if rng is None or a.aspect == (1.0, 1.0) else _log_uniform(a.aspect, rng)
     fit = (a.image_width or a.width) / sample.image.shape[1]
-    image, labels, depth = _resized(sample, fit * zoom)
+    image, labels, depth = _resized(sample, fit * zoom, aspect)
     maps = _padded(image, labels, depth, a.height, a.width)
     window = _window(maps[1], a, rng)
     image, labels, depth, inside = (map_[window] for map_ in maps)
@@ -135,14 +141,21 @@ def crop(
     return Prepared(image, labels, depth, factor, inside)
 
 
+def _log_uniform(limits: tuple[float, float], rng: np.random.Generator) -> float:
+    return float(np.exp(rng.uniform(*np.log(limits))))
+
+
 def _is_dense(sample: Sample) -> bool:
     """Whether a sample has measured depth that is not sparse."""
     return sample.measured and not is_sparse(np.isfinite(sample.depth))
 
 
-def _resized(sample: Sample, factor: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _resized(
+    sample: Sample, factor: float, aspect: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image, labels and depth times `factor`, and as high over their width times `aspect`."""
     height, width = sample.image.shape[:2]
-    size = (round(width * factor), round(height * factor))
+    size = (round(width * factor / sqrt(aspect)), round(height * factor * sqrt(aspect)))
     smooth = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
     return (
         cv2.resize(sample.image, size, interpolation=smooth),

@@ -238,6 +238,24 @@ class Data(Selection):
             )
         return with_one_model(found)
 
+    def open_calibration(self, roots: Sequence[Path] = ()) -> list[DataSet]:
+        """Open the frames that uncertainties are calibrated on.
+
+        Args:
+            roots: Folders of the data sets; none for all that have such frames.
+
+        Raises:
+            DataError: A folder has no such frames, or none has.
+        """
+        parts = self.open_held_out("calibration")
+        if unknown := [str(root) for root in roots if root not in [part.root for part in parts]]:
+            there = ", ".join(str(part.root) for part in parts)
+            raise DataError(
+                f"{', '.join(unknown)}: no frames for a calibration; the training has such frames "
+                f"in {there}."
+            )
+        return [part for part in parts if not roots or part.root in roots]
+
     def open_scored(self, splits: Sequence[str] | None = None) -> dict[str, DataSet]:
         """Open the frames to report metrics on, without the cache.
 

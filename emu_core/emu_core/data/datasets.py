@@ -53,12 +53,18 @@ class SplitNames:
         validation: Split that is watched during a training; None if there is none.
         test: Split that metrics are reported on; None if there is none.
         extra: More splits of a model card, with conditions that no training frame shows.
+        calibration: Split that uncertainties are calibrated on; by default that of validation.
     """
 
     training: str = "train"
     validation: str | None = "val"
     test: str | None = "test"
     extra: tuple[str, ...] = ()
+    calibration: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.calibration is None:
+            object.__setattr__(self, "calibration", self.validation)
 
 
 class DataSet(ABC):

@@ -77,7 +77,11 @@ class FolderDataSet(DataSet):
         """Return the splits that dataset.yaml defines."""
         splits = read_description(root).splits
         validation = "val" if "val" in splits else None
-        return SplitNames(validation=validation, test="test" if "test" in splits else validation)
+        return SplitNames(
+            validation=validation,
+            test="test" if "test" in splits else validation,
+            calibration="calibration" if "calibration" in splits else validation,
+        )
 
     @property
     def title(self) -> str:

@@ -24,7 +24,15 @@ from emu_core.metrics.study import restore
 _FEWEST_BINS = 256
 _BATCH_PIXELS, _LARGEST_BATCH = 1 << 19, 8  # one image of 1024 × 2048 pixels, 8 small ones
 
-_TRAINING_FIELDS = {"scale", "flip", "jitter", "rescale_depth", "class_crops", "depth_limit"}
+_TRAINING_FIELDS = {
+    "scale",
+    "aspect",
+    "flip",
+    "jitter",
+    "rescale_depth",
+    "class_crops",
+    "depth_limit",
+}
 """Fields of an `Augmentation` that have no effect on views: random ones, and the depth limit."""
 
 

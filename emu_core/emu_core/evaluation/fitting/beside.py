@@ -83,22 +83,20 @@ def fit_calibration(
     shifts: Sequence[str] = (),
     dry_run: bool = False,
 ) -> None:
-    """Fit on the validation frames of a training, and write the values beside its weights.
+    """Fit on held-out frames of a training's data, and write the values beside its weights.
 
     Args:
         weights, config: As for `fit_features`.
-        roots: Data sets of the training that are used; none for all that have validation frames.
+        roots: Folders of data sets of the training, see `Data.open_calibration`; none for all.
         stride: Step between the frames.
         shifts: See `calibrate`.
         dry_run: Only print what was found.
 
     Raises:
-        ValueError: None of `roots` has validation frames.
+        DataError: No data set, or not each of `roots`, has a split for it.
     """
     data, _ = read_config(config)
-    parts = [part for part in data.open_validation() if not roots or part.root in roots]
-    if not parts:
-        raise ValueError(f"No data set of {config} with validation frames is in --root.")
+    parts = data.open_calibration(roots)
     method = load_method("single", [weights])
     changed = [part.shifted(name) for part in parts for name in shifts]
     splits = [Split(data, part, stride=stride) for part in [*parts, *changed]]

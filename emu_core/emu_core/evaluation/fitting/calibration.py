@@ -6,7 +6,8 @@
 The temperature minimises the NLL (Guo et al., ICML 2017). The factor is that of split conformal
 prediction with the score |error| / deviation (Angelopoulos and Bates, arXiv 2107.07511): on the
 frames of the fit, intervals of 90 % hold 90 % of the depths. It may grow with the uncertainty of
-the class, if that is better on frames that were left out, or on shifted frames.
+the class, if that is better on frames that were left out, or on shifted frames. All data sets have
+the same weight, also those with few frames.
 """
 
 from __future__ import annotations
@@ -166,13 +167,14 @@ def fit_deviation(
 
 @dataclass(frozen=True)
 class _Deviations:
-    """Errors and deviations of pixels, the uncertainty of their class, and whether their frame has
-    an odd number; all (m,)."""
+    """Errors and deviations of pixels, the uncertainty of their class, whether their frame has an
+    odd number, and their weights; all (m,)."""
 
     error: np.ndarray
     std: np.ndarray
     uncertainty: np.ndarray
     odd: np.ndarray
+    weight: np.ndarray
 
     @classmethod
     def of(cls, parts: Sequence[Pixels], temperature: float) -> _Deviations:
@@ -182,6 +184,7 @@ class _Deviations:
                 part.std,
                 normalized_entropy(part.depth_scores / temperature),
                 np.unique(part.depth_frame, return_inverse=True)[1] % 2 == 1,
+                np.full(len(part.depth), 1 / len(part.depth)),
             )
             for part in parts
         )
@@ -194,20 +197,26 @@ class _Deviations:
         return self.std * (1 + ratio * self.uncertainty)
 
     def scale(self, ratio: float) -> float:
-        return _conformal(self.error, self.inflated(ratio))
+        return _conformal(self.error, self.inflated(ratio), self.weight)
 
 
 def _loss(fitted: _Deviations, tested: _Deviations, ratio: float) -> float:
     """Gaussian NLL of some pixels with the scale that was fitted on others."""
     scaled = fitted.scale(ratio) * tested.inflated(ratio) + 1e-6
-    return float(np.mean(0.5 * (tested.error / scaled) ** 2 + np.log(scaled)))
+    losses = 0.5 * (tested.error / scaled) ** 2 + np.log(scaled)
+    return float(np.average(losses, weights=tested.weight))
 
 
-def _conformal(error: np.ndarray, std: np.ndarray) -> float:
-    """Factor of the deviation with which the intervals hold `SHARE` of the errors."""
+def _conformal(error: np.ndarray, std: np.ndarray, weight: np.ndarray) -> float:
+    """Factor of the deviation with which the intervals hold `SHARE` of the errors.
+
+    A new pixel has the mean weight (Tibshirani et al., NeurIPS 2019, Equation 9).
+    """
     score = error / np.maximum(std, 1e-6)
-    level = min(1.0, np.ceil((len(score) + 1) * SHARE) / len(score))
-    return max(float(np.quantile(score, level, method="higher")) / _Z, 1e-3)
+    order = np.argsort(score)
+    held = np.cumsum(weight[order]) / (weight.sum() + weight.mean())
+    place = min(int(np.searchsorted(held, SHARE - 1e-12)), len(score) - 1)
+    return max(float(score[order[place]]) / _Z, 1e-3)
 
 
 def measure(pixels: Pixels, calibration: Calibration = UNCALIBRATED) -> dict[str, float]:
