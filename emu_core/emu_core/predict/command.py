@@ -34,6 +34,7 @@ from emu_core.predict import table
 from emu_core.predict.lens import Lens, LensOptions, find_lens
 from emu_core.predict.outputs import MAX_STD_RATIO, Prediction, write_prediction
 from emu_core.predict.sources import Picture, Source, open_source
+from emu_core.runtime.fastest import AUTO
 from emu_core.runtime.fitting import FITS
 from emu_core.runtime.model_file import ModelError
 from emu_core.runtime.perceiver import PROVIDERS, Perceiver, ProviderError
@@ -187,7 +188,7 @@ def add_inference_options(parser: argparse.ArgumentParser) -> None:
     fit = "how other aspect ratios are resized (%(default)s)"
     parser.add_argument("--fit", choices=FITS, default=FITS[0], help=fit)
     provider = "execution provider of the inference (%(default)s)"
-    parser.add_argument("--provider", choices=tuple(PROVIDERS), default="cpu", help=provider)
+    parser.add_argument("--provider", choices=(AUTO, *PROVIDERS), default="cpu", help=provider)
 
 
 def _count(text: str) -> int:

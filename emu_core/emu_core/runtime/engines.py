@@ -222,8 +222,8 @@ class OpenVinoEngine:
         return [found[output] for output in wanted]
 
 
-def engine_folder(model_sha256: str, options: Mapping[str, str]) -> Path:
-    """Create the folder of a model's TensorRT engine on this machine."""
+def engine_folder(model_sha256: str, options: Mapping[str, str], create: bool = True) -> Path:
+    """Return the folder of a model's TensorRT engine on this machine, and create it."""
     import onnxruntime
 
     facts = {
@@ -235,7 +235,8 @@ def engine_folder(model_sha256: str, options: Mapping[str, str]) -> Path:
     }
     digest = hashlib.sha256(json.dumps(facts, indent=1).encode()).hexdigest()
     folder = cache_root() / digest[:16]
-    write_json(folder / FACTS, facts)
+    if create:
+        write_json(folder / FACTS, facts)
     return folder
 
 

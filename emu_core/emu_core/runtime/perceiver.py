@@ -22,10 +22,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from emu_core.runtime.engines import HALF_PRECISION, PROVIDERS, ProviderError, open_engine
+from emu_core.runtime.engines import PROVIDERS, ProviderError, open_engine
+from emu_core.runtime.fastest import AUTO, Choice, choose_provider
 from emu_core.runtime.fitting import FITS, Fitting, check_image, fit_image, fit_pixels
-from emu_core.runtime.model_file import ModelError, ModelInfo, default_model, one_line
-from emu_core.runtime.parity import violations
+from emu_core.runtime.model_file import default_model
+from emu_core.runtime.verification import verify
 
 __all__ = ["PROVIDERS", "Perceiver", "Perception", "ProviderError"]
 
@@ -60,12 +61,14 @@ class Perceiver:
 
     Args:
         model: Model file; None for the file that is installed with emu_core.
-        provider, threads, allow_cpu_fallback: See `engines.open_engine`, also for exceptions.
+        provider: One of `PROVIDERS`, or "auto" for the fastest one, see `fastest`.
+        threads, allow_cpu_fallback: See `engines.open_engine`, also for exceptions.
         fit: Resize mode for other aspect ratios, see `fitting.fit_image`.
 
     Attributes:
         info: Metadata of the file.
         provider: Provider that is really used.
+        choice: What was measured for the provider "auto"; None for the others.
     """
 
     def __init__(
@@ -77,10 +80,10 @@ class Perceiver:
         fit: str = "stretch",
         allow_cpu_fallback: bool = False,
     ) -> None:
-        if provider not in PROVIDERS:
+        if provider not in (AUTO, *PROVIDERS):
             raise ValueError(
-                f"Expected argument `provider` to be one of {', '.join(PROVIDERS)}, but got "
-                f"{provider!r}"
+                f"Expected argument `provider` to be one of {', '.join((AUTO, *PROVIDERS))}, but "
+                f"got {provider!r}"
             )
         if fit not in FITS:
             raise ValueError(f"Expected argument `fit` to be one of {FITS}, but got {fit!r}")
@@ -88,6 +91,10 @@ class Perceiver:
             raise ValueError(f"Expected argument `threads` to be at least 1, but got {threads}")
         path = default_model() if model is None else Path(model)
         self._fit = fit
+        self.choice: Choice | None = None
+        if provider == AUTO:
+            self.choice = choose_provider(path, threads)
+            provider = self.choice.provider
         self._engine = open_engine(path, provider, threads, allow_cpu_fallback)
         self.info, self.provider = self._engine.info, self._engine.provider
 
@@ -163,44 +170,11 @@ class Perceiver:
         return Perception(**maps), probabilities
 
     def verify(self) -> dict[str, float]:
-        """Run the file's reference image and return the errors named in `runtime.parity`.
-
-        Raises:
-            ModelError: The graph does not run, or an error exceeds its tolerance: the file is
-                damaged, or the engine computes other results.
-        """
-        info = self.info
-        picture = decode_reference(info)
-        try:
-            maps = self._run(picture)
-        except Exception as error:  # ONNX Runtime's exceptions share no base class
-            raise ModelError(
-                f"{info.path} does not run on '{self.provider}': {one_line(error)}. "
-                "Copy the file again, or use another provider."
-            ) from error
-        errors = info.reference.errors(dict(zip(info.outputs, maps, strict=True)))
-        precision = "fp16" if self.provider in HALF_PRECISION else info.precision
-        if wrong := violations(errors, info.tolerances[precision]):
-            raise ModelError(
-                f"{info.path} does not reproduce its reference outputs on '{self.provider}': "
-                f"{', '.join(wrong)}. Copy the file again, or use another provider."
-            )
-        return errors
+        """Run the file's reference image, see `verification.verify`."""
+        return verify(self._engine)
 
     def _run(self, image: np.ndarray) -> list[np.ndarray]:  # the benchmark times it
         return self._engine.run(image)
-
-
-def decode_reference(info: ModelInfo) -> np.ndarray:
-    """Decode the reference image of a model file: RGB, uint8 (H, W, 3).
-
-    Raises:
-        ModelError: It is damaged.
-    """
-    picture = cv2.imdecode(np.frombuffer(info.reference.png, np.uint8), cv2.IMREAD_COLOR)
-    if picture is None or picture.shape != (*info.input_size, 3):
-        raise ModelError(f"{info.path}: its reference image is damaged. Copy it again.")
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
 def usable_depth(depth: np.ndarray, depth_std: np.ndarray | None, max_ratio: float) -> np.ndarray:

@@ -13,7 +13,8 @@ from emu_core.files import write_atomically
 from emu_core.runtime.calibration import UNCALIBRATED, Calibration
 from emu_core.runtime.model_file import LOGITS, ModelError, ModelInfo, read_info, to_metadata
 from emu_core.runtime.parity import Reference
-from emu_core.runtime.perceiver import Perceiver, decode_reference
+from emu_core.runtime.perceiver import Perceiver
+from emu_core.runtime.verification import decode_reference
 
 _TEMPERATURE = "calibration.inverse_temperature"
 _SCALE, _DOUBT = "calibration.std_scale", "calibration.std_doubt"

@@ -90,7 +90,8 @@ def make_node(domain, model):
     nodes = []
 
     def make(*arguments):
-        rclpy.init(domain_id=domain, args=["--ros-args", "-p", f"model:={model}", *arguments])
+        given = ("-p", f"model:={model}", "-p", "provider:=cpu", *arguments)
+        rclpy.init(domain_id=domain, args=["--ros-args", *given])
         nodes.append(PerceptionNode())
         return nodes[0]
 

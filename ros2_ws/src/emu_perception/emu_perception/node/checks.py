@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from emu_core.runtime.fastest import AUTO
 from emu_perception.camera_model.metric_scale import Lens
 from emu_perception.node import label_info
 from emu_perception.node.statistics import DURATIONS, WINDOW_S, StatisticsSnapshot
@@ -206,7 +207,7 @@ def model_status(
     """
     fine = "; ".join(filter(None, (f"{values['model']} on {provider}", missing)))
     status = Status(fine, {**values, "provider": provider})
-    if provider != requested:
+    if requested not in (provider, AUTO):
         text = f"the provider {requested} is not available: running on {provider}"
         status.add(Level.ERROR, text)
     return status

@@ -213,6 +213,9 @@ class PerceptionNode(NodeWithUnchangedParameters, LifecycleNode):
         if missing := outputs.describe_missing(info):
             self.get_logger().info(missing)
         values = {"model": info.name, "file": str(info.path), "sha256": info.sha256}
+        if perceiver.choice is not None:
+            self.get_logger().info(f"provider {provider} is the fastest: {perceiver.choice}")
+            values["provider choice"] = str(perceiver.choice)
         values["outputs"] = ", ".join(info.outputs)
         values["topics not published"] = outputs.describe_missing(info, True) or "none"
         self._model_status = checks.model_status(requested, provider, values, missing)

@@ -20,8 +20,9 @@ from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 
 from emu_core.labels import DOUBTFUL, ClassTable, ClassTableError
+from emu_core.runtime.engines import PROVIDERS
+from emu_core.runtime.fastest import AUTO
 from emu_core.runtime.fitting import FITS
-from emu_core.runtime.perceiver import PROVIDERS
 from emu_perception.errors import UserError
 from emu_perception.planners.classes import DYNAMIC, GROUND, Roles, class_groups, class_roles
 
@@ -84,7 +85,12 @@ class Parameter:
 
 PARAMETERS = (
     Parameter("model", "", "ONNX file of an EMU model; empty: the model installed with emu_core"),
-    Parameter("provider", "cpu", "ONNX Runtime execution provider", tuple(PROVIDERS)),
+    Parameter(
+        "provider",
+        AUTO,
+        "ONNX Runtime execution provider; auto: the fastest one, measured at the first start",
+        (AUTO, *PROVIDERS),
+    ),
     Parameter("allow_cpu_fallback", False, "run on the CPU if the provider is not available"),
     Parameter("threads", 0, "CPU threads of an inference; 0: one per core, at most 4", (0, 256)),
     Parameter("fit", "stretch", "resize mode for other aspect ratios: stretch or letterbox", FITS),

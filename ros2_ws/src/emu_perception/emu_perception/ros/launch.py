@@ -50,7 +50,7 @@ LAUNCH_ARGUMENTS = (
         "provider",
         "",
         "ONNX Runtime execution provider",
-        ("", "cpu", "cuda", "tensorrt", "tensorrt-fp16", "openvino", "openvino-bf16"),
+        ("", "auto", "cpu", "cuda", "tensorrt", "tensorrt-fp16", "openvino", "openvino-bf16"),
     ),
     LaunchArgument(
         "autostart", "", "whether the node configures and activates itself", ("", *_YES_OR_NO)

@@ -177,8 +177,9 @@ class CameraRig:
             self.ros.close()
 
     def start_node(self, *arguments: str, **environment: str) -> ChildProcess:
-        """The node as a process, which the caller has to stop."""
-        command = module("node", "--ros-args", "-r", f"__ns:={self.namespace}", *arguments)
+        """The node as a process, on the CPU if no provider is given; the caller has to stop it."""
+        fixed = ("-r", f"__ns:={self.namespace}", "-p", "provider:=cpu")
+        command = module("node", "--ros-args", *fixed, *arguments)
         return ChildProcess(*command, domain=self.domain, **environment)
 
     def send(

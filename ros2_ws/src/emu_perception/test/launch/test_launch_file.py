@@ -129,7 +129,11 @@ def test_ctrl_c_before_the_node_subscribes_ends_the_node_and_starts_no_bag(
         ("emu", {"rviz": "true"}, "rviz:=true needs rviz2, which the sourced ROS does not have"),
         ("emu", {"params_file": "/no/such.yaml"}, "there is no params_file /no/such.yaml"),
         ("emu", {"bag": "/no/such"}, "there is no bag /no/such"),
-        ("emu", {"provider": "quantum"}, "provider: expected one of cpu, .*, but got 'quantum'"),
+        (
+            "emu",
+            {"provider": "quantum"},
+            "provider: expected one of auto, cpu, .*, but got 'quantum'",
+        ),
         ("emu", {"bag": "{drive}"}, "has no images on /image; .*image:=/camera/image_raw"),
         ("nav2_semantic", {}, "the costmap needs nav2_costmap_2d and nav2_lifecycle_manager and"),
     ],

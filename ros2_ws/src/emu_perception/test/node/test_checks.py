@@ -249,6 +249,7 @@ def test_a_model_on_another_provider_than_requested_is_an_error():
     assert checks.model_status("cpu", "cpu", values).message == "drives on cpu"
     status = checks.model_status("cuda", "cpu", values)
     assert summary(status) == (ERROR, "the provider cuda is not available: running on cpu")
+    assert not checks.model_status("auto", "openvino", values).problems
     assert status.values == {"model": "drives", "provider": "cpu"}
 
 

@@ -206,6 +206,15 @@ def test_an_inactive_and_a_finalized_node_report_their_state_but_no_camera(local
     assert local_node.close().startswith("frames: 0 in, ")
 
 
+def test_the_fastest_provider_is_told_in_the_diagnostics(make_node, monkeypatch, tmp_path):
+    monkeypatch.setenv("EMU_ENGINE_CACHE", str(tmp_path))
+    node = make_node("-p", "provider:=auto")
+    node.bring_up()
+    status = dict(node._statuses())["model"]
+    assert status.level == Level.OK and status.values["provider"] == node._perceiver.provider
+    assert status.values["provider choice"] == str(node._perceiver.choice)
+
+
 def test_the_cpu_instead_of_the_requested_provider_is_an_error_in_the_diagnostics(make_node):
     node = make_node("-p", "provider:=tensorrt", "-p", "allow_cpu_fallback:=true")
     node.bring_up()

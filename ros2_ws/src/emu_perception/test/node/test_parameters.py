@@ -63,7 +63,7 @@ def test_max_rate_leaves_out_images_that_come_too_soon(rig):
         ("unknown_above", -0.1, "out of range"),
         ("max_rate", -1.0, "out of range"),
         ("max_depth_std_ratio", -1.0, "out of range"),
-        ("provider", "quantum", "provider: expected one of cpu, .*got 'quantum'"),
+        ("provider", "quantum", "provider: expected one of auto, cpu, .*got 'quantum'"),
         ("autostart", False, "read-only"),
         ("cameras", ["front", "front"], "front is named twice"),
         ("cameras", ["left eye"], "'left eye' cannot be part of a topic"),
@@ -112,7 +112,7 @@ def test_a_launch_file_can_write_no_names_as_one_empty_name(names, valid):
 @pytest.mark.parametrize(
     ("parameter", "text"),
     [
-        ("provider:=quantum", "expected one of cpu"),
+        ("provider:=quantum", "expected one of auto, cpu"),
         ("provider:=tensorrt", "cannot be used"),
         ("threads:=many", "INTEGER"),
         ("ground_classes:=[rod]", "parameter ground_classes: .*no class 'rod'"),

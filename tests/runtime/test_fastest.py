@@ -1,0 +1,139 @@
+"""The fastest provider: what is compared, refused, kept and measured again."""
+
+import json
+
+import onnxruntime
+import pytest
+
+from emu_core.runtime import engines, fastest
+from emu_core.runtime.engines import ProviderError
+from emu_core.runtime.fastest import Choice, choose_provider, measure
+from emu_core.runtime.model_file import ModelError
+from emu_core.runtime.perceiver import Perceiver
+
+NAMES = ["cpu", "cuda", "openvino"]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("EMU_ENGINE_CACHE", str(tmp_path / "engines"))
+    return tmp_path / "engines"
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Three providers of known times; returns the names of those that were loaded."""
+    loaded, seconds = [], {"cpu": 0.25, "openvino": 0.125}
+
+    def timer(path, name, threads, picture):
+        loaded.append(name)
+        if name not in seconds:
+            raise ProviderError(name, path, "there is no device")
+        return lambda: seconds[name]
+
+    monkeypatch.setattr(fastest, "installed_providers", lambda: NAMES)
+    monkeypatch.setattr(fastest, "_timer", timer)
+    return loaded
+
+
+def test_the_lowest_median_wins_and_refusals_have_their_reason():
+    series = {"cpu": [9.0, 1.0, 1.1, 1.2, 1.3, 0.1, 1.2], "cuda": [5.0, 1.0, *[1.25] * 5]}
+
+    def prepare(name):
+        if name == "openvino":
+            raise ModelError("other results")
+        return iter(series[name]).__next__
+
+    found = measure(["openvino", "cuda", "cpu"], prepare)
+    assert found.provider == "cpu" and found.refused == {"openvino": "other results"}
+    assert found.milliseconds == pytest.approx({"cuda": 1250.0, "cpu": 1200.0})
+    assert str(found) == "cuda 1250 ms, cpu 1200 ms, openvino refused (other results)"
+
+
+def test_half_precision_without_tolerances_is_refused(dummy):
+    pytest.importorskip("openvino")
+    found = choose_provider(dummy)
+    assert found.provider in ("cpu", "openvino") and "openvino-bf16" in found.refused
+    with pytest.raises(ModelError, match="no tolerances for fp16, so the results of"):
+        Perceiver(dummy, provider="openvino-bf16").verify()
+
+
+def test_without_a_provider_the_model_is_refused():
+    def prepare(name):
+        raise ModelError(f"damaged on {name}")
+
+    with pytest.raises(ModelError, match="damaged on cpu"):
+        measure(["cpu", "openvino"], prepare)
+
+
+def test_the_choice_is_kept_for_this_model_and_number_of_threads(dummy, cache, measured):
+    first = choose_provider(dummy)
+    assert (first.provider, first.remembered) == ("openvino", False)
+    assert first.milliseconds == {"cpu": 250.0, "openvino": 125.0}
+    assert "there is no device" in first.refused["cuda"]
+    assert measured == NAMES
+    again = choose_provider(dummy)
+    assert again == Choice("openvino", first.milliseconds, first.refused, remembered=True)
+    assert measured == NAMES and str(again).endswith("measured earlier on this machine")
+    choose_provider(dummy, threads=1)
+    assert measured == 2 * NAMES and len(list(cache.glob("providers/*.json"))) == 2
+
+
+@pytest.mark.parametrize("damage", ["", "{}", '{"provider": "abacus"}', "[1]", "\x00"])
+def test_a_damaged_file_is_measured_again_and_replaced(dummy, cache, measured, damage):
+    choose_provider(dummy)
+    (kept,) = cache.glob("providers/*.json")
+    kept.write_text(damage)
+    assert not choose_provider(dummy).remembered
+    assert json.loads(kept.read_text())["provider"] == "openvino"
+
+
+def test_a_folder_that_cannot_be_written_only_costs_time(dummy, measured, monkeypatch):
+    monkeypatch.setenv("EMU_ENGINE_CACHE", "/dev/null/engines")
+    assert choose_provider(dummy).provider == "openvino"
+    assert not choose_provider(dummy).remembered
+    monkeypatch.delenv("EMU_ENGINE_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert not choose_provider(dummy).remembered
+
+
+def test_one_provider_is_neither_measured_nor_kept(dummy, cache, monkeypatch):
+    monkeypatch.setattr(fastest, "installed_providers", lambda: ["cpu"])
+    perceiver = Perceiver(dummy, provider="auto")
+    assert (perceiver.provider, perceiver.choice) == ("cpu", Choice("cpu", {}, {}))
+    assert str(perceiver.choice) == "the only provider that is installed"
+    assert not cache.exists()
+
+
+def test_tensorrt_is_tried_only_if_its_engine_is_there(dummy, cache, measured, monkeypatch):
+    monkeypatch.setattr(engines, "gpu", lambda: "a GPU")
+    monkeypatch.setattr(fastest, "installed_providers", lambda: ["cpu", "tensorrt"])
+    assert choose_provider(dummy).provider == "cpu" and measured == [] and not cache.exists()
+    folder = engines.engine_folder(engines.read_info(dummy).sha256, {})
+    (folder / "graph.engine").touch()
+    assert choose_provider(dummy).provider == "cpu" and measured == ["cpu", "tensorrt"]
+
+
+def test_installed_providers_are_those_of_onnx_runtime_and_of_the_package(monkeypatch):
+    have = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: have)
+    monkeypatch.setattr(fastest, "find_spec", lambda name: None)
+    assert fastest.installed_providers() == ["cpu", "cuda"]
+    monkeypatch.setattr(fastest, "find_spec", lambda name: name)
+    assert fastest.installed_providers() == ["cpu", "cuda", "openvino", "openvino-bf16"]
+
+
+def test_the_real_engines_are_measured_and_one_of_them_is_used():
+    pytest.importorskip("openvino")
+    perceiver = Perceiver(provider="auto", threads=1)
+    choice = perceiver.choice
+    assert {"cpu", "openvino"} <= set(choice.milliseconds)
+    assert (
+        perceiver.provider
+        == choice.provider
+        == min(choice.milliseconds, key=choice.milliseconds.get)
+    )
+    assert all(0.1 < ms < 60_000 for ms in choice.milliseconds.values())
+    perceiver.verify()
+    again = Perceiver(provider="auto", threads=1)
+    assert again.choice.remembered and again.provider == perceiver.provider
