@@ -167,6 +167,15 @@ def test_splits_are_patterns_of_names_or_names_themselves(write_folder, photo):
     assert FolderDataSet.split_names(one) == SplitNames("train", None, None)
 
 
+def test_a_bootstrap_draws_folders_or_moments(write_folder, photo):
+    files = {f"images/{camera}/{moment}.png": photo() for camera in "ab" for moment in (0, 1)}
+    for number, (entry, expected) in enumerate(
+        [({}, ["a", "a", "b", "b"]), ({"group_by": "name"}, ["0", "1", "0", "1"])]
+    ):
+        data = FolderDataSet(write_folder(files, str(number), name="x", **entry), "train")
+        assert [data.group_of(name) for name in data.names] == expected
+
+
 def test_linked_folders_are_followed_but_not_in_a_circle(root, tmp_path, write_folder):
     linked = write_folder({}, "linked", classes=CLASSES)
     for folder in ("images", "labels", "depth"):
@@ -206,6 +215,7 @@ def test_whether_there_is_depth_is_known_without_decoding_the_image(root, monkey
 CAMERA = dict.fromkeys(("width", "height", "fx", "fy"), 9)
 SMALL = np.zeros((4, 16), np.uint8)
 DESCRIPTIONS = [
+    ({"group_by": "moment"}, "dataset.yaml: expected `group_by` to be one of folder, name"),
     ({"clases": {}}, "dataset.yaml: expected the keys name, classes, .*, but got .*clases"),
     ({"classes": "road"}, "expected `classes` to be a mapping, but got road"),
     ({"classes": {300: "a"}}, r"expected ids from 0 to 255 in `classes`, but got \[300\]"),

@@ -124,3 +124,7 @@ def test_classes_may_be_taught_by_several_data_sets_and_by_sets_of_classes(stree
     unlabelled = source(streets("b", mapping="sky", **table), unlabelled=True)
     with pytest.raises(DataError, match="No data set has labels of sky"):
         lines(wide, unlabelled)
+    frames = Data(mixture=(wide,)).open_training()
+    one, note = survey_training(frames, "joint", continues=True)
+    assert one in lines(wide, source(streets("b", mapping="sky", **table)))
+    assert note.startswith("note: no data set has labels of sky: ")

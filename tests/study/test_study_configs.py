@@ -1,10 +1,12 @@
 """The shipped configurations of studies."""
 
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 
+from emu_core.data.description import read_description
 from emu_core.study.config import STUDY_METHODS, Study, StudyMethod, study_method
 from emu_core.study.plan import Training, make_plan
 from emu_core.training.command import parse_config
@@ -64,6 +66,30 @@ def test_the_study_on_drives_has_few_frames_unlabelled_ones_and_all_splits():
     labelled = study.regimes["few"].limit
     assert labelled / (labelled + study.distilling.unlabelled_limit) == 0.25
     assert study.distilling.variants == 32
+
+
+def test_the_study_on_real_frames_starts_from_one_network_and_distils_on_other_cameras():
+    study = read("study_real.yaml")
+    seeds = seeds_of(study)
+    distilled = ("student", "control", "student_unlabelled")
+    assert [seeds["real", method, False] for method in distilled] == [3, 3, 3]
+    configs = {job.key: job.config for job in make_plan(study) if isinstance(job, Training)}
+    assert {str(config.architecture.init) for config in configs.values()} == {
+        "runs/rendered_student.onnx"
+    }
+    distilled = configs["real/student_unlabelled/seed-0"].distillation
+    assert distilled.unlabelled == "unlabelled" and distilled.unlabelled_limit is None
+    about = read_description(TRAINING / "configs/datasets/pandaset_few")
+    assert {study.data.split_names.training, *study.splits.values(), "unlabelled"} < {
+        *about.splits
+    }
+    cameras = ("front", "front_left", "front_right", "back", "left", "right")
+    names = [f"{c}_camera/{m:02d}" for c in cameras for m in range(0, 56, 2)]
+    sizes = {
+        split: sum(any(fnmatchcase(name, p) for p in patterns) for name in names)
+        for split, patterns in about.splits.items()
+    }
+    assert sizes == {"train": 48, "val": 6, "late": 30, "side": 30, "unlabelled": 48}
 
 
 def test_pilots_are_small():

@@ -24,6 +24,10 @@ MAX_DEPTH = 80.0
 """Default of `depth.limit`, metres."""
 
 
+GROUPS = ("folder", "name")
+"""Values of `group_by`."""
+
+
 @dataclass(frozen=True)
 class Description:
     """Content of dataset.yaml.
@@ -36,6 +40,8 @@ class Description:
         depth_scale: Values per metre of depth PNGs.
         depth_limit: Depth beyond it is no ground truth, metres.
         splits: Patterns of the frame names of each split.
+        group_by: What frames have in common that a bootstrap draws together: their `folder`, or
+            the `name` of the file, e.g. the moment of several cameras.
         license: Licence of the frames.
         attribution: Whom to name if results are published.
     """
@@ -47,6 +53,7 @@ class Description:
     depth_scale: float = DEPTH_SCALE
     depth_limit: float = MAX_DEPTH
     splits: dict[str, list[str]] = field(default_factory=dict)
+    group_by: str = GROUPS[0]
     license: str = ""
     attribution: str = ""
 
@@ -65,7 +72,8 @@ def read_description(root: str | Path) -> Description:
 @lru_cache(maxsize=64)
 def _read_description(path: Path, _mtime_ns: int, _size: int) -> Description:
     content = read_yaml(path)
-    known = ("name", "classes", "maps_to", "mapping", "depth", "splits", "license", "attribution")
+    known = ("name", "classes", "maps_to", "mapping", "depth", "splits", "group_by", "license")
+    known += ("attribution",)
     _expect(path, set(content) <= set(known), f"the keys {', '.join(known)}", list(content))
     classes, depth = content.get("classes") or {}, content.get("depth") or {}
     mapping, splits = content.get("mapping") or {}, content.get("splits") or {}
@@ -99,6 +107,8 @@ def _read_description(path: Path, _mtime_ns: int, _size: int) -> Description:
     _expect(path, texts, "patterns of frame names in `splits`", splits)
     maps_to = content.get("maps_to")
     _expect(path, isinstance(maps_to, str | None), "`maps_to` to name a class table", maps_to)
+    group_by = content.get("group_by", GROUPS[0])
+    _expect(path, group_by in GROUPS, f"`group_by` to be one of {', '.join(GROUPS)}", group_by)
     return Description(
         name=str(content.get("name") or path.absolute().parent.name),
         classes={k: str(name) for k, name in sorted(classes.items())},
@@ -107,6 +117,7 @@ def _read_description(path: Path, _mtime_ns: int, _size: int) -> Description:
         depth_scale=float(numbers[0]),
         depth_limit=float(numbers[1]),
         splits=patterns,
+        group_by=group_by,
         license=str(content.get("license") or ""),
         attribution=str(content.get("attribution") or ""),
     )

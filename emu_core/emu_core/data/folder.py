@@ -166,6 +166,10 @@ class FolderDataSet(DataSet):
     def sequence_of(self, name: str) -> str | None:
         return name.rpartition("/")[0] or None
 
+    def group_of(self, name: str) -> str:
+        """Return what frames have in common by `group_by` of dataset.yaml."""
+        return name.rpartition("/")[2] if self.about.group_by == "name" else super().group_of(name)
+
     @cached_property
     def _labels(self) -> dict[str, Path]:
         found = find_files(self.root / "labels", (".png",))

@@ -59,12 +59,14 @@ def survey(data: DataSet) -> Survey:
     return Survey(len(data), len(labels), len(depth), labelled, measured, ids)
 
 
-def survey_training(samples: Mixture, task: str) -> list[str]:
+def survey_training(samples: Mixture, task: str, continues: bool = False) -> list[str]:
     """Check that the data sets teach a task, and return one line about each of them.
 
     Args:
         samples: Training frames.
         task: joint, segmentation or depth.
+        continues: Whether it continues the training of a network that has the classes already:
+            classes without labels are then only reported.
 
     Raises:
         DataError: There is no ground truth for the task, a labelled data set has none, or no data
@@ -85,9 +87,19 @@ def survey_training(samples: Mixture, task: str) -> list[str]:
             f"No training frame has depth and a camera: {_roots(samples)}. Without depth, train "
             "with architecture.task segmentation."
         )
-    if classes:
-        _check_classes(samples, surveys)
-    return [describe(p, found) for p, found in zip(samples.parts, surveys, strict=True)]
+    lines = [describe(p, found) for p, found in zip(samples.parts, surveys, strict=True)]
+    missing = _classes_without_labels(samples, surveys) if classes else []
+    if missing and not continues:
+        raise DataError(
+            f"No data set has labels of {', '.join(missing)}: map a class to each of them, or use "
+            "a class table without them (data.classes)."
+        )
+    if missing:
+        lines.append(
+            f"note: no data set has labels of {', '.join(missing)}: what the network knows of "
+            "them can get lost"
+        )
+    return lines
 
 
 def describe(data: DataSet, found: Survey) -> str:
@@ -126,7 +138,7 @@ def _check_part(part: DataSet, found: Survey, classes: bool, depth: bool) -> Non
         )
 
 
-def _check_classes(samples: Mixture, surveys: list[Survey]) -> None:
+def _classes_without_labels(samples: Mixture, surveys: list[Survey]) -> list[str]:
     taught = {
         k
         for part, found in zip(samples.parts, surveys, strict=True)
@@ -134,12 +146,7 @@ def _check_classes(samples: Mixture, surveys: list[Survey]) -> None:
         for k in members
         if found.labels
     }
-    missing = [name for k, name in enumerate(samples.classes.names) if k not in taught]
-    if missing:
-        raise DataError(
-            f"No data set has labels of {', '.join(missing)}: map a class to each of them, or use "
-            "a class table without them (data.classes)."
-        )
+    return [name for k, name in enumerate(samples.classes.names) if k not in taught]
 
 
 def _list_ids(ids: Counter[int]) -> str:

@@ -187,6 +187,8 @@ class Distilling:
             kept for later epochs and students. null: new ones in every epoch, nothing is kept.
         init: Students and controls start from the pre-trained encoder, or from a whole member.
         steps: Optimiser steps of students and controls; null for the regime's.
+        unlabelled: Split of the unlabelled frames of `student_unlabelled`; null for the training
+            frames that the regime leaves out.
         unlabelled_limit: Maximum number of unlabelled frames. If there are many more than labelled
             ones, most batches have no label, which is a second change.
         unlabelled_mean_weight: Weight of the teacher's mean depth on unlabelled frames, unless the
@@ -200,6 +202,7 @@ class Distilling:
     variants: int | None = field(default=None, metadata=at_least(1))
     init: Literal["encoder", "member"] = "encoder"
     steps: int | None = field(default=None, metadata=at_least(1))
+    unlabelled: str | None = None
     unlabelled_limit: int | None = field(default=None, metadata=at_least(1))
     unlabelled_mean_weight: float = field(default=1.0, metadata=above(0))
 
@@ -290,11 +293,13 @@ class Study:
                 f"{where}: expected as many seeds as there are members, at least 3, but got "
                 f"{item.seeds} and {self.members}."
             )
-        for name in (item.regimes or self.regimes) if method.unlabelled else ():
+        rest = method.unlabelled and self.distilling.unlabelled is None
+        for name in (item.regimes or self.regimes) if rest else ():
             if (self.regimes[name].limit, self.regimes[name].sequences) == (None, None):
                 raise ValueError(
                     f"{where}: regime {name} trains on all frames, so there are no unlabelled "
-                    "ones. Give the method regimes that have a limit or sequences."
+                    "ones. Give the method regimes that have a limit or sequences, or set "
+                    "distilling.unlabelled to a split."
                 )
 
     @property

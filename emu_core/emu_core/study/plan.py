@@ -194,7 +194,8 @@ class _Networks:
         if method.unlabelled:
             weight = loss.mean_weight or distilling.unlabelled_mean_weight
             loss, frames = replace(loss, mean_weight=weight), "unlabelled"
-            more = {"unlabelled": REST, "unlabelled_limit": distilling.unlabelled_limit}
+            more = {"unlabelled": distilling.unlabelled or REST}
+            more["unlabelled_limit"] = distilling.unlabelled_limit
         if method.variance_weight is not None:
             loss = replace(loss, variance_weight=method.variance_weight)
         if method.log_variance:

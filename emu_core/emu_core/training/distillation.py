@@ -105,7 +105,8 @@ def train_student(
     start(config.run)
     samples = open_frames(config)
     check_start(config)
-    print_once("\n".join(survey_training(samples, config.architecture.task)))
+    continues = config.architecture.init is not None
+    print_once("\n".join(survey_training(samples, config.architecture.task, continues)))
     inputs = replace(config, data=distillation.inputs(config.data))
     network = build_network(
         config.architecture, samples.classes, samples, inputs.data.augmentation
