@@ -29,6 +29,14 @@ def test_depth_and_variance_follow_a_hand_computation():
     assert prediction.depth_epistemic is None
 
 
+def test_the_gradient_of_the_mean_passes_the_relu():
+    raw = torch.tensor([[[[-2.0, 0.0, 6.0]], [[1.0, 1.0, 1.0]]]], requires_grad=True)
+    mean = activate(RawOutputs(None, raw)).depth_mean
+    assert mean.flatten().tolist() == [0.0, 0.0, 6.0]
+    (mean * torch.tensor([3.0, 5.0, 7.0])).sum().backward()
+    assert raw.grad[0, 0, 0].tolist() == [3.0, 5.0, 7.0] and not raw.grad[0, 1].any()
+
+
 def test_probabilities_follow_a_hand_computation():
     raw = RawOutputs(torch.tensor([[[[0.0, 4.0]], [[0.0, -4.0]]]]), None)
     prediction = to_prediction(raw, (1, 4))

@@ -64,14 +64,18 @@ def upsample(raw: Raw, size: tuple[int, int]) -> Raw:
 def activate(raw: AnyOutputs) -> Prediction:
     """Apply softmax, ReLU and softplus to raw outputs at full size, in float32.
 
-    Channel 0 of depth becomes the mean, channel 1 the variance (arXiv 2402.10580).
+    Channel 0 of depth becomes the mean, channel 1 the variance (arXiv 2402.10580). The gradient of
+    the mean passes the ReLU also below 0 (our choice): a pixel that is measured always has a depth
+    above 0, and without a gradient its mean would stay below.
     """
     probabilities = mean = variance = None
     if raw.logits is not None:
         probabilities = _at_least_float32(raw.logits).softmax(dim=1)
     if raw.depth is not None:
         mean_channel, variance_channel = _at_least_float32(raw.depth).split(1, dim=1)
-        mean, variance = F.relu(mean_channel), F.softplus(variance_channel) * VARIANCE_UNIT
+        below = mean_channel.clamp(max=0)
+        mean = F.relu(mean_channel) + (below - below.detach())  # the second term is 0
+        variance = F.softplus(variance_channel) * VARIANCE_UNIT
     return Prediction(probabilities, mean, variance)
 
 
