@@ -5,9 +5,9 @@
 
 The temperature minimises the NLL (Guo et al., ICML 2017). The factor is that of split conformal
 prediction with the score |error| / deviation (Angelopoulos and Bates, arXiv 2107.07511): on the
-frames of the fit, intervals of 90 % hold 90 % of the depths. It may grow with the uncertainty of
-the class, if that is better on frames that were left out, or on shifted frames. All data sets have
-the same weight, also those with few frames.
+frames of the fit, intervals of 90 % hold 90 % of the depths, and of several data sets at least
+90 % of each. It may grow with the uncertainty of the class, if that is better on frames that were
+left out, or on shifted frames.
 """
 
 from __future__ import annotations
@@ -150,45 +150,41 @@ def fit_deviation(
 ) -> tuple[float, float]:
     """Find the factor `scale + doubt · uncertainty` of the deviation.
 
-    For each candidate of the ratio of the two, `scale` is fitted on `parts`. The ratio is the one
-    with the lowest Gaussian NLL on `shifted`, or without these on one half of the frames of
-    `parts` after a fit on the other half.
+    For each candidate of the ratio of the two, `scale` is the largest of those that the data sets
+    need: intervals that are too narrow are worse than intervals that are too wide. The ratio is
+    the one with the lowest Gaussian NLL on `shifted`, or without these on one half of the frames
+    of `parts` after a fit on the other half.
     """
-    fitted = _Deviations.of(parts, temperature)
+    fitted = [_Deviations.of(part, temperature) for part in parts]
     if shifted:
-        folds = [(fitted, _Deviations.of(shifted, temperature))]
+        folds = [(fitted, [_Deviations.of(part, temperature) for part in shifted])]
     else:
-        halves = fitted.select(fitted.odd), fitted.select(~fitted.odd)
-        folds = [halves, halves[::-1]] if all(len(half.error) for half in halves) else []
+        halves = [d.select(d.odd) for d in fitted], [d.select(~d.odd) for d in fitted]
+        complete = all(len(d.error) for half in halves for d in half)
+        folds = [halves, halves[::-1]] if complete else []
     losses = {ratio: sum(_loss(*fold, ratio) for fold in folds) for ratio in _RATIOS}
     best = min(losses, key=losses.__getitem__)  # the first one if all are equal
-    return fitted.scale(best), best * fitted.scale(best)
+    return _scale(fitted, best), best * _scale(fitted, best)
 
 
 @dataclass(frozen=True)
 class _Deviations:
-    """Errors and deviations of pixels, the uncertainty of their class, whether their frame has an
-    odd number, and their weights; all (m,)."""
+    """Errors and deviations of pixels, the uncertainty of their class, and whether their frame has
+    an odd number; all (m,)."""
 
     error: np.ndarray
     std: np.ndarray
     uncertainty: np.ndarray
     odd: np.ndarray
-    weight: np.ndarray
 
     @classmethod
-    def of(cls, parts: Sequence[Pixels], temperature: float) -> _Deviations:
-        columns = (
-            (
-                np.abs(part.depth - part.true_depth),
-                part.std,
-                normalized_entropy(part.depth_scores / temperature),
-                np.unique(part.depth_frame, return_inverse=True)[1] % 2 == 1,
-                np.full(len(part.depth), 1 / len(part.depth)),
-            )
-            for part in parts
+    def of(cls, part: Pixels, temperature: float) -> _Deviations:
+        return cls(
+            np.abs(part.depth - part.true_depth),
+            part.std,
+            normalized_entropy(part.depth_scores / temperature),
+            np.unique(part.depth_frame, return_inverse=True)[1] % 2 == 1,
         )
-        return cls(*(np.concatenate(column) for column in zip(*columns, strict=True)))
 
     def select(self, mask: np.ndarray) -> _Deviations:
         return _Deviations(*(column[mask] for column in vars(self).values()))
@@ -196,27 +192,27 @@ class _Deviations:
     def inflated(self, ratio: float) -> np.ndarray:
         return self.std * (1 + ratio * self.uncertainty)
 
-    def scale(self, ratio: float) -> float:
-        return _conformal(self.error, self.inflated(ratio), self.weight)
+
+def _scale(parts: Sequence[_Deviations], ratio: float) -> float:
+    """Factor with which the intervals hold at least `SHARE` of the depths of each data set."""
+    return max(_conformal(part.error, part.inflated(ratio)) for part in parts)
 
 
-def _loss(fitted: _Deviations, tested: _Deviations, ratio: float) -> float:
-    """Gaussian NLL of some pixels with the scale that was fitted on others."""
-    scaled = fitted.scale(ratio) * tested.inflated(ratio) + 1e-6
-    losses = 0.5 * (tested.error / scaled) ** 2 + np.log(scaled)
-    return float(np.average(losses, weights=tested.weight))
+def _loss(fitted: Sequence[_Deviations], tested: Sequence[_Deviations], ratio: float) -> float:
+    """Gaussian NLL of some pixels, a mean over data sets, with the scale that others need."""
+    scale = _scale(fitted, ratio)
+    losses = []
+    for part in tested:
+        std = scale * part.inflated(ratio) + 1e-6
+        losses.append(np.mean(0.5 * (part.error / std) ** 2 + np.log(std)))
+    return float(np.mean(losses))
 
 
-def _conformal(error: np.ndarray, std: np.ndarray, weight: np.ndarray) -> float:
-    """Factor of the deviation with which the intervals hold `SHARE` of the errors.
-
-    A new pixel has the mean weight (Tibshirani et al., NeurIPS 2019, Equation 9).
-    """
+def _conformal(error: np.ndarray, std: np.ndarray) -> float:
+    """Factor of the deviation with which the intervals hold `SHARE` of the errors."""
     score = error / np.maximum(std, 1e-6)
-    order = np.argsort(score)
-    held = np.cumsum(weight[order]) / (weight.sum() + weight.mean())
-    place = min(int(np.searchsorted(held, SHARE - 1e-12)), len(score) - 1)
-    return max(float(score[order[place]]) / _Z, 1e-3)
+    level = min(1.0, np.ceil((len(score) + 1) * SHARE) / len(score))
+    return max(float(np.quantile(score, level, method="higher")) / _Z, 1e-3)
 
 
 def measure(pixels: Pixels, calibration: Calibration = UNCALIBRATED) -> dict[str, float]:
