@@ -11,7 +11,7 @@ ROBOT_TESTS := tests/bags tests/predict tests/runtime tests/test_house.py $(addp
 	record_uncertain/test_trigger.py package/test_build_engine.py)
 
 # These tests try more cases or run longer if EMU_LONG_TESTS is set.
-LONG_TESTS := tests/bags/test_fuzz_files.py tests/commands/test_own_data.py \
+LONG_TESTS := tests/bags/test_fuzz_files.py tests/bench/test_bench_gpu.py tests/commands/test_own_data.py \
 	tests/packaging/test_privacy.py $(addprefix $(ROS_TESTS)/, \
 	messages/test_fuzz_messages.py node/test_robustness.py bag_tools/test_soak.py)
 
@@ -27,7 +27,7 @@ BAG ?= demo/drive
 # ROS domain.
 PYTEST := -m pytest -q -n 2 --dist loadfile
 
-.PHONY: help demo test lint format test-all test-robot test-annotation test-web test-kilted test-long docs bench clean
+.PHONY: help demo test lint format test-all test-robot test-annotation test-web test-kilted test-long test-gpu docs bench clean
 
 help:
 	@echo "make demo        replay a drive through the real node, with or without ROS 2: out/demo/"
@@ -41,6 +41,7 @@ help:
 	@echo "make format      correct the format of the code with ruff"
 	@echo "make docs        build the documentation as a web site: out/site/index.html"
 	@echo "make bench       measure the speed of this project and of alternatives: out/bench/"
+	@echo "make test-gpu    check and measure everything on an NVIDIA GPU, within ten minutes: out/gpu/"
 	@echo "make clean       delete results and environments (but not data/ and runs/)"
 
 demo:
@@ -84,6 +85,10 @@ docs:
 # make bench BENCH="--parts inference --threads 1"   passes options; BENCH=--help prints them.
 bench:
 	@python=$$(tools/environment.sh test) && tools/on_ros.sh $$python -m emu_core.bench $(BENCH)
+
+# make test-gpu GPU="--parts engines"   passes options; GPU=--help prints them.
+test-gpu:
+	@python=$$(tools/environment.sh gpu) && $$python -m emu_core.bench.gpu $(GPU)
 
 clean:
 	rm -rf out build install log .venvs

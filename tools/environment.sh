@@ -7,6 +7,7 @@
 #   tools/environment.sh kilted   the node on ROS 2 Kilted with NumPy 2 and OpenCV 5
 #   tools/environment.sh annotation   the exchange with annotation tools (no torch, no ROS 2)
 #   tools/environment.sh web      predictions in files and on a page in a browser (no torch, no ROS 2)
+#   tools/environment.sh gpu      training and ONNX Runtime on an NVIDIA GPU; uses the PyTorch that is there
 #
 # The environments are in .venvs/. This script installs packages only after a requirement changed.
 # PYTHON=python3.12 chooses the Python interpreter (default: python3).
@@ -51,7 +52,11 @@ annotation)
 web)
     name=web
     requirements="-e ./emu_core[web,export] pytest playwright" ;;
-*) fail "expected demo, test, robot, kilted, annotation or web, but got '$kind'" ;;
+gpu)
+    # The machine's own PyTorch fits its driver; without one, pip's has CUDA, too.
+    name=gpu options=--system-site-packages constraints=/dev/null
+    requirements="-e ./emu_core[train,render] transformers" ;;
+*) fail "expected demo, test, robot, kilted, annotation, web or gpu, but got '$kind'" ;;
 esac
 
 if [ -z "$options" ]; then
@@ -91,6 +96,12 @@ if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$state" ]; then
     "$venv/bin/python" -m pip install -qq --disable-pip-version-check \
         --constraint "$constraints" $requirements >&2 ||
         fail "pip could not install the packages into $venv; its messages are above"
+    if [ "$kind" = gpu ]; then
+        # Both packages have the same module; the one for the CPU must not stay beside the other.
+        "$venv/bin/python" -m pip uninstall -qq -y onnxruntime >&2 || true
+        "$venv/bin/python" -m pip install -qq --disable-pip-version-check --force-reinstall \
+            --no-deps onnxruntime-gpu >&2 || fail "pip could not install onnxruntime-gpu"
+    fi
     echo "$state" > "$stamp"
     log "finished after $(($(date +%s) - begin)) s"
 fi

@@ -109,8 +109,8 @@ def collect_models(size: tuple[int, int], settings: BenchSettings) -> Contest:
         contest.add(ENSEMBLE_ORT, partial(graph, f"ensemble{number}", ensemble))
         contest.add(DROPOUT_ORT, partial(graph, f"mcd{number}", dropout))
         batch = torch.from_numpy(image).permute(2, 0, 1)[None].contiguous()
-        contest.functions[ENSEMBLE_EAGER] = _method(DeepEnsemble(literal), batch)
-        contest.functions[DROPOUT_EAGER] = _method(MCDropout(literal[0], number), batch)
+        contest.functions[ENSEMBLE_EAGER] = whole_method(DeepEnsemble(literal), batch)
+        contest.functions[DROPOUT_EAGER] = whole_method(MCDropout(literal[0], number), batch)
         contest.add(TORCH_UNCERTAINTY, partial(_torch_uncertainty, number, batch))
     return contest
 
@@ -135,8 +135,13 @@ def _eager(batch: Tensor) -> Callable[[], object]:
     return torch.inference_mode()(lambda: network(batch))
 
 
-def _method(method: Method, batch: Tensor) -> Callable[[], object]:
-    """Run a method as in the paper: moments at full resolution, then labels and entropy."""
+def whole_method(method: Method, batch: Tensor) -> Callable[[], object]:
+    """Run a method as in the paper: moments at full resolution, then labels and entropy.
+
+    Args:
+        method: On the device of `batch`.
+        batch: uint8 (1, 3, H, W).
+    """
 
     @torch.inference_mode()
     def run() -> object:

@@ -45,9 +45,9 @@ def measure_training(settings: BenchSettings) -> dict[str, Any]:
     size = (64, 128) if settings.quick else (256, 512)
     contest = Contest()
     for name, dtype in ((OURS_FP32, torch.float32), (OURS_BF16, torch.bfloat16)):
-        contest.functions[name] = _step(SegDepthFormer("b0", CLASSES), size, dtype)
+        contest.functions[name] = training_step(SegDepthFormer("b0", CLASSES), size, dtype)
     # Transformers may be missing, or have another version.
-    contest.add(THEIRS, lambda: _step(JointFromTransformers(), size, torch.float32))
+    contest.add(THEIRS, lambda: training_step(JointFromTransformers(), size, torch.float32))
     series = run_rounds(contest.functions, settings.repetitions, warm_up=2, clock=settings.time)
     rates = {n: summarize([1000 * _BATCH / ms for ms in times]) for n, times in series.items()}
     return {
@@ -62,16 +62,32 @@ def measure_training(settings: BenchSettings) -> dict[str, Any]:
     }
 
 
-def _step(network: nn.Module, size: tuple[int, int], dtype: torch.dtype) -> Callable[[], None]:
-    network.train()
+def training_step(
+    network: nn.Module,
+    size: tuple[int, int],
+    dtype: torch.dtype,
+    device: str = "cpu",
+    batch: int = _BATCH,
+) -> Callable[[], None]:
+    """Return a function that does one step with random images.
+
+    Args:
+        network: A joint network.
+        size: (height, width) of the crops.
+        dtype: float32, or bfloat16 under autocast.
+        device: cpu or cuda.
+        batch: Number of crops.
+    """
+    network.to(device).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-6)
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (_BATCH, 3, *size), dtype=torch.uint8, generator=generator)
-    labels = torch.randint(0, CLASSES, (_BATCH, *size), generator=generator).to(torch.uint8)
-    depth = 1 + 50 * torch.rand(_BATCH, 1, *size, generator=generator)
+    images = torch.randint(0, 256, (batch, 3, *size), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, CLASSES, (batch, *size), generator=generator).to(torch.uint8)
+    depth = 1 + 50 * torch.rand(batch, 1, *size, generator=generator)
+    images, labels, depth = (x.to(device) for x in (images, labels, depth))
 
     def run() -> None:
-        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
             raw = network(normalize(images))
             terms = member_loss(raw, labels, depth, MemberLoss())
         optimizer.zero_grad()
