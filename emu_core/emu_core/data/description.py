@@ -72,8 +72,8 @@ def read_description(root: str | Path) -> Description:
 @lru_cache(maxsize=64)
 def _read_description(path: Path, _mtime_ns: int, _size: int) -> Description:
     content = read_yaml(path)
-    known = ("name", "classes", "maps_to", "mapping", "depth", "splits", "group_by", "license")
-    known += ("attribution",)
+    known = ["name", "classes", "maps_to", "mapping", "depth", "splits", "group_by"]
+    known += ["license", "attribution"]
     _expect(path, set(content) <= set(known), f"the keys {', '.join(known)}", list(content))
     classes, depth = content.get("classes") or {}, content.get("depth") or {}
     mapping, splits = content.get("mapping") or {}, content.get("splits") or {}
