@@ -87,8 +87,8 @@ def export_measured(
         export(network, draft, metrics={}, **facts)
         before, calibration = {}, None
         if fitted:
-            before = _scores(draft, frames)
             calibration = calibrate(draft, fitted, shifts=calibrate_shifts)
+            before = _scores(draft, frames)
             write_calibrated(draft, draft, calibration)
         scores = _scores(draft, frames)
     print_scores(scores)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from emu_core.data.datasets import evenly
-from emu_core.evaluation.fitting.calibration import Drawn, fit_and_print
+from emu_core.evaluation.fitting.calibration import Drawn, fit_and_print, shifted_parts
 from emu_core.evaluation.fitting.pixels import sample_views
 from emu_core.evaluation.progress import with_progress
 from emu_core.evaluation.splits import Split
@@ -98,7 +98,7 @@ def fit_calibration(
     data, _ = read_config(config)
     parts = data.open_calibration(roots)
     method = load_method("single", [weights])
-    changed = [part.shifted(name) for part in parts for name in shifts]
+    changed = shifted_parts(parts, shifts)
     splits = [Split(data, part, stride=stride) for part in [*parts, *changed]]
     draws = [
         Drawn(f"{s.samples.title} ({s.name})", len(s), sample_views(method, s)) for s in splits

@@ -20,6 +20,7 @@ from statistics import NormalDist
 import numpy as np
 
 from emu_core.data.datasets import DataSet
+from emu_core.data.sample import DataError
 from emu_core.evaluation.fitting.pixels import (
     TINY,
     Pixels,
@@ -55,10 +56,10 @@ def calibrate(
 
     Raises:
         ModelError: The file is not usable.
-        RegistryError: There is no such shift.
+        RegistryError, DataError: See `shifted_parts`.
         ValueError: There is nothing to calibrate, see `sample_pixels`.
     """
-    shifted = [part.shifted(name) for part in parts for name in shifts]
+    shifted = shifted_parts(parts, shifts)
     perceiver = Perceiver(model)
     draws = [
         Drawn(
@@ -70,6 +71,30 @@ def calibrate(
     ]
     earlier = perceiver.info.calibration or UNCALIBRATED
     return fit_and_print(draws[: len(parts)], draws[len(parts) :], earlier)
+
+
+def shifted_parts(parts: Sequence[DataSet], shifts: Sequence[str]) -> list[DataSet]:
+    """Return each data set with each change; those that cannot have it are left out, with a note.
+
+    Raises:
+        RegistryError: There is no such shift.
+        DataError: No data set can have one of the changes.
+    """
+    found = []
+    for name in shifts:
+        changed, refusals = [], []
+        for part in parts:
+            shifted = part.shifted(name)
+            try:
+                shifted[0]
+                changed.append(shifted)
+            except DataError as error:
+                refusals.append(error)
+                print(f"note: {part.title} is left out of {name}: {error}")
+        if refusals and not changed:
+            raise refusals[0]
+        found += changed
+    return found
 
 
 @dataclass(frozen=True)
