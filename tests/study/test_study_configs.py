@@ -80,9 +80,7 @@ def test_the_study_on_real_frames_starts_from_one_network_and_distils_on_other_c
     distilled = configs["real/student_unlabelled/seed-0"].distillation
     assert distilled.unlabelled == "unlabelled" and distilled.unlabelled_limit is None
     about = read_description(TRAINING / "configs/datasets/pandaset_few")
-    assert {study.data.split_names.training, *study.splits.values(), "unlabelled"} < {
-        *about.splits
-    }
+    assert {"train", "val", "unlabelled", *study.splits.values()} == {*about.splits}
     cameras = ("front", "front_left", "front_right", "back", "left", "right")
     names = [f"{c}_camera/{m:02d}" for c in cameras for m in range(0, 56, 2)]
     sizes = {

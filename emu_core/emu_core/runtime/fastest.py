@@ -15,6 +15,8 @@ import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,8 +25,6 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from emu_core.files import write_json
 from emu_core.runtime.engines import (
@@ -36,7 +36,7 @@ from emu_core.runtime.engines import (
     open_engine,
     tensorrt_version,
 )
-from emu_core.runtime.model_file import ModelError, read_info
+from emu_core.runtime.model_file import ModelError, one_line, read_info
 from emu_core.runtime.verification import decode_reference, verify
 
 AUTO = "auto"
@@ -44,6 +44,9 @@ AUTO = "auto"
 
 _RUNS, _SECONDS = 7, 3.0
 """Runs of a provider after the first one, and the time after which no further one starts."""
+
+_TIMEOUT_S = 120
+"""Time of a process that loads the model and measures a provider."""
 
 _OPENVINO_PACKAGE = ("openvino", "openvino-bf16")
 
@@ -101,21 +104,20 @@ def choose_provider(path: Path, threads: int | None = None) -> Choice:
     memory = _memory(_facts(info.sha256, names, threads))
     if (known := _recall(memory)) is not None:
         return known
-    picture = decode_reference(info)
-    found = measure(names, lambda name: _timer(path, name, threads, picture))
+    found = measure(names, lambda name: _in_a_process(path, name, threads))
     if memory is not None:
         with suppress(OSError):  # the folder is not writable: the next start measures again
             write_json(memory, asdict(found))
     return found
 
 
-def measure(names: list[str], prepare: Callable[[str], Callable[[], float]]) -> Choice:
+def measure(names: list[str], measure_one: Callable[[str], float]) -> Choice:
     """Compare providers.
 
     Args:
         names: The providers.
-        prepare: Loads and checks the model on a provider; the result runs an inference and returns
-            its seconds. It raises ModelError or ProviderError.
+        measure_one: Loads and checks the model on a provider, and returns the milliseconds of an
+            inference. It raises ModelError or ProviderError.
 
     Raises:
         ModelError: None of them can be used.
@@ -124,8 +126,7 @@ def measure(names: list[str], prepare: Callable[[str], Callable[[], float]]) -> 
     refused: dict[str, str] = {}
     for name in names:
         try:
-            once = prepare(name)
-            times[name] = 1e3 * _median(once)
+            times[name] = measure_one(name)
         except (ModelError, ProviderError) as error:
             refused[name] = str(error)
     if not times:
@@ -133,23 +134,49 @@ def measure(names: list[str], prepare: Callable[[str], Callable[[], float]]) -> 
     return Choice(min(times, key=times.__getitem__), times, refused)
 
 
-def _median(once: Callable[[], float]) -> float:
-    seconds, start = [once()], time.perf_counter()
-    while len(seconds) < _RUNS and time.perf_counter() - start < _SECONDS:
-        seconds.append(once())
-    return statistics.median(seconds)
+def _in_a_process(path: Path, name: str, threads: int | None) -> float:
+    """Measure a provider in a process of its own: an engine that crashes is only refused."""
+    command = [sys.executable, "-m", __name__, str(path), name, str(threads or 0)]
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ModelError(f"{name} could not be measured: {one_line(error)}") from error
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        problem = one_line(done.stderr.strip() or f"its process ended with {done.returncode}")
+        raise ModelError(f"{name} could not be measured: {problem}")
+    found = json.loads(lines[-1])
+    if "refused" in found:
+        raise ModelError(found["refused"])
+    return float(found["milliseconds"])
 
 
-def _timer(path: Path, name: str, threads: int | None, picture: np.ndarray) -> Callable[[], float]:
-    engine = open_engine(path, name, threads)
-    verify(engine)  # this is the warm-up, too
+def main(path: str, name: str, threads: str) -> None:
+    """Check and time a provider in this process, and print a line of JSON."""
+    try:
+        engine = open_engine(Path(path), name, int(threads) or None)
+        verify(engine)  # this is the warm-up, too
+    except (ModelError, ProviderError) as error:
+        print(json.dumps({"refused": str(error)}))
+        return
+    picture = decode_reference(engine.info)
+    print(json.dumps({"milliseconds": _median_ms(lambda: engine.run(picture))}))
 
-    def once() -> float:
+
+def _median_ms(run: Callable[[], object]) -> float:
+    seconds: list[float] = []
+    while len(seconds) < _RUNS and sum(seconds) < _SECONDS:
         start = time.perf_counter()
-        engine.run(picture)
-        return time.perf_counter() - start
-
-    return once
+        run()
+        seconds.append(time.perf_counter() - start)
+    return 1e3 * statistics.median(seconds)
 
 
 def _needs_build(name: str, sha256: str) -> bool:
@@ -213,3 +240,7 @@ def _recall(memory: Path | None) -> Choice | None:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
