@@ -150,7 +150,8 @@ def _in_a_process(path: Path, name: str, threads: int | None) -> float:
         raise ModelError(f"{name} could not be measured: {one_line(error)}") from error
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
-        problem = one_line(done.stderr.strip() or f"its process ended with {done.returncode}")
+        said = done.stderr.strip().splitlines()
+        problem = said[-1] if said else f"its process ended with {done.returncode}"
         raise ModelError(f"{name} could not be measured: {problem}")
     found = json.loads(lines[-1])
     if "refused" in found:
