@@ -38,6 +38,7 @@ from emu_core.runtime.engines import (
 )
 from emu_core.runtime.model_file import ModelError, one_line, read_info
 from emu_core.runtime.verification import decode_reference, verify
+from emu_core.terminal import accept_any_text
 
 AUTO = "auto"
 """Name that stands for the fastest provider."""
@@ -161,6 +162,7 @@ def _in_a_process(path: Path, name: str, threads: int | None) -> float:
 
 def main(path: str, name: str, threads: str) -> None:
     """Check and time a provider in this process, and print a line of JSON."""
+    accept_any_text()
     try:
         engine = open_engine(Path(path), name, int(threads) or None)
         verify(engine)  # this is the warm-up, too
