@@ -18,9 +18,8 @@ TENSORRT, CUDA, CPU = (f"{name}ExecutionProvider" for name in ("Tensorrt", "CUDA
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("EMU_ENGINE_CACHE", str(tmp_path / "engines"))
-    return tmp_path / "engines"
+def own_cache(cache):
+    """No test uses the folder of this user."""
 
 
 @pytest.fixture
