@@ -255,7 +255,11 @@ def without_missing(won: float, positives: float, negatives: float, missing: flo
 
 
 def average_precision(bins: Bins) -> RankingMetric:
-    """Compute Σ (R_k − R_{k−1}) P_k of recall and precision; NaN without a positive."""
+    """Compute Σ (R_k − R_{k−1}) P_k of recall and precision; NaN without a positive.
+
+    Positives with a score of exactly 0, among them those without a prediction, are never found: a
+    threshold of 0 marks every pixel. Otherwise a missing prediction could improve the metric.
+    """
     # Descending: a threshold at the lower end of a bin includes the complete bin.
     hits, alarms = bins.positives[::-1].astype(np.float64), bins.negatives[::-1]
     total = hits.sum()
@@ -268,7 +272,9 @@ def average_precision(bins: Bins) -> RankingMetric:
         best = found / (found + false - alarms)
         before = found - hits
         worst = (before + (hits > 0)) / (before + (hits > 0) + false)
-    unsure = (bins.level[::-1] > 0) & (hits > 0)
+    single, zero = bins.level[::-1] == 0, bins.start[::-1] == 0
+    precision, worst = np.where(zero & single, 0.0, precision), np.where(zero, 0.0, worst)
+    unsure = ~single & (hits > 0)
     spread = np.where(unsure, np.maximum(best - precision, precision - worst), 0.0)
     return RankingMetric(float(hits @ precision / total), float(hits @ spread / total))
 

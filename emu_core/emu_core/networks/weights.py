@@ -160,12 +160,15 @@ def is_own_model(path: str | Path) -> bool:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a .safetensors or .bin file.
 
+    The tensors are copies: those of the file's memory begin at any byte, and matrix products round
+    differently there.
+
     Raises:
         WeightsError: The file is damaged or holds anything but named tensors.
     """
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return {name: x.clone() for name, x in load_file(path).items()}
         with warnings.catch_warnings():  # about files that are refused
             warnings.simplefilter("ignore")
             tensors = torch.load(path, map_location="cpu", weights_only=True)
