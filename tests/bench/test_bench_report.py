@@ -18,7 +18,7 @@ RESULTS = {
     "settings": {"threads": 2, "clock": "wall", "repetitions": 2, "quick": False},
     "model": {"name": "a_model", "sha256": 64 * "a"},
     "ratios": with_all_keys({"student_ort_over_hf_ort": summarize([0.5, 0.7])}, RATIOS),
-    "figures": with_all_keys({}, ABSOLUTE_VALUES),
+    "figures": with_all_keys({"node_rss_mb": summarize([400.0])}, ABSOLUTE_VALUES),
     "details": {
         "milliseconds": {"8x16": {"a": summarize([1.0, 3.0]), "b": missing("not | installed")}},
         "profile": {
@@ -27,7 +27,7 @@ RESULTS = {
             "giga_multiply_adds": {"attention": 2.0},
             "milliseconds_by_part": {"attention": 30.0, "layout changes": 5.0},
         },
-        "ros_path_milliseconds": {"ours": summarize([3.0])},
+        "ros_path_milliseconds": {"maps": summarize([3.0])},
         "ros_round_trip": {"stock": {"milliseconds": summarize([9.0]), "lost": 1, "sent": 2}},
         "rate": {
             "all": {
@@ -44,7 +44,7 @@ RESULTS = {
 
 PARTS = ["attention | 30 | 2 | 20", "layout changes | 5 | 0 | 0", "all | 35 | 2 | 20"]
 ROS = [
-    "in one process: ours | 3 | 3 | 3 | 1 | ",
+    "in one process: maps | 3 | 3 | 3 | 1 | ",
     "between processes, stock | 9 | 9 | 9 | 1 | 1 of 2",
 ]
 RATE = [
@@ -65,6 +65,7 @@ def test_tables_have_a_row_per_model_or_part(name, rows):
 def test_ratios_are_listed_by_key_and_missing_ones_have_a_reason():
     table = TABLES["ratios"](RESULTS)
     assert "| `student_ort_over_hf_ort` | time ratio | 0.6 | 0.5 | 0.7 | 2 |" in table
+    assert "| `node_rss_mb` | MB | 400 | 400 | 400 | 1 |" in table
     assert "| `ros_path_ms` | ms | – | – | – | its part was not run: see --parts |" in table
 
 

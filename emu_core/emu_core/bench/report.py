@@ -78,8 +78,9 @@ def ratios_table(results: Results) -> str:
 
 def _kind(key: str) -> str:
     """Name the kind of ratio, or the unit of an absolute value."""
-    units = dict(zip(ABSOLUTE_VALUES, ("ms", "MB", "s"), strict=True))
-    return units.get(key, "throughput ratio" if key.startswith("train_") else "time ratio")
+    if key in ABSOLUTE_VALUES:
+        return {"ms": "ms", "mb": "MB", "s": "s"}[key.rpartition("_")[2]]
+    return "throughput ratio" if key.startswith("train_") else "time ratio"
 
 
 def models_table(key: str, unit: str, results: Results) -> str:
@@ -92,8 +93,9 @@ def models_table(key: str, unit: str, results: Results) -> str:
 def ros_table(results: Results) -> str:
     """List the times of the ROS node in one process and of its round trips."""
     path = results["details"].get("ros_path_milliseconds", {})
-    names = {"usual": "baseline"}  # the key in bench.json → its name in the table
-    rows = [[f"in one process: {names.get(k, k)}", *_cells(x), ""] for k, x in path.items()]
+    rows = [
+        [f"in one process: {name.replace('_', ' ')}", *_cells(x), ""] for name, x in path.items()
+    ]
     for name, trip in results["details"].get("ros_round_trip", {}).items():
         lost = f"{trip['lost']} of {trip['sent']}"
         rows.append([f"between processes, {name}", *_cells(trip["milliseconds"]), lost])

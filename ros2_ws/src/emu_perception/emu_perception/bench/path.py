@@ -2,9 +2,9 @@
 
     python -m emu_perception.bench.path --model student.onnx --threads 2 --frames 50
 
-Two nodes process the same images alternately, in one process: this package's node (mailbox,
-thread, lazy outputs, one copy per message) and `BaselineNode`, without these optimisations. Prints
-JSON with the milliseconds of every frame.
+Two nodes process the same images alternately, in one process: one whose maps and camera_info have
+subscribers (`MAP_TOPICS`), and one of which every topic has one. Both have the default
+parameters. Prints JSON with the milliseconds of every frame.
 """
 
 from __future__ import annotations
@@ -16,23 +16,22 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-import cv2
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
-from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from emu_core.runtime.perceiver import Perceiver
 from emu_core.terminal import accept_any_text
 from emu_perception.node.camera import Camera
+from emu_perception.node.outputs import published
 from emu_perception.node.parameters import Parameters
 from emu_perception.node.statistics import CameraStatistics, FrameTiming
 from emu_perception.node.worker import Worker
 from emu_perception.ros.ros_process import RosProcess, ros_process
 
 IMAGE_TOPICS = ("semantic/image", "semantic/confidence", "depth/image", "depth/uncertainty")
-TOPICS = {**dict.fromkeys(IMAGE_TOPICS, Image), "depth/camera_info": CameraInfo}
+MAP_TOPICS = (*IMAGE_TOPICS, "depth/camera_info")
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 _WARM_UP_FRAMES = 3
 _TIMEOUT_S = 30.0
@@ -63,11 +62,11 @@ class WatchedStatistics(CameraStatistics):
         self.outcomes.put(outcome)
 
 
-class OurNode(LifecycleNode):
+class TimedNode(LifecycleNode):
     """One camera of this package's node with its thread; `callback` waits for the outputs."""
 
-    def __init__(self, perceiver: Perceiver) -> None:
-        super().__init__("our_node")
+    def __init__(self, name: str, perceiver: Perceiver) -> None:
+        super().__init__(name)
         self._statistics = WatchedStatistics()
         parameters = Parameters(self, lambda: True)
         camera = Camera(self, "", perceiver, self._statistics, parameters)
@@ -86,39 +85,6 @@ class OurNode(LifecycleNode):
         if outcome != "processed":
             problem = self._statistics.snapshot().last_error
             raise RuntimeError(f"an image was {outcome}: {problem}")
-
-
-class BaselineNode(Node):
-    """Simple node: computes every output in the image callback, and copies arrays via bytes."""
-
-    def __init__(self, perceiver: Perceiver) -> None:
-        super().__init__("baseline_node")
-        self._perceiver = perceiver
-        self._camera_info: CameraInfo | None = None
-        self._publish = {
-            topic: self.create_publisher(kind, f"~/{topic}", 5).publish
-            for topic, kind in TOPICS.items()
-        }
-
-    def take_info(self, message: CameraInfo) -> None:
-        self._camera_info = message
-
-    def callback(self, message: Image) -> None:
-        rgb = np.ndarray((message.height, message.width, 3), np.uint8, bytes(message.data))
-        rgb = cv2.cvtColor(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), cv2.COLOR_BGR2RGB)
-        info = self._camera_info
-        seen = self._perceiver.perceive(rgb, (info.k[0], info.k[4]) if info else None).maps()
-        confidence = np.round(255 * (1 - seen["label_uncertainty"])).astype(np.uint8)
-        for topic, array, encoding in (
-            ("semantic/image", seen["labels"], "mono8"),
-            ("semantic/confidence", confidence, "mono8"),
-            ("depth/image", seen["depth"], "32FC1"),
-            ("depth/uncertainty", seen["depth_std"], "32FC1"),
-        ):
-            self._publish[topic](_to_message(array, encoding, message.header))
-        if info is not None:
-            info.header = message.header
-            self._publish["depth/camera_info"](info)
 
 
 def _to_message(array: np.ndarray, encoding: str, header: Header) -> Image:
@@ -155,25 +121,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measure_path(
     ros: RosProcess, perceiver: TimedPerceiver, frames: int
 ) -> dict[str, list[float]]:
-    """Measure milliseconds per frame; `ros` has the node that subscribes to all outputs.
+    """Measure milliseconds per frame; `ros` has the node that subscribes to the outputs.
 
     Returns:
-        Lists by name: `ours` and `usual` (the baseline), both without inference, and `inference`.
+        Lists by name: `maps` and `all_topics`, both without inference, and `inference`.
     """
     height, width = perceiver.info.input_size
-    ours, baseline = OurNode(perceiver), BaselineNode(perceiver)
-    nodes: dict[str, OurNode | BaselineNode] = {"ours": ours, "usual": baseline}
+    kinds = {topic: output.kind for topic, output in published(perceiver.info).items()}
+    subscribed = {"maps": MAP_TOPICS, "all_topics": tuple(kinds)}
+    nodes = {name: TimedNode(f"{name}_node", perceiver) for name in subscribed}
+    topics = [f"/{name}_node/{topic}" for name in nodes for topic in subscribed[name]]
+    for topic in topics:
+        kind = kinds[topic.split("/", 2)[2]]
+        ros.node.create_subscription(kind, topic, lambda _: None, 1)
     for node in nodes.values():
-        for topic, kind in TOPICS.items():
-            name = f"{node.get_name()}/{topic}"
-            ros.node.create_subscription(kind, name, lambda _: None, 1)
         node.take_info(calibrated(width, height))
     publishers = [p for node in nodes.values() for p in node.publishers]
-    outputs = [p for p in publishers if p.topic_name.endswith(tuple(TOPICS))]
+    outputs = [p for p in publishers if p.topic_name in topics]
     if not ros.spin_until(lambda: all(p.get_subscription_count() for p in outputs), _TIMEOUT_S):
         raise TimeoutError("the readers do not find their topics: does DDS work here?")
     image = random_image(width, height)
-    measured: dict[str, list[float]] = {"ours": [], "usual": [], "inference": []}
+    measured: dict[str, list[float]] = {name: [] for name in (*nodes, "inference")}
     for number in range(_WARM_UP_FRAMES + frames):
         for name, node in nodes.items():
             start = perceiver.clock()
@@ -181,10 +149,10 @@ def measure_path(
             total_ms = 1000 * (perceiver.clock() - start)
             if number >= _WARM_UP_FRAMES:
                 measured[name].append(total_ms - perceiver.inference_ms)
-                if node is ours:
+                if name == "maps":
                     measured["inference"].append(perceiver.inference_ms)
-    ours.close()
     for node in nodes.values():
+        node.close()
         node.destroy_node()
     return measured
 

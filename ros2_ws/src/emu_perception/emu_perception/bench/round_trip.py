@@ -121,9 +121,10 @@ def measure_trips(
 def running_node(
     model: str | None, threads: int, parameters: Sequence[str] = ()
 ) -> Iterator[subprocess.Popen]:
-    """Run `emu_node` in its own process; `parameters` are of the form NAME:=VALUE."""
+    """Run `emu_node` on the CPU in its own process; `parameters` are of the form NAME:=VALUE."""
     command = [sys.executable, "-m", "emu_perception.node", "--ros-args", "--log-level", "error"]
-    for parameter in (f"threads:={threads}", *([f"model:={model}"] if model else []), *parameters):
+    given = ["provider:=cpu", f"threads:={threads}", *([f"model:={model}"] if model else [])]
+    for parameter in (*given, *parameters):
         command += ["-p", parameter]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:

@@ -25,10 +25,11 @@ def run(domain, model):
     return run
 
 
-def test_both_nodes_answer_every_frame(run):
+def test_the_path_is_measured_with_the_maps_and_with_all_topics(run):
     found = run("path", 3)
-    assert set(found) == {"ours", "usual", "inference"}
+    assert set(found) == {"maps", "all_topics", "inference"}
     assert all(len(values) == 3 and min(values) > 0 for values in found.values())
+    assert sum(found["maps"]) < sum(found["all_topics"])
 
 
 @pytest.mark.parametrize("options", [[], ["--stock-dds"]])
