@@ -132,9 +132,12 @@ def test_installed_providers_are_those_of_onnx_runtime_and_of_the_package(monkey
     have = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: have)
     monkeypatch.setattr(fastest, "find_spec", lambda name: None)
+    monkeypatch.setattr(fastest.fused_attention, "find_spec", lambda name: None)
     assert fastest.installed_providers() == ["cpu", "cuda"]
     monkeypatch.setattr(fastest, "find_spec", lambda name: name)
     assert fastest.installed_providers() == ["cpu", "cuda", "openvino", "openvino-bf16"]
+    monkeypatch.setattr(fastest.fused_attention, "find_spec", lambda name: name)
+    assert fastest.installed_providers()[:2] == ["cpu", "cpu-fused"]
 
 
 PROGRAM = """

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emu_core.files import write_json
+from emu_core.runtime import fused_attention
 from emu_core.runtime.model_file import (
     INPUT,
     LOGITS,
@@ -43,6 +44,7 @@ _OPENVINO = "OpenVINOExecutionProvider"
 _TENSORRT = "TensorrtExecutionProvider"
 PROVIDERS: dict[str, tuple[str, dict[str, str]]] = {
     "cpu": (_CPU, {}),
+    "cpu-fused": (_CPU, {}),  # with fused attention: `fused_attention`
     # TF32 has a mantissa of 10 bits, which exceeds the tolerances of fp32.
     "cuda": (_CUDA, {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}),
     "tensorrt": (_TENSORRT, {}),
@@ -110,7 +112,7 @@ class SessionEngine:
         self.session = _open_session(path, provider, threads)
         self.info = session_info(self.session, path)
         self._first_run: onnxruntime.RunOptions | None = None
-        if provider == "cpu":
+        if PROVIDERS[provider][0] == _CPU:
             # ONNX Runtime plans the memory of later runs from the first one and allocates it as
             # one block. Without this, the first run's memory would stay allocated, unused:
             # 200 MB at 512×1024.
@@ -131,6 +133,8 @@ def _open_session(path: Path, provider: str, threads: int | None) -> onnxruntime
     name, options = PROVIDERS[provider]
     if provider == "cpu":
         return open_session(path, session_options(threads), [_CPU])
+    if provider == "cpu-fused":
+        return _open_fused(path, threads)
     import onnxruntime
 
     if name not in onnxruntime.get_available_providers():
@@ -147,6 +151,22 @@ def _open_session(path: Path, provider: str, threads: int | None) -> onnxruntime
             read_info(path)  # raises ModelError if the file is the cause
             problem = one_line(error)
     raise ProviderError(provider, path, problem)
+
+
+def _open_fused(path: Path, threads: int | None) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
+    read_info(path)  # raises ModelError if the file is unusable
+    if not fused_attention.is_available():
+        problem = "the Python package onnx is not installed: pip install onnx"
+        raise ProviderError("cpu-fused", path, problem)
+    try:
+        content = fused_attention.fused(path)
+        if content is not None:
+            return onnxruntime.InferenceSession(content, session_options(threads), [_CPU])
+    except Exception as error:  # this version of ONNX Runtime may lack the operator
+        raise ProviderError("cpu-fused", path, one_line(error)) from error
+    raise ProviderError("cpu-fused", path, "the model has no attention that can be fused")
 
 
 def _provider_list(path: Path, name: str, options: dict[str, str]) -> list[Any]:

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from emu_core.files import write_json
+from emu_core.runtime import fused_attention
 from emu_core.runtime.engines import (
     PROVIDERS,
     ProviderError,
@@ -81,10 +82,12 @@ def installed_providers() -> list[str]:
 
     of_session = onnxruntime.get_available_providers()
     package = find_spec("openvino") is not None
+    lacking = set() if fused_attention.is_available() else {"cpu-fused"}
     return [
         name
         for name, (session_name, _) in PROVIDERS.items()
-        if session_name in of_session or (package and name in _OPENVINO_PACKAGE)
+        if (session_name in of_session or (package and name in _OPENVINO_PACKAGE))
+        and name not in lacking
     ]
 
 
@@ -195,7 +198,7 @@ def _needs_build(name: str, sha256: str) -> bool:
 def _facts(sha256: str, names: list[str], threads: int | None) -> dict[str, Any]:
     """Everything that the times depend on."""
     versions = {}
-    for package in ("onnxruntime", "onnxruntime-gpu", "openvino"):
+    for package in ("onnx", "onnxruntime", "onnxruntime-gpu", "openvino"):
         with suppress(PackageNotFoundError):
             versions[package] = version(package)
     return {

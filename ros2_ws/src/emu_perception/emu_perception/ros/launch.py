@@ -50,7 +50,10 @@ LAUNCH_ARGUMENTS = (
         "provider",
         "",
         "ONNX Runtime execution provider",
-        ("", "auto", "cpu", "cuda", "tensorrt", "tensorrt-fp16", "openvino", "openvino-bf16"),
+        (
+            *("", "auto", "cpu", "cpu-fused", "cuda", "tensorrt", "tensorrt-fp16"),
+            *("openvino", "openvino-bf16"),
+        ),
     ),
     LaunchArgument(
         "autostart", "", "whether the node configures and activates itself", ("", *_YES_OR_NO)
