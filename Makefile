@@ -24,8 +24,8 @@ KILTED_TESTS := $(filter-out $(LONG_TESTS), $(wildcard $(addprefix $(ROS_TESTS)/
 BAG ?= demo/drive
 
 # Two processes; all tests of one file in the same process. Each process of ROS tests has its own
-# ROS domain.
-PYTEST := -m pytest -q -n 2 --dist loadfile
+# ROS domain. The 20 slowest tests are named at the end.
+PYTEST := -m pytest -q -n 2 --dist loadfile --durations=20 --durations-min=2
 
 .PHONY: help demo test lint format test-all test-robot test-annotation test-web test-kilted test-long test-gpu docs bench clean
 

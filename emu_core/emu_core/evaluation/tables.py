@@ -139,8 +139,9 @@ HEADLINES = [
     METRICS[name]
     for name in (
         *("miou", "ece", "seg.nll", "seg.brier", "seg.error_auroc", "seg.ause"),
-        *("rmse", "abs_rel", "depth.nll", "depth.ratio_error_auroc"),
-        *("depth.ratio_error_auroc_by_std", "depth.ause", MILLISECONDS),
+        *("rmse", "abs_rel", "depth.nll", "depth.coverage90"),
+        *("depth.ratio_error_auroc", "depth.ratio_error_auroc_by_std"),
+        *("depth.ause", MILLISECONDS),
     )
 ]
 """What a terminal shows."""

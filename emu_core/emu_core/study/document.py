@@ -97,8 +97,10 @@ def heading(name: str) -> str:
 
 
 def summary_text(results: pd.DataFrame) -> str:
-    """One small table: the most telling metrics of the main methods."""
-    metrics = results[(results.kind == "metric") & results.method.isin(MAIN)]
+    """One small table: the most telling metrics of all methods but single-task and ablations."""
+    hidden = results.method.isin(_NOT_SHOWN.union(ABLATION).difference(MAIN))
+    hidden |= results.method.str.startswith(SINGLE_TASK)
+    metrics = results[(results.kind == "metric") & ~hidden]
     text = [
         "# Most telling results",
         "Means over seeds. `training/study.py --report` writes more tables.",

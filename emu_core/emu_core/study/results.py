@@ -1,7 +1,7 @@
 """Results of a study: read from its folder, and kept as one long table.
 
     results = results_table(study, plan, splits, load_scores(study, plan, splits))
-    write_results(results, Path("docs/study/results.csv.xz"))
+    write_results(results, Path("docs/study/real/results.csv.xz"))
 
 Each row is one number. Its column `kind` says which:
 
