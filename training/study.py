@@ -3,7 +3,7 @@
     python training/study.py --config training/configs/study.yaml --plan       # what is left
     python training/study.py --config training/configs/study.yaml --jobs 2
     python training/study.py --config training/configs/study.yaml --hours 2.4
-    python training/study.py --config training/configs/study.yaml --report --docs docs
+    python training/study.py --config training/configs/study.yaml --report --docs docs/study/new
     python training/study.py --config training/configs/study.yaml --results results.csv.xz
 
 The study is a Snakemake workflow (pip install 'emu_core[study]', Python 3.11 or newer) of one
@@ -67,7 +67,7 @@ def carry_out(arguments: Sequence[str]) -> None:
         "--redo", action="store_true", help="delete trainings with changed settings"
     )
     parser.add_argument("--retry", action="store_true", help="run again what diverged")
-    parser.add_argument("--docs", type=Path, help="folder; its study/ gets all but tables.md, too")
+    parser.add_argument("--docs", type=Path, help="folder that gets all but tables.md, too")
     parser.add_argument("--results", type=Path, help="only write the tables of a results.csv.xz")
     options = parser.instantiate(parser.parse_args(list(arguments)))
     study = Study(**{field.name: options[field.name] for field in fields(Study)})
@@ -97,7 +97,7 @@ def report(
     """Write tables and plots."""
     write_document(study.folder / "report", results, scores)
     if docs is not None:
-        write_document(docs / "study", results, scores, all_tables=False)
+        write_document(docs, results, scores, all_tables=False)
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ from emu_core.study.jobs import open_splits
 from emu_core.study.results import RESULTS, load_scores, read_results, results_table, write_results
 
 REPOSITORY = Path(__file__).parents[2]
-COMMITTED = REPOSITORY / "docs" / "study"
+COMMITTED = REPOSITORY / "docs" / "study" / "rendered"
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_claims_count_verdicts_and_give_every_interval(source, cell, counts):
 
 
 def test_the_committed_summary_is_that_of_the_committed_results(tmp_path, monkeypatch):
-    """As `training/study.py --results docs/study/results.csv.xz --docs docs` does."""
+    """As `training/study.py --results docs/study/rendered/results.csv.xz --docs docs` does."""
     monkeypatch.chdir(tmp_path)
     spec = importlib.util.spec_from_file_location("study", REPOSITORY / "training" / "study.py")
     command = importlib.util.module_from_spec(spec)
@@ -97,7 +97,7 @@ def test_the_committed_summary_is_that_of_the_committed_results(tmp_path, monkey
     arguments = ["--config", config, "--docs", "docs", "--results", str(COMMITTED / RESULTS)]
     monkeypatch.setattr(sys, "argv", ["study.py", *arguments])
     assert command.main() == 0
-    found = tmp_path / "docs" / "study"
+    found = tmp_path / "docs"
     assert (found / "summary.md").read_bytes() == (COMMITTED / "summary.md").read_bytes()
     again, committed = (read_results(folder / RESULTS) for folder in (found, COMMITTED))
     pd.testing.assert_frame_equal(again, committed)

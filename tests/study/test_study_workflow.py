@@ -142,7 +142,7 @@ def test_a_killed_study_goes_on_from_the_checkpoint_and_runs_no_finished_job_aga
 
 @needs_snakemake
 def test_a_finished_study_leaves_tables_and_plots(finished):
-    report, docs = finished.folder / FOLDER / "report", finished.folder / "docs/study"
+    report, docs = finished.folder / FOLDER / "report", finished.folder / "docs"
     assert "| single network (2) |" in (report / "tables.md").read_text()
     assert not (docs / "tables.md").exists(), "it is large"
     for folder in (report, docs):

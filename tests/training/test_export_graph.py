@@ -42,8 +42,8 @@ def image():
 def network(image):
     """A network whose parameters and statistics are all random: no term vanishes.
 
-    Its last biases are then set so that `image` has every kind of pixel: a third sky, depths of
-    5 ± 5 m.
+    Its last biases are then set so that `image` has every kind of pixel: a third sky, certain
+    or not, and depths of 5 ± 5 m.
     """
     generator = torch.Generator().manual_seed(1)
     network = SegDepthFormer("b0", 19).eval()
@@ -59,7 +59,7 @@ def network(image):
             value.copy_(noise * value[0].numel() ** -0.5)
     labels, depths = network.segmentation_decoder.head, network.depth_decoder.head
     with torch.no_grad():
-        labels.weight.mul_(4)
+        labels.weight.mul_(20)
         logits, depth = network(normalize(torch.from_numpy(image).permute(2, 0, 1)[None]))
         others = torch.cat((logits[:, :SKY], logits[:, SKY + 1 :]), 1)
         labels.bias[SKY] += (others.amax(1) - logits[:, SKY]).quantile(1 / 3)
@@ -101,10 +101,11 @@ def maps_in_numpy(network, image, size):
     labels = logits.argmax(0).astype(np.uint8)
     mean = np.maximum(depth[0], 0)
     std = 10 * np.sqrt(np.logaddexp(0, depth[1]))  # variances count in (10 m)²
-    far, none = (labels == SKY) | (mean > FARTHEST), mean == 0
+    uncertainty = entropy / np.log(len(p))
+    far, none = (labels == SKY) & (uncertainty <= 0.05) | (mean > FARTHEST), mean == 0
     return {
         "labels": labels,
-        "label_uncertainty": entropy / np.log(len(p)),
+        "label_uncertainty": uncertainty,
         "depth": np.where(far, np.inf, np.where(none, np.nan, mean)),
         "depth_std": np.where(far, np.inf, np.where(none, np.nan, std)),
     }
@@ -129,8 +130,10 @@ def test_onnx_runtime_and_torch_give_the_maps_of_the_definition(network, exporte
         assert kind(expected["depth"]).mean() > 0.01
     seen = Perceiver(exported.path).perceive(image)
     assert_maps_equal(vars(seen), expected)
-    assert np.isinf(seen.depth[seen.labels == SKY]).all()
-    assert np.isinf(seen.depth[seen.labels != SKY]).any()
+    sky, certain = seen.labels == SKY, seen.label_uncertainty <= 0.05
+    assert np.isinf(seen.depth[sky & certain]).all() and (sky & certain).mean() > 0.01
+    assert np.isfinite(seen.depth[sky & ~certain]).mean() > 0.3 and (sky & ~certain).mean() > 0.01
+    assert np.isinf(seen.depth[~sky]).any()
     finite = seen.depth[np.isfinite(seen.depth)]
     assert finite.min() > 0 and finite.max() <= FARTHEST
     for kind in (np.isinf, np.isnan):
@@ -175,6 +178,10 @@ def test_a_perception_is_in_metres_and_without_the_tasks_that_are_missing():
     alone = to_perception(Prediction(None, *depth), SKY)
     assert list(alone.maps()) == ["depth", "depth_std"]
     np.testing.assert_array_equal(alone.depth, [[8, np.nan, 40, 20]])
+    doubtful = 0.9 * probabilities + 0.1 / 19
+    assert to_perception(Prediction(doubtful), SKY).label_uncertainty.min() > 0.05
+    seen = to_perception(Prediction(doubtful, *depth), SKY)
+    np.testing.assert_array_equal(seen.depth, [[8, np.nan, 40, 20]])
 
 
 def test_entropy_is_right_for_logits_whose_exponentials_overflow(network, image, write):

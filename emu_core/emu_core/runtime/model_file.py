@@ -7,7 +7,7 @@ are (H', W') without a batch axis, at the size chosen at export:
 |---|---|---|
 | `labels` | uint8 | train id |
 | `label_uncertainty` | float32 | entropy / ln C, 0 to 1 |
-| `depth` | float32 | metres along Z; +Inf for sky and beyond range, NaN: no estimate |
+| `depth` | float32 | metres along Z; +Inf: certainly sky or beyond range, NaN: no estimate |
 | `depth_std` | float32 | metres; +Inf and NaN where depth is |
 
 The optional output `logits`, float32 (1, C, h, w), is the segmentation before it is enlarged to

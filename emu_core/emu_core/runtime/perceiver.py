@@ -41,8 +41,8 @@ class Perception:
     Attributes:
         labels: uint8, train ids, 255 = unlabelled.
         label_uncertainty: float32, entropy / ln C, 0 to 1.
-        depth: float32, metres along Z (not along the ray); +Inf for sky and beyond the model's
-            range, NaN where there is no estimate.
+        depth: float32, metres along Z (not along the ray); +Inf where it is certainly sky and
+            beyond the model's range, NaN where there is no estimate.
         depth_std: float32, standard deviation in metres; +Inf and NaN where `depth` is.
     """
 
@@ -153,7 +153,7 @@ class Perceiver:
         if groups is None:
             results = self._run(image)
         else:
-            *results, logits = self._engine.run(image, logits=True)
+            *results, logits = self._run(image, logits=True)
             results.append(group_probabilities(logits[0], self.info.output_size, groups))
         names = (*self.info.outputs, "probabilities")
         maps = dict(zip(names, results, strict=False))
@@ -173,8 +173,8 @@ class Perceiver:
         """Run the file's reference image, see `verification.verify`."""
         return verify(self._engine)
 
-    def _run(self, image: np.ndarray) -> list[np.ndarray]:  # the benchmark times it
-        return self._engine.run(image)
+    def _run(self, image: np.ndarray, logits: bool = False) -> list[np.ndarray]:
+        return self._engine.run(image, logits)  # the benchmark times it
 
 
 def usable_depth(depth: np.ndarray, depth_std: np.ndarray | None, max_ratio: float) -> np.ndarray:

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emu_core.files import write_atomically
-from emu_core.labels import NO_CLASSES, ClassTable
+from emu_core.labels import DOUBTFUL, NO_CLASSES, ClassTable
 from emu_core.methods.prediction import Prediction, to_prediction
 from emu_core.methods.uncertainty import normalized_entropy
 from emu_core.networks.models import (
@@ -180,8 +180,9 @@ def to_perception(
 ) -> Perception:
     """Convert the first image of a Prediction (canonical metres) to the maps for a robot.
 
-    Depth is +Inf for the sky and beyond `farthest` canonical metres, and NaN where the ReLU of the
-    mean is off. The maps of a task that the network does not have are None.
+    Depth is +Inf where the class is certainly the sky, and beyond `farthest` canonical metres, and
+    NaN where the ReLU of the mean is off. Where the sky is doubtful, the estimate of the depth is
+    better than none. The maps of a task that the network does not have are None.
 
     Args:
         sky: Train id of the sky; None if there is no such class.
@@ -194,8 +195,8 @@ def to_perception(
     if prediction.depth_mean is not None and prediction.depth_variance is not None:
         mean = prediction.depth_mean[0, 0].float().cpu()
         far = mean > farthest
-        if labels is not None and sky is not None:
-            far |= labels == sky
+        if labels is not None and uncertainty is not None and sky is not None:
+            far |= (labels == sky) & (uncertainty <= DOUBTFUL)
         mark = torch.where(mean > 0, 0.0, torch.nan).where(~far, torch.inf)
         depth = mean * factor + mark
         std = prediction.depth_variance[0, 0].float().cpu().sqrt() * factor + mark
@@ -273,6 +274,8 @@ class ClassMaps(nn.Module):
 class DepthMarks(nn.Module):
     """Depth (H', W') → what is added to it and its deviation: 0, +Inf (far, sky) or NaN (none).
 
+    With the uncertainty of the classes, only certain sky is +Inf, see `to_perception`.
+
     Args:
         sky: Train id of the sky; None if there is no such class.
         farthest: Depth beyond it is +Inf.
@@ -283,11 +286,17 @@ class DepthMarks(nn.Module):
         self.sky = sky
         values = (farthest, 0.0, math.inf, math.nan)
         self.farthest, self.zero, self.inf, self.nan = (nn.Buffer(torch.tensor(x)) for x in values)
+        self.doubtful = nn.Buffer(torch.tensor(DOUBTFUL))
 
-    def forward(self, depth: Tensor, labels: Tensor | None) -> Tensor:
+    def forward(
+        self, depth: Tensor, labels: Tensor | None, uncertainty: Tensor | None = None
+    ) -> Tensor:
         far = depth > self.farthest
         if self.sky is not None and labels is not None:
-            far = far | (labels == self.sky)
+            is_sky = labels == self.sky
+            if uncertainty is not None:
+                is_sky = is_sky & (uncertainty <= self.doubtful)
+            far = far | is_sky
         # x + 0 is x.
         return torch.where(far, self.inf, torch.where(depth > self.zero, self.zero, self.nan))
 
@@ -317,7 +326,7 @@ class _Graph(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         raw = self.network(image.permute(0, 3, 1, 2).float() * self.scale + self.shift)
-        labels, maps = None, []
+        labels, uncertainty, maps = None, None, []
         if self.classes is not None:
             labels, uncertainty = self.classes(raw.logits)
             maps = [labels.to(torch.uint8), uncertainty]
@@ -325,7 +334,7 @@ class _Graph(nn.Module):
             depth = upsampled(raw.depth, self.output_size)
             mean = depth[0, 0].relu()
             std = F.softplus(depth[0, 1]).sqrt() * math.sqrt(VARIANCE_UNIT)
-            mark = self.marks(mean, labels)
+            mark = self.marks(mean, labels, uncertainty)
             maps += [mean + mark, std + mark]
         return (*maps, *([] if raw.logits is None else [raw.logits]))
 

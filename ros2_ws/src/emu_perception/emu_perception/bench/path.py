@@ -43,9 +43,9 @@ class TimedPerceiver(Perceiver):
     clock: Callable[[], float] = time.perf_counter
     inference_ms = 0.0
 
-    def _run(self, image: np.ndarray) -> list[np.ndarray]:
+    def _run(self, image: np.ndarray, logits: bool = False) -> list[np.ndarray]:
         start = self.clock()
-        maps = super()._run(image)
+        maps = super()._run(image, logits)
         self.inference_ms = 1000 * (self.clock() - start)
         return maps
 

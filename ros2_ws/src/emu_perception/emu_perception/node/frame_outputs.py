@@ -15,7 +15,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from emu_core.bags.camera_info import CameraInfoError, focal_lengths
 from emu_core.bags.distortion import rectified
 from emu_core.bags.images import to_rgb
-from emu_core.labels import IGNORE, ClassTable
+from emu_core.labels import DOUBTFUL, IGNORE, ClassTable
 from emu_core.runtime.fitting import resize
 from emu_core.runtime.overlay import blend
 from emu_core.runtime.perceiver import Perception
@@ -97,7 +97,11 @@ class FrameOutputs:
         return replace(perception, labels=np.where(unknown, np.uint8(self.unknown), labels))
 
     def _without_doubtful_sky(self, perception: Perception) -> Perception:
-        """Set depth from +Inf to NaN where the sky is doubtful: there may be an obstacle."""
+        """Set depth from +Inf to NaN where the sky is doubtful: there may be an obstacle.
+
+        The model has done this for `DOUBTFUL`, with its estimate instead of NaN. With a larger
+        limit, the sky up to it is +Inf.
+        """
         labels, uncertainty = perception.labels, perception.label_uncertainty
         sky, depth, std = self._classes.sky, perception.depth, perception.depth_std
         if sky is None or labels is None or uncertainty is None or depth is None:
@@ -105,13 +109,15 @@ class FrameOutputs:
         limit = self.settings.doubtful_above
         if self.settings.marks_unknown:
             limit = min(limit, self.settings.unknown_above)
-        doubtful = (labels == sky) & (uncertainty > limit) & np.isinf(depth)
-        if not doubtful.any():
-            return perception
-        nan = np.float32(np.nan)
-        if std is not None:
-            std = np.where(doubtful, nan, std)
-        return replace(perception, depth=np.where(doubtful, nan, depth), depth_std=std)
+        is_sky, certain = labels == sky, uncertainty <= limit
+        changes = [(is_sky & ~certain & np.isinf(depth), np.float32(np.nan))]
+        if limit > DOUBTFUL:
+            changes.append((is_sky & certain, np.float32(np.inf)))
+        for pixels, value in changes:
+            if pixels.any():
+                depth = np.where(pixels, value, depth)
+                std = None if std is None else np.where(pixels, value, std)
+        return replace(perception, depth=depth, depth_std=std)
 
     @cached_property
     def maps(self) -> dict[str, np.ndarray]:

@@ -178,6 +178,21 @@ def test_only_a_certain_sky_is_beyond_the_range(model):
     assert np.isposinf(depth[:10]).all() and np.isnan(depth[10:20]).all()
 
 
+def test_a_doubtful_sky_keeps_the_estimate_of_the_model(model):
+    rgb = RGB.copy()
+    rgb[:20] = 10 * 16, 13, 100  # sky of finite depth, with an uncertainty of 0.051
+    expected = node_maps(rgb)
+    for limit in (0.0, 0.05):
+        made = outputs(model, rgb, doubtful_above=limit)
+        for topic, name in (("depth/image", "depth"), ("depth/uncertainty", "depth_std")):
+            found = images.cv_image(made[topic])[:20]
+            np.testing.assert_array_equal(found, expected[name][:20])
+            assert np.isfinite(found).all()
+    for topic in ("depth/image", "depth/uncertainty"):
+        found = images.cv_image(outputs(model, rgb, doubtful_above=0.06)[topic])
+        assert np.isposinf(found[:20]).all()
+
+
 def test_what_is_out_of_range_but_no_sky_stays_infinite(model):
     rgb = RGB.copy()
     rgb[:20, :, 0], rgb[:20, :, 1:] = 2 * 16, 255  # a building of infinite depth, uncertain
