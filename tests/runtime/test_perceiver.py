@@ -110,7 +110,7 @@ def test_an_invalid_image_is_refused(perceiver, wrong, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"provider": "npu"}, "`provider` to be one of auto, cpu, cuda"),
+        ({"provider": "npu"}, "`provider` to be one of auto, cpu, cpu-fused, cuda"),
         ({"fit": "crop"}, "`fit` to be one of"),
         ({"threads": 0}, "`threads` to be at least 1"),
     ],
