@@ -13,7 +13,7 @@ from emu_core.study.jobs import open_splits
 from emu_core.study.results import RESULTS, load_scores, read_results, results_table, write_results
 
 REPOSITORY = Path(__file__).parents[2]
-COMMITTED = REPOSITORY / "docs" / "study" / "rendered"
+COMMITTED = REPOSITORY / "docs" / "study"
 
 
 @pytest.fixture
@@ -87,17 +87,21 @@ def test_claims_count_verdicts_and_give_every_interval(source, cell, counts):
     assert "Nothing was compared: the methods that it needs are missing." in text
 
 
-def test_the_committed_summary_is_that_of_the_committed_results(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("name", "config"), [("rendered", "study"), ("real", "study_real")])
+def test_the_committed_summary_is_that_of_the_committed_results(
+    name, config, tmp_path, monkeypatch
+):
     """As `training/study.py --results docs/study/rendered/results.csv.xz --docs docs` does."""
     monkeypatch.chdir(tmp_path)
     spec = importlib.util.spec_from_file_location("study", REPOSITORY / "training" / "study.py")
     command = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(command)
-    config = str(REPOSITORY / "training/configs/study.yaml")
-    arguments = ["--config", config, "--docs", "docs", "--results", str(COMMITTED / RESULTS)]
+    settings, committed = REPOSITORY / f"training/configs/{config}.yaml", COMMITTED / name
+    options = ["--docs", "docs", "--results", str(committed / RESULTS)]
+    arguments = ["--config", str(settings), *options]
     monkeypatch.setattr(sys, "argv", ["study.py", *arguments])
     assert command.main() == 0
     found = tmp_path / "docs"
-    assert (found / "summary.md").read_bytes() == (COMMITTED / "summary.md").read_bytes()
-    again, committed = (read_results(folder / RESULTS) for folder in (found, COMMITTED))
-    pd.testing.assert_frame_equal(again, committed)
+    assert (found / "summary.md").read_bytes() == (committed / "summary.md").read_bytes()
+    again, before = (read_results(folder / RESULTS) for folder in (found, committed))
+    pd.testing.assert_frame_equal(again, before)
