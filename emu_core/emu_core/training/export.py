@@ -180,9 +180,8 @@ def to_perception(
 ) -> Perception:
     """Convert the first image of a Prediction (canonical metres) to the maps for a robot.
 
-    Depth is +Inf where the class is certainly the sky, and beyond `farthest` canonical metres, and
-    NaN where the ReLU of the mean is off. Where the sky is doubtful, the estimate of the depth is
-    better than none. The maps of a task that the network does not have are None.
+    Depth is +Inf for certain sky and beyond `farthest` canonical metres, and NaN where the ReLU of
+    the mean is off. The maps of a task that the network does not have are None.
 
     Args:
         sky: Train id of the sky; None if there is no such class.
@@ -274,8 +273,6 @@ class ClassMaps(nn.Module):
 class DepthMarks(nn.Module):
     """Depth (H', W') → what is added to it and its deviation: 0, +Inf (far, sky) or NaN (none).
 
-    With the uncertainty of the classes, only certain sky is +Inf, see `to_perception`.
-
     Args:
         sky: Train id of the sky; None if there is no such class.
         farthest: Depth beyond it is +Inf.
@@ -293,10 +290,8 @@ class DepthMarks(nn.Module):
     ) -> Tensor:
         far = depth > self.farthest
         if self.sky is not None and labels is not None:
-            is_sky = labels == self.sky
-            if uncertainty is not None:
-                is_sky = is_sky & (uncertainty <= self.doubtful)
-            far = far | is_sky
+            sky = labels == self.sky  # an estimate is better than none where it is doubtful
+            far = far | (sky if uncertainty is None else sky & (uncertainty <= self.doubtful))
         # x + 0 is x.
         return torch.where(far, self.inf, torch.where(depth > self.zero, self.zero, self.nan))
 
