@@ -112,6 +112,11 @@ class Recording:
             self.ros.spin_once(0.1)
 
 
+_SETTLING_S = 0.5
+"""Time for the publishers to find the subscriptions, which have found them; what a publisher sends
+before is lost, and nothing tells that."""
+
+
 @dataclass(frozen=True)
 class RecordingOptions:
     """What `BagRecording` records, and when it ends; see the help of `recorder`.
@@ -140,7 +145,7 @@ class BagRecording(Recording):
         self._counts: Counter[str] = Counter()
         self._begin_s = time.monotonic()
         self._last_receipt_s = 0.0
-        self._ready = False
+        self._ready, self._matched_s = False, 0.0
 
     def look(self) -> None:
         """Subscribe to new topics; report once that all required ones are subscribed."""
@@ -156,8 +161,10 @@ class BagRecording(Recording):
             return
         missing = [name for name in options.topics if name not in self.topics]
         if not missing and self.topics and self.topics.matched():
-            self._ready, self.look_period_s = True, Recording.look_period_s
-            print(f"recording {len(self.topics)} topics", flush=True)
+            self._matched_s = self._matched_s or time.monotonic()
+            if time.monotonic() - self._matched_s >= _SETTLING_S:
+                self._ready, self.look_period_s = True, Recording.look_period_s
+                print(f"recording {len(self.topics)} topics", flush=True)
         elif options.wait is not None and time.monotonic() - self._begin_s > options.wait:
             names = ", ".join(missing) or "such topics"
             raise UserError(f"no publisher of {names} after {options.wait:g} s")

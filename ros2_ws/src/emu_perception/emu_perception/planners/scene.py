@@ -60,7 +60,7 @@ class Scene:
 
     Args:
         maps: labels, label_uncertainty and depth of a frame, with depth_std if the model has it;
-            sky that is not certain has a depth of NaN.
+            sky that is not certain has no depth of +Inf.
         rays: rays of the pixels.
         sky: Train id of the sky, or None.
     """
