@@ -28,10 +28,7 @@ RATIOS = (
     "mcd10_over_student_same_engine",
     *("train_bf16_over_hf_fp32", "train_fp32_over_hf_fp32"),
 )
-ABSOLUTE_VALUES = (
-    *("ros_path_ms", "node_all_topics_ms"),
-    *("node_rss_mb", "start_to_first_result_s"),
-)
+ABSOLUTE_VALUES = ("ros_path_ms", "node_all_topics_ms", "node_rss_mb", "start_to_first_result_s")
 """RATIOS are the keys of `ratios` in bench.json, ABSOLUTE_VALUES those of `figures`."""
 
 _TIMEOUT_S = 600

@@ -156,17 +156,18 @@ def _open_session(path: Path, provider: str, threads: int | None) -> onnxruntime
 def _open_fused(path: Path, threads: int | None) -> onnxruntime.InferenceSession:
     import onnxruntime
 
-    read_info(path)  # raises ModelError if the file is unusable
     if not fused_attention.is_available():
         problem = "the Python package onnx is not installed: pip install onnx"
-        raise ProviderError("cpu-fused", path, problem)
-    try:
-        content = fused_attention.fused(path)
-        if content is not None:
-            return onnxruntime.InferenceSession(content, session_options(threads), [_CPU])
-    except Exception as error:  # this version of ONNX Runtime may lack the operator
-        raise ProviderError("cpu-fused", path, one_line(error)) from error
-    raise ProviderError("cpu-fused", path, "the model has no attention that can be fused")
+    else:
+        try:
+            content = fused_attention.fused(path)
+            if content is not None:
+                return onnxruntime.InferenceSession(content, session_options(threads), [_CPU])
+            problem = "the model has no attention that can be fused"
+        except Exception as error:  # this version of ONNX Runtime may lack the operator
+            problem = one_line(error)
+    read_info(path)  # raises ModelError if the file is the cause
+    raise ProviderError("cpu-fused", path, problem)
 
 
 def _provider_list(path: Path, name: str, options: dict[str, str]) -> list[Any]:

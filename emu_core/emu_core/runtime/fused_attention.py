@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 if TYPE_CHECKING:
     import onnx
 
@@ -104,7 +106,6 @@ class _Links:
 
     def flat(self, width: int) -> str:
         """Return the name of the shape (1, −1, width)."""
-        import numpy as np
         from onnx import numpy_helper
 
         name = f"{_FLAT}{width}"

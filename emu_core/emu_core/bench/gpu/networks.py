@@ -49,7 +49,7 @@ def measure_crops(settings: GpuSettings) -> dict[str, Any]:
         name = f"{variant}, {batch} crops of {size_name(size)}"
         try:
             network = SegDepthFormer(variant, CLASSES)
-            step = training_step(network, size, torch.bfloat16, settings.device, batch, True)
+            step = training_step(network, size, torch.bfloat16, settings.device, batch, fused=True)
             peak_memory_mb(settings)
             measured = measure_ms(step, settings)
             rate = 1e3 * batch / measured["median"]
