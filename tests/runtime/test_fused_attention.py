@@ -6,9 +6,9 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper, parser
 
-from emu_core.runtime import fused_attention
 from emu_core.runtime.engines import ProviderError
-from emu_core.runtime.fused_attention import fuse
+from emu_core.runtime.graphs import fused_attention
+from emu_core.runtime.graphs.fused_attention import fuse
 from emu_core.runtime.model_file import default_model
 from emu_core.runtime.perceiver import Perceiver
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emu_core.files import write_json
-from emu_core.runtime import fused_attention
+from emu_core.runtime.graphs import fused_attention
 from emu_core.runtime.model_file import (
     INPUT,
     LOGITS,
@@ -44,7 +44,7 @@ _OPENVINO = "OpenVINOExecutionProvider"
 _TENSORRT = "TensorrtExecutionProvider"
 PROVIDERS: dict[str, tuple[str, dict[str, str]]] = {
     "cpu": (_CPU, {}),
-    "cpu-fused": (_CPU, {}),  # with fused attention: `fused_attention`
+    "cpu-fused": (_CPU, {}),  # with fused attention: `graphs.fused_attention`
     # TF32 has a mantissa of 10 bits, which exceeds the tolerances of fp32.
     "cuda": (_CUDA, {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}),
     "tensorrt": (_TENSORRT, {}),
@@ -108,7 +108,7 @@ class SessionEngine:
     def __init__(self, path: Path, provider: str, threads: int | None) -> None:
         import onnxruntime
 
-        self.provider = provider
+        self.provider, self.threads = provider, threads
         self.session = _open_session(path, provider, threads)
         self.info = session_info(self.session, path)
         self._first_run: onnxruntime.RunOptions | None = None
@@ -141,7 +141,7 @@ def _open_session(path: Path, provider: str, threads: int | None) -> onnxruntime
         problem = "this onnxruntime was built without it: install a build that has it"
     else:
         try:
-            providers = _provider_list(path, name, options)
+            providers = _provider_list(read_info(path).sha256, name, options)
             session = open_session(path, session_options(threads), providers)
             # The list of available providers guarantees nothing; the list of the session does.
             if session.get_providers()[0] == name:
@@ -154,15 +154,13 @@ def _open_session(path: Path, provider: str, threads: int | None) -> onnxruntime
 
 
 def _open_fused(path: Path, threads: int | None) -> onnxruntime.InferenceSession:
-    import onnxruntime
-
     if not fused_attention.is_available():
         problem = "the Python package onnx is not installed: pip install onnx"
     else:
         try:
             content = fused_attention.fused(path)
             if content is not None:
-                return onnxruntime.InferenceSession(content, session_options(threads), [_CPU])
+                return open_content(content, "cpu", threads)
             problem = "the model has no attention that can be fused"
         except Exception as error:  # this version of ONNX Runtime may lack the operator
             problem = one_line(error)
@@ -170,14 +168,29 @@ def _open_fused(path: Path, threads: int | None) -> onnxruntime.InferenceSession
     raise ProviderError("cpu-fused", path, problem)
 
 
-def _provider_list(path: Path, name: str, options: dict[str, str]) -> list[Any]:
+def open_content(
+    content: bytes, provider: str, threads: int | None
+) -> onnxruntime.InferenceSession:
+    """Open a model that `graphs` has changed; raises what ONNX Runtime raises."""
+    import onnxruntime
+
+    name, options = PROVIDERS[provider]
+    providers = [_CPU]
+    if name != _CPU:
+        providers = _provider_list(hashlib.sha256(content).hexdigest(), name, options)
+    return onnxruntime.InferenceSession(
+        content, session_options(threads), providers, enable_fallback=0
+    )
+
+
+def _provider_list(sha256: str, name: str, options: dict[str, str]) -> list[Any]:
     """Providers in ONNX Runtime's form. CUDA computes what TensorRT cannot, the CPU the rest."""
     if name != _TENSORRT:
         return [(name, options), _CPU]
     import onnxruntime
 
     try:
-        folder = str(engine_folder(read_info(path).sha256, options))
+        folder = str(engine_folder(sha256, options))
         caching = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": folder}
         caching |= {"trt_timing_cache_enable": "1", "trt_timing_cache_path": folder}
     except OSError:  # the folder is not writable: every start takes minutes

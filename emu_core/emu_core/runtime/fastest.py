@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 from emu_core.files import write_json
-from emu_core.runtime import fused_attention
 from emu_core.runtime.engines import (
     PROVIDERS,
     ProviderError,
@@ -37,6 +36,7 @@ from emu_core.runtime.engines import (
     open_engine,
     tensorrt_version,
 )
+from emu_core.runtime.graphs import fused_attention
 from emu_core.runtime.model_file import ModelError, one_line, read_info
 from emu_core.runtime.verification import decode_reference, verify
 from emu_core.terminal import accept_any_text

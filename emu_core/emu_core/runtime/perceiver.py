@@ -15,20 +15,35 @@ first, as above. NaN (no estimate) fails every comparison.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
-from emu_core.runtime.engines import PROVIDERS, ProviderError, open_engine
+from emu_core.runtime.batching import BATCHING, BatchEngine
+from emu_core.runtime.engines import PROVIDERS, ProviderError, SessionEngine, open_engine
 from emu_core.runtime.fastest import AUTO, Choice, choose_provider
 from emu_core.runtime.fitting import FITS, Fitting, check_image, fit_image, fit_pixels
-from emu_core.runtime.model_file import default_model
+from emu_core.runtime.model_file import ModelError, default_model
 from emu_core.runtime.verification import verify
 
 __all__ = ["PROVIDERS", "Perceiver", "Perception", "ProviderError"]
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """An image to perceive.
+
+    Args:
+        rgb, focal: See `Perceiver.perceive`.
+        groups: See `Perceiver.perceive_groups`; None for no probabilities.
+    """
+
+    rgb: np.ndarray
+    focal: tuple[float, float] | float | None = None
+    groups: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +112,7 @@ class Perceiver:
             provider = self.choice.provider
         self._engine = open_engine(path, provider, threads, allow_cpu_fallback)
         self.info, self.provider = self._engine.info, self._engine.provider
+        self._batch: BatchEngine | None = None
 
     def fitting(self, height: int, width: int) -> Fitting:
         """Geometry of an image of this size: scales and offsets for its camera_info."""
@@ -117,7 +133,7 @@ class Perceiver:
         Raises:
             ValueError: The image or the focal length is invalid.
         """
-        return self._perceive(rgb, focal, None)[0]
+        return self.perceive_many([Request(rgb, focal)])[0][0]
 
     def perceive_groups(
         self,
@@ -136,38 +152,83 @@ class Perceiver:
         Raises:
             ValueError: As `perceive`, or the model has no logits.
         """
-        if self.info.logits_size is None:
-            raise ValueError(f"{self.info.path} has no output 'logits': export the model again")
-        return self._perceive(rgb, focal, groups)
+        perception, probabilities = self.perceive_many([Request(rgb, focal, groups)])[0]
+        assert probabilities is not None
+        return perception, probabilities
 
-    def _perceive(
-        self,
-        rgb: np.ndarray,
-        focal: tuple[float, float] | float | None,
-        groups: np.ndarray | None,
-    ) -> tuple[Perception, Any]:
-        fx, fy = _check_focal(focal) if focal is not None else (0.0, 0.0)
-        check_image(rgb)
-        fitting = self.fitting(*rgb.shape[:2])
-        image = fit_pixels(rgb, fitting, self.info.input_size)
-        if groups is None:
-            results = self._run(image)
+    def perceive_many(
+        self, requests: Sequence[Request]
+    ) -> list[tuple[Perception, np.ndarray | None]]:
+        """Compute the maps of several images, together where `use_batches` found that faster.
+
+        Returns:
+            The maps of each; and its probabilities, None without groups.
+
+        Raises:
+            ValueError: As `perceive_groups`.
+        """
+        logits = any(request.groups is not None for request in requests)
+        if logits and self.info.logits_size is None:
+            raise ValueError(f"{self.info.path} has no output 'logits': export the model again")
+        focals = [_check_focal(r.focal) if r.focal is not None else None for r in requests]
+        images = []
+        for request in requests:
+            check_image(request.rgb)
+            fitting = self.fitting(*request.rgb.shape[:2])
+            images.append(fit_pixels(request.rgb, fitting, self.info.input_size))
+        if self._batch is not None and self._batch.least <= len(images) <= self._batch.count:
+            results = self._batch.run(images, logits)
         else:
-            *results, logits = self._run(image, logits=True)
-            results.append(group_probabilities(logits[0], self.info.output_size, groups))
-        names = (*self.info.outputs, "probabilities")
-        maps = dict(zip(names, results, strict=False))
+            results = [self._run(image, logits) for image in images]
+        each = zip(requests, focals, results, strict=True)
+        return [self._finish(*one) for one in each]
+
+    def _finish(
+        self, request: Request, focal: tuple[float, float] | None, results: list[np.ndarray]
+    ) -> tuple[Perception, np.ndarray | None]:
+        """Make the maps of a request from the results of the engine."""
+        maps = dict(zip(self.info.outputs, results, strict=False))
+        if request.groups is not None:
+            logits = results[-1][0]
+            size = self.info.output_size
+            maps["probabilities"] = group_probabilities(logits, size, request.groups)
+        fitting = self.fitting(*request.rgb.shape[:2])
         if (fitting.height, fitting.width) != self.info.output_size:
             rows = slice(fitting.crop_top, fitting.crop_top + fitting.height)
             columns = slice(fitting.crop_left, fitting.crop_left + fitting.width)
             maps = {n: np.ascontiguousarray(values[rows, columns]) for n, values in maps.items()}
         if focal is not None and self.info.canonical_focal is not None:
-            ratio = np.float32(fitting.network_focal(fx, fy) / self.info.canonical_focal)
+            ratio = np.float32(fitting.network_focal(*focal) / self.info.canonical_focal)
             for name in ("depth", "depth_std"):
                 if name in maps:
                     maps[name] *= ratio
         probabilities = maps.pop("probabilities", None)
         return Perception(**maps), probabilities
+
+    def use_batches(self, count: int) -> str:
+        """Let `perceive_many` compute images together where that is faster; say what was found.
+
+        Args:
+            count: Largest number of images.
+        """
+        self._batch = None
+        if self.provider not in BATCHING or not isinstance(self._engine, SessionEngine):
+            return f"images one after the other: '{self.provider}' gains nothing by batches"
+        try:
+            batch = BatchEngine(self._engine, count)
+        except ModelError as error:
+            return f"images one after the other: batches cannot be used: {error}"
+        one, all_together = batch.milliseconds
+        times = f"{all_together:.1f} ms for {count} images together, {one:.1f} ms for one"
+        if batch.least > count:
+            return f"images one after the other: {times}"
+        self._batch = batch
+        return f"from {batch.least} images on together: {times}"
+
+    @property
+    def least_batch(self) -> int | None:
+        """Number of images from which on they are computed together; None for never."""
+        return None if self._batch is None else self._batch.least
 
     def verify(self) -> dict[str, float]:
         """Run the file's reference image, see `verification.verify`."""

@@ -11,6 +11,7 @@ import onnxruntime
 from emu_core.bench.gpu.checks import FailedError, GpuSettings, SkippedError, measure_ms, row
 from emu_core.bench.models import fixed_image, student_file
 from emu_core.bench.settings import size_name
+from emu_core.runtime.batching import BatchEngine
 from emu_core.runtime.engines import SessionEngine
 from emu_core.runtime.model_file import INPUT, ModelError
 from emu_core.runtime.perceiver import Perceiver, ProviderError
@@ -27,8 +28,9 @@ def sizes_of(settings: GpuSettings) -> tuple[tuple[int, int], ...]:
 def check_engines(settings: GpuSettings) -> dict[str, Any]:
     """Check the shipped student at several sizes on each provider, and measure its time.
 
-    Times are of `Perceiver.perceive`, which copies image and maps, and of the session with inputs
-    and outputs that stay on the device (IO binding).
+    Times are of `Perceiver.perceive`, which copies image and maps, of the session with inputs and
+    outputs that stay on the device (IO binding), and of two and four images together, as the node
+    computes those of several cameras.
 
     Raises:
         SkippedError: None of the providers is there.
@@ -66,9 +68,20 @@ def _measured(
     engine = perceiver._engine
     if isinstance(engine, SessionEngine):
         ways["IO binding"] = _bound(engine.session, image, settings)
+        for count in (2,) if settings.quick else (2, 4):
+            ways[f"{count} images together"] = _together(engine, count, image)
     return [
         row(f"{name}, {way}", measure_ms(run, settings), **errors) for way, run in ways.items()
     ]
+
+
+def _together(engine: SessionEngine, count: int, image: np.ndarray) -> Callable[[], object]:
+    """Run a batch of images, which are copied to the device and back."""
+    try:
+        batch = BatchEngine(engine, count)
+    except ModelError as error:
+        raise FailedError(f"{count} images together on {engine.provider}: {error}") from error
+    return lambda: batch.run([image] * count)
 
 
 def _bound(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
@@ -19,8 +19,8 @@ from emu_perception.camera_model.metric_scale import Geometry, Lens
 from emu_perception.errors import UserError
 from emu_perception.messages.points import PointCloudMaker
 from emu_perception.node import label_info
-from emu_perception.node.frame_outputs import FrameOutputs
-from emu_perception.node.outputs import DEPTH, OUTPUTS, PROBABILITIES, published
+from emu_perception.node.frame_outputs import FrameOutputs, perceive_together
+from emu_perception.node.outputs import DEPTH, OUTPUTS, published
 from emu_perception.node.parameters import WRONG_QOS, Parameters
 from emu_perception.node.statistics import CameraStatistics, FrameTiming, stamp_age
 from emu_perception.node.subscription import AdaptiveSubscription
@@ -110,9 +110,18 @@ class Camera:
 
     def process(self, message: Image | CompressedImage, received: float) -> None:
         """Publish the outputs for an image, `received` at a monotonic time; count its outcome."""
+        self.finish(self.frame(message), received)
+
+    def frame(self, message: Image | CompressedImage) -> FrameOutputs:
+        """Begin the outputs for an image that have a subscriber; nothing is computed yet."""
+        topics = [t for t, p in self._publishers.items() if p.get_subscription_count()]
+        return FrameOutputs(message, self, frozenset(topics) & OUTPUTS.keys())
+
+    def finish(self, frame: FrameOutputs, received: float) -> None:
+        """Publish the outputs of a frame, and count its outcome."""
         outcome, timing = "failed", None
         try:
-            timing = self._publish(message, received)
+            timing = self._publish(frame, received)
             outcome = "processed" if timing else "no_subscriber"
         except UnsupportedImage as error:
             outcome = "refused"
@@ -125,27 +134,24 @@ class Camera:
         finally:
             self.statistics.count_outcome(outcome, timing)
 
-    def _publish(self, message: Image | CompressedImage, received: float) -> FrameTiming | None:
+    def _publish(self, frame: FrameOutputs, received: float) -> FrameTiming | None:
         """Publish all outputs that have a subscriber; None if there are none."""
-        publishers = {t: p for t, p in self._publishers.items() if p.get_subscription_count()}
-        subscribed = [(output, publishers[t]) for t, output in OUTPUTS.items() if t in publishers]
-        if not subscribed:
+        if not frame.topics:
             return None
-        if not message.header.frame_id:
+        if not frame.header.frame_id:
             text = (
                 "the images have no frame_id, which the outputs need: set it in the camera driver"
             )
             self._log_once.warning("frame_id", text)
-        frame = FrameOutputs(message, self, with_probabilities=PROBABILITIES in publishers)
         with_unknown = frame.unknown is not None
         if with_unknown != self._with_unknown:
             self._publish_labels(with_unknown)
-        for output, publisher in subscribed:
-            made = output.make(frame)
+        for topic, output in OUTPUTS.items():
+            made = output.make(frame) if topic in frame.topics else None
             if made is not None:
-                publisher.publish(made)
+                self._publishers[topic].publish(made)
         now_ns = self._node.get_clock().now().nanoseconds
-        age = stamp_age(now_ns, message.header.stamp)
+        age = stamp_age(now_ns, frame.header.stamp)
         return FrameTiming(time.monotonic() - received, frame.inference_s, *age)
 
     def _geometry(self, choice: str) -> Geometry:
@@ -191,3 +197,13 @@ class Camera:
             now = self._node.get_clock().now().to_msg()
             message = label_info.message(self.perceiver.info.classes, with_unknown, now)
             self._publishers[label_info.TOPIC].publish(message)
+
+
+def process_together(
+    turns: Sequence[tuple[Camera, Image | CompressedImage, float]],
+) -> None:
+    """Call `Camera.process` for images of several cameras, with one inference for all."""
+    frames = [camera.frame(message) for camera, message, _ in turns]
+    perceive_together(frames)
+    for (camera, _, received), frame in zip(turns, frames, strict=True):
+        camera.finish(frame, received)

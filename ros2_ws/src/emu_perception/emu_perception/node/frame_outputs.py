@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from emu_core.bags.images import to_rgb
 from emu_core.labels import DOUBTFUL, IGNORE, ClassTable
 from emu_core.runtime.fitting import resize
 from emu_core.runtime.overlay import blend
-from emu_core.runtime.perceiver import Perception
+from emu_core.runtime.perceiver import Perceiver, Perception, Request
 from emu_perception.messages.images import fill_image
 from emu_perception.messages.points import strided_rays, xyz_cloud
 from emu_perception.node.label_info import unknown_id
@@ -29,6 +30,9 @@ from emu_perception.planners.scene import Limits, Scene, strided
 if TYPE_CHECKING:
     from emu_perception.node.camera import Camera
 
+PROBABILITIES = "semantic/probabilities"
+"""The topic for which the model has to compute more."""
+
 _MAX_MM = 65535.5  # rounds to the largest value of 16 bits
 
 
@@ -36,20 +40,22 @@ class FrameOutputs:
     """Outputs for one image of a camera. Maps have the output size of the model, (H, W).
 
     Each attribute is computed at its first use and may raise UnsupportedImage.
+
+    Args:
+        topics: names of the outputs that have a subscriber.
     """
 
     def __init__(
         self,
         message: Image | CompressedImage,
         camera: Camera,
-        with_probabilities: bool = False,
+        topics: Collection[str] = (),
     ) -> None:
-        self.message, self.header = message, message.header
+        self.message, self.header, self.topics = message, message.header, topics
         self.settings: Settings = camera.settings()
         self.inference_s: float | None = None
         """Duration of the inference; None before it."""
-        self._camera, self._with_probabilities = camera, with_probabilities
-        self._probabilities: np.ndarray | None = None
+        self._camera = camera
 
     @cached_property
     def image(self) -> tuple[np.ndarray, CameraInfo | None]:
@@ -67,27 +73,44 @@ class FrameOutputs:
         return rgb, info
 
     @property
+    def perceiver(self) -> Perceiver:
+        """The model, which all cameras of a node share."""
+        return self._camera.perceiver
+
+    @property
     def unknown(self) -> int | None:
         """The id of uncertain pixels; None if they keep their class."""
         return unknown_id(self._classes) if self.settings.marks_unknown else None
 
     @property
     def _classes(self) -> ClassTable:
-        return self._camera.perceiver.info.classes
+        return self.perceiver.info.classes
+
+    @cached_property
+    def request(self) -> Request:
+        """What the model is asked: the image, its focal length, the groups of probabilities."""
+        rgb, info = self.image
+        focal = focal_lengths(info) if info is not None else None
+        if PROBABILITIES not in self.topics:
+            return Request(rgb, focal)
+        return Request(rgb, focal, np.stack(list(self.groups.values()), axis=-1))
+
+    @cached_property
+    def _answer(self) -> tuple[Perception, np.ndarray | None]:
+        """The model's maps and probabilities."""
+        request, start = self.request, time.monotonic()
+        answer = self.perceiver.perceive_many([request])[0]
+        self.inference_s = time.monotonic() - start
+        return answer
+
+    def answered(self, answer: tuple[Perception, np.ndarray | None], seconds: float) -> None:
+        """Take the model's answer to `request` from an inference of several images."""
+        self._answer, self.inference_s = answer, seconds
 
     @cached_property
     def perception(self) -> Perception:
         """The model's outputs, in metres for this lens if it is known."""
-        rgb, info = self.image
-        focal = focal_lengths(info) if info is not None else None
-        start = time.monotonic()
-        perceiver = self._camera.perceiver
-        if self._with_probabilities:
-            groups = np.stack(list(self.groups.values()), axis=-1)
-            perception, self._probabilities = perceiver.perceive_groups(rgb, groups, focal)
-        else:
-            perception = perceiver.perceive(rgb, focal=focal)
-        self.inference_s = time.monotonic() - start
+        perception, _ = self._answer
         perception = self._without_doubtful_sky(perception)
         labels, uncertainty = perception.labels, perception.label_uncertainty
         if self.unknown is None or labels is None or uncertainty is None:
@@ -182,10 +205,10 @@ class FrameOutputs:
 
     @cached_property
     def probabilities(self) -> Image:
-        """The probability of each group; for frames `with_probabilities`."""
-        assert self.perception and self._probabilities is not None
-        encoding = f"32FC{len(self.groups)}"
-        return fill_image(Image(), self._probabilities, encoding, self.header)
+        """The probability of each group; for frames with this topic."""
+        _, probabilities = self._answer
+        assert probabilities is not None
+        return fill_image(Image(), probabilities, f"32FC{len(self.groups)}", self.header)
 
     @cached_property
     def _roles(self) -> Roles:
@@ -213,7 +236,7 @@ class FrameOutputs:
     def rgb(self) -> np.ndarray:
         """The image at the size of the maps; uint8 (H, W, 3)."""
         image = self.image[0]
-        fitting = self._camera.perceiver.fitting(*image.shape[:2])
+        fitting = self.perceiver.fitting(*image.shape[:2])
         return resize(image, (fitting.height, fitting.width))
 
     @cached_property
@@ -223,3 +246,26 @@ class FrameOutputs:
         classes, alpha = self._classes, self.settings.overlay_alpha
         rgb = blend(self.image[0], labels, uncertainty, classes, alpha)
         return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+
+
+def perceive_together(frames: Sequence[FrameOutputs]) -> None:
+    """Ask the model once for the frames of several cameras that share it.
+
+    A frame without a subscriber is left out, and one with an unusable image, too: its error is
+    raised when its outputs are made.
+    """
+    asked: list[FrameOutputs] = []
+    for frame in frames:
+        with suppress(Exception):
+            if frame.topics and frame.request:
+                asked.append(frame)
+    if len(asked) < 2:
+        return
+    start = time.monotonic()
+    try:
+        answers = asked[0].perceiver.perceive_many([frame.request for frame in asked])
+    except Exception:  # each frame is tried alone, and reports its error
+        return
+    seconds = time.monotonic() - start
+    for frame, answer in zip(asked, answers, strict=True):
+        frame.answered(answer, seconds)

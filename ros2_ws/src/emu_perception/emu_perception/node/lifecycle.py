@@ -165,7 +165,8 @@ class PerceptionNode(NodeWithUnchangedParameters, LifecycleNode):
 
     def _activate(self, state: LifecycleState) -> None:
         super().on_activate(state)  # publishers publish nothing before
-        self._worker = worker = Worker(dict(self._cameras))
+        together = self._perceiver.least_batch if self._perceiver else None
+        self._worker = worker = Worker(dict(self._cameras), together)
         for name, camera in self._cameras.items():
             camera.open(partial(worker.put, name))
 
@@ -213,6 +214,9 @@ class PerceptionNode(NodeWithUnchangedParameters, LifecycleNode):
         if missing := outputs.describe_missing(info):
             self.get_logger().info(missing)
         values = {"model": info.name, "file": str(info.path), "sha256": info.sha256}
+        if (count := len(given.cameras())) > 1:
+            values["images of several cameras"] = perceiver.use_batches(count)
+            self.get_logger().info(f"{count} cameras: {values['images of several cameras']}")
         if perceiver.choice is not None:
             self.get_logger().info(f"provider {provider} is the fastest: {perceiver.choice}")
             values["provider choice"] = str(perceiver.choice)

@@ -24,12 +24,10 @@ from emu_core.runtime.metadata import OUTPUTS as MAPS
 from emu_core.runtime.model_file import LOGITS, ModelInfo
 from emu_perception.messages.images import fill_image, fill_jpeg
 from emu_perception.node import channel_info, label_info
-from emu_perception.node.frame_outputs import FrameOutputs
+from emu_perception.node.frame_outputs import PROBABILITIES, FrameOutputs
 from emu_perception.planners.scene import Scene
 
 DEPTH = 5
-PROBABILITIES = "semantic/probabilities"
-"""The topic for which the model has to compute more."""
 
 
 @dataclass(frozen=True)

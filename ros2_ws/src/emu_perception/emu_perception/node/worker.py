@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 
 from sensor_msgs.msg import CompressedImage, Image
 
-from emu_perception.node.camera import Camera
+from emu_perception.node.camera import Camera, process_together
 
 EARLY = 0.1
 """Fraction of a period by which a frame may come early, so that jitter costs no frame."""
@@ -42,16 +42,19 @@ class Mailboxes:
             self._changed.notify()
             return loses
 
-    def get(self) -> tuple[str, Item] | None:
-        """Wait for an item and take it; None after `close`."""
+    def get(self, together: int | None = None) -> list[tuple[str, Item]]:
+        """Wait for an item and take it, or all if at least `together` wait; [] after `close`."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._items)
             if self._closed:
-                return None
-            key = min(self._items, key=self._turns.index)
-            self._turns.remove(key)
-            self._turns.append(key)
-            return key, self._items.pop(key)
+                return []
+            keys = sorted(self._items, key=self._turns.index)
+            if together is None or len(keys) < together:
+                del keys[1:]
+            for key in keys:
+                self._turns.remove(key)
+                self._turns.append(key)
+            return [(key, self._items.pop(key)) for key in keys]
 
     def close(self) -> list[str]:
         """Make all calls of `get` return None, and return the keys of the items that are left."""
@@ -83,10 +86,14 @@ class RateLimit:
 
 
 class Worker:
-    """Call `Camera.process` with the newest image of each camera, in a separate thread."""
+    """Call `Camera.process` with the newest image of each camera, in a separate thread.
 
-    def __init__(self, cameras: Mapping[str, Camera]) -> None:
-        self._cameras = cameras
+    Args:
+        together: Number of images from which on `process_together` is called; None for never.
+    """
+
+    def __init__(self, cameras: Mapping[str, Camera], together: int | None = None) -> None:
+        self._cameras, self._together = cameras, together
         self._limits = {name: RateLimit() for name in cameras}
         self._mailboxes = Mailboxes(cameras)
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
@@ -109,9 +116,12 @@ class Worker:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        while (turn := self._mailboxes.get()) is not None:
-            name, (message, received) = turn
+        while turns := self._mailboxes.get(self._together):
             try:
-                self._cameras[name].process(message, received)
+                if len(turns) == 1:
+                    name, item = turns[0]
+                    self._cameras[name].process(*item)
+                else:
+                    process_together([(self._cameras[name], *item) for name, item in turns])
             except Exception:  # even logging failed; the thread must go on all the same
                 traceback.print_exc()

@@ -233,14 +233,14 @@ def test_cleaning_up_frees_the_model_although_an_executor_keeps_a_subscription(l
 
 def test_services_respond_during_an_inference(local_node, monkeypatch, domain):
     started, finish = threading.Event(), threading.Event()
-    perceive = lifecycle.Perceiver.perceive
+    perceive = lifecycle.Perceiver.perceive_many
 
-    def slow(perceiver, rgb, focal=None):
+    def slow(perceiver, requests):
         started.set()
         assert finish.wait(TIMEOUT_S)
-        return perceive(perceiver, rgb, focal)
+        return perceive(perceiver, requests)
 
-    monkeypatch.setattr(lifecycle.Perceiver, "perceive", slow)
+    monkeypatch.setattr(lifecycle.Perceiver, "perceive_many", slow)
     local_node.bring_up()
     executor = SingleThreadedExecutor()
     executor.add_node(local_node)

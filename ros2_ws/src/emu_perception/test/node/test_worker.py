@@ -21,9 +21,9 @@ TIMEOUT_S = 10.0
 def test_the_newest_item_wins_and_the_others_are_reported():
     mailboxes = Mailboxes(["a"])
     assert [mailboxes.put("a", item) for item in (1, 2, 3)] == [False, True, True]
-    assert mailboxes.get() == ("a", 3)
+    assert mailboxes.get() == [("a", 3)]
     assert not mailboxes.put("a", 4), "an item is handed out only once"
-    assert mailboxes.get() == ("a", 4)
+    assert mailboxes.get() == [("a", 4)]
 
 
 def test_keys_take_turns():
@@ -32,7 +32,7 @@ def test_keys_take_turns():
     for number in range(6):
         mailboxes.put("a", number)
         mailboxes.put("c", number)
-        served.append(mailboxes.get())
+        served += mailboxes.get()
     assert served == [("a", 0), ("c", 1), ("a", 2), ("c", 3), ("a", 4), ("c", 5)]
 
 
@@ -42,7 +42,19 @@ def test_the_key_that_was_served_longest_ago_is_next_even_after_a_pause():
     mailboxes.get()
     mailboxes.put("a", 2)
     mailboxes.put("b", 3)
-    assert mailboxes.get() == ("b", 3)
+    assert mailboxes.get() == [("b", 3)]
+
+
+def test_items_are_taken_together_if_enough_wait_the_longest_waiting_key_first():
+    mailboxes = Mailboxes("abc")
+    mailboxes.put("a", 1)
+    assert mailboxes.get(together=2) == [("a", 1)]
+    for item, key in enumerate("abc"):
+        mailboxes.put(key, item)
+    assert mailboxes.get(together=4) == [("b", 1)]
+    assert mailboxes.get(together=2) == [("c", 2), ("a", 0)]
+    mailboxes.close()
+    assert mailboxes.get(together=2) == []
 
 
 def test_closing_reports_waiting_items_and_loses_later_ones():
@@ -50,15 +62,15 @@ def test_closing_reports_waiting_items_and_loses_later_ones():
     mailboxes.put("b", 1)
     assert mailboxes.close() == ["b"]
     assert mailboxes.put("a", 2)
-    assert mailboxes.get() is None
+    assert mailboxes.get() == []
 
 
 def test_every_item_of_many_threads_is_taken_or_reported():
     mailboxes, taken, lost = Mailboxes("abcd"), [], []
 
     def take():
-        while (turn := mailboxes.get()) is not None:
-            taken.append(turn[1])
+        while turns := mailboxes.get():
+            taken.append(turns[0][1])
 
     def put(key):
         lost.append(sum(mailboxes.put(key, object()) for _ in range(2000)))

@@ -1,0 +1,1 @@
+"""Changes of a model file's graph when it is loaded; the file itself stays as it is."""
