@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -277,3 +278,33 @@ def test_after_the_given_hours_snakemake_may_finish_the_running_jobs(capsys):
     command = [sys.executable, "-c", graceful + "signal.pause()"]
     assert workflow._wait(command, 1 / 3600) == workflow._STOPPED
     assert "no other job is started" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_jobs_too(tmp_path, number):
+    job = "import os, signal\nwith open('pid', 'w') as f: f.write(f'{os.getpid()} ')\n"
+    (tmp_path / "job.py").write_text(f"{job}signal.pause()\n")
+    engine = "import subprocess, sys\nsubprocess.run([sys.executable, 'job.py'])\n"
+    (tmp_path / "engine.py").write_text(engine)
+    wait = "from emu_core.study.workflow import _wait; _wait([sys.executable, 'engine.py'], None)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"import sys; {wait}"],
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+        # Background processes of a shell ignore Ctrl-C, and so do their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )
+    written = tmp_path / "pid"
+    wait_for(lambda: written.is_file() and written.read_text().endswith(" "))
+    process.send_signal(number)
+    assert process.wait(30) != 0
+    job_folder = Path("/proc", written.read_text().strip())
+    wait_for(lambda: not job_folder.exists() or "Z (zombie)" in state_of(job_folder))
+
+
+def state_of(process):
+    """The state of a process in /proc; a child of a process that has ended may stay a zombie."""
+    try:
+        return (process / "status").read_text()
+    except OSError:
+        return "Z (zombie)"

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -172,8 +173,12 @@ def _command(study: Study, snakefile: Path, *options: str) -> list[str]:
 
 
 def _wait(command: Sequence[str], hours: float | None) -> int:
-    """Run Snakemake; after so many hours let it finish the jobs that are running."""
-    process = subprocess.Popen(command)
+    """Run Snakemake; after so many hours let it finish the jobs that are running.
+
+    SIGINT (Ctrl-C) and SIGTERM stop the running jobs, too.
+    """
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    process = subprocess.Popen(command, start_new_session=True)
     try:
         return process.wait(None if hours is None else 3600 * hours)
     except subprocess.TimeoutExpired:
@@ -181,9 +186,14 @@ def _wait(command: Sequence[str], hours: float | None) -> int:
         process.terminate()
         process.wait()
         return _STOPPED
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as error:
+        # On a cluster, Snakemake takes its jobs back after SIGINT only.
+        number = signal.SIGTERM if isinstance(error, SystemExit) else signal.SIGINT
+        os.killpg(process.pid, number)
         process.wait()
         raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def failure_text(failed: Mapping[str, str]) -> str:
