@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 ROBOT_FLOORS = (
     *(("web",), ("recordings", "annotations", "predict"), ("runtime",), ("bags",)),
     *(("data", "metrics"), ("labels",)),
-    ("registry", "files", "memory", "options", "privacy", "terminal"),
+    ("registry", "files", "machine", "options", "privacy", "terminal"),
 )
 FLOORS = (
     *(

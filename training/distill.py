@@ -100,7 +100,7 @@ def distill(config: DistillConfig) -> None:
         render_drives(config.render, data.root)
     # Missing data, and what makes a model file impossible, is reported before hours of training.
     frames, _, _ = open_frames(config), data.open_validation(), data.open_scored()
-    survey_training(frames, config.architecture.task, config.architecture.init is not None)
+    survey_training(frames, config.architecture.task, config.architecture.continues)
     check_start(config)
     model_facts(config.distillation.inputs(data), config.run, task=config.architecture.task)
     check_devices(config.run)

@@ -159,7 +159,7 @@ def test_verify_uses_the_tolerances_in_the_file(tmp_path):
 PEAKS = """
 import sys
 import numpy as np
-from emu_core.memory import peak_rss_mb
+from emu_core.machine import peak_rss_mb
 from emu_core.runtime.perceiver import Perceiver
 
 perceiver = Perceiver(threads=1)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from emu_core.memory import peak_rss_mb
+from emu_core.machine import peak_rss_mb
 from emu_core.runtime.engines import session_options
 from emu_core.runtime.model_file import INPUT, open_session
 

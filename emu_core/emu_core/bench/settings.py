@@ -17,6 +17,7 @@ import torch
 from jsonargparse.typing import PositiveInt
 
 from emu_core.bench.measurement import CLOCKS
+from emu_core.machine import processor_name
 
 PARTS = ("inference", "ros", "rate", "training", "growth", "profile")
 SIZES = ((256, 512), (512, 1024), (1024, 2048))
@@ -113,7 +114,6 @@ def describe_machine() -> dict[str, Any]:
     """Collect processor, memory, accelerators, versions and load of this machine."""
     file = Path("/proc/cpuinfo")
     cpu = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
-    model = re.search(r"model name\s*:\s*(.*)", cpu)
     flags = re.search(r"(?:flags|Features)\s*:\s*(.*)", cpu)
     extensions = set(flags[1].split()) if flags else ()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -122,7 +122,7 @@ def describe_machine() -> dict[str, Any]:
         with suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     return {
-        "processor": model[1] if model else platform.processor(),
+        "processor": processor_name(),
         "extensions": [name for name in _EXTENSIONS if name in extensions],
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(memory / 2**30, 1),

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from emu_core.files import write_json
+from emu_core.machine import processor_name
 from emu_core.runtime.engines import (
     PROVIDERS,
     ProviderError,
@@ -208,17 +208,9 @@ def _facts(sha256: str, names: list[str], threads: int | None) -> dict[str, Any]
         "versions": versions,
         "tensorrt": tensorrt_version() if any("tensorrt" in name for name in names) else "",
         "gpu": gpu() if {"cuda", "tensorrt"} & set(names) else "",
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0,
     }
-
-
-def _processor() -> str:
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.machine()
 
 
 def _memory(facts: dict[str, Any]) -> Path | None:

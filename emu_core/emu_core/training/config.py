@@ -89,6 +89,11 @@ class Architecture:
         if self.encoder is not None and self.init is not None:
             raise ValueError("Give architecture.encoder or architecture.init, not both.")
 
+    @property
+    def continues(self) -> bool:
+        """Whether training goes on with a whole network, which has the classes already."""
+        return self.init is not None
+
 
 @dataclass(frozen=True)
 class Optimisation:

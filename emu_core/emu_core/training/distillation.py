@@ -105,12 +105,11 @@ def train_student(
     start(config.run)
     samples = open_frames(config)
     check_start(config)
-    continues = config.architecture.init is not None
-    print_once("\n".join(survey_training(samples, config.architecture.task, continues)))
+    architecture = config.architecture
+    lines = survey_training(samples, architecture.task, architecture.continues)
+    print_once("\n".join(lines))
     inputs = replace(config, data=distillation.inputs(config.data))
-    network = build_network(
-        config.architecture, samples.classes, samples, inputs.data.augmentation
-    )
+    network = build_network(architecture, samples.classes, samples, inputs.data.augmentation)
     student = Student(network, config, samples, teacher, cache)
     if teacher_id:
         rank_zero_only(write_text)(teacher_file, teacher_id + "\n")

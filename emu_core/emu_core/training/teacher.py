@@ -207,8 +207,7 @@ def train_network(config: TrainingConfig, folder: Path, trunk: Path | None = Non
     data, architecture = config.data, config.architecture
     samples = data.open_training()
     check_start(config)
-    continues = architecture.init is not None
-    print_once("\n".join(survey_training(samples, architecture.task, continues)))
+    print_once("\n".join(survey_training(samples, architecture.task, architecture.continues)))
     if trunk is None:
         network = build_network(architecture, samples.classes, samples, data.augmentation)
     else:

@@ -26,7 +26,7 @@ from typing import Any
 
 from sensor_msgs.msg import Image
 
-from emu_core.memory import peak_rss_mb
+from emu_core.machine import peak_rss_mb
 from emu_core.runtime.perceiver import Perceiver
 from emu_core.terminal import accept_any_text
 from emu_perception.bench.path import IMAGE_TOPICS, options_parser, random_image

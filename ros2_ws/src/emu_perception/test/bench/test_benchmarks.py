@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers.ros_processes import ChildProcess, module
 
-from emu_core.memory import peak_rss_mb
+from emu_core.machine import peak_rss_mb
 from emu_core.runtime.dummy_model import make_dummy_model, street
 from emu_perception.node.outputs import OUTPUTS
 

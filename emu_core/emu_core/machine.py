@@ -1,9 +1,18 @@
-"""How much memory a process has used."""
+"""What the operating system tells of this machine and its processes."""
 
 from __future__ import annotations
 
+import platform
 import re
 from pathlib import Path
+
+
+def processor_name() -> str:
+    """Return the name of the processor, or its architecture where the system tells no name."""
+    file = Path("/proc/cpuinfo")
+    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    found = re.search(r"model name\s*:\s*(.*)", text)
+    return found[1].strip() if found else platform.machine()
 
 
 def peak_rss_mb(pid: int | str = "self") -> float:
