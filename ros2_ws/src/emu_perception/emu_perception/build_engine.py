@@ -2,6 +2,7 @@
 
     build_engine                                     # the shipped model, provider tensorrt
     build_engine --model student.onnx --provider tensorrt-fp16
+    build_engine --cameras 4                         # and one for the images of four cameras
 
 TensorRT takes minutes for a new model, GPU or version. The engine is checked with the reference
 in the model file and kept in $EMU_ENGINE_CACHE (default: ~/.cache/emu/engines), where a node of
@@ -32,8 +33,11 @@ def _build(arguments: Sequence[str]) -> int:
     parser = argument_parser("build_engine", __doc__)
     parser.add_argument("--model", help="ONNX file (default: the shipped model)")
     parser.add_argument("--provider", default="tensorrt", help="default: %(default)s")
+    parser.add_argument("--cameras", type=int, default=1, help="cameras of the node (default: 1)")
     given = parser.parse_args(arguments)
-    model, provider = given.model, given.provider
+    model, provider, cameras = given.model, given.provider, given.cameras
+    if cameras < 1:
+        parser.error(f"--cameras must be at least 1, but it is {cameras}")
     from emu_core.runtime.engines import cache_root
     from emu_core.runtime.model_file import ModelError
     from emu_core.runtime.perceiver import Perceiver, ProviderError
@@ -43,6 +47,7 @@ def _build(arguments: Sequence[str]) -> int:
         with _progress(provider):
             perceiver = Perceiver(model, provider=provider)
             errors = perceiver.verify()
+            batches = perceiver.use_batches(cameras) if cameras > 1 else ""
     except (ModelError, ProviderError, ValueError) as error:
         raise UserError(str(error)) from error
     info, elapsed = perceiver.info, time.monotonic() - start
@@ -51,6 +56,8 @@ def _build(arguments: Sequence[str]) -> int:
         f"{info.name} (sha256 {info.sha256[:12]}) on {provider}: ready and checked in "
         f"{elapsed:.1f} s; {checked}"
     )
+    if batches:
+        print(f"{cameras} cameras: {batches}")
     if provider.startswith("tensorrt"):
         print(f"kept in {cache_root()}")
     return 0
