@@ -1,14 +1,17 @@
-"""Text that a terminal cannot show is escaped; every command asks for that first."""
+"""Text that a terminal cannot show is escaped, and SIGTERM ends a command as an exception."""
 
 import ast
 import io
+import signal
+import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 import emu_core
-from emu_core.terminal import accept_any_text
+from emu_core.terminal import accept_any_text, orderly_end
 
 FOLDERS = (Path(emu_core.__file__).parent, Path(__file__).parents[1] / "training")
 FILES = [file for folder in FOLDERS for file in sorted(folder.rglob("*.py"))]
@@ -45,3 +48,59 @@ def test_every_command_accepts_any_terminal(file):
     )
     called = {getattr(n.func, "id", "") for n in ast.walk(main) if isinstance(n, ast.Call)}
     assert called & {"accept_any_text", "run_command"}
+
+
+# --- SIGTERM
+
+
+def test_sigterm_ends_a_command_after_its_finally():
+    code = """
+from emu_core.terminal import orderly_end
+import signal
+with orderly_end():
+    try:
+        print("ready", flush=True)
+        signal.pause()
+    finally:
+        print("cleaned up")
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    process.terminate()
+    rest, _ = process.communicate(timeout=30)
+    assert rest == "cleaned up\n" and process.returncode == 128 + signal.SIGTERM
+
+
+@pytest.fixture
+def default_handler():
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_the_default_comes_back_unless_another_handler_was_set_meanwhile(default_handler):
+    with orderly_end():
+        assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    with orderly_end():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+
+
+def test_a_handler_that_was_set_before_stays(default_handler):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with orderly_end():
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+
+
+def test_a_thread_which_cannot_handle_signals_changes_nothing():
+    before, during = signal.getsignal(signal.SIGTERM), []
+
+    def work():
+        with orderly_end():
+            during.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert during == [before]

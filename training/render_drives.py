@@ -39,7 +39,7 @@ from emu_core.drives.drive import DriveSpec
 from emu_core.drives.rendering import RenderingError
 from emu_core.drives.splits import SplitsError, load_splits
 from emu_core.drives.survey import count_classes, learn_prior, score_prior
-from emu_core.terminal import accept_any_text
+from emu_core.terminal import accept_any_text, orderly_end
 
 _SHARED: dict[str, Any] = {}
 """In a worker process: `done`, the number of finished frames of all workers."""
@@ -159,10 +159,10 @@ def main() -> int:
     add("--jobs", type=PositiveInt, default=cores, help=f"parallel drives (default: {cores})")
     add("--prior", action="store_true", help="only print the scores of the prior")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     status = 1
     try:
-        render_command(parser, options)
+        with orderly_end():
+            render_command(parser, options)
         return 0
     except (DataError, RenderingError, SplitsError) as error:
         message = str(error)

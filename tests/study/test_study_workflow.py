@@ -286,9 +286,15 @@ def test_a_signal_stops_the_jobs_too(tmp_path, number):
     (tmp_path / "job.py").write_text(f"{job}signal.pause()\n")
     engine = "import subprocess, sys\nsubprocess.run([sys.executable, 'job.py'])\n"
     (tmp_path / "engine.py").write_text(engine)
-    wait = "from emu_core.study.workflow import _wait; _wait([sys.executable, 'engine.py'], None)"
+    (tmp_path / "study.py").write_text(
+        "import sys\n"
+        "from emu_core.study.workflow import _wait\n"
+        "from emu_core.training.command import run_command\n"
+        "engine = [sys.executable, 'engine.py']\n"
+        "sys.exit(run_command('study', lambda: _wait(engine, None)))\n"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-c", f"import sys; {wait}"],
+        [sys.executable, "study.py"],
         cwd=tmp_path,
         stderr=subprocess.DEVNULL,
         # Background processes of a shell ignore Ctrl-C, and so do their children.
@@ -297,9 +303,9 @@ def test_a_signal_stops_the_jobs_too(tmp_path, number):
     written = tmp_path / "pid"
     wait_for(lambda: written.is_file() and written.read_text().endswith(" "))
     process.send_signal(number)
-    assert process.wait(30) != 0
+    assert process.wait(30) == 128 + number
     job_folder = Path("/proc", written.read_text().strip())
-    wait_for(lambda: not job_folder.exists() or "Z (zombie)" in state_of(job_folder))
+    wait_for(lambda: not job_folder.exists() or "Z (zombie)" in state_of(job_folder), 30)
 
 
 def state_of(process):

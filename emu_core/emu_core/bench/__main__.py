@@ -12,7 +12,7 @@ from emu_core.bench import report
 from emu_core.bench.measurement import ABSOLUTE_VALUES, RATIOS, with_all_keys
 from emu_core.bench.settings import BenchSettings, describe_machine, parse, size_name
 from emu_core.runtime.model_file import default_model, read_info
-from emu_core.terminal import accept_any_text
+from emu_core.terminal import accept_any_text, orderly_end
 
 _MODULES = {"rate": "ros"}
 """Modules of parts that do not have their own."""
@@ -23,7 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     accept_any_text()
     settings = parse(arguments)
     settings.output.mkdir(parents=True, exist_ok=True)
-    results = run(settings, sys.argv[1:] if arguments is None else arguments)
+    with orderly_end():
+        results = run(settings, sys.argv[1:] if arguments is None else arguments)
     path = settings.output / "bench.json"
     path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     text = report.render(results)

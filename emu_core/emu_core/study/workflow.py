@@ -177,7 +177,6 @@ def _wait(command: Sequence[str], hours: float | None) -> int:
 
     SIGINT (Ctrl-C) and SIGTERM stop the running jobs, too.
     """
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     process = subprocess.Popen(command, start_new_session=True)
     try:
         return process.wait(None if hours is None else 3600 * hours)
@@ -192,8 +191,6 @@ def _wait(command: Sequence[str], hours: float | None) -> int:
         os.killpg(process.pid, number)
         process.wait()
         raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def failure_text(failed: Mapping[str, str]) -> str:

@@ -21,7 +21,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from emu_core.files import DiskFullError, folder_size, is_disk_full, require_space
 from emu_core.networks import DepthFormer, Network, SegDepthFormer, SegFormer
-from emu_core.terminal import accept_any_text
+from emu_core.terminal import accept_any_text, orderly_end
 from emu_core.training.config import Architecture, Run, StudentConfig, TrainingConfig
 from emu_core.training.export import ExportError
 
@@ -67,7 +67,8 @@ def run_command(name: str, call: Callable[[], object]) -> int:
     for message in _HIDDEN_WARNINGS:
         warnings.filterwarnings("ignore", message)
     try:
-        call()
+        with orderly_end():
+            call()
     except (ValueError, FloatingPointError, ExportError, OSError) as error:
         print(f"{name}: {message_of(error)}", file=sys.stderr)
         return 1

@@ -26,7 +26,7 @@ from emu_core.bench.gpu.networks import measure_crops, measure_networks
 from emu_core.bench.gpu.trainings import check_devices, check_training
 from emu_core.bench.settings import describe_machine
 from emu_core.files import without_nan, write_json, write_text
-from emu_core.terminal import accept_any_text
+from emu_core.terminal import accept_any_text, orderly_end
 
 NO_GPU = 3
 """Exit code without a GPU."""
@@ -72,7 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given.device, given.output.resolve(), given.quick, given.seconds, time.monotonic()
     )
     settings.output.mkdir(parents=True, exist_ok=True)
-    results = {name: _run(name, settings) for name in PARTS if name in given.parts}
+    with orderly_end():
+        results = {name: _run(name, settings) for name in PARTS if name in given.parts}
     content = {"device": given.device, "machine": describe_machine(), "parts": results}
     write_json(settings.output / "gpu.json", without_nan(content))
     text = render(content)

@@ -19,7 +19,7 @@ from typing import Any
 from emu_core.bags.errors import BagError
 from emu_core.files import write_text
 from emu_core.registry import RegistryError
-from emu_core.terminal import accept_any_text
+from emu_core.terminal import accept_any_text, orderly_end
 from emu_perception.errors import UserError
 
 
@@ -36,10 +36,17 @@ def split_ros_arguments(arguments: Sequence[str]) -> tuple[list[str], list[str]]
 
 
 def run(program: str, work: Callable[[], int]) -> int:
-    """Return the exit code of `work`; print a user mistake as one line and return 1."""
+    """Return the exit code of `work`; print a user mistake as one line and return 1.
+
+    Ctrl-C gives 130.
+    """
     accept_any_text()
     try:
-        return work()
+        with orderly_end():
+            return work()
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr, flush=True)
+        return 128 + signal.SIGINT
     except ModuleNotFoundError as error:
         problem = missing_package(error)
     except (UserError, BagError, RegistryError) as error:

@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import av
@@ -236,3 +238,28 @@ def test_an_unusable_bag_or_model_is_reported_in_one_line(missing, bag, model, t
     assert done.returncode == 1
     (line,) = done.stderr.strip().splitlines()
     assert str(tmp_path / "nothing") in line
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_node_and_the_recorder_too(number, bag, model, tmp_path):
+    output = tmp_path / "out"
+    command = [sys.executable, "-m", "emu_perception.demo", "--output", output, "--bag", bag]
+    process = subprocess.Popen(
+        [*map(str, command), "--model", str(model)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Background processes of a shell ignore Ctrl-C, and so do their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )
+    log, end = output / "logs" / "recorder.log", time.monotonic() + 60
+    while not log.is_file() or "recording" not in log.read_text():
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.02)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert errors == ("demo: interrupted\n" if number == signal.SIGINT else "")
+    assert len(children) >= 2
+    assert not [child for child in children if Path("/proc", child).exists()]
