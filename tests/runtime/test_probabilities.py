@@ -43,6 +43,20 @@ def test_logits_are_enlarged_before_the_softmax_as_in_torch():
     assert np.allclose(found, expected, atol=1e-5)
 
 
+def test_logits_that_differ_by_hundreds_between_neighbours_are_right():
+    torch = pytest.importorskip("torch")
+    logits = np.random.default_rng(3).normal(0, 200, (4, 5, 7)).astype(np.float32)
+    large = torch.nn.functional.interpolate(
+        torch.from_numpy(logits)[None].double(),
+        size=(20, 28),
+        mode="bilinear",
+        align_corners=False,
+    )
+    expected = large.softmax(dim=1)[0].permute(1, 2, 0).numpy()
+    found = group_probabilities(logits, (20, 28), np.eye(4, dtype=bool))
+    assert np.allclose(found, expected, atol=1e-4)
+
+
 def test_asking_for_them_changes_no_map(path):
     perceiver = Perceiver(path)
     plain = perceiver.perceive(IMAGE, 80.0)
