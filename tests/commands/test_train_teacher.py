@@ -1,6 +1,7 @@
 """`training/train_teacher.py` as a researcher starts it, on a few tiny frames."""
 
 import csv
+import os
 import re
 import shutil
 import signal
@@ -336,6 +337,15 @@ def test_a_checkpoint_of_another_network_is_refused_without_its_configuration(
     assert "last.ckpt is the checkpoint of another network" in capsys.readouterr().err
 
 
+class Ended(teacher.Member):
+    """A member whose process is told to end during its training."""
+
+    def on_train_batch_start(self, *arguments):
+        super().on_train_batch_start(*arguments)
+        if self.global_step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 class Interrupted(teacher.Member):
     def on_train_batch_start(self, *arguments):
         super().on_train_batch_start(*arguments)
@@ -343,15 +353,17 @@ class Interrupted(teacher.Member):
             raise KeyboardInterrupt
 
 
+@pytest.mark.parametrize(("member", "status"), [(Interrupted, 130), (Ended, 143)])
 def test_an_interrupted_command_says_that_it_can_be_resumed(
-    trained, train, folder, monkeypatch, capsys
+    trained, train, folder, monkeypatch, capsys, member, status
 ):
-    monkeypatch.setattr(teacher, "Member", Interrupted)
+    monkeypatch.setattr(teacher, "Member", member)
     handler = signal.getsignal(signal.SIGINT)
+    name = member.__name__
     try:
-        assert train("--run.name", "interrupted") == 130
+        assert train("--run.name", name) == status
     finally:
         signal.signal(signal.SIGINT, handler)  # Lightning has switched it off
     error = capsys.readouterr().err
     assert "train_teacher: interrupted; the same command resumes." in error
-    assert not (folder / "runs" / "interrupted" / "member-0" / "last.safetensors").exists()
+    assert not (folder / "runs" / name / "member-0" / "last.safetensors").exists()

@@ -7,6 +7,7 @@ import ctypes
 import logging
 import os
 import re
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -74,10 +75,12 @@ def run_command(name: str, call: Callable[[], object]) -> int:
         return 1
     except (KeyboardInterrupt, SystemExit) as error:
         # Lightning exits when it is interrupted.
-        if not any(isinstance(e, KeyboardInterrupt) for e in (error, error.__context__)):
+        interrupted = any(isinstance(e, KeyboardInterrupt) for e in (error, error.__context__))
+        status = 128 + signal.SIGINT if interrupted else getattr(error, "code", None)
+        if status not in (128 + signal.SIGINT, 128 + signal.SIGTERM):
             raise
         print(f"{name}: interrupted; the same command resumes.", file=sys.stderr)
-        return 130
+        return int(status)
     return 0
 
 
