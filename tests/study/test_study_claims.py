@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from emu_core.study.claims import GAP, compare, gap_closed, verdict
+from emu_core.study.claims import GAP, compare, compare_backbones, gap_closed, verdict
 
 METRICS = (*GAP, "ece", "miou", "rmse", "abs_rel", "delta1")
 
@@ -166,3 +166,18 @@ def test_a_method_of_one_seed_borrows_the_deviation_between_the_single_networks(
     # Two like errors with two degrees of freedom: between one and twice one.
     one = 2 * 4.303 * 0.1 / 3**0.5
     assert 0.8 * one < narrow < 2 * one
+
+
+def test_backbones_are_compared_method_by_method(methods):
+    small = methods(single=(1.0, 1.2), student=(0.9,), mcd20=(0.8,))
+    large = methods(single=(0.7, 0.9), student=(0.5,), de=(0.4,))
+    rows = pd.DataFrame(list(compare_backbones(large, small, "few")))
+    assert set(rows.kind) == {"claim 5"}
+    pairs = set(zip(rows.method, rows.other, strict=True))
+    assert pairs == {("single", "few/single"), ("student", "few/student")}
+    nll = rows[rows.metric == "seg.nll"].set_index("method")
+    assert nll["mean"]["single"] == pytest.approx(-0.3)
+    assert nll["mean"]["student"] == pytest.approx(-0.4)
+    # Two seeds of each: the error of their difference is larger than that of pairs, which is 0.
+    assert nll["source"]["single"] == "own" and nll["low"]["single"] < -0.31
+    assert nll["source"]["student"] == "borrowed"  # from the single networks

@@ -2,12 +2,15 @@
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from emu_core.evaluation.values import MILLISECONDS
+from emu_core.study.config import Item
 from emu_core.study.document import summary_text, tables_text, write_document
 from emu_core.study.jobs import open_splits
 from emu_core.study.results import RESULTS, load_scores, read_results, results_table, write_results
@@ -54,11 +57,33 @@ def test_every_method_is_in_the_tables_and_plots(results, tmp_path):
     assert "| Deep Ensemble | – |" in text
     assert "Needs the methods `single` and `de`." in text
     assert "student against control: student's training, no teacher: better in" in text
-    assert "Not tested: all networks have the same backbone." in text
+    assert "Nothing was compared: all networks have the same backbone." in text
     assert "| few | haze | student |" in (tmp_path / "summary.md").read_text()
     assert "ms per image" in (tmp_path / "summary.md").read_text()
     assert (tmp_path / "few_overview_depth.png").is_file()
     assert (tmp_path / RESULTS).is_file()
+
+
+def test_a_larger_backbone_has_comparisons_with_the_studys_and_times_of_its_own(
+    small, drives, trained, run_all
+):
+    study = replace(small, order=[*small.order, Item("single", seeds=2, variant="b1")])
+    plan = list(run_all(study).values())
+    splits = open_splits(study)
+    table = results_table(study, plan, splits, load_scores(study, plan, splits))
+    claims = table[table.kind == "claim 5"]
+    assert set(claims.regime) == {"few-b1"} and set(claims.split) == {"in_domain", "haze"}
+    assert set(zip(claims.method, claims.other, strict=True)) == {("single", "few/single")}
+    metrics = table[(table.kind == "metric") & (table.split == "haze")].set_index(
+        ["regime", "method", "metric"]
+    )["mean"]
+    rmse = claims[(claims.split == "haze") & (claims.metric == "rmse")].iloc[0]["mean"]
+    difference = metrics["few-b1", "single", "rmse"] - metrics["few", "single", "rmse"]
+    assert rmse == pytest.approx(difference)
+    assert metrics["few-b1", "single", MILLISECONDS] > metrics["few", "single", MILLISECONDS] > 0
+    text = tables_text(table)
+    assert "single network against single network of few: better in" in text
+    assert "all networks have the same backbone" not in text
 
 
 def make_claims(source):

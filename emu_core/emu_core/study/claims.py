@@ -85,6 +85,27 @@ def compare(methods: Methods) -> Iterator[Row]:
                 yield {**_row(f"claim {claim}", metric, method, other), **found._asdict()}
 
 
+def compare_backbones(larger: Methods, methods: Methods, regime: str) -> Iterator[Row]:
+    """Compare every method of a larger backbone with the same method of the study's backbone.
+
+    Args:
+        larger, methods: What both have on one split.
+        regime: Regime of `methods`; the second method of a row is `REGIME/METHOD`.
+    """
+    for name in (*RIVALS, "de", *CLOSING):
+        if name not in larger or name not in methods:
+            continue
+        other = f"{regime}/{name}"
+        both = {name: larger[name], other: methods[name]}
+        lenders = {
+            "single": larger.get("single", ()),
+            f"{regime}/single": methods.get("single", ()),
+        }
+        for metric in ("miou", *DEPTH_ACCURACY, *UNCERTAINTY):
+            if (found := _difference({**lenders, **both}, name, other, metric)) is not None:
+                yield {**_row("claim 5", metric, name, other), **found._asdict()}
+
+
 def gap_closed(methods: Methods) -> Iterator[Row]:
     """Measure the gaps between single network and ensemble, and which share each method closes.
 
@@ -139,6 +160,8 @@ def _better(metric: str) -> Better:
 
 def _paired(method: str, other: str) -> bool:
     """Whether both start equally for each seed: student and control, or joint and single-task."""
+    if "/" in other:  # another backbone
+        return False
     if other.startswith(SINGLE_TASK):
         return other == SINGLE_TASK + method
     return all(study_method(name).from_teacher for name in (method, other))
@@ -189,10 +212,12 @@ def _lender(methods: Methods, name: str, metric: str) -> Seeds:
     """The method whose deviation between seeds is used for a method with only one seed.
 
     These are the students for a variant of the student, otherwise the single networks; of one task
-    each for single-task methods.
+    each for single-task methods, and of the same regime.
     """
-    prefix = SINGLE_TASK if name.startswith(SINGLE_TASK) else ""
-    for lender in (*(["student"] if name.startswith("student") else []), f"{prefix}single"):
+    regime, slash, method = name.rpartition("/")
+    prefix = f"{regime}{slash}" + (SINGLE_TASK if method.startswith(SINGLE_TASK) else "")
+    own = [f"{prefix}student"] if method.startswith("student") else []
+    for lender in (*own, f"{prefix}single"):
         seeds = methods.get(lender, ())
         if len(seeds) > 1 and all(metric in scored.results.pooled for scored in seeds):
             return seeds
@@ -201,7 +226,8 @@ def _lender(methods: Methods, name: str, metric: str) -> Seeds:
 
 def _networks(name: str, lent: Sequence[float]) -> int:
     """Number of networks that a method averages: an ensemble's members are the single networks."""
-    return max(len(lent), 1) if name.removeprefix(SINGLE_TASK) == "de" else 1
+    method = name.rpartition("/")[2].removeprefix(SINGLE_TASK)
+    return max(len(lent), 1) if method == "de" else 1
 
 
 def _share(methods: Methods, name: str, other: str, metric: str) -> Value:

@@ -121,6 +121,10 @@ SINGLE_TASK = "single_task-"
 """Prefix of the names of single-task networks' results."""
 
 
+AT = "@"
+"""Between a method and its backbone in the names of times: de@b1."""
+
+
 @dataclass(frozen=True)
 class Copies:
     """Reduced copies of rendered drives; reading full frames takes as long as training on them.

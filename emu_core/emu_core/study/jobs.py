@@ -29,7 +29,7 @@ from emu_core.files import digest, locked, read_json, without_nan, write_atomica
 from emu_core.methods.base import SampledMethod
 from emu_core.methods.disagreement import disagreement
 from emu_core.methods.registry import LoadOptions, load_method
-from emu_core.study.config import Study, study_method
+from emu_core.study.config import AT, Study, study_method
 from emu_core.study.copies import FOR_TRAINING, copy_drives
 from emu_core.study.plan import COPIES, DATA, Job, Scoring, Training, make_plan
 from emu_core.terminal import accept_any_text
@@ -114,12 +114,15 @@ def run_job(key: str, study: Study, plan: Mapping[str, Job]) -> None:
         print(f"{count} frames copied to {study.folder / DATA}")
     else:
         scorings = [plan[k] for k in job.needs if (study.folder / plan[k].output).is_file()]
-        # Other backbones than the study's are not timed.
-        own = [
-            s.candidate for s in scorings if isinstance(s, Scoring) and s.regime in study.regimes
+        timed = [
+            s.candidate
+            if s.regime in study.regimes
+            else replace(s.candidate, name=f"{s.candidate.name}{AT}{s.regime.rpartition('-')[2]}")
+            for s in scorings
+            if isinstance(s, Scoring)
         ]
         first = next(iter(open_splits(study).values()))
-        time_missing(own, first, study.folder / job.output, device)
+        time_missing(timed, first, study.folder / job.output, device)
 
 
 def _score(job: Scoring, study: Study, device: str) -> None:

@@ -30,8 +30,8 @@ from emu_core.evaluation.splits import Split
 from emu_core.evaluation.timing import load_times
 from emu_core.evaluation.values import Scores, metric_table
 from emu_core.files import read_json, write_atomically
-from emu_core.study.claims import compare, gap_closed
-from emu_core.study.config import Study
+from emu_core.study.claims import compare, compare_backbones, gap_closed
+from emu_core.study.config import AT, Study
 from emu_core.study.jobs import store_of
 from emu_core.study.plan import Job, Scoring
 from emu_core.training.config import plain
@@ -66,12 +66,22 @@ def results_table(
     milliseconds = {} if times is None else times.values
     tables, rows = [], []
     for regime, of_regime in scores.items():
-        # Other backbones than the study's are not timed.
-        table = metric_table(of_regime, milliseconds if regime in study.regimes else {})
+        own, _, variant = (
+            regime.rpartition("-") if regime not in study.regimes else (regime, "", "")
+        )
+        of_backbone = {
+            name.partition(AT)[0]: value
+            for name, value in milliseconds.items()
+            if name.partition(AT)[2] == variant
+        }
+        table = metric_table(of_regime, of_backbone)
         tables.append(table.assign(kind="metric", regime=regime))
         for split, methods in of_regime.items():
             place = {"regime": regime, "split": split}
             rows += [place | row for row in (*compare(methods), *gap_closed(methods))]
+            if own != regime:
+                of_own = scores[own].get(split, {})
+                rows += [place | row for row in compare_backbones(methods, of_own, own)]
         if (bound := report.largest_bound(of_regime)) is not None:
             place = {"kind": "about", "regime": regime, "metric": "ranking bound"}
             rows.append({**place, "mean": bound})
