@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -81,7 +82,10 @@ def test_a_larger_backbone_has_comparisons_with_the_studys_and_times_of_its_own(
     difference = metrics["few-b1", "single", "rmse"] - metrics["few", "single", "rmse"]
     assert rmse == pytest.approx(difference)
     assert metrics["few-b1", "single", MILLISECONDS] > metrics["few", "single", MILLISECONDS] > 0
-    text = tables_text(table)
+    write_document(Path("report"), table, {"few": {}, "few-b1": {}})
+    assert cv2.imread("report/few_backbones.png").shape[0] > 400  # two rows of panels
+    assert not Path("report/few-b1_backbones.png").exists()
+    text = Path("report/tables.md").read_text()
     assert "single network against single network of few: better in" in text
     assert "all networks have the same backbone" not in text
 

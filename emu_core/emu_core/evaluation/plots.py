@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from emu_core.evaluation.tables import Metric
-from emu_core.evaluation.values import Scores, Seeds, Value
+from emu_core.evaluation.values import MILLISECONDS, Scores, Seeds, Value
 from emu_core.methods.registry import METHODS
 from emu_core.metrics import DriveResults, StudyMetrics
 from emu_core.metrics.study import restore
@@ -144,6 +145,44 @@ def overview(table: pd.DataFrame, metrics: Sequence[Metric], title: str) -> Figu
     for tick, name in zip(panels[0].get_yticklabels(), names.values(), strict=True):
         tick.set_fontweight("bold" if name in splits else "normal")
     panels[0].invert_yaxis()
+    return figure
+
+
+def time_and_quality(
+    tables: Mapping[str, pd.DataFrame], metrics: Sequence[Metric], title: str
+) -> Figure:
+    """Draw metrics over the milliseconds of an image, each method's backbones as a line.
+
+    Args:
+        tables: Backbone → metrics, see `values.COLUMNS`; methods without a time are left out.
+        metrics: A column of panels for each; each split is a row.
+        title: Title of the figure.
+    """
+    every = pd.concat([t.assign(backbone=name) for name, t in tables.items()])
+    wide = every.pivot(index=["split", "method", "backbone"], columns="metric")
+    wide = wide[wide["mean", MILLISECONDS].notna()]
+    splits, methods = (list(dict.fromkeys(wide.index.get_level_values(k))) for k in (0, 1))
+    figure = Figure(
+        figsize=(2.9 * len(metrics) + 0.8, 0.8 + 2.3 * len(splits)), layout="constrained"
+    )
+    figure.suptitle(title)
+    panels = figure.subplots(len(splits), len(metrics), squeeze=False)
+    for (row, split), (column, metric) in product(enumerate(splits), enumerate(metrics)):
+        axes = panels[row][column]
+        for method in methods:
+            places = [(split, method, name) for name in tables]
+            part = wide.loc[[place for place in places if place in wide.index]]
+            ms, mean = part["mean", MILLISECONDS], part["mean", metric.name]
+            low, high = part["low", metric.name], part["high", metric.name]
+            axes.vlines(ms, low, high, color=color(method), alpha=0.4)
+            axes.plot(ms, mean, color=color(method), marker="o", markersize=4, label=method)
+            for name, x, y in zip(part.index.get_level_values(2), ms, mean, strict=True):
+                axes.annotate(name, (x, y), (3, 3), textcoords="offset points", fontsize=7)
+        axes.set_xscale("log")
+        axes.set_title(f"{split}: {metric.title}", fontsize=9)
+        axes.set_xlabel("ms per image")
+        _simplify(axes)
+    panels[0][0].legend(fontsize=7, frameon=False)
     return figure
 
 

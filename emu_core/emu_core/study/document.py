@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from emu_core.evaluation import plots
 from emu_core.evaluation.report import bound_text, write_plot, write_plots
@@ -25,8 +26,9 @@ from emu_core.evaluation.tables import (
     markdown,
     to_markdown,
 )
-from emu_core.evaluation.values import Scores, Value
+from emu_core.evaluation.values import MILLISECONDS, Scores, Value
 from emu_core.files import write_text
+from emu_core.networks.encoder import VARIANTS
 from emu_core.study.claims import CLAIMS, LEAST_GAP, verdict
 from emu_core.study.config import SINGLE_TASK, study_method
 from emu_core.study.results import RESULTS, read_results, write_results
@@ -41,6 +43,9 @@ _LOSSES = ("_l1", "_rmsle", "", "_beta")
 ABLATION = [kind + loss for kind in ("single", "control", "student") for loss in _LOSSES]
 ABLATION += ["student_novar", "student_logvar"]
 """Methods of the tables that compare depth losses."""
+
+BACKBONE_METRICS = ("miou", "rmse", "seg.nll", "depth.nll")
+"""Metrics of the plot of backbones."""
 
 _NOT_SHOWN = {"de_less", SINGLE_TASK + "de_less"}
 
@@ -86,6 +91,7 @@ def write_document(
         write_text(folder / "tables.md", tables_text(written))
     for regime, of_regime in scores.items():
         _write_plots(folder, regime, results[results.regime == regime], of_regime)
+        _write_backbones(folder, regime, results)
     print(f"{folder}: report written")
 
 
@@ -240,6 +246,20 @@ def _difference(row: Any) -> str:
     mark = {"better": " ✓", "worse": " ✗", "open": ""}[verdict(row)]
     mark += {"own": "", "borrowed": " °", "unknown": " (1 seed)"}[row.source]
     return f"{row.mean:+.3g}{mark}<br><sub>{row.low:+.3g} … {row.high:+.3g}</sub>"
+
+
+def _write_backbones(folder: Path, regime: str, results: pd.DataFrame) -> None:
+    """Draw quality over time for the backbones of a regime, if it has several."""
+    metrics = results[(results.kind == "metric") & results.method.isin(MAIN)]
+    about = results[(results.kind == "about") & (results.metric == "configuration")].text
+    own = yaml.safe_load(about.iloc[0])["architecture"]["variant"] if len(about) else ""
+    names = {regime: own, **{f"{regime}-{variant}": variant for variant in VARIANTS}}
+    tables = {name: metrics[metrics.regime == r] for r, name in names.items()}
+    tables = {name: table for name, table in tables.items() if len(table)}
+    if len(tables) > 1 and (metrics.metric == MILLISECONDS).any():
+        shown = [METRICS[name] for name in BACKBONE_METRICS if (metrics.metric == name).any()]
+        draw = partial(plots.time_and_quality, tables, shown, f"{regime}: backbones")
+        write_plot(folder / f"{regime}_backbones.png", draw, dpi=110)
 
 
 def _write_plots(folder: Path, regime: str, part: pd.DataFrame, scores: Scores) -> None:
