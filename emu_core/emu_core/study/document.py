@@ -254,8 +254,8 @@ def _write_backbones(folder: Path, regime: str, results: pd.DataFrame) -> None:
     about = results[(results.kind == "about") & (results.metric == "configuration")].text
     own = yaml.safe_load(about.iloc[0])["architecture"]["variant"] if len(about) else ""
     names = {regime: own, **{f"{regime}-{variant}": variant for variant in VARIANTS}}
-    tables = {name: metrics[metrics.regime == r] for r, name in names.items()}
-    tables = {name: table for name, table in tables.items() if len(table)}
+    present = {r: name for r, name in names.items() if (metrics.regime == r).any()}
+    tables = {name: metrics[metrics.regime == r] for r, name in present.items()}
     if len(tables) > 1 and (metrics.metric == MILLISECONDS).any():
         shown = [METRICS[name] for name in BACKBONE_METRICS if (metrics.metric == name).any()]
         draw = partial(plots.time_and_quality, tables, shown, f"{regime}: backbones")
