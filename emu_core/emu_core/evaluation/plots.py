@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from emu_core.evaluation.tables import Metric
 from emu_core.evaluation.values import MILLISECONDS, Scores, Seeds, Value
@@ -161,7 +162,9 @@ def time_and_quality(
     every = pd.concat([t.assign(backbone=name) for name, t in tables.items()])
     wide = every.pivot(index=["split", "method", "backbone"], columns="metric")
     wide = wide[wide["mean", MILLISECONDS].notna()]
-    splits, methods = (list(dict.fromkeys(wide.index.get_level_values(k))) for k in (0, 1))
+    there = [set(wide.index.get_level_values(level)) for level in ("split", "method")]
+    splits = [split for split in every.split.unique() if split in there[0]]
+    methods = [method for method in every.method.unique() if method in there[1]]
     figure = Figure(
         figsize=(2.9 * len(metrics) + 0.8, 0.8 + 2.3 * len(splits)), layout="constrained"
     )
@@ -179,7 +182,10 @@ def time_and_quality(
             for name, x, y in zip(part.index.get_level_values(2), ms, mean, strict=True):
                 axes.annotate(name, (x, y), (3, 3), textcoords="offset points", fontsize=7)
         axes.set_xscale("log")
-        axes.set_title(f"{split}: {metric.title}", fontsize=9)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_title(f"{split}: {metric.task} {metric.title}", fontsize=9)
         axes.set_xlabel("ms per image")
         _simplify(axes)
     panels[0][0].legend(fontsize=7, frameon=False)
