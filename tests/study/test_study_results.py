@@ -116,7 +116,9 @@ def test_claims_count_verdicts_and_give_every_interval(source, cell, counts):
     assert "Nothing was compared: the methods that it needs are missing." in text
 
 
-@pytest.mark.parametrize(("name", "config"), [("rendered", "study"), ("real", "study_real")])
+@pytest.mark.parametrize(
+    ("name", "config"), [("rendered", "study"), ("longer", "study"), ("real", "study_real")]
+)
 def test_the_committed_summary_is_that_of_the_committed_results(
     name, config, tmp_path, monkeypatch
 ):
