@@ -25,7 +25,7 @@ def takes(monkeypatch):
 
     def take(one, all_together):
         times = iter([one, all_together])
-        monkeypatch.setattr(batching, "_median_ms", lambda run: run() and next(times))
+        monkeypatch.setattr(batching, "median_ms", lambda run: run() and next(times))
 
     return take
 

@@ -8,13 +8,12 @@ there the cameras take turns. Whether a GPU gains is measured when the node is c
 from __future__ import annotations
 
 import math
-import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from emu_core.runtime.engines import HALF_PRECISION, SessionEngine, open_content
+from emu_core.runtime.fastest import median_ms
 from emu_core.runtime.graphs.batch import batched
 from emu_core.runtime.model_file import INPUT, LOGITS, ModelError, one_line
 from emu_core.runtime.parity import measure_errors, violations
@@ -22,8 +21,6 @@ from emu_core.runtime.verification import decode_reference
 
 BATCHING = ("cuda", "tensorrt", "tensorrt-fp16")
 """Providers for which batches are measured."""
-
-_RUNS = 7
 
 
 class BatchEngine:
@@ -57,8 +54,8 @@ class BatchEngine:
             ) from error
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise ModelError(one_line(error)) from error
-        one = _median_ms(lambda: engine.run(images[0]))
-        self.milliseconds = (one, _median_ms(lambda: self.run(images)))
+        one = median_ms(lambda: engine.run(images[0]))
+        self.milliseconds = (one, median_ms(lambda: self.run(images)))
         self.least = math.floor(self.milliseconds[1] / self.milliseconds[0]) + 1
 
     def run(self, images: Sequence[np.ndarray], logits: bool = False) -> list[list[np.ndarray]]:
@@ -89,12 +86,3 @@ class BatchEngine:
             np.ascontiguousarray(picture[:, :: -1 if i % 2 else 1] // (1 + i // 2))
             for i in range(self.count)
         ]
-
-
-def _median_ms(run: Callable[[], object]) -> float:
-    seconds = []
-    for _ in range(_RUNS):
-        start = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - start)
-    return 1e3 * statistics.median(seconds)

@@ -173,10 +173,11 @@ def main(path: str, name: str, threads: str) -> None:
         print(json.dumps({"refused": str(error)}))
         return
     picture = decode_reference(engine.info)
-    print(json.dumps({"milliseconds": _median_ms(lambda: engine.run(picture))}))
+    print(json.dumps({"milliseconds": median_ms(lambda: engine.run(picture))}))
 
 
-def _median_ms(run: Callable[[], object]) -> float:
+def median_ms(run: Callable[[], object]) -> float:
+    """Return the median milliseconds of some runs."""
     seconds: list[float] = []
     while len(seconds) < _RUNS and sum(seconds) < _SECONDS:
         start = time.perf_counter()

@@ -91,7 +91,7 @@ def faster_batches(monkeypatch):
     """Let a batch on the CPU seem to take as long as one and a half images."""
     times = iter([10.0, 15.0])
     monkeypatch.setattr(perceiver, "BATCHING", ("cpu",))
-    monkeypatch.setattr(batching, "_median_ms", lambda run: next(times))
+    monkeypatch.setattr(batching, "median_ms", lambda run: next(times))
 
 
 @pytest.fixture
