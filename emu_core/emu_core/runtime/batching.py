@@ -12,12 +12,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from emu_core.runtime.engines import HALF_PRECISION, SessionEngine, open_content
+from emu_core.runtime.engines import SessionEngine, open_content
 from emu_core.runtime.fastest import median_ms
 from emu_core.runtime.graphs.batch import batched
 from emu_core.runtime.model_file import INPUT, LOGITS, ModelError, one_line
 from emu_core.runtime.parity import measure_errors, violations
-from emu_core.runtime.verification import decode_reference
+from emu_core.runtime.verification import decode_reference, tolerances_of
 
 BATCHING = ("cuda", "tensorrt", "tensorrt-fp16")
 """Providers for which batches are measured."""
@@ -72,11 +72,11 @@ class BatchEngine:
 
     def _check(self, engine: SessionEngine, images: Sequence[np.ndarray]) -> None:
         """Compare the maps of different images with those of the engine for one image."""
-        precision = "fp16" if engine.provider in HALF_PRECISION else self.info.precision
+        tolerances = tolerances_of(engine)
         for image, maps in zip(images, self.run(images), strict=True):
             expected = dict(zip(self.info.outputs, engine.run(image), strict=True))
             errors = measure_errors(dict(zip(self.info.outputs, maps, strict=True)), expected)
-            if wrong := violations(errors, self.info.tolerances[precision]):
+            if wrong := violations(errors, tolerances):
                 raise ModelError(f"a batch computes other results: {', '.join(wrong)}")
 
     def _samples(self) -> list[np.ndarray]:

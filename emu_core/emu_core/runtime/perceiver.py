@@ -171,20 +171,24 @@ class Perceiver:
         if logits and self.info.logits_size is None:
             raise ValueError(f"{self.info.path} has no output 'logits': export the model again")
         focals = [_check_focal(r.focal) if r.focal is not None else None for r in requests]
-        images = []
+        fittings, images = [], []
         for request in requests:
             check_image(request.rgb)
-            fitting = self.fitting(*request.rgb.shape[:2])
-            images.append(fit_pixels(request.rgb, fitting, self.info.input_size))
+            fittings.append(self.fitting(*request.rgb.shape[:2]))
+            images.append(fit_pixels(request.rgb, fittings[-1], self.info.input_size))
         if self._batch is not None and self._batch.least <= len(images) <= self._batch.count:
             results = self._batch.run(images, logits)
         else:
             results = [self._run(image, logits) for image in images]
-        each = zip(requests, focals, results, strict=True)
+        each = zip(results, fittings, focals, requests, strict=True)
         return [self._finish(*one) for one in each]
 
     def _finish(
-        self, request: Request, focal: tuple[float, float] | None, results: list[np.ndarray]
+        self,
+        results: list[np.ndarray],
+        fitting: Fitting,
+        focal: tuple[float, float] | None,
+        request: Request,
     ) -> tuple[Perception, np.ndarray | None]:
         """Make the maps of a request from the results of the engine."""
         maps = dict(zip(self.info.outputs, results, strict=False))
@@ -192,7 +196,6 @@ class Perceiver:
             logits = results[-1][0]
             size = self.info.output_size
             maps["probabilities"] = group_probabilities(logits, size, request.groups)
-        fitting = self.fitting(*request.rgb.shape[:2])
         if (fitting.height, fitting.width) != self.info.output_size:
             rows = slice(fitting.crop_top, fitting.crop_top + fitting.height)
             columns = slice(fitting.crop_left, fitting.crop_left + fitting.width)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import cv2
 import numpy as np
 
@@ -17,13 +19,7 @@ def verify(engine: SessionEngine | OpenVinoEngine) -> dict[str, float]:
         ModelError: The graph does not run, or an error exceeds its tolerance: the file is
             damaged, or the engine computes other results.
     """
-    info = engine.info
-    precision = "fp16" if engine.provider in HALF_PRECISION else info.precision
-    if precision not in info.tolerances:
-        raise ModelError(
-            f"{info.path} has no tolerances for {precision}, so the results of "
-            f"'{engine.provider}' cannot be checked. Use a provider of {info.precision}."
-        )
+    info, tolerances = engine.info, tolerances_of(engine)
     picture = decode_reference(info)
     try:
         maps = engine.run(picture)
@@ -33,12 +29,28 @@ def verify(engine: SessionEngine | OpenVinoEngine) -> dict[str, float]:
             "Copy the file again, or use another provider."
         ) from error
     errors = info.reference.errors(dict(zip(info.outputs, maps, strict=True)))
-    if wrong := violations(errors, info.tolerances[precision]):
+    if wrong := violations(errors, tolerances):
         raise ModelError(
             f"{info.path} does not reproduce its reference outputs on '{engine.provider}': "
             f"{', '.join(wrong)}. Copy the file again, or use another provider."
         )
     return errors
+
+
+def tolerances_of(engine: SessionEngine | OpenVinoEngine) -> Mapping[str, float]:
+    """Return the tolerances of an engine's precision, see `runtime.parity`.
+
+    Raises:
+        ModelError: The file has none.
+    """
+    info = engine.info
+    precision = "fp16" if engine.provider in HALF_PRECISION else info.precision
+    if precision not in info.tolerances:
+        raise ModelError(
+            f"{info.path} has no tolerances for {precision}, so the results of "
+            f"'{engine.provider}' cannot be checked. Use a provider of {info.precision}."
+        )
+    return info.tolerances[precision]
 
 
 def decode_reference(info: ModelInfo) -> np.ndarray:

@@ -311,6 +311,13 @@ class Study:
         """Folder of everything that belongs to the study."""
         return Path("runs") / self.name
 
+    def backbone_of(self, regime: str) -> tuple[str, str]:
+        """Divide REGIME-VARIANT into its regime and its backbone, empty for the study's own."""
+        if regime in self.regimes:
+            return regime, ""
+        own, _, variant = regime.rpartition("-")
+        return own, variant
+
 
 def _expect_known(where: str, name: str, values: Iterable[str], known: Collection[str]) -> None:
     for value in values:

@@ -114,13 +114,12 @@ def run_job(key: str, study: Study, plan: Mapping[str, Job]) -> None:
         print(f"{count} frames copied to {study.folder / DATA}")
     else:
         scorings = [plan[k] for k in job.needs if (study.folder / plan[k].output).is_file()]
-        timed = [
-            s.candidate
-            if s.regime in study.regimes
-            else replace(s.candidate, name=f"{s.candidate.name}{AT}{s.regime.rpartition('-')[2]}")
-            for s in scorings
-            if isinstance(s, Scoring)
-        ]
+        timed = []
+        for scoring in scorings:
+            if isinstance(scoring, Scoring):
+                _, variant = study.backbone_of(scoring.regime)
+                name = scoring.candidate.name + (AT + variant if variant else "")
+                timed.append(replace(scoring.candidate, name=name))
         first = next(iter(open_splits(study).values()))
         time_missing(timed, first, study.folder / job.output, device)
 

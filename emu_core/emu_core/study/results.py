@@ -66,9 +66,7 @@ def results_table(
     milliseconds = {} if times is None else times.values
     tables, rows = [], []
     for regime, of_regime in scores.items():
-        own, _, variant = (
-            regime.rpartition("-") if regime not in study.regimes else (regime, "", "")
-        )
+        own, variant = study.backbone_of(regime)
         of_backbone = {
             name.partition(AT)[0]: value
             for name, value in milliseconds.items()
@@ -79,7 +77,7 @@ def results_table(
         for split, methods in of_regime.items():
             place = {"regime": regime, "split": split}
             rows += [place | row for row in (*compare(methods), *gap_closed(methods))]
-            if own != regime:
+            if variant:
                 of_own = scores[own].get(split, {})
                 rows += [place | row for row in compare_backbones(methods, of_own, own)]
         if (bound := report.largest_bound(of_regime)) is not None:
