@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import emu_core
-from emu_core.terminal import accept_any_text, orderly_end
+from emu_core.terminal import accept_any_text, orderly_end, signals_deferred, system_problem
 
 FOLDERS = (Path(emu_core.__file__).parent, Path(__file__).parents[1] / "training")
 FILES = [file for folder in FOLDERS for file in sorted(folder.rglob("*.py"))]
@@ -48,6 +48,14 @@ def test_every_command_accepts_any_terminal(file):
     )
     called = {getattr(n.func, "id", "") for n in ast.walk(main) if isinstance(n, ast.Call)}
     assert called & {"accept_any_text", "run_command"}
+
+
+def test_a_system_error_names_the_file_and_the_reason(tmp_path):
+    with pytest.raises(OSError) as missing:
+        (tmp_path / "none").read_text()
+    assert system_problem(missing.value) == f"{tmp_path / 'none'}: No such file or directory"
+    assert system_problem(OSError("the cable is loose")) == "the cable is loose"
+    assert system_problem(OSError(5, "broken")) == "the system: broken"
 
 
 # --- SIGTERM
@@ -104,3 +112,34 @@ def test_a_thread_which_cannot_handle_signals_changes_nothing():
     thread.start()
     thread.join()
     assert during == [before]
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_a_signal_while_a_process_starts_takes_effect_when_it_is_known(
+    default_handler, number, error
+):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
+    known = []
+    with pytest.raises(error), orderly_end(), signals_deferred():
+        signal.raise_signal(number)
+        known.append("process")
+    assert known == ["process"]
+    assert signal.signal(signal.SIGINT, before) == signal.default_int_handler
+
+
+def test_a_process_that_starts_inherits_what_is_ignored_and_nothing_else():
+    code = """
+import signal
+print(*(signal.getsignal(n) == signal.SIG_IGN for n in (signal.SIGINT, signal.SIGTERM)))
+"""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with signals_deferred():
+            process = subprocess.Popen(
+                [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+            )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert process.communicate(timeout=30)[0] == "True False\n"

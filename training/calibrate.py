@@ -13,7 +13,10 @@ earlier calibration of the file is replaced. For weights, which use the split `c
 their training's data, or `val` if there is none, they are written to last.calibration.json:
 evaluate.py knows the method `calibrated`.
 With --shifts, the deviation grows as much with the uncertainty of the class as changed frames
-need; intervals still hold 90 % on the frames of the fit. --dry-run only prints what it finds.
+need; intervals still hold 90 % on the frames of the fit. With --distance, both values change with
+the distance of an image from the frames of the first --root, measured in features of the network:
+the other data, and the --shifts of the first, say how uncertain distant images are.
+--dry-run only prints what it finds.
 """
 
 from __future__ import annotations
@@ -41,12 +44,17 @@ def calibrate_model(given: jsonargparse.Namespace) -> None:
     if len(given.kind) != len(roots):
         raise ValueError(
             f"Give --kind and --root equally often: got {len(given.kind)} and {len(roots)}."
+            if roots
+            else "Give --root, the folder of the data of the fit."
         )
     parts: list[DataSet] = []
     for kind, root in zip(given.kind, roots, strict=True):
         data = Data(kind, root=root, mapping=given.mapping, classes=given.classes)
-        parts += data.open_scored(given.splits).values()
-    found = calibrate(given.model, parts, given.stride, given.shifts)
+        if given.splits is None:
+            parts += data.open_calibration()
+        else:
+            parts += data.open_scored(given.splits).values()
+    found = calibrate(given.model, parts, given.stride, given.shifts, given.distance)
     if not given.dry_run:
         info = write_calibrated(given.model, given.output or given.model, found)
         print(f"{info.path}: written, sha256 {info.sha256[:12]}")
@@ -58,6 +66,8 @@ def run(given: jsonargparse.Namespace) -> None:
         raise ValueError("Give either --model or --weights.")
     if given.weights is None:
         calibrate_model(given)
+    elif given.distance:
+        raise ValueError("--distance needs --model: calibrate the exported file.")
     elif given.config is None:
         raise ValueError("--weights needs --config, the config.yaml in the same folder.")
     else:
@@ -83,13 +93,19 @@ def main() -> int:
     add("--config", type=Path, help="config.yaml in the same folder as --weights")
     add("--kind", nargs="+", default=["folder"], help=f"of the data: {', '.join(DATASETS)}")
     add("--root", type=Path, nargs="+", help="folder of the data, for each kind")
-    add("--splits", nargs="+", default=["val"], help="frames of the fit (default: val)")
+    add("--splits", nargs="+", help="frames of the fit (default: calibration, or val without it)")
     add(
         "--shifts",
         nargs="+",
         default=[],
         help="changes of the frames, on which it is chosen how much the deviation grows with the "
         f"uncertainty of the class: {', '.join(SHIFTS)}",
+    )
+    add(
+        "--distance",
+        action="store_true",
+        help="change both values with the distance of an image from the frames of the first "
+        "--root",
     )
     add("--stride", type=PositiveInt, default=1, help="use only every so many frames")
     add("--classes", help="class table of the model: a name or a YAML file")

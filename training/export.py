@@ -51,6 +51,7 @@ def export_measured(
     sections: Path | None = None,
     calibrate_on: Sequence[Path] = (),
     calibrate_shifts: Sequence[str] = (),
+    calibrate_distance: bool = False,
 ) -> None:
     """Export a network, score it, export it again with its scores, and write the model card.
 
@@ -65,12 +66,15 @@ def export_measured(
         calibrate_on: Folders of the data sets whose frames calibrate the file, see
             `Data.open_calibration`.
         calibrate_shifts: Changes of these frames, see `calibrate`.
+        calibrate_distance: Whether the values depend on the distance of an image, see `calibrate`.
 
     Raises:
         DataError, ModelError, WeightsError: A file is missing or damaged.
         ExportError: ONNX Runtime and torch disagree.
         ValueError: No model file can be made of this training.
     """
+    if (calibrate_shifts or calibrate_distance) and not calibrate_on:
+        raise ValueError("--calibrate-shifts and --calibrate-distance need --calibrate.")
     data, run = read_config(config)
     more = "" if sections is None else sections.read_text(encoding="utf-8")
     network, _ = load_model(weights)
@@ -87,7 +91,7 @@ def export_measured(
         export(network, draft, metrics={}, **facts)
         before, calibration = {}, None
         if fitted:
-            calibration = calibrate(draft, fitted, shifts=calibrate_shifts)
+            calibration = calibrate(draft, fitted, 1, calibrate_shifts, calibrate_distance)
             before = _scores(draft, frames)
             write_calibrated(draft, draft, calibration)
         scores = _scores(draft, frames)
@@ -148,6 +152,12 @@ def main() -> int:
         metavar="SHIFT",
         help="changes of these frames, on which it is chosen how much the deviation grows with "
         "the uncertainty of the class, see training/calibrate.py",
+    )
+    add(
+        *("--calibrate-distance", "--calibrate_distance"),
+        action="store_true",
+        help="change both values with the distance of an image from the frames of the first of "
+        "these data sets, see training/calibrate.py",
     )
     given = parser.parse_args()
     return run_command("export", lambda: export_measured(**vars(given)))

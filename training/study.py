@@ -5,6 +5,7 @@
     python training/study.py --config training/configs/study.yaml --hours 2.4
     python training/study.py --config training/configs/study.yaml --report --docs docs/study/new
     python training/study.py --config training/configs/study.yaml --results results.csv.xz
+    python training/study.py --config training/configs/study.yaml --report --earlier results.csv.xz
 
 The study is a Snakemake workflow (pip install 'emu_core[study]', Python 3.11 or newer) of one
 process for each job, the most valuable jobs first. When the command is given again, jobs that are
@@ -14,6 +15,9 @@ each job uses another one; docs/study_on_slurm.md shows how to use a cluster.
 Trainings with changed settings are refused; --redo deletes them. What depends on weights
 that were trained again is trained again, too. A training that diverged is left out, with all jobs
 that need it, until --retry.
+
+A study whose folder is lost can go on: with --earlier, the report has all that results.csv.xz of
+the earlier run has and this one lacks.
 
 Leaves in runs/NAME:
 
@@ -39,7 +43,7 @@ from emu_core.study.config import Study
 from emu_core.study.document import write_document
 from emu_core.study.jobs import StudyError, open_splits
 from emu_core.study.plan import make_plan
-from emu_core.study.results import load_scores, read_results, results_table
+from emu_core.study.results import load_scores, read_results, results_table, with_earlier
 from emu_core.study.workflow import failure_text, jobs_left, plan_text, prepare, run
 from emu_core.training.command import HelpFormatter, run_command
 
@@ -69,11 +73,13 @@ def carry_out(arguments: Sequence[str]) -> None:
     parser.add_argument("--retry", action="store_true", help="run again what diverged")
     parser.add_argument("--docs", type=Path, help="folder that gets all but tables.md, too")
     parser.add_argument("--results", type=Path, help="only write the tables of a results.csv.xz")
+    parser.add_argument("--earlier", type=Path, help="results.csv.xz of an earlier run to go on")
     options = parser.instantiate(parser.parse_args(list(arguments)))
     study = Study(**{field.name: options[field.name] for field in fields(Study)})
     if options.results is not None:
         report(study, read_results(options.results), {}, options.docs)
         return
+    earlier = None if options.earlier is None else read_results(options.earlier)
     plan, failed = make_plan(study), {}
     if not options.report:
         prepare(study, plan, options.redo, options.retry)
@@ -86,7 +92,10 @@ def carry_out(arguments: Sequence[str]) -> None:
     if not options.only:
         splits = open_splits(study)
         scores = load_scores(study, plan, splits)
-        report(study, results_table(study, plan, splits, scores), scores, options.docs)
+        results = results_table(study, plan, splits, scores)
+        if earlier is not None:
+            results = with_earlier(results, earlier)
+        report(study, results, scores, options.docs)
     if failed:
         raise StudyError(failure_text(failed))
 

@@ -45,7 +45,7 @@ def test_a_model_is_calibrated_on_drives(run, model, tmp_path, write_drive, caps
     assert (
         metrics(shown_shifted.split("drives (val+fog)")[0])["interval_90"] == shown["interval_90"]
     )
-    assert run("calibrate", *options, "--shifts", "snow") == 1
+    assert run("calibrate", *options, "--shifts", "hail") == 1
     assert "Expected a shift of rain, dirt" in capsys.readouterr().err
     assert found.after["drives (val).nll"] == pytest.approx(shown["nll"][1], abs=1e-4)
     # Calibrated again, from the file itself, it comes to the same values.
@@ -90,6 +90,22 @@ def test_weights_are_calibrated_on_the_validation_frames_of_their_training(
     assert "--weights needs --config" in capsys.readouterr().err
     assert run("calibrate", *files, "--model", "model.onnx") == 1
     assert "either --model or --weights" in capsys.readouterr().err
+
+
+def test_a_distance_is_refused_before_the_work(run, model, tmp_path, write_drive, capsys):
+    options = ("--kind", "drives", "--root", "drives", "--distance")
+    for frame in range(10):
+        if frame == 9:
+            assert run("calibrate", "--model", model, *options) == 1
+            assert "at least 10 frames of the first data set, but" in capsys.readouterr().err
+        write_drive(tmp_path / "drives", "val", f"val3000_000000_{frame:06d}")
+    assert run("calibrate", "--model", model, *options) == 1
+    assert "give a second data set, or shifts" in capsys.readouterr().err
+    assert run("calibrate", "--model", model, *options, "--shifts", "night") == 1
+    assert "has no encoder of this project" in capsys.readouterr().err
+    weights = ("--weights", "last.safetensors", "--config", "config.yaml")
+    assert run("calibrate", *weights, "--distance") == 1
+    assert "--distance needs --model" in capsys.readouterr().err
 
 
 def test_what_cannot_be_calibrated_is_refused(run, tmp_path, write_drive, capsys):

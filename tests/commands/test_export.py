@@ -102,6 +102,8 @@ def test_a_file_is_calibrated_on_validation_frames(export, write_camera, tmp_pat
     assert f"The deviation of depth is multiplied by {factor} · class uncertainty" in card
     after = info.metrics["test.depth_interval_90"]
     assert re.search(rf"\| test: depth_interval_90 +\| [\d.]+ +\| {after:.3f} ", card)
+    assert export(data, "--calibrate-distance") == 1
+    assert "--calibrate-distance need --calibrate" in capsys.readouterr().err
     assert export(data, "--calibrate", "elsewhere") == 1
     assert (
         "elsewhere: no frames for a calibration; the training has such frames in data."

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from emu_core.data.appearance.effects import SRGB_GAMMA, night
-from emu_core.data.appearance.shifts import HELD_OUT, SHIFTS, apply_shift
+from emu_core.data.appearance.shifts import HELD_OUT, NOT_TRAINED, SHIFTS, apply_shift
 from emu_core.data.config import Data, Source
 from emu_core.data.datasets import open_dataset
 from emu_core.data.decoded import cached
@@ -40,8 +40,9 @@ def test_a_frame_always_gets_the_same_change_and_keeps_its_truth(name):
 
 
 def test_held_out_families_are_no_effects_of_a_training():
-    assert set(HELD_OUT) <= set(SHIFTS)
-    assert not set(HELD_OUT) & {"fog", "night", "exposure", "blur", "noise", "compression"}
+    assert {*HELD_OUT, *NOT_TRAINED} <= set(SHIFTS)
+    trained = {"fog", "night", "texture", "exposure", "blur", "noise", "compression"}
+    assert not {*HELD_OUT, *NOT_TRAINED} & trained and not set(HELD_OUT) & set(NOT_TRAINED)
 
 
 def test_rain_is_bright_and_longer_along_its_fall():
@@ -77,6 +78,31 @@ def test_glare_is_light_that_falls_with_the_distance_from_a_point_in_the_upper_h
         assert far[0] / far[1] == pytest.approx(np.exp(24 / 48), rel=0.08)
 
 
+def test_snow_is_round_and_bright():
+    image = apply_shift("snow", sample()).image[..., 0].astype(float)
+    assert image.min() >= 99 and 0.02 < (image > image.min() + 20).mean() < 0.7
+    flakes = image - image.mean()
+    down, across = ((flakes * np.roll(flakes, 1, axis)).mean() for axis in (0, 1))
+    assert down == pytest.approx(across, rel=0.1)
+
+
+def test_zoom_blurs_away_from_the_centre():
+    y, x = np.mgrid[:96, :192]
+    checks = np.repeat((255 * ((x // 4 + y // 4) % 2))[..., None], 3, axis=2).astype(np.uint8)
+    image = apply_shift("zoom", sample(checks)).image.astype(float)
+    changed = np.abs(image - checks)[..., 0]
+    assert changed[46:50, 94:98].mean() < 0.5 * changed[:, :16].mean()
+    np.testing.assert_array_equal(apply_shift("zoom", sample()).image, GREY)
+
+
+def test_pixelation_leaves_the_mean_of_squares():
+    ramp = np.repeat(np.linspace(0, 255, 192)[None, :, None], 96, axis=0).repeat(3, axis=2)
+    image = apply_shift("pixelation", sample(ramp.astype(np.uint8), "big")).image
+    steps = np.unique(image[0, :, 0]).size
+    assert 192 * 60 / 96 <= steps <= 192 * 160 / 96
+    assert image.mean() == pytest.approx(ramp.astype(np.uint8).mean(), abs=1)
+
+
 def test_fog_needs_dense_depth():
     with pytest.raises(DataError, match=r"at least 50% .* frame has that of 0%.* another shift"):
         apply_shift("fog", sample(depth=np.nan))
@@ -106,8 +132,8 @@ def test_a_split_is_opened_with_a_shift(drives, tmp_path):
     np.testing.assert_array_equal(stored[0].image, rainy[0].image)
     np.testing.assert_array_equal(cached(plain, tmp_path / "cache")[0].image, plain[0].image)
     np.testing.assert_array_equal(rainy.select([1])[0].image, rainy[1].image)
-    with pytest.raises(RegistryError, match=r"Expected a shift of rain, dirt, .*but got 'snow'"):
-        open_dataset("drives", drives, "test+snow")
+    with pytest.raises(RegistryError, match=r"Expected a shift of rain, dirt, .*but got 'hail'"):
+        open_dataset("drives", drives, "test+hail")
 
 
 def test_scores_have_a_column_for_each_shift(drives):
@@ -125,5 +151,5 @@ def test_a_part_of_a_mixture_can_be_shifted_and_without_truth(drives):
     np.testing.assert_array_equal(after.image, apply_shift("dirt", before).image)
     assert before.labelled and not after.labelled and not after.measured
     assert [part.shift for part in data.open_validation()] == [None]
-    with pytest.raises(RegistryError, match="but got 'snow'"):
-        replace(plain, shift="snow")
+    with pytest.raises(RegistryError, match="but got 'hail'"):
+        replace(plain, shift="hail")

@@ -6,13 +6,9 @@ import torch
 from scipy.optimize import minimize_scalar
 from torchmetrics.classification import MulticlassCalibrationError
 
-from emu_core.evaluation.fitting.calibration import (
-    class_nll,
-    fit,
-    fit_deviation,
-    fit_temperature,
-    measure,
-)
+from emu_core.evaluation.fitting.calibration import class_nll, fit, fit_temperature, measure
+from emu_core.evaluation.fitting.deviation import Deviations
+from emu_core.evaluation.fitting.deviation import fit_deviation as fit_factor
 from emu_core.evaluation.fitting.pixels import Pixels, normalized_entropy
 from emu_core.runtime.calibration import Calibration
 
@@ -33,13 +29,21 @@ def pixels(groups=None, std=1.0, error=None, seed=0, count=6000, temperature=1.0
     return Pixels(
         scores=scores,
         group=groups.argmax(axis=1)[truth],
+        class_frame=frame,
         groups=groups,
         depth=true_depth + error,
         std=np.full(count, std),
         true_depth=true_depth,
         depth_scores=scores,
         depth_frame=frame,
+        features=np.zeros((10, 0)),
     )
+
+
+def fit_deviation(parts, shifted=()):
+    """Fit the factor where the temperature is 1."""
+    some = ([Deviations.of(part, 1.0) for part in each] for each in (parts, shifted))
+    return fit_factor(*some)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.2])
@@ -80,16 +84,16 @@ def test_all_data_sets_count_equally():
 
 def test_intervals_hold_at_least_the_share_of_each_data_set():
     wide, narrow = pixels(std=1.5, seed=4), pixels(std=0.5, seed=5, count=600)
-    scale, doubt = fit_deviation([wide, narrow], 1.0)
+    scale, doubt = fit_deviation([wide, narrow])
     found = Calibration(std_scale=scale, std_doubt=doubt)
     held = [measure(part, found)["interval_90"] for part in (wide, narrow)]
     assert held[1] == pytest.approx(0.9, abs=5e-3) and held[0] > 0.99
-    assert fit_deviation([narrow], 1.0)[0] == pytest.approx(scale, rel=0.2)
+    assert fit_deviation([narrow])[0] == pytest.approx(scale, rel=0.2)
 
 
 def test_the_factor_makes_intervals_hold_what_they_say():
     part = pixels(std=0.5)
-    scale, doubt = fit_deviation([part], 1.0)
+    scale, doubt = fit_deviation([part])
     assert scale + doubt / 2 == pytest.approx(2.0, rel=0.06)
     assert measure(part)["interval_90"] < 0.65
     after = measure(part, Calibration(std_scale=scale, std_doubt=doubt))
@@ -98,18 +102,18 @@ def test_the_factor_makes_intervals_hold_what_they_say():
 
 def test_the_factor_grows_with_the_uncertainty_of_the_class_where_that_is_better():
     part = pixels(error=lambda scores: 1 + 4 * normalized_entropy(scores), count=20000)
-    scale, doubt = fit_deviation([part], 1.0)
+    scale, doubt = fit_deviation([part])
     assert doubt / scale == 4
     assert scale == pytest.approx(1, rel=0.05)
     alike = pixels(count=20000)
-    assert fit_deviation([alike], 1.0)[1] <= 0.5 * fit_deviation([alike], 1.0)[0]
+    assert fit_deviation([alike])[1] <= 0.5 * fit_deviation([alike])[0]
 
 
 def test_shifted_frames_choose_how_much_the_factor_grows_and_leave_the_coverage():
     part = pixels(count=20000)
     shifted = pixels(error=lambda scores: 1 + 8 * normalized_entropy(scores), count=20000, seed=3)
-    scale, doubt = fit_deviation([part], 1.0, [shifted])
-    assert doubt / scale > max(2, 2 * np.divide(*fit_deviation([part], 1.0)[::-1]))
+    scale, doubt = fit_deviation([part], [shifted])
+    assert doubt / scale > max(2, 2 * np.divide(*fit_deviation([part])[::-1]))
     found = fit([part], [shifted])
     assert (found.std_scale, found.std_doubt) == pytest.approx((scale, doubt), rel=1e-2)
     assert found.temperature == fit([part]).temperature
@@ -120,11 +124,12 @@ def test_shifted_frames_choose_how_much_the_factor_grows_and_leave_the_coverage(
 
 def test_one_task_leaves_the_values_of_the_other():
     part, none = pixels(temperature=2.0), np.zeros(0)
-    without = dict.fromkeys(("depth", "std", "true_depth", "depth_frame"), none)
+    whole = none.astype(int)
+    without = dict.fromkeys(("depth", "std", "true_depth"), none) | {"depth_frame": whole}
     values = {name: getattr(part, name) for name in Pixels.__annotations__}
     classes = fit([Pixels(**{**values, **without, "depth_scores": np.zeros((0, CLASSES))})])
     assert classes.temperature > 1.5 and (classes.std_scale, classes.std_doubt) == (1, 0)
-    labels = {"scores": np.zeros((0, 1)), "group": none.astype(int)}
+    labels = {"scores": np.zeros((0, 1))} | dict.fromkeys(("group", "class_frame"), whole)
     depth = {"depth_scores": np.zeros((len(part.depth), 1)), "groups": np.ones((1, 1), bool)}
     only_depth = fit([Pixels(**{**values, **labels, **depth})])
     assert only_depth.temperature == 1 and only_depth.std_doubt == 0

@@ -4,7 +4,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from emu_core.evaluation.model_card import Origin, _range_of_truth, data_table, notices
+from emu_core.evaluation.model_card import (
+    Origin,
+    _range_of_truth,
+    calibration_section,
+    data_table,
+    notices,
+)
+from emu_core.runtime.calibration import Calibration, Distance
 
 
 def part(title, kinds=("labels", "depth"), **changes):
@@ -59,3 +66,14 @@ def test_the_range_of_the_ground_truth_is_named_for_each_data_set_if_they_differ
     same = {"a": part("a"), "b": part("b")}
     assert _range_of_truth(same) == "80 m"
     assert _range_of_truth({**same, "b": part("b", max_depth=120.0)}) == "80 m (a), 120 m (b)"
+
+
+def test_the_calibration_says_what_changes_with_the_distance():
+    distance = Distance((0.0,), (1.0,), 2.0, 3.0, temperature=1.2, std_factor=1.5)
+    found = Calibration(0.9, 0.8, 0.4, "12 frames of yard (val)", {}, {}, distance)
+    text = calibration_section(SimpleNamespace(calibration=found), {}, {})
+    assert "is complete at 1.5 times this distance" in text
+    assert "have 1.200 instead of 0.900, and a deviation that is also multiplied by 1.500" in text
+    plain = Calibration(0.9, 0.8, 0.4, "12 frames of yard (val)")
+    text = calibration_section(SimpleNamespace(calibration=plain), {}, {})
+    assert "far" not in text and "All were fitted on 12 frames of yard (val), which no" in text

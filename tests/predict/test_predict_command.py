@@ -77,10 +77,14 @@ def test_a_video_becomes_an_overlay_video_with_its_times(run, write_image, noise
     ("arguments", "code", "reason"),
     [
         (["empty"], 1, "predict: empty has no pictures (.jpg, .jpeg, "),
-        (["missing.png"], 1, "predict: There is no picture, folder, video or camera missing.png."),
+        (
+            ["missing.png"],
+            1,
+            "predict: There is no picture, folder, video or camera missing.png. Check the path.",
+        ),
         (["99"], 1, "predict: Camera 99 does not open."),
         (["a.txt"], 1, "predict: PyAV cannot read a.txt as a video"),
-        (["a.png", "--output", "a.txt"], 1, "predict: "),
+        (["a.png", "--output", "a.txt"], 1, "predict: a.txt: File exists."),
         (["a.png", "--output", "."], 1, "predict: The results cannot be written into a.png"),
         (["a.png", "--focal", "0"], 2, "must be above 0 pixels"),
         (["a.png", "--fov", "75", "--focal", "5"], 2, "not both"),

@@ -14,7 +14,7 @@ COUNT = 3
 GRAPH = """
 <ir_version: 8, opset_import: ["" : 18]>
 graph (float[1, 4, 6, 3] image) => (float[4, 6] depth)
-<int64[1] first = {0}, int64[1] last = {3}, int64 zero = {0},
+<int64[1] first = {0}, int64[1] last = {3}, int64 zero = {0}, int64[2] middle = {1, -2},
  int64[4] rows = {1, 1, 24, 3}, int64[4] planes = {1, 4, 6, 3}, int64[4] free = {-1, 4, 6, 3},
  int64[2] flat = {24, 3}, int64[4] large = {1, 8, 6, 3}, float[4] factors = {1.0, 2.0, 1.0, 1.0},
  float[1, 4, 1, 1] scale = {1, 2, 3, 4}, float[6, 1] wide = {1, 2, 3, 4, 5, 6},
@@ -50,6 +50,7 @@ ONCE = {
                  x = Transpose <perm = [0, 2, 3, 1]> (z)""",
     "Resize": """y = Resize <mode = "nearest"> (image, , , large)
                  a, b = Split <axis = 1, num_outputs = 2> (y); x = Sub(a, b)""",
+    "ReduceMean": "m = ReduceMean <keepdims = 1> (image, middle); x = Sub(image, m)",
     "Split": """y = Resize <mode = "nearest"> (image, , factors)
                 a, b = Split <axis = 1, num_outputs = 2> (y); x = Sub(a, b)""",
 }
@@ -59,6 +60,7 @@ FOR_EACH = {
     "Softmax": "x = Softmax <axis = -4> (image)",
     "LogSoftmax": "x = LogSoftmax <axis = 0> (image)",
     "Gather": "y = Gather <axis = 0> (image, zero); x = Reshape(y, planes)",
+    "ReduceMean": "x = ReduceMean <keepdims = 1> (image, first)",
     "ReduceMax": "m = ReduceMax <keepdims = 1> (image); x = Sub(image, m)",
     "Relu": """y = Transpose <perm = [1, 0, 2, 3]> (image); z = Relu(y)
                x = Transpose <perm = [1, 0, 2, 3]> (z)""",

@@ -13,8 +13,15 @@ import pytest
 from emu_core.evaluation.values import MILLISECONDS
 from emu_core.study.config import Item
 from emu_core.study.document import summary_text, tables_text, write_document
-from emu_core.study.jobs import open_splits
-from emu_core.study.results import RESULTS, load_scores, read_results, results_table, write_results
+from emu_core.study.jobs import StudyError, open_splits
+from emu_core.study.results import (
+    RESULTS,
+    load_scores,
+    read_results,
+    results_table,
+    with_earlier,
+    write_results,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 COMMITTED = REPOSITORY / "docs" / "study"
@@ -46,6 +53,44 @@ def test_results_come_back_with_six_digits_and_the_same_bytes(results, tmp_path)
         read_results(tmp_path / "damaged.csv.xz")
     with pytest.raises(ValueError, match=r"other.csv holds no results"):
         read_results(tmp_path / "other.csv")
+
+
+def table_of(rows, settings="members: 2", commit="new"):
+    about = [("about", "", "", "", "", "configuration", None, settings)]
+    about.append(("about", "", "", "", "", "commit", None, commit))
+    columns = ["kind", "regime", "split", "method", "other", "metric", "mean", "text"]
+    return pd.DataFrame([*((*row, "") for row in rows), *about], columns=columns)
+
+
+def test_a_study_whose_folder_was_lost_keeps_what_was_not_measured_again():
+    old = [
+        ("metric", "few", "test", "single", "", "miou", 0.1),
+        ("metric", "few", "test", "de", "", "miou", 0.2),
+        ("metric", "few", "test", "de", "", MILLISECONDS, 50.0),
+        ("metric", "few", "haze", "de", "", "miou", 0.3),
+        ("metric", "ample", "test", "single", "", "miou", 0.4),
+        ("claim 2", "few", "test", "de", "single", "miou", 0.5),
+    ]
+    new = [
+        ("metric", "few", "test", "single", "", "miou", 0.6),
+        ("metric", "few", "test", "mcd20", "", "miou", 0.7),
+        ("metric", "few", "haze", "single", "", "miou", 0.8),
+    ]
+    earlier = table_of(old, "members: 2\norder: [a]", commit="old")
+    merged = with_earlier(table_of(new, "members: 2\norder: [a, b]"), earlier)
+    rows = merged[["kind", "regime", "split", "method", "metric", "mean"]].dropna()
+    assert list(rows.itertuples(index=False, name=None)) == [
+        ("metric", "few", "test", "single", "miou", 0.6),
+        ("metric", "few", "test", "mcd20", "miou", 0.7),
+        ("metric", "few", "test", "de", "miou", 0.2),
+        ("metric", "few", "haze", "single", "miou", 0.8),
+        ("metric", "few", "haze", "de", "miou", 0.3),
+        ("metric", "ample", "test", "single", "miou", 0.4),
+        ("claim 2", "few", "test", "de", "miou", 0.5),
+    ]
+    assert list(merged[merged.metric == "commit"].text) == ["new, and earlier old"]
+    with pytest.raises(StudyError, match=r"those of another study: members, steps differ"):
+        with_earlier(table_of(new, "members: 3\nsteps: 1"), earlier)
 
 
 def test_every_method_is_in_the_tables_and_plots(results, tmp_path):

@@ -120,7 +120,7 @@ def test_a_configuration_is_read_back(tmp_path):
         ("- 1", "expected YAML"),
         ("data: {batch: many}\nrun: {}", "many"),
         ("data: {kind: kitti}\nrun: {}", "of cityscapes, drives, folder, nyuv2, but"),
-        (None, "No such file"),
+        (None, "there is no such file"),
     ],
 )
 def test_other_files_are_refused_by_name(tmp_path, content, message):

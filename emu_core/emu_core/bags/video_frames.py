@@ -57,7 +57,9 @@ def read_video(path: Path, rate: float = 10.0) -> Iterator[VideoFrame]:
         number = _film(path)
         container = av.open(str(path))
     except (av.FFmpegError, OSError) as error:
-        raise BagError(f"PyAV cannot read {path} as a video: {error}") from error
+        raise BagError(
+            f"PyAV cannot read {path} as a video; it is another file, or damaged: {error}"
+        ) from error
     with container:
         if number is None:
             raise BagError(f"{path} has no video stream")

@@ -88,7 +88,7 @@ def existing_file(path: Path, origin: str = "") -> Path:
     if not path.is_file():
         raise DataError(f"No file {path}{origin}.")
     if path.stat().st_size == 0:
-        raise DataError(f"{path}{origin} is empty. Unpack or render it again.")
+        raise DataError(f"{path}{origin} is empty. Unpack or render it again, or copy it again.")
     if problem := lfs_problem(path):
         raise DataError(f"{problem}.")
     return path

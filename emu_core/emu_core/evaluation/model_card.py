@@ -15,6 +15,7 @@ from emu_core.data.datasets import DataSet
 from emu_core.evaluation.model_scores import Scores
 from emu_core.evaluation.tables import to_markdown
 from emu_core.networks import Network
+from emu_core.runtime.calibration import Calibration
 from emu_core.runtime.model_file import ModelInfo
 from emu_core.training.config import Data
 
@@ -135,8 +136,21 @@ def calibration_section(
     return (
         f"**Calibration.** Class scores are divided by {found.temperature:.3f}. The deviation of "
         f"depth is multiplied by {found.std_scale:.3f} + {found.std_doubt:.3f} · class "
-        f"uncertainty.\nBoth were fitted on {found.frames}, which no training saw, and are part "
-        f"of the graph.{table}\n"
+        f"uncertainty.\n{_distant(found)}All were fitted on {found.frames}, which no training "
+        f"saw, and are part of the graph.{table}\n"
+    )
+
+
+def _distant(found: Calibration) -> str:
+    distance = found.distance
+    if distance is None:
+        return ""
+    return (
+        f"Images whose features are far from those of the first data set below have "
+        f"{distance.temperature:.3f} instead of {found.temperature:.3f}, and a deviation that is "
+        f"also multiplied by {distance.std_factor:.3f}. The change begins at the distance within "
+        f"which 90 % of its frames lie, and is complete at {distance.far / distance.near:.1f} "
+        "times this distance.\n"
     )
 
 

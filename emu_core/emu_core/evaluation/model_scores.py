@@ -30,7 +30,7 @@ def score_split(perceiver: Perceiver, data: DataSet, stride: int = 1) -> Percept
         ours, theirs = (f"{', '.join(t.names)} ({t.dataset})" for t in (of_model, of_data))
         raise ValueError(
             f"{perceiver.info.name} has the classes {ours}, but the data has {theirs}: is --kind "
-            "right?"
+            "right? If it is, give --classes of the model, and --mapping of the data's classes."
         )
     indices = range(0, len(data), stride)
     frames = (data[index] for index in with_progress(indices, data.split_title, len(indices)))

@@ -134,7 +134,7 @@ def read_header(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
         reason = foreign_format(path) or "give the file last.safetensors of a training."
         raise WeightsError(f"{path} is a folder, not a model: {reason}")
     if not path.is_file():
-        raise WeightsError(f"Found no model at {path}.")
+        raise WeightsError(f"Found no model at {path}: check the path.")
     try:
         with safe_open(path, "pt") as file:
             texts = file.metadata() or {}

@@ -38,7 +38,7 @@ from emu_core.runtime.fastest import AUTO
 from emu_core.runtime.fitting import FITS
 from emu_core.runtime.model_file import ModelError
 from emu_core.runtime.perceiver import PROVIDERS, Perceiver, ProviderError
-from emu_core.terminal import accept_any_text
+from emu_core.terminal import accept_any_text, system_problem
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,7 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return Run(options, lens).run()
     except ModuleNotFoundError as error:
         say(f"the Python package {error.name} is missing: pip install 'emu_core[predict]'")
-    except (DataError, BagError, ModelError, ProviderError, OSError) as error:
+    except OSError as error:
+        say(f"{system_problem(error)}.")
+    except (DataError, BagError, ModelError, ProviderError) as error:
         say(" ".join(str(error).split()))
     except KeyboardInterrupt:
         say("interrupted; what was predicted before is complete.")

@@ -72,7 +72,7 @@ def open_source(source: str, output: Path) -> Source:
         files = _picture_files(path, output)
         return Source(None, False, len(files), _pictures(files))
     if not path.is_file():
-        raise DataError(f"There is no picture, folder, video or camera {source}.")
+        raise DataError(f"There is no picture, folder, video or camera {source}. Check the path.")
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return Source(None, False, 1, _pictures({path.name: path}))
     return Source(path.name, False, frame_count(path), _video(path))

@@ -71,7 +71,7 @@ class ProviderError(RuntimeError):
     def __init__(self, provider: str, path: Path, problem: str) -> None:
         super().__init__(
             f"the provider '{provider}' ({PROVIDERS[provider][0]}) cannot be used for {path}: "
-            f"{problem}. Or allow the CPU instead (allow_cpu_fallback)."
+            f"{problem}. Or allow the CPU instead (provider cpu, or allow_cpu_fallback)."
         )
 
 

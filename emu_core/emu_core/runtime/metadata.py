@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from emu_core.labels import IGNORE, ClassTable
-from emu_core.runtime.calibration import Calibration
+from emu_core.runtime.calibration import Calibration, Distance
 from emu_core.runtime.parity import ERROR_NAMES, Reference
 
 OUTPUTS: dict[str, type[np.generic]] = {
@@ -141,9 +141,27 @@ def calibration(value: dict[str, Any] | None) -> Calibration | None:
         frames=_text(value["frames"]),
         before=_numbers(value["before"]),
         after=_numbers(value["after"]),
+        distance=_distance(value.get("distance")),
     )
     positive = found.temperature > 0 and found.std_scale > 0 and found.std_doubt >= 0
     return _checked(found, positive, "a temperature and a std_scale above 0, a std_doubt from 0")
+
+
+def _distance(value: dict[str, Any] | None) -> Distance | None:
+    if value is None:
+        return None
+    found = Distance(
+        mean=tuple(_number(x) for x in value["mean"]),
+        scale=tuple(_number(x) for x in value["scale"]),
+        near=_number(value["near"]),
+        far=_number(value["far"]),
+        temperature=_number(value["temperature"]),
+        std_factor=_number(value["std_factor"]),
+    )
+    valid = len(found.mean) == len(found.scale) and all(x > 0 for x in found.scale)
+    valid = valid and 0 <= found.near < found.far and found.temperature > 0
+    valid = valid and found.std_factor >= 1
+    return _checked(found, valid, "features of equal number, scales above 0, and near below far")
 
 
 PARSERS: dict[str, Callable[[Any], Any]] = {

@@ -254,9 +254,10 @@ def _write_backbones(folder: Path, regime: str, results: pd.DataFrame) -> None:
     about = results[(results.kind == "about") & (results.metric == "configuration")].text
     own = yaml.safe_load(about.iloc[0])["architecture"]["variant"] if len(about) else ""
     names = {regime: own, **{f"{regime}-{variant}": variant for variant in VARIANTS}}
-    present = {r: name for r, name in names.items() if (metrics.regime == r).any()}
+    timed = set(metrics.regime[metrics.metric == MILLISECONDS])
+    present = {r: name for r, name in names.items() if r in timed}
     tables = {name: metrics[metrics.regime == r] for r, name in present.items()}
-    if len(tables) > 1 and (metrics.metric == MILLISECONDS).any():
+    if len(tables) > 1:
         shown = [METRICS[name] for name in BACKBONE_METRICS if (metrics.metric == name).any()]
         draw = partial(plots.time_and_quality, tables, shown, f"{regime}: backbones")
         write_plot(folder / f"{regime}_backbones.png", draw, dpi=110)

@@ -28,11 +28,11 @@ import yaml
 from emu_core.evaluation import report
 from emu_core.evaluation.splits import Split
 from emu_core.evaluation.timing import load_times
-from emu_core.evaluation.values import Scores, metric_table
+from emu_core.evaluation.values import MILLISECONDS, Scores, metric_table
 from emu_core.files import read_json, write_atomically
 from emu_core.study.claims import compare, compare_backbones, gap_closed
 from emu_core.study.config import AT, Study
-from emu_core.study.jobs import store_of
+from emu_core.study.jobs import StudyError, store_of
 from emu_core.study.plan import Job, Scoring
 from emu_core.training.config import plain
 from emu_core.training.export import head_commit
@@ -104,6 +104,41 @@ def _disagreement(job: Scoring, folder: Path) -> Iterator[dict[str, Any]]:
     for split, measured in found.items():
         for name, mean in measured.items():
             yield {**place, "split": split, "metric": name, "mean": mean}
+
+
+def with_earlier(results: pd.DataFrame, earlier: pd.DataFrame) -> pd.DataFrame:
+    """Add what only an earlier run of the same study has: its folder is gone, its table is kept.
+
+    What a method, or a pair of methods, has in `results` replaces all that it had in `earlier`.
+    The times of the rows that are added are left out: they may be those of another machine.
+
+    Raises:
+        StudyError: The two runs differ in other settings than `name` and `order`.
+    """
+    new, old = (_settings(table) for table in (results, earlier))
+    if other := sorted(key for key in {*new, *old} if new.get(key) != old.get(key)):
+        raise StudyError(
+            f"The earlier results are those of another study: {', '.join(other)} differ."
+        )
+    group = ["kind", "regime", "method", "other"]
+    known = set(results[group].itertuples(index=False, name=None))
+    kept = earlier[[row not in known for row in earlier[group].itertuples(index=False, name=None)]]
+    kept = kept[(kept.metric != MILLISECONDS) & (kept.text == "")]
+    merged = pd.concat([results, kept], ignore_index=True)
+    # Tables list regimes and splits by their first rows.
+    place = merged[["kind", "regime", "split"]].apply(lambda column: pd.factorize(column)[0])
+    merged = merged.loc[place.sort_values(list(place), kind="stable").index]
+    merged = merged.reset_index(drop=True)
+    commit = (merged.kind == "about") & (merged.metric == "commit")
+    before = earlier[(earlier.kind == "about") & (earlier.metric == "commit")].text
+    merged.loc[commit, "text"] += "".join(f", and earlier {text}" for text in before)
+    return merged
+
+
+def _settings(results: pd.DataFrame) -> dict[str, Any]:
+    about = results[(results.kind == "about") & (results.metric == "configuration")].text
+    settings = yaml.safe_load(about.iloc[0]) if len(about) else {}
+    return {key: value for key, value in settings.items() if key not in ("order", "name")}
 
 
 def write_results(results: pd.DataFrame, path: Path) -> None:

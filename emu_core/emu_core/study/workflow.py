@@ -27,6 +27,7 @@ from emu_core.files import locked, read_json, write_json, write_text
 from emu_core.study.config import Study
 from emu_core.study.jobs import FAILURE, SETTINGS, StudyError, changed_settings, check_inputs
 from emu_core.study.plan import TIMING, Job
+from emu_core.terminal import signals_deferred
 from emu_core.training.config import plain
 
 PLAN = "plan.json"
@@ -177,7 +178,21 @@ def _wait(command: Sequence[str], hours: float | None) -> int:
 
     SIGINT (Ctrl-C) and SIGTERM stop the running jobs, too.
     """
-    process = subprocess.Popen(command, start_new_session=True)
+    process = None
+    try:
+        with signals_deferred():
+            process = subprocess.Popen(command, start_new_session=True)
+        return _wait_at_most(process, hours)
+    except (KeyboardInterrupt, SystemExit) as error:
+        if process is not None:
+            # On a cluster, Snakemake takes its jobs back after SIGINT only.
+            number = signal.SIGTERM if isinstance(error, SystemExit) else signal.SIGINT
+            os.killpg(process.pid, number)
+            process.wait()
+        raise
+
+
+def _wait_at_most(process: subprocess.Popen, hours: float | None) -> int:
     try:
         return process.wait(None if hours is None else 3600 * hours)
     except subprocess.TimeoutExpired:
@@ -185,12 +200,6 @@ def _wait(command: Sequence[str], hours: float | None) -> int:
         process.terminate()
         process.wait()
         return _STOPPED
-    except (KeyboardInterrupt, SystemExit) as error:
-        # On a cluster, Snakemake takes its jobs back after SIGINT only.
-        number = signal.SIGTERM if isinstance(error, SystemExit) else signal.SIGINT
-        os.killpg(process.pid, number)
-        process.wait()
-        raise
 
 
 def failure_text(failed: Mapping[str, str]) -> str:

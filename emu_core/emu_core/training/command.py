@@ -22,7 +22,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from emu_core.files import DiskFullError, folder_size, is_disk_full, require_space
 from emu_core.networks import DepthFormer, Network, SegDepthFormer, SegFormer
-from emu_core.terminal import accept_any_text, orderly_end
+from emu_core.terminal import accept_any_text, orderly_end, system_problem
 from emu_core.training.config import Architecture, Run, StudentConfig, TrainingConfig
 from emu_core.training.export import ExportError
 
@@ -88,6 +88,8 @@ def message_of(error: Exception) -> str:
     """Return the message of an error that a user can mend."""
     if isinstance(error, OSError) and error.errno is not None and is_disk_full(error, Path()):
         return str(DiskFullError(error.filename or Path("runs")))
+    if isinstance(error, OSError) and error.filename:
+        return f"{system_problem(error)}."
     # An error in a loading process arrives as a traceback that ends with the message.
     return re.split(r"^[\w.]+Error: ", str(error), flags=re.MULTILINE)[-1].strip()
 

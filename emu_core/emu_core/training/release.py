@@ -32,9 +32,15 @@ def read_config(path: str | Path) -> tuple[Data, Run]:
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         sections = {name: content[name] for name in ("data", "run")}
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+    except FileNotFoundError as error:
         raise ValueError(
-            f"{path} is not a configuration of a training ({error!r}): expected YAML with the "
+            f"{path} is not a configuration of a training: there is no such file. Give the "
+            "config.yaml beside the weights."
+        ) from error
+    except (OSError, yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(
+            f"{path} is not a configuration of a training ({reason}): expected YAML with the "
             "sections data and run."
         ) from error
     parser = jsonargparse.ArgumentParser(exit_on_error=False)

@@ -2,9 +2,10 @@
 
     python training/evaluate.py --splits test test+rain test+dirt
 
-A frame always gets the same change. `HELD_OUT` names the families that no training of this project
-uses: how well uncertainties hold on them tells how well they hold in conditions that nobody
-thought of.
+A frame always gets the same change. `HELD_OUT` names the families that neither a training nor a
+calibration of this project uses: how well uncertainties hold on them tells how well they hold in
+conditions that nobody thought of. `NOT_TRAINED` are no part of a training either; a calibration
+may use them to find how much too confident a network is under changes that it was not trained for.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ SHIFTS: Registry[Shift] = Registry("shift")
 """Families of shift by the names that commands use."""
 
 HELD_OUT = ("rain", "dirt", "glare")
-"""Families that no training uses."""
+"""Families that no training and no calibration uses."""
+
+NOT_TRAINED = ("snow", "zoom", "pixelation")
+"""Families that no training uses, for calibrations."""
 
 DENSE = 0.5
 """Share of the pixels with a depth from which fog by depth can be drawn."""
@@ -84,6 +88,45 @@ def glare(sample: Sample, rng: np.random.Generator) -> np.ndarray:
     spread = 4 * np.exp(-distance / 0.06) + rng.uniform(0.3, 0.8) * np.exp(-distance / 0.5)
     color = np.array([1.0, 0.95, 0.85], np.float32)
     return from_light(light + spread[..., None] * color)
+
+
+@SHIFTS.register("snow")
+def snow(sample: Sample, rng: np.random.Generator) -> np.ndarray:
+    """White flakes of three sizes, the near ones out of focus, and less contrast."""
+    light = to_light(sample.image)
+    height, width = light.shape[:2]
+    veil = rng.uniform(0.1, 0.3)
+    light = (1 - veil) * light + veil * 0.7
+    for size in (1, 2, 4):  # far to near flakes
+        centres = rng.random((height, width)) < rng.uniform(0.002, 0.006) / size**2
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * size + 1, 2 * size + 1))
+        flakes = cv2.dilate(centres.astype(np.float32), disc)
+        opacity = cv2.GaussianBlur(flakes, (0, 0), 0.5 * size) * rng.uniform(0.4, 0.8)
+        light += opacity[..., None] * (0.9 - light)
+    return from_light(light)
+
+
+@SHIFTS.register("zoom")
+def zoom(sample: Sample, rng: np.random.Generator) -> np.ndarray:
+    """Blur of a fast motion forward: the mean of views that are enlarged by up to 3 to 12 %."""
+    light = to_light(sample.image)
+    height, width = light.shape[:2]
+    total: np.ndarray = np.zeros_like(light)
+    factors = np.linspace(1, 1 + rng.uniform(0.03, 0.12), 12)
+    for factor in factors:
+        about_centre = cv2.getRotationMatrix2D((width / 2, height / 2), 0, float(factor))
+        total += cv2.warpAffine(light, about_centre, (width, height))
+    return from_light(total / len(factors))
+
+
+@SHIFTS.register("pixelation")
+def pixelation(sample: Sample, rng: np.random.Generator) -> np.ndarray:
+    """A sensor with fewer pixels: each is the mean of a square of 1/160 to 1/60 of the height."""
+    height, width = sample.image.shape[:2]
+    side = rng.uniform(height / 160, height / 60)
+    size = (max(1, round(width / side)), max(1, round(height / side)))
+    few = cv2.resize(sample.image, size, interpolation=cv2.INTER_AREA)
+    return cv2.resize(few, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
 @SHIFTS.register("fog")

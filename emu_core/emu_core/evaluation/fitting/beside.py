@@ -100,9 +100,7 @@ def fit_calibration(
     method = load_method("single", [weights])
     changed = shifted_parts(parts, shifts)
     splits = [Split(data, part, stride=stride) for part in [*parts, *changed]]
-    draws = [
-        Drawn(f"{s.samples.title} ({s.name})", len(s), sample_views(method, s)) for s in splits
-    ]
+    draws = [Drawn(f"{s.samples.title} ({s.name})", sample_views(method, s)) for s in splits]
     found = fit_and_print(draws[: len(parts)], draws[len(parts) :])
     if not dry_run:
         print(f"{save_calibration(found, weights)}: written")

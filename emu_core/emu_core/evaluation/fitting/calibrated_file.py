@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from emu_core.evaluation.fitting.distance_graph import PREFIX, add_distance, add_linear
 from emu_core.files import write_atomically
 from emu_core.runtime.calibration import UNCALIBRATED, Calibration
 from emu_core.runtime.model_file import LOGITS, ModelError, ModelInfo, read_info, to_metadata
@@ -16,8 +20,8 @@ from emu_core.runtime.parity import Reference
 from emu_core.runtime.perceiver import Perceiver
 from emu_core.runtime.verification import decode_reference
 
-_TEMPERATURE = "calibration.inverse_temperature"
-_SCALE, _DOUBT = "calibration.std_scale", "calibration.std_doubt"
+_INVERSE = f"{PREFIX}inverse_temperature"
+_SCALE, _DOUBT = f"{PREFIX}std_scale", f"{PREFIX}std_doubt"
 _RAW = ".uncalibrated"
 
 
@@ -26,7 +30,8 @@ def write_calibrated(model: Path, output: Path, calibration: Calibration) -> Mod
 
     The temperature is multiplied into the last convolution where the graph has one before the
     logits, so it costs nothing. The factor of the deviation costs one or three element-wise
-    operations. The reference outputs of the file are computed again.
+    operations; a distance costs means of the encoder's features. The reference outputs of the
+    file are computed again.
 
     Args:
         model: Model file.
@@ -37,21 +42,12 @@ def write_calibrated(model: Path, output: Path, calibration: Calibration) -> Mod
         ModelError: The file is not usable, or has no output for one of the values.
     """
     info = read_info(model)
-    proto, before = onnx.load(str(model)), info.calibration or UNCALIBRATED
-    if calibration.temperature != before.temperature:
-        if info.logits_size is None:
-            raise ModelError(
-                f"{model} has no output '{LOGITS}', so its classes cannot be calibrated. Export "
-                "the model again with training/export.py."
-            )
-        _divide_logits(proto.graph, before.temperature, calibration.temperature)
-    if (calibration.std_scale, calibration.std_doubt) != (before.std_scale, before.std_doubt):
-        if "depth_std" not in info.outputs:
-            raise ModelError(f"{model} has no output 'depth_std' that could be calibrated.")
-        _multiply_deviation(proto.graph, calibration, "label_uncertainty" in info.outputs)
+    proto = onnx.load(str(model))
+    _check_outputs(info, calibration)
+    _calibrate(proto.graph, info, calibration)
 
     def write(part: Path) -> None:
-        changed = replace(info, calibration=calibration)
+        changed = replace(info, calibration=None if calibration == UNCALIBRATED else calibration)
         _save(proto, changed, part)
         maps = Perceiver(part).perceive(decode_reference(info)).maps()
         reference = Reference.sample(info.reference.png, maps)
@@ -62,68 +58,131 @@ def write_calibrated(model: Path, output: Path, calibration: Calibration) -> Mod
     return read_info(output)
 
 
+@contextmanager
+def uncalibrated(model: Path) -> Iterator[Path]:
+    """Give the path of the model file without its calibration, for as long as it is used.
+
+    Raises:
+        ModelError: The file is not usable.
+    """
+    if read_info(model).calibration is None:
+        yield model
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, model.name)
+        write_calibrated(model, path, UNCALIBRATED)
+        yield path
+
+
+def _check_outputs(info: ModelInfo, calibration: Calibration) -> None:
+    before = info.calibration or UNCALIBRATED
+    now = {calibration.temperature, calibration.distant_temperature}
+    if now != {before.temperature} and info.logits_size is None:
+        raise ModelError(
+            f"{info.path} has no output '{LOGITS}', so its classes cannot be calibrated. Export "
+            "the model again with training/export.py."
+        )
+    if _changes_deviation(calibration) and "depth_std" not in info.outputs:
+        raise ModelError(f"{info.path} has no output 'depth_std' that could be calibrated.")
+
+
+def _changes_deviation(calibration: Calibration) -> bool:
+    factors = (calibration.std_scale, calibration.std_doubt, calibration.distant_factor)
+    return factors != (1.0, 0.0, 1.0)
+
+
+def _calibrate(graph: onnx.GraphProto, info: ModelInfo, calibration: Calibration) -> None:
+    """Put the calibration into the graph, in the place of an earlier one."""
+    _remove(graph)
+    weight = None
+    if calibration.distance is not None:
+        weight = add_distance(graph, calibration.distance, info.precision == "fp16", info.path)
+    if info.logits_size is not None:
+        _divide_logits(graph, info, calibration, weight)
+    if _changes_deviation(calibration):
+        _multiply_deviation(graph, calibration, info, weight)
+
+
+def _remove(graph: onnx.GraphProto) -> None:
+    """Remove all nodes of an earlier calibration from the graph."""
+    for node in list(graph.node):
+        names = (*node.input, *node.output)
+        if any(n.startswith(PREFIX) for n in names) or any(n.endswith(_RAW) for n in node.input):
+            graph.node.remove(node)
+    for node in graph.node:
+        for place, name in enumerate(node.output):
+            node.output[place] = name.removesuffix(_RAW)
+    for tensor in list(graph.initializer):
+        if tensor.name.startswith(PREFIX):
+            graph.initializer.remove(tensor)
+
+
 def _save(proto: onnx.ModelProto, info: ModelInfo, path: Path) -> None:
     helper.set_model_props(proto, to_metadata(info))
     onnx.checker.check_model(proto, full_check=True)
     onnx.save(proto, str(path))
 
 
-def _divide_logits(graph: onnx.GraphProto, before: float, temperature: float) -> None:
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    if _TEMPERATURE in constants:
-        _set(constants[_TEMPERATURE], 1 / temperature)
-        return
+def _divide_logits(
+    graph: onnx.GraphProto, info: ModelInfo, calibration: Calibration, weight: str | None
+) -> None:
+    temperature, distant = calibration.temperature, calibration.distant_temperature
+    before = (info.calibration or UNCALIBRATED).temperature
     node = _producer(graph, LOGITS)
-    own = [constants.get(name) for name in node.input[1:]]
-    if node.op_type == "Conv" and all(own) and not _shared(graph, node):
-        for tensor in own:
-            assert tensor is not None
-            values = numpy_helper.to_array(tensor).astype(np.float64) * (before / temperature)
-            tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float32), tensor.name))
+    if _fold(graph, node, before / temperature):  # as at every earlier calibration
+        temperature, distant = 1.0, distant / temperature
+    if temperature == distant == 1:
         return
-    graph.initializer.append(_constant(_TEMPERATURE, 1 / temperature))
-    place = _rename_output(graph, node, LOGITS)
-    scaled = helper.make_node("Mul", [LOGITS + _RAW, _TEMPERATURE], [LOGITS], _TEMPERATURE)
-    graph.node.insert(place + 1, scaled)
+    place = list(graph.node).index(node) + 1
+    if weight is not None and distant != temperature:
+        add = add_linear(graph, place, weight, (temperature, distant), "temperature")
+        factor, place = add("Reciprocal", add.last), add.place
+    else:
+        graph.initializer.append(_constant(_INVERSE, 1 / temperature))
+        factor = _INVERSE
+    raw = _rename_output(node, LOGITS)
+    graph.node.insert(place, helper.make_node("Mul", [raw, factor], [LOGITS], f"{PREFIX}{LOGITS}"))
+
+
+def _fold(graph: onnx.GraphProto, node: onnx.NodeProto, factor: float) -> bool:
+    """Multiply the weights of a convolution; False if the node is none with weights of its own."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    own = [constants.get(name) for name in node.input[1:]]
+    if node.op_type != "Conv" or not all(own) or _shared(graph, node):
+        return False
+    for tensor in own:
+        assert tensor is not None
+        values = numpy_helper.to_array(tensor).astype(np.float64) * factor
+        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float32), tensor.name))
+    return True
 
 
 def _multiply_deviation(
-    graph: onnx.GraphProto, calibration: Calibration, has_uncertainty: bool
+    graph: onnx.GraphProto, calibration: Calibration, info: ModelInfo, weight: str | None
 ) -> None:
-    _remove_factor(graph)
-    _rename_output(graph, _producer(graph, "depth_std"), "depth_std")
     graph.initializer.append(_constant(_SCALE, calibration.std_scale))
     factor = _SCALE
-    if calibration.std_doubt and has_uncertainty:
+    if calibration.std_doubt and "label_uncertainty" in info.outputs:
         graph.initializer.append(_constant(_DOUBT, calibration.std_doubt))
         product, factor = f"{_DOUBT}.product", f"{_DOUBT}.factor"
         graph.node.append(helper.make_node("Mul", ["label_uncertainty", _DOUBT], [product]))
         graph.node.append(helper.make_node("Add", [product, _SCALE], [factor]))
-    graph.node.append(helper.make_node("Mul", [f"depth_std{_RAW}", factor], ["depth_std"]))
-
-
-def _remove_factor(graph: onnx.GraphProto) -> None:
-    """Undo `_multiply_deviation`."""
-    for node in list(graph.node):
-        if f"depth_std{_RAW}" in node.input or any(i in (_SCALE, _DOUBT) for i in node.input):
-            graph.node.remove(node)
-    for node in graph.node:
-        for place, name in enumerate(node.output):
-            if name == f"depth_std{_RAW}":
-                node.output[place] = "depth_std"
-    for tensor in list(graph.initializer):
-        if tensor.name in (_SCALE, _DOUBT):
-            graph.initializer.remove(tensor)
+    if weight is not None and calibration.distant_factor != 1:
+        ends = (1.0, calibration.distant_factor)
+        add = add_linear(graph, len(graph.node), weight, ends, "std_factor")
+        factor = add("Mul", factor, add("Squeeze", add.last, np.array([0, 1])))
+    raw = _rename_output(_producer(graph, "depth_std"), "depth_std")
+    graph.node.append(helper.make_node("Mul", [raw, factor], ["depth_std"]))
 
 
 def _producer(graph: onnx.GraphProto, name: str) -> onnx.NodeProto:
     return next(node for node in graph.node if name in node.output)
 
 
-def _rename_output(graph: onnx.GraphProto, node: onnx.NodeProto, name: str) -> int:
-    """Give an output of a node another name; returns the place of the node."""
+def _rename_output(node: onnx.NodeProto, name: str) -> str:
+    """Give an output of a node another name; returns that."""
     node.output[list(node.output).index(name)] = name + _RAW
-    return list(graph.node).index(node)
+    return name + _RAW
 
 
 def _shared(graph: onnx.GraphProto, node: onnx.NodeProto) -> bool:
@@ -134,7 +193,3 @@ def _shared(graph: onnx.GraphProto, node: onnx.NodeProto) -> bool:
 
 def _constant(name: str, value: float) -> TensorProto:
     return numpy_helper.from_array(np.array(value, np.float32), name)
-
-
-def _set(tensor: TensorProto, value: float) -> None:
-    tensor.CopyFrom(_constant(tensor.name, value))

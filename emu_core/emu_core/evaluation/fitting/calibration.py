@@ -7,70 +7,87 @@ The temperature minimises the NLL (Guo et al., ICML 2017). The factor is that of
 prediction with the score |error| / deviation (Angelopoulos and Bates, arXiv 2107.07511): on the
 frames of the fit, intervals of 90 % hold 90 % of the depths, and of several data sets at least
 90 % of each. It may grow with the uncertainty of the class, if that is better on frames that were
-left out, or on shifted frames.
+left out, or on shifted frames. Both values may change with the distance of an image from the
+frames of one data set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import NormalDist
 
 import numpy as np
 
 from emu_core.data.datasets import DataSet
 from emu_core.data.sample import DataError
+from emu_core.evaluation.fitting.calibrated_file import uncalibrated
+from emu_core.evaluation.fitting.deviation import (
+    Deviations,
+    Z,
+    fit_deviation,
+    fit_distant_deviation,
+)
+from emu_core.evaluation.fitting.distance_graph import open_features
+from emu_core.evaluation.fitting.known import check_count, known_images
 from emu_core.evaluation.fitting.pixels import (
     TINY,
     Pixels,
-    normalized_entropy,
     sample_pixels,
     softmax,
 )
 from emu_core.metrics.classes import CalibrationError
 from emu_core.runtime.calibration import UNCALIBRATED, Calibration
+from emu_core.runtime.model_file import read_info
 from emu_core.runtime.perceiver import Perceiver
-
-SHARE = 0.9
-"""Share of the true depths that the intervals of the fit hold."""
-
-_Z = NormalDist().inv_cdf(0.5 + SHARE / 2)
-_RATIOS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
-"""Candidates for std_doubt / std_scale; 0: the class has no influence."""
 
 _TEMPERATURES = (0.2, 5.0)
 
 
 def calibrate(
-    model: Path, parts: Sequence[DataSet], stride: int = 1, shifts: Sequence[str] = ()
+    model: Path,
+    parts: Sequence[DataSet],
+    stride: int = 1,
+    shifts: Sequence[str] = (),
+    distance: bool = False,
 ) -> Calibration:
     """Fit the calibration of a model file on frames, and print the metrics before and after.
 
     Args:
-        model: Model file; it is not changed.
+        model: Model file; it is not changed. An earlier calibration of it does not count.
         parts: Frames that no training has seen, of each data set.
         stride: Step between the frames.
         shifts: Names in `SHIFTS`. On the frames with these changes, it is chosen how much the
             deviation grows with the uncertainty of the class.
+        distance: Whether both values depend on the distance of an image from the frames of the
+            first data set. The shifts change only these; see `fit_with_distance`.
 
     Raises:
-        ModelError: The file is not usable.
+        ModelError: The file is not usable, or has no features for a distance.
         RegistryError, DataError: See `shifted_parts`.
-        ValueError: There is nothing to calibrate, see `sample_pixels`.
+        ValueError: There is nothing to calibrate, see `sample_pixels` and `fit_with_distance`.
     """
-    shifted = shifted_parts(parts, shifts)
-    perceiver = Perceiver(model)
-    draws = [
-        Drawn(
-            f"{part.title} ({part.split_title})",
-            len(range(0, len(part), stride)),
-            sample_pixels(perceiver, part, stride),
-        )
-        for part in [*parts, *shifted]
-    ]
-    earlier = perceiver.info.calibration or UNCALIBRATED
-    return fit_and_print(draws[: len(parts)], draws[len(parts) :], earlier)
+    if distance:
+        check_count(len(range(0, len(parts[0]), stride)))
+        if len(parts) == 1 and not shifts:
+            raise ValueError(
+                "A distance needs frames that are far from those of the first data set: give a "
+                "second data set, or shifts."
+            )
+    shifted = shifted_parts(parts[:1] if distance else parts, shifts)
+    earlier = read_info(model).calibration or UNCALIBRATED
+    with uncalibrated(model) as raw:
+        with_features = distance or earlier.distance is not None
+        features = open_features(raw) if with_features else None
+        perceiver = Perceiver(raw)
+        draws = [
+            Drawn(
+                f"{part.title} ({part.split_title})",
+                sample_pixels(perceiver, part, stride, features=features),
+            )
+            for part in [*parts, *shifted]
+        ]
+    return fit_and_print(draws[: len(parts)], draws[len(parts) :], earlier, distance)
 
 
 def shifted_parts(parts: Sequence[DataSet], shifts: Sequence[str]) -> list[DataSet]:
@@ -99,10 +116,9 @@ def shifted_parts(parts: Sequence[DataSet], shifts: Sequence[str]) -> list[DataS
 
 @dataclass(frozen=True)
 class Drawn:
-    """Name of a split, the number of its frames, and pixels that were drawn from them."""
+    """Name of a split, and pixels that were drawn from its frames."""
 
     name: str
-    frames: int
     pixels: Pixels
 
 
@@ -110,18 +126,27 @@ def fit_and_print(
     draws: Sequence[Drawn],
     shifted: Sequence[Drawn] = (),
     earlier: Calibration = UNCALIBRATED,
+    distance: bool = False,
 ) -> Calibration:
     """Fit on the pixels of data sets, and print the metrics before and after.
 
     Args:
-        draws, shifted: The arguments of `fit`.
+        draws, shifted, distance: The arguments of `fit`.
         earlier: Calibration before this one.
     """
-    found = fit([each.pixels for each in draws], [each.pixels for each in shifted])
+    found = fit([each.pixels for each in draws], [each.pixels for each in shifted], distance)
     print(
         f"temperature {found.temperature:.3f}, deviation × ({found.std_scale:.3f} + "
         f"{found.std_doubt:.3f} · class uncertainty)"
     )
+    if found.distance is not None:
+        print(
+            f"far from {draws[0].name}: temperature {found.distance.temperature:.3f}, deviation "
+            f"also × {found.distance.std_factor:.3f}"
+        )
+        for each in [*draws, *shifted]:
+            weight = found.weight(each.pixels.features)
+            print(f"{each.name}: {np.mean(weight == 1):.0%} far, {np.mean(weight == 0):.0%} near")
     before: dict[str, float] = {}
     after: dict[str, float] = {}
     for each in [*draws, *shifted]:
@@ -130,138 +155,131 @@ def fit_and_print(
             print(f"{each.name}: {metric} {first[metric]:.4f} → {second[metric]:.4f}")
         before |= {f"{each.name}.{metric}": value for metric, value in first.items()}
         after |= {f"{each.name}.{metric}": value for metric, value in second.items()}
-    frames = ", ".join(f"{each.frames} frames of {each.name}" for each in [*draws, *shifted])
+    frames = ", ".join(
+        f"{len(each.pixels.features)} frames of {each.name}" for each in [*draws, *shifted]
+    )
     return replace(found, frames=frames, before=before, after=after)
 
 
-def fit(parts: Sequence[Pixels], shifted: Sequence[Pixels] = ()) -> Calibration:
+def fit(
+    parts: Sequence[Pixels], shifted: Sequence[Pixels] = (), distance: bool = False
+) -> Calibration:
     """Fit the temperature, then the factor of the deviation, on the pixels of data sets.
 
     Args:
         parts: Pixels of frames like those of the training.
         shifted: Pixels of changed frames, see `fit_deviation`.
+        distance: Whether the values depend on the distance from the frames of the first part; see
+            `fit_with_distance`.
     """
+    if distance:
+        return fit_with_distance(parts[0], parts[1:], shifted)
     of_classes = [part for part in parts if len(part.group)]
-    of_depth = [part for part in parts if len(part.depth)]
     temperature = fit_temperature(of_classes) if of_classes else 1.0
-    scale, doubt = (1.0, 0.0)
-    if of_depth:
-        scale, doubt = fit_deviation(of_depth, temperature, [p for p in shifted if len(p.depth)])
+    of_depth, changed = (
+        [Deviations.of(part, temperature) for part in some if len(part.depth)]
+        for some in (parts, shifted)
+    )
+    scale, doubt = fit_deviation(of_depth, changed) if of_depth else (1.0, 0.0)
     return Calibration(temperature, scale, doubt)
 
 
-def fit_temperature(parts: Sequence[Pixels]) -> float:
-    """Find the temperature of the lowest NLL, 0.2 to 5, by golden section search of its log.
+def fit_with_distance(
+    known: Pixels, others: Sequence[Pixels], changed: Sequence[Pixels]
+) -> Calibration:
+    """Fit values for images that are near known ones, and values for distant images.
 
-    The NLL of single classes is convex in 1/T, so it has one minimum. All data sets count equally.
+    The temperature of distant images has the lowest NLL on all but the known frames, and is not
+    below that of known images. For the factor of the deviation, see `fit_distant_deviation`.
+
+    Args:
+        known: Pixels of frames of one data set.
+        others, changed: Pixels of other data sets and of changed frames; all count equally.
+
+    Raises:
+        ValueError: There are too few frames.
     """
+    place, of_known = known_images(known.features)
+    near = fit_temperature([known]) if len(known.group) else 1.0
+    found = Calibration(near, distance=replace(place, temperature=near))
+    away = [p for p in (*others, *changed) if len(p.group)]
+    if len(known.group) and away:
+
+        def with_distant(temperature: float) -> Calibration:
+            return replace(found, distance=replace(place, temperature=temperature))
+
+        def loss(temperature: float) -> float:
+            return sum(class_nll(p, _temperatures(with_distant(temperature), p)) for p in away)
+
+        found = with_distant(max(near, _search(loss)))
+    if not len(known.depth):
+        return found
+    at = found.temperature_at
+    known_depth = Deviations.of(known, at, of_known)
+    of_others, of_changed = (
+        [Deviations.of(p, at, place.weight(p.features)) for p in some if len(p.depth)]
+        for some in (others, changed)
+    )
+    scale, doubt, factor = fit_distant_deviation(known_depth, of_others, of_changed)
+    assert found.distance is not None
+    distance = replace(found.distance, std_factor=factor)
+    return replace(found, std_scale=scale, std_doubt=doubt, distance=distance)
+
+
+def fit_temperature(parts: Sequence[Pixels]) -> float:
+    """Find the temperature of the lowest NLL, 0.2 to 5. All data sets count equally.
+
+    The NLL of single classes is convex in 1/T, so it has one minimum.
+    """
+    return _search(lambda temperature: sum(class_nll(part, temperature) for part in parts))
+
+
+def _search(loss: Callable[[float], float]) -> float:
+    """Find the temperature of the lowest loss by golden section search of its log."""
     low, high = np.log(_TEMPERATURES)
     golden = (np.sqrt(5) - 1) / 2
-
-    def loss(log: float) -> float:
-        return sum(class_nll(part, float(np.exp(log))) for part in parts)
-
     while high - low > 1e-4:
         left, right = high - golden * (high - low), low + golden * (high - low)
-        if loss(left) < loss(right):
+        if loss(float(np.exp(left))) < loss(float(np.exp(right))):
             high = right
         else:
             low = left
     return float(np.exp((low + high) / 2))
 
 
-def fit_deviation(
-    parts: Sequence[Pixels], temperature: float, shifted: Sequence[Pixels] = ()
-) -> tuple[float, float]:
-    """Find the factor `scale + doubt · uncertainty` of the deviation.
-
-    For each candidate of the ratio of the two, `scale` is the largest of those that the data sets
-    need: intervals that are too narrow are worse than intervals that are too wide. The ratio is
-    the one with the lowest Gaussian NLL on `shifted`, or without these on one half of the frames
-    of `parts` after a fit on the other half.
-    """
-    fitted = [_Deviations.of(part, temperature) for part in parts]
-    if shifted:
-        folds = [(fitted, [_Deviations.of(part, temperature) for part in shifted])]
-    else:
-        halves = [d.select(d.odd) for d in fitted], [d.select(~d.odd) for d in fitted]
-        complete = all(len(d.error) for half in halves for d in half)
-        folds = [halves, halves[::-1]] if complete else []
-    losses = {ratio: sum(_loss(*fold, ratio) for fold in folds) for ratio in _RATIOS}
-    best = min(losses, key=losses.__getitem__)  # the first one if all are equal
-    return _scale(fitted, best), best * _scale(fitted, best)
-
-
-@dataclass(frozen=True)
-class _Deviations:
-    """Errors and deviations of pixels, the uncertainty of their class, and whether their frame has
-    an odd number; all (m,)."""
-
-    error: np.ndarray
-    std: np.ndarray
-    uncertainty: np.ndarray
-    odd: np.ndarray
-
-    @classmethod
-    def of(cls, part: Pixels, temperature: float) -> _Deviations:
-        return cls(
-            np.abs(part.depth - part.true_depth),
-            part.std,
-            normalized_entropy(part.depth_scores / temperature),
-            np.unique(part.depth_frame, return_inverse=True)[1] % 2 == 1,
-        )
-
-    def select(self, mask: np.ndarray) -> _Deviations:
-        return _Deviations(*(column[mask] for column in vars(self).values()))
-
-    def inflated(self, ratio: float) -> np.ndarray:
-        return self.std * (1 + ratio * self.uncertainty)
-
-
-def _scale(parts: Sequence[_Deviations], ratio: float) -> float:
-    """Factor with which the intervals hold at least `SHARE` of the depths of each data set."""
-    return max(_conformal(part.error, part.inflated(ratio)) for part in parts)
-
-
-def _loss(fitted: Sequence[_Deviations], tested: Sequence[_Deviations], ratio: float) -> float:
-    """Gaussian NLL of some pixels, a mean over data sets, with the scale that others need."""
-    scale = _scale(fitted, ratio)
-    losses = []
-    for part in tested:
-        std = scale * part.inflated(ratio) + 1e-6
-        losses.append(np.mean(0.5 * (part.error / std) ** 2 + np.log(std)))
-    return float(np.mean(losses))
-
-
-def _conformal(error: np.ndarray, std: np.ndarray) -> float:
-    """Factor of the deviation with which the intervals hold `SHARE` of the errors."""
-    score = error / np.maximum(std, 1e-6)
-    level = min(1.0, np.ceil((len(score) + 1) * SHARE) / len(score))
-    return max(float(np.quantile(score, level, method="higher")) / _Z, 1e-3)
-
-
 def measure(pixels: Pixels, calibration: Calibration = UNCALIBRATED) -> dict[str, float]:
     """Measure `nll` and `ece` of the classes, and `interval_90` of the depth estimates."""
     metrics = {}
     if len(pixels.group):
-        p = _group_probabilities(pixels, calibration.temperature)
+        of_pixels = _temperatures(calibration, pixels)
+        p = _group_probabilities(pixels, of_pixels)
         error = CalibrationError()
         error.update(p.max(axis=1), p.argmax(axis=1) == pixels.group)
-        metrics["nll"] = class_nll(pixels, calibration.temperature)
+        metrics["nll"] = class_nll(pixels, of_pixels)
         metrics["ece"] = float(error.compute()["ece"])
     if len(pixels.depth):
-        uncertainty = normalized_entropy(pixels.depth_scores / calibration.temperature)
-        std = pixels.std * calibration.factor(uncertainty)
-        inside = np.abs(pixels.depth - pixels.true_depth) <= _Z * std
-        metrics["interval_90"] = float(inside.mean())
+        weights = calibration.weight(pixels.features)
+        found = Deviations.of(pixels, calibration.temperature_at, weights)
+        std = found.std * calibration.factor(found.uncertainty, found.weight)
+        metrics["interval_90"] = float((found.error <= Z * std).mean())
     return metrics
 
 
-def class_nll(pixels: Pixels, temperature: float) -> float:
-    """Mean of −log p of the true group of classes, nats."""
+def class_nll(pixels: Pixels, temperature: float | np.ndarray) -> float:
+    """Mean of −log p of the true group of classes, nats.
+
+    Args:
+        pixels: The pixels.
+        temperature: One for all, or of each pixel.
+    """
     p = _group_probabilities(pixels, temperature)
     return float(-np.log(np.maximum(p[np.arange(len(p)), pixels.group], TINY)).mean())
 
 
-def _group_probabilities(pixels: Pixels, temperature: float) -> np.ndarray:
-    return softmax(pixels.scores / temperature) @ pixels.groups
+def _temperatures(calibration: Calibration, pixels: Pixels) -> np.ndarray:
+    """Temperature of each pixel with a class."""
+    return calibration.temperature_at(calibration.weight(pixels.features))[pixels.class_frame]
+
+
+def _group_probabilities(pixels: Pixels, temperature: float | np.ndarray) -> np.ndarray:
+    return softmax(pixels.scores / np.reshape(temperature, (-1, 1))) @ pixels.groups

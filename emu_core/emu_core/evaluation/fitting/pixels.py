@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,6 @@ from emu_core.evaluation.splits import Split, as_batch
 from emu_core.labels import IGNORE
 from emu_core.methods.registry import Method
 from emu_core.metrics.depth import is_estimate
-from emu_core.runtime.calibration import UNCALIBRATED, Calibration
 from emu_core.runtime.perceiver import Perceiver
 
 PIXELS = 4000
@@ -28,32 +28,39 @@ class Pixels:
     """Pixels with a true class or a true depth, and what the model without calibration says.
 
     All arrays have a length; `scores` are log probabilities of the classes (C), `depth`, `std` and
-    `true_depth` metres. Without a task, its arrays are empty.
+    `true_depth` metres. Without a task, its arrays are empty. `features` are those of each frame,
+    see `Distance`; there is none where nothing needs them.
     """
 
     scores: np.ndarray  # (n, C)
     group: np.ndarray  # (n,), index of the true group of classes
+    class_frame: np.ndarray  # (n,)
     groups: np.ndarray  # bool (C, G)
     depth: np.ndarray  # (m,)
     std: np.ndarray  # (m,)
     true_depth: np.ndarray  # (m,)
     depth_scores: np.ndarray  # (m, C)
     depth_frame: np.ndarray  # (m,)
+    features: np.ndarray  # (frames, k)
 
 
 def sample_pixels(
-    perceiver: Perceiver, data: DataSet, stride: int = 1, count: int = PIXELS, seed: int = 0
+    perceiver: Perceiver,
+    data: DataSet,
+    stride: int = 1,
+    count: int = PIXELS,
+    seed: int = 0,
+    features: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Pixels:
     """Run a model file on every `stride`-th frame, and draw pixels that have ground truth.
 
-    What an earlier calibration of the file changed is undone.
-
     Args:
-        perceiver: The model.
+        perceiver: The model, without a calibration.
         data: Frames that no training has seen.
         stride: Step between the frames.
         count: Maximum number of pixels of one frame, for each task.
         seed: Of the draws.
+        features: See `open_features`.
 
     Raises:
         ValueError: The model has neither the output `logits` nor `depth_std`, or the frames have
@@ -78,7 +85,9 @@ def sample_pixels(
         drawn.add(
             scores, seen.depth, seen.depth_std, space.group_of_label[sample.labels], sample.depth
         )
-    return drawn.pixels(f"{data.root}, split {data.split_title}", info.calibration or UNCALIBRATED)
+        if features is not None:
+            drawn.parts["features"].append(features(rgb)[None])
+    return drawn.pixels(f"{data.root}, split {data.split_title}")
 
 
 def sample_views(method: Method, split: Split, count: int = PIXELS, seed: int = 0) -> Pixels:
@@ -107,7 +116,7 @@ def sample_views(method: Method, split: Split, count: int = PIXELS, seed: int = 
         drawn.add(scores, depth, std, view.labels, view.depth)
     if drawn is None:
         raise ValueError(f"{split.samples.root}, split {split.name}: there is no image.")
-    return drawn.pixels(f"{split.samples.root}, split {split.name}", UNCALIBRATED)
+    return drawn.pixels(f"{split.samples.root}, split {split.name}")
 
 
 class _Draws:
@@ -132,6 +141,7 @@ class _Draws:
             rows, columns = _drawn(group != IGNORE, self.count, self.rng)
             parts["scores"].append(scores[_nearest(rows, columns, group.shape, scores.shape)])
             parts["group"].append(group[rows, columns])
+            parts["class_frame"].append(np.full(len(rows), self.frame))
         if depth is not None and std is not None:
             rows, columns = _drawn(np.isfinite(true_depth), self.count, self.rng)
             at = _nearest(rows, columns, true_depth.shape, depth.shape)
@@ -144,26 +154,32 @@ class _Draws:
             parts["depth_scores"].append(found[there])
         self.frame += 1
 
-    def pixels(self, source: str, before: Calibration) -> Pixels:
-        """Return them, without an earlier calibration of the model; ValueError if none."""
+    def pixels(self, source: str) -> Pixels:
+        """Return them; ValueError if there are none."""
         classes = self.classes or 1
         scores, of_depth = (
-            before.temperature * np.log(np.maximum(self._joined(name, (0, classes)), TINY))
+            np.log(np.maximum(self._joined(name, (0, classes)), TINY))
             for name in ("scores", "depth_scores")
         )
-        std = self._joined("std", (0,))
-        if before is not UNCALIBRATED:
-            std = std / before.factor(normalized_entropy(of_depth / before.temperature))
         groups = np.zeros((classes, len(self.space.groups) if self.classes else 1), bool)
         for index, group in enumerate(self.space.groups if self.classes else ()):
             groups[list(group), index] = True
-        names = ("group", "depth_frame")
+        names = ("group", "class_frame", "depth_frame")
         whole = {name: self._joined(name, (0,)).astype(int) for name in names}
-        metres = {name: self._joined(name, (0,)) for name in ("depth", "true_depth")}
+        metres = {name: self._joined(name, (0,)) for name in ("depth", "std", "true_depth")}
         if not len(whole["group"]) and not len(metres["depth"]):
-            raise ValueError(f"{source}: no pixel has ground truth.")
+            raise ValueError(
+                f"{source}: no pixel has ground truth. Give frames with labels or depth."
+            )
+        features = self.parts["features"]
+        each = np.concatenate(features) if features else np.zeros((self.frame, 0))
         return Pixels(
-            scores=scores, depth_scores=of_depth, std=std, groups=groups, **whole, **metres
+            scores=scores,
+            depth_scores=of_depth,
+            groups=groups,
+            features=each,
+            **whole,
+            **metres,
         )
 
     def _joined(self, name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -185,6 +185,8 @@ class _Batch:
         elif kind == "Transpose":
             order = next((list(a.ints) for a in node.attribute if a.name == "perm"), [1])
             fits = order[0] == 0
+        elif kind == "ReduceMean":
+            fits = data in self._batches and self._keeps_first_axis(node)
         else:
             only_data = self._batches.isdisjoint(node.input[1:])
             fits = kind in (_UNARY | _OF_PLANES) and data in self._batches and only_data
@@ -193,6 +195,12 @@ class _Batch:
     def _axis(self, node: onnx.NodeProto, default: int) -> int:
         axis = next((a.i for a in node.attribute if a.name == "axis"), default)
         return axis % self._ranks[node.input[0]]
+
+    def _keeps_first_axis(self, node: onnx.NodeProto) -> bool:
+        """Whether a reduction leaves the first axis and the number of axes alone."""
+        axes = self._values.get(node.input[1]) if len(node.input) > 1 else None
+        keeps = next((a.i for a in node.attribute if a.name == "keepdims"), 1)
+        return bool(keeps) and axes is not None and 0 not in axes % self._ranks[node.input[0]]
 
     def _is_batch_of_all(self, node: onnx.NodeProto) -> bool:
         """Whether the data is a batch: all inputs of Concat, the first one of others."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from emu_perception.errors import UserError
@@ -57,9 +57,17 @@ def _record(given: argparse.Namespace, ros_arguments: Sequence[str]) -> int:
                 writer.discard()  # a second try would be refused because the output exists
             raise
     counts = ", ".join(f"{name} {topic['count']}" for name, topic in report["topics"].items())
-    lost = f"; {recording.lost} messages lost: the disk is too slow" if recording.lost else ""
-    log(f"{given.output} holds {counts or 'nothing'}{lost}")
+    log(f"{given.output} holds {counts or 'nothing'}{_losses(report['totals'])}")
     return 0
+
+
+def _losses(totals: Mapping[str, int]) -> str:
+    reasons = {"lost": "the disk is too slow", "lost_in_transport": "before they arrived here"}
+    return "".join(
+        f"; {totals[name]} messages lost: {reason}"
+        for name, reason in reasons.items()
+        if totals[name]
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -107,10 +107,27 @@ class Recording:
                 next_look_s = time.monotonic() + self.look_period_s
             self.ros.spin_once(0.05)
             self.tick()
-        for _ in range(2):  # messages that wait for their callback or are on their way
-            self.topics.drain(self._over.is_set)
-            self.ros.spin_once(0.1)
+        self._receive_rest(_REST_S if self.ros.stop.is_set() else _QUIET_S)
 
+    def _receive_rest(self, longest_s: float) -> None:
+        """Receive what was published before the end.
+
+        It may wait for its callback, or be on its way: no reader knows that, and on a busy
+        computer messages arrive late. So this ends when none has arrived for a while; publishers
+        that go on are never quiet.
+        """
+        count = -1
+        quiet_s = end_s = time.monotonic() + longest_s
+        while not self._over.is_set() and time.monotonic() < min(quiet_s, end_s):
+            if self.topics.received != count:
+                count, quiet_s = self.topics.received, time.monotonic() + _QUIET_S
+            self.topics.drain(self._over.is_set)
+            self.ros.spin_once(0.02)  # also for reports of lost messages
+
+
+_QUIET_S, _REST_S = 0.3, 1.0
+"""Time without a message after which nothing more is expected, and the longest time for the last
+messages after a signal. After the recording's own limits, the longest time is the first one."""
 
 _SETTLING_S = 0.5
 """Time for the publishers to find the subscriptions, which have found them; what a publisher sends
@@ -139,7 +156,7 @@ class BagRecording(Recording):
 
     def __init__(self, ros: RosProcess, writer: BagWriter, options: RecordingOptions) -> None:
         super().__init__(ros, log)
-        self.lost = 0
+        self._lost_by_disk = 0
         self._writer, self._options = writer, options
         self._receipts: list[dict] = []
         self._counts: Counter[str] = Counter()
@@ -175,8 +192,8 @@ class BagRecording(Recording):
         if self.queue.put(len(message.data), partial(self._write, message)):
             self._counts[message.topic] += 1
             return
-        self.lost += 1
-        if self.lost == 1:
+        self._lost_by_disk += 1
+        if self._lost_by_disk == 1:
             log(f"the disk is too slow for {message.topic}: messages are lost from now on")
 
     def finished(self) -> bool:
@@ -204,7 +221,8 @@ class BagRecording(Recording):
             "totals": {
                 "messages": sum(self._counts.values()),
                 "written": sum(self._writer.counts.values()),
-                "lost": self.lost,
+                "lost": self._lost_by_disk,
+                "lost_in_transport": sum(self.topics.lost.values()),
             },
             "topics": {
                 name: {"type": topic.msgtype, "count": self._counts[name]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +22,7 @@ from rosbags import interfaces as bag
 from emu_core.bags.writer import offered
 from emu_perception.bag_tools.disk_queue import Received
 from emu_perception.errors import UserError
-from emu_perception.ros.distro import matched
+from emu_perception.ros.distro import matched, with_events
 from emu_perception.ros.qos import offered_by_all
 
 READER_DEPTH = 100
@@ -54,7 +55,11 @@ class RawTopic:
 
 
 class RawTopics(dict[str, RawTopic]):
-    """Subscribed topics by name; the executor's thread calls `take` with every message."""
+    """Subscribed topics by name; the executor's thread calls `take` with every message.
+
+    `received` counts all messages, `lost` those of each topic that were lost in transport, as far
+    as the middleware reports them.
+    """
 
     def __init__(
         self, node: Node, take: Callable[[Received], None], warn: Callable[[str], None]
@@ -62,6 +67,8 @@ class RawTopics(dict[str, RawTopic]):
         super().__init__()
         self._node, self._take, self._warn = node, take, warn
         self._refused: set[str] = set()
+        self.received = 0
+        self.lost: Counter[str] = Counter()
 
     def look(self, name: str, given: str | None = None, *, required: bool = True) -> None:
         """Subscribe to a topic that has appeared; again if its publishers offer another QoS.
@@ -88,8 +95,12 @@ class RawTopics(dict[str, RawTopic]):
             self._refused.add(name)
             self._warn(problem)
             return
-        subscription = self._node.create_subscription(
-            kind, name, partial(self._receive, name), qos, raw=True
+        receive = partial(self._receive, name)
+        subscription = with_events(
+            lambda events: self._node.create_subscription(
+                kind, name, receive, qos, raw=True, event_callbacks=events
+            ),
+            message_lost=partial(self._count_lost, name),
         )
         self[name] = RawTopic(msgtype, kind, qos, infos, subscription)
 
@@ -107,8 +118,14 @@ class RawTopics(dict[str, RawTopic]):
                     break
                 self._receive(name, taken[0])
 
+    def _count_lost(self, name: str, count: int) -> None:
+        if name not in self.lost:
+            self._warn(f"messages of {name} were lost in transport, before they arrived here")
+        self.lost[name] += count
+
     def _receive(self, name: str, data: bytes) -> None:
         times = time.monotonic_ns(), time.time_ns()
+        self.received += 1
         self._take(Received(name, *times, data, self[name].latched))
 
 

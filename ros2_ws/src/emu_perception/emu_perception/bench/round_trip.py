@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from sensor_msgs.msg import Image
 
 from emu_core.machine import peak_rss_mb
 from emu_core.runtime.perceiver import Perceiver
-from emu_core.terminal import accept_any_text
+from emu_core.terminal import accept_any_text, signals_deferred
 from emu_perception.bench.path import IMAGE_TOPICS, options_parser, random_image
 from emu_perception.ros import dds
 from emu_perception.ros.distro import localhost_only
@@ -126,16 +126,22 @@ def running_node(
     given = ["provider:=cpu", f"threads:={threads}", *([f"model:={model}"] if model else [])]
     for parameter in (*given, *parameters):
         command += ["-p", parameter]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    try:
+    with ExitStack() as stack:
+        with signals_deferred():
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            )
+            stack.callback(_stop, process)
         yield process
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+
+
+def _stop(process: subprocess.Popen) -> None:
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 if __name__ == "__main__":

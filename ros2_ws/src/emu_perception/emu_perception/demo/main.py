@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from emu_core.terminal import signals_deferred
 from emu_perception.errors import UserError
 from emu_perception.ros import dds
 from emu_perception.ros.command_line import absolute, argument_parser, count, run, seconds
@@ -31,6 +32,9 @@ NODE = "/emu_perception"
 CAMERA_INFO = f"{NODE}/depth/camera_info"
 CONFIDENCE = f"{NODE}/semantic/confidence"
 _READY_TIMEOUT_S = 60.0
+_LAST_ANSWERS_S = (
+    10.0  # Fast DDS sends a message again that was lost in transport, after up to 3 s
+)
 _UNANSWERED = 3  # the player's exit code
 
 
@@ -70,7 +74,7 @@ def _demo(options: argparse.Namespace) -> int:
     processes = Processes(output / "logs")
     start = time.monotonic()
     try:
-        processes.replay(options, image, info, model.path, answers)
+        processes.replay(options, total, image, info, model.path, answers)
     finally:
         processes.stop()
     print(f"demo: replayed in {time.monotonic() - start:.1f} s; computing the metrics")
@@ -105,12 +109,13 @@ class Processes:
     def replay(
         self,
         options: argparse.Namespace,
+        total: int,
         image: str,
         info: str | None,
         model: Path,
         answers: Sequence[str],
     ) -> None:
-        """Run the processes until the last frame is answered on all topics `answers`.
+        """Run the processes until the last of `total` frames is answered on all topics `answers`.
 
         Raises:
             UserError: A process failed; the message contains its last line.
@@ -123,7 +128,8 @@ class Processes:
         self._start("node", *arguments)
         report = self._logs / "recorder.json"
         bag = options.output / "bag"
-        self._start("recorder", "--output", bag, "--report", report, "--topics", *answers)
+        arguments = ["--output", bag, "--report", report, "--max-frames", total]
+        recorder = self._start("recorder", *arguments, "--topics", *answers)
         self._wait_for("recorder", lambda: "recording" in self._log("recorder"), _READY_TIMEOUT_S)
         arguments = ["--image", image, "--timeout", options.timeout]
         arguments += ["--report", self._logs / "player.json", "--lock-step", *answers]
@@ -132,6 +138,8 @@ class Processes:
         self._wait_for("player", lambda: player.poll() is not None)
         if player.returncode not in (0, _UNANSWERED):
             raise UserError(f"the player failed: {self._last_line('player')}")
+        with suppress(subprocess.TimeoutExpired):  # it ends when it has all answers
+            recorder.wait(_LAST_ANSWERS_S)
 
     def stop(self) -> None:
         """Stop the processes that still run: SIGINT, then SIGTERM, then SIGKILL."""
@@ -151,7 +159,7 @@ class Processes:
         return int(found[-1]) if found else None
 
     def _start(self, name: str, *arguments: object) -> subprocess.Popen:
-        with (self._logs / f"{name}.log").open("wb") as log:
+        with (self._logs / f"{name}.log").open("wb") as log, signals_deferred():
             self._running[name] = subprocess.Popen(
                 [sys.executable, "-m", f"emu_perception.{name}", *map(str, arguments)],
                 stdout=log,
@@ -166,7 +174,8 @@ class Processes:
         start = time.monotonic()
         while not condition():
             for other in ("node", "recorder"):
-                if self._running[other].poll() is not None:
+                code = self._running[other].poll()
+                if code is not None and (other, code) != ("recorder", 0):
                     raise UserError(f"the {other} ended: {self._last_line(other)}")
             line = self._last_line("player") if name == "player" else self._progress
             if line != self._progress and "frames," in line:

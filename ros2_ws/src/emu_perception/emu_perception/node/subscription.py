@@ -165,12 +165,17 @@ class AdaptiveSubscription:
                     (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH)
                 ),
             ),
+            message_lost=self._count_lost,
             incompatible_qos=self._incompatible_qos,
-            message_lost=lambda event: self._lost_callback(event.total_count_change),
         )
+
+    # Methods, because `close` replaces both callbacks.
 
     def _receive(self, message: Any) -> None:
         self._callback(message)
+
+    def _count_lost(self, count: int) -> None:
+        self._lost_callback(count)
 
     def _incompatible_qos(self, event: QoSRequestedIncompatibleQoSInfo) -> None:
         followed = _FOLLOWED.get(event.last_policy_kind)

@@ -57,7 +57,7 @@ class Mailboxes:
             return [(key, self._items.pop(key)) for key in keys]
 
     def close(self) -> list[str]:
-        """Make all calls of `get` return None, and return the keys of the items that are left."""
+        """Make all calls of `get` return [], and return the keys of the items that are left."""
         with self._changed:
             self._closed = True
             left = list(self._items)

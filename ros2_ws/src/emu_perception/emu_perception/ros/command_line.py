@@ -19,7 +19,7 @@ from typing import Any
 from emu_core.bags.errors import BagError
 from emu_core.files import write_text
 from emu_core.registry import RegistryError
-from emu_core.terminal import accept_any_text, orderly_end
+from emu_core.terminal import accept_any_text, orderly_end, system_problem
 from emu_perception.errors import UserError
 
 
@@ -52,7 +52,7 @@ def run(program: str, work: Callable[[], int]) -> int:
     except (UserError, BagError, RegistryError) as error:
         problem = " ".join(str(error).split())
     except OSError as error:
-        problem = f"{error.filename or 'the system'}: {error.strerror or error}"
+        problem = system_problem(error)
     print(f"{program}: {problem}", file=sys.stderr, flush=True)
     return 1
 

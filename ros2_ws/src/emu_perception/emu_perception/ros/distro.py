@@ -38,12 +38,20 @@ def matched(subscription: Subscription) -> bool:
 
 def with_events(
     subscribe: Callable[[event_handler.SubscriptionEventCallbacks], Subscription],
-    incompatible_qos: Callable[[QoSRequestedIncompatibleQoSInfo], None],
-    message_lost: Callable[[QoSMessageLostInfo], None],
+    message_lost: Callable[[int], None],
+    incompatible_qos: Callable[[QoSRequestedIncompatibleQoSInfo], None] | None = None,
 ) -> Subscription:
-    """Subscribe with callbacks for both events, as far as the middleware supports them."""
+    """Subscribe with callbacks for both events, as far as the middleware supports them.
+
+    `message_lost` gets the number of messages that were lost in transport since its last call.
+    Without a callback for an incompatible QoS, rclpy logs it.
+    """
     events = event_handler.SubscriptionEventCallbacks(incompatible_qos=incompatible_qos)
-    events.message_lost = message_lost
+
+    def lost(event: QoSMessageLostInfo) -> None:
+        message_lost(event.total_count_change)
+
+    events.message_lost = lost
     try:
         return subscribe(events)
     except event_handler.UnsupportedEventTypeError:

@@ -1,6 +1,8 @@
 """The recorder as a process over real DDS, and the QoS of subscriptions and bags."""
 
+import json
 import resource
+import signal
 
 import pytest
 
@@ -8,6 +10,7 @@ pytest.importorskip("rosbags", reason="needs rosbags")
 
 from helpers.drive_bags import IMAGE
 from helpers.ros_processes import ChildProcess, module, stopping, wait_until
+from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosbags.interfaces import QosDurability, QosReliability, QosTime
 from sensor_msgs.msg import Image
@@ -91,6 +94,34 @@ def test_a_camera_that_publishes_everything_latched_is_recorded_until_it_has_its
         assert record.wait() == 0, record.output
     with open_bag(tmp_path / "out") as bag:
         assert bag.topics[names[0]].count >= 3 and bag.topics[names[1]].count == 1
+
+
+def test_messages_that_never_arrive_are_counted_and_those_that_arrive_late_are_recorded(
+    tmp_path, ros, domain
+):
+    """The recorder stands still while a publisher shows four times as many images as it keeps."""
+    publisher, count = ros.node.create_publisher(Image, IMAGE, 10), 40
+    image = Image(height=720, width=1280, encoding="rgb8", step=3840, data=bytes(720 * 3840))
+    report = tmp_path / "record.json"
+    record = start(domain, tmp_path / "out", "--topics", IMAGE, "--report", report)
+    with stopping(record):
+        record.wait_for_line("recording 1 topics")
+        record.process.send_signal(signal.SIGSTOP)
+        for index in range(count):
+            image.header.stamp.sec = index
+            publisher.publish(image)
+        record.process.send_signal(signal.SIGCONT)
+        assert publisher.wait_for_all_acked(Duration(seconds=20))
+        assert record.stop() == 0, record.output
+    result = json.loads(report.read_text())
+    totals, seconds = result["totals"], [m["stamp_ns"] // 10**9 for m in result["messages"]]
+    assert seconds[-10:] == list(range(count))[-10:]
+    assert totals["lost"] == 0 and totals["written"] == totals["messages"] == len(seconds)
+    assert totals["lost_in_transport"] == count - len(seconds) > 0
+    assert f"messages of {IMAGE} were lost in transport" in record.output
+    assert (
+        f"{totals['lost_in_transport']} messages lost: before they arrived here" in record.output
+    )
 
 
 def test_a_full_disk_ends_the_recorder_with_an_error_and_a_readable_bag(tmp_path, ros, domain):
