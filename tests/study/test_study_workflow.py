@@ -1,6 +1,7 @@
 """`training/study.py` with the real Snakemake, on trainings of a few steps."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -201,12 +202,16 @@ def test_failed_trainings_and_what_needs_them_are_no_targets_until_retry(small):
 def test_every_failed_job_is_named_with_the_last_line_of_its_log(small, drives, monkeypatch):
     plan = make_plan(small)
     logs = {"few/joint/member-0": "study: No folder data.\n", "few/control/seed-0": "Killed"}
+    earlier = small.folder / "logs/few/student/seed-0.log"  # of an earlier run
+    earlier.parent.mkdir(parents=True)
+    earlier.write_text("Killed")
 
     def fail(*_):
         for key, text in logs.items():
             path = small.folder / "logs" / f"{key}.log"
             path.parent.mkdir(parents=True)
             path.write_text(f"some progress\n{text}")
+            os.utime(path, (0, 0))  # a clock that is behind: of a file server, or a coarse one
         return 1
 
     monkeypatch.setattr(workflow, "_wait", fail)

@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -149,18 +148,33 @@ def run(
         options = ["--jobs", str(jobs), "--profile", str(profile.resolve())]
     command = _command(study, snakefile, *options, *(outputs[k] for k in only))
     check_inputs(study, plan)
-    begun = time.time()
+    before = _logs(study.folder, plan)
     status = _wait(command, hours)
     failed = failures(study.folder, plan)
-    for job in plan if status else ():
-        log = study.folder / "logs" / f"{job.key}.log"
-        is_new = log.is_file() and log.stat().st_mtime >= begun
-        if is_new and not (study.folder / job.output).is_file():
+    written = _logs(study.folder, plan).items() - before.items() if status else set()
+    for key in (job.key for job in plan if job.key in dict(written)):
+        if not (study.folder / outputs[key]).is_file():
+            log = _log(study.folder, key)
             last = log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
-            failed.setdefault(job.key, f"{last.removeprefix('study: ')} ({log})")
+            failed.setdefault(key, f"{last.removeprefix('study: ')} ({log})")
     if status not in (0, _STOPPED) and not failed:
         raise StudyError(f"Snakemake ended with status {status}: see its messages above.")
     return failed
+
+
+def _log(folder: Path, key: str) -> Path:
+    """Return the file that training/Snakefile writes a job's output to."""
+    return folder / "logs" / f"{key}.log"
+
+
+def _logs(folder: Path, plan: Sequence[Job]) -> dict[str, tuple[int, int]]:
+    """Return time and size of every log: where they differ later, the log was written again.
+
+    The times are not compared with `time.time()`: the clock of the files may be some ms behind.
+    """
+    files = {job.key: _log(folder, job.key) for job in plan}
+    stats = {key: file.stat() for key, file in files.items() if file.is_file()}
+    return {key: (stat.st_mtime_ns, stat.st_size) for key, stat in stats.items()}
 
 
 def _command(study: Study, snakefile: Path, *options: str) -> list[str]:
