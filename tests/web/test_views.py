@@ -97,35 +97,24 @@ def test_maps_that_a_model_lacks_are_not_shown(tmp_path, prediction):
     assert not write_cloud(tmp_path / "points.glb", classes, 0.0)
 
 
-class Counting:
-    """A perceiver that counts its runs."""
-
-    def __init__(self, perceiver):
-        self._perceiver, self.runs = perceiver, 0
-
-    def __getattr__(self, name):
-        return getattr(self._perceiver, name)
-
-    def perceive(self, *arguments):
-        self.runs += 1
-        return self._perceiver.perceive(*arguments)
-
-
-def test_the_slider_does_not_run_the_network_again(tmp_path, perceiver, street):
-    counting = Counting(perceiver)
-    page = Page(counting, tmp_path, 300)
-    (found,) = page.run(str(street), None, None, 0.0, "visitor")
-    prediction, note, *shown, rows, video = found
-    assert "scale of depth is a guess" in note and video is None
-    assert rows[0][0] == "class" and len(rows) > 1
-    assert [each is not None for each in shown] == [True] * 5
-    strict = page.show(prediction, 0.9, "visitor")
-    assert counting.runs == 1 and not np.array_equal(strict[0], shown[0])
+def test_each_visitor_has_one_cloud_whose_content_is_new_each_time(tmp_path, perceiver, street):
+    page = Page(perceiver, tmp_path, 300)
+    prediction = page.first(str(street), None, None)
+    assert "scale of depth is a guess" in prediction.lens.text
+    contents = set()
+    for certainty in (0.0, 0.0, 0.1):
+        contents.add(Path(page.cloud(prediction, certainty, "visitor")).read_bytes())
+    assert len(contents) == 3  # equal ones would have one address, see `_gltf`
     assert [path.name for path in tmp_path.iterdir()] == ["visitor.glb"]
-    (found,) = page.run(str(street), None, 60.0, 0.0, "visitor")
-    assert "from the field of view of 60°" in found[1]
-    assert page.show(None, 0.5, "visitor") == [None] * 5
-    assert list(page.run(None, None, None, 0.5, "visitor")) == [[None, "", *[None] * 7]]
+    assert page.cloud(None, 0.5, "visitor") is None
+
+
+def test_a_field_of_view_is_used_and_no_file_is_no_prediction(tmp_path, perceiver, street):
+    page = Page(perceiver, tmp_path, 300)
+    assert "from the field of view of 60°" in page.first(str(street), None, 60.0).lens.text
+    assert page.first(None, None, None) is None
+    assert page.clip(None, None, None, "visitor") is None
+    assert page.clip(str(street), None, 60.0, "visitor") is None
 
 
 def test_a_clip_becomes_a_video(tmp_path, perceiver, noise):
@@ -137,9 +126,12 @@ def test_a_clip_becomes_a_video(tmp_path, perceiver, noise):
     with VideoWriter(clip) as video:
         for k in range(5):
             video.write(noise, k / 10)
-    first, last = Page(perceiver, tmp_path, 3).run(str(clip), None, 90.0, 0.5, "visitor")
-    assert first[-1] is None and "the first of 3 frames" in last[1]
-    assert [frame.time_ns / 1e9 for frame in read_video(Path(last[-1]))] == pytest.approx(
+    page = Page(perceiver, tmp_path, 3)
+    assert page.first(str(clip), None, 90.0).rgb.shape == noise.shape
+    text, rows, path = page.clip(str(clip), None, 90.0, "visitor")
+    assert "from the field of view of 90°" in text and "the first of 3 frames" in text
+    assert rows[0][0] == "class" and len(rows) > 1
+    assert [frame.time_ns / 1e9 for frame in read_video(Path(path))] == pytest.approx(
         [0, 0.1, 0.2], abs=1e-3
     )
 
@@ -149,9 +141,9 @@ def test_damaged_files_and_impossible_lenses_are_named(tmp_path, perceiver, stre
     damaged = tmp_path / "damaged.png"
     damaged.write_bytes(cv2.imencode(".png", np.zeros((9, 9, 3), np.uint8))[1].tobytes()[:-9])
     with pytest.raises(DataError, match=r"^damaged.png is damaged"):
-        next(page.run(str(damaged), None, None, 0.5, "visitor"))
+        page.first(str(damaged), None, None)
     with pytest.raises(ValueError, match="not both"):
-        next(page.run(str(street), 100.0, 60.0, 0.5, "visitor"))
+        page.first(str(street), 100.0, 60.0)
 
 
 def test_without_gradio_the_extra_is_named():

@@ -3,6 +3,7 @@
 # Without `from __future__ import annotations`: Gradio reads the annotation of `request`.
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from emu_core.predict.lens import LensOptions
 from emu_core.predict.outputs import Prediction
 from emu_core.predict.sources import open_source
 from emu_core.runtime.perceiver import Perceiver
-from emu_core.web.views import VIEWS, views, write_cloud, write_empty_cloud
+from emu_core.web.views import VIEWS, views, write_cloud
 
 CERTAINTY = 0.5
 """Certainty at which the slider begins."""
@@ -43,91 +44,102 @@ class Page:
     def __init__(self, perceiver: Perceiver, folder: Path, clip_frames: int) -> None:
         self._perceiver, self._folder, self._clip_frames = perceiver, folder, clip_frames
 
-    def show(self, prediction: Prediction | None, certainty: float, name: str) -> list[Any]:
-        """Return the images of `VIEWS` and the path of the cloud; all None without a prediction.
+    def cloud(self, prediction: Prediction | None, certainty: float, name: str) -> str | None:
+        """Write the points with enough certainty and return the path; None if there are none.
 
         Args:
             prediction: What is shown.
             certainty: What is less certain is hidden.
-            name: Name of the cloud's file, one for each visitor.
+            name: Name of the file, one for each visitor.
         """
-        if prediction is None:
-            return [None] * (len(VIEWS) + 1)
-        cloud = self._folder / f"{name}.glb"
-        written = write_cloud(cloud, prediction, certainty)
-        images = views(prediction, certainty)
-        return [*images.values(), str(cloud) if written else None]
+        path = self._folder / f"{name}.glb"
+        written = prediction is not None and write_cloud(path, prediction, certainty)
+        return str(path) if written else None
 
-    def run(
-        self, file: str | None, focal: float | None, fov: float | None, certainty: float, name: str
-    ) -> Iterator[list[Any]]:
-        """Predict a picture or a clip: prediction, sentence, views, cloud, table, video.
-
-        Of a clip, the first frame is shown, and the video at the end.
+    def first(self, file: str | None, focal: float | None, fov: float | None) -> Prediction | None:
+        """Predict a picture, or the first frame of a clip; None if there is no file.
 
         Raises:
             DataError: The file cannot be read.
             ValueError: The lens is impossible.
         """
-        nothing = self.show(None, certainty, name)
-        if not file:
-            yield [None, "", *nothing, None, None]
-            return
-        lens = LensOptions(focal or None, fov or None)
-        source = open_source(file, self._folder)
-        first: Prediction | None = None
-        text, shown = "", nothing
-        surveys: list[dict[str, table.Row]] = []
-        video: VideoWriter | None = None
+        return next(self._predictions(file, focal, fov))[1] if file else None
+
+    def clip(
+        self, file: str | None, focal: float | None, fov: float | None, name: str
+    ) -> list[Any] | None:
+        """Predict all frames of a clip.
+
+        Returns:
+            Sentence, table, and path of the video; None if the file is no clip.
+
+        Raises:
+            DataError, ValueError: See `first`.
+        """
+        if not file or not open_source(file, self._folder).clip:
+            return None
+        text, surveys = "", []
         path = self._folder / f"{name}.mp4"
-        try:
-            for picture in islice(source.pictures, self._clip_frames):
-                if isinstance(picture, DataError):
-                    raise DataError(str(picture).replace(file, Path(file).name))
-                prediction = predict(self._perceiver, picture, lens)
+        with VideoWriter(path) as video:
+            for time_s, prediction in self._predictions(file, focal, fov):
+                text = prediction.lens.text
                 surveys.append(prediction.seen)
-                if first is None:
-                    first, text = prediction, prediction.lens.text
-                    shown = self.show(first, certainty, name)
-                    yield [first, text, *shown, table.cells(first.seen), None]
-                if source.clip:
-                    video = video or VideoWriter(path)
-                    with_time = prediction.panel(f"t = {picture.time_s:.2f} s")
-                    video.write(with_time, picture.time_s)
-        finally:
-            if video is not None:
-                video.close()
-        if source.clip:
-            text = f"{text} The maps are those of the first of {len(surveys)} frames."
-            yield [first, text, *shown, table.cells(table.merge(surveys)), str(path)]
+                video.write(prediction.panel(f"t = {time_s:.2f} s"), time_s)
+        text = f"{text} The maps are those of the first of {len(surveys)} frames."
+        return [text, table.cells(table.merge(surveys)), str(path)]
+
+    def _predictions(
+        self, file: str, focal: float | None, fov: float | None
+    ) -> Iterator[tuple[float, Prediction]]:
+        """Times in seconds and predictions of the frames."""
+        lens = LensOptions(focal or None, fov or None)
+        for picture in islice(open_source(file, self._folder).pictures, self._clip_frames):
+            if isinstance(picture, DataError):
+                raise DataError(str(picture).replace(file, Path(file).name))
+            yield picture.time_s, predict(self._perceiver, picture, lens)
 
 
-def build(page: Page, empty_cloud: Path) -> Any:
-    """Return the Gradio application; it writes and shows `empty_cloud` in the beginning."""
+_VIEWER_LOADED = """async (...inputs) => {
+    while (!document.getElementById("cloud")) await new Promise(done => setTimeout(done, 50));
+    return inputs;
+}"""
+"""Gradio 6.31 never shows a cloud that arrives before the code of `Model3D`."""
+
+
+def build(page: Page) -> Any:
+    """Return the Gradio application.
+
+    No handler of the cloud is a generator: Gradio sends the last values of a generator twice. If
+    a cloud arrives twice while the browser loads the 3D viewer, Gradio 6.31 never shows it.
+    """
     import gradio as gr
 
-    # The browser then loads the 3D viewer with the page. Gradio 6.31 never shows a cloud that
-    # arrives twice, as from a generator, while it loads its viewer.
-    write_empty_cloud(empty_cloud)
-
     def dropped(
-        file: str | None,
-        focal: float | None,
-        fov: float | None,
-        certainty: float,
-        request: gr.Request,
-    ) -> Iterator[list[Any]]:
-        try:
-            for found in page.run(file, focal, fov, certainty, str(request.session_hash)):
-                *most, rows, video = found
-                titles, *lines = rows or [None]
-                grid = gr.update(headers=titles, value=lines) if rows else None
-                yield [*most, grid, gr.update(value=video, visible=video is not None)]
-        except (ValueError, OSError) as error:  # DataError as well
-            raise gr.Error(str(error), duration=None) from error
+        file: str | None, focal: float | None, fov: float | None, certainty: float
+    ) -> list[Any]:
+        with _errors_shown():
+            prediction = page.first(file, focal, fov)
+        images = shown(prediction, certainty)
+        if prediction is None:
+            return [None, "", *images, None, _video(None)]
+        text, rows = prediction.lens.text, table.cells(prediction.seen)
+        return [prediction, text, *images, _grid(rows), _video(None)]
 
-    def moved(prediction: Prediction | None, certainty: float, request: gr.Request) -> list[Any]:
-        return page.show(prediction, certainty, str(request.session_hash))
+    def finished(
+        file: str | None, focal: float | None, fov: float | None, request: gr.Request
+    ) -> list[Any]:
+        with _errors_shown():
+            found = page.clip(file, focal, fov, str(request.session_hash))
+        if found is None:
+            return [gr.skip()] * 3
+        text, rows, path = found
+        return [text, _grid(rows), _video(path)]
+
+    def shown(prediction: Prediction | None, certainty: float) -> list[Any]:
+        return [*views(prediction, certainty).values()] if prediction else [None] * len(VIEWS)
+
+    def points(prediction: Prediction | None, certainty: float, request: gr.Request) -> str | None:
+        return page.cloud(prediction, certainty, str(request.session_hash))
 
     with gr.Blocks(
         title="EMU", analytics_enabled=False, delete_cache=(_KEPT_S, _KEPT_S)
@@ -135,8 +147,13 @@ def build(page: Page, empty_cloud: Path) -> Any:
         gr.Markdown(_INTRODUCTION)
         kept = gr.State(time_to_live=_KEPT_S)
         with gr.Row():
-            kinds = ["image", "video"]
-            file = gr.File(label="Picture or clip", file_types=kinds, height=140, scale=2)
+            file = gr.File(
+                label="Picture or clip",
+                file_types=["image", "video"],
+                height=140,
+                elem_id="file",
+                scale=2,
+            )
             with gr.Column(scale=1):
                 focal = gr.Number(label="Focal length, pixels of the picture (0: unknown)")
                 fov = gr.Number(label="or horizontal field of view, degrees (0: unknown)")
@@ -160,7 +177,6 @@ def build(page: Page, empty_cloud: Path) -> Any:
                 ]
         with gr.Row():
             cloud = gr.Model3D(
-                str(empty_cloud),
                 label="Points: drag to turn, wheel to zoom",
                 height=420,
                 clear_color=(0.1, 0.1, 0.12, 1.0),
@@ -173,12 +189,38 @@ def build(page: Page, empty_cloud: Path) -> Any:
                 headers=titles, label="What was seen", interactive=False, elem_id="seen", scale=2
             )
         video = gr.Video(label="All maps of the clip", visible=False, interactive=False)
-        shown = [*images, cloud]
-        outputs = [kept, note, *shown, seen, video]
+        outputs = [kept, note, *images, seen, video]
         starts = [file.change, again.click, focal.submit, fov.submit]
-        gr.on(starts, dropped, [file, focal, fov, slider], outputs)
-        slider.release(moved, [kept, slider], shown, show_progress="hidden")
+        predicted = gr.on(starts, dropped, [file, focal, fov, slider], outputs)
+        predicted.success(finished, [file, focal, fov], [note, seen, video])
+        slider.release(shown, [kept, slider], images, show_progress="hidden")
+        for change in (predicted.success, slider.release):
+            change(points, [kept, slider], cloud, js=_VIEWER_LOADED, show_progress="hidden")
     return blocks
+
+
+@contextmanager
+def _errors_shown() -> Iterator[None]:
+    """Show what is wrong with a file or a lens on the page."""
+    import gradio as gr
+
+    try:
+        yield
+    except (ValueError, OSError) as error:  # DataError as well
+        raise gr.Error(str(error), duration=None) from error
+
+
+def _grid(rows: list[list[str]] | None) -> Any:
+    """The table of what was seen; None for no table."""
+    import gradio as gr
+
+    return gr.update(headers=rows[0], value=rows[1:]) if rows else None
+
+
+def _video(path: str | None) -> Any:
+    import gradio as gr
+
+    return gr.update(value=path, visible=path is not None)
 
 
 def _id(title: str) -> str:
@@ -195,7 +237,7 @@ def serve(perceiver: Perceiver, host: str, port: int, clip_frames: int) -> None:
 
     perceiver.perceive(np.zeros((32, 64, 3), np.uint8))  # the first run is slower
     with tempfile.TemporaryDirectory(prefix="emu_web_") as folder:
-        blocks = build(Page(perceiver, Path(folder), clip_frames), Path(folder, "empty.glb"))
+        blocks = build(Page(perceiver, Path(folder), clip_frames))
         blocks.queue().launch(
             server_name=host,
             server_port=port,

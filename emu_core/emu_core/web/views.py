@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ FARTHEST = 50.0
 
 _HIDDEN = (40, 40, 44)
 _FLOAT, _USHORT, _POINTS = 5126, 5123, 0  # constants of glTF
+
+_NUMBERS = count()
+"""Number of each cloud that this process writes."""
 
 _CODES = np.arange(256) / 255
 _LINEAR = np.round(
@@ -102,29 +106,26 @@ def write_cloud(path: Path, prediction: Prediction, certainty: float) -> bool:
     return True
 
 
-def write_empty_cloud(path: Path) -> None:
-    """Write a cloud of two black points."""
-    xyz = np.array([[-1, -1, -1], [1, 1, 1]], "<f4")
-    content = _gltf(xyz, np.array([[0, 0, 0, 65535]] * 2, np.uint16))
-    write_atomically(path, lambda part: part.write_bytes(content))
-
-
 def _gltf(xyz: np.ndarray, colors: np.ndarray) -> bytes:
-    """Return a binary glTF 2.0 file with points, float32 (N, 3) and linear RGBA uint16 (N, 4)."""
-    count, size = len(xyz), [xyz.nbytes, colors.nbytes]
+    """Return a binary glTF 2.0 file with points, float32 (N, 3) and linear RGBA uint16 (N, 4).
+
+    No two files have the same content: Gradio gives equal files one address, and does not show
+    a cloud whose address arrives twice while the browser loads the 3D viewer.
+    """
+    number, size = len(xyz), [xyz.nbytes, colors.nbytes]
     bounds = {"min": xyz.min(0).tolist(), "max": xyz.max(0).tolist()}
     place: dict[str, Any] = {"bufferView": 0, "componentType": _FLOAT, "type": "VEC3", **bounds}
     color = {"bufferView": 1, "componentType": _USHORT, "type": "VEC4", "normalized": True}
     points = {"mode": _POINTS, "attributes": {"POSITION": 0, "COLOR_0": 1}, "material": 0}
     scene = {
-        "asset": {"version": "2.0"},
+        "asset": {"version": "2.0", "extras": {"file": next(_NUMBERS)}},
         "scene": 0,
         "scenes": [{"nodes": [0]}],
         "nodes": [{"mesh": 0}],
         "meshes": [{"primitives": [points]}],
         "materials": [{"extensions": {"KHR_materials_unlit": {}}}],
         "extensionsUsed": ["KHR_materials_unlit"],
-        "accessors": [{"count": count, **each} for each in (place, color)],
+        "accessors": [{"count": number, **each} for each in (place, color)],
         "bufferViews": [
             {"buffer": 0, "byteLength": size[0]},
             {"buffer": 0, "byteOffset": size[0], "byteLength": size[1]},
